@@ -1,0 +1,41 @@
+# PG_CONFIG=/path/to/pg_config picks another PostgreSQL (default: the newest one with server headers).
+# SNAPSYNC_STATE=/short/path picks another place for what is generated (default: below the temporary directory).
+t := pgrx-tests
+
+help:        ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+setup:       ## install what is missing (apt-get, as root or through sudo); all the others do it first
+	@$t/setup.sh
+
+demo: setup  ## two WatermelonDB devices and a third of another tenant work offline, sync and converge
+	@$t/tier.sh demo
+
+up: setup    ## a development cluster with the extension in database snapsync_dev; prints its URI
+	@$t/dev.sh up
+
+down: setup  ## stop and remove it
+	@$t/dev.sh down
+
+install: setup ## build and install into PG_CONFIG's own directories (DESTDIR is honoured)
+	@$t/install.sh system
+
+test: setup  ## all tiers of tests, one summary
+	@$t/test.sh unit pgtest + regress isolation clients e2e
+
+unit pgtest regress isolation e2e clients: setup
+	@$t/tier.sh $@
+unit:        ## plain and property tests of the pure modules
+pgtest:      ## tests inside a server: #[pg_test]
+regress:     ## the SQL contract and error texts: pg_regress
+isolation:   ## concurrent schedules: pg_isolation_regress
+e2e:         ## model check under concurrency, RLS check, abuse catalogue
+clients:     ## WatermelonDB, supabase-js, plain HTTP
+
+bench: setup ## measurements
+	@$t/tier.sh bench
+
+lint: setup  ## rustfmt, clippy, shellcheck, checks of the SQL
+	@$t/lint.sh
+
+.PHONY: help setup demo up down install test unit pgtest regress isolation e2e clients bench lint

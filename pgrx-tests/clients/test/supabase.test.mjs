@@ -1,0 +1,109 @@
+// The unmodified supabase-js: the README's snippet, and what an app sees of errors.
+
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { connect } from '../lib/client.mjs'
+import { assertReplica } from '../lib/contents.mjs'
+import { newUser, testServer } from '../lib/testing.mjs'
+import { pull, push } from '../snippets/supabase.mjs'
+
+const server = testServer('supabase')
+const empty = () => ({ cursor: null, projects: new Map(), tasks: new Map() })
+
+describe('supabase-js', () => {
+  it('keeps a replica with the two functions of the README', async () => {
+    const user = newUser()
+    const project = await server.seed(user)
+    const supabase = connect(server, user)
+    const [mine, other] = [empty(), empty()]
+    await pull(supabase, mine)
+    await assertReplica(server, user, mine)
+    assert.equal(mine.tasks.size, 2)
+
+    const id = newUser()
+    const [dig, sow] = [...mine.tasks.values()].sort((a, b) => (a.title < b.title ? -1 : 1))
+    await push(supabase, mine, {
+      tasks: {
+        created: [{ id, project_id: project, title: 'Water', labels: [{ deep: [1] }], due_at: '2026-02-03T04:05:06.789Z' }],
+        updated: [{ id: dig.id, done: true }], // absent columns keep their value
+        deleted: [sow.id],
+      },
+    })
+    for (const replica of [mine, other]) {
+      await pull(supabase, replica)
+      await assertReplica(server, user, replica)
+    }
+    assert.equal(mine.tasks.get(dig.id).title, 'Dig')
+    assert.deepEqual(mine.tasks.get(id).labels, [{ deep: [1] }])
+    assert(!mine.tasks.has(sow.id))
+
+    await server.sql(`SELECT snapsync.reset('tasks')`)
+    mine.tasks.set('stale', { id: 'stale' })
+    await pull(supabase, mine)
+    await assertReplica(server, user, mine)
+  })
+
+  it('gets a conflict as an error with code, details and hint', async () => {
+    const user = newUser()
+    await server.seed(user)
+    const [supabase, replica] = [connect(server, user), empty()]
+    await pull(supabase, replica)
+    const [task] = replica.tasks.values()
+    await server.sql('UPDATE tasks SET views = 1 WHERE id = $1', [task.id])
+    const { data, error, status } = await supabase.rpc('push_changes', {
+      changes: { tasks: { created: [], updated: [{ id: task.id, done: true }], deleted: [] } },
+      last_pulled_at: replica.cursor,
+    })
+    assert.equal(data, null)
+    assert.equal(status, 409)
+    assert.equal(error.code, 'PT409')
+    assert.deepEqual(JSON.parse(error.details), [{ collection: 'tasks', id: task.id }])
+    assert(error.message && error.hint)
+    // And thrown, as the snippet does.
+    await assert.rejects(push(supabase, replica, { tasks: { deleted: [task.id] } }), { code: 'PT409' })
+    await pull(supabase, replica)
+    await push(supabase, replica, { tasks: { deleted: [task.id] } })
+    await pull(supabase, replica)
+    await assertReplica(server, user, replica)
+  })
+
+  it('pulls by GET too', async () => {
+    const user = newUser()
+    await server.seed(user)
+    const { data, error } = await connect(server, user).rpc('pull_changes', { collections: ['projects', 'tasks'] }, { get: true })
+    assert.equal(error, null)
+    assert.equal(data.changes.tasks.created.length, 2)
+  })
+
+  it('pulls as nobody only what nobody may see', async () => {
+    await server.seed(newUser())
+    const { status, error } = await connect({ ...server, token: () => undefined }, null)
+      .rpc('pull_changes', { collections: ['tasks'] })
+    assert.equal(status, 401) // anon has no SELECT on tasks
+    assert.equal(error.code, '42501')
+  })
+
+  it('says what is wrong with a request', async () => {
+    const supabase = connect(server, newUser())
+    const cases = [
+      ['pull_changes', { collections: ['nope'] }, 404, '42P01'],
+      ['pull_changes', { collections: ['tasks'], last_pulled_at: 'yesterday' }, 400, '22023'],
+      ['pull_changes', { collections: ['tasks'], dialect: 'klingon' }, 400, '22023'],
+      ['push_changes', { changes: { nope: { created: [] } } }, 404, '42P01'],
+      ['push_changes', { changes: { tasks: { created: 'x' } } }, 400, '22023'],
+      ['push_changes', { changes: [] }, 400, '22023'],
+      ['push_changes', { changes: { tasks: { updated: [{ title: 'no id' }] } } }, 400, '22023'],
+      ['push_changes', { changes: { tasks: { created: [{ id: newUser(), colour: 'red' }] } } }, 400, '42703'],
+      ['push_changes', { changes: { tasks: { created: [{ id: 'not a uuid', title: 'x' }] } } }, 400, '22P02'],
+      ['push_changes', { changes: { projects: { created: [{ id: newUser(), name: 'x', owner_id: newUser() }] } } }, 400, '42703'],
+    ]
+    for (const [name, args, status, code] of cases) {
+      const answer = await supabase.rpc(name, args)
+      const told = `${name} ${JSON.stringify(args)} -> ${answer.status} ${JSON.stringify(answer.error)}`
+      assert.deepEqual([answer.status, answer.error?.code], [status, code], told)
+      assert.match(answer.error.message, /^[a-z"]/, told)
+      assert(answer.error.hint, told)
+    }
+    assert.deepEqual(await server.sql(`SELECT FROM projects WHERE name = 'x'`), [])
+  })
+})

@@ -1,0 +1,62 @@
+//! How many pulls were resets, by what had happened since the same client's last pull. Where several things had, the one
+//! that comes first in `OpKind` is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kind::OpKind;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    pub pulls: u64,
+    pub with_reset: u64,
+    pub collections: u64,
+    pub reset: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Causes(BTreeMap<Option<OpKind>, Count>);
+
+impl Causes {
+    /// A pull that was not the client's first: of so many collections, so many came as resets.
+    pub fn note(&mut self, since: &BTreeSet<OpKind>, collections: u64, reset: u64) {
+        let count = self.0.entry(since.first().copied()).or_default();
+        count.pulls += 1;
+        count.with_reset += u64::from(reset > 0);
+        count.collections += collections;
+        count.reset += reset;
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (cause, theirs) in &other.0 {
+            let count = self.0.entry(*cause).or_default();
+            count.pulls += theirs.pulls;
+            count.with_reset += theirs.with_reset;
+            count.collections += theirs.collections;
+            count.reset += theirs.reset;
+        }
+    }
+
+    pub fn table(&self) -> String {
+        let mut out = format!(
+            "{:<34} {:>7} {:>11} {:>12} {:>8}\n",
+            "since the last pull", "pulls", "with reset", "collections", "reset"
+        );
+        for (cause, n) in &self.0 {
+            let name = match cause {
+                None => "nothing",
+                Some(OpKind::Role) => "role membership, BYPASSRLS",
+                Some(OpKind::Security) => "row-level security on/off, owner",
+                Some(OpKind::Policy) => "policy DDL",
+                Some(OpKind::Function) => "function of a policy",
+                Some(OpKind::Partition) => "partition attached, detached",
+                Some(OpKind::Columns) => "columns",
+                Some(OpKind::Grant) => "grants on tables and columns",
+                Some(OpKind::Truncate) => "truncate",
+                Some(OpKind::Members) => "memberships and rows",
+                Some(_) => "rows only",
+            };
+            out += &format!("{name:<34} {:>7} {:>11} {:>12} {:>8}\n", n.pulls, n.with_reset, n.collections, n.reset);
+        }
+        out
+    }
+}

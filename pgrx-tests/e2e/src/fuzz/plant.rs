@@ -1,0 +1,67 @@
+//! Planted faults: what a broken extension would do, done to the log by hand after each transaction, so that the fuzz can
+//! show that it notices. Which entries are hit follows from their keys and stamps: a run repeats exactly.
+
+use super::play::Kind;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plant {
+    /// an update leaves no entry
+    DropUpdate,
+    /// a delete leaves no entry
+    DropDelete,
+    /// an insert leaves no entry
+    DropInsert,
+    /// a deleted row's image is missing: nobody hears of the deletion
+    StripImage,
+    /// another image says that others could see the row as well: they hear of it
+    ForgeImage,
+    /// an entry has the key of another row
+    ForgeKey,
+    /// a TRUNCATE or policy change leaves no reset
+    DropReset,
+    /// stamps come too low, as if they were taken before the commit
+    LowStamp,
+    /// changes of memberships leave no entry
+    DropAccess,
+    /// a row that moves between scopes leaves no entry in the one it came from
+    DropScope,
+    /// a role's new standing is recorded as if it had always been so
+    OldRole,
+}
+
+impl Plant {
+    /// Run as a superuser after each transaction. `$1` is what the clock said before it.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::DropUpdate => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'U' AND hashtext(key || stamp) % 7 = 0",
+            Self::DropDelete => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'D' AND hashtext(key || stamp) % 5 = 0",
+            Self::DropInsert => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'I' AND hashtext(key || stamp) % 7 = 0",
+            Self::StripImage => "UPDATE snapsync.change SET image = NULL WHERE stamp > $1 AND op = 'D'",
+            // A second entry for the same deletion: those who saw the row still hear of it.
+            Self::ForgeImage => {
+                "INSERT INTO snapsync.change SELECT (jsonb_populate_record(c, jsonb_build_object('ord', c.ord + 1000, 'image', \
+                 coalesce(c.image, '{}') || '{\"owner\": 1, \"org\": 1, \"public\": true, \"n\": 96}'))).* \
+                 FROM snapsync.change c WHERE stamp > $1 AND op = 'D' AND ord < 1000"
+            }
+            Self::ForgeKey => "UPDATE snapsync.change SET key = '29' WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 7 = 0",
+            Self::DropAccess => "DELETE FROM snapsync.change WHERE stamp > $1 AND op <> 'R' AND relation = 'members'::regclass",
+            Self::DropScope => {
+                "DELETE FROM snapsync.change c WHERE stamp > $1 AND op = 'U' AND scope IS NOT NULL AND EXISTS (SELECT FROM snapsync.change o \
+                 WHERE o.relation = c.relation AND o.stamp = c.stamp AND o.key = c.key AND o.ord < c.ord AND o.scope IS DISTINCT FROM c.scope)"
+            }
+            Self::OldRole => "UPDATE snapsync.role SET stamp = 1 WHERE stamp > $1",
+            Self::DropReset => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'R'",
+            Self::LowStamp => {
+                "UPDATE snapsync.change SET stamp = greatest(stamp - 3, 1) WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 5 = 0"
+            }
+        }
+    }
+
+    /// What the fuzz must find.
+    pub fn expected(self) -> Kind {
+        match self {
+            Self::ForgeImage => Kind::Leak,
+            _ => Kind::Difference,
+        }
+    }
+}

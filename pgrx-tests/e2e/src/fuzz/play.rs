@@ -1,0 +1,365 @@
+//! Plays a case on a fresh database and checks every pull.
+
+use std::collections::BTreeSet;
+
+use anyhow::{anyhow, Context, Result};
+use postgres::error::SqlState;
+use postgres::Client;
+use serde_json::{json, Map, Value};
+
+use crate::cluster::Cluster;
+use crate::postgrest::Pull;
+use crate::replica::{Applied, Replica, Spec};
+
+use super::causes::Causes;
+use super::kind::OpKind;
+use super::ops::Op;
+use super::oracle::Timeline;
+use super::plant::Plant;
+use super::schema::{actor, World, ACTORS, ROLES, ROLES_AS_MADE, TEMPLATE};
+use super::sight::{denied, Sight};
+use super::{Abilities, Case};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// the replica is not what the role may SELECT
+    Difference,
+    /// an id was sent that the role could not see since its cursor
+    Leak,
+    /// an answer of the wrong form
+    Contract,
+    /// an error that nothing in the operations explains
+    Unexpected,
+}
+
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    pub text: String,
+    /// the operation that showed it
+    pub at: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub steps: u64,
+    pub pulls: u64,
+    pub first: u64,
+    pub pulls_with_reset: u64,
+    pub applied: Applied,
+    pub ids_sent: u64,
+    pub ineffective_ops: u64,
+    /// pulls of roles that may not read a table, or what its policies read
+    pub denied: u64,
+    pub causes: Causes,
+}
+
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, o: Self) {
+        self.steps += o.steps;
+        self.pulls += o.pulls;
+        self.first += o.first;
+        self.pulls_with_reset += o.pulls_with_reset;
+        self.applied += o.applied;
+        self.ids_sent += o.ids_sent;
+        self.ineffective_ops += o.ineffective_ops;
+        self.denied += o.denied;
+        self.causes.add(&o.causes);
+    }
+}
+
+pub const TEMPLATE_DATABASE: &str = "fuzz_template";
+
+/// Makes the roles and the template database, and says what the extension offers.
+pub fn prepare(cluster: &Cluster) -> Result<Abilities> {
+    let mut postgres = cluster.connect("postgres")?;
+    postgres.batch_execute(ROLES)?;
+    postgres.batch_execute(&format!("CREATE DATABASE {TEMPLATE_DATABASE} TEMPLATE template0"))?;
+    let mut template = cluster.connect(TEMPLATE_DATABASE)?;
+    template.batch_execute(TEMPLATE)?;
+    let has = |client: &mut Client, function: &str, argument: &str| -> Result<bool> {
+        Ok(client
+            .query_one(
+                "SELECT coalesce(bool_or($2 = ANY(proargnames)), false) FROM pg_proc WHERE proname = $1",
+                &[&function, &argument],
+            )?
+            .get(0))
+    };
+    Ok(Abilities {
+        access_tables: has(&mut template, "enable", "access_tables")?,
+        scopes: has(&mut template, "enable", "scope_column")? && has(&mut template, "pull_changes", "filter")?,
+        whole_row: true,
+    })
+}
+
+/// Plays a case; `Ok(Err(failure))` is a finding, `Err` a trouble of the harness.
+pub fn play(cluster: &Cluster, case: &Case, plant: Option<Plant>) -> Result<(Stats, Option<Failure>)> {
+    static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let database = format!("fuzz_{}", COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let mut postgres = cluster.connect("postgres")?;
+    postgres.batch_execute(ROLES_AS_MADE)?;
+    postgres.batch_execute(&format!("CREATE DATABASE {database} TEMPLATE {TEMPLATE_DATABASE}"))?;
+    let mut player = Player::new(cluster, &database, &case.world)?;
+    player.plant = plant;
+    let mut failure = None;
+    for (at, op) in case.ops.iter().enumerate() {
+        if let Err(Found { kind, text }) = player.step(op) {
+            failure = Some(Failure { kind, text, at });
+            break;
+        }
+    }
+    let stats = std::mem::take(&mut player.stats);
+    drop(player);
+    cluster.drop_database(&database)?;
+    Ok((stats, failure))
+}
+
+struct Found {
+    kind: Kind,
+    text: String,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Found {
+    fn from(error: E) -> Self {
+        Self { kind: Kind::Unexpected, text: format!("{:#}", error.into()) }
+    }
+}
+
+/// A client of the world: who it is, what it asks for and what it holds.
+struct Holder {
+    actor: usize,
+    filter: Option<Vec<i64>>,
+    replica: Replica,
+    /// what happened since its last pull
+    since: BTreeSet<OpKind>,
+}
+
+struct Player<'a> {
+    world: &'a World,
+    admin: Client,
+    app: Client,
+    replicas: Vec<Holder>,
+    /// per actor; only those with a replica have entries
+    timelines: Vec<Timeline>,
+    sight: Sight,
+    stats: Stats,
+    plant: Option<Plant>,
+    clock: i64,
+}
+
+impl<'a> Player<'a> {
+    fn new(cluster: &Cluster, database: &str, world: &'a World) -> Result<Self> {
+        let mut admin = cluster.connect(database)?;
+        for statement in world.ddl() {
+            admin.batch_execute(&statement).with_context(|| statement.clone())?;
+        }
+        let specs: Vec<Spec> = world.collections().map(|t| t.spec()).collect();
+        let replicas = world
+            .replicas
+            .iter()
+            .map(|def| Holder {
+                actor: def.actor,
+                filter: def.filter.clone(),
+                replica: Replica::new(&specs),
+                since: BTreeSet::new(),
+            })
+            .collect();
+        let app = cluster.connect_as(database, "authenticator")?;
+        let timelines = ACTORS.iter().map(|_| Timeline::default()).collect();
+        let sight = Sight::of(&mut admin, world)?;
+        let stats = Stats::default();
+        let mut player = Self { world, admin, app, replicas, timelines, sight, stats, plant: None, clock: 0 };
+        player.look().map_err(|f| anyhow!(f.text))?;
+        Ok(player)
+    }
+
+    fn step(&mut self, op: &Op) -> Result<(), Found> {
+        self.stats.steps += 1;
+        match op {
+            Op::Write { by, statements, commit } => {
+                if self.write(*by, statements, *commit)? && *commit {
+                    self.happened(op);
+                }
+                self.look()
+            }
+            Op::Ddl(sql) => {
+                if self.execute(sql)? {
+                    self.happened(op);
+                }
+                self.look()
+            }
+            Op::Pull { replica, repeatable_read, number } => self.pull(*replica, *repeatable_read, *number),
+            Op::Forget { replica } => {
+                self.replicas[*replica].replica.forget();
+                Ok(())
+            }
+        }
+    }
+
+    fn happened(&mut self, op: &Op) {
+        let kinds = op.kinds();
+        if kinds.iter().any(|k| *k < OpKind::Truncate) {
+            self.sight.forget();
+        }
+        for replica in &mut self.replicas {
+            replica.since.extend(kinds.iter().filter(|k| **k <= OpKind::Rows));
+        }
+    }
+
+    fn write(&mut self, by: Option<usize>, statements: &[String], commit: bool) -> Result<bool, Found> {
+        let mut sql = "BEGIN; ".to_owned();
+        if let Some(by) = by {
+            let caller = actor(by);
+            sql += &format!(
+                "SELECT set_config('role', '{}', true), set_config('request.jwt.claims', '{}', true); ",
+                caller.role, caller.claims
+            );
+        }
+        sql += &statements.join("; ");
+        sql += if commit { "; COMMIT" } else { "; ROLLBACK" };
+        self.execute(&sql)
+    }
+
+    /// Errors that random operations meet by themselves count as operations without effect (false).
+    fn execute(&mut self, sql: &str) -> Result<bool, Found> {
+        const OWN: [SqlState; 18] = [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::FOREIGN_KEY_VIOLATION,
+            SqlState::NOT_NULL_VIOLATION,
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::DUPLICATE_OBJECT,
+            SqlState::CARDINALITY_VIOLATION,
+            SqlState::S_E_INVALID_SPECIFICATION,
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::UNDEFINED_COLUMN,
+            SqlState::DUPLICATE_COLUMN,
+            SqlState::UNDEFINED_TABLE,
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            SqlState::CHECK_VIOLATION,
+            SqlState::WRONG_OBJECT_TYPE,
+            SqlState::DATATYPE_MISMATCH,
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        ];
+        match self.admin.batch_execute(sql) {
+            Ok(()) => Ok(true),
+            Err(e) if e.code().is_some_and(|c| OWN.contains(c)) => {
+                self.stats.ineffective_ops += 1;
+                self.admin.batch_execute("ROLLBACK")?;
+                Ok(false)
+            }
+            Err(e) => Err(Found { kind: Kind::Unexpected, text: format!("{:#} in: {sql}", anyhow!(e)) }),
+        }
+    }
+
+    /// Notes what everybody with a replica sees now.
+    fn look(&mut self) -> Result<(), Found> {
+        let clock: i64 = self.admin.query_one("SELECT last_value FROM snapsync.clock", &[])?.get(0);
+        if let Some(plant) = self.plant {
+            self.admin.execute(plant.sql(), &[&self.clock])?;
+        }
+        self.clock = clock;
+        for at in 0..ACTORS.len() {
+            if !self.replicas.iter().any(|r| r.actor == at) {
+                continue;
+            }
+            let visible = self.sight.ids(&mut self.admin, &mut self.app, &actor(at), self.world)?;
+            self.timelines[at].push(clock, visible);
+        }
+        Ok(())
+    }
+
+    fn pull(&mut self, at: usize, repeatable_read: bool, number: bool) -> Result<(), Found> {
+        let client = &mut self.replicas[at];
+        let caller = actor(client.actor);
+        let mut wanted = Vec::new();
+        for table in self.world.collections() {
+            let (filter, app) = (client.filter.as_deref(), &mut self.app);
+            wanted.push((table, self.sight.rows(&mut self.admin, app, &caller, table, filter)?));
+        }
+        let filter = match &client.filter {
+            None => None,
+            Some(orgs) => {
+                let orgs: Vec<String> = orgs.iter().map(i64::to_string).collect();
+                let mut filter = Map::new();
+                for table in self.world.collections().filter(|t| t.scoped) {
+                    let column = self.sight.scope(&mut self.admin, &caller.role, table)?;
+                    filter.insert(table.name.clone(), json!({ column: orgs }));
+                }
+                Some(filter)
+            }
+        };
+        let names = client.replica.names().to_vec();
+        let cursor = client.replica.cursor();
+        let request = Pull {
+            collections: &names,
+            last_pulled_at: cursor,
+            cursor_as_number: number,
+            filter: filter.clone().map(Value::Object),
+            ..Pull::default()
+        };
+        let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
+        let answer = match request.run(&mut tx) {
+            Ok(answer) => answer,
+            Err(e) if wanted.iter().any(|(_, rows)| rows.is_none()) && e.downcast_ref().is_some_and(denied) => {
+                self.stats.denied += 1;
+                tx.rollback()?;
+                // Those that the role may read must come all the same when they are asked for alone.
+                let readable: Vec<String> =
+                    wanted.iter().filter(|(_, rows)| rows.is_some()).map(|(t, _)| t.name.clone()).collect();
+                let filter = filter.map(|mut f| {
+                    f.retain(|name, _| readable.contains(name));
+                    Value::Object(f)
+                });
+                let request = Pull { collections: &readable, last_pulled_at: cursor, filter, ..Pull::default() };
+                let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
+                request.run(&mut tx).with_context(|| format!("pull of {readable:?} with cursor {cursor:?}"))?;
+                return Ok(tx.rollback()?);
+            }
+            Err(e) => {
+                return Err(Found { kind: Kind::Unexpected, text: format!("{e:#}: pull with cursor {cursor:?}") })
+            }
+        };
+        tx.rollback()?;
+        let mut sent = Vec::new();
+        let applied = client
+            .replica
+            .apply(&answer, |table, id| sent.push((table.to_owned(), id.to_owned())))
+            .map_err(|e| Found { kind: Kind::Contract, text: format!("{e:#}: {answer}") })?;
+        self.stats.pulls += 1;
+        self.stats.first += u64::from(cursor.is_none());
+        self.stats.pulls_with_reset += u64::from(applied.resets > 0);
+        self.stats.applied += applied;
+        self.stats.ids_sent += sent.len() as u64;
+        if cursor.is_some() {
+            self.stats.causes.note(&client.since, names.len() as u64, applied.resets);
+        }
+        // What the new cursor does not lie behind may come again.
+        if client.replica.cursor() > Some(self.clock) {
+            client.since.clear();
+        }
+        let timeline = &self.timelines[client.actor];
+        if let Some((table, id)) = sent.iter().find(|id| !timeline.saw_since(cursor.unwrap_or(0), id)) {
+            let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
+            return Err(Found { kind: Kind::Leak, text });
+        }
+        for (table, rows) in wanted {
+            let Some(rows) = rows else { continue };
+            let difference = client.replica.compare(&table.name, rows.into_iter())?;
+            if !difference.is_empty() {
+                let text = format!(
+                    "{} {}, cursor {cursor:?}: lost {}, ghosts {}, wrong {}: {}\n  answer: {answer}",
+                    caller.role,
+                    caller.claims,
+                    difference.lost,
+                    difference.ghosts,
+                    difference.wrong,
+                    difference.samples.join("; ")
+                );
+                return Err(Found { kind: Kind::Difference, text });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Random policies. A table's policies look only at tables before it, so that no two policies go in a circle.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use super::schema::{Table, MEMBERS, ORGS};
+use super::{Abilities, Level};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Expr {
+    True,
+    Own,
+    Public,
+    Divides(i64),
+    Above(i64),
+    Org(i64),
+    /// the composite value of the whole row
+    WholeRow(i64),
+    /// of the members table only
+    Myself,
+    MemberIn(i64),
+    MemberExists(i64),
+    /// nested: what is seen of the parent table is its own policies' business
+    ParentIn(usize),
+    ParentExists {
+        table: usize,
+        own: bool,
+    },
+    /// a function hides the members table
+    MyOrgs,
+    /// a view of the members table, which reads past its policies
+    View,
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Not(Box<Expr>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Policy {
+    pub name: String,
+    pub permissive: bool,
+    pub select_only: bool,
+    /// empty: PUBLIC
+    pub roles: Vec<String>,
+    pub using: Expr,
+}
+
+impl Expr {
+    pub fn sql(&self, tables: &[Table], table: &Table) -> String {
+        let t = &table.name;
+        match self {
+            Self::True => "true".to_owned(),
+            Self::Own => "owner = me()".to_owned(),
+            Self::Public => "public".to_owned(),
+            Self::Divides(k) => format!("n % {k} = 0"),
+            Self::Above(k) => format!("n > {k}"),
+            Self::Org(k) => format!("org = {k}"),
+            Self::WholeRow(k) => format!("({t}.*)::text LIKE '%{k}%'"),
+            Self::Myself => "usr = me()".to_owned(),
+            Self::MemberIn(level) => {
+                format!("org IN (SELECT m.org FROM members m WHERE m.usr = me() AND m.level >= {level})")
+            }
+            Self::MemberExists(level) => format!(
+                "EXISTS (SELECT 1 FROM members m WHERE m.org = {t}.org AND m.usr = me() AND m.level >= {level})"
+            ),
+            Self::ParentIn(p) => format!("parent IN (SELECT p.id FROM {} p)", tables[*p].name),
+            Self::ParentExists { table, own } => format!(
+                "EXISTS (SELECT 1 FROM {} p WHERE p.id = {t}.parent{})",
+                tables[*table].name,
+                if *own { " AND p.owner = me()" } else { "" }
+            ),
+            Self::MyOrgs => "org IN (SELECT my_orgs())".to_owned(),
+            Self::View => "org IN (SELECT v.org FROM memberships v WHERE v.usr = me())".to_owned(),
+            Self::And(a, b) => format!("({} AND {})", a.sql(tables, table), b.sql(tables, table)),
+            Self::Or(a, b) => format!("({} OR {})", a.sql(tables, table), b.sql(tables, table)),
+            Self::Not(a) => format!("NOT ({})", a.sql(tables, table)),
+        }
+    }
+
+    /// Whether a table's rows can become visible or vanish through another table.
+    pub fn hides_members(&self) -> bool {
+        match self {
+            Self::MyOrgs => true,
+            Self::And(a, b) | Self::Or(a, b) => a.hides_members() || b.hides_members(),
+            Self::Not(a) => a.hides_members(),
+            _ => false,
+        }
+    }
+
+    /// `at`: the table's place in the world. `can`: whether hidden access tables can be declared.
+    pub fn random(rng: &mut StdRng, level: Level, can: Abilities, at: usize, depth: u32) -> Self {
+        if at == MEMBERS {
+            return [Self::Myself, Self::Org(1), Self::True].choose(rng).expect("not empty").clone();
+        }
+        if depth > 0 && rng.random_bool(0.4) {
+            let mut part = || Box::new(Self::random(rng, level, can, at, depth - 1));
+            let (a, b) = (part(), part());
+            return match rng.random_range(0..5) {
+                0..2 => Self::And(a, b),
+                2..4 => Self::Or(a, b),
+                _ => Self::Not(a),
+            };
+        }
+        let k = rng.random_range(1..4);
+        if level >= Level::Membership && rng.random_bool(0.55) {
+            // The members table is the first, at 0; parents are those between.
+            let parent = (at > 1).then(|| rng.random_range(1..at));
+            return match (rng.random_range(0..if level >= Level::All { 6 } else { 5 }), parent) {
+                (0, _) => Self::MemberIn(k - 1),
+                (1, _) => Self::MemberExists(k - 1),
+                (2, Some(p)) => Self::ParentIn(p),
+                (3, Some(table)) => Self::ParentExists { table, own: rng.random_bool(0.4) },
+                (4, _) if level >= Level::All && can.access_tables => Self::MyOrgs,
+                (5, _) => Self::View,
+                _ => Self::MemberIn(0),
+            };
+        }
+        match rng.random_range(0..20) {
+            0..9 => Self::Own,
+            9..12 => Self::Public,
+            12..14 => Self::Divides(k + 1),
+            14..16 => Self::Above(k * 20),
+            16..18 => Self::Org(rng.random_range(1..=ORGS)),
+            18 if level > Level::Rows && can.whole_row => Self::WholeRow(k),
+            _ => Self::True,
+        }
+    }
+}
+
+impl Policy {
+    pub fn random(rng: &mut StdRng, level: Level, can: Abilities, at: usize, name: String) -> Self {
+        let roles = match rng.random_range(0..10) {
+            0..5 => vec![],
+            5..8 => vec!["app"],
+            8 => vec!["auditor"],
+            _ => vec!["app", "auditor"],
+        };
+        Self {
+            name,
+            permissive: rng.random_bool(0.8),
+            select_only: rng.random_bool(0.4),
+            roles: roles.into_iter().map(str::to_owned).collect(),
+            using: Expr::random(rng, level, can, at, 2),
+        }
+    }
+
+    pub fn create(&self, tables: &[Table], table: &Table) -> String {
+        format!(
+            "CREATE POLICY {} ON {} AS {} FOR {} TO {} USING ({})",
+            self.name,
+            table.name,
+            if self.permissive { "PERMISSIVE" } else { "RESTRICTIVE" },
+            if self.select_only { "SELECT" } else { "ALL" },
+            if self.roles.is_empty() { "PUBLIC".to_owned() } else { self.roles.join(", ") },
+            self.using.sql(tables, table)
+        )
+    }
+}

@@ -1,0 +1,311 @@
+//! Random worlds: a members table and one to three tables that all have the same columns, so that any policy and any
+//! operation fits any of them.
+
+use rand::rngs::StdRng;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::postgrest::Caller;
+use crate::replica::Spec;
+
+use super::policy_grammar::Policy;
+use super::{Abilities, Level};
+
+/// The place of the members table.
+pub const MEMBERS: usize = 0;
+pub const ORGS: i64 = 4;
+pub const USERS: i64 = 4;
+/// Few keys, so that rows are deleted and born again.
+pub const KEYS: i64 = 30;
+
+/// Everybody who pulls: role and user number.
+pub const ACTORS: [(&str, i64); 8] = [
+    ("app", 1),
+    ("app", 2),
+    ("app", 3),
+    ("app", 4),
+    ("auditor", 9),
+    // a member of app: policies TO app are for it as well
+    ("manager", 2),
+    // BYPASSRLS
+    ("bypasser", 9),
+    // owns the tables
+    ("tabler", 3),
+];
+
+pub fn actor(at: usize) -> Caller {
+    let (role, sub) = ACTORS[at];
+    Caller { role: role.to_owned(), claims: json!({ "role": role, "sub": sub.to_string() }) }
+}
+
+/// Roles are the cluster's: made once.
+pub const ROLES: &str = r"
+CREATE ROLE app NOLOGIN;
+CREATE ROLE auditor NOLOGIN;
+CREATE ROLE manager NOLOGIN INHERIT;
+CREATE ROLE bypasser NOLOGIN BYPASSRLS;
+CREATE ROLE tabler NOLOGIN;
+CREATE ROLE authenticator LOGIN NOINHERIT;
+GRANT app TO manager;
+GRANT app, auditor, manager, bypasser, tabler TO authenticator;
+";
+
+/// Before each world: operations change the roles, and these are the cluster's.
+pub const ROLES_AS_MADE: &str = r"
+REVOKE auditor FROM app;
+REVOKE auditor, tabler FROM manager;
+GRANT app TO manager;
+ALTER ROLE app NOBYPASSRLS;
+ALTER ROLE auditor NOBYPASSRLS;
+ALTER ROLE manager INHERIT NOBYPASSRLS;
+ALTER ROLE bypasser BYPASSRLS;
+";
+
+/// The function that hides the members table.
+pub fn my_orgs(level: i64) -> String {
+    let level = if level > 0 { format!(" AND level >= {level}") } else { String::new() };
+    format!(
+        "CREATE OR REPLACE FUNCTION my_orgs() RETURNS SETOF int STABLE SECURITY DEFINER LANGUAGE sql AS \
+         $$ SELECT org FROM public.members WHERE usr = public.me(){level} $$"
+    )
+}
+
+/// Partitions: keys below 16, and the others, which come and go.
+pub fn attach(table: &str) -> String {
+    format!("ALTER TABLE {table} ATTACH PARTITION {table}_high FOR VALUES FROM (16) TO (MAXVALUE)")
+}
+
+/// How rows are deleted softly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Soft {
+    Flag,
+    Time,
+}
+
+/// Where a table's scopes come from when a client asks for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScopeValues {
+    /// the same for ever
+    Fixed,
+    /// memberships, declared as an access table
+    Memberships,
+}
+
+impl ScopeValues {
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Fixed => "ARRAY[(1 + public.me() % 4)::text, '2']",
+            Self::Memberships => "ARRAY(SELECT m.org::text FROM public.members m WHERE m.usr = public.me())",
+        }
+    }
+}
+
+/// What every world's database begins with.
+pub const TEMPLATE: &str = r"
+CREATE EXTENSION snapsync;
+GRANT CREATE ON SCHEMA public TO tabler;
+CREATE FUNCTION me() RETURNS int STABLE LANGUAGE sql AS
+  $$ SELECT (nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub')::int $$;
+";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Table {
+    pub name: String,
+    /// the key is text, not int (never for a table that another has as its parent)
+    pub text_key: bool,
+    /// a foreign key to this table, ON DELETE CASCADE
+    pub parent: Option<usize>,
+    pub rls: bool,
+    pub force: bool,
+    pub policies: Vec<Policy>,
+    /// synced; the members table need not be
+    pub collection: bool,
+    /// enabled with `scope_column => 'org'`
+    pub scoped: bool,
+    #[serde(default)]
+    pub scope_values: Option<ScopeValues>,
+    #[serde(default)]
+    pub soft: Option<Soft>,
+    #[serde(default)]
+    pub partitioned: bool,
+    /// not synced
+    #[serde(default)]
+    pub exclude: Option<String>,
+    /// hidden access tables are declared with a predicate
+    #[serde(default)]
+    pub predicate: bool,
+    /// the columns that role app may read, if not all
+    #[serde(default)]
+    pub narrow: Option<String>,
+}
+
+impl Table {
+    pub fn spec(&self) -> Spec {
+        if self.name == "members" {
+            Spec::new(&self.name, &["org", "usr"])
+        } else {
+            Spec::new(&self.name, &["id"])
+        }
+    }
+
+    /// Whether functions hide from the extension that the members table counts.
+    pub fn hides_members(&self) -> bool {
+        self.scope_values == Some(ScopeValues::Memberships) || self.policies.iter().any(|p| p.using.hides_members())
+    }
+
+    /// A key as an SQL literal.
+    pub fn key(&self, id: i64) -> String {
+        if self.text_key {
+            format!("'k {id}/é'")
+        } else {
+            id.to_string()
+        }
+    }
+}
+
+/// A client: who it is, and which organisations it asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicaDef {
+    pub actor: usize,
+    pub filter: Option<Vec<i64>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct World {
+    pub tables: Vec<Table>,
+    pub replicas: Vec<ReplicaDef>,
+}
+
+impl World {
+    pub fn random(rng: &mut StdRng, level: Level, abilities: Abilities) -> Self {
+        let others = rng.random_range(1..4);
+        let mut tables: Vec<Table> = Vec::new();
+        for at in 0..=others {
+            let members = at == MEMBERS;
+            let permissive = rng.random_range(1..4);
+            let mut policies: Vec<Policy> = (0..if members { 1 } else { permissive })
+                .map(|i| Policy::random(rng, level, abilities, at, format!("p{i}")))
+                .collect();
+            // At least one opens something.
+            policies[0].permissive = true;
+            tables.push(Table {
+                name: if members { "members".into() } else { format!("t{at}") },
+                text_key: at == others && !members && rng.random_bool(0.3),
+                parent: (at > 1 && rng.random_bool(0.6)).then(|| rng.random_range(1..at)),
+                rls: if members { rng.random_bool(0.4) } else { rng.random_bool(0.9) },
+                force: rng.random_bool(0.2),
+                policies,
+                collection: !members || rng.random_bool(0.5),
+                scoped: !members && level >= Level::All && abilities.scopes && rng.random_bool(0.5),
+                scope_values: None,
+                soft: None,
+                partitioned: false,
+                exclude: None,
+                predicate: rng.random_bool(0.5),
+                narrow: None,
+            });
+            let table = tables.last_mut().expect("just pushed");
+            if level >= Level::All && rng.random_bool(0.15) {
+                let some =
+                    if members { ["org, usr"; 3] } else { ["id", "id, n, parent, org", "id, owner, parent, body"] };
+                table.narrow = Some(some[rng.random_range(0..3)].to_owned());
+            }
+            if !members && level >= Level::All {
+                if table.scoped && rng.random_bool(0.4) {
+                    table.scope_values =
+                        Some(if rng.random_bool(0.5) { ScopeValues::Fixed } else { ScopeValues::Memberships });
+                }
+                table.soft = match rng.random_range(0..5) {
+                    0 => Some(Soft::Flag),
+                    1 => Some(Soft::Time),
+                    _ => None,
+                };
+                table.partitioned = !table.text_key && rng.random_bool(0.25);
+                table.exclude = rng.random_bool(0.2).then(|| ["body", "owner", "n"][rng.random_range(0..3)].to_owned());
+            }
+        }
+        let scoped = tables.iter().any(|t| t.scoped);
+        let replicas = (0..rng.random_range(2..6))
+            .map(|_| ReplicaDef {
+                actor: if rng.random_bool(0.6) { rng.random_range(0..4) } else { rng.random_range(0..ACTORS.len()) },
+                filter: (scoped && rng.random_bool(0.5))
+                    .then(|| (0..rng.random_range(1..3)).map(|_| rng.random_range(1..=ORGS)).collect()),
+            })
+            .collect();
+        Self { tables, replicas }
+    }
+
+    pub fn collections(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().filter(|t| t.collection)
+    }
+
+    /// The statements that make the world in a database of the template.
+    pub fn ddl(&self) -> Vec<String> {
+        let mut ddl = Vec::new();
+        for (at, table) in self.tables.iter().enumerate() {
+            let name = &table.name;
+            if at == MEMBERS {
+                ddl.push(format!(
+                    "CREATE TABLE {name} (org int NOT NULL, usr int NOT NULL, level int NOT NULL DEFAULT 1, PRIMARY KEY (org, usr))"
+                ));
+                ddl.push(my_orgs(0));
+                ddl.push(format!("CREATE VIEW memberships AS SELECT org, usr FROM {name}"));
+                ddl.push("GRANT SELECT ON memberships TO app, auditor, manager, bypasser, tabler".to_owned());
+            } else {
+                let key = if table.text_key { "text" } else { "int" };
+                let parent = table.parent.map_or(String::new(), |p| {
+                    format!(" REFERENCES {} ON DELETE CASCADE ON UPDATE CASCADE", self.tables[p].name)
+                });
+                ddl.push(format!(
+                    "CREATE TABLE {name} (id {key} PRIMARY KEY, owner int, org int, parent int{parent}, \
+                     public boolean NOT NULL DEFAULT false, n int, body text DEFAULT 'b', gone {}){}",
+                    if table.soft == Some(Soft::Time) { "timestamptz" } else { "boolean" },
+                    if table.partitioned { " PARTITION BY RANGE (id)" } else { "" }
+                ));
+                if table.partitioned {
+                    ddl.push(format!("CREATE TABLE {name}_low PARTITION OF {name} FOR VALUES FROM (MINVALUE) TO (16)"));
+                    ddl.push(format!("CREATE TABLE {name}_high (LIKE {name} INCLUDING DEFAULTS)"));
+                    ddl.push(attach(name));
+                }
+            }
+            ddl.push(format!("ALTER TABLE {name} OWNER TO tabler"));
+            ddl.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO app, auditor, manager, bypasser"));
+            if let Some(columns) = &table.narrow {
+                ddl.push(format!("REVOKE SELECT ON {name} FROM app; GRANT SELECT ({columns}) ON {name} TO app"));
+            }
+        }
+        for table in &self.tables {
+            for policy in &table.policies {
+                ddl.push(policy.create(&self.tables, table));
+            }
+            if table.rls {
+                ddl.push(format!("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", table.name));
+            }
+            if table.force {
+                ddl.push(format!("ALTER TABLE {} FORCE ROW LEVEL SECURITY", table.name));
+            }
+        }
+        for table in self.collections() {
+            let mut arguments = format!("'{}'", table.name);
+            if table.scoped {
+                arguments += ", scope_column => 'org'";
+            }
+            if let Some(values) = table.scope_values {
+                arguments += &format!(", scope_values => $${}$$", values.sql());
+            }
+            if table.soft.is_some() {
+                arguments += ", soft_delete_column => 'gone'";
+            }
+            if let Some(column) = &table.exclude {
+                arguments += &format!(", exclude => '{{{column}}}'");
+            }
+            if table.hides_members() {
+                let declared = if table.predicate { r#"{"members": "usr = public.me()"}"# } else { r#"["members"]"# };
+                arguments += &format!(", access_tables => '{declared}'");
+            }
+            ddl.push(format!("SELECT snapsync.enable({arguments})"));
+        }
+        ddl
+    }
+}

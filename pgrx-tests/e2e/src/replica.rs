@@ -1,0 +1,365 @@
+//! A client's local copy, built from the answers of `pull_changes` and nothing else.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use anyhow::{anyhow, bail, ensure, Context, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a client knows of a collection beforehand: its name, and which members of a row make the wire id.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub name: String,
+    pub key: Vec<String>,
+}
+
+impl Spec {
+    pub fn new(name: &str, key: &[&str]) -> Self {
+        Self { name: name.to_owned(), key: key.iter().map(|k| (*k).to_owned()).collect() }
+    }
+
+    /// The wire id of a row: one key part as it is, several percent-encoded and joined with a dot.
+    pub fn id_of(&self, row: &str) -> Result<String> {
+        let members: HashMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_str(row).with_context(|| format!("not an object of plain members: {row}"))?;
+        let part = |key: &String| -> Result<String> {
+            let raw =
+                members.get(key.as_str()).ok_or_else(|| anyhow!("{}: no key member {key} in {row}", self.name))?;
+            let text = raw.get();
+            Ok(if text.starts_with('"') { serde_json::from_str(text)? } else { text.to_owned() })
+        };
+        if let [only] = self.key.as_slice() {
+            return part(only);
+        }
+        let parts = self.key.iter().map(|k| Ok(percent(&part(k)?))).collect::<Result<Vec<_>>>()?;
+        Ok(parts.join("."))
+    }
+}
+
+fn percent(part: &str) -> String {
+    let mut out = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    changes: BTreeMap<Cow<'a, str>, Arrays<'a>>,
+    #[serde(borrow)]
+    timestamp: &'a RawValue,
+    #[serde(rename = "experimentalStrategy")]
+    strategy: Option<Strategy>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arrays<'a> {
+    #[serde(borrow)]
+    created: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    updated: Vec<&'a RawValue>,
+    deleted: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Strategy {
+    default: String,
+    #[serde(rename = "override")]
+    overrides: BTreeMap<String, String>,
+}
+
+/// What one answer did to the replica.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Applied {
+    /// rows in `created` and `updated`
+    pub rows: u64,
+    /// of these, the ones that no reset sent and that the replica did not hold exactly so already
+    pub effective: u64,
+    /// rows in `created` that the replica held already (a WatermelonDB client logs an error for each)
+    pub created_again: u64,
+    pub deleted: u64,
+    /// ids in `deleted` that the replica did not hold
+    pub deleted_unknown: u64,
+    /// collections sent with the strategy `replacement`
+    pub resets: u64,
+    /// rows sent because of these resets
+    pub reset_rows: u64,
+}
+
+impl std::ops::AddAssign for Applied {
+    fn add_assign(&mut self, o: Self) {
+        self.rows += o.rows;
+        self.effective += o.effective;
+        self.created_again += o.created_again;
+        self.deleted += o.deleted;
+        self.deleted_unknown += o.deleted_unknown;
+        self.resets += o.resets;
+        self.reset_rows += o.reset_rows;
+    }
+}
+
+/// How a replica differs from what the server would answer to a plain SELECT.
+#[derive(Clone, Debug, Default)]
+pub struct Difference {
+    /// in the table, not in the replica
+    pub lost: u64,
+    /// in the replica, not in the table
+    pub ghosts: u64,
+    /// in both, with other values
+    pub wrong: u64,
+    /// a few examples for the report
+    pub samples: Vec<String>,
+}
+
+impl Difference {
+    pub fn is_empty(&self) -> bool {
+        self.lost + self.ghosts + self.wrong == 0
+    }
+
+    pub fn total(&self) -> u64 {
+        self.lost + self.ghosts + self.wrong
+    }
+
+    pub fn add(&mut self, other: Difference) {
+        self.lost += other.lost;
+        self.ghosts += other.ghosts;
+        self.wrong += other.wrong;
+        self.samples.extend(other.samples);
+        self.samples.truncate(MOST_SAMPLES);
+    }
+
+    fn sample(&mut self, text: impl FnOnce() -> String) {
+        if self.samples.len() < MOST_SAMPLES {
+            self.samples.push(text());
+        }
+    }
+}
+
+const MOST_SAMPLES: usize = 8;
+
+#[derive(Clone, Debug)]
+struct Collection {
+    spec: Spec,
+    rows: HashMap<String, Box<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Replica {
+    collections: Vec<Collection>,
+    names: Vec<String>,
+    cursor: Option<i64>,
+}
+
+impl Replica {
+    pub fn new(specs: &[Spec]) -> Self {
+        Self {
+            collections: specs.iter().map(|spec| Collection { spec: spec.clone(), rows: HashMap::new() }).collect(),
+            names: specs.iter().map(|s| s.name.clone()).collect(),
+            cursor: None,
+        }
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub fn cursor(&self) -> Option<i64> {
+        self.cursor
+    }
+
+    pub fn len(&self) -> usize {
+        self.collections.iter().map(|c| c.rows.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything, as a reinstalled app does.
+    pub fn forget(&mut self) {
+        self.cursor = None;
+        self.collections.iter_mut().for_each(|c| c.rows.clear());
+    }
+
+    /// Takes an answer in, and refuses one that breaks the contract. `sent` hears of every id that the answer names.
+    pub fn apply(&mut self, answer: &str, mut sent: impl FnMut(&str, &str)) -> Result<Applied> {
+        let answer: Answer<'_> =
+            serde_json::from_str(answer).with_context(|| format!("an answer of the wrong shape: {}", clip(answer)))?;
+        let timestamp: i64 = answer
+            .timestamp
+            .get()
+            .parse()
+            .map_err(|_| anyhow!("timestamp is not an integer number: {}", answer.timestamp.get()))?;
+        ensure!(timestamp > 0, "timestamp {timestamp} is not above 0: WatermelonDB takes it for a first sync");
+        ensure!(timestamp < 1 << 53, "timestamp {timestamp} is beyond 2^53 - 1: JavaScript rounds it");
+        // Only an answer that replaces everything may hand out an older cursor (the role stands otherwise than recorded).
+        let replaces_all = answer.strategy.as_ref().is_some_and(|s| s.overrides.len() == self.collections.len());
+        if let Some(before) = self.cursor.filter(|_| !replaces_all) {
+            ensure!(timestamp >= before, "the timestamp went back from {before} to {timestamp}");
+        }
+        ensure!(
+            answer.changes.len() == self.collections.len(),
+            "asked for {:?}, got {:?}",
+            self.names,
+            answer.changes.keys().collect::<Vec<_>>()
+        );
+        let first = self.cursor.is_none();
+        let mut replaced = HashSet::new();
+        if let Some(strategy) = &answer.strategy {
+            ensure!(strategy.default == "incremental", "strategy default is {}", strategy.default);
+            for (name, value) in &strategy.overrides {
+                ensure!(value == "replacement", "strategy of {name} is {value}");
+                ensure!(answer.changes.contains_key(name.as_str()), "strategy for {name}, which is not in changes");
+                replaced.insert(name.as_str());
+            }
+        }
+        let mut applied = Applied::default();
+        for collection in &mut self.collections {
+            let name = collection.spec.name.as_str();
+            let arrays = answer.changes.get(name).ok_or_else(|| anyhow!("no changes for {name}"))?;
+            let reset = replaced.contains(name);
+            if first {
+                ensure!(
+                    arrays.updated.is_empty() && arrays.deleted.is_empty(),
+                    "{name}: a first sync with updated or deleted rows"
+                );
+            }
+            applied += collection.apply(arrays, reset, &mut sent)?;
+        }
+        self.cursor = Some(timestamp);
+        Ok(applied)
+    }
+
+    /// Compares one collection with the rows of a plain SELECT (`row_to_json` texts).
+    pub fn compare(&self, name: &str, rows: impl Iterator<Item = String>) -> Result<Difference> {
+        let collection =
+            self.collections.iter().find(|c| c.spec.name == name).ok_or_else(|| anyhow!("no collection {name}"))?;
+        let mut difference = Difference::default();
+        let mut seen = 0usize;
+        let mut found = HashSet::with_capacity(collection.rows.len());
+        for row in rows {
+            seen += 1;
+            let id = collection.spec.id_of(&row)?;
+            match collection.rows.get(&id) {
+                None => {
+                    difference.lost += 1;
+                    difference.sample(|| format!("{name}: lost {}", clip(&row)));
+                }
+                Some(held) if **held != *row => {
+                    difference.wrong += 1;
+                    difference.sample(|| format!("{name}: held {} but it is {}", clip(held), clip(&row)));
+                    found.insert(id);
+                }
+                Some(_) => {
+                    found.insert(id);
+                }
+            }
+        }
+        if found.len() < collection.rows.len() {
+            for (id, row) in &collection.rows {
+                if !found.contains(id) {
+                    difference.ghosts += 1;
+                    difference.sample(|| format!("{name}: ghost {}", clip(row)));
+                }
+            }
+        }
+        if seen < found.len() {
+            bail!("{name}: the SELECT returned one id twice");
+        }
+        Ok(difference)
+    }
+}
+
+impl Collection {
+    fn apply(&mut self, arrays: &Arrays<'_>, reset: bool, sent: &mut impl FnMut(&str, &str)) -> Result<Applied> {
+        let name = self.spec.name.as_str();
+        let mut applied = Applied::default();
+        let mut ids: HashSet<String> = HashSet::with_capacity(arrays.created.len() + arrays.updated.len());
+        let old = if reset { std::mem::take(&mut self.rows) } else { HashMap::new() };
+        for (list, created) in [(&arrays.created, true), (&arrays.updated, false)] {
+            for row in list {
+                let id = self.spec.id_of(row.get())?;
+                sent(name, &id);
+                ensure!(ids.insert(id.clone()), "{name}: id {id} stands twice in one answer");
+                let before = if reset { old.get(&id) } else { self.rows.get(&id) };
+                applied.rows += 1;
+                applied.effective += u64::from(before.is_none_or(|b| **b != *row.get()));
+                applied.created_again += u64::from(created && before.is_some());
+                self.rows.insert(id, row.get().into());
+            }
+        }
+        for id in &arrays.deleted {
+            sent(name, id);
+            ensure!(ids.insert(id.clone()), "{name}: id {id} stands twice in one answer");
+            applied.deleted += 1;
+            applied.deleted_unknown += u64::from(self.rows.remove(id).is_none());
+        }
+        if reset {
+            applied.resets = 1;
+            applied.reset_rows = applied.rows;
+            applied.effective = 0;
+        }
+        Ok(applied)
+    }
+}
+
+fn clip(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(240) {
+        Some((at, _)) => format!("{}...", &text[..at]).into(),
+        None => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_ids() {
+        let one = Spec::new("a", &["id"]);
+        assert_eq!(one.id_of(r#"{"id":17,"x":"y"}"#).unwrap(), "17");
+        assert_eq!(one.id_of(r#"{"id":"a/b.c"}"#).unwrap(), "a/b.c");
+        let two = Spec::new("a", &["t", "c"]);
+        assert_eq!(two.id_of(r#"{"c":"a/é.b","t":-1}"#).unwrap(), "-1.a%2F%C3%A9%2Eb");
+    }
+
+    #[test]
+    fn applies_and_compares() {
+        let mut r = Replica::new(&[Spec::new("a", &["id"])]);
+        let first = r#"{"changes":{"a":{"created":[{"id":1},{"id":2}],"updated":[],"deleted":[]}},"timestamp":5}"#;
+        r.apply(first, |_, _| ()).unwrap();
+        let next = r#"{"changes":{"a":{"created":[],"updated":[{"id":1,"v":2}],"deleted":["2","9"]}},"timestamp":6}"#;
+        let applied = r.apply(next, |_, _| ()).unwrap();
+        assert_eq!((applied.effective, applied.deleted_unknown), (1, 1));
+        let rows = |v: &[&str]| v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>().into_iter();
+        assert!(r.compare("a", rows(&[r#"{"id":1,"v":2}"#])).unwrap().is_empty());
+        let d = r.compare("a", rows(&[r#"{"id":3}"#])).unwrap();
+        assert_eq!((d.lost, d.ghosts, d.wrong), (1, 1, 0));
+        let d = r.compare("a", rows(&[r#"{"id":1}"#])).unwrap();
+        assert_eq!((d.lost, d.ghosts, d.wrong), (0, 0, 1));
+    }
+
+    #[test]
+    fn refuses_broken_answers() {
+        let fresh = || Replica::new(&[Spec::new("a", &["id"])]);
+        for bad in [
+            r#"{"changes":{"a":{"created":[],"updated":[]}},"timestamp":5}"#,
+            r#"{"changes":{"a":{"created":[{"id":1},{"id":1}],"updated":[],"deleted":[]}},"timestamp":5}"#,
+            r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":"5"}"#,
+            r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":5,"x":1}"#,
+            r#"{"changes":{},"timestamp":5}"#,
+        ] {
+            assert!(fresh().apply(bad, |_, _| ()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+-- Bad input: each a clear error with SQLSTATE, detail and hint; nothing is applied, and the backend lives.
+\set ECHO none
+\set test regress_errors
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE TABLE todos (id int PRIMARY KEY, title text, doc jsonb, at timestamptz, u uuid);
+INSERT INTO todos VALUES (1, 'one');
+CREATE TABLE unsynced (id int PRIMARY KEY);
+SELECT snapsync.enable('todos');
+SELECT pg_backend_pid() AS pid \gset
+
+-- Collections.
+SELECT pull_changes('{nope}');
+\echo :SQLSTATE
+SELECT pull_changes('{unsynced}');
+\echo :SQLSTATE
+SELECT pull_changes('{""}');
+\echo :SQLSTATE
+SELECT pull_changes('{__proto__}');
+\echo :SQLSTATE
+SELECT pull_changes(ARRAY['todos; DROP TABLE todos']);
+\echo :SQLSTATE
+SELECT pull_changes(ARRAY[repeat('x', 1000)]);
+\echo :SQLSTATE
+SELECT pull_changes(ARRAY['todos', NULL]);
+\echo :SQLSTATE
+SELECT pull_changes(NULL);
+\echo :SQLSTATE
+SELECT pull_changes('{{todos},{todos}}') IS NOT NULL;
+\echo :SQLSTATE
+SELECT pull_changes('todos');
+\echo :SQLSTATE
+
+-- Cursors.
+SELECT pull_changes('{todos}', 'yesterday');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '-1');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '1.5');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '1e3');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '0x10');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '9223372036854775808');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', repeat('9', 100000));
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '2026-13-01T00:00:00Z');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '2026-02-30');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '2026-11-21T07:50:00 02:00');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', 'undefined');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', '{"timestamp":17}');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', dialect => 'klingon');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": ["1"]}}', last_pulled_at => 'yesterday');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": ["1"]}}', dialect => 'klingon');
+\echo :SQLSTATE
+
+-- The shape of a push.
+SELECT push_changes(NULL);
+\echo :SQLSTATE
+SELECT push_changes('');
+\echo :SQLSTATE
+SELECT push_changes('{');
+\echo :SQLSTATE
+SELECT push_changes('[]');
+\echo :SQLSTATE
+SELECT push_changes('"todos"');
+\echo :SQLSTATE
+SELECT push_changes('null');
+\echo :SQLSTATE
+SELECT push_changes('1e999999');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": []}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": null}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": {}}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": ["1"]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [null]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [[]]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": [null]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": [true]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": "1"}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"upserted": []}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": [], "deleted": ["1"]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": []}, "todos": {"deleted": ["1"]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"unsynced": {"deleted": ["1"]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"__proto__": {"deleted": ["1"]}}');
+\echo :SQLSTATE
+
+-- Records and ids.
+SELECT push_changes('{"todos": {"created": [{}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"title": "no id"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": null}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": {"a": 1}}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": "not a number"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": 99999999999}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": 1.5}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": ["not a number"]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": [{"title": "no id"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": 2}, {"id": 3, "nope": 1}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": 2, "__proto__": {"polluted": true}}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": 2, "ctid": "(0,1)"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"created": [{"id": 2, "title\" = (SELECT 1) --": "x"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "at": "not a time"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "at": 1e300}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "at": true}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "u": "xyz"}]}}');
+\echo :SQLSTATE
+
+-- Text that PostgreSQL cannot hold.
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "title": "nul \u0000"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "doc": {"deep": ["\u0000"]}}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "doc": {"\u0000": 1}}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "title": "half \ud83d"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "title": "half \udc00 \ud83d\ude00"}]}}');
+\echo :SQLSTATE
+SELECT push_changes('{"to\u0000dos": {}}');
+\echo :SQLSTATE
+SELECT push_changes('{"todos": {"deleted": ["\u0000"]}}');
+\echo :SQLSTATE
+SELECT push_changes(convert_from('\x7b22ff227d', 'UTF8')::json);
+\echo :SQLSTATE
+
+-- Size and depth.
+SELECT push_changes(('{"todos": {"updated": [{"id": 1, "doc": ' || repeat('[', 1000) || repeat(']', 1000) || '}]}}')::json);
+\echo :SQLSTATE
+SELECT push_changes(('{"todos": {"updated": [{"id": 1, "doc": ' || repeat('{"a":', 1000) || '1' || repeat('}', 1000) || '}]}}')::json);
+\echo :SQLSTATE
+SELECT push_changes((repeat('[', 1000) || repeat(']', 1000))::json);
+\echo :SQLSTATE
+SELECT push_changes(('{"todos": {"updated": [{"id": 1, "doc": 1' || repeat('0', 200000) || '}]}}')::json);
+\echo :SQLSTATE
+SELECT push_changes(('{"todos": {"updated": [{"id": 1, "' || repeat('x', 100000) || '": 1}]}}')::json);
+\echo :SQLSTATE
+SELECT push_changes(('{"' || repeat('x', 100000) || '": {}}')::json);
+\echo :SQLSTATE
+SELECT push_changes(('{"todos": {"deleted": ["' || repeat('1', 100) || '"]}}')::json);
+\echo :SQLSTATE
+
+-- Nothing was applied, this is the session that began, and it works; inside a transaction an error leaves it to be rolled back.
+SELECT * FROM todos;
+SELECT pg_backend_pid() = :pid;
+BEGIN;
+INSERT INTO todos VALUES (2, 'two');
+SAVEPOINT a;
+SELECT pull_changes('{nope}');
+ROLLBACK TO a;
+SELECT push_changes('{"todos": {"updated": [{"id": 2, "title": "TWO"}]}}');
+SAVEPOINT b;
+SELECT push_changes('{"todos": {"updated": [{"id": 1, "title": "ONE"}, {"id": 2, "nope": 1}]}}');
+ROLLBACK TO b;
+COMMIT;
+SELECT id, title FROM todos ORDER BY 1;
+SELECT * FROM t.pull('{todos}', '1') WHERE item IS NOT NULL;
+-- A trigger of the application that raises an error with a code of its own: the client gets that.
+CREATE FUNCTION t.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'no more todos' USING ERRCODE = 'PT402', DETAIL = 'The plan allows two.', HINT = 'Upgrade.';
+END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON todos FOR EACH ROW EXECUTE FUNCTION t.refuse();
+SELECT push_changes('{"todos": {"created": [{"id": 3}]}}');
+\echo :SQLSTATE
+DROP TRIGGER refuse ON todos;
+-- Constraints keep their names.
+ALTER TABLE todos ADD CONSTRAINT short CHECK (length(title) < 10);
+SELECT push_changes('{"todos": {"created": [{"id": 3, "title": "much too long a title"}]}}');
+\echo :SQLSTATE
+SELECT pg_backend_pid() = :pid;

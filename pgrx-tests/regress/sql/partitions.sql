@@ -1,0 +1,80 @@
+-- Partitioned tables: tracked and pulled as one collection.
+\set ECHO none
+\set test regress_partitions
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE TABLE events (id int, region text, n int, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+CREATE TABLE events_eu PARTITION OF events FOR VALUES IN ('eu');
+-- A partition whose columns stand in another order.
+CREATE TABLE events_us (region text NOT NULL, dropped int, n int, id int NOT NULL);
+ALTER TABLE events_us DROP COLUMN dropped;
+ALTER TABLE events ATTACH PARTITION events_us FOR VALUES IN ('us');
+CREATE TABLE events_rest PARTITION OF events DEFAULT PARTITION BY RANGE (id);
+CREATE TABLE events_rest_1 PARTITION OF events_rest FOR VALUES FROM (0) TO (100);
+SELECT snapsync.enable('events');
+SELECT t.catch_up('events');
+
+INSERT INTO events VALUES (1, 'eu', 1), (1, 'us', 1), (1, 'cn', 1);
+INSERT INTO events_us (id, region, n) VALUES (2, 'us', 2);
+INSERT INTO events_rest_1 VALUES (3, 'in', 3);
+SELECT * FROM t.log();
+SELECT * FROM t.pull('{events}');
+SELECT * FROM t.pull('{events}', NULL, dialect => 'watermelondb');
+
+-- Through the root or a leaf; a row that moves to another partition has another key here.
+UPDATE events SET n = n + 10 WHERE id = 1;
+UPDATE events_rest_1 SET n = 33;
+UPDATE events SET region = 'eu' WHERE id = 2;
+DELETE FROM events_us;
+SELECT * FROM t.pull('{events}');
+
+CREATE TABLE parcels (id int, zone int, note text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE parcels_1 PARTITION OF parcels FOR VALUES FROM (0) TO (10);
+CREATE TABLE parcels_2 PARTITION OF parcels FOR VALUES FROM (10) TO (20);
+SELECT snapsync.enable('parcels');
+INSERT INTO parcels VALUES (1, 1, 'x');
+SELECT t.catch_up('parcels');
+UPDATE parcels SET id = 11;
+SELECT * FROM t.pull('{parcels}');
+BEGIN; UPDATE parcels SET id = 1; UPDATE parcels SET id = 11; COMMIT;
+SELECT what, item FROM t.pull('{parcels}');
+
+-- A new partition is tracked from its first row.
+CREATE TABLE parcels_3 PARTITION OF parcels FOR VALUES FROM (20) TO (30);
+SELECT t.catch_up('parcels');
+INSERT INTO parcels VALUES (21, 1, 'new'), (22, 1, 'new');
+SELECT * FROM t.pull('{parcels}');
+-- TRUNCATE: of the root, of one partition, of one that came later.
+TRUNCATE parcels_3;
+SELECT * FROM t.pull('{parcels}');
+TRUNCATE parcels_2;
+SELECT * FROM t.pull('{parcels}');
+INSERT INTO parcels VALUES (2, 2, 'y');
+SELECT t.catch_up('parcels');
+TRUNCATE parcels;
+SELECT * FROM t.pull('{parcels}');
+INSERT INTO parcels VALUES (2, 2, 'y'), (12, 2, 'y');
+SELECT t.catch_up('parcels');
+-- Detached: its rows are gone for clients. Attached: there again.
+ALTER TABLE parcels DETACH PARTITION parcels_1;
+SELECT * FROM t.pull('{parcels}');
+INSERT INTO parcels_1 VALUES (3, 3, 'not synced');
+ALTER TABLE parcels ATTACH PARTITION parcels_1 FOR VALUES FROM (0) TO (10);
+SELECT * FROM t.pull('{parcels}');
+UPDATE parcels SET note = 'z' WHERE id = 3;
+SELECT * FROM t.pull('{parcels}');
+DROP TABLE parcels_2;
+SELECT * FROM t.pull('{parcels}');
+
+-- Tracked also as the apply worker of logical replication, which writes to the leaves.
+SET session_replication_role = replica;
+INSERT INTO parcels_3 VALUES (25, 1, 'applied');
+RESET session_replication_role;
+SELECT * FROM t.pull('{parcels}');
+
+-- push through the root.
+SELECT push_changes('{"parcels": {"created": [{"id": 26, "zone": 1, "note": "pushed"}], "updated": [{"id": 25, "note": "u"}], "deleted": ["2"]}}');
+SELECT * FROM parcels ORDER BY id;
+SELECT snapsync.disable('parcels');
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgname LIKE '%snapsync%' AND tgrelid::regclass::text LIKE 'parcels%';

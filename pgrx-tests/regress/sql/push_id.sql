@@ -1,0 +1,38 @@
+-- push_id: a push is carried out once, however often it comes.
+\set ECHO none
+\set test regress_push_id
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET timezone = 'UTC';
+
+CREATE TABLE counters (id text PRIMARY KEY, n int);
+CREATE TABLE pushes (n serial, id text);
+CREATE FUNCTION count_push() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.pushes (id) VALUES (NEW.id); RETURN NEW; END $$;
+CREATE TRIGGER counting BEFORE INSERT OR UPDATE ON counters FOR EACH ROW EXECUTE FUNCTION count_push();
+GRANT ALL ON ALL TABLES IN SCHEMA public TO alice, bob;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO alice, bob;
+SELECT snapsync.enable('counters');
+SET ROLE alice;
+SELECT push_changes('{"counters": {"created": [{"id": "a", "n": 1}]}}', push_id => '00000000-0000-0000-0000-000000000001');
+SELECT push_changes('{"counters": {"created": [{"id": "a", "n": 1}]}}', push_id => '00000000-0000-0000-0000-000000000001');
+SELECT push_changes('{"counters": {"created": [{"id": "b", "n": "many"}, {"id": "c", "n": 1}]}}', push_id => '00000000-0000-0000-0000-000000000002', on_rejected => 'report');
+SELECT push_changes('{"counters": {"created": [{"id": "b", "n": "many"}, {"id": "c", "n": 1}]}}', push_id => '00000000-0000-0000-0000-000000000002', on_rejected => 'report');
+SELECT id FROM pushes ORDER BY n;
+-- The id of another batch.
+SELECT * FROM t.error($$SELECT push_changes('{"counters": {"created": [{"id": "z", "n": 1}]}}', push_id => '00000000-0000-0000-0000-000000000001')$$);
+-- A failed one did not happen: it can come again.
+SELECT * FROM t.error($$SELECT push_changes('{"counters": {"created": [{"id": "d", "n": "many"}]}}', push_id => '00000000-0000-0000-0000-000000000003')$$);
+SELECT push_changes('{"counters": {"created": [{"id": "d", "n": 4}]}}', push_id => '00000000-0000-0000-0000-000000000003');
+RESET ROLE;
+-- Ids are each role's own.
+SET ROLE bob;
+SELECT push_changes('{"counters": {"updated": [{"id": "a", "n": 2}]}}', push_id => '00000000-0000-0000-0000-000000000001');
+SELECT * FROM t.error('SELECT * FROM snapsync.push');
+RESET ROLE;
+SELECT id, n FROM counters ORDER BY id;
+SELECT role, right(push_id::text, 1) AS push_id, answer IS NOT NULL AS answered FROM snapsync.push ORDER BY 1, 2;
+-- Kept for snapsync.push_retention.
+UPDATE snapsync.push SET at = now() - interval '8 days' WHERE role = 'alice';
+SELECT push_changes('{}', push_id => '00000000-0000-0000-0000-000000000004');
+SELECT role, right(push_id::text, 1) AS push_id FROM snapsync.push ORDER BY 1, 2;
+SHOW snapsync.push_retention;

@@ -1,0 +1,53 @@
+-- push_mutations: intentions instead of rows.
+\set ECHO none
+\set test regress_push_mutations
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET timezone = 'UTC';
+
+CREATE TABLE quotes (id int PRIMARY KEY, likes int NOT NULL DEFAULT 0 CONSTRAINT enough CHECK (likes < 5), digits numeric);
+CREATE FUNCTION like_quote(args json) RETURNS void LANGUAGE sql AS $$ UPDATE quotes SET likes = likes + coalesce((args ->> 'by')::int, 1) WHERE id = (args ->> 'id')::int $$;
+CREATE FUNCTION write_quote(args jsonb) RETURNS int LANGUAGE sql AS $$ INSERT INTO quotes (id, digits) VALUES ((args ->> 'id')::int, (args ->> 'digits')::numeric) RETURNING id $$;
+CREATE FUNCTION two(a json, b json) RETURNS void LANGUAGE sql AS '';
+CREATE FUNCTION owners_only(args json) RETURNS void LANGUAGE sql AS $$ INSERT INTO quotes VALUES (99) $$;
+REVOKE EXECUTE ON FUNCTION owners_only FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE ON quotes TO alice, bob;
+SELECT snapsync.enable('quotes');
+SELECT snapsync.register_mutator('like', 'like_quote(json)'), snapsync.register_mutator('write', 'write_quote(jsonb)'), snapsync.register_mutator('owners', 'owners_only(json)');
+SELECT * FROM t.error($$SELECT snapsync.register_mutator('two', 'two(json, json)')$$);
+SELECT * FROM t.error($$SELECT snapsync.register_mutator('', 'like_quote(json)')$$);
+SET ROLE alice;
+-- Whoever registers decides what runs as others.
+SELECT * FROM t.error($$SELECT snapsync.register_mutator('like', 'write_quote(jsonb)')$$);
+SELECT push_mutations('[{"id": 1, "name": "write", "args": {"id": 1, "digits": 12345678901234567890.10}}, {"id": 2, "name": "like", "args": {"id": 1}}]', 'phone');
+-- The answer was lost, and one more came since.
+SELECT push_mutations('[{"id": 1, "name": "write", "args": {"id": 1}}, {"id": 2, "name": "like", "args": {"id": 1}}, {"id": 3, "name": "like", "args": {"id": 1}}]', 'phone');
+SELECT * FROM quotes;
+-- What fails is undone, recorded, reported and skipped.
+SELECT push_mutations('[{"id": 4, "name": "like", "args": {"id": 1, "by": 10}}, {"id": 5, "name": "unlike"}, {"id": 6, "name": "owners"}, {"id": 7, "name": "like", "args": {"id": "one"}}, {"id": 8, "name": "like", "args": {"id": 1}}]', 'phone');
+SELECT push_mutations('[{"id": 7, "name": "like", "args": {"id": "one"}}, {"id": 8, "name": "like", "args": {"id": 1}}]', 'phone');
+SELECT * FROM quotes;
+-- Another client counts for itself, and so does another role with the same id.
+SELECT push_mutations('[{"id": 1, "name": "like", "args": {"id": 1}}]', 'tablet');
+RESET ROLE;
+SET ROLE bob;
+SELECT push_mutations('[{"id": 1, "name": "write", "args": {"id": 2}}]', 'phone');
+RESET ROLE;
+-- Nothing may be missing, or out of order.
+SELECT * FROM t.error($$SELECT push_mutations('[{"id": 2, "name": "like"}]', 'new')$$);
+SELECT * FROM t.error($$SELECT push_mutations('[{"id": 1, "name": "like"}, {"id": 3, "name": "like"}]', 'new')$$);
+SELECT * FROM t.error($$SELECT push_mutations('[{"id": 0, "name": "like"}]', 'new')$$);
+SELECT * FROM t.error($$SELECT push_mutations('{"id": 1}', 'new')$$);
+SELECT * FROM t.error($$SELECT push_mutations('[{"id": 1, "nam": "like"}]', 'new')$$);
+SELECT * FROM t.error($$SELECT push_mutations('[]', '')$$);
+SELECT * FROM t.error($$SELECT push_mutations(NULL, 'new')$$);
+SELECT push_mutations('[]', 'new');
+-- The client's own rows do not come back as created.
+SELECT set_config('t.cursor', '2', false);
+SELECT what, item::json ->> 'id' AS id FROM t.pull('{quotes}', client_id => 'phone');
+-- A name that is taken away, a function that is gone.
+SELECT snapsync.register_mutator('write', NULL);
+DROP FUNCTION like_quote(json);
+SELECT push_mutations('[{"id": 1, "name": "write"}, {"id": 2, "name": "like"}]', 'new');
+SELECT role, client_id, last_id FROM snapsync.mutation_client ORDER BY 1, 2;
+SELECT role, client_id, id, name, code, constraint_name FROM snapsync.mutation_failure ORDER BY 1, 2, 3;

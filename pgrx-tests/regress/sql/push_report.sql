@@ -1,0 +1,79 @@
+-- on_rejected => 'report', and how 'abort' names the culprit.
+\set ECHO none
+\set test regress_push_report
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET timezone = 'UTC';
+
+CREATE TABLE lists (id text PRIMARY KEY, owner name NOT NULL DEFAULT CURRENT_USER, name varchar(10) NOT NULL CONSTRAINT not_bad CHECK (name <> 'bad'));
+CREATE TABLE items (id uuid PRIMARY KEY, list text REFERENCES lists, n int, code text UNIQUE);
+ALTER TABLE lists ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON lists USING (owner = CURRENT_USER);
+CREATE POLICY readable ON lists FOR SELECT USING (name LIKE 'public%');
+GRANT SELECT, INSERT, UPDATE, DELETE ON lists, items TO alice;
+GRANT SELECT ON lists TO bob;
+SELECT snapsync.enable('lists'), snapsync.enable('items');
+INSERT INTO lists VALUES ('a', 'alice', 'mine'), ('b', 'bob', 'theirs'), ('p', 'bob', 'public');
+CREATE FUNCTION t.report(changes text) RETURNS TABLE (answer text) LANGUAGE sql AS $$
+    SELECT concat_ws(' ', e ->> 'collection', e ->> 'id', e ->> 'code', e ->> 'message', '(' || (e ->> 'constraint') || ')')
+    FROM public.push_changes(changes::json, on_rejected => 'report') AS a, json_array_elements(a -> 'rejected') AS e
+$$;
+
+SET ROLE alice;
+-- Every kind of refusal at once; the rest is applied.
+SELECT * FROM t.report('{
+  "lists": {"created": [{"id": "n", "name": "new"}, {"id": "x", "name": "bad"}, {"id": "y", "name": "far too long"}, {"id": "z"}, {"id": "o", "owner": "bob", "name": "given"}, {"id": "b", "name": "taken"}],
+            "updated": [{"id": "a", "name": "renamed"}, {"id": "p", "name": "public!"}], "deleted": ["p"]},
+  "items": {"created": [{"id": "00000000-0000-0000-0000-000000000001", "list": "n", "n": 1}, {"id": "00000000-0000-0000-0000-000000000002", "list": "x"},
+                        {"id": "00000000-0000-0000-0000-000000000003", "n": "many"}, {"id": "00000000-0000-0000-0000-000000000004", "code": "c"},
+                        {"id": "00000000-0000-0000-0000-000000000005", "code": "c"}, {"id": "no uuid"}]}}');
+SELECT * FROM lists ORDER BY id;
+SELECT right(id::text, 1) AS id, list, n, code FROM items ORDER BY 1;
+-- As WatermelonDB reads it.
+SELECT push_changes('{"lists": {"created": [{"id": "x", "name": "bad"}], "updated": [{"id": "p", "name": "public!"}]}, "items": {"updated": [{"id": "no uuid", "n": 1}]}}', on_rejected => 'report');
+SELECT push_changes('{"lists": {"updated": [{"id": "a", "name": "fine"}]}}', on_rejected => 'report');
+-- Nothing of it is the shape of a batch: that is no record's fault.
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"id": "a", "title": "?"}]}}', on_rejected => 'report')$$);
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"name": "?"}]}}', on_rejected => 'report')$$);
+SELECT * FROM t.error($$SELECT push_changes('{}', on_rejected => 'ignore')$$);
+
+-- 'abort' names the record.
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"created": [{"id": "1", "name": "1"}, {"id": "2", "name": "2"}, {"id": "x", "name": "bad"}]}}')$$);
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"id": "a", "name": "1"}, {"id": "n", "name": "far too long"}]}}')$$);
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"id": "p", "name": "1"}]}}')$$);
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"created": [{"id": "b", "name": "1"}, {"id": "q", "name": "1"}]}}')$$);
+SELECT * FROM t.error($$SELECT push_changes('{"items": {"created": [{"id": "00000000-0000-0000-0000-000000000009", "list": "nowhere"}]}}')$$);
+SELECT * FROM t.error($$SELECT push_changes('{"items": {"updated": [{"id": "no uuid", "n": 1}]}}')$$);
+SELECT * FROM lists ORDER BY id;
+RESET ROLE;
+
+-- A role without the right at all.
+SET ROLE bob;
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"created": [{"id": "1", "name": "1"}, {"id": "2", "name": "2"}]}}')$$);
+SELECT * FROM t.report('{"lists": {"created": [{"id": "1", "name": "1"}, {"id": "2", "name": "2"}]}}');
+RESET ROLE;
+
+-- Deferred constraints are looked at before the answer, and who violates them is left out.
+CREATE TABLE seats (id text PRIMARY KEY, place int CONSTRAINT one_each UNIQUE DEFERRABLE INITIALLY DEFERRED, beside text CONSTRAINT neighbour REFERENCES seats DEFERRABLE INITIALLY DEFERRED);
+SELECT snapsync.enable('seats');
+SELECT push_changes('{"seats": {"created": [{"id": "a", "place": 1, "beside": "b"}, {"id": "b", "place": 2, "beside": "a"}]}}');
+SELECT push_changes('{"seats": {"updated": [{"id": "a", "place": 2}, {"id": "b", "place": 1}]}}');
+SELECT * FROM t.error($$SELECT push_changes('{"seats": {"created": [{"id": "c", "place": 3}, {"id": "d", "place": 1}]}}')$$);
+SELECT * FROM t.report('{"seats": {"created": [{"id": "c", "place": 3}, {"id": "d", "place": 1}, {"id": "e", "beside": "nobody"}, {"id": "f", "beside": "c"}], "updated": [{"id": "a", "beside": null}]}}');
+SELECT * FROM seats ORDER BY id;
+
+-- What the caller set for his transaction is as it was.
+BEGIN;
+SELECT push_changes('{"seats": {"updated": [{"id": "a", "place": 9}]}}');
+UPDATE seats SET place = 1 WHERE id = 'c';
+UPDATE seats SET place = 3 WHERE id = 'b';
+COMMIT;
+SELECT * FROM seats ORDER BY id;
+
+-- Five thousand rows, three of them wrong.
+CREATE TABLE many (id int PRIMARY KEY, n int CHECK (n >= 0));
+SELECT snapsync.enable('many');
+SELECT json_array_length(a -> 'rejected') AS rejected, a #> '{experimentalRejectedIds,many}' AS ids
+FROM push_changes((SELECT json_build_object('many', json_build_object('created', json_agg(json_build_object('id', i, 'n', CASE WHEN i IN (1, 2500, 5000) THEN -1 ELSE i END))))
+                   FROM generate_series(1, 5000) AS i), on_rejected => 'report') AS a;
+SELECT count(*) FROM many;

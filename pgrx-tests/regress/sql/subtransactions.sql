@@ -1,0 +1,45 @@
+-- Savepoints, exception blocks, prepared transactions, early flushes and pulls in the middle of a transaction: what was
+-- rolled back leaves nothing, what was not is there.
+\set ECHO none
+\set test regress_subtransactions
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE TABLE r (id int PRIMARY KEY, v int);
+SELECT snapsync.enable('r');
+
+-- A client with a replica of its own, fed by pulls alone.
+CREATE TABLE replica (id int PRIMARY KEY, v int);
+CREATE FUNCTION t.sync() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text := '';
+    got record;
+BEGIN
+    FOR got IN SELECT * FROM t.pull('{r}') LOOP
+        said := said || ', ' || CASE WHEN got.item IS NULL THEN 'replacement'
+                                     ELSE substr(got.what, 3) || ' ' || coalesce(got.item::jsonb ->> 'id', got.item::jsonb #>> '{}') END;
+        IF got.what = 'r by replacement' THEN
+            DELETE FROM replica;
+        ELSIF got.what = 'r.deleted' THEN
+            DELETE FROM replica WHERE id = (got.item::jsonb #>> '{}')::int;
+        ELSE
+            INSERT INTO replica SELECT * FROM json_populate_record(NULL::replica, got.item::json)
+            ON CONFLICT (id) DO UPDATE SET v = excluded.v;
+        END IF;
+    END LOOP;
+    IF EXISTS (TABLE r EXCEPT TABLE replica) OR EXISTS (TABLE replica EXCEPT TABLE r) THEN
+        said := said || ', AND THE REPLICA DIFFERS';
+    END IF;
+    RETURN coalesce(nullif(substr(said, 3), ''), 'nothing');
+END
+$$;
+
+-- With everything kept in memory until the commit.
+\set threshold 50000
+\i savepoints.psql
+-- With an early flush after every third change, and after every change: the same.
+\set ECHO none
+\set threshold 3
+\i savepoints.psql
+\set threshold 1
+\i savepoints.psql

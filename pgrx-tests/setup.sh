@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Installs what is missing on a Debian or Ubuntu machine, as root or through sudo. Quiet and quick when nothing is.
+. "$(dirname "$0")/env.sh"
+
+missing=()
+need() { # PACKAGE... unless the command before them succeeds: `have cc || need build-essential`
+	missing+=("$@")
+}
+have() { command -v "$1" >/dev/null; }
+
+if ! have cc || ! have c++ || ! have make; then need build-essential; fi
+have pkg-config || need pkg-config
+have python3 || need python3 # node-gyp, where an npm package has no prebuilt binary
+have setpriv || need util-linux
+# bindgen wants libclang and clang's own headers.
+if [ -z "${LIBCLANG_PATH:-}" ]; then
+	if ! have clang || ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; then need clang libclang-dev; fi
+fi
+
+if ! pg_config=$(find_pg_config); then
+	[ -z "${PG_CONFIG:-}" ] || exit 1
+	# The distribution's default, or the headers for what is there already.
+	major=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | cut -d/ -f5 | sort -n | tail -n 1) || true
+	need postgresql-common "postgresql-${major:-DEFAULT}" "postgresql-server-dev-${major:-DEFAULT}" "postgresql-client-${major:-DEFAULT}"
+elif [ ! -x "$(dirname "$("$pg_config" --pgxs)")/../test/isolation/pg_isolation_regress" ]; then
+	case $pg_config in
+	/usr/lib/postgresql/*) need "postgresql-client-$(basename "${pg_config%/bin/pg_config}")" ;;
+	*) note "$pg_config has no pg_isolation_regress beside its pgxs: make test's isolation tier will not run" ;;
+	esac
+fi
+
+if have node; then
+	have npm || need npm
+	[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || die "node $(node --version) is too old: 18 or newer is needed"
+else
+	need nodejs npm
+fi
+
+rust=
+if ! have cargo && ! have rustup; then
+	rust=missing
+	need rustup
+fi
+
+# Only `make lint` wants it, and says so where it is not there.
+have shellcheck || [ ${#missing[@]} = 0 ] || need shellcheck
+
+if [ ${#missing[@]} -gt 0 ]; then
+	have apt-get || die "missing: ${missing[*]} (Debian's names), and there is no apt-get here to install them"
+	sudo=()
+	if [ "$(id -u)" != 0 ]; then
+		have sudo || die "missing: ${missing[*]}. As root: apt-get install ${missing[*]//DEFAULT/15}"
+		sudo=(sudo)
+	fi
+	log=$(mktemp)
+	apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@" </dev/null >"$log" 2>&1; }
+	candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+
+	compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt update
+	if [[ " ${missing[*]} " = *DEFAULT* ]]; then
+		major=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
+		[ -n "$major" ] || die "this distribution has no package postgresql"
+		missing=("${missing[@]//DEFAULT/$major}")
+	fi
+	if [ -n "$rust" ] && ! candidate rustup; then
+		die "Rust is missing, and this distribution has no package rustup: install Rust with rustup (its own installer), then try again"
+	fi
+	note "installing ${missing[*]}"
+
+	# A private cluster is all we use: do not leave a running "main" one behind. The setting goes again afterwards.
+	skip=/etc/postgresql-common/createcluster.d/snapsync-setup.conf
+	if [[ " ${missing[*]} " = *" postgresql-common "* ]] && [ ! -d /usr/lib/postgresql ]; then
+		"${sudo[@]}" mkdir -p "${skip%/*}"
+		echo 'create_main_cluster = false' | "${sudo[@]}" tee "$skip" >/dev/null
+		trap '"${sudo[@]}" rm -f "$skip" "$log"' EXIT
+	fi
+	apt install --no-install-recommends "${missing[@]}" || { apt update && apt install --no-install-recommends "${missing[@]}"; } ||
+		{ tail -n 30 "$log" >&2 && die "apt-get could not install: ${missing[*]}"; }
+	rm -f "$log"
+	hash -r
+fi
+
+check_rust
+find_pg_config >/dev/null || die "no PostgreSQL with server headers, even after installing one"

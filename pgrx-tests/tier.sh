@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|clients|demo|bench
+. "$(dirname "$0")/env.sh"
+load_postgres main
+check_rust
+here=$REPO/pgrx-tests
+make_state
+
+# The node modules, from the lock file, unless they are those already.
+npm_modules() {
+	local clients=$here/clients wanted headers lock
+	# Two `npm ci` at once (a demo beside a test run) would delete each other's half-built modules.
+	exec {lock}>"$clients/.npm.lock"
+	flock "$lock"
+	wanted="$(cksum <"$clients/package-lock.json") $(node --version)"
+	if [ "$(cat "$clients/node_modules/.snapsync" 2>/dev/null)" = "$wanted" ]; then
+		exec {lock}>&-
+		return 0
+	fi
+	note "npm ci"
+	# Where a package has no prebuilt binary, build it with the headers that came with this node, if they did.
+	headers=$(node -p 'process.execPath.replace(/\/bin\/[^\/]*$/, "")')
+	if [ -e "$headers/include/node/node.h" ]; then export npm_config_nodedir=$headers; fi
+	(cd "$clients" && npm ci --no-audit --no-fund --loglevel=error >&2)
+	echo "$wanted" >"$clients/node_modules/.snapsync"
+	exec {lock}>&-
+}
+
+# cargo-pgrx of exactly pgrx's version, only for `#[pg_test]`. A debug build: it compiles in half the time.
+cargo_pgrx() {
+	local version root
+	version=$(sed -n 's/^pgrx *= *.*"=\([0-9.]*\)".*/\1/p' "$REPO/Cargo.toml")
+	root=$SNAPSYNC_STATE/cargo-pgrx-$version
+	if [ ! -x "$root/bin/cargo-pgrx" ]; then
+		note "installing cargo-pgrx $version"
+		(cd "$REPO" && CARGO_PROFILE_DEV_DEBUG=none CARGO_TARGET_DIR=$root/target \
+			cargo install --quiet --locked --debug cargo-pgrx --version "=$version" --root "$root" >&2)
+		rm -rf "$root/target"
+	fi
+	echo "$root/bin"
+}
+
+# Runs pg_regress or pg_isolation_regress over all files, and prints the differences.
+pg_regress() { # PROGRAM DIRECTORY EXTENSION
+	local program out tests
+	program=$(dirname "$("$SNAPSYNC_PG_BIN/pg_config" --pgxs)")/../test/$1
+	[ -x "$program" ] || die "$program is missing (Debian's package postgresql-client-$PG_MAJOR has it)"
+	mapfile -t tests < <(find "$here/$2" -name "*.$3" -printf '%f\n' | sed "s/\.$3\$//" | LC_ALL=C sort)
+	[ ${#tests[@]} -gt 0 ] || die "no *.$3 below pgrx-tests/$2"
+	out=$SNAPSYNC_STATE/$2-results
+	rm -rf "$out"
+	mkdir -p "$out"
+	# shellcheck disable=SC2016 # bash -c expands them
+	"$here/cluster.sh" with "$2" bash -c '
+		out=$1 && shift
+		"$@" --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" || { status=$?; cat "$out/regression.diffs"; exit "$status"; }
+	' bash "$out" "$program" --inputdir="$here/$2" --outputdir="$out" --bindir="$SNAPSYNC_PG_BIN" \
+		--dbname="snapsync_$2" --encoding=UTF8 "${tests[@]}"
+}
+
+case $1 in
+unit)
+	# #[pg_test] functions are tests::pg_NAME for cargo; they need a server, and are the next tier. Same build.
+	pg_cargo test --lib -- --skip tests::pg_
+	;;
+pgtest)
+	PATH=$(cargo_pgrx):$PATH
+	# The linker keeps pgrx's section of SQL metadata without the flags that would rebuild every dependency.
+	export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
+	export CARGO_PGRX_TEST_PGDATA=$SNAPSYNC_STATE/pgtest USER=${USER:-$(id -un)}
+	rm -rf "$CARGO_PGRX_TEST_PGDATA"
+	mkdir -p "$CARGO_PGRX_TEST_PGDATA"
+	if [ -n "$SNAPSYNC_RUN_AS" ]; then
+		# pgrx-tests calls sudo to become another user; root can do without it.
+		shim=$SNAPSYNC_STATE/shim
+		mkdir -p "$shim"
+		cat >"$shim/sudo" <<-'SHIM'
+			#!/bin/sh
+			[ "$1" = -u ] || exec "$@"
+			user=$2; shift 2
+			exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups env "$@"
+		SHIM
+		chmod +x "$shim/sudo"
+		PATH=$shim:$PATH
+		export CARGO_PGRX_TEST_RUNAS=$SNAPSYNC_RUN_AS
+		chown "$SNAPSYNC_RUN_AS" "$CARGO_PGRX_TEST_PGDATA"
+	fi
+	pg_cargo test --lib -- tests::pg_
+	;;
+regress)
+	"$here/install.sh" private
+	pg_regress regress/pg_regress regress sql
+	;;
+isolation)
+	"$here/install.sh" private
+	pg_regress isolation/pg_isolation_regress isolation spec
+	;;
+e2e)
+	"$here/install.sh" private
+	cd "$REPO" || exit
+	# These programs talk to the server; optimising them across crates would only take minutes.
+	export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+	cargo test --release -p snapsync-e2e
+	status=0
+	mapfile -t programs < <(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$here/e2e/Cargo.toml")
+	for program in "${programs[@]}"; do
+		case $program in bench | scope-cost) continue ;; esac # measurements
+		echo "--- $program"
+		arguments=()
+		# Here the same worlds every time; other seeds are for looking for more (docs/testing.md).
+		if [ "$program" = rls-fuzz ]; then arguments=(--seed "${SNAPSYNC_SEED:-1}"); fi
+		cargo run --quiet --release -p snapsync-e2e --bin "$program" -- "${arguments[@]}" || status=1
+	done
+	exit "$status"
+	;;
+clients)
+	"$here/install.sh" private
+	npm_modules
+	cd "$here/clients" || exit
+	"$here/cluster.sh" with clients node --test test/*.test.mjs
+	;;
+demo)
+	"$here/install.sh" private
+	npm_modules
+	cd "$here/clients" || exit
+	"$here/cluster.sh" with demo npm run demo --silent
+	;;
+bench)
+	grep -q '^name = "bench"' "$here/e2e/Cargo.toml" || die "there is no bench yet"
+	"$here/install.sh" private
+	(cd "$REPO" && cargo run --release -p snapsync-e2e --bin bench)
+	;;
+*) die "no tier $1" ;;
+esac

@@ -1,0 +1,136 @@
+-- The clock, the log and the settings. Only snapsync's own code reads and writes them; all are part of a dump.
+
+CREATE SEQUENCE snapsync.clock AS bigint MINVALUE 1 START 1 CACHE 1;
+-- Not from 1: cursors of an extension that was dropped and created anew must be too old, not valid by chance. A million
+-- stamps a second since 2020 is more than any server commits, and stays exact in JavaScript until 2292.
+SELECT pg_catalog.setval('snapsync.clock',
+    1048576 OPERATOR(pg_catalog.*) (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.-) 1577836800)::bigint);
+COMMENT ON SEQUENCE snapsync.clock IS 'Stamps of committed changes; a cursor is one of these numbers';
+
+CREATE TABLE snapsync.collection (
+    relation            regclass NOT NULL,
+    name                text COLLATE "C",
+    key                 name[] NOT NULL,
+    columns             name[],
+    exclude             name[] NOT NULL DEFAULT '{}',
+    readonly            name[] NOT NULL DEFAULT '{}',
+    scope_column        name,
+    scope_values        text,
+    soft_delete_column  name,
+    conflict            text NOT NULL DEFAULT 'reject',
+    version_column      name,
+    conflict_function   text,
+    access_tables       jsonb,
+    image               name[] NOT NULL DEFAULT '{}',
+    shape               jsonb NOT NULL DEFAULT '{}',
+    CONSTRAINT collection_pkey PRIMARY KEY (relation),
+    CONSTRAINT collection_name_key UNIQUE (name),
+    CONSTRAINT collection_conflict_check CHECK (conflict OPERATOR(pg_catalog.=) ANY (
+        '{reject,last_write_wins,client_wins,server_wins,merge,custom}'::text[]))
+);
+COMMENT ON TABLE snapsync.collection IS 'One row per tracked table; written by snapsync.enable()';
+COMMENT ON COLUMN snapsync.collection.relation IS 'The table';
+COMMENT ON COLUMN snapsync.collection.name IS 'The name clients use; NULL for a table that is only tracked because policies of synced ones read it';
+COMMENT ON COLUMN snapsync.collection.key IS 'Columns of the unique key whose text form is the row''s id, in order';
+COMMENT ON COLUMN snapsync.collection.columns IS 'The only columns that are synced; NULL for all';
+COMMENT ON COLUMN snapsync.collection.exclude IS 'Columns that are not synced';
+COMMENT ON COLUMN snapsync.collection.readonly IS 'Columns that clients get but cannot write';
+COMMENT ON COLUMN snapsync.collection.scope_column IS 'Column that divides the rows, so that a pull reads only the changes of its own scopes';
+COMMENT ON COLUMN snapsync.collection.scope_values IS 'SQL expression, run as the caller, whose array of texts are his scopes';
+COMMENT ON COLUMN snapsync.collection.soft_delete_column IS 'Boolean or nullable column that marks a row as deleted';
+COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a row changed on both sides';
+COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';
+COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decides, for custom';
+COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an array of names, or an object of names and predicates';
+COMMENT ON COLUMN snapsync.collection.image IS 'Columns whose old values are logged, because they decide who could see a row';
+COMMENT ON COLUMN snapsync.collection.shape IS 'Columns, policies, partitions and readers when they were last looked at; a difference resets the clients';
+
+CREATE TABLE snapsync.access (
+    relation            regclass NOT NULL,
+    access              regclass NOT NULL,
+    kind                text NOT NULL,
+    predicate           text,
+    whole               boolean NOT NULL,
+    CONSTRAINT access_pkey PRIMARY KEY (relation, access),
+    CONSTRAINT access_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{grant,parent}'::text[]))
+);
+COMMENT ON TABLE snapsync.access IS 'Which tables decide who sees the rows of which others; found in the policies, or named in access_tables';
+COMMENT ON COLUMN snapsync.access.relation IS 'The table whose policies read the other';
+COMMENT ON COLUMN snapsync.access.access IS 'The table that is read';
+COMMENT ON COLUMN snapsync.access.kind IS 'parent: rows hang on it by a foreign key that the policy follows; grant: anything else';
+COMMENT ON COLUMN snapsync.access.whole IS 'All its columns are logged: a whole row is read, or the predicate is the owner''s';
+COMMENT ON COLUMN snapsync.access.predicate IS 'Which of its rows concern the caller (SQL over its columns); NULL for those he may see';
+
+CREATE TABLE snapsync.change (
+    relation            regclass NOT NULL,
+    ord                 integer NOT NULL,
+    stamp               bigint NOT NULL,
+    op                  "char" NOT NULL,
+    scope               text COLLATE "C",
+    key                 text COLLATE "C" NOT NULL,
+    image               jsonb,
+    origin              text COLLATE "C",
+    columns             int2[]
+);
+COMMENT ON TABLE snapsync.change IS 'The log: one entry per changed key and transaction';
+COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root of a partitioned one)';
+COMMENT ON COLUMN snapsync.change.ord IS 'Order within the transaction';
+COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
+COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew';
+COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column';
+COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it';
+COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
+COMMENT ON COLUMN snapsync.change.origin IS 'client_id of the push that made the change';
+COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPDATE touched, where the conflict policy is merge';
+
+-- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
+CREATE INDEX change_relation_scope_stamp ON snapsync.change (relation, scope, stamp);
+
+CREATE TABLE snapsync.horizon (
+    snapmin             bigint NOT NULL,
+    at                  timestamptz NOT NULL
+);
+COMMENT ON TABLE snapsync.horizon IS 'The snapmin that writers saw, and when: cursors for old snapshots, standbys and wall-clock times';
+COMMENT ON COLUMN snapsync.horizon.snapmin IS 'No transaction invisible to a snapshot that sees this row has a smaller stamp';
+COMMENT ON COLUMN snapsync.horizon.at IS 'When that was computed';
+CREATE INDEX horizon_snapmin ON snapsync.horizon (snapmin);
+CREATE INDEX horizon_at ON snapsync.horizon (at);
+
+CREATE TABLE snapsync.epoch (
+    number              integer NOT NULL,
+    system              text NOT NULL,
+    timeline            bigint NOT NULL,
+    database            bigint NOT NULL,
+    gap_from            bigint NOT NULL,
+    gap_to              bigint NOT NULL,
+    CONSTRAINT epoch_pkey PRIMARY KEY (number)
+);
+COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on; a fail-over or a restore begins a new one';
+COMMENT ON COLUMN snapsync.epoch.number IS 'Order';
+COMMENT ON COLUMN snapsync.epoch.system IS 'System identifier of the cluster';
+COMMENT ON COLUMN snapsync.epoch.timeline IS 'WAL timeline';
+COMMENT ON COLUMN snapsync.epoch.database IS 'Oid of the database';
+COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from the branch of history that was lost';
+COMMENT ON COLUMN snapsync.epoch.gap_to IS 'The clock leapt to here; smaller cursors of the gap are reset';
+
+CREATE TABLE snapsync.role (
+    role                name NOT NULL,
+    standing            text NOT NULL,
+    stamp               bigint NOT NULL,
+    CONSTRAINT role_pkey PRIMARY KEY (role)
+);
+COMMENT ON TABLE snapsync.role IS 'What roles may do when a writer last looked: a change of it resets their clients';
+COMMENT ON COLUMN snapsync.role.role IS 'The role';
+COMMENT ON COLUMN snapsync.role.standing IS 'Digest of its memberships and of whether it bypasses row-level security';
+COMMENT ON COLUMN snapsync.role.stamp IS 'Stamp of the transaction that recorded it; older cursors are reset';
+
+SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.access', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.change', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.horizon', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.role', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.epoch', '');
+
+-- Entries name rows of every tenant: nobody but the owner reads them.
+REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.change, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;

@@ -1,0 +1,63 @@
+-- The functions. pull_changes and push_changes go to the schema that CREATE EXTENSION names (public unless told
+-- otherwise), where PostgREST finds them; the rest to snapsync. None is SECURITY DEFINER: all run as the caller, and what
+-- they do past the caller's rights (reading and writing the log and the settings) they do inside, in Rust.
+
+CREATE FUNCTION @extschema@.pull_changes(
+    collections             text[],
+    last_pulled_at          text DEFAULT NULL,
+    dialect                 text DEFAULT NULL,
+    filter                  jsonb DEFAULT NULL,
+    client_id               text DEFAULT NULL,
+    send_created_as_updated boolean DEFAULT false
+) RETURNS json
+LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
+AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
+COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean) IS
+'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}';
+
+CREATE FUNCTION snapsync.track() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_track';
+COMMENT ON FUNCTION snapsync.track() IS
+'Trigger that logs changed rows; made by snapsync.enable(), its argument says which columns are the key and which decide who sees a row';
+
+-- Triggers are made by snapsync.enable(), as the extension's owner: nobody else shall write to the log.
+REVOKE EXECUTE ON FUNCTION snapsync.track() FROM PUBLIC;
+
+CREATE FUNCTION snapsync.enable(
+    "table"                 regclass,
+    name                    text DEFAULT NULL,
+    key                     text[] DEFAULT NULL,
+    columns                 text[] DEFAULT NULL,
+    exclude                 text[] DEFAULT NULL,
+    scope_column            text DEFAULT NULL,
+    scope_values            text DEFAULT NULL,
+    access_tables           jsonb DEFAULT NULL,
+    conflict                text DEFAULT NULL,
+    soft_delete_column      text DEFAULT NULL,
+    readonly                text[] DEFAULT NULL,
+    version_column          text DEFAULT NULL,
+    conflict_function       regprocedure DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_enable';
+COMMENT ON FUNCTION snapsync.enable(regclass, text, text[], text[], text[], text, text, jsonb, text, text, text[], text, regprocedure) IS
+'Syncs a table, or changes how; for the table''s owner. Arguments left out keep what is set';
+
+CREATE FUNCTION snapsync.disable("table" regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_disable';
+COMMENT ON FUNCTION snapsync.disable(regclass) IS
+'Stops syncing a table and forgets its log; for the table''s owner';
+
+CREATE FUNCTION snapsync.reset("table" regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_reset';
+COMMENT ON FUNCTION snapsync.reset(regclass) IS
+'Makes every client take this collection anew with its next pull; for the table''s owner';
+
+CREATE FUNCTION snapsync.prune(keep interval) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_prune';
+COMMENT ON FUNCTION snapsync.prune(interval) IS
+'Drops log entries older than this and returns how many; clients that have not pulled for longer take everything anew. For the owner of the extension';

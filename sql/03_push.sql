@@ -1,0 +1,100 @@
+-- What a push leaves behind: answers by push_id, and which mutations of which client were carried out. Only snapsync's own
+-- code reads and writes these.
+
+CREATE TABLE snapsync.push (
+    role                name NOT NULL,
+    push_id             uuid NOT NULL,
+    digest              bytea NOT NULL,
+    at                  timestamptz NOT NULL,
+    answer              text,
+    CONSTRAINT push_pkey PRIMARY KEY (role, push_id)
+);
+COMMENT ON TABLE snapsync.push IS 'Pushes that were carried out, by push_id; kept for snapsync.push_retention';
+COMMENT ON COLUMN snapsync.push.role IS 'Who pushed';
+COMMENT ON COLUMN snapsync.push.push_id IS 'The client''s id of the batch';
+COMMENT ON COLUMN snapsync.push.digest IS 'SHA-256 of the batch';
+COMMENT ON COLUMN snapsync.push.at IS 'When';
+COMMENT ON COLUMN snapsync.push.answer IS 'What was answered';
+CREATE INDEX push_at ON snapsync.push (at);
+
+CREATE TABLE snapsync.mutator (
+    name                text COLLATE "C" NOT NULL,
+    function            text NOT NULL,
+    CONSTRAINT mutator_pkey PRIMARY KEY (name)
+);
+COMMENT ON TABLE snapsync.mutator IS 'Functions that push_mutations calls; written by snapsync.register_mutator()';
+COMMENT ON COLUMN snapsync.mutator.name IS 'The name clients use';
+COMMENT ON COLUMN snapsync.mutator.function IS 'The function''s signature';
+
+CREATE TABLE snapsync.mutation_client (
+    role                name NOT NULL,
+    client_id           text COLLATE "C" NOT NULL,
+    last_id             bigint NOT NULL,
+    at                  timestamptz NOT NULL,
+    CONSTRAINT mutation_client_pkey PRIMARY KEY (role, client_id)
+);
+COMMENT ON TABLE snapsync.mutation_client IS 'How far each client''s mutations were carried out';
+COMMENT ON COLUMN snapsync.mutation_client.role IS 'Who pushed';
+COMMENT ON COLUMN snapsync.mutation_client.client_id IS 'The client';
+COMMENT ON COLUMN snapsync.mutation_client.last_id IS 'Its last mutation that was carried out, or failed';
+COMMENT ON COLUMN snapsync.mutation_client.at IS 'When';
+
+CREATE TABLE snapsync.mutation_failure (
+    role                name NOT NULL,
+    client_id           text COLLATE "C" NOT NULL,
+    id                  bigint NOT NULL,
+    name                text NOT NULL,
+    code                text NOT NULL,
+    message             text NOT NULL,
+    constraint_name     text,
+    at                  timestamptz NOT NULL,
+    CONSTRAINT mutation_failure_pkey PRIMARY KEY (role, client_id, id)
+);
+COMMENT ON TABLE snapsync.mutation_failure IS 'Mutations that failed and were skipped; kept for snapsync.push_retention';
+COMMENT ON COLUMN snapsync.mutation_failure.role IS 'Who pushed';
+COMMENT ON COLUMN snapsync.mutation_failure.client_id IS 'The client';
+COMMENT ON COLUMN snapsync.mutation_failure.id IS 'The mutation';
+COMMENT ON COLUMN snapsync.mutation_failure.name IS 'Its mutator';
+COMMENT ON COLUMN snapsync.mutation_failure.code IS 'SQLSTATE';
+COMMENT ON COLUMN snapsync.mutation_failure.message IS 'The error''s message';
+COMMENT ON COLUMN snapsync.mutation_failure.constraint_name IS 'The constraint that refused it';
+COMMENT ON COLUMN snapsync.mutation_failure.at IS 'When';
+CREATE INDEX mutation_failure_at ON snapsync.mutation_failure (at);
+
+SELECT pg_catalog.pg_extension_config_dump('snapsync.push', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.mutator', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.mutation_client', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.mutation_failure', '');
+
+REVOKE ALL ON snapsync.push, snapsync.mutator, snapsync.mutation_client, snapsync.mutation_failure FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.push_changes(
+    changes                 json,
+    last_pulled_at          text DEFAULT NULL,
+    dialect                 text DEFAULT NULL,
+    client_id               text DEFAULT NULL,
+    push_id                 uuid DEFAULT NULL,
+    on_rejected             text DEFAULT 'abort'
+) RETURNS json
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000
+AS 'MODULE_PATHNAME', 'snapsync_push_changes';
+COMMENT ON FUNCTION @extschema@.push_changes(json, text, text, text, uuid, text) IS
+'Applies a client''s changes, {"todos": {"created": [...], "updated": [...], "deleted": [...]}}, as the calling role; a pushed row that changed since last_pulled_at is a conflict. All or nothing (PT409 for conflicts), or with on_rejected => ''report'' all but what is refused';
+
+CREATE FUNCTION @extschema@.push_mutations(
+    mutations               json,
+    client_id               text
+) RETURNS json
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000
+AS 'MODULE_PATHNAME', 'snapsync_push_mutations';
+COMMENT ON FUNCTION @extschema@.push_mutations(json, text) IS
+'Carries out a client''s mutations, [{"id": 1, "name": "like_quote", "args": {...}}, ...], in order and each once, as the calling role; answers {"last_id": n, "failures": [...]}';
+
+CREATE FUNCTION snapsync.register_mutator(
+    name                    text,
+    function                regprocedure
+) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_register_mutator';
+COMMENT ON FUNCTION snapsync.register_mutator(text, regprocedure) IS
+'Lets clients call a function(json) or function(jsonb) by this name through push_mutations; NULL takes the name away. For the database''s owner';

@@ -1,0 +1,31 @@
+-- What is synced. Everybody sees the tables that they may read.
+
+CREATE VIEW snapsync.status AS
+SELECT c.name,
+       c.relation AS "table",
+       c.key,
+       c.columns,
+       c.exclude,
+       c.conflict,
+       r.relrowsecurity AS row_security,
+       CASE t.tgenabled
+           WHEN 'A' THEN 'tracking'
+           WHEN 'D' THEN 'trigger disabled'
+           ELSE CASE WHEN t.tgenabled IS NULL THEN 'trigger missing' ELSE 'trigger not enabled always' END
+       END AS state
+FROM snapsync.collection AS c
+JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) c.relation::pg_catalog.oid
+LEFT JOIN pg_catalog.pg_trigger AS t
+       ON t.tgrelid OPERATOR(pg_catalog.=) r.oid AND t.tgname OPERATOR(pg_catalog.=) '00_snapsync_track'::pg_catalog.name
+WHERE c.name IS NOT NULL
+  AND (pg_catalog.has_table_privilege(r.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(r.oid, 'SELECT'));
+COMMENT ON VIEW snapsync.status IS 'The synced tables that the current role may read';
+COMMENT ON COLUMN snapsync.status.name IS 'The name clients use';
+COMMENT ON COLUMN snapsync.status."table" IS 'The table';
+COMMENT ON COLUMN snapsync.status.key IS 'Columns that make a row''s id';
+COMMENT ON COLUMN snapsync.status.columns IS 'The only columns synced; NULL for all';
+COMMENT ON COLUMN snapsync.status.exclude IS 'Columns not synced';
+COMMENT ON COLUMN snapsync.status.conflict IS 'What push_changes does when a row changed on both sides';
+COMMENT ON COLUMN snapsync.status.row_security IS 'Whether row-level security decides who syncs which row';
+COMMENT ON COLUMN snapsync.status.state IS 'tracking, or what is wrong with the trigger';
+GRANT SELECT ON snapsync.status TO PUBLIC;

@@ -1,0 +1,33 @@
+-- DDL on tracked tables: the settings follow renames, the logged columns follow the policies, and the clients are reset
+-- where changes of rows cannot say what happened.
+
+CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_on_command_end';
+COMMENT ON FUNCTION snapsync.on_command_end() IS 'Event trigger: looks again at tracked tables after DDL';
+
+CREATE FUNCTION snapsync.on_drop() RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_on_drop';
+COMMENT ON FUNCTION snapsync.on_drop() IS 'Event trigger: forgets dropped tables';
+
+CREATE EVENT TRIGGER snapsync_command_end ON ddl_command_end
+WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE POLICY', 'ALTER POLICY', 'GRANT', 'REVOKE', 'CREATE FUNCTION',
+             'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE VIEW', 'ALTER VIEW', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN')
+EXECUTE FUNCTION snapsync.on_command_end();
+COMMENT ON EVENT TRIGGER snapsync_command_end IS 'Keeps tracking right under DDL';
+
+CREATE EVENT TRIGGER snapsync_drop ON sql_drop
+WHEN TAG IN ('DROP TABLE', 'DROP POLICY', 'DROP VIEW', 'DROP FUNCTION', 'DROP ROUTINE', 'DROP SCHEMA', 'DROP OWNED', 'DROP TYPE',
+             'DROP EXTENSION', 'ALTER TABLE')
+EXECUTE FUNCTION snapsync.on_drop();
+COMMENT ON EVENT TRIGGER snapsync_drop IS 'Keeps tracking right under DROP';
+
+CREATE FUNCTION snapsync.on_rewrite() RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_on_rewrite';
+COMMENT ON FUNCTION snapsync.on_rewrite() IS 'Event trigger: resets clients of a table whose rows ALTER TABLE rewrites';
+
+CREATE EVENT TRIGGER snapsync_rewrite ON table_rewrite
+EXECUTE FUNCTION snapsync.on_rewrite();
+COMMENT ON EVENT TRIGGER snapsync_rewrite IS 'Notices changes that no row trigger sees';

@@ -1,0 +1,110 @@
+-- What is wrong or could be better, each with the SQL that mends it.
+
+CREATE FUNCTION snapsync.doctor()
+RETURNS TABLE (severity text, collection text, finding text, fix text)
+LANGUAGE sql STABLE SECURITY DEFINER PARALLEL UNSAFE
+-- As its owner, because nobody else reads snapsync's tables; each role is told about its own tables only.
+SET search_path = pg_catalog, pg_temp
+AS $$
+WITH mine AS (
+    SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind
+    FROM snapsync.collection AS c
+    JOIN pg_class AS r ON r.oid = c.relation
+    WHERE pg_has_role(session_user, r.relowner, 'USAGE')
+), synced AS (
+    SELECT * FROM mine WHERE name IS NOT NULL
+), part AS (
+    SELECT m.tab AS root, coalesce(m.name, m.tab) AS name, p.relid
+    FROM mine AS m, LATERAL (SELECT relid FROM pg_partition_tree(m.relation) UNION SELECT m.relation) AS p
+), verb(cmd, word, consequence) AS (
+    VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
+), hidden AS (
+    -- Functions in policies that seem to read tables: no dependency says which.
+    SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
+    FROM synced AS s
+    JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
+    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN pg_proc AS f ON f.oid = d.refobjid
+    WHERE s.relrowsecurity AND s.access_tables IS NULL
+      AND (f.prosrc ~* '\m(from|join)\M'
+           OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
+                         AND b.refclassid = 'pg_class'::regclass))
+)
+SELECT 'warning', name, 'row-level security is off: every role that may select the table syncs every row',
+       format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab)
+FROM synced WHERE NOT relrowsecurity
+UNION ALL
+SELECT 'error', name, 'row-level security is on, but no policy lets anybody select a row',
+       format('CREATE POLICY read_own ON %s FOR SELECT USING (user_id = (SELECT auth.uid()));', tab)
+FROM synced AS s WHERE relrowsecurity
+ AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd IN ('*', 'r'))
+UNION ALL
+SELECT 'info', s.name, format('no policy for %s: pushed %s are refused', v.word, v.consequence),
+       format('CREATE POLICY %s_own ON %s FOR %s %s (user_id = (SELECT auth.uid()));', lower(v.word), s.tab, v.word,
+              CASE v.cmd WHEN 'a' THEN 'WITH CHECK' ELSE 'USING' END)
+FROM synced AS s, verb AS v WHERE s.relrowsecurity
+ AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd::text IN ('*', v.cmd))
+UNION ALL
+SELECT 'error', name, 'no role but its owner may select the table',
+       format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO authenticated;', tab)
+FROM synced AS s
+WHERE NOT EXISTS (SELECT FROM aclexplode(s.relacl) AS a WHERE a.grantee <> s.relowner AND a.privilege_type = 'SELECT')
+  AND NOT EXISTS (SELECT FROM pg_attribute AS t, aclexplode(t.attacl) AS a WHERE t.attrelid = s.relation AND a.privilege_type = 'SELECT')
+UNION ALL
+SELECT 'error', p.name, format('trigger %s of %s is missing', want.trigger, p.relid::text),
+       coalesce((SELECT format('SELECT snapsync.enable(%L);', p.root) FROM synced WHERE tab = p.root),
+                format('SELECT snapsync.enable(%L); -- any synced table whose policies read %s', (SELECT min(tab) FROM synced), p.root))
+FROM part AS p CROSS JOIN (VALUES ('00_snapsync_track'), ('00_snapsync_truncate')) AS want(trigger)
+WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = p.relid AND tgname = want.trigger)
+UNION ALL
+SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes are lost', t.tgname, p.relid::text),
+       format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I; SELECT snapsync.reset(%L);', p.relid::text, t.tgname, p.root)
+FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
+WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
+UNION ALL
+SELECT 'warning', name, format('function %s in a policy may hide tables that decide who sees a row; changes in them go unnoticed', fn),
+       format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
+FROM hidden
+UNION ALL
+SELECT 'warning', s.name, format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access::text),
+       format('ALTER TABLE %s ADD PRIMARY KEY (...);', a.access::text)
+FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access
+WHERE k.key = '{}'
+UNION ALL
+SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access::text),
+       format('SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', s.tab, a.access::text)
+FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
+WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
+UNION ALL
+SELECT 'info', s.name, format('column %s is read by a policy and leads no index', t.attname),
+       format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
+FROM synced AS s
+JOIN pg_attribute AS t ON t.attrelid = s.relation
+WHERE s.relrowsecurity AND t.attnum > 0
+  AND EXISTS (SELECT FROM pg_depend AS d JOIN pg_policy AS p ON p.oid = d.objid
+              WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation
+                AND d.refobjsubid = t.attnum AND p.polrelid = s.relation)
+  AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = s.relation AND indkey[0] = t.attnum)
+UNION ALL
+SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', format('SELECT snapsync.disable(%L);', s.tab)
+FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)
+UNION ALL
+SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),
+       'SELECT snapsync.prune(''30 days''); -- clients that stayed away longer take everything anew'
+WHERE pg_total_relation_size('snapsync.change') > 1024::bigint * 1024 * 1024 AND EXISTS (SELECT FROM mine)
+UNION ALL
+SELECT 'warning', NULL,
+       format('prepared transaction %L of %s holds every cursor back: changes since then are sent again with every pull', x.gid, x.prepared),
+       format('COMMIT PREPARED %L; -- or ROLLBACK PREPARED %L', x.gid, x.gid)
+FROM pg_prepared_xacts AS x
+WHERE x.database = current_database() AND EXISTS (SELECT FROM mine)
+  AND EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.virtualtransaction = '-1/' || x.transaction)
+UNION ALL
+SELECT 'info', NULL, format('process %s has been writing its changes for %s; until it commits, changes are sent again', l.pid, now() - a.xact_start),
+       format('SELECT pg_terminate_backend(%s); -- or wait', l.pid)
+FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND a.xact_start < now() - interval '1 minute' AND EXISTS (SELECT FROM mine)
+$$;
+COMMENT ON FUNCTION snapsync.doctor() IS
+'Findings about the synced tables of the session''s user, each with its severity (error: wrong now; warning; info) and the SQL that mends it';

@@ -1,0 +1,655 @@
+//! Which other tables decide who sees a table's rows, and how: read from the policies' parsed trees.
+//!
+//! Two kinds. A *parent* is a table d to which t has a foreign key, and wherever a policy of t reads d it asks for the row
+//! that the foreign key names (`project_id IN (SELECT id FROM projects ...)`, `EXISTS (... p.id = t.project_id ...)`). A
+//! row of t then always has its row of d, so a new row of d brings only new rows of t and a deleted one takes its rows of t
+//! with it or changes them: inserts and deletes in d are told by t's own entries. Anything else is a *grant*.
+//!
+//! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
+//! matter to the caller at all; they become its predicate.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+
+use pgrx::prelude::*;
+use pgrx::{pg_sys, FromDatum, IntoDatum};
+
+use crate::error::{code, Result, SyncError};
+use crate::registry::owner_query;
+use crate::{pg, spi};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Grant,
+    Parent,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Grant => "grant",
+            Kind::Parent => "parent",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub access: pg_sys::Oid,
+    pub kind: Kind,
+    /// Which rows concern the caller; `true` for all, None for those that he may see.
+    pub predicate: Option<String>,
+    /// All its columns are logged: a whole row is read, or the owner's predicate may read any.
+    pub whole: bool,
+}
+
+/// One place in a policy where a table is read.
+struct Occurrence {
+    relation: u32,
+    tied: bool,
+    predicate: Option<String>,
+    whole: bool,
+}
+
+/// The access tables of `relation`, by its SELECT policies and by what its owner declared.
+pub fn find(relation: pg_sys::Oid, declared: Option<&str>) -> Result<Vec<Found>> {
+    let mut occurrences = Vec::new();
+    for_each_policy(relation, |node| {
+        // SAFETY: a policy's tree, which is only read.
+        unsafe { Analysis { relation, occurrences: &mut occurrences }.expression(node, &[Level::Policy]) }
+    })?;
+    // Everything that the policies depend on; what the analysis did not come across counts for everybody.
+    let rows = owner_query(
+        "SELECT DISTINCT d.refobjid FROM pg_depend AS d JOIN pg_policy AS p ON p.oid = d.objid \
+           JOIN pg_class AS c ON c.oid = p.polrelid AND c.relrowsecurity \
+         WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass \
+           AND p.polrelid = $1 AND p.polcmd IN ('*', 'r') AND d.refobjid <> $1",
+        &[spi::arg(relation)],
+    )?;
+    let mut found: BTreeMap<u32, Found> = BTreeMap::new();
+    let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
+    for oid in rows.iter().map(|r| r.oid(0)) {
+        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
+        match relkind(oid)? {
+            Some('r' | 'p') if !all.is_empty() => {
+                let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
+                let predicates: Option<Vec<&str>> = all.iter().map(|o| o.predicate.as_deref()).collect();
+                let predicate = predicates.map(|mut p| {
+                    p.sort_unstable();
+                    p.dedup();
+                    p.join(" OR ")
+                });
+                let whole = all.iter().any(|o| o.whole);
+                merge(&mut found, Found { access: oid, kind, predicate, whole });
+            }
+            Some('r' | 'p') => merge(&mut found, everybody(oid)),
+            // A view reads its tables with its owner's rights: what the caller may see of them says nothing.
+            Some('v' | 'm') => tables_of_view(oid)?.into_iter().for_each(|base| merge(&mut found, everybody(base))),
+            _ => {}
+        }
+    }
+    for (name, predicate) in declarations(declared)? {
+        // Stored with full names; a table that was dropped since decides nothing any more.
+        let rows = owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name.as_str())])?;
+        let access = rows.first().map_or(pg_sys::InvalidOid, |r| r.oid(0));
+        if access != pg_sys::InvalidOid {
+            // Hidden in a function, which may well read past the table's row-level security: without a predicate
+            // nothing says whom a change does not concern. The owner knows better than the analysis.
+            let predicate = predicate.or_else(|| Some("true".into()));
+            found.remove(&pg::root_of(access).to_u32());
+            merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Adds what was found; of two ways to read the same table the one that concerns more people counts. A partition is tracked
+/// on its root, with all columns, whose numbers differ there.
+fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
+    let root = pg::root_of(new.access);
+    new.whole |= root != new.access;
+    new.access = root;
+    match found.entry(root.to_u32()) {
+        std::collections::btree_map::Entry::Vacant(slot) => {
+            slot.insert(new);
+        }
+        std::collections::btree_map::Entry::Occupied(mut slot) => {
+            let old = slot.get_mut();
+            old.whole |= new.whole;
+            if new.kind == Kind::Grant {
+                old.kind = Kind::Grant;
+            }
+            old.predicate = match (old.predicate.take(), new.predicate) {
+                (Some(a), Some(b)) if a == "true" || b == "true" => Some("true".into()),
+                (Some(a), Some(b)) if a == b => Some(a),
+                (Some(a), Some(b)) => Some(format!("{a} OR {b}")),
+                _ => None,
+            };
+        }
+    }
+}
+
+/// What in a table's own policies decides how its images can be judged.
+#[derive(Default, Clone, Copy, Debug)]
+pub struct Traits {
+    /// A policy reads the row as a whole: all columns are logged.
+    pub whole_row: bool,
+    /// A policy reads a system column, which images do not have.
+    pub system_column: bool,
+    /// A policy has a construct whose operator cannot be written with its schema (CASE x WHEN, IS DISTINCT FROM, NULLIF,
+    /// row comparison, JOIN USING).
+    pub bare_operator: bool,
+}
+
+pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
+    let mut traits = Traits::default();
+    for_each_policy(relation, |node| {
+        // SAFETY: a policy's tree, which is only read.
+        unsafe {
+            for var in vars(node) {
+                traits.whole_row |= (*var).varattno == 0;
+                traits.system_column |= (*var).varattno < 0;
+            }
+            walk(node, &mut |inner, depth| {
+                match (*inner).type_ {
+                    // References to the policy's row from inside subqueries.
+                    pg_sys::NodeTag::T_Var => {
+                        let var = &*inner.cast::<pg_sys::Var>();
+                        if var.varlevelsup == depth && depth > 0 {
+                            traits.whole_row |= var.varattno == 0;
+                            traits.system_column |= var.varattno < 0;
+                        }
+                    }
+                    pg_sys::NodeTag::T_CaseExpr => {
+                        traits.bare_operator |= !(*inner.cast::<pg_sys::CaseExpr>()).arg.is_null()
+                    }
+                    pg_sys::NodeTag::T_JoinExpr => {
+                        traits.bare_operator |= !(*inner.cast::<pg_sys::JoinExpr>()).usingClause.is_null()
+                    }
+                    pg_sys::NodeTag::T_DistinctExpr
+                    | pg_sys::NodeTag::T_NullIfExpr
+                    | pg_sys::NodeTag::T_RowCompareExpr => traits.bare_operator = true,
+                    _ => {}
+                };
+            });
+        }
+        Ok(())
+    })?;
+    Ok(traits)
+}
+
+fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node) -> Result<()>) -> Result<()> {
+    let policies = owner_query(
+        "SELECT p.polqual::text FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
+         WHERE p.polrelid = $1 AND c.relrowsecurity AND p.polcmd IN ('*', 'r') AND p.polqual IS NOT NULL",
+        &[spi::arg(relation)],
+    )?;
+    for policy in &policies {
+        let tree = spi::c_string(&policy.string(0))?;
+        spi::as_owner(|| {
+            // SAFETY: pg_policy.polqual is a node tree of this server's version.
+            each(unsafe { pg_sys::stringToNode(tree.as_ptr()).cast() })
+        })?;
+    }
+    Ok(())
+}
+
+fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
+    let rows = owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
+    Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
+}
+
+fn tables_of_view(view: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let rows = owner_query(
+        "WITH RECURSIVE read(oid) AS (SELECT $1 UNION SELECT d.refobjid FROM read JOIN pg_rewrite AS w ON w.ev_class = read.oid \
+            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
+         SELECT oid FROM read JOIN pg_class USING (oid) WHERE relkind IN ('r', 'p')",
+        &[spi::arg(view)],
+    )?;
+    Ok(rows.iter().map(|r| r.oid(0)).collect())
+}
+
+/// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.
+fn declarations(declared: Option<&str>) -> Result<Vec<(String, Option<String>)>> {
+    let bad = |what: &str| {
+        SyncError::new(code::INVALID_PARAMETER, "malformed access_tables")
+            .detail(what.to_string())
+            .hint("Name the tables, [\"app.members\"], or each with a predicate, {\"app.members\": \"user_id = auth.uid()\"}.")
+    };
+    let Some(declared) = declared else { return Ok(Vec::new()) };
+    let value: serde_json::Value = serde_json::from_str(declared).map_err(|e| bad(&e.to_string()))?;
+    Ok(match value {
+        serde_json::Value::Null => Vec::new(),
+        serde_json::Value::Array(names) => names
+            .into_iter()
+            .map(|n| n.as_str().map(|n| (n.to_string(), None)).ok_or_else(|| bad("An element is no text.")))
+            .collect::<Result<_>>()?,
+        serde_json::Value::Object(entries) => entries
+            .into_iter()
+            .map(|(name, predicate)| match predicate {
+                serde_json::Value::Null => Ok((name, None)),
+                serde_json::Value::String(p) => Ok((name, Some(p))),
+                _ => Err(bad("A predicate is neither a text nor null.")),
+            })
+            .collect::<Result<_>>()?,
+        _ => return Err(bad("It is neither an array nor an object.")),
+    })
+}
+
+/// The declarations with the tables' full names, as they are stored; checks that the tables and predicates make sense.
+pub fn normalize(declared: &str) -> Result<String> {
+    let mut out = serde_json::Map::new();
+    for (name, predicate) in declarations(Some(declared))? {
+        let sql = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
+        let relation = spi::query(sql, &[spi::arg(name.as_str())], spi::Mode::Write)?.first().map(|r| r.oid(0));
+        let Some((table, relname)) = relation.and_then(pg::qualified_name) else {
+            return Err(SyncError::new(code::UNDEFINED_TABLE, format!("access table \"{name}\" does not exist"))
+                .hint("Write its name with its schema."));
+        };
+        // The predicate sees all rows of the table, so only its owner may give one.
+        table_may_be_declared(relation.unwrap_or(pg_sys::InvalidOid), &table)?;
+        if let Some(predicate) = &predicate {
+            // Parsed, not run; with no schema searched, as a caller's path may come to.
+            let sql = format!("SELECT FROM {table} AS {} WHERE false AND ({predicate})", pg::ident(&relname));
+            spi::with_search_path("pg_catalog", || spi::query(&sql, &[], spi::Mode::Write))?;
+        }
+        out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
+    }
+    Ok(serde_json::Value::Object(out).to_string())
+}
+
+fn table_may_be_declared(relation: pg_sys::Oid, table: &str) -> Result<()> {
+    let rows = spi::query(
+        "SELECT pg_catalog.pg_has_role(relowner, 'USAGE'), relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::\"char\"[]), \
+                relpersistence OPERATOR(pg_catalog.=) 'p'::\"char\" FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+        &[spi::arg(relation)],
+        spi::Mode::Write,
+    )?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    if !row.bool(0) {
+        return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("must be owner of access table {table}"))
+            .hint("Let the owner of both tables call snapsync.enable()."));
+    }
+    if !row.bool(1) || !row.bool(2) {
+        return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot track access table {table}"))
+            .detail("It is not an ordinary, permanent table.")
+            .hint("Name the tables that hold the rows."));
+    }
+    Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The parsed tree
+
+/// What a Var of some level refers to, innermost last.
+#[derive(Clone, Copy)]
+enum Level {
+    /// The policy's own table (varno 1).
+    Policy,
+    Query(*mut pg_sys::Query),
+}
+
+struct Analysis<'a> {
+    relation: pg_sys::Oid,
+    occurrences: &'a mut Vec<Occurrence>,
+}
+
+/// A column of a table, seen from some place in the tree.
+type ColumnRef = (pg_sys::Oid, i16);
+
+impl Analysis<'_> {
+    /// Looks at the subqueries of an expression that stands inside `levels`.
+    unsafe fn expression(&mut self, node: *mut pg_sys::Node, levels: &[Level]) -> Result<()> {
+        // SAFETY: nodes of a tree that nobody changes.
+        unsafe {
+            for link in sublinks(node) {
+                self.query((*link).subselect.cast(), Some(link), levels)?;
+            }
+        }
+        Ok(())
+    }
+
+    unsafe fn query(
+        &mut self,
+        query: *mut pg_sys::Query,
+        link: Option<*mut pg_sys::SubLink>,
+        outer: &[Level],
+    ) -> Result<()> {
+        // SAFETY: as above.
+        unsafe {
+            let mut levels = outer.to_vec();
+            levels.push(Level::Query(query));
+            let mut conditions = Vec::new();
+            let inner_only = !(*query).jointree.is_null() && conjuncts((*query).jointree.cast(), &mut conditions);
+            // Joins other than inner ones: a row may matter by its absence.
+            if !inner_only {
+                conditions.clear();
+            }
+            let tied = self.tied(query, link, &levels, &conditions);
+            let whole = whole_rows(query);
+            for (i, rte) in list::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
+                match (*rte).rtekind {
+                    pg_sys::RTEKind::RTE_RELATION => {
+                        let predicate = self.local_predicate(i + 1, (*rte).relid, &conditions)?;
+                        self.occurrences.push(Occurrence {
+                            relation: (*rte).relid.to_u32(),
+                            tied: tied.contains(&(i + 1)),
+                            predicate,
+                            whole: whole.contains(&(i + 1)),
+                        });
+                    }
+                    pg_sys::RTEKind::RTE_SUBQUERY => self.query((*rte).subquery, None, &levels)?,
+                    pg_sys::RTEKind::RTE_FUNCTION => self.expression((*rte).functions.cast(), &levels)?,
+                    pg_sys::RTEKind::RTE_VALUES => self.expression((*rte).values_lists.cast(), &levels)?,
+                    // What is read in another way is found by pg_depend and counts for everybody.
+                    _ => {}
+                }
+            }
+            for cte in list::<pg_sys::CommonTableExpr>((*query).cteList) {
+                self.query((*cte).ctequery.cast(), None, &levels)?;
+            }
+            for target in list::<pg_sys::TargetEntry>((*query).targetList) {
+                self.expression((*target).expr.cast(), &levels)?;
+            }
+            self.expression((*query).jointree.cast(), &levels)?;
+            self.expression((*query).havingQual, &levels)
+        }
+    }
+
+    /// Range table entries (from 1) of which the query can only ever see the row that a foreign key names: of the policy's
+    /// table, or of an entry that is tied itself.
+    unsafe fn tied(
+        &self,
+        query: *mut pg_sys::Query,
+        link: Option<*mut pg_sys::SubLink>,
+        levels: &[Level],
+        conditions: &[*mut pg_sys::Node],
+    ) -> Vec<usize> {
+        // SAFETY: as above.
+        unsafe {
+            // Equalities between two columns, each with the entry it belongs to here (None: the policy's table).
+            let mut equal: Vec<(Option<usize>, ColumnRef, Option<usize>, ColumnRef)> = Vec::new();
+            for &condition in conditions {
+                if let Some((left, right)) = equality(condition) {
+                    if let (Some(l), Some(r)) = (self.column(left, levels), self.column(right, levels)) {
+                        equal.push((l.0, l.1, r.0, r.1));
+                    }
+                }
+            }
+            if let Some(link) = link.filter(|l| (**l).subLinkType == pg_sys::SubLinkType::ANY_SUBLINK) {
+                // `x IN (SELECT y ...)`: the test compares x, one level up, with the query's output.
+                if let Some((left, right)) = equality((*link).testexpr) {
+                    let target = list::<pg_sys::TargetEntry>((*query).targetList).into_iter().next();
+                    let output = target.and_then(|t| self.column(strip((*t).expr.cast()), levels));
+                    let is_output = (*right).type_ == pg_sys::NodeTag::T_Param;
+                    let outside = &levels[..levels.len() - 1];
+                    if let (true, Some(o), Some(x)) = (is_output, output, self.column(left, outside)) {
+                        if x.0.is_none() && matches!(outside.last(), Some(Level::Policy)) {
+                            equal.push((None, x.1, o.0, o.1));
+                        }
+                    }
+                }
+            }
+            let mut tied: Vec<usize> = Vec::new();
+            loop {
+                let before = tied.len();
+                for &(a, a_column, b, b_column) in &equal {
+                    for (from, from_column, to, to_column) in [(a, a_column, b, b_column), (b, b_column, a, a_column)] {
+                        let anchored = from.is_none_or(|f| tied.contains(&f));
+                        if let Some(to) = to.filter(|t| anchored && !tied.contains(t)) {
+                            if references(from_column, to_column) {
+                                tied.push(to);
+                            }
+                        }
+                    }
+                }
+                if tied.len() == before {
+                    return tied;
+                }
+            }
+        }
+    }
+
+    /// The table column behind a Var: with its entry number if it is of this query, None if it is the policy's table.
+    unsafe fn column(&self, node: *mut pg_sys::Node, levels: &[Level]) -> Option<(Option<usize>, ColumnRef)> {
+        // SAFETY: as above.
+        unsafe {
+            if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_Var {
+                return None;
+            }
+            let var = &*node.cast::<pg_sys::Var>();
+            let at = levels.len().checked_sub(1 + var.varlevelsup as usize)?;
+            if var.varattno <= 0 {
+                return None;
+            }
+            match levels[at] {
+                Level::Policy if var.varno as u32 == 1 => Some((None, (self.relation, var.varattno))),
+                Level::Query(query) if var.varlevelsup == 0 => {
+                    let rte = list::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().nth(var.varno as usize - 1)?;
+                    ((*rte).rtekind == pg_sys::RTEKind::RTE_RELATION)
+                        .then(|| (Some(var.varno as usize), ((*rte).relid, var.varattno)))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    /// The conditions on this entry alone, as SQL over its columns.
+    unsafe fn local_predicate(
+        &self,
+        entry: usize,
+        relation: pg_sys::Oid,
+        conditions: &[*mut pg_sys::Node],
+    ) -> Result<Option<String>> {
+        let mut parts = Vec::new();
+        // SAFETY: as above; each condition is copied before its Vars are renumbered.
+        unsafe {
+            for &condition in conditions {
+                // A condition that could let values out (in an error, or through a function of somebody's own) must not
+                // be run on rows that the caller may not see.
+                if pg_sys::contain_leaked_vars(condition) {
+                    continue;
+                }
+                let only_this = vars(condition)
+                    .iter()
+                    .all(|v| (**v).varlevelsup == 0 && (**v).varno as usize == entry && (**v).varattno > 0);
+                if !only_this || vars(condition).is_empty() || !sublinks(condition).is_empty() {
+                    continue;
+                }
+                let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
+                pg_sys::ChangeVarNodes(copy, entry as i32, 1, 0);
+                let tree = std::ffi::CStr::from_ptr(pg_sys::nodeToString(copy.cast())).to_string_lossy().into_owned();
+                let text = pgrx::direct_function_call_as_datum(
+                    pg_sys::pg_get_expr,
+                    &[tree.into_datum(), relation.into_datum()],
+                );
+                if let Some(text) = text.and_then(|d| String::from_datum(d, false)) {
+                    parts.push(format!("({text})"));
+                }
+            }
+        }
+        Ok((!parts.is_empty()).then(|| format!("({})", parts.join(" AND "))))
+    }
+}
+
+/// Range table entries (from 1) of which the query itself reads whole rows (`members.*`).
+unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
+    // SAFETY: nodes of a tree that nobody changes.
+    unsafe {
+        let targets = list::<pg_sys::TargetEntry>((*query).targetList).into_iter().map(|t| (*t).expr.cast());
+        let nodes = targets.chain([(*query).jointree.cast(), (*query).havingQual]);
+        let all = nodes.flat_map(|node: *mut pg_sys::Node| vars(node));
+        all.filter(|v| (**v).varlevelsup == 0 && (**v).varattno == 0).map(|v| (*v).varno as usize).collect()
+    }
+}
+
+/// Is `from` a column with a foreign key to `to`?
+fn references(from: ColumnRef, to: ColumnRef) -> bool {
+    owner_query(
+        "SELECT 1 FROM pg_constraint WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
+         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4]",
+        &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
+    )
+    .is_ok_and(|rows| !rows.is_empty())
+}
+
+/// The members of a Postgres list of pointers.
+unsafe fn list<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a List of pointers with `length` valid cells.
+    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
+}
+
+/// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
+unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
+    if node.is_null() {
+        return true;
+    }
+    // SAFETY: a jointree: FromExpr, JoinExpr and RangeTblRef nodes, with conditions in `quals`.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_FromExpr => {
+                let from = &*node.cast::<pg_sys::FromExpr>();
+                and_parts(from.quals, out);
+                list::<pg_sys::Node>(from.fromlist).into_iter().all(|item| conjuncts(item, out))
+            }
+            pg_sys::NodeTag::T_JoinExpr => {
+                let join = &*node.cast::<pg_sys::JoinExpr>();
+                and_parts(join.quals, out);
+                join.jointype == pg_sys::JoinType::JOIN_INNER && conjuncts(join.larg, out) && conjuncts(join.rarg, out)
+            }
+            _ => true,
+        }
+    }
+}
+
+unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
+    if node.is_null() {
+        return;
+    }
+    // SAFETY: an expression node.
+    unsafe {
+        if (*node).type_ == pg_sys::NodeTag::T_BoolExpr {
+            let expr = &*node.cast::<pg_sys::BoolExpr>();
+            if expr.boolop == pg_sys::BoolExprType::AND_EXPR {
+                return list::<pg_sys::Node>(expr.args).into_iter().for_each(|part| and_parts(part, out));
+            }
+        }
+        out.push(node);
+    }
+}
+
+/// Both sides of `a = b`.
+unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
+    // SAFETY: an expression node or NULL.
+    unsafe {
+        if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
+            return None;
+        }
+        let op = &*node.cast::<pg_sys::OpExpr>();
+        let name = pg_sys::get_opname(op.opno);
+        let args = list::<pg_sys::Node>(op.args);
+        let equal = !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == b"=";
+        (equal && args.len() == 2).then(|| (strip(args[0]), strip(args[1])))
+    }
+}
+
+/// Without casts that change no bits (varchar to text).
+unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    let mut node = node;
+    // SAFETY: an expression node.
+    unsafe {
+        while !node.is_null() && (*node).type_ == pg_sys::NodeTag::T_RelabelType {
+            node = (*node.cast::<pg_sys::RelabelType>()).arg.cast();
+        }
+    }
+    node
+}
+
+type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
+unsafe extern "C-unwind" {
+    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_walker_impl")]
+    fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
+    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
+    fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
+}
+
+/// Calls `each` for every node of an expression and of its subqueries, with the number of subqueries around it.
+unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
+    struct Context<'a> {
+        each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
+        depth: u32,
+    }
+    #[pg_guard]
+    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+        // SAFETY: called by the walkers with nodes of the tree and the context given below.
+        unsafe {
+            if node.is_null() {
+                return false;
+            }
+            let c = &mut *context.cast::<Context>();
+            if (*node).type_ == pg_sys::NodeTag::T_Query {
+                c.depth += 1;
+                query_tree_walker(node.cast(), visit, context, 0);
+                c.depth -= 1;
+                return false;
+            }
+            (c.each)(node, c.depth);
+            expression_tree_walker(node, visit, context)
+        }
+    }
+    let mut context = Context { each, depth: 0 };
+    // SAFETY: the context outlives the walk; an ERROR in it unwinds.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut context).cast()));
+    }
+}
+
+/// The subqueries that stand directly in an expression, not those inside them.
+unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
+    #[pg_guard]
+    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+        // SAFETY: called by the walker with nodes of the tree and the context given below.
+        unsafe {
+            if node.is_null() || (*node).type_ == pg_sys::NodeTag::T_Query {
+                return false;
+            }
+            if (*node).type_ == pg_sys::NodeTag::T_SubLink {
+                (*context.cast::<Vec<*mut pg_sys::SubLink>>()).push(node.cast());
+            }
+            expression_tree_walker(node, visit, context)
+        }
+    }
+    let mut found: Vec<*mut pg_sys::SubLink> = Vec::new();
+    // SAFETY: `found` outlives the walk; an ERROR in it unwinds.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut found).cast()));
+    }
+    found
+}
+
+/// The Vars in an expression, not those in its subqueries.
+unsafe fn vars(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::Var> {
+    #[pg_guard]
+    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+        // SAFETY: as in `sublinks`.
+        unsafe {
+            if node.is_null() || (*node).type_ == pg_sys::NodeTag::T_Query {
+                return false;
+            }
+            if (*node).type_ == pg_sys::NodeTag::T_Var {
+                (*context.cast::<Vec<*mut pg_sys::Var>>()).push(node.cast());
+            }
+            expression_tree_walker(node, visit, context)
+        }
+    }
+    let mut found: Vec<*mut pg_sys::Var> = Vec::new();
+    // SAFETY: as in `sublinks`.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut found).cast()));
+    }
+    found
+}

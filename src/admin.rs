@@ -1,0 +1,472 @@
+//! `snapsync.enable`, `disable`, `reset`: which tables are synced, and how.
+
+use pgrx::pg_sys;
+
+use crate::conflict::{ConflictPolicy, ConflictPolicyError};
+use crate::error::{code, listed, Result, SyncError};
+use crate::registry::{self, owner_execute, owner_query, Stored};
+use crate::spi::{self, Mode};
+use crate::{access, pg, shape, track};
+
+/// Key types: their text form is the same in every session and reads back as the same value. (Domains over these too.)
+const KEY_TYPES: [pg_sys::Oid; 7] = [
+    pg_sys::UUIDOID,
+    pg_sys::TEXTOID,
+    pg_sys::VARCHAROID,
+    pg_sys::INT2OID,
+    pg_sys::INT4OID,
+    pg_sys::INT8OID,
+    pg_sys::NUMERICOID,
+];
+
+/// The optional arguments of `enable`; None keeps what is set, or the default.
+#[derive(Default, Debug)]
+pub struct Settings {
+    pub name: Option<String>,
+    pub key: Option<Vec<String>>,
+    pub columns: Option<Vec<String>>,
+    pub exclude: Option<Vec<String>>,
+    pub readonly: Option<Vec<String>>,
+    pub scope_column: Option<String>,
+    pub scope_values: Option<String>,
+    pub soft_delete_column: Option<String>,
+    pub conflict: Option<String>,
+    pub version_column: Option<String>,
+    /// A function, for the policy `custom`.
+    pub conflict_function: Option<pg_sys::Oid>,
+    pub access_tables: Option<String>,
+}
+
+/// Starts syncing a table, or changes its settings. Instant for a table of any size: a row here and two triggers; no column
+/// is added and no row is touched.
+pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
+    let table = Table::lock(relation)?;
+    table.check_owner("sync")?;
+    table.check_kind()?;
+    let attributes = table.attributes()?;
+    // A table that was tracked for its influence only is new as a collection.
+    let old = registry::load(relation)?.filter(|o| o.name.is_some());
+    let new = table.merge(settings, old.as_ref())?;
+    table.check(&new, &attributes)?;
+    check_name(new.name.as_deref().unwrap_or(""), relation)?;
+
+    registry::store(relation, &new)?;
+    shape::refresh(relation, shape::Because::Enabled)?;
+    // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
+    // resolved and what may be written changes nothing on the clients.
+    let on_clients = |s: &Stored| {
+        let (version_column, conflict_function) = (None, None);
+        Stored { conflict: String::new(), version_column, conflict_function, readonly: Vec::new(), ..s.clone() }
+    };
+    if old.as_ref().map(on_clients) != Some(on_clients(&new)) {
+        track::reset(relation)?;
+    }
+    Ok(())
+}
+
+/// Stops syncing a table and forgets its log. Clients that still ask for it get an error.
+pub fn disable(relation: pg_sys::Oid) -> Result<()> {
+    let table = Table::lock(relation)?;
+    table.check_owner("stop syncing")?;
+    table.check_enabled()?;
+    registry::drop_triggers(relation)?;
+    registry::forget(relation)?;
+    // It may still be read by other tables' policies.
+    shape::refresh_all(shape::Because::Enabled)
+}
+
+/// Makes every client forget what it has of this collection and take it anew.
+pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    let table = Table::lock(relation)?;
+    table.check_owner("reset")?;
+    table.check_enabled()?;
+    track::reset(relation)
+}
+
+/// Drops what happened before `keep` ago from the log; returns how many entries. Clients whose cursor is older are reset by
+/// an entry that takes the place of what is dropped: it is part of the log, so every snapshot sees one or the other.
+pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
+    let allowed = owner_query(
+        "SELECT pg_has_role($1, relowner, 'USAGE') FROM pg_class WHERE oid = 'snapsync.change'::regclass",
+        &[spi::arg(pg::current_user())],
+    )?;
+    if !allowed.first().is_some_and(|r| r.bool(0)) {
+        return Err(SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            "must be owner of extension snapsync to prune its log",
+        )
+        .hint("Call it as a superuser."));
+    }
+    let rows = owner_query(
+        "SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1",
+        &[spi::arg(keep)],
+    )?;
+    if rows.first().is_some_and(|r| r.bool(1)) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
+            .hint("Pass how much to keep: '30 days'."));
+    }
+    let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
+    // One at a time: two would each see the other's old entries.
+    owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[])?;
+    let dropped = owner_query(
+        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 RETURNING relation, op, stamp), \
+              marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
+                        SELECT DISTINCT relation, 0, $1 - 1, 'R'::\"char\", '' FROM dropped) \
+         SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
+        &[spi::arg(mark)],
+    )?;
+    owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
+    Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
+}
+
+/// A table that is being administered.
+struct Table {
+    relation: pg_sys::Oid,
+    schema: String,
+    name: String,
+}
+
+struct Attribute {
+    name: String,
+    not_null: bool,
+    base_type: pg_sys::Oid,
+    type_name: String,
+}
+
+impl Table {
+    fn lock(relation: pg_sys::Oid) -> Result<Table> {
+        let gone = || {
+            SyncError::new(code::UNDEFINED_TABLE, format!("table with OID {} does not exist", relation.to_u32()))
+                .hint("Name the table: 'public.todos'.")
+        };
+        pg::qualified_name(relation).ok_or_else(gone)?;
+        let rows = owner_query(
+            "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1",
+            &[spi::arg(relation)],
+        )?;
+        let row = rows.first().ok_or_else(gone)?;
+        Ok(Table { relation, schema: row.string(0), name: row.string(1) })
+    }
+
+    fn default_name(&self) -> String {
+        if self.schema == "public" {
+            self.name.clone()
+        } else {
+            format!("{}.{}", self.schema, self.name)
+        }
+    }
+
+    fn check_owner(&self, what: &str) -> Result<()> {
+        let rows = spi::query(
+            "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+            &[spi::arg(self.relation)],
+            Mode::Read,
+        )?;
+        if rows.first().is_some_and(|r| r.bool(0)) {
+            return Ok(());
+        }
+        Err(SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            format!("must be owner of table \"{}\" to {what} it", self.name),
+        )
+        .hint("Call it as the table's owner, or as a superuser."))
+    }
+
+    fn check_enabled(&self) -> Result<()> {
+        if registry::load(self.relation)?.is_some_and(|s| s.name.is_some()) {
+            return Ok(());
+        }
+        Err(SyncError::new(code::UNDEFINED_TABLE, format!("table \"{}\" is not synced", self.name))
+            .hint("snapsync.status lists the synced tables."))
+    }
+
+    fn check_kind(&self) -> Result<()> {
+        let rows = owner_query(
+            "SELECT relkind, relpersistence, relispartition, \
+                    relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), \
+                    EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AND NOT relispartition \
+             FROM pg_class AS c WHERE oid = $1",
+            &[spi::arg(self.relation)],
+        )?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let refuse = |reason: &str, hint: &str| {
+            Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", self.name))
+                .detail(reason)
+                .hint(hint))
+        };
+        match row.text(0).unwrap_or("") {
+            "r" | "p" => {}
+            "v" => {
+                return refuse("It is a view: changes to its rows cannot be tracked.", "Sync the tables that it reads.")
+            }
+            "m" => return refuse("It is a materialized view.", "Sync the tables that it reads."),
+            "f" => return refuse("It is a foreign table: changes are made elsewhere.", "Sync it where it is stored."),
+            _ => return refuse("It is not a table.", "Name a table."),
+        }
+        match row.text(1).unwrap_or("") {
+            "t" => return refuse("It is a temporary table: no other session sees it.", "Sync a permanent table."),
+            "u" => {
+                return refuse(
+                    "It is an unlogged table: a crash empties it without a trace.",
+                    "ALTER TABLE ... SET LOGGED first.",
+                )
+            }
+            _ => {}
+        }
+        if self.schema == "snapsync" || self.schema == "pg_catalog" || self.schema == "information_schema" {
+            return refuse("It is a system table.", "Name a table of your own.");
+        }
+        if row.bool(2) {
+            return refuse("It is a partition.", "Sync the partitioned table that it belongs to.");
+        }
+        if row.bool(3) {
+            return refuse(
+                "Other tables inherit from it: their rows would show up in queries without being tracked.",
+                "Use a partitioned table, or sync the child tables.",
+            );
+        }
+        if row.bool(4) {
+            return refuse("It inherits from another table.", "Use a partitioned table.");
+        }
+        Ok(())
+    }
+
+    /// The settings asked for, over those that are set, over the defaults.
+    fn merge(&self, s: Settings, old: Option<&Stored>) -> Result<Stored> {
+        let key = match s.key.or_else(|| old.map(|o| o.key.clone())) {
+            Some(key) => key,
+            None => self.primary_key()?,
+        };
+        if s.columns.is_some() && s.exclude.as_ref().is_some_and(|e| !e.is_empty()) {
+            return Err(SyncError::new(code::INVALID_PARAMETER, "columns and exclude cannot both be given")
+                .hint("Name the columns to sync, or those to leave out."));
+        }
+        let (columns, exclude) = match (s.columns, s.exclude, old) {
+            (Some(columns), _, _) => (Some(columns), Vec::new()),
+            (None, Some(exclude), _) => (None, exclude),
+            (None, None, Some(old)) => (old.columns.clone(), old.exclude.clone()),
+            (None, None, None) => (None, Vec::new()),
+        };
+        // An empty text takes a setting away again.
+        let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
+        Ok(Stored {
+            name: Some(s.name.or(old.and_then(|o| o.name.clone())).unwrap_or_else(|| self.default_name())),
+            key,
+            columns,
+            exclude,
+            readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
+            scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
+            scope_values: text(s.scope_values, old.and_then(|o| o.scope_values.as_ref())),
+            soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
+            conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
+            version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
+            conflict_function: match s.conflict_function {
+                Some(function) => Some(conflict_function(function)?),
+                None => old.and_then(|o| o.conflict_function.clone()),
+            },
+            access_tables: match s.access_tables {
+                Some(given) => Some(access::normalize(&given)?),
+                None => old.and_then(|o| o.access_tables.clone()),
+            },
+        })
+    }
+
+    fn check(&self, s: &Stored, attributes: &[Attribute]) -> Result<()> {
+        self.check_key(&s.key, attributes)?;
+        let one = |name: &Option<String>| name.iter().cloned().collect::<Vec<_>>();
+        for (setting, names) in [
+            ("columns", s.columns.clone().unwrap_or_default()),
+            ("exclude", s.exclude.clone()),
+            ("readonly", s.readonly.clone()),
+            ("scope_column", one(&s.scope_column)),
+            ("soft_delete_column", one(&s.soft_delete_column)),
+            ("version_column", one(&s.version_column)),
+        ] {
+            if let Some(unknown) = names.iter().find(|n| !attributes.iter().any(|a| a.name == **n)) {
+                return Err(SyncError::new(
+                    code::UNDEFINED_COLUMN,
+                    format!("column \"{unknown}\" of table \"{}\" does not exist", self.name),
+                )
+                .detail(format!("It is named in {setting}."))
+                .hint("Name columns that the table has."));
+            }
+        }
+        if let Some(hidden) = s.key.iter().find(|k| s.exclude.contains(k)) {
+            return Err(SyncError::new(code::INVALID_PARAMETER, format!("key column \"{hidden}\" cannot be excluded"))
+                .hint("Clients know a row by its key."));
+        }
+        if s.scope_values.is_some() && s.scope_column.is_none() {
+            return Err(SyncError::new(code::INVALID_PARAMETER, "scope_values needs a scope_column")
+                .hint("Name the column that divides the rows: enable(..., scope_column => 'org_id')."));
+        }
+        if let Some(column) = s.scope_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
+            // Not numeric: 42 and 42.00 are one value with two texts.
+            if !KEY_TYPES.contains(&column.base_type) || column.base_type == pg_sys::NUMERICOID {
+                return Err(SyncError::new(
+                    code::INVALID_PARAMETER,
+                    format!("scope column \"{}\" has type {}", column.name, column.type_name),
+                )
+                .hint("A scope is a uuid, text, varchar, smallint, integer or bigint column."));
+            }
+        }
+        if let Some(column) = s.soft_delete_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
+            let suits = [pg_sys::BOOLOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID];
+            if !suits.contains(&column.base_type) {
+                return Err(SyncError::new(
+                    code::INVALID_PARAMETER,
+                    format!("soft-delete column \"{}\" has type {}", column.name, column.type_name),
+                )
+                .hint("A soft-delete column is a boolean, or a time that is null while the row lives."));
+            }
+        }
+        if let Some(expression) = &s.scope_values {
+            // Parsed, not run.
+            spi::query(&format!("SELECT (({expression})::pg_catalog.text[]) WHERE false"), &[], Mode::Write)?;
+        }
+        check_conflict(s)
+    }
+
+    fn attributes(&self) -> Result<Vec<Attribute>> {
+        let rows = owner_query(
+            "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod) FROM pg_attribute \
+             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            &[spi::arg(self.relation)],
+        )?;
+        Ok(rows
+            .iter()
+            .map(|r| Attribute {
+                name: r.string(0),
+                not_null: r.bool(1),
+                // SAFETY: a syscache look-up of an existing type.
+                base_type: unsafe { pg_sys::getBaseType(r.oid(2)) },
+                type_name: r.string(3),
+            })
+            .collect())
+    }
+
+    fn primary_key(&self) -> Result<Vec<String>> {
+        let rows = owner_query(
+            "SELECT a.attname FROM pg_index AS i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n) \
+             JOIN pg_attribute AS a ON a.attnum = k.attnum \
+             WHERE i.indrelid = $1 AND i.indisprimary AND a.attrelid = i.indrelid AND k.n <= i.indnkeyatts ORDER BY k.n",
+            &[spi::arg(self.relation)],
+        )?;
+        if rows.is_empty() {
+            return Err(SyncError::new(
+                code::INVALID_TABLE_DEFINITION,
+                format!("table \"{}\" has no primary key", self.name),
+            )
+            .detail("A client needs a stable id for every row.")
+            .hint("Add a primary key, or name the columns of another unique key: enable(..., key => '{code}')."));
+        }
+        Ok(rows.iter().map(|r| r.string(0)).collect())
+    }
+
+    fn check_key(&self, key: &[String], attributes: &[Attribute]) -> Result<()> {
+        let bad = |message: String| SyncError::new(code::INVALID_TABLE_DEFINITION, message);
+        if key.is_empty() {
+            return Err(SyncError::new(code::INVALID_PARAMETER, "the key must name at least one column")
+                .hint("Leave the key out to use the primary key."));
+        }
+        for column in key {
+            let Some(attribute) = attributes.iter().find(|a| a.name == *column) else {
+                return Err(SyncError::new(
+                    code::UNDEFINED_COLUMN,
+                    format!("column \"{column}\" of table \"{}\" does not exist", self.name),
+                )
+                .detail("It is named in key.")
+                .hint("Name columns that the table has."));
+            };
+            if !attribute.not_null {
+                return Err(bad(format!("key column \"{column}\" can be null"))
+                    .hint("ALTER TABLE ... ALTER COLUMN ... SET NOT NULL first, or choose another key."));
+            }
+            if !KEY_TYPES.contains(&attribute.base_type) {
+                return Err(bad(format!("key column \"{column}\" has type {}", attribute.type_name))
+                    .detail("A key is made of uuid, text, varchar, smallint, integer, bigint or numeric columns.")
+                    .hint("Choose another unique key: enable(..., key => '{...}')."));
+            }
+        }
+        if !is_unique(self.relation, key)? {
+            return Err(bad(format!("columns {} of table \"{}\" are no unique key", listed(key), self.name)).hint(
+                "Create a unique index on exactly these columns (not partial, not deferrable), or choose another key.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The policy must be one, and have what it needs.
+fn check_conflict(s: &Stored) -> Result<()> {
+    let invalid = |message: String| SyncError::new(code::INVALID_PARAMETER, message);
+    let policy =
+        ConflictPolicy::parse(&s.conflict).map_err(|e| invalid(e.to_string()).hint(ConflictPolicyError::HINT))?;
+    if policy == ConflictPolicy::LastWriteWins && s.version_column.is_none() {
+        return Err(invalid("the conflict policy last_write_wins needs a version column".into())
+            .hint("Name the column that grows with every change: enable(..., version_column => 'updated_at')."));
+    }
+    if policy == ConflictPolicy::Custom && s.conflict_function.is_none() {
+        return Err(invalid("the conflict policy custom needs a function".into())
+            .hint("Name it: enable(..., conflict_function => 'my_function(text, text, jsonb, jsonb)')."));
+    }
+    Ok(())
+}
+
+/// The signature of a function that decides conflicts, as it is stored: by name, because a dump carries no oids.
+fn conflict_function(function: pg_sys::Oid) -> Result<String> {
+    let rows = owner_query(
+        "SELECT p.proargtypes = '25 25 3802 3802'::oidvector \
+                AND p.prorettype = 'jsonb'::regtype AND p.prokind = 'f' AND NOT p.proretset, p.oid::regprocedure::text \
+         FROM pg_proc AS p WHERE p.oid = $1",
+        &[spi::arg(function)],
+    )?;
+    let row = rows.first().ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
+    if !row.bool(0) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot decide conflicts", row.string(1)))
+            .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb."));
+    }
+    Ok(row.string(1))
+}
+
+fn check_name(name: &str, relation: pg_sys::Oid) -> Result<()> {
+    if name.is_empty() {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "the collection's name must not be empty")
+            .hint("Leave the name out to use the table's own."));
+    }
+    let taken = owner_query(
+        "SELECT relation::text FROM snapsync.collection WHERE name = $1 AND relation <> $2",
+        &[spi::arg(name), spi::arg(relation)],
+    )?;
+    match taken.first() {
+        Some(other) => Err(SyncError::new(code::DUPLICATE_OBJECT, format!("collection \"{name}\" already exists"))
+            .detail(format!("It is table {}.", other.string(0)))
+            .hint("Give this one another name: enable(..., name => '...').")),
+        None => Ok(()),
+    }
+}
+
+/// Tracks a table that policies of synced tables read. Its rows are told apart by its primary key; without a usable one,
+/// any change counts for everybody.
+pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
+    let table = Table::lock(relation)?;
+    let key = table
+        .primary_key()
+        .and_then(|key| table.check_key(&key, &table.attributes()?).map(|()| key))
+        .unwrap_or_default();
+    registry::store(relation, &Stored { key, conflict: "reject".into(), ..Default::default() })?;
+    pgrx::notice!("tracking table \"{}\", because policies of synced tables read it", table.name);
+    Ok(())
+}
+
+/// Do exactly these columns make a unique key: not partial, not deferrable, without expressions?
+pub fn is_unique(relation: pg_sys::Oid, key: &[String]) -> Result<bool> {
+    let rows = owner_query(
+        "SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid \
+            AND i.indpred IS NULL AND i.indexprs IS NULL \
+            AND (SELECT array_agg(a.attname ORDER BY a.attname) FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n) \
+                 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.n <= i.indnkeyatts) \
+              = (SELECT array_agg(k ORDER BY k) FROM unnest($2::name[]) AS k)",
+        &[spi::arg(relation), spi::arg(key.to_vec())],
+    )?;
+    Ok(!rows.is_empty())
+}

@@ -1,0 +1,317 @@
+//! What is known about a collection: its table, key, columns and settings. Loaded once per backend, dropped when Postgres
+//! says that the table changed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::conflict::ConflictPolicy;
+use crate::dialect::TypeFacts;
+use crate::error::{code, Result, SyncError};
+use crate::{pg, spi, track};
+
+#[derive(Debug, Clone)]
+pub struct Column {
+    pub name: String,
+    pub attnum: i16,
+    /// The type as SQL, with its modifier: `character varying(20)`.
+    pub type_name: String,
+    /// The type under all domains: images are read back without their constraints, which may have changed.
+    pub base_type_name: String,
+    pub facts: TypeFacts,
+    pub generated: bool,
+    pub identity_always: bool,
+}
+
+#[derive(Debug)]
+pub struct Collection {
+    pub relation: pg_sys::Oid,
+    pub name: String,
+    /// `schema.table`, quoted.
+    pub table: String,
+    /// The bare table name: policies are evaluated under it.
+    pub relname: String,
+    /// `ONLY schema.table`, or `schema.table` for a partitioned table.
+    pub from: String,
+    pub key: Vec<Column>,
+    /// The synced columns in table order, whoever may read them.
+    pub columns: Vec<Column>,
+    pub image: Vec<Column>,
+    /// How its policies read the row.
+    pub traits: crate::access::Traits,
+    pub readonly: Vec<String>,
+    pub scope: Option<Column>,
+    /// SQL whose value, as the caller, is the array of his scopes.
+    pub scope_values: Option<String>,
+    pub soft_delete: Option<Column>,
+    pub conflict: ConflictPolicy,
+    /// The column whose greater value stands, under the policy `last_write_wins`.
+    pub version: Option<Column>,
+    /// The function that decides conflicts, under the policy `custom`.
+    pub conflict_function: Option<String>,
+    /// The tables that decide who sees which row.
+    pub access: Vec<Access>,
+}
+
+/// A table that policies of another one read; see access.rs.
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub relation: pg_sys::Oid,
+    pub parent: bool,
+    /// SQL over its columns: which rows concern the caller. None: those that he may see.
+    pub predicate: Option<String>,
+    /// A whole row of it is read.
+    pub whole: bool,
+}
+
+impl Collection {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Is the key the single column `id`? Then rows carry their wire id by themselves.
+    pub fn key_is_id(&self) -> bool {
+        self.key.len() == 1 && self.key[0].name == "id"
+    }
+
+    pub fn key_names(&self) -> Vec<&str> {
+        self.key.iter().map(|c| c.name.as_str()).collect()
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    by_relation: HashMap<u32, Rc<Collection>>,
+    by_name: HashMap<String, pg_sys::Oid>,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = RefCell::new(Cache::default());
+    /// Written by the invalidation callback, which may come at any moment, also while the cache is borrowed.
+    static STALE: Cell<bool> = const { Cell::new(false) };
+}
+
+pub fn register_callbacks() {
+    // SAFETY: once per backend; relcache callbacks cannot be removed, nor need they.
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_invalidation), pg_sys::Datum::null()) }
+}
+
+/// Any relation's change clears both caches: DDL is rare, a wrong cache is a lost row.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
+    STALE.with(|s| s.set(true));
+    track::invalidate();
+}
+
+/// The collection that a client calls `name`: its name as given to `enable`, or `public.` in front of it.
+pub fn collection(name: &str) -> Result<Rc<Collection>> {
+    let found = lookup(name)?.or(match name.strip_prefix("public.") {
+        Some(bare) => lookup(bare)?,
+        None => None,
+    });
+    found.ok_or_else(|| {
+        SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{}\" does not exist", clip(name)))
+            .detail("No table is synced under this name.")
+            .hint(
+                "Let the table's owner call snapsync.enable('table'), or ask for one of the names in snapsync.status.",
+            )
+    })
+}
+
+/// At most 100 characters of what the client sent.
+pub fn clip(text: &str) -> String {
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
+    drop_stale();
+    let known = CACHE.with(|c| c.borrow().by_name.get(name).copied());
+    let relation = match known {
+        Some(relation) => Some(relation),
+        None => query_now("SELECT relation::oid FROM snapsync.collection WHERE name = $1", &[spi::arg(name)])?
+            .first()
+            .map(|r| r.oid(0)),
+    };
+    let Some(relation) = relation else { return Ok(None) };
+    let found = tracked(relation)?.filter(|c| c.name == name);
+    if let Some(found) = &found {
+        CACHE.with(|c| c.borrow_mut().by_name.insert(name.to_string(), found.relation));
+    }
+    Ok(found)
+}
+
+/// A tracked table, synced or not; None when it is not tracked (any more). Locks it as a query would.
+pub fn tracked(relation: pg_sys::Oid) -> Result<Option<Rc<Collection>>> {
+    // Waits for DDL under way and processes its invalidations; then what is cached is current, or dropped here.
+    pg::lock_for_reading(relation);
+    drop_stale();
+    if let Some(known) = CACHE.with(|c| c.borrow().by_relation.get(&relation.to_u32()).cloned()) {
+        return Ok(Some(known));
+    }
+    if pg::qualified_name(relation).is_none() {
+        return Ok(None);
+    }
+    let Some(loaded) = load(relation)? else { return Ok(None) };
+    let loaded = Rc::new(loaded);
+    CACHE.with(|c| c.borrow_mut().by_relation.insert(relation.to_u32(), Rc::clone(&loaded)));
+    Ok(Some(loaded))
+}
+
+fn drop_stale() {
+    if STALE.with(|s| s.replace(false)) {
+        CACHE.with(|c| *c.borrow_mut() = Cache::default());
+    }
+}
+
+/// Reads snapsync's own tables as they are at this instant, whatever the transaction's snapshot: what is cached from them
+/// must never be older than the invalidation that was processed last.
+fn query_now(sql: &str, args: &[spi::Arg]) -> Result<Vec<spi::Row>> {
+    spi::as_owner(|| {
+        let _now = pg::ActiveSnapshot::latest();
+        spi::query(sql, args, spi::Mode::Read)
+    })
+}
+
+fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
+    let rows = query_now(
+        "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
+                r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
+                c.version_column, c.conflict_function \
+         FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
+        &[spi::arg(relation)],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let Some((table, relname)) = pg::qualified_name(relation) else { return Ok(None) };
+    let name = row.string(0);
+    let all = columns(relation);
+    let named = |names: Vec<String>| {
+        names
+            .iter()
+            .map(|n| {
+                all.iter().find(|c| c.name == *n).cloned().ok_or_else(|| {
+                    SyncError::new(
+                        code::UNDEFINED_COLUMN,
+                        format!("column \"{n}\" of collection \"{name}\" does not exist"),
+                    )
+                    .hint("Call snapsync.enable() for the table again to tell it about the columns it has now.")
+                })
+            })
+            .collect::<Result<Vec<_>>>()
+    };
+    let one = |column: usize| -> Result<Option<Column>> {
+        Ok(named(row.text(column).map(str::to_string).into_iter().collect())?.pop())
+    };
+    let key = named(row.list(1).unwrap_or_default())?;
+    let image = named(row.list(4).unwrap_or_default())?;
+    let (scope, soft_delete, version) = (one(8)?, one(10)?, one(11)?);
+    let (only, exclude) = (row.list(2), row.list(3).unwrap_or_default());
+    let synced = |c: &Column| {
+        key.iter().any(|k| k.name == c.name)
+            || (only.as_ref().is_none_or(|o| o.contains(&c.name)) && !exclude.contains(&c.name))
+    };
+    let columns = all.iter().filter(|c| synced(c)).cloned().collect();
+    let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
+    let access = query_now(
+        "SELECT access::oid, kind = 'parent', predicate, whole FROM snapsync.access WHERE relation = $1",
+        &[spi::arg(relation)],
+    )?;
+    let access = access
+        .iter()
+        .map(|r| Access {
+            relation: r.oid(0),
+            parent: r.bool(1),
+            predicate: r.text(2).map(str::to_string),
+            whole: r.bool(3),
+        })
+        .collect();
+    Ok(Some(Collection {
+        relation,
+        name: name.clone(),
+        table,
+        relname,
+        from,
+        key,
+        columns,
+        traits: crate::access::traits(relation)?,
+        image,
+        readonly: row.list(7).unwrap_or_default(),
+        scope,
+        scope_values: row.text(9).map(str::to_string),
+        soft_delete,
+        conflict: ConflictPolicy::parse(&row.string(5)).unwrap_or_default(),
+        version,
+        conflict_function: row.text(12).map(str::to_string),
+        access,
+    }))
+}
+
+/// The live columns of a relation that the caller has locked.
+pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
+    // SAFETY: the relation is locked (callers), so its descriptor stays while it is open here.
+    unsafe {
+        let open = pg_sys::relation_open(relation, pg_sys::NoLock as i32);
+        let descriptor = (*open).rd_att;
+        let columns = (0..(*descriptor).natts as usize)
+            .map(|i| attribute(descriptor, i))
+            .filter(|a| !a.attisdropped)
+            .map(|a| {
+                let type_name = pg_sys::format_type_extended(
+                    a.atttypid,
+                    a.atttypmod,
+                    (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as u16,
+                );
+                Column {
+                    name: CStr::from_ptr(a.attname.data.as_ptr()).to_string_lossy().into_owned(),
+                    attnum: a.attnum,
+                    base_type_name: CStr::from_ptr(pg_sys::format_type_extended(
+                        pg_sys::getBaseType(a.atttypid),
+                        -1,
+                        pg_sys::FORMAT_TYPE_FORCE_QUALIFY as u16,
+                    ))
+                    .to_string_lossy()
+                    .into_owned(),
+                    type_name: CStr::from_ptr(type_name).to_string_lossy().into_owned(),
+                    facts: type_facts(a.atttypid),
+                    generated: a.attgenerated != 0,
+                    identity_always: a.attidentity as u8 == pg_sys::ATTRIBUTE_IDENTITY_ALWAYS,
+                }
+            })
+            .collect();
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        columns
+    }
+}
+
+/// The attribute number `i` (from 0) of a descriptor.
+///
+/// # Safety
+/// `descriptor` is valid and has more than `i` attributes; the result lives as long as it does.
+pub unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: see above. PostgreSQL 18 moved the attributes behind an array of compact ones.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return &*(*descriptor).attrs.as_ptr().add(i);
+        #[cfg(feature = "pg18")]
+        return &*pg_sys::TupleDescAttr(descriptor, i as i32);
+    }
+}
+
+fn type_facts(type_oid: pg_sys::Oid) -> TypeFacts {
+    // SAFETY: syscache look-ups of an existing type; only copied fields leave.
+    unsafe {
+        let base = pg_sys::getBaseType(type_oid);
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::TYPEOID as i32, pg_sys::Datum::from(base));
+        let form = &*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_type);
+        let facts =
+            TypeFacts { base, typtype: form.typtype as u8, category: form.typcategory as u8, output: form.typoutput };
+        pg_sys::ReleaseSysCache(tuple);
+        facts
+    }
+}

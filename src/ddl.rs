@@ -1,0 +1,124 @@
+//! The event triggers: tracked tables stay right when their columns, policies, partitions or readers change.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+
+use crate::error::{code, Result, SyncError};
+use crate::registry::{self, owner_query};
+use crate::shape::{self, Because};
+
+thread_local! {
+    /// DDL of our own under way, which fires event triggers like any other.
+    static OWN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While this lives, DDL is our own and changes nothing that we would have to look at.
+pub struct OwnCommands(());
+
+pub fn own_commands() -> OwnCommands {
+    OWN.with(|o| o.set(o.get() + 1));
+    OwnCommands(())
+}
+
+impl Drop for OwnCommands {
+    fn drop(&mut self) {
+        OWN.with(|o| o.set(o.get() - 1));
+    }
+}
+
+fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    // SAFETY: fcinfo is valid; its context says what kind of call this is (CALLED_AS_EVENT_TRIGGER).
+    let called_right = unsafe {
+        let context = (*fcinfo).context;
+        !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_EventTriggerData
+    };
+    if called_right {
+        return Ok(());
+    }
+    Err(SyncError::new("39P03", "this function can only be called by an event trigger")
+        .hint("It works by itself; there is nothing to call."))
+}
+
+/// Looks again at everything tracked, after a command that may have changed it.
+pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    if OWN.with(Cell::get) > 0 || restoring()? || !concerns_us()? {
+        return Ok(());
+    }
+    shape::refresh_all(Because::Ddl)
+}
+
+/// Forgets tables that are dropped, and resets those whose policies were.
+pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    if OWN.with(Cell::get) > 0 {
+        return Ok(());
+    }
+    // With DROP EXTENSION our own tables are on their way out.
+    if crate::pg::relation_oid(c"collection").is_err() {
+        return Ok(());
+    }
+    let dropped = owner_query(
+        "SELECT d.objid FROM pg_event_trigger_dropped_objects() AS d \
+         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 \
+           AND EXISTS (SELECT FROM snapsync.collection WHERE relation = d.objid)",
+        &[],
+    )?;
+    for row in &dropped {
+        registry::forget(row.oid(0))?;
+    }
+    shape::refresh_all(Because::Ddl)
+}
+
+/// Not every table that is created (a temporary one, say) or altered is worth a look.
+fn concerns_us() -> Result<bool> {
+    let rows = owner_query(
+        "SELECT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS d \
+           WHERE NOT starts_with(coalesce(d.schema_name, ''), 'pg_temp') \
+             AND (d.classid <> 'pg_class'::regclass OR d.object_type <> ALL ('{table,table column,index,sequence}') OR d.command_tag IN ('GRANT', 'REVOKE') \
+                  OR EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation IN (d.objid, pg_partition_root(d.objid)))))",
+        &[],
+    )?;
+    Ok(rows.first().is_some_and(|r| r.bool(0)))
+}
+
+/// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end.
+/// Dumps begin by setting both of these, but so may a migration: only in a database on which the log's history has not
+/// begun yet, because it is another one's, is it a restore.
+fn restoring() -> Result<bool> {
+    if crate::pg::in_recovery() || crate::clock::epoch_is_current(crate::spi::Mode::Write)? {
+        return Ok(false);
+    }
+    let rows = owner_query(
+        "SELECT NOT current_setting('check_function_bodies')::boolean AND NOT current_setting('row_security')::boolean",
+        &[],
+    )?;
+    Ok(rows.first().is_some_and(|r| r.bool(0)))
+}
+
+/// After ALTER TABLE ... that rewrites the table: its values may have changed without a trigger.
+pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    let rows = owner_query("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
+    let Some(relation) = rows.first().map(|r| crate::pg::root_of(r.oid(0))) else { return Ok(()) };
+    if !restoring()? && registry::load(relation)?.is_some() {
+        crate::track::reset(relation)?;
+    }
+    Ok(())
+}
+
+/// Refuses to make a synced table a partition.
+pub fn refuse_partition(relation: pg_sys::Oid) -> SyncError {
+    let table = crate::pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+    SyncError::new(code::NOT_IN_STATE, format!("table {table} is synced by itself and cannot become a partition"))
+        .detail("Partitions are tracked on the partitioned table.")
+        .hint(format!("Call snapsync.disable('{table}') first."))
+}
+
+/// Refuses DDL that takes a column away that a collection cannot be without.
+pub fn refuse_loss(table: &str, column: &str, role: &str) -> SyncError {
+    SyncError::new(code::NOT_IN_STATE, format!("column \"{column}\" of table \"{table}\" is in use"))
+        .detail(format!("It is {role} of a synced table."))
+        .hint("Change the settings with snapsync.enable(), or call snapsync.disable(), first.")
+}

@@ -1,0 +1,238 @@
+//! The one error type. Everything a user can cause becomes a `SyncError`: lower-case message, SQLSTATE, DETAIL, HINT.
+//!
+//! pgrx carries an ERROR through Rust frames as a panic that knows only the SQLSTATEs of its own list and drops the rest:
+//! our `PT409` (which PostgREST turns into HTTP 409), any SQLSTATE that a user's trigger chose, and the constraint's name
+//! would come out as XX000. So errors leave by [`raising`], which throws them with `ThrowErrorData` when no Rust frame is
+//! left, and what Postgres raised inside a statement of ours is remembered whole by an error context callback.
+
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void, CStr};
+
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
+use pgrx::pg_sys::AsPgCStr;
+use pgrx::prelude::*;
+use pgrx::{pg_sys, PgTryBuilder};
+
+pub type Result<T> = std::result::Result<T, SyncError>;
+
+/// SQLSTATEs that snapsync raises itself. Everything else keeps the code Postgres gave it.
+pub mod code {
+    pub const UNDEFINED_TABLE: &str = "42P01";
+    pub const UNDEFINED_COLUMN: &str = "42703";
+    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    pub const INVALID_PARAMETER: &str = "22023";
+    pub const NULL_NOT_ALLOWED: &str = "22004";
+    pub const WRONG_OBJECT_TYPE: &str = "42809";
+    pub const INVALID_TABLE_DEFINITION: &str = "42P16";
+    pub const DUPLICATE_OBJECT: &str = "42710";
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    pub const PROGRAM_LIMIT: &str = "54000";
+    pub const NOT_IN_STATE: &str = "55000";
+    pub const CONFLICT: &str = "PT409";
+    pub const INTERNAL: &str = "XX000";
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct SyncError {
+    pub code: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// What a constraint violation names: schema, table, column, data type, constraint.
+    pub names: [Option<String>; 5],
+}
+
+impl SyncError {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        SyncError { code: code.into(), message: message.into(), ..Default::default() }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The error that Postgres raised, whole where a statement of ours raised it.
+    pub fn from_report(report: &ErrorReportWithLevel) -> Self {
+        let remembered = REMEMBERED.with(|r| r.borrow_mut().take()).filter(|r| r.message == report.message());
+        remembered.unwrap_or_else(|| SyncError {
+            code: sqlstate_text(report.sql_error_code() as i32),
+            message: report.message().to_string(),
+            detail: report.detail().map(str::to_string),
+            hint: report.hint().map(str::to_string),
+            names: Default::default(),
+        })
+    }
+
+    /// Raises the error from inside a callback of Postgres, where SQLSTATEs are only standard ones.
+    pub fn raise(self) -> ! {
+        // SAFETY: palloc'd data made for this call; the guarded binding turns the ERROR into an unwinding panic.
+        unsafe { pg_sys::ThrowErrorData(self.into_error_data()) };
+        unreachable!("ThrowErrorData returned from an ERROR")
+    }
+
+    /// As Postgres's own structure, palloc'd.
+    fn into_error_data(self) -> *mut pg_sys::ErrorData {
+        let text = |s: Option<String>| s.map_or(std::ptr::null_mut(), |s| s.replace('\0', "\u{fffd}").as_pg_cstr());
+        let [schema, table, column, datatype, constraint] = self.names;
+        let data = pg_sys::ErrorData {
+            elevel: pgrx::PgLogLevel::ERROR as i32,
+            sqlerrcode: sqlstate(&self.code),
+            message: text(Some(self.message)),
+            detail: text(self.detail),
+            hint: text(self.hint),
+            schema_name: text(schema),
+            table_name: text(table),
+            column_name: text(column),
+            datatype_name: text(datatype),
+            constraint_name: text(constraint),
+            ..Default::default()
+        };
+        // SAFETY: palloc'd room for one ErrorData.
+        unsafe {
+            let place = pg_sys::palloc(std::mem::size_of::<pg_sys::ErrorData>()).cast::<pg_sys::ErrorData>();
+            place.write(data);
+            place
+        }
+    }
+}
+
+/// Runs a function that SQL called and raises its error, or the one Postgres raised in it.
+///
+/// # Safety
+/// Only as the whole body of an `extern "C-unwind"` function that Postgres calls.
+pub unsafe fn raising(body: impl FnOnce() -> Result<pg_sys::Datum>) -> pg_sys::Datum {
+    let mut failure: *mut pg_sys::ErrorData = std::ptr::null_mut();
+    // SAFETY: the guard turns any panic that is left into an ERROR.
+    let datum = unsafe {
+        pg_sys::panic::pgrx_extern_c_guard(|| match caught(body) {
+            Ok(datum) => datum,
+            Err(e) => {
+                failure = e.into_error_data();
+                pg_sys::Datum::null()
+            }
+        })
+    };
+    if !failure.is_null() {
+        // SAFETY: this jumps out over this frame and the caller's, neither of which has anything to drop.
+        unsafe { unbound::ThrowErrorData(failure) };
+    }
+    datum
+}
+
+/// Runs `body`; an ERROR that Postgres raises in it becomes an `Err`. Nothing but wording and raising it again may follow:
+/// the transaction is not in a state to go on.
+pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
+    let body = std::panic::AssertUnwindSafe(body);
+    PgTryBuilder::new(move || {
+        let body = body;
+        (body.0)()
+    })
+    .catch_others(|cause| match cause {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Err(SyncError::from_report(&report)),
+        other => other.rethrow(),
+    })
+    .execute()
+}
+
+thread_local! {
+    static REMEMBERED: RefCell<Option<SyncError>> = const { RefCell::new(None) };
+}
+
+/// While this lives, an ERROR is remembered whole as Postgres reports it.
+pub struct Remembering {
+    callback: Box<pg_sys::ErrorContextCallback>,
+}
+
+impl Remembering {
+    pub fn start() -> Self {
+        // SAFETY: the callback is linked into the stack here and unlinked in `drop`, also when unwinding; boxed, so that its
+        // address stays.
+        unsafe {
+            let mut callback = Box::new(pg_sys::ErrorContextCallback {
+                previous: pg_sys::error_context_stack,
+                callback: Some(remember),
+                arg: std::ptr::null_mut(),
+            });
+            pg_sys::error_context_stack = &mut *callback;
+            Remembering { callback }
+        }
+    }
+}
+
+impl Drop for Remembering {
+    fn drop(&mut self) {
+        // SAFETY: see `start`.
+        unsafe { pg_sys::error_context_stack = self.callback.previous }
+    }
+}
+
+/// Called by errfinish with the error at hand (an error context callback, utils/elog.h).
+#[pg_guard]
+unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
+    // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext.
+    unsafe {
+        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let data = pg_sys::CopyErrorData();
+        pg_sys::MemoryContextSwitchTo(context);
+        let text = |s: *const c_char| (!s.is_null()).then(|| CStr::from_ptr(s).to_string_lossy().into_owned());
+        let e = &*data;
+        if e.elevel >= pgrx::PgLogLevel::ERROR as i32 {
+            let error = SyncError {
+                code: sqlstate_text(e.sqlerrcode),
+                message: text(e.message).unwrap_or_default(),
+                detail: text(e.detail),
+                hint: text(e.hint),
+                names: [e.schema_name, e.table_name, e.column_name, e.datatype_name, e.constraint_name]
+                    .map(|n| text(n)),
+            };
+            REMEMBERED.with(|r| *r.borrow_mut() = Some(error));
+        }
+        pg_sys::FreeErrorData(data);
+    }
+}
+
+mod unbound {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        /// Without pgrx's guard around it: the jump must not become a panic again.
+        pub fn ThrowErrorData(data: *mut pg_sys::ErrorData);
+    }
+}
+
+/// Postgres packs the five characters of an SQLSTATE into 30 bits (MAKE_SQLSTATE in utils/elog.h).
+fn sqlstate(code: &str) -> i32 {
+    code.bytes()
+        .take(5)
+        .enumerate()
+        .fold(0, |packed, (i, b)| packed | ((i32::from(b) - i32::from(b'0')) & 0x3f) << (6 * i))
+}
+
+fn sqlstate_text(packed: i32) -> String {
+    (0..5).map(|i| char::from(((packed >> (6 * i)) & 0x3f) as u8 + b'0')).collect()
+}
+
+/// `"a", "b" and "c"` for messages.
+pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    names.iter().map(|n| format!("\"{}\"", n.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_sqlstates_as_postgres_does() {
+        assert_eq!(sqlstate("23505"), pgrx::PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION as i32);
+        assert_eq!(sqlstate("XX000"), pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR as i32);
+        for code in ["23505", "XX000", "PT409", "P0001", "0A000"] {
+            assert_eq!(sqlstate_text(sqlstate(code)), code);
+        }
+    }
+}

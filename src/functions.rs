@@ -1,0 +1,166 @@
+//! The functions that SQL calls. Their CREATE FUNCTION statements stand in `sql/03_functions.sql`; here arguments are taken
+//! apart and errors raised.
+
+use pgrx::prelude::*;
+use pgrx::{pg_sys, FromDatum};
+
+use crate::error::{code, raising, Result, SyncError};
+use crate::{admin, ddl, json, pull, push, track};
+
+/// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.
+macro_rules! sql_function {
+    ($symbol:ident, $record:ident, |$arguments:ident| $body:expr) => {
+        #[no_mangle]
+        #[doc(hidden)]
+        pub extern "C" fn $record() -> *const pg_sys::Pg_finfo_record {
+            const RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+            &RECORD
+        }
+
+        /// # Safety
+        /// Called by Postgres, with the arguments that `sql/03_functions.sql` declares.
+        #[no_mangle]
+        pub unsafe extern "C-unwind" fn $symbol(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            // SAFETY: this is the whole body of the function.
+            unsafe {
+                raising(|| {
+                    let $arguments = Arguments(fcinfo);
+                    $body
+                })
+            }
+        }
+    };
+}
+
+/// A call's arguments, by position.
+struct Arguments(pg_sys::FunctionCallInfo);
+
+impl Arguments {
+    fn get<T: FromDatum>(&self, position: usize) -> Option<T> {
+        // SAFETY: the type asked for is the one that sql/03_functions.sql declares at this position (text and json have the
+        // same form).
+        unsafe { pgrx::fcinfo::pg_getarg(self.0, position) }
+    }
+
+    /// An argument that must not be null.
+    fn required<T: FromDatum>(&self, position: usize, name: &str, hint: &str) -> Result<T> {
+        self.get(position).ok_or_else(|| null_argument(name, hint))
+    }
+
+    /// An array of names.
+    fn names(&self, position: usize, name: &str) -> Result<Option<Vec<String>>> {
+        let names: Option<Vec<Option<String>>> = self.get(position);
+        let not_null = |n: Option<String>| {
+            n.ok_or_else(|| null_argument(&format!("a name in {name}"), "Pass an array of column names."))
+        };
+        names.map(|names| names.into_iter().map(not_null).collect()).transpose()
+    }
+
+    /// A jsonb argument as text.
+    fn json(&self, position: usize) -> Option<String> {
+        self.get::<pgrx::JsonB>(position).map(|j| j.0.to_string())
+    }
+
+    fn table(&self) -> Result<pg_sys::Oid> {
+        self.required(0, "table", "Pass the table, for example 'public.todos'.")
+    }
+}
+
+fn null_argument(name: &str, hint: &str) -> SyncError {
+    SyncError::new(code::NULL_NOT_ALLOWED, format!("{name} must not be null")).hint(hint)
+}
+
+const VOID: pg_sys::Datum = pg_sys::Datum::null();
+
+sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
+    let document = pull::pull(&pull::Request {
+        collections: a.required(
+            0,
+            "collections",
+            "Pass the names of the collections to pull, for example '{todos,lists}'.",
+        )?,
+        last_pulled_at: a.get(1),
+        dialect: a.get(2),
+        filter: a.json(3),
+        client_id: a.get(4),
+        send_created_as_updated: a.get(5).unwrap_or(false),
+    })?;
+    json::into_datum(document)
+});
+
+sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
+    let hint = "Pass the changes, for example {\"todos\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";
+    let answer = push::push(&push::Request {
+        changes: a.required(0, "changes", hint)?,
+        last_pulled_at: a.get(1),
+        dialect: a.get(2),
+        client_id: a.get(3),
+        push_id: a.get::<pgrx::Uuid>(4).map(|id| id.to_string()),
+        on_rejected: a.get(5),
+    })?;
+    json::into_datum(answer)
+});
+
+sql_function!(snapsync_push_mutations, pg_finfo_snapsync_push_mutations, |a| {
+    let hint = "Pass the mutations, for example [{\"id\": 1, \"name\": \"like_quote\", \"args\": {}}].";
+    let mutations: &str = a.required(0, "mutations", hint)?;
+    let client_id: &str = a.required(1, "client_id", "Pass an id that this client keeps, a uuid for example.")?;
+    json::into_datum(push::mutate::push_mutations(mutations, client_id)?)
+});
+
+sql_function!(snapsync_register_mutator, pg_finfo_snapsync_register_mutator, |a| {
+    let name: &str = a.required(0, "name", "Pass the name that clients use.")?;
+    push::mutate::register(name, a.get(1)).map(|()| VOID)
+});
+
+sql_function!(snapsync_enable, pg_finfo_snapsync_enable, |a| {
+    let settings = admin::Settings {
+        name: a.get(1),
+        key: a.names(2, "key")?,
+        columns: a.names(3, "columns")?,
+        exclude: a.names(4, "exclude")?,
+        scope_column: a.get(5),
+        scope_values: a.get(6),
+        access_tables: a.json(7),
+        conflict: a.get(8),
+        soft_delete_column: a.get(9),
+        readonly: a.names(10, "readonly")?,
+        version_column: a.get(11),
+        conflict_function: a.get(12),
+    };
+    admin::enable(a.table()?, settings).map(|()| VOID)
+});
+
+sql_function!(snapsync_disable, pg_finfo_snapsync_disable, |a| admin::disable(a.table()?).map(|()| VOID));
+
+sql_function!(snapsync_reset, pg_finfo_snapsync_reset, |a| admin::reset(a.table()?).map(|()| VOID));
+
+sql_function!(snapsync_prune, pg_finfo_snapsync_prune, |a| {
+    let keep: pgrx::datum::Interval = a.required(0, "keep", "Pass how much of the log to keep: '30 days'.")?;
+    admin::prune(keep).map(pg_sys::Datum::from)
+});
+
+sql_function!(snapsync_on_command_end, pg_finfo_snapsync_on_command_end, |a| ddl::on_command_end(a.0).map(|()| VOID));
+
+sql_function!(snapsync_on_rewrite, pg_finfo_snapsync_on_rewrite, |a| ddl::on_rewrite(a.0).map(|()| VOID));
+
+sql_function!(snapsync_on_drop, pg_finfo_snapsync_on_drop, |a| ddl::on_drop(a.0).map(|()| VOID));
+
+#[no_mangle]
+#[doc(hidden)]
+pub extern "C" fn pg_finfo_snapsync_track() -> *const pg_sys::Pg_finfo_record {
+    const RECORD: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &RECORD
+}
+
+/// The trigger function; once per row, so without what `raising` allocates.
+///
+/// # Safety
+/// Called by Postgres.
+#[no_mangle]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn snapsync_track(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo is valid; track checks that this is a trigger call.
+    unsafe { track::track(fcinfo) }.unwrap_or_else(|e| e.raise());
+    VOID
+}

@@ -1,0 +1,74 @@
+//! snapsync: offline-first sync inside PostgreSQL.
+//!
+//! The path of the data is the order to read in: [`track`] (the trigger) -> [`journal`] (the transaction's log and its
+//! flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`pull`] and [`push`].
+//! Beside it: [`catalog`] (what a collection is), [`policy`] (row-level security over old rows), [`json`] and [`dialect`]
+//! (values to JSON), [`batch`], [`conflict`], [`cursor`] and [`wire_id`] (pure decoding), [`decode`] (JSON to values) and [`admin`].
+//! `unsafe` lives in `track`, `journal`, `clock`, `log`, `json`, `spi`, `subxact`, `pg` and `catalog`.
+
+// An error is made once, raised and gone; boxing its texts would only add an allocation.
+#![allow(clippy::result_large_err)]
+
+use pgrx::prelude::*;
+
+pub mod access;
+pub mod admin;
+pub mod batch;
+pub mod catalog;
+pub mod clock;
+pub mod conflict;
+pub mod cursor;
+pub mod ddl;
+pub mod decode;
+pub mod dialect;
+pub mod error;
+mod excerpt;
+pub mod functions;
+pub mod journal;
+pub mod json;
+pub mod log;
+pub mod pg;
+pub mod policy;
+pub mod pull;
+pub mod push;
+pub mod reach;
+pub mod registry;
+pub mod roles;
+pub mod scope;
+pub mod settings;
+pub mod shape;
+pub mod spi;
+pub mod subxact;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
+pub mod track;
+pub mod wire_id;
+
+::pgrx::pg_module_magic!(name, version);
+
+// The install script is plain SQL in ordered files; `make install` concatenates the same files.
+extension_sql_file!("../sql/01_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/02_tables.sql", name = "tables", requires = ["schema"]);
+extension_sql_file!("../sql/03_functions.sql", name = "functions", requires = ["tables"]);
+extension_sql_file!("../sql/03_push.sql", name = "push", requires = ["functions"]);
+extension_sql_file!("../sql/04_views.sql", name = "views", requires = ["push"]);
+extension_sql_file!("../sql/05_event_triggers.sql", name = "event_triggers", requires = ["views"]);
+extension_sql_file!("../sql/06_doctor.sql", name = "doctor", requires = ["event_triggers"], finalize);
+
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::register();
+    journal::register_callbacks();
+    catalog::register_callbacks();
+    roles::register_callbacks();
+}
+
+/// What `cargo pgrx test` asks of the crate root.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["max_prepared_transactions = 16", "wal_level = logical"]
+    }
+}

@@ -1,0 +1,221 @@
+//! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
+//! server as it is; `policy.rs` decides what of it the caller may learn.
+
+use std::ffi::c_int;
+
+use pgrx::{pg_sys, FromDatum, IntoDatum};
+
+use crate::error::{code, Result, SyncError};
+use crate::journal::Op;
+use crate::pg;
+
+/// An entry of the log.
+pub struct Logged {
+    pub stamp: i64,
+    pub ord: i32,
+    pub op: Op,
+    pub key: String,
+    /// jsonb, in the memory context that was current when it was read.
+    pub image: Option<pg_sys::Datum>,
+    pub origin: Option<String>,
+    /// The columns that an UPDATE touched, by number; None: not known.
+    pub touched: Option<Vec<i16>>,
+}
+
+/// Whose entries to read.
+#[derive(Clone, Copy)]
+pub enum Scopes<'a> {
+    /// All of the collection.
+    All,
+    /// These scopes, and the entries that concern every scope.
+    Only(&'a [String]),
+}
+
+// Column numbers of snapsync.change, in the order of sql/02_tables.sql.
+const RELATION: i16 = 1;
+const ORD: i16 = 2;
+const STAMP: i16 = 3;
+const OP: i16 = 4;
+const SCOPE: i16 = 5;
+const KEY: i16 = 6;
+const IMAGE: i16 = 7;
+const ORIGIN: i16 = 8;
+const TOUCHED: i16 = 9;
+
+/// The entries of `relation` with stamp >= `from`, in the order they happened.
+pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
+    let mut found = Vec::new();
+    let log = Log::open(snapshot)?;
+    match scopes {
+        Scopes::Only(scopes) => {
+            for scope in scopes {
+                log.scan(&[relation_is(relation), scope_is(Some(scope)), stamp_from(from)], |l| found.push(l))?;
+            }
+        }
+        Scopes::All => {
+            // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
+            let mut last: Option<String> = None;
+            while let Some(scope) = log.next_scope(relation, last.as_deref())? {
+                log.scan(&[relation_is(relation), scope_is(Some(&scope)), stamp_from(from)], |l| found.push(l))?;
+                last = Some(scope);
+            }
+        }
+    }
+    log.scan(&[relation_is(relation), scope_is(None), stamp_from(from)], |l| found.push(l))?;
+    found.sort_by_key(|l| (l.stamp, l.ord));
+    Ok(found)
+}
+
+struct Log<'a> {
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: &'a pg::ActiveSnapshot,
+}
+
+impl<'a> Log<'a> {
+    fn open(snapshot: &'a pg::ActiveSnapshot) -> Result<Log<'a>> {
+        let (relation, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_scope_stamp")?);
+        // SAFETY: both exist; closed in `drop`, or by the abort on ERROR.
+        unsafe {
+            Ok(Log {
+                relation: pg_sys::table_open(relation, pg_sys::AccessShareLock as c_int),
+                index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int),
+                snapshot,
+            })
+        }
+    }
+
+    fn scan(&self, keys: &[pg_sys::ScanKeyData], mut each: impl FnMut(Logged)) -> Result<()> {
+        self.tuples(keys, |tuple| {
+            // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
+            unsafe {
+                let op = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
+                each(Logged {
+                    stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),
+                    ord: self.value(tuple, ORD).map_or(0, |d| d.value() as i32),
+                    op: Op::from_byte(op).ok_or_else(|| {
+                        SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {op}"))
+                    })?,
+                    key: self.value(tuple, KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
+                    image: self
+                        .value(tuple, IMAGE)
+                        .map(|d| pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()))),
+                    origin: self.value(tuple, ORIGIN).and_then(|d| String::from_datum(d, false)),
+                    touched: self.value(tuple, TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                });
+            }
+            Ok(true)
+        })
+    }
+
+    fn next_scope(&self, relation: pg_sys::Oid, after: Option<&str>) -> Result<Option<String>> {
+        let mut keys = vec![relation_is(relation)];
+        keys.push(match after {
+            Some(scope) => scan_key(SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum()),
+            None => null_key(SCOPE, pg_sys::SK_SEARCHNOTNULL),
+        });
+        let mut found = None;
+        self.tuples(&keys, |tuple| {
+            // SAFETY: a tuple of snapsync.change.
+            found = unsafe { self.value(tuple, SCOPE).and_then(|d| String::from_datum(d, false)) };
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` for the tuples in index order until it says false.
+    fn tuples(
+        &self,
+        keys: &[pg_sys::ScanKeyData],
+        mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+    ) -> Result<()> {
+        let mut keys = keys.to_vec();
+        // SAFETY: the scan copies the keys; both relations stay open while it runs; tuples are valid until the next one.
+        unsafe {
+            let scan = pg_sys::systable_beginscan_ordered(
+                self.relation,
+                self.index,
+                self.snapshot.raw(),
+                keys.len() as c_int,
+                keys.as_mut_ptr(),
+            );
+            loop {
+                pgrx::check_for_interrupts!();
+                let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                if tuple.is_null() || !each(tuple)? {
+                    break;
+                }
+            }
+            pg_sys::systable_endscan_ordered(scan);
+        }
+        Ok(())
+    }
+
+    unsafe fn value(&self, tuple: pg_sys::HeapTuple, attnum: i16) -> Option<pg_sys::Datum> {
+        let mut is_null = false;
+        // SAFETY: attnum is a column of snapsync.change; the descriptor is that of the open relation.
+        let datum = unsafe { pg_sys::heap_getattr(tuple, i32::from(attnum), (*self.relation).rd_att, &mut is_null) };
+        (!is_null).then_some(datum)
+    }
+}
+
+impl Drop for Log<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened in `open`; on an ERROR the resource owner closes them.
+            unsafe {
+                pg_sys::index_close(self.index, pg_sys::AccessShareLock as c_int);
+                pg_sys::table_close(self.relation, pg_sys::AccessShareLock as c_int);
+            }
+        }
+    }
+}
+
+fn relation_is(relation: pg_sys::Oid) -> pg_sys::ScanKeyData {
+    scan_key(RELATION, pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, relation.into_datum())
+}
+
+fn stamp_from(from: i64) -> pg_sys::ScanKeyData {
+    scan_key(STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum())
+}
+
+fn scope_is(scope: Option<&str>) -> pg_sys::ScanKeyData {
+    match scope {
+        Some(scope) => scan_key(SCOPE, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, scope.into_datum()),
+        None => null_key(SCOPE, pg_sys::SK_SEARCHNULL),
+    }
+}
+
+fn scan_key(column: i16, strategy: u32, procedure: u32, argument: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: fills `key`; the procedure is a built-in comparison of the column's type (collation "C", as the column).
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut key,
+            column,
+            strategy as u16,
+            procedure.into(),
+            argument.unwrap_or(pg_sys::Datum::null()),
+        )
+    };
+    key
+}
+
+fn null_key(column: i16, flag: u32) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    let none = pg_sys::InvalidOid;
+    // SAFETY: fills `key`; IS [NOT] NULL needs no comparison procedure.
+    unsafe {
+        pg_sys::ScanKeyEntryInitialize(
+            &mut key,
+            (pg_sys::SK_ISNULL | flag) as c_int,
+            column,
+            0, // InvalidStrategy,
+            none,
+            none,
+            none,
+            pg_sys::Datum::null(),
+        )
+    };
+    key
+}

@@ -1,0 +1,172 @@
+//! Small safe wrappers over server calls that several modules need.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+use crate::error::{code, Result, SyncError};
+
+/// The Oid of one of the extension's own relations.
+pub fn relation_oid(name: &CStr) -> Result<pg_sys::Oid> {
+    // SAFETY: syscache lookups by name; both strings are NUL-terminated.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
+        let oid = if schema == pg_sys::InvalidOid { schema } else { pg_sys::get_relname_relid(name.as_ptr(), schema) };
+        if oid == pg_sys::InvalidOid {
+            return Err(SyncError::new(
+                code::UNDEFINED_TABLE,
+                format!("relation \"snapsync.{}\" does not exist", name.to_string_lossy()),
+            )
+            .hint("Run CREATE EXTENSION snapsync in this database."));
+        }
+        Ok(oid)
+    }
+}
+
+/// `name` as an SQL identifier, quoted where it must be.
+pub fn ident(name: &str) -> String {
+    let name = CString::new(name.replace('\0', "")).unwrap_or_default();
+    // SAFETY: quote_identifier returns its argument or a palloc'd copy; both live until we have copied them.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// `text` as an SQL literal.
+pub fn literal(text: &str) -> String {
+    let text = CString::new(text.replace('\0', "")).unwrap_or_default();
+    // SAFETY: quote_literal_cstr returns a palloc'd string that we copy at once.
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// `schema.name` of a relation, quoted, and its bare name; None when it does not exist (any more).
+pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
+    // SAFETY: lsyscache lookups that return palloc'd copies or NULL.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        if name.is_null() {
+            return None;
+        }
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        if schema.is_null() {
+            return None;
+        }
+        let (name, schema) = (CStr::from_ptr(name).to_string_lossy(), CStr::from_ptr(schema).to_string_lossy());
+        Some((format!("{}.{}", ident(&schema), ident(&name)), name.into_owned()))
+    }
+}
+
+/// The calling role, as policies and privileges see it.
+pub fn current_user() -> pg_sys::Oid {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetUserId() }
+}
+
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state; no preconditions.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// REPEATABLE READ or SERIALIZABLE: one snapshot for the whole transaction, taken before we were called.
+pub fn transaction_snapshot_is_fixed() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Locks a relation against DDL until the transaction ends, as any query on it would.
+pub fn lock_for_reading(relation: pg_sys::Oid) {
+    // SAFETY: an ordinary heavyweight lock; waits are interruptible. Also processes pending invalidations.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
+}
+
+/// May the caller SELECT this column?
+pub fn may_select(relation: pg_sys::Oid, attnum: i16) -> bool {
+    const ACL_SELECT: pg_sys::AclMode = 1 << 1;
+    // SAFETY: catalog lookups on an existing relation (the caller holds a lock).
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(relation, user, ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK
+            || pg_sys::pg_attribute_aclcheck(relation, attnum, user, ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Does row-level security filter this table for the calling role? (`row_security_active()`.)
+pub fn rls_active(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog lookups; noError = true, so `row_security = off` does not raise here but in the query itself.
+    unsafe {
+        pg_sys::check_enable_rls(relation, pg_sys::InvalidOid, true) == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+}
+
+/// Is the calling role one for which policies never run?
+pub fn bypasses_policies() -> bool {
+    // SAFETY: syscache look-ups.
+    unsafe { pg_sys::superuser() || pg_sys::has_bypassrls_privilege(pg_sys::GetUserId()) }
+}
+
+/// Makes a snapshot active until dropped. All SQL of a pull runs under one of these.
+pub struct ActiveSnapshot(pg_sys::Snapshot);
+
+impl ActiveSnapshot {
+    /// In READ COMMITTED a new snapshot, otherwise the transaction's.
+    pub fn take() -> Self {
+        // SAFETY: inside a transaction; Push registers a copy that Pop in `drop` releases.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            ActiveSnapshot(pg_sys::GetActiveSnapshot())
+        }
+    }
+    /// What is committed at this instant, also in REPEATABLE READ. For snapsync's own settings only.
+    pub fn latest() -> Self {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+            ActiveSnapshot(pg_sys::GetActiveSnapshot())
+        }
+    }
+    pub fn raw(&self) -> pg_sys::Snapshot {
+        self.0
+    }
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the abort pops the snapshots of the (sub)transaction itself.
+        if !std::thread::panicking() {
+            // SAFETY: the snapshot pushed in `take` is on top again: everything in between is balanced.
+            unsafe { pg_sys::PopActiveSnapshot() }
+        }
+    }
+}
+
+/// Server functions that pgrx's bindings leave out (utils/datum.h, catalog/partition.h).
+mod unbound {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        pub fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i32) -> bool;
+        pub fn get_partition_ancestors(relation: pg_sys::Oid) -> *mut pg_sys::List;
+    }
+}
+
+/// Are two datums of one type the same, byte for byte after detoasting?
+///
+/// # Safety
+/// Both are non-null datums of a type with this typbyval and typlen.
+pub unsafe fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i16) -> bool {
+    // SAFETY: see above; the boundary turns an ERROR (a TOAST read that fails) into an unwinding panic.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| unbound::datum_image_eq(a, b, by_value, i32::from(length))) }
+}
+
+/// The root of the partition tree that `relation` is in; itself when it is no partition.
+pub fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: catalog look-ups; the list is palloc'd and its last member is the topmost ancestor.
+    unsafe {
+        if !pg_sys::get_rel_relispartition(relation) {
+            return relation;
+        }
+        let ancestors = pg_sys::ffi::pg_guard_ffi_boundary(|| unbound::get_partition_ancestors(relation));
+        if ancestors.is_null() || (*ancestors).length == 0 {
+            return relation;
+        }
+        (*(*ancestors).elements.add((*ancestors).length as usize - 1)).oid_value
+    }
+}

@@ -1,0 +1,408 @@
+//! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::catalog::{self, Collection};
+use crate::cursor::{self, Cursor};
+use crate::dialect::{self, Dialect, SelectAs};
+use crate::error::{code, Result, SyncError};
+use crate::journal::{self, Op};
+use crate::json::{self, Field, KeyPart, RowSink, RowSpec};
+use crate::log::{self, Logged, Scopes};
+use crate::reach::Reach;
+use crate::scope;
+use crate::{clock, pg, policy, roles, settings, spi};
+
+/// The arguments of `pull_changes`.
+pub struct Request<'a> {
+    pub collections: Vec<Option<String>>,
+    pub last_pulled_at: Option<&'a str>,
+    pub dialect: Option<&'a str>,
+    /// JSON text: `{"todos": {"org_id": ["42"]}}`.
+    pub filter: Option<String>,
+    pub client_id: Option<&'a str>,
+    pub send_created_as_updated: bool,
+}
+
+/// What a collection's pull starts from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum From {
+    /// The client has nothing: every visible row is new to it.
+    Nothing,
+    /// The client's rows cannot be mended by changes: every visible row replaces what it has.
+    Anything,
+    /// Changes from this stamp on.
+    Stamp(i64),
+}
+
+pub fn pull(request: &Request) -> Result<Vec<u8>> {
+    let dialect = parse_dialect(request.dialect)?;
+    let names = names(&request.collections)?;
+    let cursor = cursor::parse(request.last_pulled_at).map_err(|e| {
+        SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
+            .detail(e.to_string())
+            .hint("Pass the timestamp of the previous pull, an ISO 8601 time, or null for the first pull.")
+    })?;
+    journal::flush_before_reading()?;
+    let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
+
+    // Clock, then snapshot: the order that the proof in clock.rs rests on.
+    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
+    let seen_by_clock = if old_snapshot { None } else { Some(clock::snapmin()?) };
+    let snapshot = pg::ActiveSnapshot::take();
+    let snapmin = match seen_by_clock {
+        Some(snapmin) => snapmin,
+        None => clock::snapmin_of_old_snapshot()?,
+    };
+    let standing = roles::standing()?;
+    let from = match start(cursor)? {
+        // What the role may see has changed otherwise than by changes of rows.
+        From::Stamp(stamp) if !standing.held_since(stamp) => From::Anything,
+        other => other,
+    };
+    // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
+    let timestamp = match from {
+        From::Stamp(c) => snapmin.max(c),
+        _ => standing.limit(snapmin),
+    };
+
+    let filter = scope::Filter::parse(request.filter.as_deref())?;
+    filter.check(&names, &collections)?;
+    let mut reach = match from {
+        From::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
+        _ => None,
+    };
+
+    let mut out = json::Output::new();
+    out.extend_from_slice(b"{\"changes\":{");
+    let mut replaced: Vec<&str> = Vec::new();
+    for (i, (name, collection)) in names.iter().zip(&collections).enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        json::escape_json(&mut out, name.as_bytes());
+        out.push(b':');
+        let scopes = filter.scopes(name, collection)?;
+        let pull = CollectionPull { collection, dialect, request, scopes, snapshot: &snapshot };
+        if pull.write(from, reach.as_mut(), &mut out)? {
+            replaced.push(name);
+        }
+    }
+    out.extend_from_slice(format!("}},\"timestamp\":{timestamp}").as_bytes());
+    if !replaced.is_empty() {
+        out.extend_from_slice(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
+        for (i, name) in replaced.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            json::escape_json(&mut out, name.as_bytes());
+            out.extend_from_slice(b":\"replacement\"");
+        }
+        out.extend_from_slice(b"}}");
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+pub fn parse_dialect(argument: Option<&str>) -> Result<Dialect> {
+    let name = argument.map_or_else(settings::dialect, str::to_string);
+    Dialect::parse(&name).map_err(|e| {
+        SyncError::new(code::INVALID_PARAMETER, e.to_string())
+            .hint("The dialects are 'postgrest' and 'watermelondb'. The setting snapsync.dialect is the default.")
+    })
+}
+
+/// The names asked for, each once, in order.
+fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::with_capacity(asked.len());
+    for name in asked {
+        let Some(name) = name else {
+            return Err(SyncError::new(code::NULL_NOT_ALLOWED, "collections must not contain null")
+                .hint("Pass the names of the collections to pull, for example '{todos,lists}'."));
+        };
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
+}
+
+fn start(cursor: Cursor) -> Result<From> {
+    match cursor {
+        Cursor::Start => Ok(From::Nothing),
+        Cursor::Stamp(stamp) => {
+            Ok(if clock::cursor_is_of_this_history(stamp)? { From::Stamp(stamp) } else { From::Anything })
+        }
+        Cursor::At { micros_since_unix_epoch } => {
+            let then = micros_since_unix_epoch.saturating_sub(settings::timestamp_slack_micros());
+            Ok(clock::snapmin_at(then)?.map_or(From::Anything, From::Stamp))
+        }
+    }
+}
+
+/// One collection's part of a pull.
+struct CollectionPull<'a> {
+    collection: &'a Rc<Collection>,
+    dialect: Dialect,
+    request: &'a Request<'a>,
+    /// The scopes to pull; None for all rows.
+    scopes: Option<Vec<String>>,
+    snapshot: &'a pg::ActiveSnapshot,
+}
+
+/// What the log says about one key since the cursor.
+#[derive(Default)]
+struct KeyState {
+    /// The first entry was an insert.
+    inserted: bool,
+    /// The first image, an index into the images.
+    first_image: Option<usize>,
+    images: Vec<usize>,
+    /// One of the entries comes from the caller's own push: the client has the row.
+    own: bool,
+    returned: bool,
+}
+
+impl CollectionPull<'_> {
+    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
+    fn write(&self, from: From, reach: Option<&mut Reach>, out: &mut Vec<u8>) -> Result<bool> {
+        let (From::Stamp(stamp), Some(reach)) = (from, reach) else {
+            self.write_all(from, out)?;
+            return Ok(from == From::Anything);
+        };
+        if !reach.moved(self.collection)? {
+            let scopes = self.scopes.as_deref().map_or(Scopes::All, Scopes::Only);
+            let entries = log::since(self.collection.relation, stamp, scopes, self.snapshot)?;
+            if self.write_changes(entries, reach, out)? {
+                return Ok(false);
+            }
+        }
+        self.write_all(From::Anything, out)?;
+        Ok(true)
+    }
+
+    /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
+    /// what was deleted locally and not pushed yet (a created row would come back to life).
+    fn write_all(&self, from: From, out: &mut Vec<u8>) -> Result<()> {
+        let created = from == From::Nothing && !self.request.send_created_as_updated;
+        out.extend_from_slice(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
+        let (select, spec) = self.select(false)?;
+        let mut sink = All { out, any: false };
+        let mut args = Vec::new();
+        let conditions = self.conditions(&mut args);
+        let condition =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        self.stream(
+            &format!("SELECT {select} FROM {} AS t{condition}", self.collection.from),
+            &args,
+            &spec,
+            &mut sink,
+        )?;
+        out.extend_from_slice(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
+        Ok(())
+    }
+
+    /// What every row sent must satisfy besides row-level security.
+    fn conditions(&self, args: &mut Vec<spi::Arg>) -> Vec<String> {
+        let mut conditions = Vec::new();
+        if let (Some(scope), Some(scopes)) = (&self.collection.scope, &self.scopes) {
+            args.push(spi::arg(scopes.clone()));
+            conditions.push(policy::in_scopes("t", scope, args.len()));
+        }
+        if let Some(column) = &self.collection.soft_delete {
+            conditions.push(policy::not_deleted("t", column));
+        }
+        conditions
+    }
+
+    /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
+    fn write_changes(&self, entries: Vec<Logged>, reach: &mut Reach, out: &mut Vec<u8>) -> Result<bool> {
+        // Also without a change: the caller must learn of a missing privilege now, not with the first change.
+        let (select, spec) = self.select(true)?;
+        if entries.is_empty() {
+            out.extend_from_slice(b"{\"created\":[],\"updated\":[],\"deleted\":[]}");
+            return Ok(true);
+        }
+        let mut images = Vec::new();
+        let mut order: Vec<String> = Vec::new();
+        let mut keys: HashMap<String, KeyState> = HashMap::with_capacity(entries.len());
+        for entry in entries {
+            let first = !keys.contains_key(&entry.key);
+            if first {
+                order.push(entry.key.clone());
+            }
+            let state = keys.entry(entry.key).or_default();
+            if first {
+                state.inserted = entry.op == Op::Insert;
+            }
+            if let Some(image) = entry.image {
+                // The oldest state there is: changes before it left the image's columns alone.
+                state.first_image.get_or_insert(images.len());
+                state.images.push(images.len());
+                images.push(image);
+            }
+            state.own |= entry.origin.is_some() && entry.origin.as_deref() == self.request.client_id;
+        }
+        let Some(visible) = reach.visible(self.collection, &images, self.scopes.as_deref())? else { return Ok(false) };
+
+        let (sql, args) = self.by_keys(&select, &order);
+        out.extend_from_slice(b"{\"created\":[");
+        let mut sink = Changes {
+            keys: &mut keys,
+            visible: &visible,
+            all_updated: self.request.send_created_as_updated,
+            created: out,
+            any_created: false,
+            updated: Vec::new(),
+        };
+        self.stream(&sql, &args, &spec, &mut sink)?;
+        let updated = sink.updated;
+        out.extend_from_slice(b"],\"updated\":[");
+        out.extend_from_slice(&updated);
+        out.extend_from_slice(b"],\"deleted\":[");
+        // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
+        let gone = order.iter().filter(|key| {
+            let state = &keys[*key];
+            !state.returned && state.images.iter().any(|&i| visible[i])
+        });
+        for (i, key) in gone.enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            json::escape_json(out, key.as_bytes());
+        }
+        out.extend_from_slice(b"]}");
+        Ok(true)
+    }
+
+    /// The select list of the columns that the caller may read, and how its rows become JSON. With `keys`, the key's
+    /// columns come first, for the sink to know each row by.
+    fn select(&self, keys: bool) -> Result<(String, RowSpec)> {
+        let collection = self.collection;
+        let with_id = self.dialect == Dialect::WatermelonDb;
+        let needs_key = keys || with_id;
+        if let Some(hidden) = collection.key.iter().find(|k| !pg::may_select(collection.relation, k.attnum)) {
+            return Err(SyncError::new(
+                code::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for collection \"{}\"", collection.name),
+            )
+            .detail(format!("The role may not read the key column \"{}\".", hidden.name))
+            .hint(format!("GRANT SELECT ON {} TO the role that syncs.", collection.table)));
+        }
+        let mut list: Vec<String> = Vec::new();
+        let mut spec = RowSpec { key: Vec::new(), fields: Vec::new(), inject_id: with_id };
+        if needs_key {
+            for column in &collection.key {
+                spec.key.push(KeyPart::new(&column.facts));
+                list.push(format!("t.{}", pg::ident(&column.name)));
+            }
+        }
+        for column in collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum)) {
+            // WatermelonDB's id is the wire id, whatever a column of that name holds.
+            if with_id && column.name == "id" {
+                continue;
+            }
+            let (select, encoder) = dialect::encoder_for(self.dialect, &column.facts);
+            let name = format!("t.{}", pg::ident(&column.name));
+            list.push(match select {
+                SelectAs::Column => name,
+                SelectAs::ToJson => format!("pg_catalog.to_json({name})"),
+            });
+            spec.fields.push(Field { name: column.name.clone(), encoder });
+        }
+        Ok((list.join(", "), spec))
+    }
+
+    fn by_keys(&self, select: &str, ids: &[String]) -> (String, Vec<spi::Arg>) {
+        let collection = self.collection;
+        let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
+        for id in ids {
+            // What the trigger encoded decodes; an entry of a key that has since changed its columns was reset.
+            if let Ok(values) = crate::wire_id::decode(id, collection.key.len()) {
+                for (part, value) in parts.iter_mut().zip(values) {
+                    part.push(value);
+                }
+            }
+        }
+        let mut args: Vec<spi::Arg> = parts.into_iter().map(spi::arg).collect();
+        let conditions: String = self.conditions(&mut args).iter().map(|c| format!(" AND {c}")).collect();
+        let column = |i: usize| pg::ident(&collection.key[i].name);
+        let array = |i: usize| format!("${}::{}[]", i + 1, collection.key[i].facts.base_type_name());
+        let sql = if collection.key.len() == 1 {
+            format!(
+                "SELECT {select} FROM {} AS t WHERE t.{} OPERATOR(pg_catalog.=) ANY ({}){conditions}",
+                collection.from,
+                column(0),
+                array(0)
+            )
+        } else {
+            let n = collection.key.len();
+            let arrays: Vec<String> = (0..n).map(array).collect();
+            let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
+            let on: Vec<String> = (0..n).map(|i| format!("t.{} OPERATOR(pg_catalog.=) k.k{i}", column(i))).collect();
+            format!(
+                "SELECT {select} FROM ROWS FROM (pg_catalog.unnest({})) AS k({}) JOIN {} AS t ON {}{conditions}",
+                arrays.join("), pg_catalog.unnest("),
+                names.join(", "),
+                collection.from,
+                on.join(" AND ")
+            )
+        };
+        (sql, args)
+    }
+
+    fn stream(&self, sql: &str, args: &[spi::Arg], spec: &RowSpec, sink: &mut dyn RowSink) -> Result<()> {
+        let mut receiver = json::Receiver::new(spec, sink);
+        // SAFETY: the receiver outlives the call and its callbacks are guarded.
+        unsafe { spi::stream(sql, args, receiver.dest())? };
+        Ok(())
+    }
+}
+
+/// All rows into one array.
+struct All<'a> {
+    out: &'a mut Vec<u8>,
+    any: bool,
+}
+
+impl RowSink for All<'_> {
+    fn row(&mut self, _id: &str) -> &mut Vec<u8> {
+        if std::mem::replace(&mut self.any, true) {
+            self.out.push(b',');
+        }
+        self.out
+    }
+}
+
+/// Changed rows into `created` or `updated`.
+struct Changes<'a> {
+    keys: &'a mut HashMap<String, KeyState>,
+    visible: &'a [bool],
+    all_updated: bool,
+    created: &'a mut Vec<u8>,
+    any_created: bool,
+    updated: Vec<u8>,
+}
+
+impl RowSink for Changes<'_> {
+    fn row(&mut self, id: &str) -> &mut Vec<u8> {
+        let mut created = !self.all_updated;
+        if let Some(state) = self.keys.get_mut(id) {
+            state.returned = true;
+            // New to this user: inserted, or first seen through a change of the row.
+            created &= !state.own && (state.inserted || state.first_image.is_some_and(|i| !self.visible[i]));
+        }
+        if created {
+            if std::mem::replace(&mut self.any_created, true) {
+                self.created.push(b',');
+            }
+            self.created
+        } else {
+            if !self.updated.is_empty() {
+                self.updated.push(b',');
+            }
+            &mut self.updated
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The statements: set-wise, one per collection, kind and set of columns.
+
+use std::collections::{HashMap, HashSet};
+
+use super::target::{json_arg, Columns, Target};
+use crate::batch::Group;
+use crate::error::{Result, SyncError};
+use crate::spi::{self, Mode};
+use crate::{pg, subxact};
+
+/// One row to write or to delete.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Item {
+    pub target: usize,
+    pub what: What,
+    /// Index into the plan's records, or its deletions.
+    pub row: u32,
+}
+
+/// How. The number is that of the group of columns: of `Target::updates` for an update, of the plan's for an insert.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum What {
+    Update(u32),
+    Insert(u32),
+    Upsert(u32),
+    Delete,
+}
+
+impl What {
+    fn privilege(self, soft_delete: bool) -> &'static str {
+        match self {
+            What::Update(_) => "UPDATE",
+            What::Insert(_) | What::Upsert(_) => "INSERT",
+            What::Delete if soft_delete => "UPDATE",
+            What::Delete => "DELETE",
+        }
+    }
+}
+
+/// A row that a trigger kept as it was: the client does not know.
+pub type Vetoed = Item;
+
+impl Item {
+    pub fn id<'t>(&self, targets: &'t [Target]) -> &'t str {
+        let plan = &targets[self.target].plan;
+        match self.what {
+            What::Delete => &plan.deletions[self.row as usize].id,
+            _ => &plan.records[self.row as usize].id,
+        }
+    }
+}
+
+/// May the caller do this kind of thing to the item's table at all?
+pub fn is_permitted(targets: &[Target], item: Item) -> Result<bool> {
+    let target = &targets[item.target];
+    target.has_privilege(item.what.privilege(target.collection.soft_delete.is_some()))
+}
+
+/// A statement over some rows of one target.
+struct Statement<'i> {
+    items: Vec<&'i Item>,
+    what: What,
+    target: usize,
+    payload: String,
+}
+
+/// Writes the items; what a trigger vetoed is returned. With `together`, all of them in one statement.
+pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<Vetoed>> {
+    let mut order: Vec<(usize, What)> = Vec::new();
+    let mut by_statement: HashMap<(usize, What), Vec<&Item>> = HashMap::new();
+    for item in items {
+        let key = (item.target, item.what);
+        by_statement.entry(key).or_insert_with(|| {
+            order.push(key);
+            Vec::new()
+        });
+        by_statement.entry(key).and_modify(|list| list.push(item));
+    }
+    let mut statements: Vec<Statement> = Vec::with_capacity(order.len());
+    for key in order {
+        let mut items = by_statement.remove(&key).unwrap_or_default();
+        let (target, what) = (key.0, key.1);
+        // The same order in every push, so that two that create the same rows wait for each other one way only.
+        items.sort_by(|a, b| a.id(targets).cmp(b.id(targets)));
+        let rows: Vec<u32> = items.iter().map(|i| i.row).collect();
+        let plan = &targets[target].plan;
+        let payload = match what {
+            What::Update(group) => plan.render_rows(&targets[target].updates[group as usize], &rows),
+            What::Insert(group) | What::Upsert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
+            What::Delete => plan.render_deletions_of(&rows),
+        };
+        statements.push(Statement { items, what, target, payload });
+    }
+    statements.retain(|s| !s.writes_nothing(targets));
+    let mut vetoed = Vec::new();
+    if together && statements.len() > 1 {
+        apply_together(targets, &statements, &mut vetoed)?;
+    } else {
+        for statement in &statements {
+            let target = &targets[statement.target];
+            let sql = statement.sql(target, 1)?;
+            let rows =
+                spi::query(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
+            let done: HashSet<u32> = rows.iter().filter_map(|r| r.i64(0)).map(|n| n as u32).collect();
+            statement.check(targets, &done, &mut vetoed)?;
+        }
+    }
+    Ok(vetoed)
+}
+
+/// One statement with a WITH query for each: Postgres checks foreign keys at the end of it, so that rows may refer to each
+/// other whatever their columns and tables.
+fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec<Vetoed>) -> Result<()> {
+    let mut with = Vec::new();
+    let mut select = Vec::new();
+    let mut args = Vec::new();
+    for (i, statement) in statements.iter().enumerate() {
+        with.push(format!("s{i} AS ({})", statement.sql(&targets[statement.target], i + 1)?));
+        if statement.returns() {
+            select.push(format!("SELECT {i}, n FROM s{i}"));
+        }
+        args.push(json_arg(&statement.payload));
+    }
+    let select = if select.is_empty() { "SELECT 0, 0 WHERE false".into() } else { select.join(" UNION ALL ") };
+    let rows = spi::query(&format!("WITH {} {select}", with.join(", ")), &args, Mode::Write)?;
+    let mut done: Vec<HashSet<u32>> = vec![HashSet::new(); statements.len()];
+    for row in rows {
+        if let (Some(statement), Some(n)) = (row.i64(0), row.i64(1)) {
+            done[statement as usize].insert(n as u32);
+        }
+    }
+    for (statement, done) in statements.iter().zip(&done) {
+        statement.check(targets, done, vetoed)?;
+    }
+    Ok(())
+}
+
+impl Statement<'_> {
+    /// An update of no column.
+    fn writes_nothing(&self, targets: &[Target]) -> bool {
+        matches!(self.what, What::Update(group) if targets[self.target].updates[group as usize].columns.is_empty())
+    }
+
+    fn returns(&self) -> bool {
+        matches!(self.what, What::Update(_) | What::Delete)
+    }
+
+    fn sql(&self, target: &Target, parameter: usize) -> Result<String> {
+        match self.what {
+            What::Update(group) => Ok(update(target, &target.updates[group as usize], parameter)),
+            What::Insert(group) => insert(target, &target.plan.groups[group as usize], parameter, false),
+            What::Upsert(group) => insert(target, &target.plan.groups[group as usize], parameter, true),
+            What::Delete => Ok(delete(target, parameter)),
+        }
+    }
+
+    /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller
+    /// change them, and then the client must not believe it.
+    fn check(&self, targets: &[Target], done: &HashSet<u32>, vetoed: &mut Vec<Vetoed>) -> Result<()> {
+        if !self.returns() || done.len() == self.items.len() {
+            return Ok(());
+        }
+        let target = &targets[self.target];
+        let left: Vec<&Item> = self.items.iter().copied().filter(|i| !done.contains(&i.row)).collect();
+        let soft = target.collection.soft_delete.is_some();
+        let event = if self.what == What::Delete && !soft { "DELETE" } else { "UPDATE" };
+        let may_veto = target.has_before_trigger(event)?;
+        let ids: Vec<&str> = left.iter().map(|i| i.id(targets)).collect();
+        let visible = target.visible_now(&ids)?;
+        let what = if self.what == What::Delete { "deleted" } else { "updated" };
+        for (item, id) in left.iter().zip(&ids) {
+            match visible.get(*id) {
+                // Marked as deleted already.
+                Some(true) if self.what == What::Delete && soft => {}
+                Some(_) if may_veto => vetoed.push(**item),
+                Some(_) => return Err(target.refused(what, id)),
+                // Gone meanwhile, through this very push (a cascade): the client hears of it with its next pull.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn update(target: &Target, group: &Group, parameter: usize) -> String {
+    let Columns { declared, names, values } = target.columns_over_stored(group);
+    let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).collect();
+    format!(
+        "UPDATE {} AS t SET {} FROM {} WHERE {} RETURNING r.n",
+        target.collection.from,
+        set.join(", "),
+        target.recordset(parameter, &declared),
+        target.key_match()
+    )
+}
+
+/// INSERT; with `or_update`, a row that exists is updated ("created that exists: update, no error").
+fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> Result<String> {
+    let Columns { declared, names, values } = target.columns(group);
+    let (keys, key_values): (Vec<String>, Vec<String>) = target.key_values().into_iter().unzip();
+    let collection = &target.collection;
+    let columns: Vec<&str> = keys.iter().chain(&names).map(String::as_str).collect();
+    let source: Vec<&str> = key_values.iter().chain(&values).map(String::as_str).collect();
+    let overriding = if collection.key.iter().any(|k| k.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
+    // ON CONFLICT DO UPDATE needs the UPDATE privilege even if nothing conflicts.
+    let on_conflict = if !or_update || !target.has_privilege("UPDATE")? {
+        String::new()
+    } else if names.is_empty() {
+        format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", "))
+    } else {
+        let set: Vec<String> = names.iter().map(|n| format!("{n} = excluded.{n}")).collect();
+        let version = collection.version.as_ref().filter(|v| group.columns.contains(&v.name.as_str()));
+        let newer = version.map_or(String::new(), |v| {
+            let v = pg::ident(&v.name);
+            format!(" WHERE t.{v} IS NULL OR t.{v} OPERATOR(pg_catalog.<=) excluded.{v}")
+        });
+        format!(" ON CONFLICT ({}) DO UPDATE SET {}{newer}", keys.join(", "), set.join(", "))
+    };
+    Ok(format!(
+        "INSERT INTO {} AS t ({}){overriding} SELECT {} FROM {}{on_conflict}",
+        collection.table,
+        columns.join(", "),
+        source.join(", "),
+        target.recordset(parameter, &declared)
+    ))
+}
+
+fn delete(target: &Target, parameter: usize) -> String {
+    let (from, keys) = (target.recordset(parameter, &[]), target.key_match());
+    let table = &target.collection.from;
+    match &target.collection.soft_delete {
+        None => format!("DELETE FROM {table} AS t USING {from} WHERE {keys} RETURNING r.n"),
+        Some(column) => {
+            let name = pg::ident(&column.name);
+            let (mark, unmarked) = match column.facts.base {
+                pgrx::pg_sys::BOOLOID => ("true".to_string(), format!("t.{name} IS NOT TRUE")),
+                _ => (format!("pg_catalog.now()::{}", column.type_name), format!("t.{name} IS NULL")),
+            };
+            format!("UPDATE {table} AS t SET {name} = {mark} FROM {from} WHERE {keys} AND {unmarked} RETURNING r.n")
+        }
+    }
+}
+
+/// What came of writing items one by one.
+#[derive(Default)]
+pub struct Outcome {
+    pub vetoed: Vec<Vetoed>,
+    pub failed: Vec<(Item, SyncError)>,
+}
+
+/// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
+pub fn gone(targets: &[Target], failed: &[(Item, SyncError)]) -> Result<HashSet<Item>> {
+    let mut gone = HashSet::new();
+    for (index, target) in targets.iter().enumerate() {
+        let updates = failed.iter().map(|(item, _)| *item).filter(|i| i.target == index);
+        let updates: Vec<Item> = updates.filter(|i| matches!(i.what, What::Update(_))).collect();
+        let ids: Vec<&str> = updates.iter().map(|i| i.id(targets)).collect();
+        let visible = target.visible_now(&ids)?;
+        gone.extend(updates.iter().filter(|i| !visible.contains_key(i.id(targets))));
+    }
+    Ok(gone)
+}
+
+/// Writes the items, each in a subtransaction of its own where it must be: halves what fails until the culprits stand alone.
+/// With `enough`, stops when so many have failed.
+pub fn bisect(targets: &[Target], items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<()> {
+    if items.is_empty() || outcome.failed.len() >= enough {
+        return Ok(());
+    }
+    match subxact::run(|| apply(targets, items, together)) {
+        Ok(mut vetoed) => outcome.vetoed.append(&mut vetoed),
+        Err(e) if subxact::is_transient(&e) => return Err(e),
+        Err(e) if items.len() == 1 => {
+            let e = targets[items[0].target].about(items[0].id(targets), e);
+            outcome.failed.push((items[0], e));
+        }
+        Err(e) => {
+            let same = |i: &Item| (i.target, std::mem::discriminant(&i.what));
+            if items.iter().all(|i| same(i) == same(&items[0])) && !is_permitted(targets, items[0])? {
+                // The whole kind of thing is forbidden: no need to find that out for each.
+                let each = |i: &Item| (*i, targets[i.target].about(i.id(targets), e.clone()));
+                outcome.failed.extend(items.iter().map(each));
+                return Ok(());
+            }
+            let (left, right) = items.split_at(items.len() / 2);
+            bisect(targets, left, together, enough, outcome)?;
+            bisect(targets, right, together, enough, outcome)?;
+        }
+    }
+    Ok(())
+}

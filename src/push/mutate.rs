@@ -1,0 +1,198 @@
+//! `push_mutations`: a client's intentions, `[{"id": 1, "name": "like_quote", "args": {...}}]`, carried out in order by
+//! functions that the database's owner registered, as the calling role, each exactly once by (client_id, id).
+//!
+//! Ids count 1, 2, 3, ... for each client. A mutation that fails is undone alone, recorded and skipped: it must not block
+//! those after it, and the client learns of it from every answer to a call that contains it.
+
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{once, write_failure};
+use crate::error::{code, Result, SyncError};
+use crate::journal::Origin;
+use crate::registry::{owner_execute, owner_query};
+use crate::spi::{self, Mode};
+use crate::{catalog, subxact};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutation<'m> {
+    id: i64,
+    name: String,
+    #[serde(borrow, default)]
+    args: Option<&'m RawValue>,
+    /// Replicache writes when the client made it; nothing depends on it.
+    #[serde(borrow, default)]
+    #[allow(dead_code)]
+    timestamp: Option<&'m RawValue>,
+}
+
+struct Mutator {
+    call: String,
+    argument: pg_sys::Oid,
+}
+
+pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
+    let hint = "Send [{\"id\": 1, \"name\": \"like_quote\", \"args\": {...}}, ...], with ids that count 1, 2, 3 for each client.";
+    let malformed =
+        |detail: String| SyncError::new(code::INVALID_PARAMETER, "malformed mutations").detail(detail).hint(hint);
+    if client_id.is_empty() {
+        return Err(malformed("client_id is empty.".into()));
+    }
+    let list: Vec<Mutation> = serde_json::from_str(mutations).map_err(|e| malformed(e.to_string()))?;
+    if let Some((at, m)) = list.iter().enumerate().find(|(i, m)| m.id < 1 || *i > 0 && m.id != list[i - 1].id + 1) {
+        return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
+    }
+    let role = once::role()?;
+    let last = last_of(&role, client_id)?;
+    if let Some(first) = list.first().filter(|m| m.id > last + 1) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "mutations are missing")
+            .detail(format!("The first one sent is {}, the last one known of this client is {last}.", first.id))
+            .hint("Send all mutations after the last one that an answer named, in order."));
+    }
+    let _origin = Origin::set(Some(client_id));
+    let mut mutators: HashMap<String, Option<Mutator>> = HashMap::new();
+    let mut failures: Vec<(i64, String, SyncError)> = Vec::new();
+    for m in list.iter().filter(|m| m.id > last) {
+        let mutator = match mutators.get(&m.name) {
+            Some(known) => known,
+            None => {
+                let found = mutator(&m.name)?;
+                mutators.entry(m.name.clone()).or_insert(found)
+            }
+        };
+        match subxact::run(|| carry_out(&m.name, mutator.as_ref(), m.args.map_or("null", RawValue::get))) {
+            Ok(()) => {}
+            Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(e) => failures.push((m.id, m.name.clone(), e)),
+        }
+    }
+    let reached = list.last().map_or(last, |m| m.id.max(last));
+    for (id, name, e) in &failures {
+        owner_execute(
+            "INSERT INTO snapsync.mutation_failure (role, client_id, id, name, code, message, constraint_name, at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, now())",
+            &[
+                spi::arg(role.as_str()),
+                spi::arg(client_id),
+                spi::arg(*id),
+                spi::arg(name.as_str()),
+                spi::arg(e.code.as_str()),
+                spi::arg(e.message.as_str()),
+                spi::arg(e.names[4].as_deref()),
+            ],
+        )?;
+    }
+    if reached > last {
+        owner_execute(
+            "UPDATE snapsync.mutation_client SET last_id = $3, at = now() WHERE role = $1 AND client_id = $2",
+            &[spi::arg(role.as_str()), spi::arg(client_id), spi::arg(reached)],
+        )?;
+        once::prune()?;
+    }
+    let first = list.first().map_or(reached, |m| m.id);
+    answer(&role, client_id, first, reached)
+}
+
+/// The last mutation of this client that was carried out. Its row is the lock: a second call waits for the first.
+fn last_of(role: &str, client_id: &str) -> Result<i64> {
+    let args = [spi::arg(role), spi::arg(client_id)];
+    owner_execute(
+        "INSERT INTO snapsync.mutation_client (role, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
+         ON CONFLICT (role, client_id) DO NOTHING",
+        &args,
+    )?;
+    let rows = owner_query(
+        "SELECT last_id FROM snapsync.mutation_client WHERE role = $1 AND client_id = $2 FOR UPDATE",
+        &args,
+    )?;
+    Ok(rows.first().and_then(|r| r.i64(0)).unwrap_or(0))
+}
+
+fn mutator(name: &str) -> Result<Option<Mutator>> {
+    let rows = owner_query(
+        "SELECT format('%I.%I', n.nspname, p.proname), p.proargtypes[0] FROM snapsync.mutator AS m \
+         JOIN pg_proc AS p ON p.oid = to_regprocedure(m.function) JOIN pg_namespace AS n ON n.oid = p.pronamespace \
+         WHERE m.name = $1",
+        &[spi::arg(name)],
+    )?;
+    Ok(rows.first().map(|r| Mutator { call: r.string(0), argument: r.oid(1) }))
+}
+
+fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
+    let Some(mutator) = mutator else {
+        return Err(SyncError::new("42883", format!("mutator \"{}\" does not exist", catalog::clip(name)))
+            .hint("Register it: snapsync.register_mutator('name', 'function(json)')."));
+    };
+    // The text as it was sent: numbers keep their digits.
+    let value = if mutator.argument == pg_sys::JSONBOID { "$1::pg_catalog.jsonb" } else { "$1" };
+    // A null in place of the arguments is JSON null, so that a STRICT function runs all the same.
+    let sql = format!("SELECT {}({value})", mutator.call);
+    spi::execute(&sql, &[super::target::json_arg(args)], Mode::Write)?;
+    Ok(())
+}
+
+fn answer(role: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
+    let rows = owner_query(
+        "SELECT id, name, code, message, constraint_name FROM snapsync.mutation_failure \
+         WHERE role = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
+        &[spi::arg(role), spi::arg(client_id), spi::arg(first), spi::arg(last)],
+    )?;
+    let mut out = Vec::from(format!("{{\"last_id\":{last},\"failures\":[").as_bytes());
+    for (i, row) in rows.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        let mut e = SyncError::new(&row.string(2), row.string(3));
+        e.names[4] = row.text(4).map(str::to_string);
+        let mut failure = Vec::new();
+        write_failure(&mut failure, [("name", row.text(1))].into_iter(), &e);
+        out.extend_from_slice(format!("{{\"id\":{},", row.i64(0).unwrap_or(0)).as_bytes());
+        out.extend_from_slice(&failure[1..]);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// Registers a function under a name that clients use; without a function, forgets the name. Whoever can do this decides
+/// what code runs as every client, so it takes the owner of the database.
+pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
+    let owner = spi::query(
+        "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database \
+         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+        &[],
+        Mode::Read,
+    )?;
+    if !owner.first().is_some_and(|r| r.bool(0)) {
+        return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, "must be owner of the database to register mutators")
+            .hint("A mutator runs as every client that calls it; let the database's owner register it."));
+    }
+    if name.is_empty() {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "the mutator's name must not be empty"));
+    }
+    let Some(function) = function else {
+        owner_execute("DELETE FROM snapsync.mutator WHERE name = $1", &[spi::arg(name)])?;
+        return Ok(());
+    };
+    let rows = owner_query(
+        "SELECT p.oid::regprocedure::text, p.prokind = 'f' AND p.pronargs = 1 \
+                AND p.proargtypes[0] IN ('json'::regtype, 'jsonb'::regtype) \
+         FROM pg_proc AS p WHERE p.oid = $1",
+        &[spi::arg(function)],
+    )?;
+    let row = rows.first().ok_or_else(|| SyncError::new("42883", "the function does not exist"))?;
+    if !row.bool(1) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot be a mutator", row.string(0)))
+            .hint("Write it as function(args json) or function(args jsonb), returning anything."));
+    }
+    // By name, because a dump carries no oids.
+    owner_execute(
+        "INSERT INTO snapsync.mutator (name, function) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET function = excluded.function",
+        &[spi::arg(name), spi::arg(row.string(0))],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `push_id`: a push is carried out once per role and id, also when its answer was lost or when it comes twice at a time.
+//!
+//! A row of `snapsync.push` with a unique key is the lock: the second call waits for the first one's end, then finds its
+//! answer, or nothing if the first one failed. The row says of what payload the id was, by its digest: an id that comes
+//! with another payload is a mistake (or somebody guessing), and must get neither silence nor another's answer.
+
+use super::Request;
+use crate::error::{code, Result, SyncError};
+use crate::registry::{owner_execute, owner_query};
+use crate::{settings, spi};
+
+pub enum Claim {
+    /// Nobody has carried it out yet.
+    First(Pending),
+    Answered(String),
+}
+
+/// A claim that has to be answered.
+pub struct Pending {
+    push_id: String,
+    role: String,
+}
+
+/// How many outdated answers a call removes on its way.
+const PRUNED_AT_ONCE: i32 = 100;
+
+pub fn claim(push_id: &str, request: &Request) -> Result<Claim> {
+    let role = role()?;
+    let args =
+        [spi::arg(role.as_str()), spi::arg(push_id), spi::arg(request.changes), spi::arg(request.last_pulled_at)];
+    const DIGEST: &str = "sha256(convert_to($3 || E'\\n' || coalesce($4, ''), 'UTF8'))";
+    let claimed = owner_query(
+        &format!(
+            "INSERT INTO snapsync.push (role, push_id, digest, at) VALUES ($1, $2::uuid, {DIGEST}, now()) \
+             ON CONFLICT (role, push_id) DO NOTHING RETURNING true"
+        ),
+        &args,
+    )?;
+    if !claimed.is_empty() {
+        prune()?;
+        return Ok(Claim::First(Pending { push_id: push_id.to_string(), role }));
+    }
+    let answers = owner_query(
+        &format!("SELECT digest = {DIGEST}, answer FROM snapsync.push WHERE role = $1 AND push_id = $2::uuid"),
+        &args,
+    )?;
+    match answers.first() {
+        Some(row) if row.bool(0) => Ok(Claim::Answered(row.text(1).unwrap_or("{}").to_string())),
+        Some(_) => Err(SyncError::new(code::INVALID_PARAMETER, "push_id was used for other changes")
+            .hint("Make a new push_id for every batch; send the same one only with the same batch.")),
+        // It was pruned between the two statements.
+        None => Err(SyncError::new("40001", "push_id is being forgotten").hint("Push again.")),
+    }
+}
+
+impl Pending {
+    pub fn answer(self, answer: &str) -> Result<()> {
+        owner_execute(
+            "UPDATE snapsync.push SET answer = $3 WHERE role = $1 AND push_id = $2::uuid",
+            &[spi::arg(self.role.as_str()), spi::arg(self.push_id.as_str()), spi::arg(answer)],
+        )?;
+        Ok(())
+    }
+}
+
+/// The name of the calling role.
+pub fn role() -> Result<String> {
+    let rows = spi::query("SELECT CURRENT_USER::pg_catalog.text", &[], spi::Mode::Read)?;
+    Ok(rows.first().map(|r| r.string(0)).unwrap_or_default())
+}
+
+/// Forgets answers that are older than `snapsync.push_retention`, a few at a time, none that somebody else is forgetting.
+pub fn prune() -> Result<()> {
+    for table in ["push", "mutation_failure"] {
+        owner_execute(
+            &format!(
+                "DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM snapsync.{table} \
+                 WHERE at < now() - $1 * interval '1 second' LIMIT $2 FOR UPDATE SKIP LOCKED))"
+            ),
+            &[spi::arg(f64::from(settings::push_retention_seconds())), spi::arg(PRUNED_AT_ONCE)],
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! In which order collections are written: parents before children, and together what refers to each other in a circle.
+
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+
+use super::target::Target;
+use crate::error::Result;
+use crate::spi::{self, Mode};
+
+/// Targets that are written together.
+pub struct Stage {
+    pub targets: Vec<usize>,
+    /// They refer to each other or to themselves: one statement has to write them all, because foreign keys are checked at
+    /// a statement's end.
+    pub circular: bool,
+    /// Foreign keys refer to one of them.
+    pub referenced: bool,
+}
+
+/// The stages of a push, parents first.
+pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
+    let mut nodes: Vec<(u32, Vec<usize>)> = Vec::new();
+    for (i, target) in targets.iter().enumerate() {
+        let relation = target.collection.relation.to_u32();
+        match nodes.iter_mut().find(|(r, _)| *r == relation) {
+            Some((_, members)) => members.push(i),
+            None => nodes.push((relation, vec![i])),
+        }
+    }
+    let relations: Vec<pg_sys::Oid> = nodes.iter().map(|(r, _)| pg_sys::Oid::from(*r)).collect();
+    let place: HashMap<u32, usize> = nodes.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
+    let rows = spi::query(
+        "SELECT DISTINCT conrelid, confrelid FROM pg_catalog.pg_constraint \
+         WHERE contype OPERATOR(pg_catalog.=) 'f'::\"char\" AND confrelid OPERATOR(pg_catalog.=) ANY ($1)",
+        &[spi::arg(relations)],
+        Mode::Read,
+    )?;
+    let mut parents: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    let mut referenced = vec![false; nodes.len()];
+    for row in rows {
+        let Some(&parent) = place.get(&row.oid(1).to_u32()) else { continue };
+        referenced[parent] = true;
+        if let Some(&child) = place.get(&row.oid(0).to_u32()) {
+            parents[child].push(parent);
+        }
+    }
+    let stage = |members: Vec<usize>| Stage {
+        circular: members.len() > 1 || parents[members[0]].contains(&members[0]),
+        referenced: members.iter().any(|&m| referenced[m]),
+        targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).collect(),
+    };
+    Ok(components(&parents).into_iter().map(stage).collect())
+}
+
+/// The strongly connected components of a graph, each after those it points to (Tarjan).
+fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    struct Walk<'e> {
+        edges: &'e [Vec<usize>],
+        index: Vec<Option<usize>>,
+        low: Vec<usize>,
+        stack: Vec<usize>,
+        found: Vec<Vec<usize>>,
+        next: usize,
+    }
+    impl Walk<'_> {
+        // As deep as the longest chain of foreign keys between the collections of one push.
+        fn visit(&mut self, node: usize) {
+            self.index[node] = Some(self.next);
+            self.low[node] = self.next;
+            self.next += 1;
+            self.stack.push(node);
+            for &to in &self.edges[node] {
+                match self.index[to] {
+                    None => {
+                        self.visit(to);
+                        self.low[node] = self.low[node].min(self.low[to]);
+                    }
+                    Some(index) if self.stack.contains(&to) => self.low[node] = self.low[node].min(index),
+                    Some(_) => {}
+                }
+            }
+            if Some(self.low[node]) == self.index[node] {
+                let at = self.stack.iter().position(|n| *n == node).unwrap_or(0);
+                let mut members = self.stack.split_off(at);
+                members.sort_unstable();
+                self.found.push(members);
+            }
+        }
+    }
+    let n = edges.len();
+    let mut walk = Walk { edges, index: vec![None; n], low: vec![0; n], stack: Vec::new(), found: Vec::new(), next: 0 };
+    for node in 0..n {
+        if walk.index[node].is_none() {
+            walk.visit(node);
+        }
+    }
+    walk.found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::components;
+
+    #[test]
+    fn finds_circles_and_puts_parents_first() {
+        // 0 -> 1 <-> 2 -> 3, 4 alone, 5 -> 5
+        let edges = [vec![1], vec![2], vec![1, 3], vec![], vec![], vec![5]];
+        assert_eq!(components(&edges), [vec![3], vec![1, 2], vec![0], vec![4], vec![5]]);
+        assert_eq!(components(&[vec![1], vec![0]]), [vec![0, 1]]);
+        assert!(components(&[]).is_empty());
+    }
+}

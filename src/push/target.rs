@@ -1,0 +1,377 @@
+//! One collection of a push: its rows as the payload has them, and what the database says about them now.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use crate::batch::{Group, IdField, Plan, RawCollection, Record, Table};
+use crate::catalog::{self, Collection};
+use crate::conflict::ConflictPolicy;
+use crate::dialect::Dialect;
+use crate::error::{code, Result, SyncError};
+use crate::spi::{self, Arg, Mode};
+use crate::{decode, excerpt, pg, subxact, wire_id};
+
+pub struct Target<'a> {
+    /// The collection's name as the client wrote it.
+    pub asked: &'a str,
+    pub collection: Rc<Collection>,
+    pub plan: Plan<'a>,
+    pub dialect: Dialect,
+    /// These rows are what a conflict function made of two: they are written without asking again.
+    pub settled: bool,
+    /// The records by the columns that are written where the row exists already.
+    pub updates: Vec<Group<'a>>,
+}
+
+/// A row of the payload as it is stored now.
+#[derive(Clone, Copy, Default)]
+pub struct Stored {
+    /// The caller can see it.
+    pub visible: bool,
+    /// It is locked, so the caller may update it.
+    pub locked: bool,
+    /// It is marked as deleted.
+    pub deleted: bool,
+}
+
+/// The columns of a group: recordset declarations, quoted names, value expressions.
+pub struct Columns {
+    pub declared: Vec<String>,
+    pub names: Vec<String>,
+    pub values: Vec<String>,
+}
+
+impl<'a> Target<'a> {
+    pub fn resolve(
+        raw: &'a RawCollection<'_>,
+        collection: Rc<Collection>,
+        dialect: Dialect,
+        settled: bool,
+    ) -> Result<Target<'a>> {
+        let key_columns = collection.key_names();
+        let own_id = collection.column("id").is_some() && !collection.key_is_id();
+        let id_field = match dialect {
+            Dialect::Postgrest if own_id => IdField::Column,
+            _ => IdField::WireId,
+        };
+        // Whole rows carry what a client cannot write; it is taken off.
+        let computed = collection.columns.iter().filter(|c| c.generated || c.identity_always);
+        let readonly: Vec<&str> =
+            computed.map(|c| c.name.as_str()).chain(collection.readonly.iter().map(String::as_str)).collect();
+        let types: Vec<pg_sys::Oid> = collection.key.iter().map(|k| k.facts.base).collect();
+        let canonical = move |part: usize, text: &str| match types[part] {
+            pg_sys::UUIDOID => wire_id::canonical_uuid(text),
+            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => wire_id::canonical_integer(text),
+            _ => None,
+        };
+        let table = Table { key_columns: &key_columns, readonly: &readonly, id_field, canonical: Some(&canonical) };
+        let plan = raw.resolve_with(&table)?;
+        let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
+        let updates = plan.regroup(|record, column| whole || writes(&plan, record, column));
+        Ok(Target { asked: raw.name(), collection, plan, dialect, settled, updates })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.plan.records.is_empty() && self.plan.deletions.is_empty()
+    }
+
+    /// Every column must be one that is synced: a misspelt one would be lost silently.
+    pub fn check_columns(&self) -> Result<()> {
+        for name in self.plan.columns() {
+            if self.collection.column(name).is_none() {
+                let at = self.plan.first_with(name).map(|r| self.plan.field_path(r.source, name)).unwrap_or_default();
+                return Err(SyncError::new(
+                    code::UNDEFINED_COLUMN,
+                    format!(
+                        "column \"{}\" of collection \"{}\" does not exist",
+                        catalog::clip(name),
+                        self.collection.name
+                    ),
+                )
+                .detail(format!("It is in {at}."))
+                .hint(
+                    "Send only synced columns. A table's columns are synced unless snapsync.enable() left them out.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// All ids, records first.
+    pub fn ids(&self) -> Vec<&str> {
+        let written = self.plan.records.iter().map(|r| &*r.id);
+        written.chain(self.plan.deletions.iter().map(|d| &*d.id)).collect()
+    }
+
+    /// Where an id stands in the payload.
+    pub fn path_of(&self, id: &str) -> String {
+        let record = self.plan.records.iter().find(|r| r.id == id).map(|r| r.source);
+        let source = record.or_else(|| self.plan.deletions.iter().find(|d| d.id == id).map(|d| d.source));
+        source.map(|s| self.plan.path(s)).unwrap_or_default()
+    }
+
+    /// `t.key = r.k` for all parts of the key, with the recordset's columns for it.
+    pub fn key_match(&self) -> String {
+        let parts = self.key_values();
+        let parts: Vec<String> = parts.iter().map(|(c, v)| format!("t.{c} OPERATOR(pg_catalog.=) {v}")).collect();
+        parts.join(" AND ")
+    }
+
+    /// The key's columns, quoted, with the expressions that read them from the recordset.
+    pub fn key_values(&self) -> Vec<(String, String)> {
+        let key = self.collection.key.iter().enumerate();
+        key.map(|(i, k)| (pg::ident(&k.name), format!("r.k{i}::{}", k.facts.base_type_name()))).collect()
+    }
+
+    /// `json_to_recordset($parameter) AS r(...)` with the key and these columns.
+    pub fn recordset(&self, parameter: usize, columns: &[String]) -> String {
+        let keys = (0..self.collection.key.len()).map(|i| format!("k{i} pg_catalog.text"));
+        let number = std::iter::once("n pg_catalog.int4".to_string());
+        let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).collect();
+        format!("pg_catalog.json_to_recordset(${parameter}) AS r({})", all.join(", "))
+    }
+
+    /// The ids as a set of rows `r(k0, ..., n)`, n from 1.
+    pub fn id_rows(&self, ids: &[&str]) -> (String, Vec<Arg>) {
+        let n = self.collection.key.len();
+        let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); n];
+        for id in ids {
+            for (part, value) in parts.iter_mut().zip(self.plan.key_parts(id)) {
+                part.push(value);
+            }
+        }
+        let arrays: Vec<String> = (1..=n).map(|i| format!("pg_catalog.unnest(${i})")).collect();
+        let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
+        let rows = format!("ROWS FROM ({}) WITH ORDINALITY AS r({}, n)", arrays.join(", "), names.join(", "));
+        (rows, parts.into_iter().map(spi::arg).collect())
+    }
+
+    /// The columns of a group as a new row has them.
+    pub fn columns(&self, group: &Group) -> Columns {
+        let mut columns = Columns { declared: Vec::new(), names: Vec::new(), values: Vec::new() };
+        for (i, name) in group.columns.iter().enumerate() {
+            let Some(column) = self.collection.column(name) else { continue };
+            let (declaration, value) = decode::value(self.dialect, column, &format!("c{i}"));
+            columns.declared.push(format!("c{i} {declaration}"));
+            columns.names.push(pg::ident(name));
+            columns.values.push(value);
+        }
+        columns
+    }
+
+    /// The columns of a group as an existing row `t` gets them: what only lost digits on its way is left as it is.
+    pub fn columns_over_stored(&self, group: &Group) -> Columns {
+        let mut columns = self.columns(group);
+        for (i, (name, value)) in group.columns.iter().zip(&mut columns.values).enumerate() {
+            let Some(column) = self.collection.column(name) else { continue };
+            if pg::may_select(self.collection.relation, column.attnum) {
+                *value = decode::over_stored(column, &format!("c{i}"), std::mem::take(value));
+            }
+        }
+        columns
+    }
+
+    pub fn has_privilege(&self, privilege: &str) -> Result<bool> {
+        let sql = match privilege {
+            "DELETE" => "SELECT pg_catalog.has_table_privilege($1, $2)",
+            _ => "SELECT pg_catalog.has_any_column_privilege($1, $2)",
+        };
+        let rows = spi::query(sql, &[spi::arg(self.collection.relation), spi::arg(privilege)], Mode::Read)?;
+        Ok(rows.first().is_some_and(|r| r.bool(0)))
+    }
+
+    pub fn may_read_key(&self) -> bool {
+        self.collection.key.iter().all(|k| pg::may_select(self.collection.relation, k.attnum))
+    }
+
+    /// The ids that cannot be read as the key's types, with the error.
+    pub fn unreadable_ids(&self) -> Result<HashMap<String, SyncError>> {
+        let texts = [pg_sys::TEXTOID, pg_sys::VARCHAROID];
+        let mut bad = HashMap::new();
+        if self.collection.key.iter().any(|k| !texts.contains(&k.facts.base)) {
+            self.find_unreadable(&self.ids(), &mut bad)?;
+        }
+        Ok(bad)
+    }
+
+    fn find_unreadable(&self, ids: &[&str], bad: &mut HashMap<String, SyncError>) -> Result<()> {
+        let (rows, args) = self.id_rows(ids);
+        let counts: Vec<String> =
+            self.key_values().into_iter().map(|(_, v)| format!("pg_catalog.count({v})")).collect();
+        let sql = format!("SELECT {} FROM {rows}", counts.join(", "));
+        match subxact::run(|| spi::query(&sql, &args, Mode::Read)) {
+            Ok(_) => {}
+            Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(e) if ids.len() == 1 => drop(bad.insert(ids[0].to_string(), e)),
+            Err(_) => {
+                let (left, right) = ids.split_at(ids.len() / 2);
+                self.find_unreadable(left, bad)?;
+                self.find_unreadable(right, bad)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks the rows that are there, in key order, all of them at once: two pushes cannot wait for each other. A role that
+    /// may only insert locks nothing: it changes no row.
+    pub fn lock(&self, ids: &[&str]) -> Result<HashSet<String>> {
+        if ids.is_empty() || !self.may_read_key() || !self.has_privilege("UPDATE")? {
+            return Ok(HashSet::new());
+        }
+        let (rows, args) = self.id_rows(ids);
+        let order: Vec<String> = self.collection.key.iter().map(|k| format!("t.{}", pg::ident(&k.name))).collect();
+        let sql = format!(
+            "SELECT r.n FROM {rows} JOIN {} AS t ON {} ORDER BY {} FOR NO KEY UPDATE OF t",
+            self.collection.from,
+            self.key_match(),
+            order.join(", ")
+        );
+        let found = spi::query(&sql, &args, Mode::Write)?;
+        Ok(found.iter().filter_map(|r| r.i64(0)).map(|n| ids[n as usize - 1].to_string()).collect())
+    }
+
+    /// Which of these ids the caller can see now, and whether each is marked as deleted.
+    pub fn visible_now(&self, ids: &[&str]) -> Result<HashMap<String, bool>> {
+        if ids.is_empty() || !self.may_read_key() {
+            return Ok(HashMap::new());
+        }
+        let (rows, args) = self.id_rows(ids);
+        let deleted = match &self.collection.soft_delete {
+            Some(c) if pg::may_select(self.collection.relation, c.attnum) => match c.facts.base {
+                pg_sys::BOOLOID => format!("COALESCE(t.{}, false)", pg::ident(&c.name)),
+                _ => format!("t.{} IS NOT NULL", pg::ident(&c.name)),
+            },
+            _ => "false".into(),
+        };
+        let sql =
+            format!("SELECT r.n, {deleted} FROM {rows} JOIN {} AS t ON {}", self.collection.from, self.key_match());
+        let _now = pg::ActiveSnapshot::take();
+        let found = spi::query(&sql, &args, Mode::Read)?;
+        Ok(found.iter().filter_map(|r| r.i64(0).map(|n| (ids[n as usize - 1].to_string(), r.bool(1)))).collect())
+    }
+
+    /// The records of `rows` whose columns, as `groups` write them, are stored already.
+    pub fn stored_already(&self, groups: &[Group<'a>], rows: &HashSet<u32>) -> Result<HashSet<u32>> {
+        let mut equal = HashSet::new();
+        for group in groups {
+            let wanted: Vec<u32> = group.rows.iter().copied().filter(|r| rows.contains(r)).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let readable = |name: &&str| {
+                let column = self.collection.column(name);
+                column.is_some_and(|c| pg::may_select(self.collection.relation, c.attnum))
+            };
+            if !self.may_read_key() || !group.columns.iter().all(readable) {
+                continue;
+            }
+            let columns = self.columns_over_stored(group);
+            // `*=` compares the values' bytes: it knows every type, and calls nobody's operator.
+            let same = if columns.names.is_empty() {
+                "true".to_string()
+            } else {
+                let stored: Vec<String> = columns.names.iter().map(|n| format!("t.{n}")).collect();
+                let typed = group.columns.iter().zip(&columns.values).map(|(name, value)| {
+                    format!("({value})::{}", self.collection.column(name).map_or("text", |c| &c.type_name))
+                });
+                format!(
+                    "ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record",
+                    stored.join(", "),
+                    typed.collect::<Vec<_>>().join(", ")
+                )
+            };
+            let sql = format!(
+                "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
+                self.recordset(1, &columns.declared),
+                self.collection.from,
+                self.key_match()
+            );
+            let payload = self.plan.render_rows(group, &wanted);
+            let found = subxact::run(|| {
+                let _now = pg::ActiveSnapshot::take();
+                spi::query(&sql, &[json_arg(&payload)], Mode::Read)
+            });
+            match found {
+                Ok(found) => equal.extend(found.iter().filter_map(|r| r.i64(0)).map(|n| n as u32)),
+                // A value that its column cannot hold is not stored.
+                Err(e) if e.code.starts_with("22") || e.code.starts_with("23") => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(equal)
+    }
+
+    /// Does the table have a BEFORE ROW trigger that may veto this (a soft-delete trigger, say)?
+    pub fn has_before_trigger(&self, event: &str) -> Result<bool> {
+        let bit: i16 = if event == "DELETE" { 8 } else { 16 };
+        let rows = spi::query(
+            "SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) $1 \
+             AND tgtype OPERATOR(pg_catalog.&) 3::int2 OPERATOR(pg_catalog.=) 3::int2 \
+             AND tgtype OPERATOR(pg_catalog.&) $2 OPERATOR(pg_catalog.<>) 0::int2 LIMIT 1",
+            &[spi::arg(self.collection.relation), spi::arg(bit)],
+            Mode::Read,
+        )?;
+        Ok(!rows.is_empty())
+    }
+
+    /// A row that the caller sees and no policy lets him change.
+    pub fn refused(&self, what: &str, id: &str) -> SyncError {
+        SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            format!("a row of collection \"{}\" may not be {what}", self.collection.name),
+        )
+        .detail(format!("Row-level security refuses {}.", self.path_of(id)))
+        .hint("The role can see the row but no policy lets it change the row.")
+    }
+
+    /// The columns that the client changed in a record: `_changed`, or those sent.
+    pub fn changed_columns(&self, record: &Record<'a>) -> Vec<&'a str> {
+        let fields = self.plan.fields(record).map(|(name, _)| name);
+        fields.filter(|name| writes(&self.plan, record, name)).collect()
+    }
+
+    /// An error of Postgres about one record, with the record's place in the payload.
+    pub fn about(&self, id: &str, e: SyncError) -> SyncError {
+        self.located(e, format!("It is about {} (id \"{}\").", self.path_of(id), catalog::clip(id)))
+    }
+
+    /// An error of Postgres about the collection.
+    pub fn while_pushing(&self, e: SyncError) -> SyncError {
+        self.located(e, format!("While pushing collection \"{}\".", self.collection.name))
+    }
+
+    fn located(&self, e: SyncError, place: String) -> SyncError {
+        if e.detail.as_ref().is_some_and(|d| d.contains("changes.") || d.starts_with('[')) {
+            return e;
+        }
+        let hint = match e.code.get(..2).unwrap_or("") {
+            "22" => "Send values as pull_changes writes them, in the same dialect.",
+            "23" => "Nothing was applied. Correct the record on the client, or let the constraint allow it.",
+            "42" => "The role needs the table's privileges and a row-level security policy that allows the change.",
+            _ => "Nothing was applied.",
+        };
+        SyncError {
+            // Postgres quotes the whole value, which may be megabytes that the client sent.
+            message: excerpt::cut(&e.message, 400),
+            detail: Some(e.detail.map_or(place.clone(), |d| format!("{d} {place}"))),
+            hint: Some(e.hint.unwrap_or_else(|| hint.to_string())),
+            ..e
+        }
+    }
+}
+
+/// Is this column of an updated record to be written? WatermelonDB sends whole rows and says in `_changed` what of them the
+/// user changed: the rest is what the client last saw, perhaps without the digits that JavaScript cannot hold. A created
+/// record, and one that says nothing, counts with all it has.
+fn writes<'a>(plan: &Plan<'a>, record: &Record<'a>, column: &str) -> bool {
+    match plan.changed(record) {
+        Some(changed) if !record.created && !changed.is_empty() => changed.iter().any(|c| c == column),
+        _ => true,
+    }
+}
+
+pub fn json_arg(text: &str) -> Arg {
+    spi::text_as(pg_sys::JSONOID, text)
+}

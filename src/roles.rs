@@ -1,0 +1,158 @@
+//! Roles: what a role may do can change without any table changing (GRANT role TO role, ALTER ROLE ... BYPASSRLS), and no
+//! event trigger fires for it.
+//!
+//! So each role's standing (its memberships, as far as it inherits them, and whether it bypasses row-level security) is
+//! recorded in `snapsync.role` by writers, with their stamp, whenever they find it changed. A pull compares: its role's
+//! standing now against the recorded one, and its cursor against that record's stamp.
+//!
+//! *Why this is enough.* A pull whose role does not stand as recorded (or is not recorded) replaces everything and hands out
+//! a cursor no larger than the record's stamp s. A later pull with a cursor > s has been given it by a pull that saw the
+//! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
+
+use std::cell::{Cell, RefCell};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::error::Result;
+use crate::spi::{self, Mode};
+use crate::{clock, pg};
+
+/// Every role with a digest of its standing. A membership counts where it is inherited: by the member's rolinherit up to
+/// PostgreSQL 15, by the grant's own inherit_option since.
+const STANDINGS: &str = "WITH RECURSIVE reached(role, via) AS ( \
+        SELECT oid, oid FROM pg_authid WHERE $1::oid IS NULL OR oid = $1 \
+      UNION \
+        SELECT r.role, m.roleid FROM reached AS r JOIN pg_auth_members AS m ON m.member = r.via JOIN pg_authid AS u ON u.oid = r.via \
+         WHERE coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, u.rolinherit)) \
+    SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, \
+             (SELECT string_agg(g.rolname, ',' ORDER BY g.rolname) FROM reached AS r JOIN pg_authid AS g ON g.oid = r.via WHERE r.role = a.oid))) AS standing \
+    FROM pg_authid AS a WHERE $1::oid IS NULL OR a.oid = $1";
+
+thread_local! {
+    /// Counts changes of roles that this backend has heard of.
+    static GENERATION: Cell<u64> = const { Cell::new(1) };
+    /// The generation for which the records are known to be right.
+    static RECORDED: Cell<u64> = const { Cell::new(0) };
+    /// This transaction is recording and may still abort: nothing may be remembered from it.
+    static RECORDING: Cell<bool> = const { Cell::new(false) };
+    /// Generation, role and its standing.
+    static OWN: RefCell<Option<(u64, pg_sys::Oid, String)>> = const { RefCell::new(None) };
+}
+
+pub fn register_callbacks() {
+    use pg_sys::SysCacheIdentifier::{AUTHMEMROLEMEM, AUTHOID};
+    for cache in [AUTHOID, AUTHMEMROLEMEM] {
+        // SAFETY: once per backend.
+        unsafe { pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_role_change), pg_sys::Datum::null()) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_role_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    GENERATION.with(|g| g.set(g.get() + 1));
+}
+
+/// At the end of every transaction.
+pub fn end_of_transaction() {
+    RECORDING.with(|r| r.set(false));
+}
+
+/// A writer's duty, once its stamp is known: records the standings that have changed.
+pub fn record(stamp: i64) -> Result<()> {
+    let generation = GENERATION.with(Cell::get);
+    if RECORDED.with(Cell::get) == generation {
+        return Ok(());
+    }
+    let changed = format!(
+        "WITH now AS ({STANDINGS}) SELECT count(*) FROM now FULL JOIN snapsync.role AS known ON known.role = now.rolname \
+         WHERE known.standing IS DISTINCT FROM now.standing"
+    );
+    let nobody = spi::Arg { oid: pg_sys::OIDOID, datum: None };
+    spi::as_owner(|| {
+        if spi::query(&changed, &[nobody], Mode::Write)?.first().and_then(|r| r.i64(0)) == Some(0) {
+            if !RECORDING.with(Cell::get) {
+                RECORDED.with(|r| r.set(generation));
+            }
+            return Ok(());
+        }
+        RECORDING.with(|r| r.set(true));
+        spi::execute("LOCK TABLE snapsync.role IN SHARE ROW EXCLUSIVE MODE", &[], Mode::Write)?;
+        spi::execute(
+            &format!(
+                "INSERT INTO snapsync.role AS known (role, standing, stamp) SELECT rolname, standing, $2 FROM ({STANDINGS}) AS now \
+                 ON CONFLICT (role) DO UPDATE SET standing = excluded.standing, stamp = excluded.stamp \
+                 WHERE known.standing <> excluded.standing"
+            ),
+            &[nobody, spi::arg(stamp)],
+            Mode::Write,
+        )?;
+        spi::execute("DELETE FROM snapsync.role WHERE role NOT IN (SELECT rolname FROM pg_authid)", &[], Mode::Write)?;
+        Ok(())
+    })
+}
+
+/// How the calling role stands, against the record.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Standing {
+    /// As recorded with this stamp.
+    Since(i64),
+    /// Otherwise than recorded with this stamp.
+    Changed(i64),
+    /// Not recorded.
+    Unknown,
+}
+
+impl Standing {
+    /// Can changes alone bring a client with this cursor up to date?
+    pub fn held_since(self, cursor: i64) -> bool {
+        matches!(self, Standing::Since(stamp) if cursor > stamp)
+    }
+
+    /// Is this the cursor that pulls hand out while the role stands otherwise than recorded? Then no writer has committed since
+    /// (he would have recorded it), so whoever holds it has seen all there is.
+    pub fn stands_for_now(self, cursor: i64) -> bool {
+        self == Standing::Changed(cursor)
+    }
+
+    /// The largest cursor that may be handed out.
+    pub fn limit(self, snapmin: i64) -> i64 {
+        match self {
+            Standing::Changed(stamp) => snapmin.min(stamp),
+            _ => snapmin,
+        }
+    }
+}
+
+/// The caller's standing, under the active snapshot.
+pub fn standing() -> Result<Standing> {
+    let role = pg::current_user();
+    let now = own_standing(role)?;
+    let rows = spi::as_owner(|| {
+        spi::query(
+            "SELECT r.standing, r.stamp FROM snapsync.role AS r JOIN pg_authid AS a ON a.rolname = r.role WHERE a.oid = $1",
+            &[spi::arg(role)],
+            Mode::Read,
+        )
+    })?;
+    Ok(match rows.first() {
+        None => Standing::Unknown,
+        Some(r) if r.text(0) == Some(&now) => Standing::Since(r.i64(1).unwrap_or(clock::FIRST)),
+        Some(r) => Standing::Changed(r.i64(1).unwrap_or(clock::FIRST)),
+    })
+}
+
+fn own_standing(role: pg_sys::Oid) -> Result<String> {
+    let generation = GENERATION.with(Cell::get);
+    if let Some(known) = OWN.with(|o| o.borrow().clone()).filter(|(g, r, _)| (*g, *r) == (generation, role)) {
+        return Ok(known.2);
+    }
+    let rows = spi::as_owner(|| {
+        // As the roles are now, as the executor will see them, whatever the transaction's snapshot.
+        let _now = pg::ActiveSnapshot::latest();
+        spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
+    })?;
+    let standing = rows.first().map(|r| r.string(1)).unwrap_or_default();
+    OWN.with(|o| *o.borrow_mut() = Some((generation, role, standing.clone())));
+    Ok(standing)
+}

@@ -1,0 +1,95 @@
+//! Which scopes a pull reads: those the caller asks for in `filter`, else those that the collection's `scope_values` gives
+//! him. Scopes only narrow; row-level security stays the authority.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::catalog::{clip, Collection};
+use crate::error::{code, Result, SyncError};
+use crate::pg;
+use crate::spi::{self, Mode};
+
+/// `{"todos": {"org_id": ["42", "43"]}}`.
+#[derive(Default)]
+pub struct Filter(BTreeMap<String, BTreeMap<String, Vec<String>>>);
+
+fn malformed(detail: String) -> SyncError {
+    SyncError::new(code::INVALID_PARAMETER, "malformed filter")
+        .detail(detail)
+        .hint("Name the collection, its scope column and the values: {\"todos\": {\"org_id\": [\"42\"]}}.")
+}
+
+impl Filter {
+    pub fn parse(text: Option<&str>) -> Result<Filter> {
+        let Some(text) = text else { return Ok(Filter::default()) };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        if value.is_null() {
+            return Ok(Filter::default());
+        }
+        let object = |v: &serde_json::Value, what: &str| {
+            v.as_object().cloned().ok_or_else(|| malformed(format!("{what} is not an object.")))
+        };
+        let mut filter = BTreeMap::new();
+        for (collection, columns) in object(&value, "It")? {
+            let mut values = BTreeMap::new();
+            for (column, wanted) in object(&columns, &format!("The filter of \"{}\"", clip(&collection)))? {
+                let wanted = match wanted {
+                    serde_json::Value::Array(wanted) => wanted,
+                    one => vec![one],
+                };
+                let texts = wanted.iter().map(|v| match v {
+                    serde_json::Value::String(s) => Ok(s.clone()),
+                    serde_json::Value::Number(n) => Ok(n.to_string()),
+                    _ => Err(malformed(format!("A value for \"{}\" is neither a text nor a number.", clip(&column)))),
+                });
+                let texts = texts.collect::<Result<Vec<_>>>()?;
+                values.insert(column, texts);
+            }
+            filter.insert(collection, values);
+        }
+        Ok(Filter(filter))
+    }
+
+    /// Everything in the filter must mean something: a misspelt name would silently pull all rows.
+    pub fn check(&self, names: &[String], collections: &[Rc<Collection>]) -> Result<()> {
+        for (name, columns) in &self.0 {
+            let at = names.iter().position(|n| n == name);
+            let Some(collection) = at.map(|i| &collections[i]) else {
+                return Err(malformed(format!("Collection \"{}\" is not pulled.", clip(name))));
+            };
+            for column in columns.keys() {
+                if collection.scope.as_ref().is_none_or(|s| s.name != *column) {
+                    return Err(SyncError::new(
+                        code::INVALID_PARAMETER,
+                        format!("column \"{}\" is not the scope column of collection \"{}\"", clip(column), clip(name)),
+                    )
+                    .hint("Only a collection's scope column can be filtered: snapsync.enable(..., scope_column => '...')."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The scopes to read of this collection, each once, in the column's own text form; None for all.
+    pub fn scopes(&self, name: &str, collection: &Collection) -> Result<Option<Vec<String>>> {
+        let Some(scope) = &collection.scope else { return Ok(None) };
+        let asked = self.0.get(name).and_then(|columns| columns.get(&scope.name));
+        let given = match (asked, &collection.scope_values) {
+            (Some(asked), _) => asked.clone(),
+            (None, None) => return Ok(None),
+            // The owner's expression runs with the caller's rights, like a policy; where policies would not run, neither
+            // does it: a superuser pulls all.
+            (None, Some(_)) if pg::bypasses_policies() => return Ok(None),
+            (None, Some(expression)) => {
+                let sql = format!("SELECT pg_catalog.to_json(({expression})::pg_catalog.text[])");
+                spi::query(&sql, &[], Mode::Read)?.first().and_then(|r| r.list(0)).unwrap_or_default()
+            }
+        };
+        let sql = format!(
+            "SELECT pg_catalog.to_json(ARRAY(SELECT DISTINCT v::pg_catalog.text FROM pg_catalog.unnest($1::{}[]) AS v))",
+            scope.facts.base_type_name()
+        );
+        let rows = spi::query(&sql, &[spi::arg(given)], Mode::Read)?;
+        Ok(Some(rows.first().and_then(|r| r.list(0)).unwrap_or_default()))
+    }
+}

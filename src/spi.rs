@@ -1,0 +1,350 @@
+//! The only way to run SQL from here: prepared plans kept per backend, parameters as datums, results as text.
+//!
+//! A thin layer of our own over SPI because pgrx's client decides by itself whether a statement is read-only (it depends on
+//! what ran before), and a pull must never be anything else: it runs in PostgREST's READ ONLY transactions and on hot
+//! standbys, with exactly the snapshot that `pull.rs` pushed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+use pgrx::IntoDatum;
+
+use crate::error::{code, Remembering, Result, SyncError};
+
+/// A statement parameter: a type and a datum (None is SQL NULL).
+#[derive(Clone, Copy)]
+pub struct Arg {
+    pub oid: pg_sys::Oid,
+    pub datum: Option<pg_sys::Datum>,
+}
+
+pub fn arg<T: IntoDatum>(value: T) -> Arg {
+    Arg { oid: T::type_oid(), datum: value.into_datum() }
+}
+
+/// A text datum under another text-like type, for example json.
+pub fn text_as(oid: pg_sys::Oid, value: &str) -> Arg {
+    Arg { oid, datum: value.into_datum() }
+}
+
+/// A jsonb datum from JSON text that Postgres wrote.
+pub fn jsonb(text: &str) -> Result<pg_sys::Datum> {
+    let text = c_string(text)?;
+    // SAFETY: jsonb_in takes one cstring and copies what it needs.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()]) }
+        .ok_or_else(|| SyncError::new(code::INTERNAL, "jsonb_in returned null"))
+}
+
+/// A jsonb[] of datums that are jsonb already.
+pub fn jsonb_array(elements: &[pg_sys::Datum]) -> Arg {
+    let mut elements = elements.to_vec();
+    // SAFETY: detoasted jsonb datums; construct_array copies them into the current memory context.
+    let array = unsafe {
+        pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            pg_sys::JSONBOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as std::ffi::c_char,
+        )
+    };
+    Arg { oid: pg_sys::JSONBARRAYOID, datum: Some(pg_sys::Datum::from(array)) }
+}
+
+/// One result row, every value in its text form.
+#[derive(Debug)]
+pub struct Row(Vec<Option<String>>);
+
+impl Row {
+    pub fn text(&self, column: usize) -> Option<&str> {
+        self.0[column].as_deref()
+    }
+    pub fn string(&self, column: usize) -> String {
+        self.0[column].clone().unwrap_or_default()
+    }
+    pub fn bool(&self, column: usize) -> bool {
+        self.text(column) == Some("t")
+    }
+    pub fn i64(&self, column: usize) -> Option<i64> {
+        self.text(column).and_then(|t| t.parse().ok())
+    }
+    pub fn oid(&self, column: usize) -> pg_sys::Oid {
+        self.text(column).and_then(|t| t.parse::<u32>().ok()).map_or(pg_sys::InvalidOid, pg_sys::Oid::from)
+    }
+    /// A list column: the SQL side says `to_json(list)::text`, which no separator inside a value can break.
+    pub fn list(&self, column: usize) -> Option<Vec<String>> {
+        self.text(column).and_then(|t| serde_json::from_str(t).ok())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Uses the active snapshot as it is and refuses statements that write.
+    Read,
+    Write,
+}
+
+/// Runs `sql` and returns its rows as text.
+pub fn query(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<Row>> {
+    run(sql, args, mode, std::ptr::null_mut(), |_| collect())
+}
+
+/// Runs `sql` and returns how many rows it touched.
+pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
+    run(sql, args, mode, std::ptr::null_mut(), |processed| processed)
+}
+
+/// Runs `sql`, sending each row to `dest` instead of collecting it.
+///
+/// # Safety
+/// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
+pub unsafe fn stream(sql: &str, args: &[Arg], dest: *mut pg_sys::DestReceiver) -> Result<u64> {
+    run(sql, args, Mode::Read, dest, |processed| processed)
+}
+
+/// Runs a utility command (DDL).
+pub fn utility(command: &str) -> Result<()> {
+    let text = c_string(command)?;
+    // SAFETY: as in `run`; nothing is kept.
+    unsafe {
+        if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
+            return Err(SyncError::new(code::INTERNAL, "could not connect to SPI"));
+        }
+        let status = pg_sys::SPI_execute(text.as_ptr(), false, 0);
+        if status < 0 {
+            return Err(SyncError::new(code::INTERNAL, format!("SPI returned {status}")).detail(command.to_string()));
+        }
+        pg_sys::SPI_finish();
+    }
+    Ok(())
+}
+
+/// Runs `work` without NOTICEs.
+pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    with_setting(c"client_min_messages", c"warning", work)
+}
+
+const PLANS_KEPT: usize = 512;
+
+type PlanKey = (Box<str>, Vec<u32>);
+
+thread_local! {
+    static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+    /// Statements under way: a user's trigger may call us again from inside one of ours.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+fn run<R>(
+    sql: &str,
+    args: &[Arg],
+    mode: Mode,
+    dest: *mut pg_sys::DestReceiver,
+    finish: impl FnOnce(u64) -> R,
+) -> Result<R> {
+    let depth = DepthGuard::enter();
+    let _remembering = Remembering::start();
+    // SAFETY: plain use of SPI between connect and finish. An ERROR inside unwinds through here as a Rust panic; Postgres
+    // then pops the SPI stack itself when it aborts the (sub)transaction, so nothing has to be undone by hand.
+    unsafe {
+        if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
+            return Err(SyncError::new(code::INTERNAL, "could not connect to SPI"));
+        }
+        let plan = plan(sql, args, depth.outermost())?;
+        let options = pg_sys::SPIExecuteOptions {
+            params: params(args),
+            read_only: mode == Mode::Read,
+            dest,
+            ..Default::default()
+        };
+        let status = pg_sys::SPI_execute_plan_extended(plan, &options);
+        if status < 0 {
+            return Err(SyncError::new(code::INTERNAL, format!("SPI returned {status}")).detail(sql.to_string()));
+        }
+        let result = finish(pg_sys::SPI_processed);
+        pg_sys::SPI_finish();
+        Ok(result)
+    }
+}
+
+/// Depth of nested statements, and no JIT while there are any; both reset by unwinding too. Policies that chain through
+/// tables make the planner expect costs that pass jit_above_cost, and compiling took 300 ms where running takes 1 ms.
+struct DepthGuard {
+    jit: bool,
+}
+
+impl DepthGuard {
+    fn enter() -> Self {
+        DEPTH.with(|d| d.set(d.get() + 1));
+        // SAFETY: a backend-local setting, put back in `drop`.
+        unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
+    }
+    fn outermost(&self) -> bool {
+        DEPTH.with(|d| d.get() == 1)
+    }
+}
+
+impl Drop for DepthGuard {
+    fn drop(&mut self) {
+        DEPTH.with(|d| d.set(d.get() - 1));
+        // SAFETY: as above.
+        unsafe { pg_sys::jit_enabled = self.jit };
+    }
+}
+
+/// The kept plan for this text, made on first use. Postgres replans it by itself when a table, the role or the search path
+/// changes (plancache.c), so the text is a sufficient key.
+unsafe fn plan(sql: &str, args: &[Arg], outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
+    let key: PlanKey = (sql.into(), types.iter().map(|t| t.to_u32()).collect());
+    if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
+        return Ok(plan);
+    }
+    let text = c_string(sql)?;
+    // SAFETY: within an SPI connection (caller); `types` outlives the call; the plan is moved to permanent memory by keepplan.
+    let plan = unsafe {
+        let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+        if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+            return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
+        }
+        plan
+    };
+    PLANS.with(|plans| {
+        let mut plans = plans.borrow_mut();
+        // Policies and column lists vary by role, so texts do too. Only the outermost statement may throw plans away: an
+        // outer one could still be running one of them.
+        if plans.len() >= PLANS_KEPT && outermost {
+            for (_, old) in plans.drain() {
+                // SAFETY: kept plans of this backend, none of them running (outermost).
+                unsafe { pg_sys::SPI_freeplan(old) };
+            }
+        }
+        plans.insert(key, plan);
+    });
+    Ok(plan)
+}
+
+unsafe fn params(args: &[Arg]) -> pg_sys::ParamListInfo {
+    if args.is_empty() {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: makeParamList allocates room for exactly this many parameters in the current (SPI) memory context.
+    unsafe {
+        let list = pg_sys::makeParamList(args.len() as i32);
+        let slots = (*list).params.as_mut_slice(args.len());
+        for (slot, arg) in slots.iter_mut().zip(args) {
+            slot.value = arg.datum.unwrap_or(pg_sys::Datum::null());
+            slot.isnull = arg.datum.is_none();
+            slot.pflags = pg_sys::PARAM_FLAG_CONST as u16;
+            slot.ptype = arg.oid;
+        }
+        list
+    }
+}
+
+fn collect() -> Vec<Row> {
+    // SAFETY: called right after a successful execution, before SPI_finish: SPI_tuptable is this statement's result (or NULL).
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        if table.is_null() {
+            return Vec::new();
+        }
+        let natts = (*(*table).tupdesc).natts;
+        (0..pg_sys::SPI_processed as usize)
+            .map(|i| {
+                let tuple = *(*table).vals.add(i);
+                Row((1..=natts)
+                    .map(|column| {
+                        let text = pg_sys::SPI_getvalue(tuple, (*table).tupdesc, column);
+                        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+                    })
+                    .collect())
+            })
+            .collect()
+    }
+}
+
+pub fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| SyncError::new(code::INVALID_PARAMETER, "text contains a NUL character"))
+}
+
+/// Runs `work` as the extension's owner with a search path that nobody else can write to, then returns to the caller's
+/// identity. Only for statements on snapsync's own tables and catalogs: no user's function or operator may run in here.
+pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    as_role(owner(crate::pg::relation_oid(c"collection")?)?, work)
+}
+
+/// Runs `work` as the owner of a user's table, past its row-level security. What code the table's types bring along runs
+/// with no more rights than its owner has.
+pub fn as_table_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    as_role(owner(relation)?, work)
+}
+
+fn as_role<R>(role: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: saves and restores the identity and a GUC nest level. On an ERROR the (sub)transaction abort restores both,
+    // as it does for SECURITY DEFINER functions (AbortTransaction, AtEOXact_GUC).
+    unsafe {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let nest = pg_sys::NewGUCNestLevel();
+        set_local(c"search_path", c"pg_catalog, pg_temp");
+        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
+        pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
+        let result = work();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        pg_sys::AtEOXact_GUC(false, nest);
+        result
+    }
+}
+
+/// Sets a GUC until the enclosing nest level ends.
+///
+/// # Safety
+/// The caller has opened a GUC nest level and closes it.
+unsafe fn set_local(name: &CStr, value: &CStr) {
+    // SAFETY: both strings are NUL-terminated and copied by guc.c.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+fn with_setting<R>(name: &CStr, value: &CStr, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: as in as_owner: a nest level of our own, closed here or by the abort.
+    unsafe {
+        let nest = pg_sys::NewGUCNestLevel();
+        set_local(name, value);
+        let result = work();
+        pg_sys::AtEOXact_GUC(false, nest);
+        result
+    }
+}
+
+/// Runs `work` under another search path.
+pub fn with_search_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    with_setting(c"search_path", &c_string(path)?, work)
+}
+
+/// The role that owns a relation.
+fn owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
+    // SAFETY: a syscache lookup; the tuple is released before returning and only a copied Oid leaves.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return Err(SyncError::new(code::INTERNAL, format!("relation {} has vanished", relation.to_u32())));
+        }
+        let owner = (*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_class)).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Ok(owner)
+    }
+}

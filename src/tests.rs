@@ -1,0 +1,96 @@
+//! `#[pg_test]`s: what can only be seen from inside a backend. Everything that SQL can show is tested from outside, in
+//! pgrx-tests. (pgrx puts `pg_` before their names, by which `make pgtest` and `make unit` tell the two kinds apart.)
+
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+    use pgrx::JsonB;
+
+    use crate::error::{caught, code, SyncError};
+    use crate::spi::{self, Mode};
+    use crate::{clock, pg};
+
+    fn columns(table: &str) -> String {
+        let sql = format!(
+            "SELECT string_agg(attname || ' ' || atttypid::regtype, ', ' ORDER BY attnum) FROM pg_attribute \
+             WHERE attrelid = 'snapsync.{table}'::regclass AND attnum > 0"
+        );
+        Spi::get_one(&sql).expect("a query").expect("a table")
+    }
+
+    /// journal.rs writes these tables past SQL, column by column, and log.rs reads them so.
+    #[pg_test]
+    fn tables_have_the_columns_that_are_written() {
+        assert_eq!(
+            columns("change"),
+            "relation regclass, ord integer, stamp bigint, op \"char\", scope text, key text, image jsonb, origin text, \
+             columns smallint[]"
+        );
+        assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
+    }
+
+    #[pg_test]
+    fn a_registered_stamp_holds_snapmin_back() {
+        let before = clock::snapmin().expect("a snapmin");
+        let stamp = clock::register_and_stamp().expect("a stamp");
+        assert_eq!(stamp, before, "the next stamp is the first that a reader may miss");
+        let later = clock::register_and_stamp().expect("a stamp");
+        assert_eq!(later, stamp + 1);
+        assert_eq!(clock::snapmin().expect("a snapmin"), stamp, "until the transaction ends");
+        let seen: Option<i64> =
+            Spi::get_one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3")
+                .expect("a query");
+        assert_eq!(seen, Some(2), "everybody can see it");
+    }
+
+    /// An application may ask for its own INSERT's id after our flush (PDO::lastInsertId).
+    #[pg_test]
+    fn a_stamp_leaves_lastval_alone() {
+        Spi::run("CREATE SEQUENCE mine; SELECT nextval('mine'), nextval('mine')").expect("a sequence");
+        clock::register_and_stamp().expect("a stamp");
+        assert_eq!(Spi::get_one::<i64>("SELECT lastval()").expect("a query"), Some(2));
+    }
+
+    #[pg_test]
+    fn errors_keep_what_postgres_does_not_know() {
+        Spi::run(
+            "CREATE FUNCTION refuse() RETURNS int LANGUAGE plpgsql AS $$ BEGIN \
+             RAISE EXCEPTION 'no' USING ERRCODE = 'PT402', DETAIL = 'd', HINT = 'h', CONSTRAINT = 'c'; END $$",
+        )
+        .expect("a function");
+        let e: SyncError = caught(|| spi::query("SELECT refuse()", &[], Mode::Write)).expect_err("an error");
+        assert_eq!((e.code.as_str(), e.message.as_str()), ("PT402", "no"));
+        assert_eq!((e.detail.as_deref(), e.hint.as_deref(), e.names[4].as_deref()), (Some("d"), Some("h"), Some("c")));
+    }
+
+    #[pg_test]
+    fn reading_statements_cannot_write() {
+        Spi::run("CREATE TABLE t (id int)").expect("a table");
+        let e = caught(|| spi::execute("INSERT INTO t VALUES (1)", &[], Mode::Read)).expect_err("an error");
+        assert_eq!(e.code, code::FEATURE_NOT_SUPPORTED);
+    }
+
+    #[pg_test]
+    fn identity_is_given_back() {
+        Spi::run("CREATE ROLE nobody_much; SET ROLE nobody_much").expect("a role");
+        let mine = pg::current_user();
+        let (inside, path) = spi::as_owner(|| {
+            let path = spi::query("SHOW search_path", &[], Mode::Write)?[0].string(0);
+            Ok((pg::current_user(), path))
+        })
+        .expect("a result");
+        assert_ne!(inside, mine);
+        assert_eq!(path, "pg_catalog, pg_temp");
+        assert_eq!(pg::current_user(), mine);
+        Spi::run("RESET ROLE").expect("a reset");
+    }
+
+    #[pg_test]
+    fn the_engine_answers() {
+        Spi::run("CREATE TABLE public.notes (id int PRIMARY KEY, body text); SELECT snapsync.enable('public.notes')")
+            .expect("a collection");
+        Spi::run("INSERT INTO public.notes VALUES (1, 'x')").expect("a row");
+        let answer: JsonB = Spi::get_one("SELECT pull_changes('{notes}')::jsonb").expect("a query").expect("an answer");
+        assert_eq!(answer.0["changes"]["notes"]["created"][0]["body"], "x");
+    }
+}

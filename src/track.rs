@@ -1,0 +1,526 @@
+//! The trigger function `snapsync.track()`: what changed in a row, appended to the journal.
+//!
+//! It runs once per changed row, so there is no SPI, no query and no allocation per row here beyond the journal's own. What
+//! to look at (key, image and scope columns) stands in the trigger's argument, a JSON object that `admin.rs` writes: the
+//! relation cache carries it, invalidates it, and `\d` shows it. Parsed once per relation and backend.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::{pg_sys, FromDatum};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{code, Result, SyncError};
+use crate::journal::{self, Change, Op, When};
+use crate::{pg, wire_id};
+
+/// The trigger's argument.
+#[derive(Serialize, Deserialize, Default, Clone, PartialEq, Debug)]
+pub struct Spec {
+    pub key: Vec<String>,
+    /// Columns whose old values decide who could see a row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// Only these columns are synced; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Log which columns an UPDATE touched: for merging conflicts by column.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub touched: bool,
+}
+
+/// A column of the relation that fires, which may be a partition with another column order than the root.
+struct Column {
+    attnum: i16,
+    type_oid: pg_sys::Oid,
+    output: pg_sys::Oid,
+    by_value: bool,
+    length: i16,
+    /// Its number in the root of the partition tree.
+    root_attnum: i16,
+    /// `"name":` ready for an image.
+    json_key: Vec<u8>,
+}
+
+struct Tracker {
+    /// The relation that changes are logged under: the root of a partition tree.
+    root: pg_sys::Oid,
+    key: Vec<Column>,
+    image: Vec<Column>,
+    scope: Option<Column>,
+    /// Synced columns that are neither key nor image: a change in one of them makes an entry.
+    rest: Vec<Column>,
+    touched: bool,
+}
+
+thread_local! {
+    static TRACKERS: RefCell<HashMap<(u32, u32), Rc<Tracker>>> = RefCell::new(HashMap::new());
+    /// Set by the relation cache's callback, which may come at any moment; acted on at the next look-up.
+    static STALE: Cell<bool> = const { Cell::new(false) };
+    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
+}
+
+#[derive(Default)]
+struct Buffers {
+    key: Vec<u8>,
+    new_key: Vec<u8>,
+    image: Vec<u8>,
+    scope: Vec<u8>,
+    new_scope: Vec<u8>,
+    parts: Vec<String>,
+    touched: Vec<u8>,
+}
+
+/// Called by the relation cache's invalidation callback (catalog.rs). DDL is rare: all trackers go.
+pub fn invalidate() {
+    STALE.with(|s| s.set(true));
+}
+
+/// The trigger function.
+///
+/// # Safety
+/// `fcinfo` is a function call's.
+pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    // SAFETY: the context says whether this is a trigger call (CALLED_AS_TRIGGER). If so, the trigger manager keeps
+    // relation, trigger and slots valid during the call; which slots are set follows from the event (commands/trigger.h).
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            return Err(SyncError::new("39P01", "snapsync.track() was not called by a trigger")
+                .hint("Call snapsync.enable('your_table'), which creates the trigger."));
+        }
+        let data = &*context.cast::<pg_sys::TriggerData>();
+        let event = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+        let after = data.tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER;
+        let by_row = data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0;
+        // Only then are the slots set that are read below.
+        if !after || by_row == (event == pg_sys::TRIGGER_EVENT_TRUNCATE) {
+            return Err(SyncError::new("39P01", "snapsync.track() was called by a trigger of the wrong kind")
+                .detail("It must fire AFTER each ROW, or AFTER a TRUNCATE statement.")
+                .hint("Call snapsync.enable('your_table'), which creates the triggers."));
+        }
+        let tracker = tracker(data)?;
+        // Without a key to tell rows apart (a table that only policies read) any change may concern anybody.
+        if event == pg_sys::TRIGGER_EVENT_TRUNCATE || tracker.key.is_empty() {
+            return reset(tracker.root);
+        }
+        BUFFERS.with(|buffers| {
+            let b = &mut *buffers.borrow_mut();
+            match event {
+                pg_sys::TRIGGER_EVENT_INSERT => {
+                    inserted(&tracker, data.tg_trigslot, b, inserted_when(data.tg_trigtuple))
+                }
+                pg_sys::TRIGGER_EVENT_DELETE => deleted(&tracker, data.tg_trigslot, b, when(data.tg_trigtuple)),
+                _ => {
+                    let whens = [when(data.tg_trigtuple), inserted_when(data.tg_newtuple)];
+                    updated(&tracker, data.tg_trigslot, data.tg_newslot, b, whens)
+                }
+            }
+        })
+    }
+}
+
+/// Logs that every client must forget what it has of `relation`.
+pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    let when = When::First;
+    journal::append(Change {
+        relation,
+        op: Op::Reset,
+        key: b"",
+        image: None,
+        scope: None,
+        scope_before: None,
+        when,
+        touched: None,
+    })
+}
+
+/// When the change of this old version happened.
+unsafe fn when(old: pg_sys::HeapTuple) -> When {
+    // SAFETY: the version's header, as it is in the table; a version of the running transaction has a command number.
+    unsafe {
+        let header = (*old).t_data;
+        if pg_sys::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin) {
+            When::AfterCommand(pg_sys::HeapTupleHeaderGetCmin(header))
+        } else {
+            When::First
+        }
+    }
+}
+
+/// When this new version was made.
+unsafe fn inserted_when(new: pg_sys::HeapTuple) -> When {
+    // SAFETY: as above; the running transaction made it.
+    unsafe { When::InsertedBy(pg_sys::HeapTupleHeaderGetCmin((*new).t_data)) }
+}
+
+type Slot = *mut pg_sys::TupleTableSlot;
+
+unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, when: When) -> Result<()> {
+    // SAFETY: `new` is the inserted row (caller).
+    unsafe {
+        write_key(&t.key, new, &mut b.key, &mut b.parts);
+        let scope = write_scope(t, new, &mut b.scope);
+        append(t, Op::Insert, &b.key, None, scope.then_some(&b.scope), None, when)
+    }
+}
+
+unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result<()> {
+    // SAFETY: `old` is the deleted row (caller).
+    unsafe {
+        write_key(&t.key, old, &mut b.key, &mut b.parts);
+        write_image(t, old, &mut b.image);
+        let scope = write_scope(t, old, &mut b.scope);
+        append(t, Op::Delete, &b.key, Some(&b.image), scope.then_some(&b.scope), None, when)
+    }
+}
+
+unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, [when, new_when]: [When; 2]) -> Result<()> {
+    // SAFETY: both versions of the row (caller).
+    unsafe {
+        let image_changed = differs(&t.image, old, new);
+        let key_changed = differs(&t.key, old, new);
+        if !image_changed && !key_changed && !differs(&t.rest, old, new) {
+            return Ok(());
+        }
+        write_key(&t.key, old, &mut b.key, &mut b.parts);
+        write_touched(t, old, new, &mut b.touched);
+        let touched = t.touched.then_some(b.touched.as_slice());
+        let scope = write_scope(t, new, &mut b.new_scope);
+        if !image_changed && !key_changed {
+            return append_update(t, &b.key, None, scope.then_some(&b.new_scope), None, when, touched);
+        }
+        let scope_before = write_scope(t, old, &mut b.scope);
+        write_image(t, old, &mut b.image);
+        write_key(&t.key, new, &mut b.new_key, &mut b.parts);
+        if b.key != b.new_key {
+            // Another key is another row to every client.
+            append(t, Op::Delete, &b.key, Some(&b.image), scope_before.then_some(&b.scope), None, when)?;
+            return append(t, Op::Insert, &b.new_key, None, scope.then_some(&b.new_scope), None, new_when);
+        }
+        let before = Some(scope_before.then_some(b.scope.as_slice()));
+        append_update(t, &b.key, Some(&b.image), scope.then_some(&b.new_scope), before, when, touched)
+    }
+}
+
+fn append(
+    t: &Tracker,
+    op: Op,
+    key: &[u8],
+    image: Option<&Vec<u8>>,
+    scope: Option<&Vec<u8>>,
+    scope_before: Option<Option<&[u8]>>,
+    when: When,
+) -> Result<()> {
+    let (image, scope) = (image.map(Vec::as_slice), scope.map(Vec::as_slice));
+    journal::append(Change { relation: t.root, op, key, image, scope, scope_before, when, touched: None })
+}
+
+fn append_update(
+    t: &Tracker,
+    key: &[u8],
+    image: Option<&Vec<u8>>,
+    scope: Option<&Vec<u8>>,
+    scope_before: Option<Option<&[u8]>>,
+    when: When,
+    touched: Option<&[u8]>,
+) -> Result<()> {
+    let (image, scope) = (image.map(Vec::as_slice), scope.map(Vec::as_slice));
+    journal::append(Change { relation: t.root, op: Op::Update, key, image, scope, scope_before, when, touched })
+}
+
+/// The numbers of the columns that differ, where the collection's conflict policy needs them.
+unsafe fn write_touched(t: &Tracker, old: Slot, new: Slot, out: &mut Vec<u8>) {
+    out.clear();
+    if !t.touched {
+        return;
+    }
+    for column in t.image.iter().chain(&t.rest) {
+        // SAFETY: both versions of the row (caller).
+        if unsafe { differs(std::slice::from_ref(column), old, new) } {
+            out.extend_from_slice(&column.root_attnum.to_ne_bytes());
+        }
+    }
+}
+
+unsafe fn value(slot: Slot, attnum: i16) -> Option<pg_sys::Datum> {
+    // SAFETY: attnum is a live user column of the slot's descriptor (Tracker::new).
+    unsafe {
+        if (*slot).tts_nvalid < attnum {
+            pg_sys::slot_getsomeattrs_int(slot, i32::from(attnum));
+        }
+        let i = attnum as usize - 1;
+        (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i))
+    }
+}
+
+/// Is any of these columns different, byte for byte (as IS DISTINCT FROM would say for a type whose equality is identity)?
+unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
+    columns.iter().any(|c| {
+        // SAFETY: datums of this column's type from both row versions.
+        unsafe {
+            match (value(old, c.attnum), value(new, c.attnum)) {
+                (None, None) => false,
+                (Some(a), Some(b)) if c.by_value => a.value() != b.value(),
+                // An untouched out-of-line value keeps its TOAST pointer; comparing those first spares detoasting it.
+                (Some(a), Some(b)) => !same_toast_pointer(c, a, b) && !pg::datum_image_eq(a, b, c.by_value, c.length),
+                _ => true,
+            }
+        }
+    })
+}
+
+unsafe fn same_toast_pointer(c: &Column, a: pg_sys::Datum, b: pg_sys::Datum) -> bool {
+    if c.length != -1 {
+        return false;
+    }
+    // SAFETY: varlena datums (typlen -1); VARSIZE_EXTERNAL of an external datum is its pointer's size.
+    unsafe {
+        let (a, b): (*mut pg_sys::varlena, *mut pg_sys::varlena) = (a.cast_mut_ptr(), b.cast_mut_ptr());
+        if !pgrx::varlena::varatt_is_1b_e(a) || !pgrx::varlena::varatt_is_1b_e(b) {
+            return false;
+        }
+        let size = pgrx::varlena::varsize_external(a);
+        size == pgrx::varlena::varsize_external(b)
+            && std::slice::from_raw_parts(a.cast::<u8>(), size) == std::slice::from_raw_parts(b.cast::<u8>(), size)
+    }
+}
+
+/// The wire id of the row: the key's text form.
+unsafe fn write_key(key: &[Column], slot: Slot, out: &mut Vec<u8>, parts: &mut Vec<String>) {
+    out.clear();
+    // SAFETY: key columns are NOT NULL (enable); a NULL that gets here all the same becomes an empty part.
+    unsafe {
+        if let [column] = key {
+            if let Some(datum) = value(slot, column.attnum) {
+                write_text(column, datum, out);
+            }
+            return;
+        }
+        parts.clear();
+        for column in key {
+            let mut part = Vec::new();
+            if let Some(datum) = value(slot, column.attnum) {
+                write_text(column, datum, &mut part);
+            }
+            parts.push(String::from_utf8_unchecked(part));
+        }
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    out.extend_from_slice(wire_id::encode(&parts).as_bytes());
+}
+
+/// The scope's text; false for NULL or none.
+unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let Some(column) = &t.scope else { return false };
+    // SAFETY: as in write_key.
+    unsafe {
+        match value(slot, column.attnum) {
+            Some(datum) => {
+                write_text(column, datum, out);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The image: a JSON object of the columns' text forms, which `jsonb_to_record` turns back into the same values (json
+/// columns stay JSON, everything else is a string that the type's input function reads).
+unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) {
+    out.clear();
+    out.push(b'{');
+    let mut text = Vec::new();
+    for (i, column) in t.image.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&column.json_key);
+        // SAFETY: as in write_key.
+        match unsafe { value(slot, column.attnum) } {
+            None => out.extend_from_slice(b"null"),
+            Some(datum) => {
+                text.clear();
+                // SAFETY: a datum of this column.
+                unsafe { write_text(column, datum, &mut text) };
+                if column.type_oid == pg_sys::JSONOID || column.type_oid == pg_sys::JSONBOID {
+                    out.extend_from_slice(&text);
+                } else {
+                    crate::json::escape_json(out, &text);
+                }
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+/// A value's text form, the same whatever the session's DateStyle, IntervalStyle or extra_float_digits say.
+unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
+    // SAFETY: the datum is of the column's type; output functions return a palloc'd cstring that we copy and free.
+    unsafe {
+        match column.type_oid {
+            pg_sys::INT4OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i32).as_bytes()),
+            pg_sys::INT8OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i64).as_bytes()),
+            pg_sys::INT2OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i16).as_bytes()),
+            pg_sys::UUIDOID => {
+                let bytes = std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 16);
+                let uuid = uuid::Uuid::from_slice(bytes).unwrap_or_default();
+                out.extend_from_slice(uuid.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+            }
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => {
+                let text: Option<&str> = <&str>::from_datum(datum, false);
+                out.extend_from_slice(text.unwrap_or("").as_bytes());
+            }
+            _ => {
+                let _iso = IsoOutput::set();
+                let text = pg_sys::OidOutputFunctionCall(column.output, datum);
+                out.extend_from_slice(CStr::from_ptr(text).to_bytes());
+                pg_sys::pfree(text.cast());
+            }
+        }
+    }
+}
+
+/// Output settings under which every type's text form reads back as the same value in any session.
+struct IsoOutput {
+    date_style: i32,
+    interval_style: i32,
+    float_digits: i32,
+}
+
+impl IsoOutput {
+    fn set() -> Self {
+        // SAFETY: backend-local variables, restored in `drop`, also when an ERROR unwinds.
+        unsafe {
+            let saved = IsoOutput {
+                date_style: pg_sys::DateStyle,
+                interval_style: pg_sys::IntervalStyle,
+                float_digits: pg_sys::extra_float_digits,
+            };
+            pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
+            pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
+            pg_sys::extra_float_digits = 1;
+            saved
+        }
+    }
+}
+
+impl Drop for IsoOutput {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::DateStyle = self.date_style;
+            pg_sys::IntervalStyle = self.interval_style;
+            pg_sys::extra_float_digits = self.float_digits;
+        }
+    }
+}
+
+unsafe fn tracker(data: &pg_sys::TriggerData) -> Result<Rc<Tracker>> {
+    // SAFETY: the trigger manager's relation is open and locked.
+    let relation = unsafe { &*data.tg_relation };
+    if STALE.with(|s| s.replace(false)) {
+        TRACKERS.with(|t| t.borrow_mut().clear());
+    }
+    // SAFETY: tg_trigger is valid during the call.
+    let key = unsafe { (relation.rd_id.to_u32(), (*data.tg_trigger).tgoid.to_u32()) };
+    if let Some(tracker) = TRACKERS.with(|t| t.borrow().get(&key).cloned()) {
+        return Ok(tracker);
+    }
+    // SAFETY: tg_trigger is valid during the call.
+    let tracker = Rc::new(unsafe { Tracker::new(relation, &*data.tg_trigger)? });
+    TRACKERS.with(|t| t.borrow_mut().insert(key, Rc::clone(&tracker)));
+    Ok(tracker)
+}
+
+impl Tracker {
+    unsafe fn new(relation: &pg_sys::RelationData, trigger: &pg_sys::Trigger) -> Result<Tracker> {
+        // SAFETY: an open relation and its trigger.
+        unsafe {
+            let name = CStr::from_ptr(trigger.tgname).to_string_lossy();
+            let argument = (trigger.tgnargs == 1).then(|| CStr::from_ptr(*trigger.tgargs).to_string_lossy());
+            let spec: Spec = argument.and_then(|a| serde_json::from_str(&a).ok()).ok_or_else(|| {
+                SyncError::new(code::NOT_IN_STATE, format!("trigger \"{name}\" does not say what to track"))
+                    .hint("Call snapsync.enable() for the table again.")
+            })?;
+            let columns =
+                |names: &[String]| names.iter().map(|n| Column::named(relation, n)).collect::<Result<Vec<_>>>();
+            let key = columns(&spec.key)?;
+            let mut image = columns(&spec.image)?;
+            let mut rest = Vec::new();
+            for i in 0..(*relation.rd_att).natts {
+                let column = match Column::at(relation, i as usize) {
+                    Some(column) => column,
+                    None => continue,
+                };
+                let name = column.name();
+                let synced = spec.columns.as_ref().is_none_or(|c| c.contains(&name)) && !spec.exclude.contains(&name);
+                if synced && !spec.key.contains(&name) && !spec.image.contains(&name) {
+                    rest.push(column);
+                }
+            }
+            let scope = spec.scope.as_ref().map(|s| Column::named(relation, s)).transpose()?;
+            let root = pg::root_of(relation.rd_id);
+            if root != relation.rd_id {
+                // A partition may number its columns otherwise than the root does.
+                for column in image.iter_mut().chain(&mut rest) {
+                    let name = crate::spi::c_string(&column.name())?;
+                    column.root_attnum = pg_sys::get_attnum(root, name.as_ptr());
+                }
+            }
+            Ok(Tracker { root, key, image, scope, rest, touched: spec.touched })
+        }
+    }
+}
+
+impl Column {
+    /// Column number `i` (from 0); None when it was dropped.
+    unsafe fn at(relation: &pg_sys::RelationData, i: usize) -> Option<Column> {
+        // SAFETY: i < natts (callers); the descriptor lives as long as the relation is open.
+        unsafe {
+            let attribute = crate::catalog::attribute(relation.rd_att, i);
+            if attribute.attisdropped {
+                return None;
+            }
+            let name = CStr::from_ptr(attribute.attname.data.as_ptr()).to_string_lossy();
+            let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+            pg_sys::getTypeOutputInfo(attribute.atttypid, &mut output, &mut varlena);
+            let mut json_key = Vec::new();
+            crate::json::escape_json(&mut json_key, name.as_bytes());
+            json_key.push(b':');
+            Some(Column {
+                attnum: attribute.attnum,
+                root_attnum: attribute.attnum,
+                type_oid: pg_sys::getBaseType(attribute.atttypid),
+                output,
+                by_value: attribute.attbyval,
+                length: attribute.attlen,
+                json_key,
+            })
+        }
+    }
+
+    unsafe fn named(relation: &pg_sys::RelationData, name: &str) -> Result<Column> {
+        // SAFETY: as in `at`.
+        unsafe {
+            (0..(*relation.rd_att).natts as usize)
+                .filter_map(|i| Column::at(relation, i))
+                .find(|c| c.name() == name)
+                .ok_or_else(|| {
+                    SyncError::new(code::UNDEFINED_COLUMN, format!("tracked column \"{name}\" does not exist"))
+                        .hint("Call snapsync.enable() for the table again to tell it about the columns it has now.")
+                })
+        }
+    }
+
+    fn name(&self) -> String {
+        serde_json::from_slice(&self.json_key[..self.json_key.len() - 1]).unwrap_or_default()
+    }
+}
