@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
 use crate::error::{code, raising, Result, SyncError};
-use crate::{admin, ddl, json, pull, push, track};
+use crate::{admin, ddl, pull, push, track};
 
 /// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.
 macro_rules! sql_function {
@@ -70,6 +70,11 @@ fn null_argument(name: &str, hint: &str) -> SyncError {
     SyncError::new(code::NULL_NOT_ALLOWED, format!("{name} must not be null")).hint(hint)
 }
 
+/// A text or json.
+fn text_datum(text: String) -> pg_sys::Datum {
+    text.into_datum().unwrap_or(pg_sys::Datum::null())
+}
+
 const VOID: pg_sys::Datum = pg_sys::Datum::null();
 
 sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
@@ -85,7 +90,7 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         client_id: a.get(4),
         send_created_as_updated: a.get(5).unwrap_or(false),
     })?;
-    json::into_datum(document)
+    Ok(document.into_datum())
 });
 
 sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
@@ -98,14 +103,14 @@ sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
         push_id: a.get::<pgrx::Uuid>(4).map(|id| id.to_string()),
         on_rejected: a.get(5),
     })?;
-    json::into_datum(answer)
+    Ok(text_datum(answer))
 });
 
 sql_function!(snapsync_push_mutations, pg_finfo_snapsync_push_mutations, |a| {
     let hint = "Pass the mutations, for example [{\"id\": 1, \"name\": \"like_quote\", \"args\": {}}].";
     let mutations: &str = a.required(0, "mutations", hint)?;
     let client_id: &str = a.required(1, "client_id", "Pass an id that this client keeps, a uuid for example.")?;
-    json::into_datum(push::mutate::push_mutations(mutations, client_id)?)
+    Ok(text_datum(push::mutate::push_mutations(mutations, client_id)?))
 });
 
 sql_function!(snapsync_register_mutator, pg_finfo_snapsync_register_mutator, |a| {

@@ -16,25 +16,20 @@ use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, v
 
 use crate::catalog;
 use crate::dialect::{Encoder, Form, Nesting, NonFinite, Time, TypeFacts};
-use crate::error::{code, Result, SyncError};
+use crate::error::{code, SyncError};
 use crate::wire_id;
 
 mod datetime;
 mod escape;
 mod jsonb;
 mod numeric;
+mod output;
 
 use datetime::{date_millis, timestamp_millis, write_date, write_timestamp, Zone};
 pub use escape::escape_json;
-use escape::{put, room};
 use jsonb::write_jsonb;
 use numeric::write_numeric;
-
-/// A buffer of JSON text.
-pub type Output = Vec<u8>;
-
-/// The longest text a Postgres value can be: MaxAllocSize less the header.
-pub const MAX_OUTPUT: usize = 0x3fff_ffff - 4;
+pub use output::{Buffer, Output};
 
 /// One column of the sync key in the result.
 #[derive(Debug, Clone)]
@@ -126,24 +121,6 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mu
 #[pg_guard]
 unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
     // The memory context goes with the query's, the rest with the receiver.
-}
-
-/// A result too large for one Postgres value.
-pub(crate) fn too_large() -> SyncError {
-    SyncError::new(code::PROGRAM_LIMIT, "pull result exceeds 1 GB")
-        .detail("A PostgreSQL value holds at most 1 GB.")
-        .hint("Pull fewer collections per call.")
-}
-
-/// The text as a Postgres value of type text or json, and the buffer is freed.
-pub fn into_datum(text: impl Into<Output>) -> Result<pg_sys::Datum> {
-    let text: Output = text.into();
-    if text.len() > MAX_OUTPUT {
-        return Err(too_large());
-    }
-    // SAFETY: copies `len` bytes that are there; the length fits (checked).
-    let datum = unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32) };
-    Ok(pg_sys::Datum::from(datum))
 }
 
 /// How to write a value. Calls into the server go through an `FmgrInfo` that is looked up once per query.
@@ -269,12 +246,12 @@ impl RowEncoder {
         };
         let out = sink.row(id);
         if self.inject_id {
-            room(out, 6);
-            put(out, b"{\"id\":");
+            out.room(6);
+            out.put(b"{\"id\":");
             escape_json(out, &self.id);
         } else if fields == 0 {
-            room(out, 1);
-            put(out, b"{");
+            out.room(1);
+            out.put(b"{");
         }
         // SAFETY: assigning the current context is what MemoryContextSwitchTo does. After an ERROR Postgres sets it anew.
         let caller = unsafe {
@@ -283,10 +260,10 @@ impl RowEncoder {
             caller
         };
         for (i, field) in self.fields.iter_mut().enumerate() {
-            room(out, field.label.len() + SHORT);
-            put(out, &field.label);
+            out.room(field.label.len() + SHORT);
+            out.put(&field.label);
             if nulls[keys + i] {
-                put(out, b"null");
+                out.put(b"null");
             } else {
                 // SAFETY: as above; not null.
                 unsafe { field.write.value(out, values[keys + i], &mut self.zone) };
@@ -299,11 +276,9 @@ impl RowEncoder {
                 pg_sys::MemoryContextReset(self.row_context);
             }
         }
-        room(out, 1);
-        put(out, b"}");
-        if out.len() > MAX_OUTPUT {
-            too_large().raise();
-        }
+        out.room(1);
+        out.put(b"}");
+        out.check();
     }
 
     /// # Safety
@@ -398,25 +373,25 @@ impl Write {
         // SAFETY: see above; each arm decodes the type that it is chosen for.
         unsafe {
             match self {
-                Write::Bool => put(out, if value.value() as u8 != 0 { b"true" } else { b"false" }),
-                Write::Int2 => put(out, itoa::Buffer::new().format(value.value() as i16).as_bytes()),
-                Write::Int4 => put(out, itoa::Buffer::new().format(value.value() as i32).as_bytes()),
-                Write::Int8 => put(out, itoa::Buffer::new().format(value.value() as i64).as_bytes()),
+                Write::Bool => out.put(if value.value() as u8 != 0 { b"true" } else { b"false" }),
+                Write::Int2 => out.put(itoa::Buffer::new().format(value.value() as i16).as_bytes()),
+                Write::Int4 => out.put(itoa::Buffer::new().format(value.value() as i32).as_bytes()),
+                Write::Int8 => out.put(itoa::Buffer::new().format(value.value() as i64).as_bytes()),
                 Write::Text => with_text(value, |text| escape_json(out, text)),
                 Write::Name => escape_json(out, CStr::from_ptr(value.cast_mut_ptr()).to_bytes()),
                 Write::Uuid => {
                     let mut text = [b'"'; 38];
                     escape::format_uuid(&*value.cast_mut_ptr::<[u8; 16]>(), (&mut text[1..37]).try_into().unwrap());
-                    put(out, &text);
+                    out.put(&text);
                 }
                 Write::Date => write_date(out, value.value() as i32),
                 Write::Timestamp => write_timestamp(out, value.value() as i64, None),
                 Write::TimestampTz => write_timestamp(out, value.value() as i64, Some(zone)),
                 Write::DateMillis => {
-                    put(out, itoa::Buffer::new().format(date_millis(value.value() as i32)).as_bytes());
+                    out.put(itoa::Buffer::new().format(date_millis(value.value() as i32)).as_bytes());
                 }
                 Write::TimestampMillis => {
-                    put(out, itoa::Buffer::new().format(timestamp_millis(value.value() as i64)).as_bytes());
+                    out.put(itoa::Buffer::new().format(timestamp_millis(value.value() as i64)).as_bytes());
                 }
                 Write::Json(nesting) => with_text(value, |json| nested(out, json, *nesting)),
                 Write::Jsonb(Nesting::Inline, _) => jsonb(out, value),
@@ -496,12 +471,12 @@ unsafe fn number(out: &mut Output, value: pg_sys::Datum, non_finite: NonFinite, 
     // SAFETY: see above; the text is NUL-terminated.
     let text = unsafe { CStr::from_ptr(pg_sys::OutputFunctionCall(&mut **function, value)).to_bytes() };
     if text.last().is_some_and(u8::is_ascii_digit) {
-        room(out, text.len());
-        put(out, text);
+        out.room(text.len());
+        out.put(text);
     } else if non_finite == NonFinite::Quoted {
         escape_json(out, text);
     } else {
-        put(out, b"null");
+        out.put(b"null");
     }
 }
 
@@ -520,15 +495,15 @@ mod shortest {
 fn put_shortest(out: &mut Output, write: impl FnOnce(*mut std::ffi::c_char) -> std::ffi::c_int) {
     let mut text = [0u8; 32];
     let length = write(text.as_mut_ptr().cast()) as usize;
-    put(out, &text[..length]);
+    out.put(&text[..length]);
 }
 
 /// Appends a jsonb value as JSON text.
 ///
 /// # Safety
 /// `value` is a jsonb.
-unsafe fn jsonb(out: &mut Output, value: pg_sys::Datum) {
-    let start = out.len();
+unsafe fn jsonb(out: &mut impl Buffer, value: pg_sys::Datum) {
+    let start = out.length();
     let mut written = false;
     // SAFETY: a jsonb is a varlena, and so is what it is read from when it is written by Postgres itself.
     unsafe {
@@ -538,8 +513,8 @@ unsafe fn jsonb(out: &mut Output, value: pg_sys::Datum) {
             let json = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
             let size = varsize_any_exhdr(json.cast()) as i32;
             let text = CStr::from_ptr(pg_sys::JsonbToCString(std::ptr::null_mut(), &mut (*json).root, size)).to_bytes();
-            room(out, text.len());
-            put(out, text);
+            out.room(text.len());
+            out.put(text);
         }
     }
 }
@@ -548,8 +523,8 @@ unsafe fn jsonb(out: &mut Output, value: pg_sys::Datum) {
 fn nested(out: &mut Output, json: &[u8], nesting: Nesting) {
     match nesting {
         Nesting::Inline => {
-            room(out, json.len());
-            put(out, json);
+            out.room(json.len());
+            out.put(json);
         }
         Nesting::InString => escape_json(out, json),
     }

@@ -8,7 +8,7 @@ use crate::cursor::{self, Cursor};
 use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Op};
-use crate::json::{self, Field, KeyPart, RowSink, RowSpec};
+use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
 use crate::log::{self, Logged, Scopes};
 use crate::reach::Reach;
 use crate::scope;
@@ -36,7 +36,7 @@ enum From {
     Stamp(i64),
 }
 
-pub fn pull(request: &Request) -> Result<Vec<u8>> {
+pub fn pull(request: &Request) -> Result<Output> {
     let dialect = parse_dialect(request.dialect)?;
     let names = names(&request.collections)?;
     let cursor = cursor::parse(request.last_pulled_at).map_err(|e| {
@@ -74,34 +74,34 @@ pub fn pull(request: &Request) -> Result<Vec<u8>> {
         _ => None,
     };
 
-    let mut out = json::Output::new();
-    out.extend_from_slice(b"{\"changes\":{");
+    let mut out = Output::new();
+    out.put(b"{\"changes\":{");
     let mut replaced: Vec<&str> = Vec::new();
     for (i, (name, collection)) in names.iter().zip(&collections).enumerate() {
         if i > 0 {
-            out.push(b',');
+            out.put(b",");
         }
         json::escape_json(&mut out, name.as_bytes());
-        out.push(b':');
+        out.put(b":");
         let scopes = filter.scopes(name, collection)?;
         let pull = CollectionPull { collection, dialect, request, scopes, snapshot: &snapshot };
         if pull.write(from, reach.as_mut(), &mut out)? {
             replaced.push(name);
         }
     }
-    out.extend_from_slice(format!("}},\"timestamp\":{timestamp}").as_bytes());
+    out.put(format!("}},\"timestamp\":{timestamp}").as_bytes());
     if !replaced.is_empty() {
-        out.extend_from_slice(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
+        out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
         for (i, name) in replaced.iter().enumerate() {
             if i > 0 {
-                out.push(b',');
+                out.put(b",");
             }
             json::escape_json(&mut out, name.as_bytes());
-            out.extend_from_slice(b":\"replacement\"");
+            out.put(b":\"replacement\"");
         }
-        out.extend_from_slice(b"}}");
+        out.put(b"}}");
     }
-    out.push(b'}');
+    out.put(b"}");
     Ok(out)
 }
 
@@ -166,7 +166,7 @@ struct KeyState {
 
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: From, reach: Option<&mut Reach>, out: &mut Vec<u8>) -> Result<bool> {
+    fn write(&self, from: From, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
         let (From::Stamp(stamp), Some(reach)) = (from, reach) else {
             self.write_all(from, out)?;
             return Ok(from == From::Anything);
@@ -184,9 +184,9 @@ impl CollectionPull<'_> {
 
     /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
     /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, from: From, out: &mut Vec<u8>) -> Result<()> {
+    fn write_all(&self, from: From, out: &mut Output) -> Result<()> {
         let created = from == From::Nothing && !self.request.send_created_as_updated;
-        out.extend_from_slice(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
+        out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
         let (select, spec) = self.select(false)?;
         let mut sink = All { out, any: false };
         let mut args = Vec::new();
@@ -199,7 +199,7 @@ impl CollectionPull<'_> {
             &spec,
             &mut sink,
         )?;
-        out.extend_from_slice(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
+        out.put(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
         Ok(())
     }
 
@@ -217,11 +217,11 @@ impl CollectionPull<'_> {
     }
 
     /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: Vec<Logged>, reach: &mut Reach, out: &mut Vec<u8>) -> Result<bool> {
+    fn write_changes(&self, entries: Vec<Logged>, reach: &mut Reach, out: &mut Output) -> Result<bool> {
         // Also without a change: the caller must learn of a missing privilege now, not with the first change.
         let (select, spec) = self.select(true)?;
         if entries.is_empty() {
-            out.extend_from_slice(b"{\"created\":[],\"updated\":[],\"deleted\":[]}");
+            out.put(b"{\"created\":[],\"updated\":[],\"deleted\":[]}");
             return Ok(true);
         }
         let mut images = Vec::new();
@@ -247,20 +247,20 @@ impl CollectionPull<'_> {
         let Some(visible) = reach.visible(self.collection, &images, self.scopes.as_deref())? else { return Ok(false) };
 
         let (sql, args) = self.by_keys(&select, &order);
-        out.extend_from_slice(b"{\"created\":[");
+        out.put(b"{\"created\":[");
         let mut sink = Changes {
             keys: &mut keys,
             visible: &visible,
             all_updated: self.request.send_created_as_updated,
             created: out,
             any_created: false,
-            updated: Vec::new(),
+            updated: Output::new(),
         };
         self.stream(&sql, &args, &spec, &mut sink)?;
         let updated = sink.updated;
-        out.extend_from_slice(b"],\"updated\":[");
-        out.extend_from_slice(&updated);
-        out.extend_from_slice(b"],\"deleted\":[");
+        out.put(b"],\"updated\":[");
+        out.put(updated.bytes());
+        out.put(b"],\"deleted\":[");
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
         let gone = order.iter().filter(|key| {
             let state = &keys[*key];
@@ -268,11 +268,11 @@ impl CollectionPull<'_> {
         });
         for (i, key) in gone.enumerate() {
             if i > 0 {
-                out.push(b',');
+                out.put(b",");
             }
             json::escape_json(out, key.as_bytes());
         }
-        out.extend_from_slice(b"]}");
+        out.put(b"]}");
         Ok(true)
     }
 
@@ -362,14 +362,14 @@ impl CollectionPull<'_> {
 
 /// All rows into one array.
 struct All<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Output,
     any: bool,
 }
 
 impl RowSink for All<'_> {
-    fn row(&mut self, _id: &str) -> &mut Vec<u8> {
+    fn row(&mut self, _id: &str) -> &mut Output {
         if std::mem::replace(&mut self.any, true) {
-            self.out.push(b',');
+            self.out.put(b",");
         }
         self.out
     }
@@ -380,13 +380,13 @@ struct Changes<'a> {
     keys: &'a mut HashMap<String, KeyState>,
     visible: &'a [bool],
     all_updated: bool,
-    created: &'a mut Vec<u8>,
+    created: &'a mut Output,
     any_created: bool,
-    updated: Vec<u8>,
+    updated: Output,
 }
 
 impl RowSink for Changes<'_> {
-    fn row(&mut self, id: &str) -> &mut Vec<u8> {
+    fn row(&mut self, id: &str) -> &mut Output {
         let mut created = !self.all_updated;
         if let Some(state) = self.keys.get_mut(id) {
             state.returned = true;
@@ -395,12 +395,12 @@ impl RowSink for Changes<'_> {
         }
         if created {
             if std::mem::replace(&mut self.any_created, true) {
-                self.created.push(b',');
+                self.created.put(b",");
             }
             self.created
         } else {
             if !self.updated.is_empty() {
-                self.updated.push(b',');
+                self.updated.put(b",");
             }
             &mut self.updated
         }

@@ -53,6 +53,11 @@ unsafe extern "C-unwind" fn on_role_change(_arg: pg_sys::Datum, _cache: i32, _ha
     GENERATION.with(|g| g.set(g.get() + 1));
 }
 
+/// Changes whenever this backend hears of a change of roles.
+pub fn generation() -> u64 {
+    GENERATION.with(Cell::get)
+}
+
 /// At the end of every transaction.
 pub fn end_of_transaction() {
     RECORDING.with(|r| r.set(false));
@@ -60,7 +65,7 @@ pub fn end_of_transaction() {
 
 /// A writer's duty, once its stamp is known: records the standings that have changed.
 pub fn record(stamp: i64) -> Result<()> {
-    let generation = GENERATION.with(Cell::get);
+    let generation = generation();
     if RECORDED.with(Cell::get) == generation {
         return Ok(());
     }
@@ -143,7 +148,7 @@ pub fn standing() -> Result<Standing> {
 }
 
 fn own_standing(role: pg_sys::Oid) -> Result<String> {
-    let generation = GENERATION.with(Cell::get);
+    let generation = generation();
     if let Some(known) = OWN.with(|o| o.borrow().clone()).filter(|(g, r, _)| (*g, *r) == (generation, role)) {
         return Ok(known.2);
     }

@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use pgrx::IntoDatum;
 
 use crate::error::{code, Remembering, Result, SyncError};
+use crate::roles;
 
 /// A statement parameter: a type and a datum (None is SQL NULL).
 #[derive(Clone, Copy)]
@@ -129,7 +130,9 @@ pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
 
 const PLANS_KEPT: usize = 512;
 
-type PlanKey = (Box<str>, Vec<u32>);
+/// Text, types, and what is known of the roles. Postgres replans by itself when a table, the calling role or the search path
+/// changes (plancache.c), but not when that role is granted another, to which a policy applies.
+type PlanKey = (Box<str>, Vec<u32>, u64);
 
 thread_local! {
     static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
@@ -194,11 +197,10 @@ impl Drop for DepthGuard {
     }
 }
 
-/// The kept plan for this text, made on first use. Postgres replans it by itself when a table, the role or the search path
-/// changes (plancache.c), so the text is a sufficient key.
+/// The kept plan for this text, made on first use.
 unsafe fn plan(sql: &str, args: &[Arg], outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
     let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
-    let key: PlanKey = (sql.into(), types.iter().map(|t| t.to_u32()).collect());
+    let key: PlanKey = (sql.into(), types.iter().map(|t| t.to_u32()).collect(), roles::generation());
     if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
         return Ok(plan);
     }

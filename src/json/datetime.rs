@@ -4,7 +4,8 @@ use std::ffi::{c_char, CStr};
 
 use pgrx::pg_sys;
 
-use super::escape::{digits_2, put, room};
+use super::escape::digits_2;
+use super::output::Buffer;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -36,17 +37,17 @@ pub fn date_millis(days: i32) -> i64 {
 }
 
 /// Appends a date.
-pub fn write_date(out: &mut Vec<u8>, days: i32) {
+pub fn write_date(out: &mut impl Buffer, days: i32) {
     if !(FIRST_DAY..=LAST_DAY).contains(&i64::from(days)) {
         return write_any(out, pg_sys::Datum::from(days), pg_sys::DATEOID);
     }
     let mut text = [b'"'; 12];
     write_day(&mut text[1..11], i64::from(days));
-    put(out, &text);
+    out.put(&text);
 }
 
 /// Appends a timestamp; with a zone, one with time zone.
-pub fn write_timestamp(out: &mut Vec<u8>, micros: i64, zone: Option<&mut Zone>) {
+pub fn write_timestamp(out: &mut impl Buffer, micros: i64, zone: Option<&mut Zone>) {
     let with_zone = zone.is_some();
     let offset = match zone {
         Some(zone) => zone.offset(micros.div_euclid(MICROS_PER_SECOND)),
@@ -96,7 +97,7 @@ pub fn write_timestamp(out: &mut Vec<u8>, micros: i64, zone: Option<&mut Zone>) 
         }
     }
     text[end] = b'"';
-    put(out, &text[..=end]);
+    out.put(&text[..=end]);
 }
 
 fn type_of(with_zone: bool) -> pg_sys::Oid {
@@ -110,7 +111,7 @@ fn type_of(with_zone: bool) -> pg_sys::Oid {
 /// Appends what is infinite, before the year 1 or after 9999.
 #[cold]
 #[inline(never)]
-fn write_any(out: &mut Vec<u8>, value: pg_sys::Datum, type_oid: pg_sys::Oid) {
+fn write_any(out: &mut impl Buffer, value: pg_sys::Datum, type_oid: pg_sys::Oid) {
     // MAXDATELEN is 128.
     let mut text: [c_char; 160] = [0; 160];
     // SAFETY: writes a NUL-terminated text of at most MAXDATELEN bytes.
@@ -118,10 +119,10 @@ fn write_any(out: &mut Vec<u8>, value: pg_sys::Datum, type_oid: pg_sys::Oid) {
         pg_sys::JsonEncodeDateTime(text.as_mut_ptr(), value, type_oid, std::ptr::null());
         CStr::from_ptr(text.as_ptr()).to_bytes()
     };
-    room(out, text.len() + 2);
-    put(out, b"\"");
-    put(out, text);
-    put(out, b"\"");
+    out.room(text.len() + 2);
+    out.put(b"\"");
+    out.put(text);
+    out.put(b"\"");
 }
 
 #[inline(always)]

@@ -1,55 +1,25 @@
 //! Bytes into a JSON buffer.
 
-use super::{too_large, MAX_OUTPUT};
-use crate::error::SyncError;
-
-/// Makes room for `n` more bytes. No memory is a Postgres error like any other, not the end of the backend.
-#[inline(always)]
-pub fn room(out: &mut Vec<u8>, n: usize) {
-    if out.capacity() - out.len() < n {
-        grow(out, n);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn grow(out: &mut Vec<u8>, n: usize) {
-    // What is asked for is an upper bound, so a little more than a value can hold is not an error yet.
-    if out.len() > MAX_OUTPUT || n > MAX_OUTPUT {
-        too_large().raise();
-    }
-    if out.try_reserve(n).is_err() {
-        SyncError::new("53200", "out of memory")
-            .detail(format!("Failed to enlarge the result of {} bytes.", out.len()))
-            .hint("Pull fewer collections per call.")
-            .raise();
-    }
-}
-
-/// Appends bytes for which there is room.
-#[inline(always)]
-pub fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(bytes);
-}
+use super::output::Buffer;
 
 /// Appends `text` as a JSON string, exactly as PostgreSQL's escape_json(): `\b \f \n \r \t \" \\`, other bytes below 0x20 as
 /// `\u00xx`, everything else (0x7f too) as it is.
 #[inline]
-pub fn escape_json(out: &mut Vec<u8>, text: &[u8]) {
+pub fn escape_json(out: &mut impl Buffer, text: &[u8]) {
     // In pieces, so that the room asked for, which is for the worst case, is never absurd.
     let (first, mut rest) = text.split_at(text.len().min(PIECE));
-    room(out, first.len() * LONGEST_ESCAPE + BLOCK + 2);
-    put(out, b"\"");
+    out.room(first.len() * LONGEST_ESCAPE + BLOCK + 2);
+    out.put(b"\"");
     // SAFETY: there is room for each byte's longest escape and for a block beyond.
     unsafe { write_escaped(out, first) };
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(rest.len().min(PIECE));
         rest = after;
-        room(out, piece.len() * LONGEST_ESCAPE + BLOCK + 1);
+        out.room(piece.len() * LONGEST_ESCAPE + BLOCK + 1);
         // SAFETY: as above.
         unsafe { write_escaped(out, piece) };
     }
-    put(out, b"\"");
+    out.put(b"\"");
 }
 
 const PIECE: usize = 1 << 16;
@@ -60,13 +30,13 @@ const BLOCK: usize = 16;
 ///
 /// # Safety
 /// `out` has room for `LONGEST_ESCAPE * text.len() + BLOCK` bytes.
-unsafe fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+unsafe fn write_escaped(out: &mut impl Buffer, text: &[u8]) {
     // SAFETY: a block is only read where the text has that many bytes left. What was written is at most LONGEST_ESCAPE
     // times what was read, so the room holds a block more. At the end all bytes before `to` have been written.
     unsafe {
         let mut from = text.as_ptr();
         let end = from.add(text.len());
-        let start = out.as_mut_ptr().add(out.len());
+        let start = out.end();
         let mut to = start;
         loop {
             let (clean, block) = match end.offset_from_unsigned(from) {
@@ -100,7 +70,7 @@ unsafe fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
                 from = from.add(1);
             }
         }
-        out.set_len(out.len() + to.offset_from_unsigned(start));
+        out.advance(to.offset_from_unsigned(start));
     }
 }
 

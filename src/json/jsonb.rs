@@ -4,8 +4,9 @@
 //! array of 32-bit entries (type, and length or end) and the children's data, numbers and containers aligned to 4 bytes
 //! in it. An object's entries are its keys, then its values. A scalar is an array of one with a flag.
 
-use super::escape::{escape_json, put, room};
+use super::escape::escape_json;
 use super::numeric::write_numeric;
+use super::output::Buffer;
 
 const COUNT: u32 = 0x0fff_ffff;
 const SCALAR: u32 = 0x1000_0000;
@@ -27,14 +28,14 @@ const MAX_DEPTH: u32 = 100;
 
 /// Appends a jsonb value, given without its varlena header. None, and something appended, where only PostgreSQL knows:
 /// nested too deep, or a form that is not known here.
-pub fn write_jsonb(out: &mut Vec<u8>, stored: &[u8]) -> Option<()> {
+pub fn write_jsonb(out: &mut impl Buffer, stored: &[u8]) -> Option<()> {
     if cfg!(target_endian = "big") {
         return None;
     }
     container(out, stored, 0)
 }
 
-fn container(out: &mut Vec<u8>, stored: &[u8], depth: u32) -> Option<()> {
+fn container(out: &mut impl Buffer, stored: &[u8], depth: u32) -> Option<()> {
     let header = u32::from_ne_bytes(*stored.first_chunk()?);
     let count = (header & COUNT) as usize;
     let entries = if header & OBJECT != 0 { count.checked_mul(2)? } else { count };
@@ -67,8 +68,8 @@ fn container(out: &mut Vec<u8>, stored: &[u8], depth: u32) -> Option<()> {
                 separate(out, i);
                 let (_, start, end) = keys.next()?;
                 escape_json(out, data.get(start..end)?);
-                room(out, 2);
-                put(out, b": ");
+                out.room(2);
+                out.put(b": ");
                 values.write_next(out, depth)?;
             }
             bracket(out, b'}');
@@ -78,15 +79,15 @@ fn container(out: &mut Vec<u8>, stored: &[u8], depth: u32) -> Option<()> {
     Some(())
 }
 
-fn bracket(out: &mut Vec<u8>, bracket: u8) {
-    room(out, 1);
-    put(out, &[bracket]);
+fn bracket(out: &mut impl Buffer, bracket: u8) {
+    out.room(1);
+    out.put(&[bracket]);
 }
 
-fn separate(out: &mut Vec<u8>, i: usize) {
+fn separate(out: &mut impl Buffer, i: usize) {
     if i > 0 {
-        room(out, 2);
-        put(out, b", ");
+        out.room(2);
+        out.put(b", ");
     }
 }
 
@@ -121,18 +122,18 @@ impl Children<'_> {
         Some((entry & TYPE, start, self.end))
     }
 
-    fn write_next(&mut self, out: &mut Vec<u8>, depth: u32) -> Option<()> {
+    fn write_next(&mut self, out: &mut impl Buffer, depth: u32) -> Option<()> {
         let (kind, start, end) = self.next()?;
         match kind {
             STRING => escape_json(out, self.data.get(start..end)?),
             NUMERIC => write_numeric(out, without_header(self.data.get(start.next_multiple_of(4)..end)?)?)?,
             CONTAINER => container(out, self.data.get(start.next_multiple_of(4)..end)?, depth + 1)?,
             _ => {
-                room(out, 5);
+                out.room(5);
                 match kind {
-                    TRUE => put(out, b"true"),
-                    FALSE => put(out, b"false"),
-                    NULL => put(out, b"null"),
+                    TRUE => out.put(b"true"),
+                    FALSE => out.put(b"false"),
+                    NULL => out.put(b"null"),
                     _ => return None,
                 }
             }

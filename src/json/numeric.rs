@@ -4,11 +4,12 @@
 //! short (sign, display scale and weight in it) or long (a 16-bit weight follows) or says NaN or infinity; then digits in
 //! base 10000, the first worth 10000^weight.
 
-use super::escape::{digits_2, put, room};
+use super::escape::digits_2;
+use super::output::Buffer;
 
 /// Appends a finite number; None, and nothing appended, for NaN and infinity. `stored` is the value without its varlena
 /// header.
-pub fn write_numeric(out: &mut Vec<u8>, stored: &[u8]) -> Option<()> {
+pub fn write_numeric(out: &mut impl Buffer, stored: &[u8]) -> Option<()> {
     let (halves, _) = stored.as_chunks::<2>();
     let header = u16::from_ne_bytes(*halves.first()?);
     let (negative, scale, weight, digits) = match header & 0xc000 {
@@ -19,27 +20,27 @@ pub fn write_numeric(out: &mut Vec<u8>, stored: &[u8]) -> Option<()> {
     };
     let (scale, weight) = (usize::from(scale), i32::from(weight));
     let digit = |i: i32| usize::try_from(i).ok().and_then(|i| digits.get(i)).map_or(0, |d| u16::from_ne_bytes(*d));
-    room(out, (weight.max(0) as usize + 1) * 4 + scale + 2);
+    out.room((weight.max(0) as usize + 1) * 4 + scale + 2);
     if negative {
-        put(out, b"-");
+        out.put(b"-");
     }
     if weight < 0 {
-        put(out, b"0");
+        out.put(b"0");
     } else {
         let first = four(digit(0));
         let zeros = first.iter().position(|&d| d != b'0').unwrap_or(3);
-        put(out, &first[zeros..]);
+        out.put(&first[zeros..]);
         for i in 1..=weight {
-            put(out, &four(digit(i)));
+            out.put(&four(digit(i)));
         }
     }
     if scale > 0 {
-        put(out, b".");
+        out.put(b".");
         let (whole, rest) = (scale / 4, scale % 4);
         for i in 0..whole {
-            put(out, &four(digit(weight + 1 + i as i32)));
+            out.put(&four(digit(weight + 1 + i as i32)));
         }
-        put(out, &four(digit(weight + 1 + whole as i32))[..rest]);
+        out.put(&four(digit(weight + 1 + whole as i32))[..rest]);
     }
     Some(())
 }

@@ -217,3 +217,21 @@ SELECT * FROM t.error($$ SELECT pull_changes('{notes}') $$);
 SELECT * FROM t.error($$ SELECT pull_changes('{notes}', '1') $$);
 RESET row_security;
 RESET ROLE;
+
+-- A policy of a role that the caller is given between two pulls of one session: no plan of the first may serve the second.
+CREATE ROLE reader NOLOGIN;
+CREATE TABLE papers (id int PRIMARY KEY);
+ALTER TABLE papers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON papers FOR SELECT TO reader USING (true);
+GRANT SELECT ON papers TO alice;
+SELECT snapsync.enable('papers');
+INSERT INTO papers VALUES (1);
+SET ROLE alice;
+SELECT pull_changes('{papers}') -> 'changes';
+RESET ROLE;
+GRANT reader TO alice;
+SET ROLE alice;
+SELECT pull_changes('{papers}') -> 'changes';
+RESET ROLE;
+DROP TABLE papers;
+DROP ROLE reader;
