@@ -17,6 +17,8 @@ use crate::{pg, spi, track};
 #[derive(Debug, Clone)]
 pub struct Column {
     pub name: String,
+    /// The name as an SQL identifier.
+    pub ident: String,
     pub attnum: i16,
     /// The type as SQL, with its modifier: `character varying(20)`.
     pub type_name: String,
@@ -267,8 +269,10 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                     a.atttypmod,
                     (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as u16,
                 );
+                let name = CStr::from_ptr(a.attname.data.as_ptr()).to_string_lossy().into_owned();
                 Column {
-                    name: CStr::from_ptr(a.attname.data.as_ptr()).to_string_lossy().into_owned(),
+                    ident: pg::ident(&name),
+                    name,
                     attnum: a.attnum,
                     base_type_name: CStr::from_ptr(pg_sys::format_type_extended(
                         pg_sys::getBaseType(a.atttypid),

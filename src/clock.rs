@@ -7,14 +7,15 @@
 //!  2. takes a share lock on the advisory tag (stamp, field4 = 3): "I stamp this". Everybody sees it in `pg_locks`.
 //!  3. `last_value = stamp`. It then writes its entries and commits; the lock goes after the commit is visible.
 //!
-//! A **reader**: 1. `n = last_value`; 2. reads the registered stamps; `snapmin = min(registered..., n + 1)`; 3. then takes
-//! its snapshot.
+//! A **reader**: 1. `n = last_value`; 2. looks for the smallest stamp up to n that is registered; `snapmin` is that one, or
+//! n + 1 where there is none; 3. then takes its snapshot.
 //!
 //! *Proof.* Let t be a writer that the snapshot does not see. If t's lock was there in 2: snapmin <= stamp(t). If not, t
 //! had either not reached its critical section by 1, so stamp(t) > n, hence stamp(t) >= n + 1 >= snapmin; or had released
 //! its lock before 2, so its commit was visible before 3 and the snapshot sees it, a contradiction. QED
 //!
-//! Snapmins never go back: a stamp registered after a reader's 1 is larger than its n.
+//! Snapmins never go back: what is registered after a reader's 1 is larger than its n. So a stamp once found finished stays
+//! so, and step 2 need not look at it again.
 //!
 //! A reader whose snapshot is older than step 1 (REPEATABLE READ, SERIALIZABLE) or that has no lock table (hot standby)
 //! uses the largest `snapsync.horizon.snapmin` that its snapshot sees. A writer w put it there: computed by steps 1 and 2
@@ -185,12 +186,65 @@ pub fn register_and_stamp() -> Result<i64> {
     advance(1, true)
 }
 
-/// A reader's steps 1 and 2. The snapshot must be taken afterwards (or, for `snapsync.horizon`, never).
-pub fn snapmin() -> Result<i64> {
-    let n = read_durable()?;
-    Ok(registered_min().map_or(n + 1, |h| h.min(n + 1)))
+/// What a reader learns from the clock.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Reading {
+    /// The largest stamp handed out before: no entry with a larger one was committed by then.
+    pub newest: i64,
+    pub snapmin: i64,
 }
 
+/// A reader's steps 1 and 2. The snapshot must be taken afterwards (or, for `snapsync.horizon`, never).
+pub fn read_snapmin() -> Result<Reading> {
+    let newest = read_durable()?;
+    Ok(Reading { newest, snapmin: first_unfinished(newest)?.unwrap_or(newest + 1) })
+}
+
+pub fn snapmin() -> Result<i64> {
+    Ok(read_snapmin()?.snapmin)
+}
+
+thread_local! {
+    /// The clock, and a stamp up to which all transactions are known to have finished. That stays so.
+    static FINISHED: Cell<(pg_sys::Oid, i64)> = const { Cell::new((pg_sys::InvalidOid, 0)) };
+}
+
+/// Up to so many stamps are looked up one by one (0.3 us each). Reading the whole lock table takes 12 us with 100 connections
+/// allowed and 58 us with 600, whoever is connected, and holds up everybody who takes a lock meanwhile.
+const LOOKED_UP: i64 = 64;
+
+/// The smallest registered stamp up to `newest`.
+fn first_unfinished(newest: i64) -> Result<Option<i64>> {
+    let clock = pg::relation_oid(c"clock")?;
+    let (of, finished) = FINISHED.with(Cell::get);
+    // Not if the clock is another one, or was set back.
+    let known = of == clock && (0..=LOOKED_UP).contains(&(newest - finished));
+    let first = if known { (finished + 1..=newest).find(|&stamp| is_registered(stamp)) } else { registered_min() };
+    let first = first.filter(|&stamp| stamp <= newest);
+    FINISHED.with(|f| f.set((clock, first.map_or(newest, |stamp| stamp - 1))));
+    Ok(first)
+}
+
+/// Does a transaction under way, or a prepared one, hold this stamp's registration?
+fn is_registered(stamp: i64) -> bool {
+    let tag = tag(stamp);
+    // SAFETY: look-ups in the lock table; the list of holders (all but ourselves) is palloc'd.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        let own = pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as i32);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        let own = pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as i32, false);
+        if own {
+            return true;
+        }
+        let mut count = 0;
+        let holders = pg_sys::GetLockConflicts(&tag, pg_sys::ExclusiveLock as i32, &mut count);
+        pg_sys::pfree(holders.cast());
+        count > 0
+    }
+}
+
+/// The smallest registered stamp of all.
 fn registered_min() -> Option<i64> {
     // SAFETY: GetLockStatusData returns a palloc'd copy of the lock table, taken under all its partition locks at once.
     unsafe {

@@ -75,7 +75,7 @@ pub fn over_stored(column: &Column, field: &str, value: String) -> String {
         pg_sys::TIMESTAMPOID => "timestamp",
         _ => return value,
     };
-    let stored = format!("t.{}", crate::pg::ident(&column.name));
+    let stored = format!("t.{}", column.ident);
     format!(
         "CASE WHEN pg_catalog.json_typeof(r.{field}) OPERATOR(pg_catalog.=) 'number' \
               AND pg_catalog.date_trunc('milliseconds', {stored}::pg_catalog.{kind}) OPERATOR(pg_catalog.=) \

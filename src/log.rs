@@ -44,36 +44,18 @@ const TOUCHED: i16 = 9;
 
 /// The entries of `relation` with stamp >= `from`, in the order they happened.
 pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
-    let mut found = Vec::new();
-    let log = Log::open(snapshot)?;
-    match scopes {
-        Scopes::Only(scopes) => {
-            for scope in scopes {
-                log.scan(&[relation_is(relation), scope_is(Some(scope)), stamp_from(from)], |l| found.push(l))?;
-            }
-        }
-        Scopes::All => {
-            // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
-            let mut last: Option<String> = None;
-            while let Some(scope) = log.next_scope(relation, last.as_deref())? {
-                log.scan(&[relation_is(relation), scope_is(Some(&scope)), stamp_from(from)], |l| found.push(l))?;
-                last = Some(scope);
-            }
-        }
-    }
-    log.scan(&[relation_is(relation), scope_is(None), stamp_from(from)], |l| found.push(l))?;
-    found.sort_by_key(|l| (l.stamp, l.ord));
-    Ok(found)
+    Log::open(snapshot)?.since(relation, from, scopes)
 }
 
-struct Log<'a> {
+/// The log, open for reading.
+pub struct Log<'a> {
     relation: pg_sys::Relation,
     index: pg_sys::Relation,
     snapshot: &'a pg::ActiveSnapshot,
 }
 
 impl<'a> Log<'a> {
-    fn open(snapshot: &'a pg::ActiveSnapshot) -> Result<Log<'a>> {
+    pub fn open(snapshot: &'a pg::ActiveSnapshot) -> Result<Log<'a>> {
         let (relation, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_scope_stamp")?);
         // SAFETY: both exist; closed in `drop`, or by the abort on ERROR.
         unsafe {
@@ -83,6 +65,29 @@ impl<'a> Log<'a> {
                 snapshot,
             })
         }
+    }
+
+    /// The entries of `relation` with stamp >= `from`, in the order they happened.
+    pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Vec<Logged>> {
+        let mut found = Vec::new();
+        match scopes {
+            Scopes::Only(scopes) => {
+                for scope in scopes {
+                    self.scan(&[relation_is(relation), scope_is(Some(scope)), stamp_from(from)], |l| found.push(l))?;
+                }
+            }
+            Scopes::All => {
+                // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
+                let mut last: Option<String> = None;
+                while let Some(scope) = self.next_scope(relation, last.as_deref())? {
+                    self.scan(&[relation_is(relation), scope_is(Some(&scope)), stamp_from(from)], |l| found.push(l))?;
+                    last = Some(scope);
+                }
+            }
+        }
+        self.scan(&[relation_is(relation), scope_is(None), stamp_from(from)], |l| found.push(l))?;
+        found.sort_by_key(|l| (l.stamp, l.ord));
+        Ok(found)
     }
 
     fn scan(&self, keys: &[pg_sys::ScanKeyData], mut each: impl FnMut(Logged)) -> Result<()> {

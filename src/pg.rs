@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use pgrx::pg_sys;
+use pgrx::{pg_sys, FromDatum};
 
 use crate::error::{code, Result, SyncError};
 
@@ -134,6 +134,68 @@ impl Drop for ActiveSnapshot {
             // SAFETY: the snapshot pushed in `take` is on top again: everything in between is balanced.
             unsafe { pg_sys::PopActiveSnapshot() }
         }
+    }
+}
+
+/// The name of a role.
+pub fn role_name(role: pg_sys::Oid) -> Result<CString> {
+    // SAFETY: a syscache look-up that returns a palloc'd copy or NULL.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() {
+            return Err(SyncError::new(code::INTERNAL, format!("role {} has vanished", role.to_u32())));
+        }
+        let copy = CStr::from_ptr(name).to_owned();
+        pg_sys::pfree(name.cast());
+        Ok(copy)
+    }
+}
+
+/// A row of one of the extension's own tables, while it is being read.
+pub struct OwnRow {
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+}
+
+impl OwnRow {
+    /// The column of this number, whose type is `T`.
+    pub fn column<T: FromDatum>(&self, attnum: i16) -> Option<T> {
+        let mut is_null = false;
+        // SAFETY: the tuple is of the descriptor, and valid as long as `row_by_name` lends it out.
+        unsafe {
+            let datum = pg_sys::heap_getattr(self.tuple, i32::from(attnum), self.descriptor, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+}
+
+/// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
+pub fn row_by_name<R>(
+    table: &CStr,
+    index: &CStr,
+    name: &CStr,
+    snapshot: &ActiveSnapshot,
+    read: impl FnOnce(&OwnRow) -> R,
+) -> Result<Option<R>> {
+    let (table, index) = (relation_oid(table)?, relation_oid(index)?);
+    // SAFETY: both relations exist; on an ERROR the resource owner closes them. `name` outlives the scan; a name's
+    // comparison stops at its NUL.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            1,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::F_NAMEEQ.into(),
+            pg_sys::Datum::from(name.as_ptr()),
+        );
+        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot.raw(), 1, &mut key);
+        let tuple = pg_sys::systable_getnext(scan);
+        let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        Ok(found)
     }
 }
 

@@ -71,17 +71,13 @@ pub fn matching(collection: &Collection, images: &[pg_sys::Datum], predicate: &s
 
 /// `todos.org_id = ANY ($n)`.
 pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
-    format!(
-        "{alias}.{} OPERATOR(pg_catalog.=) ANY (${parameter}::{}[])",
-        pg::ident(&scope.name),
-        scope.facts.base_type_name()
-    )
+    format!("{alias}.{} OPERATOR(pg_catalog.=) ANY (${parameter}::{}[])", scope.ident, scope.facts.base_type_name())
 }
 
 /// The row is not soft-deleted: the flag is not true, or the time is null.
 pub fn not_deleted(alias: &str, column: &Column) -> String {
     let unset = if column.facts.base == pg_sys::BOOLOID { "IS NOT TRUE" } else { "IS NULL" };
-    format!("{alias}.{} {unset}", pg::ident(&column.name))
+    format!("{alias}.{} {unset}", column.ident)
 }
 
 fn test(
@@ -97,7 +93,7 @@ fn test(
         let table = &shadow.table;
         // What the caller may not read, the policies that he runs do not read either.
         let readable = table.image.iter().filter(|c| pg::may_select(table.relation, c.attnum));
-        let columns: Vec<String> = readable.map(|c| pg::ident(&c.name)).collect();
+        let columns: Vec<String> = readable.map(|c| c.ident.clone()).collect();
         ctes.push(format!(
             "{} AS (SELECT {columns} FROM {} UNION ALL SELECT {records} FROM pg_catalog.unnest(${}) AS i(image) \
              CROSS JOIN LATERAL {})",
@@ -142,7 +138,7 @@ fn row_of(collection: &Collection, image: &str, alias: &str) -> String {
 
 /// `jsonb_to_record(image) AS alias(column type, ...)`.
 fn record(image: &str, alias: &str, columns: &[Column]) -> String {
-    let columns: Vec<String> = columns.iter().map(|c| format!("{} {}", pg::ident(&c.name), c.base_type_name)).collect();
+    let columns: Vec<String> = columns.iter().map(|c| format!("{} {}", c.ident, c.base_type_name)).collect();
     format!("pg_catalog.jsonb_to_record({image}) AS {alias}({})", columns.join(", "))
 }
 

@@ -9,7 +9,7 @@ use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Op};
 use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
-use crate::log::{self, Logged, Scopes};
+use crate::log::Logged;
 use crate::reach::Reach;
 use crate::scope;
 use crate::{clock, pg, policy, roles, settings, spi};
@@ -49,13 +49,13 @@ pub fn pull(request: &Request) -> Result<Output> {
 
     // Clock, then snapshot: the order that the proof in clock.rs rests on.
     let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
-    let seen_by_clock = if old_snapshot { None } else { Some(clock::snapmin()?) };
+    let seen_by_clock = if old_snapshot { None } else { Some(clock::read_snapmin()?) };
     let snapshot = pg::ActiveSnapshot::take();
     let snapmin = match seen_by_clock {
-        Some(snapmin) => snapmin,
+        Some(clock) => clock.snapmin,
         None => clock::snapmin_of_old_snapshot()?,
     };
-    let standing = roles::standing()?;
+    let standing = roles::standing(&snapshot)?;
     let from = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.
         From::Stamp(stamp) if !standing.held_since(stamp) => From::Anything,
@@ -66,6 +66,9 @@ pub fn pull(request: &Request) -> Result<Output> {
         From::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin),
     };
+
+    // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
+    let nothing_since = matches!((from, seen_by_clock), (From::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
@@ -83,8 +86,13 @@ pub fn pull(request: &Request) -> Result<Output> {
         }
         json::escape_json(&mut out, name.as_bytes());
         out.put(b":");
+        if nothing_since && !filter.names(name) {
+            may_read(collection)?;
+            out.put(NOTHING);
+            continue;
+        }
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes, snapshot: &snapshot };
+        let pull = CollectionPull { collection, dialect, request, scopes };
         if pull.write(from, reach.as_mut(), &mut out)? {
             replaced.push(name);
         }
@@ -141,6 +149,22 @@ fn start(cursor: Cursor) -> Result<From> {
     }
 }
 
+/// The part of a collection without changes.
+const NOTHING: &[u8] = b"{\"created\":[],\"updated\":[],\"deleted\":[]}";
+
+/// The caller must be able to read the key, or hear so; of the other columns he gets those that he may read.
+fn may_read(collection: &Collection) -> Result<()> {
+    let Some(hidden) = collection.key.iter().find(|k| !pg::may_select(collection.relation, k.attnum)) else {
+        return Ok(());
+    };
+    Err(SyncError::new(
+        code::INSUFFICIENT_PRIVILEGE,
+        format!("permission denied for collection \"{}\"", collection.name),
+    )
+    .detail(format!("The role may not read the key column \"{}\".", hidden.name))
+    .hint(format!("GRANT SELECT ON {} TO the role that syncs.", collection.table)))
+}
+
 /// One collection's part of a pull.
 struct CollectionPull<'a> {
     collection: &'a Rc<Collection>,
@@ -148,7 +172,6 @@ struct CollectionPull<'a> {
     request: &'a Request<'a>,
     /// The scopes to pull; None for all rows.
     scopes: Option<Vec<String>>,
-    snapshot: &'a pg::ActiveSnapshot,
 }
 
 /// What the log says about one key since the cursor.
@@ -167,14 +190,17 @@ struct KeyState {
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
     fn write(&self, from: From, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
-        let (From::Stamp(stamp), Some(reach)) = (from, reach) else {
+        let (From::Stamp(_), Some(reach)) = (from, reach) else {
             self.write_all(from, out)?;
             return Ok(from == From::Anything);
         };
-        if !reach.moved(self.collection)? {
-            let scopes = self.scopes.as_deref().map_or(Scopes::All, Scopes::Only);
-            let entries = log::since(self.collection.relation, stamp, scopes, self.snapshot)?;
-            if self.write_changes(entries, reach, out)? {
+        if !reach.moved(self.collection, self.scopes.is_some())? {
+            let relation = self.collection.relation;
+            let entries = match &self.scopes {
+                Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
+                None => reach.entries(relation)?,
+            };
+            if self.write_changes(&entries, reach, out)? {
                 return Ok(false);
             }
         }
@@ -217,25 +243,22 @@ impl CollectionPull<'_> {
     }
 
     /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: Vec<Logged>, reach: &mut Reach, out: &mut Output) -> Result<bool> {
-        // Also without a change: the caller must learn of a missing privilege now, not with the first change.
-        let (select, spec) = self.select(true)?;
+    fn write_changes(&self, entries: &[Logged], reach: &mut Reach, out: &mut Output) -> Result<bool> {
         if entries.is_empty() {
-            out.put(b"{\"created\":[],\"updated\":[],\"deleted\":[]}");
+            // The caller must learn of a missing privilege now, not with the first change.
+            may_read(self.collection)?;
+            out.put(NOTHING);
             return Ok(true);
         }
+        let (select, spec) = self.select(true)?;
         let mut images = Vec::new();
-        let mut order: Vec<String> = Vec::new();
-        let mut keys: HashMap<String, KeyState> = HashMap::with_capacity(entries.len());
+        let mut order: Vec<&str> = Vec::new();
+        let mut keys: HashMap<&str, KeyState> = HashMap::with_capacity(entries.len());
         for entry in entries {
-            let first = !keys.contains_key(&entry.key);
-            if first {
-                order.push(entry.key.clone());
-            }
-            let state = keys.entry(entry.key).or_default();
-            if first {
-                state.inserted = entry.op == Op::Insert;
-            }
+            let state = keys.entry(&entry.key).or_insert_with(|| {
+                order.push(&entry.key);
+                KeyState { inserted: entry.op == Op::Insert, ..KeyState::default() }
+            });
             if let Some(image) = entry.image {
                 // The oldest state there is: changes before it left the image's columns alone.
                 state.first_image.get_or_insert(images.len());
@@ -282,20 +305,13 @@ impl CollectionPull<'_> {
         let collection = self.collection;
         let with_id = self.dialect == Dialect::WatermelonDb;
         let needs_key = keys || with_id;
-        if let Some(hidden) = collection.key.iter().find(|k| !pg::may_select(collection.relation, k.attnum)) {
-            return Err(SyncError::new(
-                code::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied for collection \"{}\"", collection.name),
-            )
-            .detail(format!("The role may not read the key column \"{}\".", hidden.name))
-            .hint(format!("GRANT SELECT ON {} TO the role that syncs.", collection.table)));
-        }
+        may_read(collection)?;
         let mut list: Vec<String> = Vec::new();
         let mut spec = RowSpec { key: Vec::new(), fields: Vec::new(), inject_id: with_id };
         if needs_key {
             for column in &collection.key {
                 spec.key.push(KeyPart::new(&column.facts));
-                list.push(format!("t.{}", pg::ident(&column.name)));
+                list.push(format!("t.{}", column.ident));
             }
         }
         for column in collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum)) {
@@ -304,7 +320,7 @@ impl CollectionPull<'_> {
                 continue;
             }
             let (select, encoder) = dialect::encoder_for(self.dialect, &column.facts);
-            let name = format!("t.{}", pg::ident(&column.name));
+            let name = format!("t.{}", column.ident);
             list.push(match select {
                 SelectAs::Column => name,
                 SelectAs::ToJson => format!("pg_catalog.to_json({name})"),
@@ -314,7 +330,7 @@ impl CollectionPull<'_> {
         Ok((list.join(", "), spec))
     }
 
-    fn by_keys(&self, select: &str, ids: &[String]) -> (String, Vec<spi::Arg>) {
+    fn by_keys(&self, select: &str, ids: &[&str]) -> (String, Vec<spi::Arg>) {
         let collection = self.collection;
         let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
         for id in ids {
@@ -327,7 +343,7 @@ impl CollectionPull<'_> {
         }
         let mut args: Vec<spi::Arg> = parts.into_iter().map(spi::arg).collect();
         let conditions: String = self.conditions(&mut args).iter().map(|c| format!(" AND {c}")).collect();
-        let column = |i: usize| pg::ident(&collection.key[i].name);
+        let column = |i: usize| &collection.key[i].ident;
         let array = |i: usize| format!("${}::{}[]", i + 1, collection.key[i].facts.base_type_name());
         let sql = if collection.key.len() == 1 {
             format!(
@@ -376,8 +392,8 @@ impl RowSink for All<'_> {
 }
 
 /// Changed rows into `created` or `updated`.
-struct Changes<'a> {
-    keys: &'a mut HashMap<String, KeyState>,
+struct Changes<'a, 'k> {
+    keys: &'a mut HashMap<&'k str, KeyState>,
     visible: &'a [bool],
     all_updated: bool,
     created: &'a mut Output,
@@ -385,7 +401,7 @@ struct Changes<'a> {
     updated: Output,
 }
 
-impl RowSink for Changes<'_> {
+impl RowSink for Changes<'_, '_> {
     fn row(&mut self, id: &str) -> &mut Output {
         let mut created = !self.all_updated;
         if let Some(state) = self.keys.get_mut(id) {

@@ -19,7 +19,7 @@ use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Origin};
 use crate::log::Logged;
 use crate::spi::{self, Mode};
-use crate::{clock, json, pull, roles, settings, subxact};
+use crate::{clock, json, pg, pull, roles, settings, subxact};
 
 mod apply;
 mod decide;
@@ -150,7 +150,9 @@ fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     })?;
     Ok(match cursor {
         Cursor::Start => Baseline::None,
-        Cursor::Stamp(stamp) if roles::standing()?.stands_for_now(stamp) => Baseline::Stamp(clock::read()? + 1),
+        Cursor::Stamp(stamp) if roles::standing(&pg::ActiveSnapshot::take())?.stands_for_now(stamp) => {
+            Baseline::Stamp(clock::read()? + 1)
+        }
         Cursor::Stamp(stamp) if clock::cursor_is_of_this_history(stamp)? => Baseline::Stamp(stamp),
         Cursor::Stamp(_) => Baseline::Unknown,
         Cursor::At { micros_since_unix_epoch } => {

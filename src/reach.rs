@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use crate::catalog::{self, Access, Collection};
 use crate::error::Result;
 use crate::journal::Op;
-use crate::log::{self, Logged, Scopes};
+use crate::log::{Log, Logged, Scopes};
 use crate::policy::{self, Shadow};
 use crate::{pg, spi, wire_id};
 
@@ -21,6 +21,8 @@ use crate::{pg, spi, wire_id};
 pub struct Reach<'a> {
     from: i64,
     snapshot: &'a pg::ActiveSnapshot,
+    /// Opened when it is first read.
+    log: Option<Log<'a>>,
     entries: HashMap<u32, Rc<Vec<Logged>>>,
     reset: HashMap<u32, bool>,
     /// By reading and read table.
@@ -34,6 +36,7 @@ impl<'a> Reach<'a> {
         Reach {
             from,
             snapshot,
+            log: None,
             entries: HashMap::new(),
             reset: HashMap::new(),
             concerned: HashMap::new(),
@@ -42,15 +45,15 @@ impl<'a> Reach<'a> {
     }
 
     /// Must the caller's copy of this collection be replaced: has the log no answer, or did his access change? Access moves on
-    /// along the policies: what hangs on a table that moved has moved.
-    pub fn moved(&mut self, collection: &Rc<Collection>) -> Result<bool> {
+    /// along the policies: what hangs on a table that moved has moved. With scopes, only entries in these are read here.
+    pub fn moved(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<bool> {
         let mut open = vec![Rc::clone(collection)];
         let mut seen: HashSet<u32> = HashSet::new();
         while let Some(table) = open.pop() {
             if !seen.insert(table.relation.to_u32()) {
                 continue;
             }
-            if self.was_reset(&table)? {
+            if self.was_reset(&table, scoped && table.relation == collection.relation)? {
                 return Ok(true);
             }
             // Access tables also tell when `scope_values` gives other scopes, which it does to those whom policies spare too.
@@ -79,23 +82,41 @@ impl<'a> Reach<'a> {
     }
 
     /// Is there a reset entry? (Those concern every scope.)
-    fn was_reset(&mut self, table: &Collection) -> Result<bool> {
+    fn was_reset(&mut self, table: &Collection, scoped: bool) -> Result<bool> {
         if let Some(&known) = self.reset.get(&table.relation.to_u32()) {
             return Ok(known);
         }
-        let unscoped = log::since(table.relation, self.from, Scopes::Only(&[]), self.snapshot)?;
-        let reset = unscoped.iter().any(|e| e.op == Op::Reset);
+        let is_reset = |entries: &[Logged]| entries.iter().any(|e| e.op == Op::Reset);
+        let reset = if scoped {
+            is_reset(&self.entries_in(table.relation, &[])?)
+        } else {
+            is_reset(&self.entries(table.relation)?)
+        };
         self.reset.insert(table.relation.to_u32(), reset);
         Ok(reset)
     }
 
-    fn entries(&mut self, relation: pg_sys::Oid) -> Result<Rc<Vec<Logged>>> {
+    /// The entries of a table since the cursor.
+    pub fn entries(&mut self, relation: pg_sys::Oid) -> Result<Rc<Vec<Logged>>> {
         if let Some(known) = self.entries.get(&relation.to_u32()) {
             return Ok(Rc::clone(known));
         }
-        let read = Rc::new(log::since(relation, self.from, Scopes::All, self.snapshot)?);
+        let read = Rc::new(self.read(relation, Scopes::All)?);
         self.entries.insert(relation.to_u32(), Rc::clone(&read));
         Ok(read)
+    }
+
+    /// Those in these scopes.
+    pub fn entries_in(&mut self, relation: pg_sys::Oid, scopes: &[String]) -> Result<Vec<Logged>> {
+        self.read(relation, Scopes::Only(scopes))
+    }
+
+    fn read(&mut self, relation: pg_sys::Oid, scopes: Scopes) -> Result<Vec<Logged>> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            none => none.insert(Log::open(self.snapshot)?),
+        };
+        log.since(relation, self.from, scopes)
     }
 
     /// Did this access table change in a way that moves the caller's view of what hangs on it?
@@ -197,7 +218,7 @@ fn present(table: &Collection, keys: &[&str]) -> Result<Vec<pg_sys::Datum>> {
     let n = table.key.len();
     // Texts by output function, as the trigger writes them: a cast could be somebody's own function.
     let field = |c: &catalog::Column| {
-        let column = format!("t.{}", pg::ident(&c.name));
+        let column = format!("t.{}", c.ident);
         match c.facts.base {
             pg_sys::JSONOID | pg_sys::JSONBOID => format!("{}, {column}", pg::literal(&c.name)),
             _ => format!("{}, CASE WHEN num_nulls({column}) = 0 THEN concat({column}) END", pg::literal(&c.name)),
@@ -211,8 +232,7 @@ fn present(table: &Collection, keys: &[&str]) -> Result<Vec<pg_sys::Datum>> {
         .map(|(i, k)| format!("unnest(${}::{}[])", i + 1, k.facts.base_type_name()))
         .collect();
     let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
-    let on: Vec<String> =
-        table.key.iter().enumerate().map(|(i, k)| format!("t.{} = k.k{i}", pg::ident(&k.name))).collect();
+    let on: Vec<String> = table.key.iter().enumerate().map(|(i, k)| format!("t.{} = k.k{i}", k.ident)).collect();
     let sql = format!(
         "SELECT jsonb_build_object({}) FROM ROWS FROM ({}) AS k({}) JOIN {} AS t ON {}",
         fields.join(", "),

@@ -70,6 +70,11 @@ impl Filter {
         Ok(())
     }
 
+    /// Does it ask for scopes of this collection?
+    pub fn names(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// The scopes to read of this collection, each once, in the column's own text form; None for all.
     pub fn scopes(&self, name: &str, collection: &Collection) -> Result<Option<Vec<String>>> {
         let Some(scope) = &collection.scope else { return Ok(None) };

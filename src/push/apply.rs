@@ -231,7 +231,7 @@ fn delete(target: &Target, parameter: usize) -> String {
     match &target.collection.soft_delete {
         None => format!("DELETE FROM {table} AS t USING {from} WHERE {keys} RETURNING r.n"),
         Some(column) => {
-            let name = pg::ident(&column.name);
+            let name = &column.ident;
             let (mark, unmarked) = match column.facts.base {
                 pgrx::pg_sys::BOOLOID => ("true".to_string(), format!("t.{name} IS NOT TRUE")),
                 _ => (format!("pg_catalog.now()::{}", column.type_name), format!("t.{name} IS NULL")),

@@ -476,7 +476,7 @@ impl<'d> Deciding<'d, '_> {
         let readable = target.collection.columns.iter();
         let readable: Vec<String> = readable
             .filter(|c| pg::may_select(target.collection.relation, c.attnum))
-            .map(|c| format!("t.{}", pg::ident(&c.name)))
+            .map(|c| format!("t.{}", c.ident))
             .collect();
         let sql = format!(
             "SELECT {function}($1, $2, (SELECT pg_catalog.to_jsonb(s) FROM (SELECT {} FROM {} AS t WHERE {}) AS s), \

@@ -122,7 +122,7 @@ impl<'a> Target<'a> {
     /// The key's columns, quoted, with the expressions that read them from the recordset.
     pub fn key_values(&self) -> Vec<(String, String)> {
         let key = self.collection.key.iter().enumerate();
-        key.map(|(i, k)| (pg::ident(&k.name), format!("r.k{i}::{}", k.facts.base_type_name()))).collect()
+        key.map(|(i, k)| (k.ident.clone(), format!("r.k{i}::{}", k.facts.base_type_name()))).collect()
     }
 
     /// `json_to_recordset($parameter) AS r(...)` with the key and these columns.
@@ -221,7 +221,7 @@ impl<'a> Target<'a> {
             return Ok(HashSet::new());
         }
         let (rows, args) = self.id_rows(ids);
-        let order: Vec<String> = self.collection.key.iter().map(|k| format!("t.{}", pg::ident(&k.name))).collect();
+        let order: Vec<String> = self.collection.key.iter().map(|k| format!("t.{}", k.ident)).collect();
         let sql = format!(
             "SELECT r.n FROM {rows} JOIN {} AS t ON {} ORDER BY {} FOR NO KEY UPDATE OF t",
             self.collection.from,
@@ -240,8 +240,8 @@ impl<'a> Target<'a> {
         let (rows, args) = self.id_rows(ids);
         let deleted = match &self.collection.soft_delete {
             Some(c) if pg::may_select(self.collection.relation, c.attnum) => match c.facts.base {
-                pg_sys::BOOLOID => format!("COALESCE(t.{}, false)", pg::ident(&c.name)),
-                _ => format!("t.{} IS NOT NULL", pg::ident(&c.name)),
+                pg_sys::BOOLOID => format!("COALESCE(t.{}, false)", c.ident),
+                _ => format!("t.{} IS NOT NULL", c.ident),
             },
             _ => "false".into(),
         };
