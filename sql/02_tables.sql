@@ -70,7 +70,8 @@ CREATE TABLE snapsync.change (
     key                 text COLLATE "C" NOT NULL,
     image               jsonb,
     origin              text COLLATE "C",
-    columns             int2[]
+    columns             int2[],
+    as_sent             boolean
 );
 COMMENT ON TABLE snapsync.change IS 'The log: one entry per changed key and transaction';
 COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root of a partitioned one)';
@@ -82,6 +83,7 @@ COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
 COMMENT ON COLUMN snapsync.change.origin IS 'client_id of the push that made the change';
 COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPDATE touched, where the conflict policy is merge';
+COMMENT ON COLUMN snapsync.change.as_sent IS 'True: the push of origin did no more and no less to this row than it said, so that client need not hear of it';
 
 -- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
 CREATE INDEX change_relation_scope_stamp ON snapsync.change (relation, scope, stamp);

@@ -8,11 +8,12 @@ CREATE FUNCTION @extschema@.pull_changes(
     dialect                 text DEFAULT NULL,
     filter                  jsonb DEFAULT NULL,
     client_id               text DEFAULT NULL,
-    send_created_as_updated boolean DEFAULT false
+    send_created_as_updated boolean DEFAULT false,
+    skip_echoes             boolean DEFAULT false
 ) RETURNS json
 LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
 AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
-COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean) IS
+COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean) IS
 'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}';
 
 CREATE FUNCTION snapsync.track() RETURNS trigger

@@ -89,6 +89,7 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         filter: a.json(3),
         client_id: a.get(4),
         send_created_as_updated: a.get(5).unwrap_or(false),
+        skip_echoes: a.get(6).unwrap_or(false),
     })?;
     Ok(document.into_datum())
 });

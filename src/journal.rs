@@ -47,6 +47,8 @@ struct Entry {
     /// The columns that an UPDATE touched, as int2 numbers of the root table in native byte order; None where nobody asked
     /// (see `Spec::touched`) or where the row came into being.
     touched: Option<Range<usize>>,
+    /// This change is what the client sent, no more and no less: see [`Sending`].
+    as_sent: bool,
 }
 
 /// What a caller appends; the journal copies it.
@@ -59,6 +61,16 @@ pub struct Change<'a> {
     pub scope_before: Option<Option<&'a [u8]>>,
     pub when: When,
     pub touched: Option<&'a [u8]>,
+    /// The command that made the new version of the row; None where there is none.
+    pub made_by: Option<u32>,
+}
+
+impl<'a> Change<'a> {
+    /// Without any of what only some changes have.
+    pub fn of(relation: pg_sys::Oid, op: Op, key: &'a [u8], when: When) -> Self {
+        let (image, scope, scope_before) = (None, None, None);
+        Change { relation, op, key, image, scope, scope_before, when, touched: None, made_by: None }
+    }
 }
 
 /// When in its transaction a change happened: the order of the changes of one key. Triggers do not fire in that order (those
@@ -96,6 +108,8 @@ struct Journal {
     written: i32,
     /// The client_id of the push under way.
     origin: Option<Rc<str>>,
+    /// What the push's statement under way does if nobody interferes.
+    sending: Option<Sent>,
     /// When this backend last wrote a horizon row.
     horizon_written: pg_sys::TimestampTz,
 }
@@ -151,6 +165,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
                     j.stamp = None;
                     j.written = 0;
                     j.origin = None;
+                    j.sending = None;
                 }
             });
         }
@@ -201,8 +216,9 @@ pub fn append(change: Change) -> Result<()> {
         let scope_before = change.scope_before.map(|before| before.map(|s| j.store(s)));
         let origin = j.origin.clone();
         let touched = change.touched.map(|t| j.store(t));
+        let as_sent = j.sending.as_ref().is_some_and(|sent| sent.covers(&change));
         let Change { relation, op, when, .. } = change;
-        j.entries.push(Entry { relation, op, key, image, scope, scope_before, when, origin, touched });
+        j.entries.push(Entry { relation, op, key, image, scope, scope_before, when, origin, touched, as_sent });
         j.entries.len() - j.own_start() >= settings::flush_threshold()
     });
     if full {
@@ -231,20 +247,61 @@ impl Drop for Origin {
     }
 }
 
+/// Is there a push, or a mutation, under way whose client is known?
+pub fn has_origin() -> bool {
+    JOURNAL.with(|j| j.borrow().origin.is_some())
+}
+
+/// Rows of which the client that pushes them knows what they will be: by relation and key, with what happens to each.
+pub type SentRows = HashMap<u32, HashMap<Box<[u8]>, Op>>;
+
+/// What one statement of a push does to rows as the client sent them.
+struct Sent {
+    /// The statement's command. What a trigger, a cascade or a function of the user's does to the same rows is done by another
+    /// one, so it is never taken for what the client sent.
+    command: u32,
+    rows: SentRows,
+}
+
+impl Sent {
+    fn covers(&self, change: &Change) -> bool {
+        let op = self.rows.get(&change.relation.to_u32()).and_then(|keys| keys.get(change.key));
+        // Gone is gone, whoever was quicker.
+        op == Some(&change.op) && (change.op == Op::Delete || change.made_by == Some(self.command))
+    }
+}
+
+/// While this lives, one statement of a push runs; its changes of these rows are logged as what the client sent. They count as
+/// such in the end if nothing else happened to the row in this transaction (see `net_effects`). The marks are on the entries, so
+/// a savepoint that is rolled back takes them along.
+pub struct Sending(Option<Sent>);
+
+impl Sending {
+    /// To be called immediately before the statement.
+    pub fn start(rows: SentRows) -> Sending {
+        // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
+        // SAFETY: inside a transaction that may write.
+        let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
+        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(Sent { command, rows })))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        JOURNAL.with(|j| {
+            if let Ok(mut j) = j.try_borrow_mut() {
+                j.sending = self.0.take();
+            }
+        });
+    }
+}
+
 /// Makes the next pulls send this row although it did not change: a client believes something else of it.
 pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
     let _nobody = Origin::set(None);
-    append(Change {
-        relation,
-        op: Op::Update,
-        key: key.as_bytes(),
-        image: None,
-        scope: None,
-        scope_before: None,
-        // After whatever else happened to the row.
-        when: When::AfterCommand(u32::MAX),
-        touched: Some(&[]),
-    })
+    // After whatever else happened to the row.
+    let when = When::AfterCommand(u32::MAX);
+    append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
 
 /// This transaction's stamp, if it has written entries already.
@@ -292,6 +349,8 @@ struct Net {
     one_origin: bool,
     /// The union of the columns touched; None: not known.
     touched: Option<Vec<u8>>,
+    /// Nothing happened to the key but what its client sent.
+    as_sent: bool,
 }
 
 fn net_effects(journal: &Journal, from: usize) -> Vec<Net> {
@@ -310,7 +369,7 @@ fn net_effects(journal: &Journal, from: usize) -> Vec<Net> {
             std::collections::hash_map::Entry::Vacant(slot) => {
                 slot.insert(nets.len());
                 let touched = entry.touched.as_ref().map(|t| journal.arena[t.clone()].to_vec());
-                nets.push(Net { first: i, last: i, image, one_origin: true, touched });
+                nets.push(Net { first: i, last: i, image, one_origin: true, touched, as_sent: entry.as_sent });
             }
             std::collections::hash_map::Entry::Occupied(slot) => {
                 let net = &mut nets[*slot.get()];
@@ -327,6 +386,8 @@ fn net_effects(journal: &Journal, from: usize) -> Vec<Net> {
                         net.image = image;
                     }
                 }
+                // Two changes: even if both are the client's, what it has in between is not known here.
+                net.as_sent = false;
                 net.one_origin &= entry.origin == entries[net.first].origin;
                 net.touched = match (net.touched.take(), &entry.touched) {
                     (Some(mut before), Some(now)) => {
@@ -359,6 +420,7 @@ struct ChangeRow<'a> {
     image: Option<&'a str>,
     origin: Option<&'a str>,
     touched: Option<&'a [u8]>,
+    as_sent: bool,
 }
 
 fn rows<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = ChangeRow<'a>> + 'a {
@@ -378,6 +440,7 @@ fn rows<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = Chang
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
             origin: if net.one_origin { first.origin.as_deref() } else { None },
             touched: net.touched.as_deref(),
+            as_sent: net.as_sent,
         };
         let before = match &first.scope_before {
             Some(before) => before.as_ref(),
@@ -472,6 +535,7 @@ unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
                 row.image.map(spi::jsonb).transpose()?,
                 row.origin.into_datum(),
                 row.touched.map(column_numbers),
+                row.as_sent.then(|| pg_sys::Datum::from(true)),
             ];
             pg_sys::MemoryContextSwitchTo(caller);
             pg_sys::ExecClearTuple(slot);

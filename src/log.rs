@@ -20,6 +20,8 @@ pub struct Logged {
     pub origin: Option<String>,
     /// The columns that an UPDATE touched, by number; None: not known.
     pub touched: Option<Vec<i16>>,
+    /// See [`crate::journal::Sending`].
+    pub as_sent: bool,
 }
 
 /// Whose entries to read.
@@ -41,6 +43,7 @@ const KEY: i16 = 6;
 const IMAGE: i16 = 7;
 const ORIGIN: i16 = 8;
 const TOUCHED: i16 = 9;
+const AS_SENT: i16 = 10;
 
 /// The entries of `relation` with stamp >= `from`, in the order they happened.
 pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
@@ -107,6 +110,7 @@ impl<'a> Log<'a> {
                         .map(|d| pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()))),
                     origin: self.value(tuple, ORIGIN).and_then(|d| String::from_datum(d, false)),
                     touched: self.value(tuple, TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                    as_sent: self.value(tuple, AS_SENT).is_some_and(|d| d.value() as u8 != 0),
                 });
             }
             Ok(true)

@@ -14,6 +14,8 @@ use crate::reach::Reach;
 use crate::scope;
 use crate::{clock, pg, policy, roles, settings, spi};
 
+mod echo;
+
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
     pub collections: Vec<Option<String>>,
@@ -23,6 +25,8 @@ pub struct Request<'a> {
     pub filter: Option<String>,
     pub client_id: Option<&'a str>,
     pub send_created_as_updated: bool,
+    /// Leave out what the client itself pushed and nobody has changed.
+    pub skip_echoes: bool,
 }
 
 /// What a collection's pull starts from.
@@ -39,6 +43,9 @@ enum From {
 pub fn pull(request: &Request) -> Result<Output> {
     let dialect = parse_dialect(request.dialect)?;
     let names = names(&request.collections)?;
+    if request.skip_echoes && request.client_id.is_none() {
+        return Err(echo::whose());
+    }
     let cursor = cursor::parse(request.last_pulled_at).map_err(|e| {
         SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
             .detail(e.to_string())
@@ -184,6 +191,10 @@ struct KeyState {
     images: Vec<usize>,
     /// One of the entries comes from the caller's own push: the client has the row.
     own: bool,
+    /// All of the entries are what the caller pushed, as he sent it.
+    echo: bool,
+    /// The last entry is a deletion.
+    deleted: bool,
     returned: bool,
 }
 
@@ -216,7 +227,7 @@ impl CollectionPull<'_> {
         let (select, spec) = self.select(false)?;
         let mut sink = All { out, any: false };
         let mut args = Vec::new();
-        let conditions = self.conditions(&mut args);
+        let conditions = self.conditions(&mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         self.stream(
@@ -229,14 +240,14 @@ impl CollectionPull<'_> {
         Ok(())
     }
 
-    /// What every row sent must satisfy besides row-level security.
-    fn conditions(&self, args: &mut Vec<spi::Arg>) -> Vec<String> {
+    /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
+    fn conditions(&self, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
         if let (Some(scope), Some(scopes)) = (&self.collection.scope, &self.scopes) {
             args.push(spi::arg(scopes.clone()));
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
-        if let Some(column) = &self.collection.soft_delete {
+        if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
             conditions.push(policy::not_deleted("t", column));
         }
         conditions
@@ -257,19 +268,26 @@ impl CollectionPull<'_> {
         for entry in entries {
             let state = keys.entry(&entry.key).or_insert_with(|| {
                 order.push(&entry.key);
-                KeyState { inserted: entry.op == Op::Insert, ..KeyState::default() }
+                KeyState { inserted: entry.op == Op::Insert, echo: self.request.skip_echoes, ..KeyState::default() }
             });
+            state.deleted = entry.op == Op::Delete;
             if let Some(image) = entry.image {
                 // The oldest state there is: changes before it left the image's columns alone.
                 state.first_image.get_or_insert(images.len());
                 state.images.push(images.len());
                 images.push(image);
             }
-            state.own |= entry.origin.is_some() && entry.origin.as_deref() == self.request.client_id;
+            let own = entry.origin.is_some() && entry.origin.as_deref() == self.request.client_id;
+            state.own |= own;
+            state.echo &= own && entry.as_sent;
         }
         let Some(visible) = reach.visible(self.collection, &images, self.scopes.as_deref())? else { return Ok(false) };
+        if self.request.skip_echoes {
+            let echoes = self.echoes(&keys, &visible)?;
+            order.retain(|key| !echoes.contains(key));
+        }
 
-        let (sql, args) = self.by_keys(&select, &order);
+        let (sql, args) = self.by_keys(&select, &order, false);
         out.put(b"{\"created\":[");
         let mut sink = Changes {
             keys: &mut keys,
@@ -330,7 +348,7 @@ impl CollectionPull<'_> {
         Ok((list.join(", "), spec))
     }
 
-    fn by_keys(&self, select: &str, ids: &[&str]) -> (String, Vec<spi::Arg>) {
+    fn by_keys(&self, select: &str, ids: &[&str], marked: bool) -> (String, Vec<spi::Arg>) {
         let collection = self.collection;
         let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
         for id in ids {
@@ -342,7 +360,7 @@ impl CollectionPull<'_> {
             }
         }
         let mut args: Vec<spi::Arg> = parts.into_iter().map(spi::arg).collect();
-        let conditions: String = self.conditions(&mut args).iter().map(|c| format!(" AND {c}")).collect();
+        let conditions: String = self.conditions(&mut args, marked).iter().map(|c| format!(" AND {c}")).collect();
         let column = |i: usize| &collection.key[i].ident;
         let array = |i: usize| format!("${}::{}[]", i + 1, collection.key[i].facts.base_type_name());
         let sql = if collection.key.len() == 1 {

@@ -23,6 +23,7 @@ use crate::{clock, json, pg, pull, roles, settings, subxact};
 
 mod apply;
 mod decide;
+mod echo;
 pub mod mutate;
 mod once;
 mod order;
@@ -126,6 +127,8 @@ pub fn push(request: &Request) -> Result<String> {
 fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -> Result<Vec<Target<'a>>> {
     let dialect = pull::parse_dialect(request.dialect)?;
     let mut targets: Vec<Target> = Vec::new();
+    // Where a mutator pushes, the client has not sent these rows.
+    let echo = !settled && request.client_id.is_some() && !journal::has_origin();
     for changes in raw {
         let collection = catalog::collection(changes.name())?;
         if targets.iter().any(|t| t.collection.relation == collection.relation) {
@@ -133,7 +136,7 @@ fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -
                 .detail(format!("{} names a collection that stands there under another name.", changes.path()))
                 .hint("Use one name for each collection."));
         }
-        targets.push(Target::resolve(changes, collection, dialect, settled)?);
+        targets.push(Target::resolve(changes, collection, dialect, settled, echo)?);
     }
     targets.retain(|t| !t.is_empty());
     for target in &targets {

@@ -113,13 +113,11 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         BUFFERS.with(|buffers| {
             let b = &mut *buffers.borrow_mut();
             match event {
-                pg_sys::TRIGGER_EVENT_INSERT => {
-                    inserted(&tracker, data.tg_trigslot, b, inserted_when(data.tg_trigtuple))
-                }
+                pg_sys::TRIGGER_EVENT_INSERT => inserted(&tracker, data.tg_trigslot, b, made_by(data.tg_trigtuple)),
                 pg_sys::TRIGGER_EVENT_DELETE => deleted(&tracker, data.tg_trigslot, b, when(data.tg_trigtuple)),
                 _ => {
-                    let whens = [when(data.tg_trigtuple), inserted_when(data.tg_newtuple)];
-                    updated(&tracker, data.tg_trigslot, data.tg_newslot, b, whens)
+                    let (when, made_by) = (when(data.tg_trigtuple), made_by(data.tg_newtuple));
+                    updated(&tracker, data.tg_trigslot, data.tg_newslot, b, when, made_by)
                 }
             }
         })
@@ -128,17 +126,7 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 
 /// Logs that every client must forget what it has of `relation`.
 pub fn reset(relation: pg_sys::Oid) -> Result<()> {
-    let when = When::First;
-    journal::append(Change {
-        relation,
-        op: Op::Reset,
-        key: b"",
-        image: None,
-        scope: None,
-        scope_before: None,
-        when,
-        touched: None,
-    })
+    journal::append(Change::of(relation, Op::Reset, b"", When::First))
 }
 
 /// When the change of this old version happened.
@@ -154,20 +142,21 @@ unsafe fn when(old: pg_sys::HeapTuple) -> When {
     }
 }
 
-/// When this new version was made.
-unsafe fn inserted_when(new: pg_sys::HeapTuple) -> When {
+/// Which command made this new version.
+unsafe fn made_by(new: pg_sys::HeapTuple) -> u32 {
     // SAFETY: as above; the running transaction made it.
-    unsafe { When::InsertedBy(pg_sys::HeapTupleHeaderGetCmin((*new).t_data)) }
+    unsafe { pg_sys::HeapTupleHeaderGetCmin((*new).t_data) }
 }
 
 type Slot = *mut pg_sys::TupleTableSlot;
 
-unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, when: When) -> Result<()> {
+unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Result<()> {
     // SAFETY: `new` is the inserted row (caller).
     unsafe {
         write_key(&t.key, new, &mut b.key, &mut b.parts);
-        let scope = write_scope(t, new, &mut b.scope);
-        append(t, Op::Insert, &b.key, None, scope.then_some(&b.scope), None, when)
+        let scope = write_scope(t, new, &mut b.scope).then_some(b.scope.as_slice());
+        let change = Change::of(t.root, Op::Insert, &b.key, When::InsertedBy(made_by));
+        journal::append(Change { scope, made_by: Some(made_by), ..change })
     }
 }
 
@@ -176,12 +165,12 @@ unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result
     unsafe {
         write_key(&t.key, old, &mut b.key, &mut b.parts);
         write_image(t, old, &mut b.image);
-        let scope = write_scope(t, old, &mut b.scope);
-        append(t, Op::Delete, &b.key, Some(&b.image), scope.then_some(&b.scope), None, when)
+        let scope = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
+        journal::append(Change { image: Some(&b.image), scope, ..Change::of(t.root, Op::Delete, &b.key, when) })
     }
 }
 
-unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, [when, new_when]: [When; 2]) -> Result<()> {
+unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When, made_by: u32) -> Result<()> {
     // SAFETY: both versions of the row (caller).
     unsafe {
         let image_changed = differs(&t.image, old, new);
@@ -191,48 +180,29 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, [when, new
         }
         write_key(&t.key, old, &mut b.key, &mut b.parts);
         write_touched(t, old, new, &mut b.touched);
-        let touched = t.touched.then_some(b.touched.as_slice());
-        let scope = write_scope(t, new, &mut b.new_scope);
+        let scope = write_scope(t, new, &mut b.new_scope).then_some(b.new_scope.as_slice());
+        let update = Change {
+            scope,
+            touched: t.touched.then_some(b.touched.as_slice()),
+            made_by: Some(made_by),
+            ..Change::of(t.root, Op::Update, &b.key, when)
+        };
         if !image_changed && !key_changed {
-            return append_update(t, &b.key, None, scope.then_some(&b.new_scope), None, when, touched);
+            return journal::append(update);
         }
-        let scope_before = write_scope(t, old, &mut b.scope);
+        let scope_before = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
         write_image(t, old, &mut b.image);
+        let image = Some(b.image.as_slice());
         write_key(&t.key, new, &mut b.new_key, &mut b.parts);
         if b.key != b.new_key {
             // Another key is another row to every client.
-            append(t, Op::Delete, &b.key, Some(&b.image), scope_before.then_some(&b.scope), None, when)?;
-            return append(t, Op::Insert, &b.new_key, None, scope.then_some(&b.new_scope), None, new_when);
+            let gone = Change { image, scope: scope_before, ..Change::of(t.root, Op::Delete, &b.key, when) };
+            journal::append(gone)?;
+            let come = Change::of(t.root, Op::Insert, &b.new_key, When::InsertedBy(made_by));
+            return journal::append(Change { scope, made_by: Some(made_by), ..come });
         }
-        let before = Some(scope_before.then_some(b.scope.as_slice()));
-        append_update(t, &b.key, Some(&b.image), scope.then_some(&b.new_scope), before, when, touched)
+        journal::append(Change { image, scope_before: Some(scope_before), ..update })
     }
-}
-
-fn append(
-    t: &Tracker,
-    op: Op,
-    key: &[u8],
-    image: Option<&Vec<u8>>,
-    scope: Option<&Vec<u8>>,
-    scope_before: Option<Option<&[u8]>>,
-    when: When,
-) -> Result<()> {
-    let (image, scope) = (image.map(Vec::as_slice), scope.map(Vec::as_slice));
-    journal::append(Change { relation: t.root, op, key, image, scope, scope_before, when, touched: None })
-}
-
-fn append_update(
-    t: &Tracker,
-    key: &[u8],
-    image: Option<&Vec<u8>>,
-    scope: Option<&Vec<u8>>,
-    scope_before: Option<Option<&[u8]>>,
-    when: When,
-    touched: Option<&[u8]>,
-) -> Result<()> {
-    let (image, scope) = (image.map(Vec::as_slice), scope.map(Vec::as_slice));
-    journal::append(Change { relation: t.root, op: Op::Update, key, image, scope, scope_before, when, touched })
 }
 
 /// The numbers of the columns that differ, where the collection's conflict policy needs them.

@@ -22,6 +22,8 @@ pub struct Plan<'a> {
     pub(super) names: Vec<&'a str>,
     /// By shape: its columns (rank in `names`, position among the record's values), in order of name.
     pub(super) columns: Vec<Vec<(u32, u32)>>,
+    /// By shape: the columns that were taken off because clients cannot write them.
+    pub(super) readonly: Vec<Vec<&'a str>>,
     pub(super) values: &'a [&'a str],
     /// The values of records that were merged.
     pub(super) merged: Vec<&'a str>,
@@ -53,6 +55,13 @@ pub struct Record<'a> {
     pub(super) is_merged: bool,
     /// The columns in `_changed`: a range of `changed`.
     pub(super) changed: Option<(u32, u32)>,
+    /// What stands there of the id and the key stands there as a pull writes it. Only known where [`Table::numbers`] says how
+    /// that is, and not of merged records.
+    ///
+    /// [`Table::numbers`]: super::Table::numbers
+    pub exact_key: bool,
+    /// All of the key stands there.
+    pub whole_key: bool,
 }
 
 /// Records that carry the same columns.
@@ -99,6 +108,11 @@ impl<'a> Plan<'a> {
     /// What the client says it changed in the record, from `_changed`; `None` where it does not say.
     pub fn changed(&self, record: &Record<'a>) -> Option<&[Cow<'a, str>]> {
         record.changed.map(|(from, to)| &self.changed[from as usize..to as usize])
+    }
+
+    /// The columns of the record that clients cannot write (not known of merged ones).
+    pub fn readonly(&self, record: &Record<'a>) -> &[&'a str] {
+        self.readonly.get(record.shape as usize).map_or(&[], Vec::as_slice)
     }
 
     /// The value of a column as JSON, as it was sent; `None` where the record does not have it.

@@ -32,6 +32,8 @@ pub struct Table<'t> {
     /// Turns the text of a key part (by its index) into the text that the column's type writes, `None` where it is that already:
     /// an upper-case uuid and the lower-case one are one row. See [`wire_id::canonical_uuid`], [`wire_id::canonical_integer`].
     pub canonical: Option<&'t Canonical<'t>>,
+    /// Which columns of the key pulls write as numbers; `None` where nobody asks for [`Record::exact_key`].
+    pub numbers: Option<&'t [bool]>,
 }
 
 /// See [`Table::canonical`].
@@ -45,6 +47,7 @@ enum Role {
     Id,
     Key(usize),
     Changed,
+    Readonly,
     Ignored,
 }
 
@@ -56,13 +59,16 @@ struct Layout {
     changed: Option<u32>,
 }
 
+/// By shape: layouts, columns, and columns that are taken off.
+type Layouts<'a> = (Vec<Layout>, Vec<Vec<(u32, u32)>>, Vec<Vec<&'a str>>);
+
 impl<'a> RawCollection<'a> {
     /// [`RawCollection::resolve_with`] for a table whose `id` in records is the wire id (or a column of a key of several, where
     /// the key has one named so), and ids whose text the client does not vary.
     pub fn resolve<'p>(&'p self, key_columns: &[&str], readonly: &[&str]) -> Result<Plan<'p>, BatchError> {
         let among_several = key_columns.len() > 1 && key_columns.contains(&"id");
         let id_field = if among_several { IdField::Column } else { IdField::WireId };
-        self.resolve_with(&Table { key_columns, readonly, id_field, canonical: None })
+        self.resolve_with(&Table { key_columns, readonly, id_field, ..Table::default() })
     }
 
     /// Works out ids, merges what stands there twice, groups by columns. The id of a record is
@@ -75,7 +81,7 @@ impl<'a> RawCollection<'a> {
     /// refused; a part of an id of several parts may be empty.
     pub fn resolve_with<'p>(&'p self, table: &Table<'_>) -> Result<Plan<'p>, BatchError> {
         let (roles, names) = self.roles(table);
-        let (layouts, columns) = self.layouts(table, &roles);
+        let (layouts, columns, readonly) = self.layouts(table, &roles);
         let mut resolver = Resolver {
             raw: self,
             table,
@@ -90,6 +96,7 @@ impl<'a> RawCollection<'a> {
                 key_len: table.key_columns.len(),
                 names,
                 columns,
+                readonly,
                 values: &self.values,
                 merged: Vec::new(),
                 changed: Vec::new(),
@@ -114,7 +121,9 @@ impl<'a> RawCollection<'a> {
                 Role::Key(part)
             } else if name == "_changed" {
                 Role::Changed
-            } else if name == "_status" || table.readonly.contains(&name) {
+            } else if table.readonly.contains(&name) {
+                Role::Readonly
+            } else if name == "_status" {
                 Role::Ignored
             } else {
                 Role::Column(0)
@@ -129,10 +138,12 @@ impl<'a> RawCollection<'a> {
         (roles, columns.into_iter().map(|name| &*self.names[name]).collect())
     }
 
-    fn layouts(&self, table: &Table<'_>, roles: &[Role]) -> (Vec<Layout>, Vec<Vec<(u32, u32)>>) {
-        let layout = |shape: &[u32]| {
+    fn layouts(&self, table: &Table<'_>, roles: &[Role]) -> Layouts<'_> {
+        let mut all = Layouts::default();
+        for shape in &self.shapes {
             let mut layout = Layout { keys: vec![None; table.key_columns.len()], ..Layout::default() };
             let mut columns = Vec::with_capacity(shape.len());
+            let mut readonly = Vec::new();
             for (position, name) in shape.iter().enumerate() {
                 let position = small(position);
                 match roles[*name as usize] {
@@ -140,15 +151,18 @@ impl<'a> RawCollection<'a> {
                     Role::Id => layout.id = Some(position),
                     Role::Key(part) => layout.keys[part] = Some(position),
                     Role::Changed => layout.changed = Some(position),
+                    Role::Readonly => readonly.push(&*self.names[*name as usize]),
                     Role::Ignored => {}
                 }
             }
             // A field that stands there twice: the last one counts.
             columns.sort_unstable_by_key(|(rank, position)| (*rank, std::cmp::Reverse(*position)));
             columns.dedup_by_key(|(rank, _)| *rank);
-            (layout, columns)
-        };
-        self.shapes.iter().map(|shape| layout(shape)).unzip()
+            all.0.push(layout);
+            all.1.push(columns);
+            all.2.push(readonly);
+        }
+        all
     }
 }
 
@@ -194,7 +208,8 @@ impl<'p> Resolver<'p, '_, '_> {
             let changed = self.changed(*entry, source)?;
             let created = array == Array::Created;
             let Entry { shape, start } = *entry;
-            let record = Record { id, source, created, shape, start, is_merged: false, changed };
+            let (exact_key, whole_key) = self.sent_key(*entry, &id);
+            let record = Record { id, source, created, shape, start, is_merged: false, changed, exact_key, whole_key };
             if slot == new {
                 self.plan.records.push(record);
             } else {
@@ -271,6 +286,31 @@ impl<'p> Resolver<'p, '_, '_> {
             }),
             _ => Ok(encode(&parts)),
         }
+    }
+
+    /// [`Record::exact_key`] and [`Record::whole_key`] of a record with this id.
+    fn sent_key(&self, entry: Entry, id: &str) -> (bool, bool) {
+        let Some(numbers) = self.table.numbers else { return (false, false) };
+        let layout = &self.layouts[entry.shape as usize];
+        let is_exact = |position: u32, text: &str, number: bool| {
+            let raw = self.value(entry, position);
+            if number {
+                raw == text
+            } else {
+                raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) == Some(text)
+            }
+        };
+        let key_is_id = self.table.key_columns == ["id"];
+        let parts = self.plan.key_parts(id);
+        let mut exact = layout.id.is_none_or(|position| is_exact(position, id, key_is_id && numbers[0]));
+        let mut whole = true;
+        for (part, position) in layout.keys.iter().enumerate() {
+            match position.filter(|position| self.value(entry, *position) != "null") {
+                Some(position) => exact &= is_exact(position, &parts[part], numbers[part]),
+                None => whole = key_is_id,
+            }
+        }
+        (exact, whole)
     }
 
     fn no_id(&self, source: Source, layout: &Layout) -> BatchError {
@@ -382,6 +422,8 @@ impl<'p> Resolver<'p, '_, '_> {
                 start: small(plan.merged.len()),
                 is_merged: true,
                 changed,
+                exact_key: false,
+                whole_key: false,
             };
             plan.merged.extend(columns.iter().map(|(_, value)| *value));
             plan.columns.push(columns.iter().enumerate().map(|(i, (rank, _))| (*rank, small(i))).collect());

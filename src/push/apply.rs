@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::echo;
 use super::target::{json_arg, Columns, Target};
 use crate::batch::Group;
 use crate::error::{Result, SyncError};
+use crate::journal::Sending;
 use crate::spi::{self, Mode};
 use crate::{pg, subxact};
 
@@ -99,6 +101,7 @@ pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<V
         for statement in &statements {
             let target = &targets[statement.target];
             let sql = statement.sql(target, 1)?;
+            let _sending = sending(targets, std::slice::from_ref(statement));
             let rows =
                 spi::query(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
             let done: HashSet<u32> = rows.iter().filter_map(|r| r.i64(0)).map(|n| n as u32).collect();
@@ -122,7 +125,10 @@ fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec
         args.push(json_arg(&statement.payload));
     }
     let select = if select.is_empty() { "SELECT 0, 0 WHERE false".into() } else { select.join(" UNION ALL ") };
-    let rows = spi::query(&format!("WITH {} {select}", with.join(", ")), &args, Mode::Write)?;
+    let sql = format!("WITH {} {select}", with.join(", "));
+    let sending = sending(targets, statements);
+    let rows = spi::query(&sql, &args, Mode::Write)?;
+    drop(sending);
     let mut done: Vec<HashSet<u32>> = vec![HashSet::new(); statements.len()];
     for row in rows {
         if let (Some(statement), Some(n)) = (row.i64(0), row.i64(1)) {
@@ -133,6 +139,12 @@ fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec
         statement.check(targets, done, vetoed)?;
     }
     Ok(())
+}
+
+/// Marks what these statements, which run as one, will store as it was sent. Nothing may run before them.
+fn sending(targets: &[Target], statements: &[Statement]) -> Option<Sending> {
+    let rows = echo::rows(targets, statements.iter().map(|s| (s.target, s.what, s.items.as_slice())));
+    (!rows.is_empty()).then(|| Sending::start(rows))
 }
 
 impl Statement<'_> {

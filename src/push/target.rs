@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use super::echo::Echo;
 use crate::batch::{Group, IdField, Plan, RawCollection, Record, Table};
-use crate::catalog::{self, Collection};
+use crate::catalog::{self, Collection, Column};
 use crate::conflict::ConflictPolicy;
 use crate::dialect::Dialect;
 use crate::error::{code, Result, SyncError};
@@ -23,6 +24,8 @@ pub struct Target<'a> {
     pub settled: bool,
     /// The records by the columns that are written where the row exists already.
     pub updates: Vec<Group<'a>>,
+    /// What must be known to tell which rows will be stored as they were sent; None where nobody asks.
+    pub echo: Option<Echo>,
 }
 
 /// A row of the payload as it is stored now.
@@ -49,6 +52,7 @@ impl<'a> Target<'a> {
         collection: Rc<Collection>,
         dialect: Dialect,
         settled: bool,
+        echo: bool,
     ) -> Result<Target<'a>> {
         let key_columns = collection.key_names();
         let own_id = collection.column("id").is_some() && !collection.key_is_id();
@@ -66,11 +70,19 @@ impl<'a> Target<'a> {
             pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => wire_id::canonical_integer(text),
             _ => None,
         };
-        let table = Table { key_columns: &key_columns, readonly: &readonly, id_field, canonical: Some(&canonical) };
+        let numbers: Vec<bool> = collection.key.iter().map(|k| is_number(dialect, &collection, k)).collect();
+        let table = Table {
+            key_columns: &key_columns,
+            readonly: &readonly,
+            id_field,
+            canonical: Some(&canonical),
+            numbers: echo.then_some(&numbers),
+        };
         let plan = raw.resolve_with(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
         let updates = plan.regroup(|record, column| whole || writes(&plan, record, column));
-        Ok(Target { asked: raw.name(), collection, plan, dialect, settled, updates })
+        let echo = if echo { Echo::of(&collection)? } else { None };
+        Ok(Target { asked: raw.name(), collection, plan, dialect, settled, updates, echo })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -370,6 +382,12 @@ fn writes<'a>(plan: &Plan<'a>, record: &Record<'a>, column: &str) -> bool {
         Some(changed) if !record.created && !changed.is_empty() => changed.iter().any(|c| c == column),
         _ => true,
     }
+}
+
+/// Does a pull write this column of the key as a number? WatermelonDB's ids are texts.
+fn is_number(dialect: Dialect, collection: &Collection, key: &Column) -> bool {
+    let numbers = [pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID, pg_sys::NUMERICOID];
+    numbers.contains(&key.facts.base) && !(dialect == Dialect::WatermelonDb && collection.key_is_id())
 }
 
 pub fn json_arg(text: &str) -> Arg {

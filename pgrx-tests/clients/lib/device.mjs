@@ -1,6 +1,7 @@
 // A WatermelonDB device of one user: its database, its network, and the app's few verbs.
 
 import assert from 'node:assert/strict'
+import { quietSync } from '../snippets/watermelondb-quiet.mjs'
 import { sync } from '../snippets/watermelondb.mjs'
 import { closeDatabase, openDatabase, Q } from './app.mjs'
 import { connect, Network, summary } from './client.mjs'
@@ -8,6 +9,7 @@ import { assertConverged } from './contents.mjs'
 
 export class Device {
   network = new Network()
+  quiet = false // does not hear of its own pushes
 
   // `tell(who, what)` hears what each sync did.
   constructor(server, user, name, adapter, file, tell = () => {}) {
@@ -66,7 +68,7 @@ export class Device {
   async syncOnce() {
     const before = this.network.calls.length
     try {
-      await sync(this.database, this.supabase, this.name)
+      await (this.quiet ? quietSync : sync)(this.database, this.supabase, this.name)
     } finally {
       const calls = this.network.calls.slice(before)
       this.tell(this.name, calls.length ? summary(calls) : 'no network: sync failed, everything stays on the device')

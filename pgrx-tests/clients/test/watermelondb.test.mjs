@@ -336,6 +336,76 @@ for (const adapter of ['sqlite', 'loki']) {
       await phone.check()
     })
 
+    it('with skip_echoes hears nothing of what it pushed, and all that came of it otherwise', async () => {
+      const { user, project, devices: [device, other] } = await start(2)
+      device.quiet = true
+      const heard = () => Object.fromEntries(Object.entries(pulled(device).changes.tasks).map(([kind, rows]) => [kind, ids(rows)]))
+      const nothing = { created: [], updated: [], deleted: [] }
+
+      const water = await device.addTask(await device.project('Garden'), 'Water', { dueAt: new Date(1.7e12), labels: ['a'], views: 3 })
+      const weed = await device.addTask(await device.project('Garden'), 'Weed')
+      await device.editTask('Dig', { done: true })
+      await device.deleteTask('Sow')
+      await device.syncOnce()
+      await device.syncOnce()
+      assert.deepEqual(heard(), nothing)
+      await device.check()
+
+      // Another device changes a row beside it, which WatermelonDB merges.
+      await other.syncOnce()
+      device.network.beforePush = async () => {
+        await other.editTask('Water', { views: 4 })
+        await other.syncOnce()
+      }
+      await device.editTask('Water', { title: 'Water twice' })
+      await device.sync()
+      assert.deepEqual(heard(), { ...nothing, updated: [water.id] })
+      await device.syncOnce()
+      assert.deepEqual(heard(), nothing)
+      await device.check()
+      assert.deepEqual(await server.sql('SELECT title, views::int FROM tasks WHERE id = $1', [water.id]), [{ title: 'Water twice', views: 4 }])
+
+      // The server changes what it stores.
+      await server.sql(`CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.title := upper(NEW.title); RETURN NEW; END $$;
+        CREATE TRIGGER shout BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION shout()`)
+      try {
+        await device.editTask('Weed', { title: 'loud' })
+        await device.syncOnce()
+        await device.syncOnce()
+        assert.deepEqual(heard(), { ...nothing, updated: [weed.id] })
+        await device.check()
+      } finally {
+        await server.sql('DROP TRIGGER shout ON tasks; DROP FUNCTION shout()')
+      }
+
+      // A task that this device does not know goes with the project that it deletes.
+      await device.addProject('Kitchen')
+      await device.syncOnce()
+      await device.syncOnce()
+      const kitchen = await device.project('Kitchen')
+      device.network.beforePush = () =>
+        server.sql(`INSERT INTO tasks (owner_id, project_id, title) VALUES ($1, $2, 'Paint')`, [user, kitchen.id])
+      await device.database.write(() => kitchen.markAsDeleted())
+      await device.syncOnce()
+      await device.syncOnce()
+      assert.deepEqual(pulled(device).changes.projects.deleted, [])
+      await device.check()
+      assert.equal(project, (await device.project('Garden')).id)
+    })
+
+    it('with skip_echoes hears of a push whose answer was lost', async () => {
+      const { devices: [device] } = await start()
+      device.quiet = true
+      await device.addTask(await device.project('Garden'), 'Brief')
+      device.network.loseAnswer = true
+      await assert.rejects(device.syncOnce())
+      const brief = await device.task('Brief') // which the server never heard of, the device thinks
+      await device.database.write(() => brief.destroyPermanently())
+      await device.syncOnce()
+      assert.deepEqual(await titles(device), ['Brief', 'Dig', 'Sow'])
+      await device.check()
+    })
+
     it('pushes a parent and its children in whatever order they stand', async () => {
       const { user, devices: [device] } = await start()
       const project = await device.addProject('Kitchen')

@@ -73,6 +73,7 @@ pub const PULL_TYPES: &[(&str, &str)] = &[
     ("filter", "jsonb"),
     ("client_id", "text"),
     ("send_created_as_updated", "boolean"),
+    ("skip_echoes", "boolean"),
 ];
 
 pub const PUSH_TYPES: &[(&str, &str)] = &[

@@ -52,6 +52,8 @@ fn pull_collections(cases: &mut Vec<Case>) {
     }
     let dialect = r#"{"collections":["todos"],"dialect":"klingon"}"#;
     cases.push(case("unknown dialect", Call::Pull(dialect.into()), &["22023"], Hint::Needed));
+    let echoes = r#"{"collections":["todos"],"skip_echoes":true}"#;
+    cases.push(case("skip_echoes without a client_id", Call::Pull(echoes.into()), &["22023"], Hint::Needed));
     // Two-dimensional arrays unnest to names that are known: refusing or flattening would both be defensible, silence is not.
     let nul = r#"{"collections":["to\u0000dos"]}"#;
     cases.push(case(

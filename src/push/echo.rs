@@ -1,0 +1,321 @@
+//! Which pushed rows will be stored exactly as their client sent them, so that it need not hear of them again
+//! (`pull_changes(..., skip_echoes => true)`).
+//!
+//! Said only where it is certain, and cheap to tell: nothing of the server's may change the values on their way into the row
+//! (BEFORE ROW triggers, rules, defaults, generated columns), all that was sent must have been written, and each column's
+//! type must give back the JSON value that it took. Whatever else changes the row afterwards (AFTER triggers, cascades)
+//! makes an entry of its own in the journal, which takes the mark back.
+
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+
+use super::apply::{Item, What};
+use super::target::Target;
+use crate::batch::Group;
+use crate::catalog::{Collection, Column};
+use crate::dialect::Dialect;
+use crate::error::Result;
+use crate::journal::{Op, SentRows};
+use crate::registry::owner_query;
+use crate::{pg, spi, wire_id};
+
+/// What must be known of a table.
+#[derive(Debug)]
+pub struct Echo {
+    /// An inserted row is what the statement says, but for defaults.
+    inserts: bool,
+    /// An updated row is the old one with what the statement sets.
+    updates: bool,
+    /// The same, generated columns included.
+    updates_only: bool,
+    /// Columns that get a value when none is given.
+    filled: Vec<String>,
+    /// Columns whose type has a cast to json, by which pulls write it.
+    cast: Vec<String>,
+}
+
+impl Echo {
+    /// None where the caller could not tell the rows apart in any case.
+    pub fn of(collection: &Collection) -> Result<Option<Echo>> {
+        let may_read = |c: &Column| pg::may_select(collection.relation, c.attnum);
+        if !collection.key.iter().all(may_read) {
+            return Ok(None);
+        }
+        // tgtype (catalog/pg_trigger.h): 1 ROW, 2 BEFORE, 4 INSERT, 16 UPDATE.
+        let rows = owner_query(
+            "WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
+                  before AS (SELECT coalesce(bit_or(tgtype), 0::int2) AS events FROM pg_trigger JOIN tree ON relid = tgrelid \
+                             WHERE tgtype & 3::int2 = 3 AND tgenabled <> 'D'), \
+                  ruled AS (SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1) AS r), \
+                  attribute AS (SELECT a.attname, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS filled, \
+                                       EXISTS (SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype) AS has_cast \
+                                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0) \
+             SELECT events & 4::int2 = 0 AND NOT r, events & 16::int2 = 0 AND NOT r, \
+                    (SELECT to_json(array_agg(attname)) FROM attribute WHERE filled), \
+                    (SELECT to_json(array_agg(attname)) FROM attribute WHERE has_cast) \
+             FROM before, ruled",
+            &[spi::arg(collection.relation)],
+        )?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let computed = collection.columns.iter().any(|c| c.generated && may_read(c));
+        Ok(Some(Echo {
+            inserts: row.bool(0),
+            updates: row.bool(1),
+            updates_only: row.bool(1) && !computed,
+            filled: row.list(2).unwrap_or_default(),
+            cast: row.list(3).unwrap_or_default(),
+        }))
+    }
+}
+
+/// The rows among these items that a statement of this kind will store as they were sent.
+pub fn rows<'i>(targets: &[Target], statements: impl Iterator<Item = (usize, What, &'i [&'i Item])>) -> SentRows {
+    let mut sent = SentRows::new();
+    for (target, what, items) in statements {
+        let target = &targets[target];
+        let Some(echo) = &target.echo else { continue };
+        let relation = target.collection.relation.to_u32();
+        let mut keys: HashMap<Box<[u8]>, Op> = HashMap::new();
+        match what {
+            What::Delete => {
+                let op = if target.collection.soft_delete.is_none() { Op::Delete } else { Op::Update };
+                if op == Op::Delete || echo.updates {
+                    let ids = items.iter().map(|i| target.plan.deletions[i.row as usize].id.as_bytes());
+                    keys.extend(ids.map(|id| (id.into(), op)));
+                }
+            }
+            What::Update(group) if echo.updates_only => {
+                let forms = forms(target, echo, &target.updates[group as usize]);
+                let records = items.iter().map(|i| &target.plan.records[i.row as usize]);
+                // A created record that exists: the client may not know what it has in the columns that were not sent.
+                let known = records.filter(|r| {
+                    r.exact_key && !r.created && {
+                        // What it says not to have changed is what it last saw.
+                        let changed = target.plan.changed(r).unwrap_or_default();
+                        target.plan.readonly(r).iter().all(|c| !changed.is_empty() && !changed.iter().any(|n| n == c))
+                    }
+                });
+                let kept = known.filter(|r| keeps(target, &forms, target.plan.fields(r)));
+                keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Update)));
+            }
+            // An upsert that becomes an update logs no insert, so it is not taken for one.
+            What::Insert(group) | What::Upsert(group) if echo.inserts => {
+                let group = &target.plan.groups[group as usize];
+                if is_complete(target, echo, group) {
+                    let forms = forms(target, echo, group);
+                    let records = items.iter().map(|i| &target.plan.records[i.row as usize]);
+                    let whole = records.filter(|r| r.exact_key && r.whole_key && target.plan.readonly(r).is_empty());
+                    let kept = whole.filter(|r| keeps(target, &forms, target.plan.fields(r)));
+                    keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Insert)));
+                }
+            }
+            _ => {}
+        }
+        if !keys.is_empty() {
+            sent.entry(relation).or_default().extend(keys);
+        }
+    }
+    sent
+}
+
+/// Will a new row with these columns have nothing in the others that its client could see?
+fn is_complete(target: &Target, echo: &Echo, group: &Group) -> bool {
+    let collection = &target.collection;
+    let others = collection.columns.iter().filter(|c| !collection.key.iter().any(|k| k.attnum == c.attnum));
+    let mut others = others.filter(|c| !group.columns.contains(&c.name.as_str()));
+    !others.any(|c| echo.filled.contains(&c.name) && pg::may_select(collection.relation, c.attnum))
+}
+
+/// Does each of these columns give back what it takes from this record?
+fn keeps<'f>(target: &Target, forms: &[(&str, Form)], fields: impl Iterator<Item = (&'f str, &'f str)>) -> bool {
+    // Both are in order of name, and what is written is part of what was sent.
+    let mut forms = forms.iter().peekable();
+    let soft_delete = target.collection.soft_delete.as_ref().map(|c| c.name.as_str());
+    for (name, raw) in fields {
+        let Some((_, form)) = forms.next_if(|(written, _)| *written == name) else { continue };
+        // A row that is sent with its mark of deletion is `deleted` to those who pull.
+        if soft_delete == Some(name) && raw != "null" && raw != "false" || !form.keeps(raw) {
+            return false;
+        }
+    }
+    true
+}
+
+fn forms<'t>(target: &Target<'t>, echo: &Echo, group: &Group<'t>) -> Vec<(&'t str, Form)> {
+    let form = |name: &&'t str| {
+        let column = target.collection.column(name);
+        (*name, column.map_or(Form::Unsure, |c| Form::of(target.dialect, c, echo.cast.contains(&c.name))))
+    };
+    group.columns.iter().map(form).collect()
+}
+
+/// Which JSON values a column gives back as it took them. Null it always does.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Form {
+    Unsure,
+    Bool,
+    /// Any number: it has been taken, so every digit is there.
+    Number,
+    /// A number that is the shortest way to write its float.
+    Float,
+    Text,
+    /// A text that may lose blanks at its end.
+    ShortText,
+    Uuid,
+    /// Any value.
+    Json,
+    /// Whole milliseconds.
+    Millis,
+    /// ISO 8601, as exact as the column, with or without an offset. (It may come back in another time zone.)
+    Time {
+        digits: usize,
+        offset: bool,
+    },
+    Date,
+}
+
+impl Form {
+    fn of(dialect: Dialect, column: &Column, has_cast: bool) -> Form {
+        let flat = dialect == Dialect::WatermelonDb;
+        // Neither a modifier, which may cut and round, nor a domain, which may have one.
+        let plain = column.type_name == column.base_type_name;
+        let base = column.facts.base;
+        match base {
+            pg_sys::VARCHAROID if column.type_name.starts_with("character varying(") => Form::ShortText,
+            pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID => {
+                let modifier = column.type_name.strip_prefix("timestamp(").and_then(|t| t.get(..1)?.parse().ok());
+                match modifier.or(plain.then_some(6)) {
+                    Some(3..) if flat => Form::Millis,
+                    Some(digits) if !flat => Form::Time { digits, offset: base == pg_sys::TIMESTAMPTZOID },
+                    _ => Form::Unsure,
+                }
+            }
+            _ if !plain => Form::Unsure,
+            pg_sys::BOOLOID => Form::Bool,
+            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::NUMERICOID => Form::Number,
+            pg_sys::FLOAT8OID => Form::Float,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => Form::Text,
+            pg_sys::UUIDOID => Form::Uuid,
+            // JSON text in a string.
+            pg_sys::JSONOID | pg_sys::JSONBOID if flat => Form::Text,
+            pg_sys::JSONOID | pg_sys::JSONBOID => Form::Json,
+            pg_sys::DATEOID if !flat => Form::Date,
+            _ if column.facts.typtype == b'e' && !has_cast => Form::Text,
+            _ => Form::Unsure,
+        }
+    }
+
+    fn keeps(self, raw: &str) -> bool {
+        if raw == "null" {
+            return true;
+        }
+        let text = raw.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+        let is_number = || raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        match self {
+            Form::Unsure => false,
+            Form::Bool => raw == "true" || raw == "false",
+            Form::Number => is_number(),
+            Form::Float => is_number() && is_shortest(raw),
+            Form::Text => text.is_some(),
+            Form::ShortText => text.is_some_and(|t| !t.ends_with(' ') && !t.ends_with("0020")),
+            Form::Uuid => text.is_some_and(|t| t.len() == 36 && wire_id::canonical_uuid(t).is_none()),
+            Form::Json => true,
+            Form::Millis => raw.strip_prefix('-').unwrap_or(raw).bytes().all(|b| b.is_ascii_digit()),
+            Form::Time { digits, offset } => text.is_some_and(|t| is_time(t, digits, offset)),
+            Form::Date => text.is_some_and(|t| has_shape(t, "dddd-dd-dd")),
+        }
+    }
+}
+
+/// Is this JSON number written with the digits that its float is written with?
+fn is_shortest(raw: &str) -> bool {
+    let digits = |text: &str| {
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_matches('0').to_string()
+    };
+    raw.parse::<f64>().is_ok_and(|f| f.is_finite() && digits(&format!("{f:e}")) == digits(raw))
+}
+
+/// `2026-02-03T04:05:06.789+02:00`, with no more than so many digits of a second; with or without an offset.
+fn is_time(text: &str, digits: usize, offset: bool) -> bool {
+    let Some((whole, rest)) = text.split_at_checked("dddd-dd-ddTdd:dd:dd".len()) else { return false };
+    let fraction = rest.strip_prefix('.').map_or(0, |f| f.bytes().take_while(u8::is_ascii_digit).count());
+    let zone = if fraction > 0 { &rest[fraction + 1..] } else { rest };
+    // What counts on into the next day or minute would come back as that.
+    has_shape(whole, "dddd-dd-ddTdd:dd:dd")
+        && &whole[11..13] < "24"
+        && &whole[17..] < "60"
+        && fraction <= digits
+        && match zone.as_bytes().first() {
+            None => !offset,
+            Some(b'Z') => offset && zone.len() == 1,
+            Some(b'+' | b'-') => offset && (has_shape(&zone[1..], "dd:dd") || has_shape(&zone[1..], "dd")),
+            _ => false,
+        }
+}
+
+/// Is `text` like `shape`, in which each `d` stands for a digit?
+fn has_shape(text: &str, shape: &str) -> bool {
+    text.len() == shape.len()
+        && text.bytes().zip(shape.bytes()).all(|(t, s)| if s == b'd' { t.is_ascii_digit() } else { t == s })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeps(form: Form, values: &[&str]) -> Vec<bool> {
+        values.iter().map(|v| form.keeps(v)).collect()
+    }
+
+    #[test]
+    fn floats_keep_the_shortest_form() {
+        let kept = ["0", "-0.0", "1", "0.1", "0.30000000000000004", "1e21", "1.0", "100", "5e-324", "-1.5E+10"];
+        assert_eq!(keeps(Form::Float, &kept), [true; 10]);
+        assert_eq!(keeps(Form::Float, &["0.10000000000000001", "9007199254740993", "\"NaN\""]), [false; 3]);
+        assert_eq!(keeps(Form::Float, &["1e400", "5e-325"]), [false; 2]);
+    }
+
+    #[test]
+    fn times_keep_what_they_have_digits_for() {
+        let zoned = Form::Time { digits: 3, offset: true };
+        let kept = ["2026-02-03T04:05:06Z", "2026-02-03T04:05:06.789+02:00", "2026-02-03T04:05:06.7-08"];
+        assert_eq!(keeps(zoned, &kept.map(|t| format!("\"{t}\"")).each_ref().map(String::as_str)), [true; 3]);
+        let lost = [
+            "2026-02-03T04:05:06.7891Z",
+            "2026-02-03T04:05:06",
+            "2026-02-03",
+            "2026-02-03T24:00:00Z",
+            "2026-02-03T23:59:60Z",
+            "2026-02-03T04:05:06+020",
+            "2026-02-03T04:05:06.é",
+            "infinity",
+        ];
+        assert_eq!(keeps(zoned, &lost.map(|t| format!("\"{t}\"")).each_ref().map(String::as_str)), [false; 8]);
+        let local = Form::Time { digits: 6, offset: false };
+        assert_eq!(
+            keeps(local, &["\"2026-02-03T04:05:06.789\"", "\"2026-02-03T04:05:06Z\"", "5"]),
+            [true, false, false]
+        );
+        assert_eq!(
+            keeps(Form::Millis, &["-5", "1700000000000", "1.5", "1e3", "\"5\""]),
+            [true, true, false, false, false]
+        );
+        assert_eq!(keeps(Form::Date, &["\"2026-02-03\"", "\"today\""]), [true, false]);
+    }
+
+    #[test]
+    fn texts_and_ids_keep_their_own_form() {
+        assert_eq!(keeps(Form::Text, &["\"x \"", "5", "null"]), [true, false, true]);
+        assert_eq!(keeps(Form::ShortText, &["\"x\"", "\"x \"", "\"x\\u0020\""]), [true, false, false]);
+        let uuid = "\"7b1e7d80-0000-4000-8000-00000000000a\"";
+        assert_eq!(
+            keeps(Form::Uuid, &[uuid, &uuid.to_uppercase(), "\"7b1e7d8000004000800000000000000a\""]),
+            [true, false, false]
+        );
+        assert_eq!(keeps(Form::Bool, &["true", "\"true\"", "1"]), [true, false, false]);
+        assert_eq!(keeps(Form::Number, &["-1.10", "\"1\""]), [true, false]);
+    }
+}
