@@ -67,23 +67,26 @@ CREATE TABLE snapsync.change (
     stamp               bigint NOT NULL,
     op                  "char" NOT NULL,
     scope               text COLLATE "C",
-    key                 text COLLATE "C" NOT NULL,
+    key                 text COLLATE "C",
     image               jsonb,
     origin              text COLLATE "C",
     columns             int2[],
-    as_sent             boolean
+    as_sent             boolean,
+    keys                text[] COLLATE "C",
+    CONSTRAINT change_key_check CHECK ((key IS NULL) OPERATOR(pg_catalog.<>) (keys IS NULL))
 );
-COMMENT ON TABLE snapsync.change IS 'The log: one entry per changed key and transaction';
+COMMENT ON TABLE snapsync.change IS 'The log: what happened to which key in which transaction, once per key';
 COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root of a partitioned one)';
 COMMENT ON COLUMN snapsync.change.ord IS 'Order within the transaction';
 COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
 COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew';
 COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column';
-COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it';
+COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it; NULL where the entry is about several rows';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
 COMMENT ON COLUMN snapsync.change.origin IS 'client_id of the push that made the change';
 COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPDATE touched, where the conflict policy is merge';
 COMMENT ON COLUMN snapsync.change.as_sent IS 'True: the push of origin did no more and no less to this row than it said, so that client need not hear of it';
+COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the same happened';
 
 -- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
 CREATE INDEX change_relation_scope_stamp ON snapsync.change (relation, scope, stamp);

@@ -107,6 +107,7 @@ pub fn register_callbacks() {
 unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
     STALE.with(|s| s.set(true));
     track::invalidate();
+    pg::forget_relations();
 }
 
 /// The collection that a client calls `name`: its name as given to `enable`, or `public.` in front of it.

@@ -10,11 +10,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
+use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::{pg_sys, IntoDatum};
 
 use crate::error::Result;
-use crate::{clock, pg, roles, settings, spi};
+use crate::{clock, pg, roles, settings};
+
+mod net;
+mod write;
 
 /// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,11 +128,8 @@ thread_local! {
 }
 
 /// How often a backend adds to `snapsync.horizon`, which only REPEATABLE READ callers, standbys and wall-clock cursors use.
-/// 5 ms bounds what those see twice; at 2,000 transactions a second it is one extra row per ten.
-const HORIZON_EVERY_MICROS: i64 = 5_000;
-
-/// Rows per multi-insert, like COPY's MAX_BUFFERED_TUPLES.
-const CHUNK: usize = 1000;
+/// 50 ms bounds what those see twice; at 10,000 transactions a second a row every 5 ms cost the writers 2 %.
+const HORIZON_EVERY_MICROS: i64 = 50_000;
 
 pub fn register_callbacks() {
     // SAFETY: called once per backend when the library is loaded; the callbacks are guarded functions.
@@ -272,7 +272,7 @@ impl Sent {
 }
 
 /// While this lives, one statement of a push runs; its changes of these rows are logged as what the client sent. They count as
-/// such in the end if nothing else happened to the row in this transaction (see `net_effects`). The marks are on the entries, so
+/// such in the end if nothing else happened to the row in this transaction (see [`net`]). The marks are on the entries, so
 /// a savepoint that is rolled back takes them along.
 pub struct Sending(Option<Sent>);
 
@@ -339,120 +339,6 @@ impl Journal {
     }
 }
 
-/// The net effect of a transaction on one key, as nobody outside can see anything in between: the first old state, the last
-/// new one.
-struct Net {
-    first: usize,
-    last: usize,
-    image: Option<(When, Range<usize>)>,
-    /// All of it was one client's push (or nobody's).
-    one_origin: bool,
-    /// The union of the columns touched; None: not known.
-    touched: Option<Vec<u8>>,
-    /// Nothing happened to the key but what its client sent.
-    as_sent: bool,
-}
-
-fn net_effects(journal: &Journal, from: usize) -> Vec<Net> {
-    let entries = &journal.entries;
-    let mut at: HashMap<(u32, &[u8]), usize> = HashMap::with_capacity(entries.len() - from);
-    let mut nets: Vec<Net> = Vec::with_capacity(entries.len() - from);
-    // A reset says all there is to say about its relation.
-    let reset: Vec<u32> = entries[from..].iter().filter(|e| e.op == Op::Reset).map(|e| e.relation.to_u32()).collect();
-    for (i, entry) in entries.iter().enumerate().skip(from) {
-        let relation = entry.relation.to_u32();
-        if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
-            continue;
-        }
-        let image = entry.image.clone().map(|image| (entry.when, image));
-        match at.entry((relation, &journal.arena[entry.key.clone()])) {
-            std::collections::hash_map::Entry::Vacant(slot) => {
-                slot.insert(nets.len());
-                let touched = entry.touched.as_ref().map(|t| journal.arena[t.clone()].to_vec());
-                nets.push(Net { first: i, last: i, image, one_origin: true, touched, as_sent: entry.as_sent });
-            }
-            std::collections::hash_map::Entry::Occupied(slot) => {
-                let net = &mut nets[*slot.get()];
-                let order = entry.when.order();
-                if order < entries[net.first].when.order() {
-                    net.first = i;
-                }
-                if order > entries[net.last].when.order() {
-                    net.last = i;
-                }
-                // The earliest: changes without an image left the image's columns alone.
-                if let Some((when, _)) = &image {
-                    if net.image.as_ref().is_none_or(|(known, _)| when.order() < known.order()) {
-                        net.image = image;
-                    }
-                }
-                // Two changes: even if both are the client's, what it has in between is not known here.
-                net.as_sent = false;
-                net.one_origin &= entry.origin == entries[net.first].origin;
-                net.touched = match (net.touched.take(), &entry.touched) {
-                    (Some(mut before), Some(now)) => {
-                        before.extend_from_slice(&journal.arena[now.clone()]);
-                        Some(before)
-                    }
-                    _ => None,
-                };
-            }
-        }
-    }
-    nets.retain_mut(|net| {
-        let (first, last) = (&entries[net.first], &entries[net.last]);
-        if first.op == Op::Insert {
-            // What the row was in between, nobody else could see; and inserted and deleted again, it never was.
-            net.image = None;
-            return last.op != Op::Delete;
-        }
-        true
-    });
-    nets
-}
-
-/// A row of snapsync.change.
-struct ChangeRow<'a> {
-    relation: pg_sys::Oid,
-    op: Op,
-    scope: Option<&'a str>,
-    key: &'a str,
-    image: Option<&'a str>,
-    origin: Option<&'a str>,
-    touched: Option<&'a [u8]>,
-    as_sent: bool,
-}
-
-fn rows<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = ChangeRow<'a>> + 'a {
-    nets.iter().flat_map(move |net| {
-        let (first, last) = (&journal.entries[net.first], &journal.entries[net.last]);
-        let op = match (first.op, last.op) {
-            (Op::Reset, _) => Op::Reset,
-            (Op::Insert, _) => Op::Insert,
-            (_, Op::Delete) => Op::Delete,
-            _ => Op::Update,
-        };
-        let row = |scope: Option<&Range<usize>>| ChangeRow {
-            relation: first.relation,
-            op,
-            scope: scope.map(|s| journal.text(s)),
-            key: journal.text(&first.key),
-            image: net.image.as_ref().map(|(_, i)| journal.text(i)),
-            origin: if net.one_origin { first.origin.as_deref() } else { None },
-            touched: net.touched.as_deref(),
-            as_sent: net.as_sent,
-        };
-        let before = match &first.scope_before {
-            Some(before) => before.as_ref(),
-            None => first.scope.as_ref(),
-        };
-        let after = if op == Op::Delete { before } else { last.scope.as_ref() };
-        let moved = op == Op::Update && before.map(|s| journal.text(s)) != after.map(|s| journal.text(s));
-        // A row that moved between scopes concerns both.
-        std::iter::once(row(after)).chain(moved.then(|| row(before)))
-    })
-}
-
 /// Which entries a flush writes.
 #[derive(Clone, Copy, PartialEq)]
 enum Flush {
@@ -481,9 +367,9 @@ fn flush(which: Flush) -> Result<()> {
     // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
     let written = JOURNAL.with(|j| {
         let j = j.borrow();
-        let nets = net_effects(&j, from);
+        let nets = net::effects(&j, from);
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
-        unsafe { insert(&j, &nets) }
+        unsafe { write::insert(&j, &nets) }
     })?;
     JOURNAL.with(|j| {
         let j = &mut *j.borrow_mut();
@@ -492,82 +378,6 @@ fn flush(which: Flush) -> Result<()> {
         j.arena.truncate(j.marks.last().map_or(0, |m| m.arena));
     });
     Ok(())
-}
-
-/// Inserts the rows into snapsync.change with its index, a thousand at a time.
-unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
-    let change = pg::relation_oid(c"change")?;
-    let stamp = journal.stamp.unwrap_or(clock::FIRST);
-    // SAFETY: the column order is that of CREATE TABLE snapsync.change in sql/02_tables.sql, checked by a test; datums are
-    // made in a memory context that is reset after each chunk has been copied into the heap.
-    unsafe {
-        let relation = pg_sys::table_open(change, pg_sys::RowExclusiveLock as i32);
-        let indexes = pg_sys::CatalogOpenIndexes(relation);
-        let context = pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"snapsync flush".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        );
-        let mut slots: Vec<*mut pg_sys::TupleTableSlot> = Vec::new();
-        let mut filled = 0;
-        let mut written = 0;
-        let insert_chunk = |slots: &mut Vec<*mut pg_sys::TupleTableSlot>, filled: usize| {
-            if filled > 0 {
-                pg_sys::CatalogTuplesMultiInsertWithInfo(relation, slots.as_mut_ptr(), filled as i32, indexes);
-                pg_sys::MemoryContextReset(context);
-            }
-        };
-        for row in rows(journal, nets) {
-            if slots.len() <= filled {
-                slots.push(pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &pg_sys::TTSOpsHeapTuple));
-            }
-            let slot = slots[filled];
-            let caller = pg_sys::MemoryContextSwitchTo(context);
-            let datums = [
-                row.relation.into_datum(),
-                (journal.written + written).into_datum(),
-                stamp.into_datum(),
-                (row.op as i8).into_datum(),
-                row.scope.into_datum(),
-                row.key.into_datum(),
-                row.image.map(spi::jsonb).transpose()?,
-                row.origin.into_datum(),
-                row.touched.map(column_numbers),
-                row.as_sent.then(|| pg_sys::Datum::from(true)),
-            ];
-            pg_sys::MemoryContextSwitchTo(caller);
-            pg_sys::ExecClearTuple(slot);
-            for (i, datum) in datums.into_iter().enumerate() {
-                *(*slot).tts_values.add(i) = datum.unwrap_or(pg_sys::Datum::null());
-                *(*slot).tts_isnull.add(i) = datum.is_none();
-            }
-            pg_sys::ExecStoreVirtualTuple(slot);
-            filled += 1;
-            written += 1;
-            if filled == CHUNK {
-                insert_chunk(&mut slots, filled);
-                filled = 0;
-            }
-        }
-        insert_chunk(&mut slots, filled);
-        for slot in slots {
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
-        }
-        pg_sys::MemoryContextDelete(context);
-        pg_sys::CatalogCloseIndexes(indexes);
-        pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
-        Ok(written)
-    }
-}
-
-/// An int2[] of the distinct column numbers.
-fn column_numbers(touched: &[u8]) -> pg_sys::Datum {
-    let numbers = touched.chunks_exact(2).map(|b| i16::from_ne_bytes([b[0], b[1]]));
-    let distinct: std::collections::BTreeSet<i16> = numbers.collect();
-    let numbers: Vec<i16> = distinct.into_iter().collect();
-    numbers.into_datum().unwrap_or(pg_sys::Datum::null())
 }
 
 fn write_horizon_if_due() -> Result<()> {

@@ -44,6 +44,7 @@ const IMAGE: i16 = 7;
 const ORIGIN: i16 = 8;
 const TOUCHED: i16 = 9;
 const AS_SENT: i16 = 10;
+const KEYS: i16 = 11;
 
 /// The entries of `relation` with stamp >= `from`, in the order they happened.
 pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
@@ -98,20 +99,29 @@ impl<'a> Log<'a> {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {
                 let op = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
-                each(Logged {
-                    stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),
-                    ord: self.value(tuple, ORD).map_or(0, |d| d.value() as i32),
-                    op: Op::from_byte(op).ok_or_else(|| {
-                        SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {op}"))
-                    })?,
-                    key: self.value(tuple, KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
-                    image: self
-                        .value(tuple, IMAGE)
-                        .map(|d| pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()))),
-                    origin: self.value(tuple, ORIGIN).and_then(|d| String::from_datum(d, false)),
-                    touched: self.value(tuple, TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
-                    as_sent: self.value(tuple, AS_SENT).is_some_and(|d| d.value() as u8 != 0),
-                });
+                let entry = |key: String| -> Result<Logged> {
+                    Ok(Logged {
+                        stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),
+                        ord: self.value(tuple, ORD).map_or(0, |d| d.value() as i32),
+                        op: Op::from_byte(op).ok_or_else(|| {
+                            SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {op}"))
+                        })?,
+                        key,
+                        image: self
+                            .value(tuple, IMAGE)
+                            .map(|d| pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()))),
+                        origin: self.value(tuple, ORIGIN).and_then(|d| String::from_datum(d, false)),
+                        touched: self.value(tuple, TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                        as_sent: self.value(tuple, AS_SENT).is_some_and(|d| d.value() as u8 != 0),
+                    })
+                };
+                if let Some(key) = self.value(tuple, KEY) {
+                    each(entry(String::from_datum(key, false).unwrap_or_default())?);
+                } else if let Some(keys) = self.value(tuple, KEYS) {
+                    for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
+                        each(entry(key)?);
+                    }
+                }
             }
             Ok(true)
         })

@@ -1,26 +1,50 @@
 //! Small safe wrappers over server calls that several modules need.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
 
 use pgrx::{pg_sys, FromDatum};
 
 use crate::error::{code, Result, SyncError};
 
+thread_local! {
+    /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
+    static RELATIONS: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
+    static RELATIONS_STALE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Called by the relation cache's invalidation callback (catalog.rs): the extension may have been dropped.
+pub fn forget_relations() {
+    RELATIONS_STALE.with(|s| s.set(true));
+}
+
 /// The Oid of one of the extension's own relations.
-pub fn relation_oid(name: &CStr) -> Result<pg_sys::Oid> {
-    // SAFETY: syscache lookups by name; both strings are NUL-terminated.
-    unsafe {
-        let schema = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
-        let oid = if schema == pg_sys::InvalidOid { schema } else { pg_sys::get_relname_relid(name.as_ptr(), schema) };
-        if oid == pg_sys::InvalidOid {
-            return Err(SyncError::new(
-                code::UNDEFINED_TABLE,
-                format!("relation \"snapsync.{}\" does not exist", name.to_string_lossy()),
-            )
-            .hint("Run CREATE EXTENSION snapsync in this database."));
-        }
-        Ok(oid)
+pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
+    if RELATIONS_STALE.with(|s| s.replace(false)) {
+        RELATIONS.with(|r| r.borrow_mut().clear());
     }
+    let known = RELATIONS.with(|r| r.borrow().iter().find(|(n, _)| *n == name).map(|(_, oid)| *oid));
+    if let Some(oid) = known {
+        return Ok(oid);
+    }
+    // SAFETY: syscache lookups by name; both strings are NUL-terminated.
+    let oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            schema
+        } else {
+            pg_sys::get_relname_relid(name.as_ptr(), schema)
+        }
+    };
+    if oid == pg_sys::InvalidOid {
+        return Err(SyncError::new(
+            code::UNDEFINED_TABLE,
+            format!("relation \"snapsync.{}\" does not exist", name.to_string_lossy()),
+        )
+        .hint("Run CREATE EXTENSION snapsync in this database."));
+    }
+    RELATIONS.with(|r| r.borrow_mut().push((name, oid)));
+    Ok(oid)
 }
 
 /// `name` as an SQL identifier, quoted where it must be.
@@ -171,8 +195,8 @@ impl OwnRow {
 
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
 pub fn row_by_name<R>(
-    table: &CStr,
-    index: &CStr,
+    table: &'static CStr,
+    index: &'static CStr,
     name: &CStr,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,

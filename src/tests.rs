@@ -24,7 +24,7 @@ mod tests {
         assert_eq!(
             columns("change"),
             "relation regclass, ord integer, stamp bigint, op \"char\", scope text, key text, image jsonb, origin text, \
-             columns smallint[], as_sent boolean"
+             columns smallint[], as_sent boolean, keys text[]"
         );
         assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
     }

@@ -1,0 +1,130 @@
+//! What a transaction's log amounts to: one entry per key, however often the row was changed.
+
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::HashMap;
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use pgrx::pg_sys;
+
+use super::{Journal, Op, When};
+
+/// The net effect of a transaction on one key, as nobody outside can see anything in between: the first old state, the last
+/// new one.
+pub struct Net {
+    first: usize,
+    last: usize,
+    image: Option<(When, Range<usize>)>,
+    /// All of it was one client's push (or nobody's).
+    one_origin: bool,
+    /// The union of the columns touched; None: not known.
+    touched: Option<Vec<u8>>,
+    /// Nothing happened to the key but what its client sent.
+    as_sent: bool,
+}
+
+/// The net effects of the entries from this one on, in the order of the keys' first appearance.
+pub(super) fn effects(journal: &Journal, from: usize) -> Vec<Net> {
+    let entries = &journal.entries;
+    let mut at: HashMap<(u32, &[u8]), usize, RandomState> = HashMap::default();
+    // One change needs no map; that is most transactions.
+    if entries.len() - from > 1 {
+        at.reserve(entries.len() - from);
+    }
+    let mut nets: Vec<Net> = Vec::with_capacity(entries.len() - from);
+    // A reset says all there is to say about its relation.
+    let reset: Vec<u32> = entries[from..].iter().filter(|e| e.op == Op::Reset).map(|e| e.relation.to_u32()).collect();
+    for (i, entry) in entries.iter().enumerate().skip(from) {
+        let relation = entry.relation.to_u32();
+        if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
+            continue;
+        }
+        let image = entry.image.clone().map(|image| (entry.when, image));
+        match at.entry((relation, &journal.arena[entry.key.clone()])) {
+            Vacant(slot) => {
+                slot.insert(nets.len());
+                let touched = entry.touched.as_ref().map(|t| journal.arena[t.clone()].to_vec());
+                nets.push(Net { first: i, last: i, image, one_origin: true, touched, as_sent: entry.as_sent });
+            }
+            Occupied(slot) => {
+                let net = &mut nets[*slot.get()];
+                let order = entry.when.order();
+                if order < entries[net.first].when.order() {
+                    net.first = i;
+                }
+                if order > entries[net.last].when.order() {
+                    net.last = i;
+                }
+                // The earliest: changes without an image left the image's columns alone.
+                if let Some((when, _)) = &image {
+                    if net.image.as_ref().is_none_or(|(known, _)| when.order() < known.order()) {
+                        net.image = image;
+                    }
+                }
+                // Two changes: even if both are the client's, what it has in between is not known here.
+                net.as_sent = false;
+                net.one_origin &= entry.origin == entries[net.first].origin;
+                net.touched = match (net.touched.take(), &entry.touched) {
+                    (Some(mut before), Some(now)) => {
+                        before.extend_from_slice(&journal.arena[now.clone()]);
+                        Some(before)
+                    }
+                    _ => None,
+                };
+            }
+        }
+    }
+    nets.retain_mut(|net| {
+        let (first, last) = (&entries[net.first], &entries[net.last]);
+        if first.op == Op::Insert {
+            // What the row was in between, nobody else could see; and inserted and deleted again, it never was.
+            net.image = None;
+            return last.op != Op::Delete;
+        }
+        true
+    });
+    nets
+}
+
+/// An entry of snapsync.change.
+pub struct Effect<'a> {
+    pub relation: pg_sys::Oid,
+    pub op: Op,
+    pub scope: Option<&'a str>,
+    pub key: &'a str,
+    pub image: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub touched: Option<&'a [u8]>,
+    pub as_sent: bool,
+}
+
+/// What is to be written of them.
+pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = Effect<'a>> + 'a {
+    nets.iter().flat_map(move |net| {
+        let (first, last) = (&journal.entries[net.first], &journal.entries[net.last]);
+        let op = match (first.op, last.op) {
+            (Op::Reset, _) => Op::Reset,
+            (Op::Insert, _) => Op::Insert,
+            (_, Op::Delete) => Op::Delete,
+            _ => Op::Update,
+        };
+        let row = |scope: Option<&Range<usize>>| Effect {
+            relation: first.relation,
+            op,
+            scope: scope.map(|s| journal.text(s)),
+            key: journal.text(&first.key),
+            image: net.image.as_ref().map(|(_, i)| journal.text(i)),
+            origin: if net.one_origin { first.origin.as_deref() } else { None },
+            touched: net.touched.as_deref(),
+            as_sent: net.as_sent,
+        };
+        let before = match &first.scope_before {
+            Some(before) => before.as_ref(),
+            None => first.scope.as_ref(),
+        };
+        let after = if op == Op::Delete { before } else { last.scope.as_ref() };
+        let moved = op == Op::Update && before.map(|s| journal.text(s)) != after.map(|s| journal.text(s));
+        // A row that moved between scopes concerns both.
+        std::iter::once(row(after)).chain(moved.then(|| row(before)))
+    })
+}
