@@ -53,7 +53,9 @@ impl<'a> Pack<'a> {
 pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
     if nets.len() == 1 {
         // SAFETY: the caller's promise.
-        return unsafe { insert_few(journal, nets) };
+        if let Some(written) = unsafe { insert_few(journal, nets)? } {
+            return Ok(written);
+        }
     }
     // SAFETY: the caller's promise.
     let mut table = unsafe { Table::open(journal)? };
@@ -88,29 +90,53 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
     table.close()
 }
 
-/// The same without what only pays for many: slots, a memory context. Most transactions change one row.
+/// The same without what only pays for many: slots, a memory context, the executor's idea of an index. Most transactions change
+/// one row, and this is what they pay for it. None, and nothing inserted, where somebody has added an index.
 ///
 /// # Safety
 /// As for `insert`.
-unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<i32> {
-    let change = pg::relation_oid(c"change")?;
-    // SAFETY: the table exists and has these columns; on an ERROR everything goes with the transaction.
+unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
+    let (change, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_scope_stamp")?);
+    let lock = pg_sys::RowExclusiveLock as i32;
+    // SAFETY: table and index exist and have these columns (INDEXED); on an ERROR everything goes with the transaction. A btree
+    // asks nothing of its IndexInfo, the index being neither unique nor partial.
     unsafe {
-        let relation = pg_sys::table_open(change, pg_sys::RowExclusiveLock as i32);
-        let indexes = pg_sys::CatalogOpenIndexes(relation);
+        let relation = pg_sys::table_open(change, lock);
+        // REINDEX CONCURRENTLY builds another one that must not miss a row.
+        let all = pg_sys::RelationGetIndexList(relation);
+        let (indexes, first) = match all.as_ref() {
+            Some(all) => (all.length, (*all.elements).oid_value),
+            None => (0, pg_sys::InvalidOid),
+        };
+        pg_sys::list_free(all);
+        if (indexes, first) != (1, index) {
+            pg_sys::table_close(relation, lock);
+            return Ok(None);
+        }
+        let index = pg_sys::index_open(index, lock);
         let mut written = 0;
         for effect in net::entries(journal, nets) {
             let datums = datums(journal, written, &effect, &[effect.key])?;
             let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
             let mut nulls = datums.map(|d| d.is_none());
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-            pg_sys::CatalogTupleInsertWithInfo(relation, tuple, indexes);
+            pg_sys::simple_heap_insert(relation, tuple);
+            pg_sys::index_insert(
+                index,
+                INDEXED.map(|i| values[i]).as_mut_ptr(),
+                INDEXED.map(|i| nulls[i]).as_mut_ptr(),
+                &mut (*tuple).t_self,
+                relation,
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
+                false,
+                std::ptr::null_mut(),
+            );
             pg_sys::heap_freetuple(tuple);
             written += 1;
         }
-        pg_sys::CatalogCloseIndexes(indexes);
-        pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
-        Ok(written)
+        pg_sys::index_close(index, lock);
+        pg_sys::table_close(relation, lock);
+        Ok(Some(written))
     }
 }
 
@@ -236,6 +262,9 @@ impl<'a> Table<'a> {
 }
 
 const COLUMNS: usize = 11;
+
+/// Which of them the index is on: relation, scope, stamp.
+const INDEXED: [usize; 3] = [0, 4, 2];
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.
