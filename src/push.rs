@@ -233,7 +233,8 @@ impl Push<'_> {
     /// user's functions. False, with nothing done, where it cannot.
     ///
     /// Rows are locked by the same subtransaction that writes them (else each tuple would get a multixact of two), and
-    /// created rows are inserted without looking for them first: that look cost a quarter of the INSERT.
+    /// created rows are inserted without looking for them first: that look cost a quarter of the INSERT. Updates alone are
+    /// locked by the UPDATE itself: 1.2 times an UPDATE without locks, where a statement for the locks made it 1.4 times.
     fn quickly(&self, targets: &[Target]) -> Result<bool> {
         self.quick.set(true);
         let outcome = subxact::run(|| {
@@ -317,10 +318,11 @@ impl Push<'_> {
         // Unless nobody has committed anything since the decisions.
         let moved = clock::read()? >= snapmin;
         for (index, target) in targets.iter().enumerate().filter(|(_, t)| moved && !t.settled) {
-            let created = steps.iter().flat_map(|s| &s.items).filter(|i| i.target == index);
-            let created = created.filter(|i| matches!(i.what, What::Upsert(_)));
-            let ids: HashSet<&str> = created.map(|i| i.id(targets)).collect();
-            if !ids.is_empty() && decide::created_by_others(self, target, &ids, snapmin)? {
+            let written = steps.iter().flat_map(|s| &s.items).filter(|i| i.target == index);
+            let locks = target.locks_itself.get();
+            let written = written.filter(|i| matches!(i.what, What::Upsert(_)) || locks);
+            let ids: HashSet<&str> = written.map(|i| i.id(targets)).collect();
+            if !ids.is_empty() && decide::written_by_others(self, target, &ids, snapmin)? {
                 return Err(SyncError::new(AGAIN, "a row was created by somebody else meanwhile"));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::decide::not_quickly;
 use super::echo;
 use super::target::{json_arg, Columns, Target};
 use crate::batch::Group;
@@ -107,6 +108,9 @@ pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<V
             let done = spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write)
                 .map_err(|e| target.while_pushing(e))?;
             if statement.returns() && done.len() < statement.items.len() {
+                if target.locks_itself.get() {
+                    return Err(not_quickly());
+                }
                 statement.check(targets, &done.into_iter().map(|(n, _)| n).collect(), &mut vetoed)?;
             }
         }
@@ -162,10 +166,10 @@ impl Statement<'_> {
 
     fn sql(&self, target: &Target, parameter: usize) -> String {
         match self.what {
-            What::Update(group) => update(target, &target.updates[group as usize], parameter),
+            What::Update(group) => update(target, &target.updates[group as usize], parameter, self.items.len()),
             What::Insert(group) => insert(target, &target.plan.groups[group as usize], parameter, false),
             What::Upsert(group) => insert(target, &target.plan.groups[group as usize], parameter, true),
-            What::Delete => delete(target, parameter),
+            What::Delete => delete(target, parameter, self.items.len()),
         }
     }
 
@@ -197,16 +201,21 @@ impl Statement<'_> {
     }
 }
 
-fn update(target: &Target, group: &Group, parameter: usize) -> String {
+fn update(target: &Target, group: &Group, parameter: usize, rows: usize) -> String {
     let Columns { declared, names, values } = target.columns_over_stored(group);
     let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).collect();
-    format!(
-        "UPDATE {} AS t SET {} FROM {} WHERE {} RETURNING r.n",
-        target.collection.from,
-        set.join(", "),
-        target.recordset(parameter, &declared),
-        target.key_match()
-    )
+    let (from, recordset, keys) = (&target.collection.from, target.few(parameter, &declared, rows), target.key_match());
+    let (rows, matching) = if target.locks_itself.get() {
+        let order: Vec<String> = target.collection.key.iter().map(|k| format!("t.{}", k.ident)).collect();
+        let locked = format!(
+            "(SELECT r.*, t.ctid AS at FROM {recordset} JOIN {from} AS t ON {keys} ORDER BY {} FOR NO KEY UPDATE OF t) AS r",
+            order.join(", ")
+        );
+        (locked, "t.ctid OPERATOR(pg_catalog.=) r.at".to_string())
+    } else {
+        (recordset, keys)
+    };
+    format!("UPDATE {from} AS t SET {} FROM {rows} WHERE {matching} RETURNING r.n", set.join(", "))
 }
 
 /// INSERT; with `or_update`, a row that exists is updated ("created that exists: update, no error").
@@ -241,8 +250,8 @@ fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> 
     )
 }
 
-fn delete(target: &Target, parameter: usize) -> String {
-    let (from, keys) = (target.recordset(parameter, &[]), target.key_match());
+fn delete(target: &Target, parameter: usize, rows: usize) -> String {
+    let (from, keys) = (target.few(parameter, &[], rows), target.key_match());
     let table = &target.collection.from;
     match &target.collection.soft_delete {
         None => format!("DELETE FROM {table} AS t USING {from} WHERE {keys} RETURNING r.n"),

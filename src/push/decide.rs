@@ -114,9 +114,14 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     by_oid.sort_by_key(|&i| targets[i].collection.relation.to_u32());
     let new: Vec<bool> =
         targets.iter().zip(&unreadable).map(|(t, u)| push.quick.get() && u.is_empty() && t.is_all_new()).collect();
+    let itself = match targets {
+        [target] => push.quick.get() && unreadable[0].is_empty() && target.can_lock_itself(),
+        _ => false,
+    };
+    targets.iter().for_each(|t| t.locks_itself.set(itself));
     let mut stored: Vec<Vec<Stored>> = Vec::with_capacity(targets.len());
     stored.extend(targets.iter().map(|t| vec![Stored::default(); t.ids().len()]));
-    for i in by_oid.into_iter().filter(|i| !new[*i]) {
+    for i in by_oid.into_iter().filter(|i| !new[*i] && !itself) {
         let (places, ids) = readable(&targets[i], &unreadable[i], |_| true);
         for (at, deleted) in targets[i].lock(&ids)? {
             stored[i][places[at]] = Stored { visible: true, locked: true, deleted };
@@ -133,7 +138,7 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     let mut settled: Vec<(usize, Vec<String>, Vec<String>)> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         let mut stored = std::mem::take(&mut stored[index]);
-        if !new[index] {
+        if !new[index] && !itself {
             let (places, ids) = readable(target, &unreadable[index], |place| !stored[place].visible);
             for (at, deleted) in target.visible_now(&ids)? {
                 stored[places[at]] = Stored { visible: true, locked: false, deleted };
@@ -143,7 +148,7 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
             push,
             index,
             target,
-            new: new[index],
+            assumed: if itself { Some(Fate::Update) } else { new[index].then_some(Fate::Insert) },
             newest: reading.newest,
             stored,
             places: OnceCell::new(),
@@ -203,8 +208,8 @@ struct Deciding<'d, 'a> {
     push: &'d Push<'d>,
     index: usize,
     target: &'d Target<'a>,
-    /// In the quick attempt: its rows are all created, and taken to be new until the INSERT says otherwise.
-    new: bool,
+    /// In the quick attempt: what all rows are taken to become, until the statement finds otherwise.
+    assumed: Option<Fate>,
     /// No entry of the log with a larger stamp was committed when the rows were locked.
     newest: i64,
     /// In the order of `Target::ids`.
@@ -235,9 +240,9 @@ impl<'d> Deciding<'d, '_> {
         let policy = if target.settled { ConflictPolicy::ClientWins } else { target.collection.conflict };
         let refused: HashSet<String> = self.rejections.iter().map(|r| r.id.clone()).collect();
         let entries = self.entries()?;
-        if self.new {
+        if let Some(fate) = self.assumed {
             return match entries.as_deref() {
-                Some([]) => Ok(Fates { records: vec![Fate::Insert; target.plan.records.len()], deletions: Vec::new() }),
+                Some([]) => Ok(Fates { records: vec![fate; target.plan.records.len()], deletions: Vec::new() }),
                 _ => Err(not_quickly()),
             };
         }
@@ -474,7 +479,7 @@ impl<'d> Deciding<'d, '_> {
             let columns = target.columns_over_stored(&group);
             let sql = format!(
                 "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE t.{name} OPERATOR(pg_catalog.>) ({})",
-                target.recordset(1, &columns.declared),
+                target.few(1, &columns.declared, sent.len()),
                 target.collection.from,
                 target.key_match(),
                 columns.values[0]
@@ -517,11 +522,11 @@ impl<'d> Deciding<'d, '_> {
 /// A row that is known to be deleted.
 const GONE: Change<'static> = Change::Entries(Vec::new());
 
-/// Are there rows among those just created that somebody else created at the same moment? Such a row was not there to be
-/// locked; the INSERT waited for it and updated it. Its entry is in the log now.
+/// Are there rows among those just written that somebody else wrote since the decisions? Those created were not there to be
+/// locked: the INSERT waited for such a row and updated it. Its entry is in the log now.
 ///
 /// `snapmin` is that of the decisions: what came before was seen then.
-pub fn created_by_others(push: &Push, target: &Target, ids: &HashSet<&str>, snapmin: i64) -> Result<bool> {
+pub fn written_by_others(push: &Push, target: &Target, ids: &HashSet<&str>, snapmin: i64) -> Result<bool> {
     let snapshot = pg::ActiveSnapshot::take();
     let from = match push.baseline {
         Baseline::Stamp(stamp) => stamp.max(snapmin),

@@ -1,5 +1,6 @@
 //! One collection of a push: its rows as the payload has them, and what the database says about them now.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -27,6 +28,8 @@ pub struct Target<'a> {
     pub updates: Vec<Group<'a>>,
     /// What must be known to tell which rows will be stored as they were sent; None where nobody asks.
     pub echo: Option<Echo>,
+    /// Its UPDATE takes the locks.
+    pub locks_itself: Cell<bool>,
 }
 
 /// A row of the payload as it is stored now.
@@ -83,7 +86,16 @@ impl<'a> Target<'a> {
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
         let updates = plan.regroup(|record, column| whole || writes(&plan, record, column));
         let echo = if echo { Echo::of(&collection)? } else { None };
-        Ok(Target { asked: raw.name(), collection, plan, dialect, settled, updates, echo })
+        Ok(Target {
+            asked: raw.name(),
+            collection,
+            plan,
+            dialect,
+            settled,
+            updates,
+            echo,
+            locks_itself: Cell::new(false),
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -120,6 +132,22 @@ impl<'a> Target<'a> {
             && self.may_read_key()
     }
 
+    /// Can one UPDATE lock all there is in key order, and change it? Only where every row is an update in the same columns that
+    /// asks for nothing of the stored row.
+    pub fn can_lock_itself(&self) -> bool {
+        let collection = &self.collection;
+        !self.settled
+            && self.plan.deletions.is_empty()
+            && self.plan.records.iter().all(|r| !r.created)
+            && matches!(&self.updates[..], [group] if !group.columns.is_empty())
+            && collection.conflict != ConflictPolicy::LastWriteWins
+            && collection.soft_delete.is_none()
+            && collection.from.starts_with("ONLY ")
+            && self.may_read_key()
+            && pg::may_select(collection.relation, pg_sys::SelfItemPointerAttributeNumber as i16)
+            && self.may(Privilege::Update)
+    }
+
     /// All ids, records first.
     pub fn ids(&self) -> Vec<&str> {
         let written = self.plan.records.iter().map(|r| &*r.id);
@@ -149,6 +177,17 @@ impl<'a> Target<'a> {
         let number = std::iter::once("n pg_catalog.int4".to_string());
         let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).collect();
         format!("pg_catalog.json_to_recordset(${parameter}) AS r({})", all.join(", "))
+    }
+
+    /// The same for a join. Postgres expects 100 rows of it, whatever is in it, and would read a table of up to 30,000 from one
+    /// end to the other to find so many; a LIMIT tells it when there are few `rows`.
+    pub fn few(&self, parameter: usize, columns: &[String], rows: usize) -> String {
+        let recordset = self.recordset(parameter, columns);
+        match rows {
+            0 | 1 => format!("(SELECT * FROM {recordset} LIMIT 1) AS r"),
+            2..=10 => format!("(SELECT * FROM {recordset} LIMIT 10) AS r"),
+            _ => recordset,
+        }
     }
 
     /// The ids as a set of rows `r(k0, ..., n)`, n from 1.
@@ -325,7 +364,7 @@ impl<'a> Target<'a> {
             };
             let sql = format!(
                 "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
-                self.recordset(1, &columns.declared),
+                self.few(1, &columns.declared, wanted.len()),
                 self.collection.from,
                 self.key_match()
             );
