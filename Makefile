@@ -32,8 +32,8 @@ isolation:   ## concurrent schedules: pg_isolation_regress
 e2e:         ## model check under concurrency, RLS check, abuse catalogue
 clients:     ## WatermelonDB, supabase-js, plain HTTP
 
-bench: setup ## measurements
-	@$t/tier.sh bench
+bench: setup ## measurements against plain SQL; ARGS="--quick --only push" for a look (docs/performance.md)
+	@$t/tier.sh bench $(ARGS)
 
 lint: setup  ## rustfmt, clippy, shellcheck, checks of the SQL
 	@$t/lint.sh
