@@ -4,6 +4,7 @@
 
 pub mod connections;
 pub mod incremental;
+pub mod instructions;
 pub mod machine;
 pub mod marks;
 pub mod memory;
