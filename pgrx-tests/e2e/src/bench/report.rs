@@ -42,15 +42,20 @@ impl Goal {
             Goal::Report => return "",
         };
         match (reached, aimed) {
+            (true, true) if !self.aims_beyond() => "reached",
             (_, true) => "aim",
             (true, false) => "reached",
             (false, false) => "missed",
         }
     }
 
+    fn aims_beyond(self) -> bool {
+        !matches!(self, Goal::AtMost { reach, aim } | Goal::AtLeast { reach, aim } if reach == aim)
+    }
+
     fn text(self) -> String {
         match self {
-            Goal::AtMost { reach, aim } if reach == aim => format!("<= {reach}"),
+            Goal::AtMost { reach, .. } if !self.aims_beyond() => format!("<= {reach}"),
             Goal::AtMost { reach, aim } => format!("<= {reach} ({aim})"),
             Goal::AtLeast { reach, aim } => format!(">= {reach} ({aim})"),
             Goal::Report => "-".into(),
@@ -291,7 +296,7 @@ mod tests {
             [at_least.verdict(0.89), at_least.verdict(0.9), at_least.verdict(1.0)],
             ["missed", "reached", "aim"]
         );
-        assert_eq!(Goal::below(8.0).verdict(f64::NAN), "missed");
+        assert_eq!([Goal::below(8.0).verdict(7.0), Goal::below(8.0).verdict(f64::NAN)], ["reached", "missed"]);
     }
 
     #[test]
