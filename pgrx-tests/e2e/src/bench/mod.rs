@@ -2,6 +2,7 @@
 //! one private cluster, measures our way and the baseline in turn ([`sample`]), checks what is cheap to check, and adds
 //! rows to the [`report`].
 
+pub mod advice;
 pub mod connections;
 pub mod incremental;
 pub mod instructions;
@@ -103,4 +104,5 @@ pub const GROUPS: &[Group] = &[
     ("memory", memory::memory),
     ("connections", connections::connections),
     ("idle", connections::idle),
+    ("advice", advice::advice),
 ];
