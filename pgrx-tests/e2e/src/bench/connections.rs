@@ -236,31 +236,37 @@ pub fn idle(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()>
     // The same look at the lock table, with a row made of each lock.
     wire.prepare("scan", "SELECT count(*) FROM pg_lock_status()")?;
     wire.prepare("one", "SELECT 1")?;
+    struct Looker {
+        wire: Wire,
+        /// The time of "scan" less that of "one", of each of the contestants below.
+        looks: [Sample; 3],
+    }
     // Beside this many, with their transactions left open or not.
-    let beside = |wire: &mut Wire, idle: usize, begin: &str, statement: &str| -> Result<f64> {
-        gone(wire)?;
+    let beside = |l: &mut Looker, run: usize, which: usize, idle: usize, begin: &str| -> Result<f64> {
+        gone(&mut l.wire)?;
         let mut others = (0..idle).map(|_| world.session()).collect::<Result<Vec<_>>>()?;
         for other in &mut others {
             other.run(begin)?;
         }
-        let parameters: &[&str] = if statement == "pull" { &[&since] } else { &[] };
-        let each = |wire: &mut Wire| timed_each(CALLS, |_| wire.execute(statement, parameters).map(drop));
+        let mut each = |statement: &str, parameters: &[&str]| {
+            timed_each(CALLS, |_| l.wire.execute(statement, parameters).map(drop))
+        };
         // The machine is still busy with processes that start or end: the first ones are not counted.
-        each(wire)?;
-        each(wire)
+        each("pull", &[&since])?;
+        let pull = each("pull", &[&since])?;
+        let look = each("scan", &[])? - each("one", &[])?;
+        if run > 0 {
+            l.looks[which].0.push(look);
+        }
+        Ok(pull)
     };
-    let open = "BEGIN; SELECT 1 FROM todos LIMIT 1";
     let n = sizes.idle;
-    let contestants: [Contestant<Wire>; 7] = [
-        &|wire, _| beside(wire, n, "", "pull"),
-        &|wire, _| beside(wire, 0, "", "pull"),
-        &|wire, _| beside(wire, n, open, "pull"),
-        &|wire, _| beside(wire, n, "", "scan"),
-        &|wire, _| beside(wire, 0, "", "scan"),
-        &|wire, _| beside(wire, n, open, "scan"),
-        &|wire, _| beside(wire, 0, "", "one"),
-    ];
-    let samples = interleave(sizes.runs, &mut wire, &contestants)?;
+    let contestants: [Contestant<Looker>; 3] =
+        [&|l, run| beside(l, run, 0, n, ""), &|l, run| beside(l, run, 1, 0, ""), &|l, run| {
+            beside(l, run, 2, n, "BEGIN; SELECT 1 FROM todos LIMIT 1")
+        }];
+    let mut looker = Looker { wire, looks: Default::default() };
+    let samples = interleave(sizes.runs, &mut looker, &contestants)?;
     let work = "pull with nothing changed, 1 collection";
     for (sample, what) in [(&samples[0], "idle"), (&samples[2], "idle in transaction")] {
         report.row(Row::new(
@@ -272,9 +278,7 @@ pub fn idle(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()>
             Goal::Report,
         ));
     }
-    // Less what every statement takes.
-    let [idle, none, open] =
-        [3, 4, 5].map(|i| (samples[i].median() - samples[6].median()).max(0.0)).map(|s| Unit::Seconds.show(s));
+    let [idle, none, open] = looker.looks.map(|l| Unit::Seconds.show(l.median().max(0.0)));
     report.note(format!(
         "a look at the lock table takes at most {none} with no other connection, {idle} beside {n} idle ones, {open} beside {n} \
          that are idle in a transaction (`pg_lock_status()` less `SELECT 1`: that also makes a row of each lock)"
