@@ -17,6 +17,8 @@ pub fn advice(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<(
     let mut world = World::new(cluster, "advice")?;
     for table in ["wrapped", "bare"] {
         world.table(table, sizes.bulk, SHORT, Kind::Tracked)?;
+        // With it, the planner asks the index, once, in either form; conditions that are not as simple have no such way out.
+        world.admin.run(&format!("DROP INDEX {table}_user_id_idx"))?;
     }
     world.admin.run("ALTER POLICY own ON bare USING (user_id = auth.uid())")?;
     let mut wire = world.session()?;
@@ -24,7 +26,7 @@ pub fn advice(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<(
     compare(
         (&mut wire, sizes.runs, 1),
         report,
-        format!("first pull, {} rows, policy `user_id = auth.uid()`", thousands(sizes.bulk)),
+        format!("first pull, {} rows, no index, policy `user_id = auth.uid()`", thousands(sizes.bulk)),
         "policy `user_id = (SELECT auth.uid())`",
         [&bare, &wrapped],
     )?;
