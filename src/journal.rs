@@ -131,6 +131,13 @@ const HORIZON_EVERY_MICROS: i64 = 5_000;
 /// Rows per multi-insert, like COPY's MAX_BUFFERED_TUPLES.
 const CHUNK: usize = 1000;
 
+/// The columns of snapsync.change.
+const COLUMNS: usize = 10;
+
+/// Rows that may be toasted (from 2 kB on) are inserted one by one: the multi-insert of catalog tuples, which never are, would
+/// index the place of the tuple as it was before, which has none.
+const LARGEST_AT_ONCE: usize = 1500;
+
 pub fn register_callbacks() {
     // SAFETY: called once per backend when the library is loaded; the callbacks are guarded functions.
     unsafe {
@@ -411,6 +418,9 @@ fn net_effects(journal: &Journal, from: usize) -> Vec<Net> {
     nets
 }
 
+/// The scope stands in the log's index, whose entries end at 2704 bytes; the user's table may hold longer ones.
+const LONGEST_SCOPE: usize = 2000;
+
 /// A row of snapsync.change.
 struct ChangeRow<'a> {
     relation: pg_sys::Oid,
@@ -435,7 +445,8 @@ fn rows<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = Chang
         let row = |scope: Option<&Range<usize>>| ChangeRow {
             relation: first.relation,
             op,
-            scope: scope.map(|s| journal.text(s)),
+            // An entry without a scope is read in all of them.
+            scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
             key: journal.text(&first.key),
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
             origin: if net.one_origin { first.origin.as_deref() } else { None },
@@ -516,7 +527,6 @@ unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
         let insert_chunk = |slots: &mut Vec<*mut pg_sys::TupleTableSlot>, filled: usize| {
             if filled > 0 {
                 pg_sys::CatalogTuplesMultiInsertWithInfo(relation, slots.as_mut_ptr(), filled as i32, indexes);
-                pg_sys::MemoryContextReset(context);
             }
         };
         for row in rows(journal, nets) {
@@ -525,7 +535,7 @@ unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
             }
             let slot = slots[filled];
             let caller = pg_sys::MemoryContextSwitchTo(context);
-            let datums = [
+            let datums: [Option<pg_sys::Datum>; COLUMNS] = [
                 row.relation.into_datum(),
                 (journal.written + written).into_datum(),
                 stamp.into_datum(),
@@ -537,17 +547,28 @@ unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
                 row.touched.map(column_numbers),
                 row.as_sent.then(|| pg_sys::Datum::from(true)),
             ];
+            let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
+            let mut nulls = datums.map(|d| d.is_none());
+            written += 1;
+            let size = pg_sys::heap_compute_data_size((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+            if size > LARGEST_AT_ONCE {
+                insert_chunk(&mut slots, filled);
+                filled = 0;
+                let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+                pg_sys::CatalogTupleInsertWithInfo(relation, tuple, indexes);
+                pg_sys::MemoryContextSwitchTo(caller);
+                pg_sys::MemoryContextReset(context);
+                continue;
+            }
             pg_sys::MemoryContextSwitchTo(caller);
             pg_sys::ExecClearTuple(slot);
-            for (i, datum) in datums.into_iter().enumerate() {
-                *(*slot).tts_values.add(i) = datum.unwrap_or(pg_sys::Datum::null());
-                *(*slot).tts_isnull.add(i) = datum.is_none();
-            }
+            values.as_ptr().copy_to_nonoverlapping((*slot).tts_values, COLUMNS);
+            nulls.as_ptr().copy_to_nonoverlapping((*slot).tts_isnull, COLUMNS);
             pg_sys::ExecStoreVirtualTuple(slot);
             filled += 1;
-            written += 1;
             if filled == CHUNK {
                 insert_chunk(&mut slots, filled);
+                pg_sys::MemoryContextReset(context);
                 filled = 0;
             }
         }
