@@ -29,6 +29,14 @@ WITH mine AS (
       AND (f.prosrc ~* '\m(from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
+), hidden_scope AS (
+    SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
+    FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
+    JOIN pg_proc AS f ON f.oid = to_regprocedure(called.signature)
+    WHERE s.access_tables IS NULL
+      AND (f.prosrc ~* '\m(from|join)\M'
+           OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
+                         AND b.refclassid = 'pg_class'::regclass))
 )
 SELECT 'warning', name, 'row-level security is off: every role that may select the table syncs every row',
        format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab)
@@ -65,6 +73,10 @@ UNION ALL
 SELECT 'warning', name, format('function %s in a policy may hide tables that decide who sees a row; changes in them go unnoticed', fn),
        format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
 FROM hidden
+UNION ALL
+SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
+       format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
+FROM hidden_scope
 UNION ALL
 SELECT 'warning', s.name, format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access::text),
        format('ALTER TABLE %s ADD PRIMARY KEY (...);', a.access::text)

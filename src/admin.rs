@@ -46,8 +46,9 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let attributes = table.attributes()?;
     // A table that was tracked for its influence only is new as a collection.
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
-    let new = table.merge(settings, old.as_ref())?;
+    let mut new = table.merge(settings, old.as_ref())?;
     table.check(&new, &attributes)?;
+    new.scope_reads = new.scope_values.as_deref().map(|e| access::scope_reads(relation, e)).transpose()?;
     check_name(new.name.as_deref().unwrap_or(""), relation)?;
 
     registry::store(relation, &new)?;
@@ -257,6 +258,7 @@ impl Table {
             readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
             scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
             scope_values: text(s.scope_values, old.and_then(|o| o.scope_values.as_ref())),
+            scope_reads: None,
             soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
             conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
             version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
@@ -454,7 +456,7 @@ pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
         .and_then(|key| table.check_key(&key, &table.attributes()?).map(|()| key))
         .unwrap_or_default();
     registry::store(relation, &Stored { key, conflict: "reject".into(), ..Default::default() })?;
-    pgrx::notice!("tracking table \"{}\", because policies of synced tables read it", table.name);
+    pgrx::notice!("tracking table \"{}\", because policies or scopes of synced tables read it", table.name);
     Ok(())
 }
 
