@@ -267,8 +267,14 @@ fn sync_access_only() -> Result<()> {
     }
     for access in needed.difference(&collections) {
         let access = pg_sys::Oid::from(*access);
-        if registry::load(access)?.is_none() {
-            admin::track_for_access(access)?;
+        let fresh = match registry::load(access)? {
+            None => {
+                admin::track_for_access(access)?;
+                true
+            }
+            Some(stored) => stored.key.is_empty() && admin::find_key_for_access(access, &stored)?,
+        };
+        if fresh {
             refresh_one(access, Because::Enabled)?;
             // Changes of before are unknown.
             track::reset(access)?;

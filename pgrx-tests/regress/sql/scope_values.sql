@@ -72,3 +72,18 @@ SELECT snapsync.enable('todos', scope_values => '', access_tables => '[]');
 SELECT scope_reads FROM snapsync.collection WHERE relation = 'todos'::regclass;
 SELECT count(*) FROM snapsync.access;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'members'::regclass;
+
+-- An access table's rows are told apart by its primary key, if that can be one.
+CREATE TABLE keyless (who name, org int);
+CREATE TABLE named (who name PRIMARY KEY, org int);
+GRANT SELECT ON keyless, named TO alice;
+SET client_min_messages = warning;
+SELECT snapsync.enable('todos', scope_values => 'ARRAY(SELECT org::text FROM keyless AS k JOIN named USING (org) WHERE k.who = current_user)');
+RESET client_min_messages;
+SELECT finding, fix FROM snapsync.doctor() WHERE finding ~ 'primary key' ORDER BY 1;
+ALTER TABLE keyless ADD PRIMARY KEY (who, org);
+SELECT finding, fix FROM snapsync.doctor() WHERE finding ~ 'primary key' ORDER BY 1;
+ALTER TABLE public.named ALTER COLUMN who TYPE text;
+ALTER TABLE public.keyless ALTER COLUMN who TYPE text;
+SELECT count(*) FROM snapsync.doctor() WHERE finding ~ 'primary key';
+SELECT relation, key FROM snapsync.collection WHERE name IS NULL ORDER BY 1;
