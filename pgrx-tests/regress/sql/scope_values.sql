@@ -87,3 +87,9 @@ ALTER TABLE public.named ALTER COLUMN who TYPE text;
 ALTER TABLE public.keyless ALTER COLUMN who TYPE text;
 SELECT count(*) FROM snapsync.doctor() WHERE finding ~ 'primary key';
 SELECT relation, key FROM snapsync.collection WHERE name IS NULL ORDER BY 1;
+
+-- A filter's numbers keep their digits.
+CREATE TABLE exact (id int PRIMARY KEY, org text);
+SELECT snapsync.enable('exact', scope_column => 'org');
+INSERT INTO exact VALUES (1, '123456789012345678901234567890.10'), (2, '123456789012345678901234567890'), (3, '18446744073709551617');
+SELECT pull_changes('{exact}', filter => '{"exact": {"org": [123456789012345678901234567890.10, 18446744073709551617]}}') #> '{changes,exact,created}';
