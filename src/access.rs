@@ -677,46 +677,26 @@ unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, 
 
 /// The subqueries that stand directly in an expression, not those inside them.
 unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        // SAFETY: called by the walker with nodes of the tree and the context given below.
-        unsafe {
-            if node.is_null() || (*node).type_ == pg_sys::NodeTag::T_Query {
-                return false;
-            }
-            if (*node).type_ == pg_sys::NodeTag::T_SubLink {
-                (*context.cast::<Vec<*mut pg_sys::SubLink>>()).push(node.cast());
-            }
-            expression_tree_walker(node, visit, context)
-        }
-    }
-    let mut found: Vec<*mut pg_sys::SubLink> = Vec::new();
-    // SAFETY: `found` outlives the walk; an ERROR in it unwinds.
-    unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut found).cast()));
-    }
-    found
+    // SAFETY: nodes with this tag are of this type.
+    unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
 }
 
 /// The Vars in an expression, not those in its subqueries.
 unsafe fn vars(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::Var> {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        // SAFETY: as in `sublinks`.
-        unsafe {
-            if node.is_null() || (*node).type_ == pg_sys::NodeTag::T_Query {
-                return false;
-            }
-            if (*node).type_ == pg_sys::NodeTag::T_Var {
-                (*context.cast::<Vec<*mut pg_sys::Var>>()).push(node.cast());
-            }
-            expression_tree_walker(node, visit, context)
-        }
-    }
-    let mut found: Vec<*mut pg_sys::Var> = Vec::new();
-    // SAFETY: as in `sublinks`.
+    // SAFETY: as above.
+    unsafe { outermost(node, pg_sys::NodeTag::T_Var) }
+}
+
+/// The nodes with this tag, which are of type `T`, in an expression but not in its subqueries.
+unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mut T> {
+    let mut found = Vec::new();
+    // SAFETY: an expression of a tree that nobody changes (callers).
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut found).cast()));
+        walk(node, &mut |inner, depth| {
+            if depth == 0 && (*inner).type_ == tag {
+                found.push(inner.cast());
+            }
+        });
     }
     found
 }
