@@ -46,8 +46,9 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let attributes = table.attributes()?;
     // A table that was tracked for its influence only is new as a collection.
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
-    let new = table.merge(settings, old.as_ref())?;
+    let mut new = table.merge(settings, old.as_ref())?;
     table.check(&new, &attributes)?;
+    new.scope_reads = new.scope_values.as_deref().map(|e| access::scope_reads(relation, e)).transpose()?;
     check_name(new.name.as_deref().unwrap_or(""), relation)?;
 
     registry::store(relation, &new)?;
@@ -257,6 +258,7 @@ impl Table {
             readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
             scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
             scope_values: text(s.scope_values, old.and_then(|o| o.scope_values.as_ref())),
+            scope_reads: None,
             soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
             conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
             version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
@@ -362,6 +364,12 @@ impl Table {
         Ok(rows.iter().map(|r| r.string(0)).collect())
     }
 
+    /// The primary key, if it can tell rows apart; else nothing.
+    fn usable_key(&self) -> Result<Vec<String>> {
+        let attributes = self.attributes()?;
+        Ok(self.primary_key().and_then(|key| self.check_key(&key, &attributes).map(|()| key)).unwrap_or_default())
+    }
+
     fn check_key(&self, key: &[String], attributes: &[Attribute]) -> Result<()> {
         let bad = |message: String| SyncError::new(code::INVALID_TABLE_DEFINITION, message);
         if key.is_empty() {
@@ -449,13 +457,20 @@ fn check_name(name: &str, relation: pg_sys::Oid) -> Result<()> {
 /// any change counts for everybody.
 pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::lock(relation)?;
-    let key = table
-        .primary_key()
-        .and_then(|key| table.check_key(&key, &table.attributes()?).map(|()| key))
-        .unwrap_or_default();
+    let key = table.usable_key()?;
     registry::store(relation, &Stored { key, conflict: "reject".into(), ..Default::default() })?;
-    pgrx::notice!("tracking table \"{}\", because policies of synced tables read it", table.name);
+    pgrx::notice!("tracking table \"{}\", because policies or scopes of synced tables read it", table.name);
     Ok(())
+}
+
+/// Gives such a table the key that it has got since; true if it has.
+pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored) -> Result<bool> {
+    let key = Table::lock(relation)?.usable_key()?;
+    let found = !key.is_empty();
+    if found {
+        registry::store(relation, &Stored { key, ..stored.clone() })?;
+    }
+    Ok(found)
 }
 
 /// Do exactly these columns make a unique key: not partial, not deferrable, without expressions?

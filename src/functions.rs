@@ -56,9 +56,15 @@ impl Arguments {
         names.map(|names| names.into_iter().map(not_null).collect()).transpose()
     }
 
-    /// A jsonb argument as text.
+    /// A jsonb argument as text, with all digits of its numbers.
     fn json(&self, position: usize) -> Option<String> {
-        self.get::<pgrx::JsonB>(position).map(|j| j.0.to_string())
+        // SAFETY: a jsonb argument (sql/03_functions.sql); jsonb_out returns a palloc'd cstring, which is copied.
+        unsafe {
+            let json = pgrx::fcinfo::pg_getarg_datum(self.0, position);
+            let text: Option<&std::ffi::CStr> =
+                json.and_then(|j| pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(j)]));
+            text.map(|t| t.to_string_lossy().into_owned())
+        }
     }
 
     fn table(&self) -> Result<pg_sys::Oid> {

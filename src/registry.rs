@@ -25,6 +25,8 @@ pub struct Stored {
     pub readonly: Vec<String>,
     pub scope_column: Option<String>,
     pub scope_values: Option<String>,
+    /// The tables and functions in it: JSON text.
+    pub scope_reads: Option<String>,
     pub soft_delete_column: Option<String>,
     pub conflict: String,
     pub version_column: Option<String>,
@@ -46,7 +48,7 @@ pub fn owner_execute(sql: &str, args: &[spi::Arg]) -> Result<u64> {
 pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
     let rows = owner_query(
         "SELECT name, to_json(key), to_json(columns), to_json(exclude), to_json(readonly), scope_column, scope_values, \
-                soft_delete_column, conflict, access_tables, version_column, conflict_function \
+                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads \
          FROM snapsync.collection WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -64,19 +66,21 @@ pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
         access_tables: text(r, 9),
         version_column: text(r, 10),
         conflict_function: text(r, 11),
+        scope_reads: text(r, 12),
     }))
 }
 
 pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
     owner_execute(
         "INSERT INTO snapsync.collection AS c (relation, name, key, columns, exclude, readonly, scope_column, scope_values, \
-                soft_delete_column, conflict, access_tables, version_column, conflict_function) \
-         VALUES ($1, $2, $3::name[], $4::name[], $5::name[], $6::name[], $7::name, $8, $9::name, $10, $11::jsonb, $12::name, $13) \
+                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads) \
+         VALUES ($1, $2, $3::name[], $4::name[], $5::name[], $6::name[], $7::name, $8, $9::name, $10, $11::jsonb, $12::name, $13, $14::jsonb) \
          ON CONFLICT (relation) DO UPDATE SET name = excluded.name, key = excluded.key, columns = excluded.columns, \
              exclude = excluded.exclude, readonly = excluded.readonly, scope_column = excluded.scope_column, \
              scope_values = excluded.scope_values, soft_delete_column = excluded.soft_delete_column, \
              conflict = excluded.conflict, access_tables = excluded.access_tables, \
-             version_column = excluded.version_column, conflict_function = excluded.conflict_function",
+             version_column = excluded.version_column, conflict_function = excluded.conflict_function, \
+             scope_reads = excluded.scope_reads",
         &[
             spi::arg(relation),
             spi::arg(s.name.as_deref()),
@@ -91,6 +95,7 @@ pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
             spi::arg(s.access_tables.as_deref()),
             spi::arg(s.version_column.as_deref()),
             spi::arg(s.conflict_function.as_deref()),
+            spi::arg(s.scope_reads.as_deref()),
         ],
     )?;
     changed(relation);

@@ -217,8 +217,8 @@ fn sync_access_only() -> Result<()> {
         if !done.insert(relation.to_u32()) || crate::pg::qualified_name(relation).is_none() {
             continue;
         }
-        let declared = registry::load(relation)?.and_then(|s| s.access_tables);
-        for found in access::find(relation, declared.as_deref())? {
+        let stored = registry::load(relation)?.unwrap_or_default();
+        for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
             open.push(found.access);
             wanted.insert((relation.to_u32(), found.access.to_u32()), found);
         }
@@ -267,8 +267,14 @@ fn sync_access_only() -> Result<()> {
     }
     for access in needed.difference(&collections) {
         let access = pg_sys::Oid::from(*access);
-        if registry::load(access)?.is_none() {
-            admin::track_for_access(access)?;
+        let fresh = match registry::load(access)? {
+            None => {
+                admin::track_for_access(access)?;
+                true
+            }
+            Some(stored) => stored.key.is_empty() && admin::find_key_for_access(access, &stored)?,
+        };
+        if fresh {
             refresh_one(access, Because::Enabled)?;
             // Changes of before are unknown.
             track::reset(access)?;
