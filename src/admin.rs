@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use crate::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::error::{code, listed, Result, SyncError};
-use crate::registry::{self, owner_execute, owner_query, Stored};
+use crate::registry::{self, owner_query, Stored};
 use crate::spi::{self, Mode};
 use crate::{access, pg, shape, track};
 
@@ -82,42 +82,6 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
     table.check_owner("reset")?;
     table.check_enabled()?;
     track::reset(relation)
-}
-
-/// Drops what happened before `keep` ago from the log; returns how many entries. Clients whose cursor is older are reset by
-/// an entry that takes the place of what is dropped: it is part of the log, so every snapshot sees one or the other.
-pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
-    let allowed = owner_query(
-        "SELECT pg_has_role($1, relowner, 'USAGE') FROM pg_class WHERE oid = 'snapsync.change'::regclass",
-        &[spi::arg(pg::current_user())],
-    )?;
-    if !allowed.first().is_some_and(|r| r.bool(0)) {
-        return Err(SyncError::new(
-            code::INSUFFICIENT_PRIVILEGE,
-            "must be owner of extension snapsync to prune its log",
-        )
-        .hint("Call it as a superuser."));
-    }
-    let rows = owner_query(
-        "SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1",
-        &[spi::arg(keep)],
-    )?;
-    if rows.first().is_some_and(|r| r.bool(1)) {
-        return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
-            .hint("Pass how much to keep: '30 days'."));
-    }
-    let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
-    // One at a time: two would each see the other's old entries.
-    owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[])?;
-    let dropped = owner_query(
-        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 RETURNING relation, op, stamp), \
-              marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
-                        SELECT DISTINCT relation, 0, $1 - 1, 'R'::\"char\", '' FROM dropped) \
-         SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
-        &[spi::arg(mark)],
-    )?;
-    owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
-    Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
 
 /// A table that is being administered.
