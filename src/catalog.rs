@@ -1,7 +1,7 @@
 //! What is known about a collection: its table, key, columns and settings. Loaded once per backend, dropped when Postgres
 //! says that the table changed.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use crate::conflict::ConflictPolicy;
 use crate::dialect::TypeFacts;
 use crate::error::{code, Result, SyncError};
+use crate::push::facts::Facts;
 use crate::{pg, spi, track};
 
 #[derive(Debug, Clone)]
@@ -57,6 +58,8 @@ pub struct Collection {
     pub conflict_function: Option<String>,
     /// The tables that decide who sees which row.
     pub access: Vec<Access>,
+    /// What only pushes ask for.
+    pub facts: OnceCell<Facts>,
 }
 
 /// A table that policies of another one read; see access.rs.
@@ -252,6 +255,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         version,
         conflict_function: row.text(12).map(str::to_string),
         access,
+        facts: OnceCell::new(),
     }))
 }
 

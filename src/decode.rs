@@ -9,13 +9,20 @@ use crate::dialect::Dialect;
 /// The largest Date that JavaScript knows, in ms since the epoch: our wire form of `infinity` (ECMA-262, 21.4.1.1).
 const JS_MAX_MILLIS: &str = "8640000000000000";
 
-/// How a column of the recordset is declared, and the expression that makes its value. `field` is its name there.
-pub fn value(dialect: Dialect, column: &Column, field: &str) -> (String, String) {
+/// Does what becomes of a value depend on whether it is a number or a text?
+pub fn depends_on_kind(column: &Column) -> bool {
+    matches!(column.facts.base, pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID)
+}
+
+/// How a column of the recordset is declared, and the expression that makes its value. `field` is its name there; with
+/// `is_text`, no value is anything else than a text or null.
+pub fn value(dialect: Dialect, column: &Column, field: &str, is_text: bool) -> (String, String) {
     let target = &column.type_name;
     let plain = || (target.clone(), format!("r.{field}"));
     let text = format!("(r.{field} OPERATOR(pg_catalog.#>>) '{{}}')");
     let json_typeof = format!("pg_catalog.json_typeof(r.{field})");
     match column.facts.base {
+        _ if is_text && depends_on_kind(column) => plain(),
         pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID => {
             // A number is ms since the epoch in every dialect; a string is what the type reads. Counted in days and the
             // rest of a day, in numeric: a float cannot hold the microseconds of a date beyond the year 2255, and an

@@ -1,6 +1,7 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
+use std::collections::HashSet;
 use std::ffi::c_int;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
@@ -51,6 +52,16 @@ pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::Ac
     Log::open(snapshot)?.since(relation, from, scopes)
 }
 
+/// Those of them that are about these keys, and resets.
+pub fn since_of(
+    relation: pg_sys::Oid,
+    from: i64,
+    keys: &HashSet<&str>,
+    snapshot: &pg::ActiveSnapshot,
+) -> Result<Vec<Logged>> {
+    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(keys))
+}
+
 /// The log, open for reading.
 pub struct Log<'a> {
     relation: pg_sys::Relation,
@@ -73,32 +84,50 @@ impl<'a> Log<'a> {
 
     /// The entries of `relation` with stamp >= `from`, in the order they happened.
     pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Vec<Logged>> {
+        self.read(relation, from, scopes, None)
+    }
+
+    fn read(
+        &self,
+        relation: pg_sys::Oid,
+        from: i64,
+        scopes: Scopes,
+        wanted: Option<&HashSet<&str>>,
+    ) -> Result<Vec<Logged>> {
         let mut found = Vec::new();
+        let mut scan = |keys: &[pg_sys::ScanKeyData]| self.scan(keys, wanted, |l| found.push(l));
         match scopes {
             Scopes::Only(scopes) => {
                 for scope in scopes {
-                    self.scan(&[relation_is(relation), scope_is(Some(scope)), stamp_from(from)], |l| found.push(l))?;
+                    scan(&[relation_is(relation), scope_is(Some(scope)), stamp_from(from)])?;
                 }
             }
             Scopes::All => {
                 // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
                 let mut last: Option<String> = None;
                 while let Some(scope) = self.next_scope(relation, last.as_deref())? {
-                    self.scan(&[relation_is(relation), scope_is(Some(&scope)), stamp_from(from)], |l| found.push(l))?;
+                    scan(&[relation_is(relation), scope_is(Some(&scope)), stamp_from(from)])?;
                     last = Some(scope);
                 }
             }
         }
-        self.scan(&[relation_is(relation), scope_is(None), stamp_from(from)], |l| found.push(l))?;
+        scan(&[relation_is(relation), scope_is(None), stamp_from(from)])?;
         found.sort_by_key(|l| (l.stamp, l.ord));
         Ok(found)
     }
 
-    fn scan(&self, keys: &[pg_sys::ScanKeyData], mut each: impl FnMut(Logged)) -> Result<()> {
+    fn scan(
+        &self,
+        keys: &[pg_sys::ScanKeyData],
+        wanted: Option<&HashSet<&str>>,
+        mut each: impl FnMut(Logged),
+    ) -> Result<()> {
         self.tuples(keys, |tuple| {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {
                 let op = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
+                // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
+                let wanted = |key: &str| op == Op::Reset as u8 || wanted.is_none_or(|w| w.contains(key));
                 let entry = |key: String| -> Result<Logged> {
                     Ok(Logged {
                         stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),
@@ -116,10 +145,15 @@ impl<'a> Log<'a> {
                     })
                 };
                 if let Some(key) = self.value(tuple, KEY) {
-                    each(entry(String::from_datum(key, false).unwrap_or_default())?);
+                    let key = <&str>::from_datum(key, false).unwrap_or_default();
+                    if wanted(key) {
+                        each(entry(key.to_string())?);
+                    }
                 } else if let Some(keys) = self.value(tuple, KEYS) {
                     for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
-                        each(entry(key)?);
+                        if wanted(&key) {
+                            each(entry(key)?);
+                        }
                     }
                 }
             }

@@ -112,6 +112,32 @@ pub fn may_select(relation: pg_sys::Oid, attnum: i16) -> bool {
     }
 }
 
+/// What a role may do to a table's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privilege {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// Has the caller this privilege on the table or on any of its columns? (`has_any_column_privilege()`, without the 25 us of
+/// a statement: a push asks three times.)
+pub fn may(relation: pg_sys::Oid, privilege: Privilege) -> bool {
+    let mode: pg_sys::AclMode = match privilege {
+        Privilege::Insert => 1 << 0,
+        Privilege::Update => 1 << 2,
+        Privilege::Delete => 1 << 3,
+    };
+    // SAFETY: catalog look-ups on an existing relation (the caller holds a lock).
+    unsafe {
+        let user = pg_sys::GetUserId();
+        let any = pg_sys::AclMaskHow::ACLMASK_ANY;
+        pg_sys::pg_class_aclcheck(relation, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+            || privilege != Privilege::Delete
+                && pg_sys::pg_attribute_aclcheck_all(relation, user, mode, any) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// Does row-level security filter this table for the calling role? (`row_security_active()`.)
 pub fn rls_active(relation: pg_sys::Oid) -> bool {
     // SAFETY: catalog lookups; noError = true, so `row_security = off` does not raise here but in the query itself.

@@ -135,15 +135,20 @@ fn decode_part(id: &str, part: &str) -> Result<String, WireIdError> {
     }
 }
 
-/// The text that PostgreSQL's `uuid` writes for a uuid that `text` spells in one of the forms its input takes (any case,
-/// braces, a hyphen after any group of four digits or none); `None` where `text` is that already, or is no uuid (then
-/// the cast reports it). A batch may spell one id in two ways: only the canonical text tells that it is one row.
-pub fn canonical_uuid(text: &str) -> Option<String> {
+/// Is it a uuid as Postgres writes it?
+pub fn is_canonical_uuid(text: &str) -> bool {
     let is_canonical = |(i, byte): (usize, u8)| match i {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
     };
-    if text.len() == 36 && text.bytes().enumerate().all(is_canonical) {
+    text.len() == 36 && text.bytes().enumerate().all(is_canonical)
+}
+
+/// The text that PostgreSQL's `uuid` writes for a uuid that `text` spells in one of the forms its input takes (any case,
+/// braces, a hyphen after any group of four digits or none); `None` where `text` is that already, or is no uuid (then
+/// the cast reports it). A batch may spell one id in two ways: only the canonical text tells that it is one row.
+pub fn canonical_uuid(text: &str) -> Option<String> {
+    if is_canonical_uuid(text) {
         return None;
     }
     let bare = match text.strip_prefix('{') {

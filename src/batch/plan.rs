@@ -122,6 +122,21 @@ impl<'a> Plan<'a> {
         Some(self.values_of(record)[columns[at].1 as usize])
     }
 
+    /// Does this hold for all values of the group's column of this index?
+    pub fn all(&self, group: &Group<'a>, column: usize, test: impl Fn(&str) -> bool) -> bool {
+        let rank = group.ranks[column];
+        let (mut shape, mut position) = (None, 0);
+        group.rows.iter().all(|row| {
+            let record = &self.records[*row as usize];
+            if shape != Some(record.shape) {
+                let columns = &self.columns[record.shape as usize];
+                let Ok(at) = columns.binary_search_by_key(&rank, |(rank, _)| *rank) else { return false };
+                (shape, position) = (Some(record.shape), columns[at].1 as usize);
+            }
+            test(self.values_of(record)[position])
+        })
+    }
+
     /// The columns of a record in order of name, with their values as JSON.
     pub fn fields<'s>(&'s self, record: &Record<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + 's {
         let values = self.values_of(record);

@@ -7,6 +7,7 @@ use super::target::{json_arg, Columns, Target};
 use crate::batch::Group;
 use crate::error::{Result, SyncError};
 use crate::journal::Sending;
+use crate::pg::Privilege;
 use crate::spi::{self, Mode};
 use crate::{pg, subxact};
 
@@ -29,12 +30,12 @@ pub enum What {
 }
 
 impl What {
-    fn privilege(self, soft_delete: bool) -> &'static str {
+    fn privilege(self, soft_delete: bool) -> Privilege {
         match self {
-            What::Update(_) => "UPDATE",
-            What::Insert(_) | What::Upsert(_) => "INSERT",
-            What::Delete if soft_delete => "UPDATE",
-            What::Delete => "DELETE",
+            What::Update(_) => Privilege::Update,
+            What::Insert(_) | What::Upsert(_) => Privilege::Insert,
+            What::Delete if soft_delete => Privilege::Update,
+            What::Delete => Privilege::Delete,
         }
     }
 }
@@ -53,9 +54,9 @@ impl Item {
 }
 
 /// May the caller do this kind of thing to the item's table at all?
-pub fn is_permitted(targets: &[Target], item: Item) -> Result<bool> {
+pub fn is_permitted(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
-    target.has_privilege(item.what.privilege(target.collection.soft_delete.is_some()))
+    target.may(item.what.privilege(target.collection.soft_delete.is_some()))
 }
 
 /// A statement over some rows of one target.
@@ -70,13 +71,14 @@ struct Statement<'i> {
 pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<Vetoed>> {
     let mut order: Vec<(usize, What)> = Vec::new();
     let mut by_statement: HashMap<(usize, What), Vec<&Item>> = HashMap::new();
-    for item in items {
-        let key = (item.target, item.what);
-        by_statement.entry(key).or_insert_with(|| {
+    // Most often one after the other.
+    for run in items.chunk_by(|a, b| (a.target, a.what) == (b.target, b.what)) {
+        let key = (run[0].target, run[0].what);
+        let list = by_statement.entry(key).or_insert_with(|| {
             order.push(key);
             Vec::new()
         });
-        by_statement.entry(key).and_modify(|list| list.push(item));
+        list.extend(run);
     }
     let mut statements: Vec<Statement> = Vec::with_capacity(order.len());
     for key in order {
@@ -100,12 +102,13 @@ pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<V
     } else {
         for statement in &statements {
             let target = &targets[statement.target];
-            let sql = statement.sql(target, 1)?;
+            let sql = statement.sql(target, 1);
             let _sending = sending(targets, std::slice::from_ref(statement));
-            let rows =
-                spi::query(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
-            let done: HashSet<u32> = rows.iter().filter_map(|r| r.i64(0)).map(|n| n as u32).collect();
-            statement.check(targets, &done, &mut vetoed)?;
+            let done = spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write)
+                .map_err(|e| target.while_pushing(e))?;
+            if statement.returns() && done.len() < statement.items.len() {
+                statement.check(targets, &done.into_iter().map(|(n, _)| n).collect(), &mut vetoed)?;
+            }
         }
     }
     Ok(vetoed)
@@ -118,7 +121,7 @@ fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec
     let mut select = Vec::new();
     let mut args = Vec::new();
     for (i, statement) in statements.iter().enumerate() {
-        with.push(format!("s{i} AS ({})", statement.sql(&targets[statement.target], i + 1)?));
+        with.push(format!("s{i} AS ({})", statement.sql(&targets[statement.target], i + 1)));
         if statement.returns() {
             select.push(format!("SELECT {i}, n FROM s{i}"));
         }
@@ -157,12 +160,12 @@ impl Statement<'_> {
         matches!(self.what, What::Update(_) | What::Delete)
     }
 
-    fn sql(&self, target: &Target, parameter: usize) -> Result<String> {
+    fn sql(&self, target: &Target, parameter: usize) -> String {
         match self.what {
-            What::Update(group) => Ok(update(target, &target.updates[group as usize], parameter)),
+            What::Update(group) => update(target, &target.updates[group as usize], parameter),
             What::Insert(group) => insert(target, &target.plan.groups[group as usize], parameter, false),
             What::Upsert(group) => insert(target, &target.plan.groups[group as usize], parameter, true),
-            What::Delete => Ok(delete(target, parameter)),
+            What::Delete => delete(target, parameter),
         }
     }
 
@@ -178,10 +181,10 @@ impl Statement<'_> {
         let event = if self.what == What::Delete && !soft { "DELETE" } else { "UPDATE" };
         let may_veto = target.has_before_trigger(event)?;
         let ids: Vec<&str> = left.iter().map(|i| i.id(targets)).collect();
-        let visible = target.visible_now(&ids)?;
+        let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().collect();
         let what = if self.what == What::Delete { "deleted" } else { "updated" };
-        for (item, id) in left.iter().zip(&ids) {
-            match visible.get(*id) {
+        for (place, (item, id)) in left.iter().zip(&ids).enumerate() {
+            match visible.get(&place) {
                 // Marked as deleted already.
                 Some(true) if self.what == What::Delete && soft => {}
                 Some(_) if may_veto => vetoed.push(**item),
@@ -207,15 +210,16 @@ fn update(target: &Target, group: &Group, parameter: usize) -> String {
 }
 
 /// INSERT; with `or_update`, a row that exists is updated ("created that exists: update, no error").
-fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> Result<String> {
+fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> String {
     let Columns { declared, names, values } = target.columns(group);
-    let (keys, key_values): (Vec<String>, Vec<String>) = target.key_values().into_iter().unzip();
     let collection = &target.collection;
+    let keys: Vec<String> = collection.key.iter().map(|k| k.ident.clone()).collect();
+    let key_values: Vec<String> = (0..keys.len()).map(|i| format!("r.k{i}")).collect();
     let columns: Vec<&str> = keys.iter().chain(&names).map(String::as_str).collect();
     let source: Vec<&str> = key_values.iter().chain(&values).map(String::as_str).collect();
     let overriding = if collection.key.iter().any(|k| k.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
     // ON CONFLICT DO UPDATE needs the UPDATE privilege even if nothing conflicts.
-    let on_conflict = if !or_update || !target.has_privilege("UPDATE")? {
+    let on_conflict = if !or_update || !target.may(Privilege::Update) {
         String::new()
     } else if names.is_empty() {
         format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", "))
@@ -228,13 +232,13 @@ fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> 
         });
         format!(" ON CONFLICT ({}) DO UPDATE SET {}{newer}", keys.join(", "), set.join(", "))
     };
-    Ok(format!(
+    format!(
         "INSERT INTO {} AS t ({}){overriding} SELECT {} FROM {}{on_conflict}",
         collection.table,
         columns.join(", "),
         source.join(", "),
         target.recordset(parameter, &declared)
-    ))
+    )
 }
 
 fn delete(target: &Target, parameter: usize) -> String {
@@ -267,8 +271,8 @@ pub fn gone(targets: &[Target], failed: &[(Item, SyncError)]) -> Result<HashSet<
         let updates = failed.iter().map(|(item, _)| *item).filter(|i| i.target == index);
         let updates: Vec<Item> = updates.filter(|i| matches!(i.what, What::Update(_))).collect();
         let ids: Vec<&str> = updates.iter().map(|i| i.id(targets)).collect();
-        let visible = target.visible_now(&ids)?;
-        gone.extend(updates.iter().filter(|i| !visible.contains_key(i.id(targets))));
+        let visible: HashSet<usize> = target.visible_now(&ids)?.into_iter().map(|(place, _)| place).collect();
+        gone.extend(updates.iter().enumerate().filter(|(place, _)| !visible.contains(place)).map(|(_, i)| *i));
     }
     Ok(gone)
 }
@@ -288,7 +292,7 @@ pub fn bisect(targets: &[Target], items: &[Item], together: bool, enough: usize,
         }
         Err(e) => {
             let same = |i: &Item| (i.target, std::mem::discriminant(&i.what));
-            if items.iter().all(|i| same(i) == same(&items[0])) && !is_permitted(targets, items[0])? {
+            if items.iter().all(|i| same(i) == same(&items[0])) && !is_permitted(targets, items[0]) {
                 // The whole kind of thing is forbidden: no need to find that out for each.
                 let each = |i: &Item| (*i, targets[i.target].about(i.id(targets), e.clone()));
                 outcome.failed.extend(items.iter().map(each));

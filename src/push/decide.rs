@@ -4,6 +4,7 @@
 //! The collection's policy decides it. Two things are no conflict under any policy: a row deleted on both sides, and
 //! a created row that is stored already as it is pushed (a push that is repeated because its answer was lost).
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use pgrx::pg_sys;
@@ -14,7 +15,8 @@ use crate::batch;
 use crate::conflict::{merge, ConflictPolicy, Merge, ServerChange};
 use crate::error::{code, Result, SyncError};
 use crate::journal::Op;
-use crate::log::{self, Logged, Scopes};
+use crate::log::{self, Logged};
+use crate::pg::Privilege;
 use crate::reach::Reach;
 use crate::spi::{self, Mode};
 use crate::{clock, json, pg, subxact};
@@ -48,6 +50,8 @@ pub struct Decisions {
     pub rejections: Vec<Rejection>,
     /// What conflict functions returned, as a payload of its own.
     pub settled: String,
+    /// All entries of the log that the decisions did not see carry a stamp >= this one.
+    pub snapmin: i64,
 }
 
 /// What happened to a row on the server since the baseline, by others.
@@ -92,6 +96,11 @@ fn stale() -> SyncError {
         .hint("Nothing was applied. Pull, let the client resolve, and push again.")
 }
 
+/// The quick attempt gives up: something is to be decided with more care.
+pub fn not_quickly() -> SyncError {
+    SyncError::new("SS003", "not to be decided quickly")
+}
+
 /// Locks the rows and decides about all of them.
 pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     let mut unreadable: Vec<HashMap<String, SyncError>> = Vec::with_capacity(targets.len());
@@ -101,31 +110,42 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     // One global order for locks, whatever the payload's: two pushes cannot wait for each other.
     let mut by_oid: Vec<usize> = (0..targets.len()).collect();
     by_oid.sort_by_key(|&i| targets[i].collection.relation.to_u32());
-    let mut locked: Vec<HashSet<String>> = vec![HashSet::new(); targets.len()];
-    for i in by_oid {
-        let target = &targets[i];
-        let ids: Vec<&str> = target.ids().into_iter().filter(|id| !unreadable[i].contains_key(*id)).collect();
-        locked[i] = target.lock(&ids)?;
+    let new: Vec<bool> =
+        targets.iter().zip(&unreadable).map(|(t, u)| push.quick.get() && u.is_empty() && t.is_all_new()).collect();
+    let mut stored: Vec<Vec<Stored>> = Vec::with_capacity(targets.len());
+    stored.extend(targets.iter().map(|t| vec![Stored::default(); t.ids().len()]));
+    for i in by_oid.into_iter().filter(|i| !new[*i]) {
+        let (places, ids) = readable(&targets[i], &unreadable[i], |_| true);
+        for (at, deleted) in targets[i].lock(&ids)? {
+            stored[i][places[at]] = Stored { visible: true, locked: true, deleted };
+        }
     }
-    let mut decisions = Decisions { fates: Vec::new(), rejections: Vec::new(), settled: String::new() };
+    // After the locks: whatever was committed before we got them is seen, and nothing can come after.
+    let reading = clock::read_snapmin()?;
+    let mut decisions = Decisions {
+        fates: Vec::with_capacity(targets.len()),
+        rejections: Vec::new(),
+        settled: String::new(),
+        snapmin: reading.snapmin,
+    };
     let mut settled: Vec<(usize, Vec<String>, Vec<String>)> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
-        let readable: Vec<&str> = target.ids().into_iter().filter(|id| !unreadable[index].contains_key(*id)).collect();
-        let visible = target.visible_now(&readable)?;
-        let stored: HashMap<&str, Stored> = readable
-            .iter()
-            .map(|id| {
-                let deleted = visible.get(*id).copied();
-                let locked = locked[index].contains(*id);
-                (*id, Stored { visible: deleted.is_some(), locked, deleted: deleted.unwrap_or(false) })
-            })
-            .collect();
+        let mut stored = std::mem::take(&mut stored[index]);
+        if !new[index] {
+            let (places, ids) = readable(target, &unreadable[index], |place| !stored[place].visible);
+            for (at, deleted) in target.visible_now(&ids)? {
+                stored[places[at]] = Stored { visible: true, locked: false, deleted };
+            }
+        }
         let mut one = Deciding {
             push,
             index,
             target,
+            new: new[index],
+            newest: reading.newest,
             stored,
-            may_update: target.has_privilege("UPDATE")?,
+            places: OnceCell::new(),
+            may_update: target.may(Privilege::Update),
             rejections: Vec::new(),
             written: Vec::new(),
             deleted: Vec::new(),
@@ -142,6 +162,16 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     }
     decisions.settled = settled_payload(targets, &settled);
     Ok(decisions)
+}
+
+/// The ids of a target that can be read, of those whose place is wanted, with their places.
+fn readable<'t>(
+    target: &'t Target,
+    unreadable: &HashMap<String, SyncError>,
+    wanted: impl Fn(usize) -> bool,
+) -> (Vec<usize>, Vec<&'t str>) {
+    let ids = target.ids().into_iter().enumerate();
+    ids.filter(|(place, id)| wanted(*place) && !unreadable.contains_key(*id)).unzip()
 }
 
 fn settled_payload(targets: &[Target], settled: &[(usize, Vec<String>, Vec<String>)]) -> String {
@@ -171,7 +201,13 @@ struct Deciding<'d, 'a> {
     push: &'d Push<'d>,
     index: usize,
     target: &'d Target<'a>,
-    stored: HashMap<&'d str, Stored>,
+    /// In the quick attempt: its rows are all created, and taken to be new until the INSERT says otherwise.
+    new: bool,
+    /// No entry of the log with a larger stamp was committed when the rows were locked.
+    newest: i64,
+    /// In the order of `Target::ids`.
+    stored: Vec<Stored>,
+    places: OnceCell<HashMap<&'d str, usize>>,
     may_update: bool,
     rejections: Vec<Rejection>,
     /// What the conflict function returned: rows to write, as JSON, and ids to delete.
@@ -185,7 +221,11 @@ impl<'d> Deciding<'d, '_> {
     }
 
     fn stored(&self, id: &str) -> Stored {
-        self.stored.get(id).copied().unwrap_or_default()
+        self.places().get(id).map(|place| self.stored[*place]).unwrap_or_default()
+    }
+
+    fn places(&self) -> &HashMap<&'d str, usize> {
+        self.places.get_or_init(|| self.target.ids().into_iter().enumerate().map(|(place, id)| (id, place)).collect())
     }
 
     fn fates(&mut self) -> Result<Fates> {
@@ -193,8 +233,14 @@ impl<'d> Deciding<'d, '_> {
         let policy = if target.settled { ConflictPolicy::ClientWins } else { target.collection.conflict };
         let refused: HashSet<String> = self.rejections.iter().map(|r| r.id.clone()).collect();
         let entries = self.entries()?;
+        if self.new {
+            return match entries.as_deref() {
+                Some([]) => Ok(Fates { records: vec![Fate::Insert; target.plan.records.len()], deletions: Vec::new() }),
+                _ => Err(not_quickly()),
+            };
+        }
         let changed = self.changed(entries.as_deref())?;
-        let deleted = if policy == ConflictPolicy::ClientWins { HashSet::new() } else { self.known_deleted()? };
+        let deleted = if policy == ConflictPolicy::ClientWins { HashSet::new() } else { self.known_deleted(&refused)? };
         let stored_already = self.stored_already(&changed)?;
         let older = if policy == ConflictPolicy::LastWriteWins { self.older()? } else { HashMap::new() };
 
@@ -202,7 +248,7 @@ impl<'d> Deciding<'d, '_> {
         let mut records = Vec::with_capacity(target.plan.records.len());
         for (row, record) in target.plan.records.iter().enumerate() {
             let (id, row) = (&*record.id, row as u32);
-            let stored = self.stored(id);
+            let stored = self.stored[row as usize];
             if refused.contains(id) {
                 records.push(Fate::Rejected);
                 continue;
@@ -245,13 +291,13 @@ impl<'d> Deciding<'d, '_> {
                 }
                 (ConflictPolicy::Custom, _) => self.ask(id, Some(&target.plan.object(record)))?,
             };
-            records.push(self.permitted(id, fate, "updated"));
+            records.push(self.permitted(id, stored, fate));
         }
 
         let mut deletions = Vec::with_capacity(target.plan.deletions.len());
-        for deletion in &target.plan.deletions {
+        for (deletion, place) in target.plan.deletions.iter().zip(target.plan.records.len()..) {
             let id = &*deletion.id;
-            let stored = self.stored(id);
+            let stored = self.stored[place];
             let conflict = changed.get(id).filter(|c| !c.deleted_last());
             let fate = match (policy, conflict) {
                 _ if refused.contains(id) => Fate::Rejected,
@@ -270,10 +316,9 @@ impl<'d> Deciding<'d, '_> {
     }
 
     /// A row that can be seen but was not locked: no policy lets the caller update it.
-    fn permitted(&mut self, id: &str, fate: Fate, what: &str) -> Fate {
-        let stored = self.stored(id);
+    fn permitted(&mut self, id: &str, stored: Stored, fate: Fate) -> Fate {
         if fate == Fate::Update && stored.visible && self.may_update && !stored.locked {
-            self.reject(id, self.target.refused(what, id));
+            self.reject(id, self.target.refused("updated", id));
             return Fate::Rejected;
         }
         fate
@@ -298,7 +343,7 @@ impl<'d> Deciding<'d, '_> {
         self.target.collection.soft_delete.as_ref().is_some_and(|c| columns.any(|name| name == c.name))
     }
 
-    /// The log's entries by others since the baseline; None where the log does not reach back that far.
+    /// The log's entries about these rows, by others and since the baseline; None where the log does not reach back that far.
     fn entries(&self) -> Result<Option<Vec<Logged>>> {
         let collection = &self.target.collection;
         let from = match self.push.baseline {
@@ -306,9 +351,13 @@ impl<'d> Deciding<'d, '_> {
             Baseline::Stamp(stamp) => stamp,
             Baseline::Unknown => return Ok(None),
         };
-        // After the locks: whatever was committed before we got them is seen, nothing can come after.
+        // Nothing has been written since: the usual case, which needs no look at the log.
+        if self.newest < from {
+            return Ok(Some(Vec::new()));
+        }
         let snapshot = pg::ActiveSnapshot::take();
-        let mut entries = log::since(collection.relation, from, Scopes::All, &snapshot)?;
+        let ids: HashSet<&str> = self.target.ids().into_iter().collect();
+        let mut entries = log::since_of(collection.relation, from, &ids, &snapshot)?;
         entries.retain(|e| self.push.is_by_others(e));
         Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
     }
@@ -316,10 +365,13 @@ impl<'d> Deciding<'d, '_> {
     /// The pushed rows that others changed and that the caller can see or could: another's row is not his conflict to hear of.
     fn changed<'l>(&self, entries: Option<&'l [Logged]>) -> Result<HashMap<String, Change<'l>>> {
         let Some(entries) = entries else {
-            return Ok(self.stored.keys().map(|id| (id.to_string(), Change::Unknown)).collect());
+            return Ok(self.target.ids().into_iter().map(|id| (id.to_string(), Change::Unknown)).collect());
         };
+        if entries.is_empty() {
+            return Ok(HashMap::new());
+        }
         let mut changed: HashMap<&str, Vec<&Logged>> = HashMap::new();
-        for entry in entries.iter().filter(|e| self.stored.contains_key(e.key.as_str())) {
+        for entry in entries {
             changed.entry(&entry.key).or_default().push(entry);
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
@@ -345,17 +397,17 @@ impl<'d> Deciding<'d, '_> {
 
     /// The updated records whose row is gone and is known to have been deleted, however long ago: the client must hear of
     /// it and not bring it back.
-    fn known_deleted(&self) -> Result<HashSet<String>> {
-        let records = self.target.plan.records.iter();
-        let missing = records.filter(|r| !r.created && !self.stored(&r.id).visible && self.stored.contains_key(&*r.id));
-        let missing: HashSet<&str> = missing.map(|r| &*r.id).collect();
+    fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
+        let records = self.target.plan.records.iter().zip(&self.stored);
+        let missing = records.filter(|(r, stored)| !r.created && !stored.visible);
+        let missing: HashSet<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).collect();
         if missing.is_empty() || matches!(self.push.baseline, Baseline::None) {
             return Ok(HashSet::new());
         }
         let snapshot = pg::ActiveSnapshot::take();
-        let entries = log::since(self.target.collection.relation, clock::FIRST, Scopes::All, &snapshot)?;
+        let entries = log::since_of(self.target.collection.relation, clock::FIRST, &missing, &snapshot)?;
         let mut last: HashMap<&str, &Logged> = HashMap::new();
-        for entry in entries.iter().filter(|e| missing.contains(e.key.as_str())) {
+        for entry in entries.iter().filter(|e| e.op != Op::Reset) {
             last.insert(&entry.key, entry);
         }
         let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
@@ -367,10 +419,13 @@ impl<'d> Deciding<'d, '_> {
 
     /// The created records in conflict that are stored already as they are pushed: the push is repeated.
     fn stored_already(&self, changed: &HashMap<String, Change>) -> Result<HashSet<u32>> {
+        if changed.is_empty() {
+            return Ok(HashSet::new());
+        }
         let records = self.target.plan.records.iter().enumerate();
         // An updated row that two clients changed alike is a conflict all the same: both may have added one to the same number.
         let in_conflict =
-            records.filter(|(_, r)| r.created && changed.contains_key(&*r.id) && self.stored(&r.id).visible);
+            records.filter(|(row, r)| r.created && changed.contains_key(&*r.id) && self.stored[*row].visible);
         let rows: HashSet<u32> = in_conflict.map(|(row, _)| row as u32).collect();
         if rows.is_empty() {
             return Ok(rows);
@@ -402,7 +457,7 @@ impl<'d> Deciding<'d, '_> {
         let name = pg::ident(&version.name);
         for group in target.plan.regroup(|_, column| column == version.name) {
             let records = |row: &u32| &target.plan.records[*row as usize];
-            let rows: Vec<u32> = group.rows.iter().copied().filter(|r| self.stored(&records(r).id).visible).collect();
+            let rows: Vec<u32> = group.rows.iter().copied().filter(|r| self.stored[*r as usize].visible).collect();
             let (sent, silent): (Vec<u32>, Vec<u32>) =
                 rows.iter().partition(|r| target.plan.raw(records(r), &version.name).is_some_and(|v| v != "null"));
             for row in silent {
@@ -460,18 +515,14 @@ impl<'d> Deciding<'d, '_> {
     /// leave it deleted), or SQL NULL to reject what was pushed.
     fn ask(&mut self, id: &str, incoming: Option<&str>) -> Result<Fate> {
         let target = self.target;
+        if self.push.quick.get() {
+            return Err(not_quickly());
+        }
         let Some(signature) = &target.collection.conflict_function else { return Ok(self.conflict(id, None)) };
         let function = signature.rfind('(').map_or(signature.as_str(), |at| &signature[..at]);
-        let key = target.key_values();
+        let key = target.collection.key.iter().enumerate();
         let conditions: Vec<String> = key
-            .iter()
-            .enumerate()
-            .map(|(i, (column, value))| {
-                format!(
-                    "t.{column} OPERATOR(pg_catalog.=) {}",
-                    value.replace(&format!("r.k{i}"), &format!("${}", i + 4))
-                )
-            })
+            .map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) ${}::{}", k.ident, i + 4, k.facts.base_type_name()))
             .collect();
         let readable = target.collection.columns.iter();
         let readable: Vec<String> = readable
@@ -542,12 +593,14 @@ const GONE: Change<'static> = Change::Entries(Vec::new());
 
 /// Are there rows among those just created that somebody else created at the same moment? Such a row was not there to be
 /// locked; the INSERT waited for it and updated it. Its entry is in the log now.
-pub fn created_by_others(push: &Push, target: &Target, ids: &HashSet<&str>) -> Result<bool> {
-    let Baseline::Stamp(from) = push.baseline else { return Ok(false) };
-    if ids.is_empty() || target.settled {
-        return Ok(false);
-    }
+///
+/// `snapmin` is that of the decisions: what came before was seen then.
+pub fn created_by_others(push: &Push, target: &Target, ids: &HashSet<&str>, snapmin: i64) -> Result<bool> {
     let snapshot = pg::ActiveSnapshot::take();
-    let entries = log::since(target.collection.relation, from, Scopes::All, &snapshot)?;
-    Ok(entries.iter().any(|e| e.op != Op::Reset && push.is_by_others(e) && ids.contains(e.key.as_str())))
+    let from = match push.baseline {
+        Baseline::Stamp(stamp) => stamp.max(snapmin),
+        _ => return Ok(false),
+    };
+    let entries = log::since_of(target.collection.relation, from, ids, &snapshot)?;
+    Ok(entries.iter().any(|e| e.op != Op::Reset && push.is_by_others(e)))
 }

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use pgrx::pg_sys;
-
+use super::facts::Facts;
 use super::target::Target;
 use crate::error::Result;
-use crate::spi::{self, Mode};
 
 /// Targets that are written together.
 pub struct Stage {
@@ -28,21 +26,14 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
             None => nodes.push((relation, vec![i])),
         }
     }
-    let relations: Vec<pg_sys::Oid> = nodes.iter().map(|(r, _)| pg_sys::Oid::from(*r)).collect();
     let place: HashMap<u32, usize> = nodes.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
-    let rows = spi::query(
-        "SELECT DISTINCT conrelid, confrelid FROM pg_catalog.pg_constraint \
-         WHERE contype OPERATOR(pg_catalog.=) 'f'::\"char\" AND confrelid OPERATOR(pg_catalog.=) ANY ($1)",
-        &[spi::arg(relations)],
-        Mode::Read,
-    )?;
     let mut parents: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     let mut referenced = vec![false; nodes.len()];
-    for row in rows {
-        let Some(&parent) = place.get(&row.oid(1).to_u32()) else { continue };
-        referenced[parent] = true;
-        if let Some(&child) = place.get(&row.oid(0).to_u32()) {
-            parents[child].push(parent);
+    for (parent, (_, members)) in nodes.iter().enumerate() {
+        let facts = Facts::of(&targets[members[0]].collection)?;
+        referenced[parent] = !facts.referenced_by.is_empty();
+        for child in facts.referenced_by.iter().filter_map(|r| place.get(r)) {
+            parents[*child].push(parent);
         }
     }
     let stage = |members: Vec<usize>| Stage {
