@@ -137,7 +137,7 @@ pub struct Traits {
     /// A policy reads a system column, which images do not have.
     pub system_column: bool,
     /// A policy has a construct whose operator cannot be written with its schema (CASE x WHEN, IS DISTINCT FROM, NULLIF,
-    /// row comparison, JOIN USING).
+    /// row comparison, JOIN USING, `x IN (SELECT y ...)` where y is cast).
     pub bare_operator: bool,
 }
 
@@ -165,6 +165,9 @@ pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
                     }
                     pg_sys::NodeTag::T_JoinExpr => {
                         traits.bare_operator |= !(*inner.cast::<pg_sys::JoinExpr>()).usingClause.is_null()
+                    }
+                    pg_sys::NodeTag::T_SubLink => {
+                        traits.bare_operator |= !compares_as_written(inner.cast::<pg_sys::SubLink>())
                     }
                     pg_sys::NodeTag::T_DistinctExpr
                     | pg_sys::NodeTag::T_NullIfExpr
@@ -538,6 +541,23 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
             }
         }
         out.push(node);
+    }
+}
+
+/// Is the comparison of `x IN (SELECT y ...)` one that ruleutils.c writes with the types that it has? It writes one operator,
+/// for all pairs of columns, and leaves out casts of the subquery's.
+unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
+    // SAFETY: a node of a tree that nobody changes.
+    unsafe {
+        let test = (*link).testexpr;
+        if test.is_null() {
+            return true;
+        }
+        if (*test).type_ != pg_sys::NodeTag::T_OpExpr {
+            return false;
+        }
+        let args = list::<pg_sys::Node>((*test.cast::<pg_sys::OpExpr>()).args);
+        args.get(1).is_some_and(|right| (**right).type_ == pg_sys::NodeTag::T_Param)
     }
 }
 
