@@ -43,6 +43,20 @@ pub struct Found {
     pub whole: bool,
 }
 
+/// What the SELECT policies of table $1 rest on, as far as `pg_depend` knows: relations, functions and operators that they
+/// name, and what is read by views and by functions with a body in standard SQL. For a WITH RECURSIVE.
+pub const READ_BY_POLICIES: &str = "read(classid, objid, direct) AS ( \
+        SELECT d.refclassid, d.refobjid, true FROM pg_policy AS p \
+          JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
+         WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
+           AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
+      UNION \
+        SELECT d.refclassid, d.refobjid, false FROM read AS r \
+          LEFT JOIN pg_rewrite AS w ON r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
+          JOIN pg_depend AS d ON d.classid = CASE r.classid WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE r.classid END \
+                             AND d.objid = CASE r.classid WHEN 'pg_class'::regclass THEN w.oid ELSE r.objid END \
+         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass))";
+
 /// One place in a policy where a table is read.
 struct Occurrence {
     relation: u32,
@@ -60,33 +74,36 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>) -> Result<Vec<Found>>
     })?;
     // Everything that the policies depend on; what the analysis did not come across counts for everybody.
     let rows = owner_query(
-        "SELECT DISTINCT d.refobjid FROM pg_depend AS d JOIN pg_policy AS p ON p.oid = d.objid \
-           JOIN pg_class AS c ON c.oid = p.polrelid AND c.relrowsecurity \
-         WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass \
-           AND p.polrelid = $1 AND p.polcmd IN ('*', 'r') AND d.refobjid <> $1",
+        &format!(
+            "WITH RECURSIVE {READ_BY_POLICIES} \
+             SELECT DISTINCT objid, direct FROM read JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
+             WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct)"
+        ),
         &[spi::arg(relation)],
     )?;
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
-    for oid in rows.iter().map(|r| r.oid(0)) {
-        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
-        match relkind(oid)? {
-            Some('r' | 'p') if !all.is_empty() => {
-                let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
-                let predicates: Option<Vec<&str>> = all.iter().map(|o| o.predicate.as_deref()).collect();
-                let predicate = predicates.map(|mut p| {
-                    p.sort_unstable();
-                    p.dedup();
-                    p.join(" OR ")
-                });
-                let whole = all.iter().any(|o| o.whole);
-                merge(&mut found, Found { access: oid, kind, predicate, whole });
-            }
-            Some('r' | 'p') => merge(&mut found, everybody(oid)),
-            // A view reads its tables with its owner's rights: what the caller may see of them says nothing.
-            Some('v' | 'm') => tables_of_view(oid)?.into_iter().for_each(|base| merge(&mut found, everybody(base))),
-            _ => {}
+    for (oid, direct) in rows.iter().map(|r| (r.oid(0), r.bool(1))) {
+        if !matches!(relkind(oid)?, Some('r' | 'p')) {
+            continue;
         }
+        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
+        // A view or a function may read with its owner's rights: what the caller may see of the table says nothing.
+        if !direct || all.is_empty() {
+            merge(&mut found, everybody(oid));
+            continue;
+        }
+        let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
+        let predicates: Option<Vec<&str>> = all.iter().map(|o| o.predicate.as_deref()).collect();
+        // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
+        let predicates = predicates.filter(|_| may_read_all(relation, oid));
+        let predicate = predicates.map(|mut p| {
+            p.sort_unstable();
+            p.dedup();
+            p.join(" OR ")
+        });
+        let whole = all.iter().any(|o| o.whole);
+        merge(&mut found, Found { access: oid, kind, predicate, whole });
     }
     for (name, predicate) in declarations(declared)? {
         // Stored with full names; a table that was dropped since decides nothing any more.
@@ -197,19 +214,20 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
     Ok(())
 }
 
+/// May the owner of `relation` read all rows of `access`?
+fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
+    owner_query(
+        "SELECT 1 FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner, pg_class AS a \
+         WHERE r.oid = $1 AND a.oid = $2 AND (pg_has_role(o.oid, a.relowner, 'USAGE') \
+            OR has_table_privilege(o.oid, a.oid, 'SELECT') AND (NOT a.relrowsecurity OR o.rolsuper OR o.rolbypassrls))",
+        &[spi::arg(relation), spi::arg(access)],
+    )
+    .is_ok_and(|rows| !rows.is_empty())
+}
+
 fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
     let rows = owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
-}
-
-fn tables_of_view(view: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = owner_query(
-        "WITH RECURSIVE read(oid) AS (SELECT $1 UNION SELECT d.refobjid FROM read JOIN pg_rewrite AS w ON w.ev_class = read.oid \
-            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
-         SELECT oid FROM read JOIN pg_class USING (oid) WHERE relkind IN ('r', 'p')",
-        &[spi::arg(view)],
-    )?;
-    Ok(rows.iter().map(|r| r.oid(0)).collect())
 }
 
 /// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.
