@@ -504,11 +504,14 @@ unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
     }
 }
 
-/// Is `from` a column with a foreign key to `to`?
+/// Is `from` a column with a foreign key to `to`, and is it enforced? Not while its triggers are disabled, and not for what
+/// logical replication applies (of a single session with session_replication_role = replica the trigger takes care).
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
-        "SELECT 1 FROM pg_constraint WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
-         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4]",
+        "SELECT 1 FROM pg_constraint AS f WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
+         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4] \
+         AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
+         AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
     )
     .is_ok_and(|rows| !rows.is_empty())

@@ -134,7 +134,10 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     // A table that is only tracked for its influence on others: nothing but its images matters.
     let columns = if s.name.is_none() { Some(Vec::new()) } else { s.columns };
     let touched = s.conflict == ConflictPolicy::Merge.name();
-    Ok(Some(Spec { key: s.key, image, scope: s.scope_column, columns, exclude: s.exclude, touched }))
+    let parent =
+        owner_query("SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent'", &[spi::arg(relation)])?;
+    let (scope, exclude, parent) = (s.scope_column, s.exclude, !parent.is_empty());
+    Ok(Some(Spec { key: s.key, image, scope, columns, exclude, touched, parent }))
 }
 
 /// Makes the triggers of a table and its partitions say what the settings say; touches only those that differ. The row
