@@ -71,7 +71,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match from {
         From::Stamp(c) => snapmin.max(c),
-        _ => standing.limit(snapmin),
+        _ => standing.limit(snapmin)?,
     };
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;

@@ -150,7 +150,7 @@ fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     })?;
     Ok(match cursor {
         Cursor::Start => Baseline::None,
-        Cursor::Stamp(stamp) if roles::standing()?.stands_for_now(stamp) => Baseline::Stamp(clock::read()? + 1),
+        Cursor::Stamp(stamp) if roles::standing()?.stands_for_now(stamp)? => Baseline::Stamp(clock::read()? + 1),
         Cursor::Stamp(stamp) if clock::cursor_is_of_this_history(stamp)? => Baseline::Stamp(stamp),
         Cursor::Stamp(_) => Baseline::Unknown,
         Cursor::At { micros_since_unix_epoch } => {
