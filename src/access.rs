@@ -43,8 +43,7 @@ pub struct Found {
     pub whole: bool,
 }
 
-/// What the SELECT policies of table $1 rest on, as far as `pg_depend` knows: relations, functions and operators that they
-/// name, and what is read by views and by functions with a body in standard SQL. For a WITH RECURSIVE.
+/// What the SELECT policies of table $1 rest on, also behind views and functions, as far as `pg_depend` knows.
 pub const READ_BY_POLICIES: &str = "read(classid, objid, direct) AS ( \
         SELECT d.refclassid, d.refobjid, true FROM pg_policy AS p \
           JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
@@ -75,9 +74,13 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>) -> Result<Vec<Found>>
     // Everything that the policies depend on; what the analysis did not come across counts for everybody.
     let rows = owner_query(
         &format!(
-            "WITH RECURSIVE {READ_BY_POLICIES} \
-             SELECT DISTINCT objid, direct FROM read JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
-             WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct)"
+            "WITH RECURSIVE {READ_BY_POLICIES}, tree(oid, direct) AS ( \
+                SELECT objid, direct FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
+              UNION SELECT i.inhrelid, false FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
+                      JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
+             SELECT tree.oid, direct FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
+               JOIN pg_class AS t ON t.oid = tree.oid \
+             WHERE t.relnamespace::regnamespace::text <> ALL ('{{snapsync,pg_catalog,information_schema}}')"
         ),
         &[spi::arg(relation)],
     )?;
@@ -88,7 +91,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>) -> Result<Vec<Found>>
             continue;
         }
         let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
-        // A view or a function may read with its owner's rights: what the caller may see of the table says nothing.
+        // A view or a function may read with its owner's rights, and a table that inherits has its own.
         if !direct || all.is_empty() {
             merge(&mut found, everybody(oid));
             continue;
@@ -504,13 +507,14 @@ unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
     }
 }
 
-/// Is `from` a column with a foreign key to `to`, and is it enforced? Not while its triggers are disabled, and not for what
-/// logical replication applies (of a single session with session_replication_role = replica the trigger takes care).
+/// Is `from` a column with a foreign key to `to`, and is it enforced? Not with its triggers disabled, nor by logical
+/// replication, nor for tables that inherit. (Of session_replication_role = replica the trigger takes care.)
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
         "SELECT 1 FROM pg_constraint AS f WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
          AND conkey = ARRAY[$3] AND confkey = ARRAY[$4] \
          AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
+         AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
          AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
     )

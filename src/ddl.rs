@@ -100,7 +100,8 @@ fn concerns_us() -> Result<bool> {
         "SELECT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS d \
            WHERE NOT starts_with(coalesce(d.schema_name, ''), 'pg_temp') \
              AND (d.classid <> 'pg_class'::regclass OR d.object_type <> ALL ('{table,table column,index,sequence}') OR d.command_tag IN ('GRANT', 'REVOKE') \
-                  OR EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation IN (d.objid, pg_partition_root(d.objid)))))",
+                  OR EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation IN (d.objid, pg_partition_root(d.objid)) \
+                                OR c.relation IN (SELECT inhparent FROM pg_inherits WHERE inhrelid = d.objid))))",
         &[],
     )?;
     Ok(rows.first().is_some_and(|r| r.bool(0)))

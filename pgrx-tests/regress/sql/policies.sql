@@ -158,6 +158,26 @@ ALTER SUBSCRIPTION policies_sub SET (slot_name = NONE);
 DROP SUBSCRIPTION policies_sub;
 SELECT kind FROM snapsync.access WHERE relation = 'tasks'::regclass;
 
+-- A table that a policy reads comes with those that inherit from it, also later ones.
+CREATE TABLE parent (id int PRIMARY KEY, who name);
+CREATE TABLE child () INHERITS (parent);
+GRANT SELECT ON parent TO PUBLIC;
+SELECT t.make('by_inheritance', 'id IN (SELECT id FROM parent WHERE who = current_user)');
+SELECT t.sync('alice', 'by_inheritance');
+INSERT INTO child VALUES (1, 'alice');
+SELECT t.sync('alice', 'by_inheritance');
+CREATE TABLE grandchild () INHERITS (child);
+INSERT INTO grandchild VALUES (2, 'alice');
+SELECT t.sync('alice', 'by_inheritance');
+ALTER TABLE grandchild NO INHERIT child;
+SELECT t.sync('alice', 'by_inheritance');
+SELECT access, kind, predicate FROM snapsync.access WHERE relation = 'by_inheritance'::regclass ORDER BY 1;
+
+-- Nobody gets a trigger onto snapsync's own tables or the system's.
+SELECT t.make('by_status', 'EXISTS (SELECT FROM snapsync.status WHERE name = ''x'')');
+CREATE POLICY q ON by_status USING (EXISTS (SELECT FROM snapsync.change, information_schema.sql_features));
+SELECT access FROM snapsync.access WHERE relation = 'by_status'::regclass;
+
 -- Whose table's rows are judged by a predicate, and not by its own policies: only one that the owner may read himself.
 CREATE TABLE salaries (id int PRIMARY KEY, amount int);
 CREATE SCHEMA drew AUTHORIZATION policies_drew;
