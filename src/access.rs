@@ -49,6 +49,19 @@ pub struct Found {
     pub whole: bool,
 }
 
+/// What the SELECT policies of table $1 rest on, also behind views and functions, as far as `pg_depend` knows.
+pub const READ_BY_POLICIES: &str = "read(classid, objid, direct) AS ( \
+        SELECT d.refclassid, d.refobjid, true FROM pg_policy AS p \
+          JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
+         WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
+           AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
+      UNION \
+        SELECT d.refclassid, d.refobjid, false FROM read AS r \
+          LEFT JOIN pg_rewrite AS w ON r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
+          JOIN pg_depend AS d ON d.classid = CASE r.classid WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE r.classid END \
+                             AND d.objid = CASE r.classid WHEN 'pg_class'::regclass THEN w.oid ELSE r.objid END \
+         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass))";
+
 /// One place in a policy where a table is read.
 struct Occurrence {
     relation: u32,
@@ -66,35 +79,45 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
     })?;
     // Everything that the policies depend on; what the analysis did not come across counts for everybody.
     let rows = owner_query(
-        "SELECT DISTINCT d.refobjid FROM pg_depend AS d JOIN pg_policy AS p ON p.oid = d.objid \
-           JOIN pg_class AS c ON c.oid = p.polrelid AND c.relrowsecurity \
-         WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass \
-           AND p.polrelid = $1 AND p.polcmd IN ('*', 'r') AND d.refobjid <> $1",
+        &format!(
+            "WITH RECURSIVE {READ_BY_POLICIES}, tree(oid, direct) AS ( \
+                SELECT objid, direct FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
+              UNION SELECT i.inhrelid, false FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
+                      JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
+             SELECT tree.oid, direct FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
+               JOIN pg_class AS t ON t.oid = tree.oid \
+             WHERE t.relnamespace::regnamespace::text <> ALL ('{{snapsync,pg_catalog,information_schema}}')"
+        ),
         &[spi::arg(relation)],
     )?;
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
-    for oid in rows.iter().map(|r| r.oid(0)) {
-        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
-        match relkind(oid)? {
-            Some('r' | 'p') if !all.is_empty() => {
-                let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
-                let predicate = any_of(all.iter().map(|o| o.predicate.as_deref()));
-                let whole = all.iter().any(|o| o.whole);
-                merge(&mut found, Found { access: oid, kind, predicate, whole });
-            }
-            Some('r' | 'p') => merge(&mut found, everybody(oid)),
-            // A view reads its tables with its owner's rights: what the caller may see of them says nothing.
-            Some('v' | 'm') => tables_of_view(oid)?.into_iter().for_each(|base| merge(&mut found, everybody(base))),
-            _ => {}
+    for (oid, direct) in rows.iter().map(|r| (r.oid(0), r.bool(1))) {
+        if !matches!(relkind(oid)?, Some('r' | 'p')) {
+            continue;
         }
+        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
+        // A view or a function may read with its owner's rights, and a table that inherits has its own.
+        if !direct || all.is_empty() {
+            merge(&mut found, everybody(oid));
+            continue;
+        }
+        let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
+        let predicate = any_of(all.iter().map(|o| o.predicate.as_deref()));
+        // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
+        let predicate = predicate.filter(|_| may_read_all(relation, oid));
+        let whole = all.iter().any(|o| o.whole);
+        merge(&mut found, Found { access: oid, kind, predicate, whole });
     }
     let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
     for (name, predicate) in scope_reads.tables {
         let access = named(&name)?;
         match relkind(access)? {
             // No dependency says which of its columns are read.
-            Some('r' | 'p') => merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true }),
+            Some('r' | 'p') => {
+                let predicate = predicate.filter(|_| may_read_all(relation, access));
+                merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true })
+            }
             Some('v' | 'm') => tables_of_view(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base))),
             _ => {}
         }
@@ -161,7 +184,7 @@ pub struct Traits {
     /// A policy reads a system column, which images do not have.
     pub system_column: bool,
     /// A policy has a construct whose operator cannot be written with its schema (CASE x WHEN, IS DISTINCT FROM, NULLIF,
-    /// row comparison, JOIN USING).
+    /// row comparison, JOIN USING, `x IN (SELECT y ...)` where y is cast).
     pub bare_operator: bool,
 }
 
@@ -189,6 +212,9 @@ pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
                     }
                     pg_sys::NodeTag::T_JoinExpr => {
                         traits.bare_operator |= !(*inner.cast::<pg_sys::JoinExpr>()).usingClause.is_null()
+                    }
+                    pg_sys::NodeTag::T_SubLink => {
+                        traits.bare_operator |= !compares_as_written(inner.cast::<pg_sys::SubLink>())
                     }
                     pg_sys::NodeTag::T_DistinctExpr
                     | pg_sys::NodeTag::T_NullIfExpr
@@ -218,11 +244,23 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
     Ok(())
 }
 
+/// May the owner of `relation` read all rows of `access`?
+fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
+    owner_query(
+        "SELECT 1 FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner, pg_class AS a \
+         WHERE r.oid = $1 AND a.oid = $2 AND (pg_has_role(o.oid, a.relowner, 'USAGE') \
+            OR has_table_privilege(o.oid, a.oid, 'SELECT') AND (NOT a.relrowsecurity OR o.rolsuper OR o.rolbypassrls))",
+        &[spi::arg(relation), spi::arg(access)],
+    )
+    .is_ok_and(|rows| !rows.is_empty())
+}
+
 fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
     let rows = owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
 }
 
+/// The tables below a view: it reads them with its owner's rights, so what the caller may see of them says nothing.
 fn tables_of_view(view: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let rows = owner_query(
         "WITH RECURSIVE read(oid) AS (SELECT $1 UNION SELECT d.refobjid FROM read JOIN pg_rewrite AS w ON w.ev_class = read.oid \
@@ -508,11 +546,15 @@ unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
     }
 }
 
-/// Is `from` a column with a foreign key to `to`?
+/// Is `from` a column with a foreign key to `to`, and is it enforced? Not with its triggers disabled, nor by logical
+/// replication, nor for tables that inherit. (Of session_replication_role = replica the trigger takes care.)
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
-        "SELECT 1 FROM pg_constraint WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
-         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4]",
+        "SELECT 1 FROM pg_constraint AS f WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
+         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4] \
+         AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
+         AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
+         AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
     )
     .is_ok_and(|rows| !rows.is_empty())
@@ -554,6 +596,23 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
             }
         }
         out.push(node);
+    }
+}
+
+/// Is the comparison of `x IN (SELECT y ...)` one that ruleutils.c writes with the types that it has? It writes one operator,
+/// for all pairs of columns, and leaves out casts of the subquery's.
+unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
+    // SAFETY: a node of a tree that nobody changes.
+    unsafe {
+        let test = (*link).testexpr;
+        if test.is_null() {
+            return true;
+        }
+        if (*test).type_ != pg_sys::NodeTag::T_OpExpr {
+            return false;
+        }
+        let args = pointers::<pg_sys::Node>((*test.cast::<pg_sys::OpExpr>()).args);
+        args.get(1).is_some_and(|right| (**right).type_ == pg_sys::NodeTag::T_Param)
     }
 }
 

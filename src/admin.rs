@@ -96,6 +96,8 @@ struct Attribute {
     not_null: bool,
     base_type: pg_sys::Oid,
     type_name: String,
+    /// Its equality is that of the bytes.
+    deterministic: bool,
 }
 
 impl Table {
@@ -265,6 +267,15 @@ impl Table {
             return Err(SyncError::new(code::INVALID_PARAMETER, "scope_values needs a scope_column")
                 .hint("Name the column that divides the rows: enable(..., scope_column => 'org_id')."));
         }
+        self.check_scope_and_mark(s, attributes)?;
+        if let Some(expression) = &s.scope_values {
+            // Parsed, not run.
+            spi::query(&format!("SELECT (({expression})::pg_catalog.text[]) WHERE false"), &[], Mode::Write)?;
+        }
+        check_conflict(s)
+    }
+
+    fn check_scope_and_mark(&self, s: &Stored, attributes: &[Attribute]) -> Result<()> {
         if let Some(column) = s.scope_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
             // Not numeric: 42 and 42.00 are one value with two texts.
             if !KEY_TYPES.contains(&column.base_type) || column.base_type == pg_sys::NUMERICOID {
@@ -273,6 +284,14 @@ impl Table {
                     format!("scope column \"{}\" has type {}", column.name, column.type_name),
                 )
                 .hint("A scope is a uuid, text, varchar, smallint, integer or bigint column."));
+            }
+            if !column.deterministic {
+                return Err(SyncError::new(
+                    code::INVALID_PARAMETER,
+                    format!("scope column \"{}\" has a nondeterministic collation", column.name),
+                )
+                .detail("Different texts would be the same scope.")
+                .hint("ALTER TABLE ... ALTER COLUMN ... TYPE text COLLATE \"default\" first."));
             }
         }
         if let Some(column) = s.soft_delete_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
@@ -285,17 +304,14 @@ impl Table {
                 .hint("A soft-delete column is a boolean, or a time that is null while the row lives."));
             }
         }
-        if let Some(expression) = &s.scope_values {
-            // Parsed, not run.
-            spi::query(&format!("SELECT (({expression})::pg_catalog.text[]) WHERE false"), &[], Mode::Write)?;
-        }
-        check_conflict(s)
+        Ok(())
     }
 
     fn attributes(&self) -> Result<Vec<Attribute>> {
         let rows = owner_query(
-            "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod) FROM pg_attribute \
-             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
+                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic) \
+             FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             &[spi::arg(self.relation)],
         )?;
         Ok(rows
@@ -306,6 +322,7 @@ impl Table {
                 // SAFETY: a syscache look-up of an existing type.
                 base_type: unsafe { pg_sys::getBaseType(r.oid(2)) },
                 type_name: r.string(3),
+                deterministic: r.bool(4),
             })
             .collect())
     }
@@ -358,6 +375,11 @@ impl Table {
                     .detail("A key is made of uuid, text, varchar, smallint, integer, bigint or numeric columns.")
                     .hint("Choose another unique key: enable(..., key => '{...}')."));
             }
+            if !attribute.deterministic {
+                return Err(bad(format!("key column \"{column}\" has a nondeterministic collation"))
+                    .detail("Different texts would be the same id.")
+                    .hint("Choose another unique key: enable(..., key => '{...}')."));
+            }
         }
         if !is_unique(self.relation, key)? {
             return Err(bad(format!("columns {} of table \"{}\" are no unique key", listed(key), self.name)).hint(
@@ -366,6 +388,14 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// Are the columns that a collection rests on, after DDL, still such as `enable` takes?
+pub fn check_columns(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
+    let table = Table::lock(relation)?;
+    let attributes = table.attributes()?;
+    table.check_key(&s.key, &attributes)?;
+    table.check_scope_and_mark(s, &attributes)
 }
 
 /// The policy must be one, and have what it needs.

@@ -139,18 +139,22 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     // A table that is only tracked for its influence on others: nothing but its images matters.
     let columns = if s.name.is_none() { Some(Vec::new()) } else { s.columns };
     let touched = s.conflict == ConflictPolicy::Merge.name();
-    Ok(Some(Spec { key: s.key, image, scope: s.scope_column, columns, exclude: s.exclude, touched }))
+    let parent =
+        owner_query("SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent'", &[spi::arg(relation)])?;
+    let (scope, exclude, parent) = (s.scope_column, s.exclude, !parent.is_empty());
+    Ok(Some(Spec { key: s.key, image, scope, columns, exclude, touched, parent }))
 }
 
 /// Makes the triggers of a table and its partitions say what the settings say; touches only those that differ. The row
 /// trigger of a partitioned table is cloned to its partitions by Postgres; statement triggers (TRUNCATE) are not. All fire
 /// ALWAYS: rows that logical replication applies are changes too.
-/// True when a trigger that was there did not fire always: changes may have gone unnoticed.
+/// True when changes may have gone unnoticed: the row trigger was missing, or one did not fire always.
 pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
     let Some(spec) = spec(relation)? else { return Ok(false) };
     let argument = serde_json::to_string(&spec)
         .map_err(|e| SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string()))?;
     let parts = parts(relation)?;
+    let mut gap = !is_installed(relation)?;
     // Relations that get a trigger here.
     let mut fresh: Vec<pg_sys::Oid> = Vec::new();
     for part in &parts {
@@ -176,7 +180,6 @@ pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
         }
         utility(&commands)?;
     }
-    let mut gap = false;
     for part in &parts {
         for name in [ROW_TRIGGER, TRUNCATE_TRIGGER] {
             match trigger_enabled(part.relation, name)? {

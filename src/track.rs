@@ -33,6 +33,9 @@ pub struct Spec {
     /// Log which columns an UPDATE touched: for merging conflicts by column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touched: bool,
+    /// Rows of other tables hang on its rows by foreign keys: what comes and goes here is told by their entries (access.rs).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parent: bool,
 }
 
 /// A column of the relation that fires, which may be a partition with another column order than the root.
@@ -57,6 +60,7 @@ struct Tracker {
     /// Synced columns that are neither key nor image: a change in one of them makes an entry.
     rest: Vec<Column>,
     touched: bool,
+    parent: bool,
 }
 
 thread_local! {
@@ -109,6 +113,14 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         // Without a key to tell rows apart (a table that only policies read) any change may concern anybody.
         if event == pg_sys::TRIGGER_EVENT_TRUNCATE || tracker.key.is_empty() {
             return reset(tracker.root);
+        }
+        if tracker.parent && pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+            // Foreign keys are not enforced now: rows that hang on this one may have been there before it, or stay after it.
+            let comes_or_goes =
+                event != pg_sys::TRIGGER_EVENT_UPDATE || differs(&tracker.key, data.tg_trigslot, data.tg_newslot);
+            if comes_or_goes {
+                reset(tracker.root)?;
+            }
         }
         BUFFERS.with(|buffers| {
             let b = &mut *buffers.borrow_mut();
@@ -488,7 +500,7 @@ impl Tracker {
                     column.root_attnum = pg_sys::get_attnum(root, name.as_ptr());
                 }
             }
-            Ok(Tracker { root, key, image, scope, rest, touched: spec.touched })
+            Ok(Tracker { root, key, image, scope, rest, touched: spec.touched, parent: spec.parent })
         }
     }
 }
