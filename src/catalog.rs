@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use crate::conflict::ConflictPolicy;
 use crate::dialect::TypeFacts;
 use crate::error::{code, Result, SyncError};
+use crate::push::echo::Stores;
 use crate::push::facts::Facts;
 use crate::{pg, spi, track};
 
@@ -60,6 +61,7 @@ pub struct Collection {
     pub access: Vec<Access>,
     /// What only pushes ask for.
     pub facts: OnceCell<Facts>,
+    pub stores: OnceCell<Rc<Stores>>,
 }
 
 /// A table that policies of another one read; see access.rs.
@@ -101,8 +103,20 @@ thread_local! {
 }
 
 pub fn register_callbacks() {
-    // SAFETY: once per backend; relcache callbacks cannot be removed, nor need they.
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_invalidation), pg_sys::Datum::null()) }
+    use pg_sys::SysCacheIdentifier::{CASTSOURCETARGET, TYPEOID};
+    // SAFETY: once per backend; these callbacks cannot be removed, nor need they.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_invalidation), pg_sys::Datum::null());
+        // A domain's default and a cast to json change no relation.
+        for cache in [CASTSOURCETARGET, TYPEOID] {
+            pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_type_change), pg_sys::Datum::null());
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    STALE.with(|s| s.set(true));
 }
 
 /// Any relation's change clears both caches: DDL is rare, a wrong cache is a lost row.
@@ -178,7 +192,7 @@ fn drop_stale() {
 
 /// Reads snapsync's own tables as they are at this instant, whatever the transaction's snapshot: what is cached from them
 /// must never be older than the invalidation that was processed last.
-fn query_now(sql: &str, args: &[spi::Arg]) -> Result<Vec<spi::Row>> {
+pub fn query_now(sql: &str, args: &[spi::Arg]) -> Result<Vec<spi::Row>> {
     spi::as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
         spi::query(sql, args, spi::Mode::Read)
@@ -256,6 +270,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         conflict_function: row.text(12).map(str::to_string),
         access,
         facts: OnceCell::new(),
+        stores: OnceCell::new(),
     }))
 }
 

@@ -22,7 +22,7 @@ use crate::{clock, json, pg, pull, roles, settings, spi, subxact};
 
 mod apply;
 mod decide;
-mod echo;
+pub mod echo;
 pub mod facts;
 pub mod mutate;
 mod once;
