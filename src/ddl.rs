@@ -40,17 +40,20 @@ fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         .hint("It works by itself; there is nothing to call."))
 }
 
-/// Looks again at everything tracked, after a command that may have changed it.
-pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
-    is_event_trigger(fcinfo)?;
-    // DROP OWNED takes roles out of policies and privileges, and lists none of it; nor is a subscription listed.
+/// DROP OWNED takes roles out of policies and privileges, and lists none of it; nor is a subscription listed.
+fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     // SAFETY: is_event_trigger has seen that the context is an EventTriggerData, whose parse tree is the command's.
-    let unlisted = unsafe {
+    unsafe {
         let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
         let unlisted = [pg_sys::NodeTag::T_DropOwnedStmt, pg_sys::NodeTag::T_DropSubscriptionStmt];
         !tree.is_null() && unlisted.contains(&(*tree).type_)
-    };
-    if OWN.with(Cell::get) > 0 || restoring()? || !unlisted && !concerns_us()? {
+    }
+}
+
+/// Looks again at everything tracked, after a command that may have changed it.
+pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    if OWN.with(Cell::get) > 0 || restoring()? || !lists_nothing(fcinfo) && !concerns_us()? {
         return Ok(());
     }
     shape::refresh_all(Because::Ddl)

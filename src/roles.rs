@@ -1,7 +1,7 @@
 //! Roles: what a role may do can change without any table changing (GRANT role TO role, ALTER ROLE ... BYPASSRLS), and no
 //! event trigger fires for it.
 //!
-//! So each role's standing (its memberships, as far as it inherits them, and whether it bypasses row-level security) is
+//! So each role's standing (its memberships, inherited or not, and whether it bypasses row-level security) is
 //! recorded in `snapsync.role` by writers, with their stamp, whenever they find it changed. A pull compares: its role's
 //! standing now against the recorded one, and its cursor against that record's stamp.
 //!
