@@ -87,7 +87,14 @@ fn toast_has_lz4() -> bool {
 /// Most answers say that nothing has changed, and are shorter.
 const FIRST_CAPACITY: usize = 1000;
 
+impl Default for Output {
+    fn default() -> Self {
+        Output::new()
+    }
+}
+
 impl Output {
+    /// In the current memory context.
     pub fn new() -> Self {
         // SAFETY: reads a backend-local variable.
         Output { context: unsafe { pg_sys::CurrentMemoryContext }, value: std::ptr::null_mut(), length: 0, capacity: 0 }
