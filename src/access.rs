@@ -19,6 +19,7 @@ use crate::pg;
 use crate::registry::owner_query;
 use crate::spi::{self, pointers};
 
+pub mod depends;
 mod scope_values;
 
 pub use scope_values::scope_reads;
@@ -49,19 +50,6 @@ pub struct Found {
     pub whole: bool,
 }
 
-/// What the SELECT policies of table $1 rest on, also behind views and functions, as far as `pg_depend` knows.
-pub const READ_BY_POLICIES: &str = "read(classid, objid, direct) AS ( \
-        SELECT d.refclassid, d.refobjid, true FROM pg_policy AS p \
-          JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
-         WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
-           AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
-      UNION \
-        SELECT d.refclassid, d.refobjid, false FROM read AS r \
-          LEFT JOIN pg_rewrite AS w ON r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
-          JOIN pg_depend AS d ON d.classid = CASE r.classid WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE r.classid END \
-                             AND d.objid = CASE r.classid WHEN 'pg_class'::regclass THEN w.oid ELSE r.objid END \
-         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass))";
-
 /// One place in a policy where a table is read.
 struct Occurrence {
     relation: u32,
@@ -78,21 +66,9 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         unsafe { Analysis { relation, occurrences: &mut occurrences }.expression(node, &[Level::Policy]) }
     })?;
     // Everything that the policies depend on; what the analysis did not come across counts for everybody.
-    let rows = owner_query(
-        &format!(
-            "WITH RECURSIVE {READ_BY_POLICIES}, tree(oid, direct) AS ( \
-                SELECT objid, direct FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
-              UNION SELECT i.inhrelid, false FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
-                      JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
-             SELECT tree.oid, direct FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
-               JOIN pg_class AS t ON t.oid = tree.oid \
-             WHERE t.relnamespace::regnamespace::text <> ALL ('{{snapsync,pg_catalog,information_schema}}')"
-        ),
-        &[spi::arg(relation)],
-    )?;
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
-    for (oid, direct) in rows.iter().map(|r| (r.oid(0), r.bool(1))) {
+    for (oid, direct) in depends::read_by_policies(relation)? {
         if !matches!(relkind(oid)?, Some('r' | 'p')) {
             continue;
         }
@@ -105,7 +81,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
         let predicate = any_of(all.iter().map(|o| o.predicate.as_deref()));
         // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
-        let predicate = predicate.filter(|_| may_read_all(relation, oid));
+        let predicate = predicate.filter(|_| depends::may_read_all(relation, oid));
         let whole = all.iter().any(|o| o.whole);
         merge(&mut found, Found { access: oid, kind, predicate, whole });
     }
@@ -115,10 +91,12 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         match relkind(access)? {
             // No dependency says which of its columns are read.
             Some('r' | 'p') => {
-                let predicate = predicate.filter(|_| may_read_all(relation, access));
+                let predicate = predicate.filter(|_| depends::may_read_all(relation, access));
                 merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true })
             }
-            Some('v' | 'm') => tables_of_view(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base))),
+            Some('v' | 'm') => {
+                depends::tables_of_view(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)))
+            }
             _ => {}
         }
     }
@@ -244,31 +222,9 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
     Ok(())
 }
 
-/// May the owner of `relation` read all rows of `access`?
-fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
-    owner_query(
-        "SELECT 1 FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner, pg_class AS a \
-         WHERE r.oid = $1 AND a.oid = $2 AND (pg_has_role(o.oid, a.relowner, 'USAGE') \
-            OR has_table_privilege(o.oid, a.oid, 'SELECT') AND (NOT a.relrowsecurity OR o.rolsuper OR o.rolbypassrls))",
-        &[spi::arg(relation), spi::arg(access)],
-    )
-    .is_ok_and(|rows| !rows.is_empty())
-}
-
 fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
     let rows = owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
-}
-
-/// The tables below a view: it reads them with its owner's rights, so what the caller may see of them says nothing.
-fn tables_of_view(view: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = owner_query(
-        "WITH RECURSIVE read(oid) AS (SELECT $1 UNION SELECT d.refobjid FROM read JOIN pg_rewrite AS w ON w.ev_class = read.oid \
-            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
-         SELECT oid FROM read JOIN pg_class USING (oid) WHERE relkind IN ('r', 'p')",
-        &[spi::arg(view)],
-    )?;
-    Ok(rows.iter().map(|r| r.oid(0)).collect())
 }
 
 /// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.

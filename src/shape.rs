@@ -53,7 +53,7 @@ const SHAPE: &str = "SELECT json_build_object( \
   FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1";
 
 fn shape_query() -> String {
-    format!("WITH RECURSIVE {} {SHAPE}", access::READ_BY_POLICIES)
+    format!("WITH RECURSIVE {} {SHAPE}", access::depends::POLICIES_REST_ON)
 }
 
 /// Looks at every tracked table.
