@@ -32,10 +32,14 @@ isolation:   ## concurrent schedules: pg_isolation_regress
 e2e:         ## model check under concurrency, RLS check, abuse catalogue
 clients:     ## WatermelonDB, supabase-js, plain HTTP
 
-bench: setup ## measurements
-	@$t/tier.sh bench
+bench: setup ## measurements against plain SQL; ARGS="--quick --only push" for a look (docs/performance.md)
+	@$t/tier.sh bench $(ARGS)
+
+instructions: ## how many instructions a pulled row takes, under valgrind: the same on a busy machine
+	@$t/setup.sh valgrind
+	@$t/tier.sh instructions $(ARGS)
 
 lint: setup  ## rustfmt, clippy, shellcheck, checks of the SQL
 	@$t/lint.sh
 
-.PHONY: help setup demo up down install test unit pgtest regress isolation e2e clients bench lint
+.PHONY: help setup demo up down install test unit pgtest regress isolation e2e clients bench instructions lint

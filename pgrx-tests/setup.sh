@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian or Ubuntu machine, as root or through sudo. Quiet and quick when nothing is.
+#   setup.sh [PROGRAM...]   and these programs, where the package has the program's name
 . "$(dirname "$0")/env.sh"
 
 missing=()
@@ -41,6 +42,10 @@ if ! have cargo && ! have rustup; then
 	rust=missing
 	need rustup
 fi
+
+for program in "$@"; do
+	have "$program" || need "$program"
+done
 
 # Only `make lint` wants it, and says so where it is not there.
 have shellcheck || [ ${#missing[@]} = 0 ] || need shellcheck

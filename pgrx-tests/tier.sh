@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|clients|demo|bench
+# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|clients|demo|bench|instructions [ARGUMENT...]
 . "$(dirname "$0")/env.sh"
 load_postgres main
 check_rust
@@ -104,7 +104,7 @@ e2e)
 	status=0
 	mapfile -t programs < <(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$here/e2e/Cargo.toml")
 	for program in "${programs[@]}"; do
-		case $program in bench | scope-cost) continue ;; esac # measurements
+		case $program in bench | instructions | scope-cost) continue ;; esac # measurements
 		echo "--- $program"
 		arguments=()
 		# Here the same worlds every time; other seeds are for looking for more (docs/testing.md).
@@ -125,10 +125,17 @@ demo)
 	cd "$here/clients" || exit
 	"$here/cluster.sh" with demo npm run demo --silent
 	;;
-bench)
-	grep -q '^name = "bench"' "$here/e2e/Cargo.toml" || die "there is no bench yet"
+bench | instructions)
 	"$here/install.sh" private
-	(cd "$REPO" && cargo run --release -p snapsync-e2e --bin bench)
+	# Not before: the extension is measured as it is released.
+	export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+	cd "$REPO" || exit
+	cargo build --release -p snapsync-e2e --bin "$1"
+	arguments=()
+	if [ "$1" = bench ]; then
+		arguments=(--json "$CARGO_TARGET_DIR/bench.json" --markdown "$CARGO_TARGET_DIR/bench.md" --plots "$CARGO_TARGET_DIR/bench-plots")
+	fi
+	"$CARGO_TARGET_DIR/release/$1" "${arguments[@]}" "${@:2}"
 	;;
 *) die "no tier $1" ;;
 esac

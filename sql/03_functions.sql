@@ -62,3 +62,9 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_prune';
 COMMENT ON FUNCTION snapsync.prune(interval) IS
 'Drops log entries older than this and returns how many; clients that have not pulled for longer take everything anew. For the owner of the extension';
+
+CREATE FUNCTION snapsync.compact() RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_compact';
+COMMENT ON FUNCTION snapsync.compact() IS
+'Drops log entries that later entries of the same rows say as well, and returns how many; no client notices. For the owner of the extension';

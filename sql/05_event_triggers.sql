@@ -13,13 +13,14 @@ COMMENT ON FUNCTION snapsync.on_drop() IS 'Event trigger: forgets dropped tables
 
 CREATE EVENT TRIGGER snapsync_command_end ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'CREATE POLICY', 'ALTER POLICY', 'GRANT', 'REVOKE', 'CREATE FUNCTION',
-             'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE VIEW', 'ALTER VIEW', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN')
+             'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'REFRESH MATERIALIZED VIEW',
+             'CREATE SCHEMA', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE SUBSCRIPTION',
+             'DROP SUBSCRIPTION')
 EXECUTE FUNCTION snapsync.on_command_end();
 COMMENT ON EVENT TRIGGER snapsync_command_end IS 'Keeps tracking right under DDL';
 
+-- Whatever is dropped: with CASCADE, anything may take a policy or a column along.
 CREATE EVENT TRIGGER snapsync_drop ON sql_drop
-WHEN TAG IN ('DROP TABLE', 'DROP POLICY', 'DROP VIEW', 'DROP FUNCTION', 'DROP ROUTINE', 'DROP SCHEMA', 'DROP OWNED', 'DROP TYPE',
-             'DROP EXTENSION', 'ALTER TABLE')
 EXECUTE FUNCTION snapsync.on_drop();
 COMMENT ON EVENT TRIGGER snapsync_drop IS 'Keeps tracking right under DROP';
 

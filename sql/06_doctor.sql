@@ -19,13 +19,19 @@ WITH mine AS (
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
 ), hidden AS (
-    -- Functions in policies that seem to read tables: no dependency says which.
+    -- Functions in policies that seem to read tables: no dependency says which (of bodies in standard SQL, one does).
     SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
     FROM synced AS s
     JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = d.refobjid
     WHERE s.relrowsecurity AND s.access_tables IS NULL
+      AND f.prosrc ~* '\m(from|join)\M'
+), hidden_scope AS (
+    SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
+    FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
+    JOIN pg_proc AS f ON f.oid = to_regprocedure(called.signature)
+    WHERE s.access_tables IS NULL
       AND (f.prosrc ~* '\m(from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
@@ -62,13 +68,32 @@ SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes a
 FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
 WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
 UNION ALL
+SELECT 'error', coalesce(name, tab), 'the table has another owner since REASSIGN OWNED, which nobody was told of',
+       format('SELECT snapsync.enable(%L); SELECT snapsync.reset(%L);', tab, tab)
+FROM mine WHERE shape #>> '{security,2}' <> relowner::regrole::text AND name IS NOT NULL
+UNION ALL
 SELECT 'warning', name, format('function %s in a policy may hide tables that decide who sees a row; changes in them go unnoticed', fn),
        format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
 FROM hidden
 UNION ALL
-SELECT 'warning', s.name, format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access::text),
-       format('ALTER TABLE %s ADD PRIMARY KEY (...);', a.access::text)
-FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access
+SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
+       format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
+FROM hidden_scope
+UNION ALL
+SELECT 'warning', s.name,
+       CASE WHEN p.columns IS NULL
+            THEN format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access::text)
+            ELSE format('table %s, which decides who sees a row, has a primary key that cannot name one (%s): any change in it resets everybody',
+                        a.access::text, p.columns) END,
+       format(CASE WHEN p.columns IS NULL THEN 'ALTER TABLE %s ADD PRIMARY KEY (...);' ELSE 'ALTER TABLE %s %s;' END, a.access::text, p.mend)
+FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access,
+     -- The columns of the primary key that are of other types than a key may have (admin.rs), domains looked through.
+     LATERAL (SELECT string_agg(format('%I %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum) AS columns,
+                     string_agg(format('ALTER COLUMN %I TYPE text', t.attname), ', ' ORDER BY t.attnum) AS mend
+              FROM pg_index AS i JOIN pg_attribute AS t ON t.attrelid = i.indrelid AND t.attnum = ANY (i.indkey)
+              JOIN pg_type AS y ON y.oid = t.atttypid
+              WHERE i.indrelid = a.access AND i.indisprimary AND coalesce(nullif(y.typbasetype, 0), y.oid)
+                  <> ALL ('{uuid,text,varchar,smallint,integer,bigint,numeric}'::regtype[])) AS p
 WHERE k.key = '{}'
 UNION ALL
 SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access::text),

@@ -15,8 +15,15 @@ use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use crate::error::{code, Result, SyncError};
+use crate::pg;
 use crate::registry::owner_query;
-use crate::{pg, spi};
+use crate::spi::{self, pointers};
+
+pub mod depends;
+mod scope_values;
+
+pub use scope_values::scope_reads;
+use scope_values::ScopeReads;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -51,47 +58,51 @@ struct Occurrence {
     whole: bool,
 }
 
-/// The access tables of `relation`, by its SELECT policies and by what its owner declared.
-pub fn find(relation: pg_sys::Oid, declared: Option<&str>) -> Result<Vec<Found>> {
+/// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
+pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&str>) -> Result<Vec<Found>> {
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
         unsafe { Analysis { relation, occurrences: &mut occurrences }.expression(node, &[Level::Policy]) }
     })?;
     // Everything that the policies depend on; what the analysis did not come across counts for everybody.
-    let rows = owner_query(
-        "SELECT DISTINCT d.refobjid FROM pg_depend AS d JOIN pg_policy AS p ON p.oid = d.objid \
-           JOIN pg_class AS c ON c.oid = p.polrelid AND c.relrowsecurity \
-         WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass \
-           AND p.polrelid = $1 AND p.polcmd IN ('*', 'r') AND d.refobjid <> $1",
-        &[spi::arg(relation)],
-    )?;
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
-    for oid in rows.iter().map(|r| r.oid(0)) {
+    for (oid, direct) in depends::read_by_policies(relation)? {
+        if !matches!(relkind(oid)?, Some('r' | 'p')) {
+            continue;
+        }
         let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
-        match relkind(oid)? {
-            Some('r' | 'p') if !all.is_empty() => {
-                let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
-                let predicates: Option<Vec<&str>> = all.iter().map(|o| o.predicate.as_deref()).collect();
-                let predicate = predicates.map(|mut p| {
-                    p.sort_unstable();
-                    p.dedup();
-                    p.join(" OR ")
-                });
-                let whole = all.iter().any(|o| o.whole);
-                merge(&mut found, Found { access: oid, kind, predicate, whole });
+        // A view or a function may read with its owner's rights, and a table that inherits has its own.
+        if !direct || all.is_empty() {
+            merge(&mut found, everybody(oid));
+            continue;
+        }
+        let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
+        let predicate = any_of(all.iter().map(|o| o.predicate.as_deref()));
+        // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
+        let predicate = predicate.filter(|_| depends::may_read_all(relation, oid));
+        let whole = all.iter().any(|o| o.whole);
+        merge(&mut found, Found { access: oid, kind, predicate, whole });
+    }
+    let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
+    for (name, predicate) in scope_reads.tables {
+        let access = named(&name)?;
+        match relkind(access)? {
+            // No dependency says which of its columns are read.
+            Some('r' | 'p') => {
+                let predicate = predicate.filter(|_| depends::may_read_all(relation, access));
+                merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true })
             }
-            Some('r' | 'p') => merge(&mut found, everybody(oid)),
-            // A view reads its tables with its owner's rights: what the caller may see of them says nothing.
-            Some('v' | 'm') => tables_of_view(oid)?.into_iter().for_each(|base| merge(&mut found, everybody(base))),
+            Some('v' | 'm') => {
+                depends::tables_of_view(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)))
+            }
             _ => {}
         }
     }
     for (name, predicate) in declarations(declared)? {
         // Stored with full names; a table that was dropped since decides nothing any more.
-        let rows = owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name.as_str())])?;
-        let access = rows.first().map_or(pg_sys::InvalidOid, |r| r.oid(0));
+        let access = named(&name)?;
         if access != pg_sys::InvalidOid {
             // Hidden in a function, which may well read past the table's row-level security: without a predicate
             // nothing says whom a change does not concern. The owner knows better than the analysis.
@@ -101,6 +112,20 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>) -> Result<Vec<Found>>
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// The table of this full name; none (any more): InvalidOid.
+fn named(name: &str) -> Result<pg_sys::Oid> {
+    let rows = owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name)])?;
+    Ok(rows.first().map_or(pg_sys::InvalidOid, |r| r.oid(0)))
+}
+
+/// One of these conditions; None where one of them is none.
+fn any_of<'p>(predicates: impl Iterator<Item = Option<&'p str>>) -> Option<String> {
+    let mut predicates = predicates.collect::<Option<Vec<&str>>>()?;
+    predicates.sort_unstable();
+    predicates.dedup();
+    (!predicates.is_empty()).then(|| predicates.join(" OR "))
 }
 
 /// Adds what was found; of two ways to read the same table the one that concerns more people counts. A partition is tracked
@@ -137,7 +162,7 @@ pub struct Traits {
     /// A policy reads a system column, which images do not have.
     pub system_column: bool,
     /// A policy has a construct whose operator cannot be written with its schema (CASE x WHEN, IS DISTINCT FROM, NULLIF,
-    /// row comparison, JOIN USING).
+    /// row comparison, JOIN USING, `x IN (SELECT y ...)` where y is cast).
     pub bare_operator: bool,
 }
 
@@ -165,6 +190,9 @@ pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
                     }
                     pg_sys::NodeTag::T_JoinExpr => {
                         traits.bare_operator |= !(*inner.cast::<pg_sys::JoinExpr>()).usingClause.is_null()
+                    }
+                    pg_sys::NodeTag::T_SubLink => {
+                        traits.bare_operator |= !compares_as_written(inner.cast::<pg_sys::SubLink>())
                     }
                     pg_sys::NodeTag::T_DistinctExpr
                     | pg_sys::NodeTag::T_NullIfExpr
@@ -197,16 +225,6 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
 fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
     let rows = owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
-}
-
-fn tables_of_view(view: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = owner_query(
-        "WITH RECURSIVE read(oid) AS (SELECT $1 UNION SELECT d.refobjid FROM read JOIN pg_rewrite AS w ON w.ev_class = read.oid \
-            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
-         SELECT oid FROM read JOIN pg_class USING (oid) WHERE relkind IN ('r', 'p')",
-        &[spi::arg(view)],
-    )?;
-    Ok(rows.iter().map(|r| r.oid(0)).collect())
 }
 
 /// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.
@@ -327,7 +345,7 @@ impl Analysis<'_> {
             }
             let tied = self.tied(query, link, &levels, &conditions);
             let whole = whole_rows(query);
-            for (i, rte) in list::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
+            for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
                         let predicate = self.local_predicate(i + 1, (*rte).relid, &conditions)?;
@@ -345,10 +363,10 @@ impl Analysis<'_> {
                     _ => {}
                 }
             }
-            for cte in list::<pg_sys::CommonTableExpr>((*query).cteList) {
+            for cte in pointers::<pg_sys::CommonTableExpr>((*query).cteList) {
                 self.query((*cte).ctequery.cast(), None, &levels)?;
             }
-            for target in list::<pg_sys::TargetEntry>((*query).targetList) {
+            for target in pointers::<pg_sys::TargetEntry>((*query).targetList) {
                 self.expression((*target).expr.cast(), &levels)?;
             }
             self.expression((*query).jointree.cast(), &levels)?;
@@ -379,7 +397,7 @@ impl Analysis<'_> {
             if let Some(link) = link.filter(|l| (**l).subLinkType == pg_sys::SubLinkType::ANY_SUBLINK) {
                 // `x IN (SELECT y ...)`: the test compares x, one level up, with the query's output.
                 if let Some((left, right)) = equality((*link).testexpr) {
-                    let target = list::<pg_sys::TargetEntry>((*query).targetList).into_iter().next();
+                    let target = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next();
                     let output = target.and_then(|t| self.column(strip((*t).expr.cast()), levels));
                     let is_output = (*right).type_ == pg_sys::NodeTag::T_Param;
                     let outside = &levels[..levels.len() - 1];
@@ -425,7 +443,8 @@ impl Analysis<'_> {
             match levels[at] {
                 Level::Policy if var.varno as u32 == 1 => Some((None, (self.relation, var.varattno))),
                 Level::Query(query) if var.varlevelsup == 0 => {
-                    let rte = list::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().nth(var.varno as usize - 1)?;
+                    let rte =
+                        pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().nth(var.varno as usize - 1)?;
                     ((*rte).rtekind == pg_sys::RTEKind::RTE_RELATION)
                         .then(|| (Some(var.varno as usize), ((*rte).relid, var.varattno)))
                 }
@@ -476,30 +495,25 @@ impl Analysis<'_> {
 unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
     // SAFETY: nodes of a tree that nobody changes.
     unsafe {
-        let targets = list::<pg_sys::TargetEntry>((*query).targetList).into_iter().map(|t| (*t).expr.cast());
+        let targets = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().map(|t| (*t).expr.cast());
         let nodes = targets.chain([(*query).jointree.cast(), (*query).havingQual]);
         let all = nodes.flat_map(|node: *mut pg_sys::Node| vars(node));
         all.filter(|v| (**v).varlevelsup == 0 && (**v).varattno == 0).map(|v| (*v).varno as usize).collect()
     }
 }
 
-/// Is `from` a column with a foreign key to `to`?
+/// Is `from` a column with a foreign key to `to`, and is it enforced? Not with its triggers disabled, nor by logical
+/// replication, nor for tables that inherit. (Of session_replication_role = replica the trigger takes care.)
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
-        "SELECT 1 FROM pg_constraint WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
-         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4]",
+        "SELECT 1 FROM pg_constraint AS f WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
+         AND conkey = ARRAY[$3] AND confkey = ARRAY[$4] \
+         AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
+         AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
+         AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
     )
     .is_ok_and(|rows| !rows.is_empty())
-}
-
-/// The members of a Postgres list of pointers.
-unsafe fn list<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
-    if list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: a List of pointers with `length` valid cells.
-    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
 }
 
 /// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
@@ -513,7 +527,7 @@ unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -
             pg_sys::NodeTag::T_FromExpr => {
                 let from = &*node.cast::<pg_sys::FromExpr>();
                 and_parts(from.quals, out);
-                list::<pg_sys::Node>(from.fromlist).into_iter().all(|item| conjuncts(item, out))
+                pointers::<pg_sys::Node>(from.fromlist).into_iter().all(|item| conjuncts(item, out))
             }
             pg_sys::NodeTag::T_JoinExpr => {
                 let join = &*node.cast::<pg_sys::JoinExpr>();
@@ -534,10 +548,27 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
         if (*node).type_ == pg_sys::NodeTag::T_BoolExpr {
             let expr = &*node.cast::<pg_sys::BoolExpr>();
             if expr.boolop == pg_sys::BoolExprType::AND_EXPR {
-                return list::<pg_sys::Node>(expr.args).into_iter().for_each(|part| and_parts(part, out));
+                return pointers::<pg_sys::Node>(expr.args).into_iter().for_each(|part| and_parts(part, out));
             }
         }
         out.push(node);
+    }
+}
+
+/// Is the comparison of `x IN (SELECT y ...)` one that ruleutils.c writes with the types that it has? It writes one operator,
+/// for all pairs of columns, and leaves out casts of the subquery's.
+unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
+    // SAFETY: a node of a tree that nobody changes.
+    unsafe {
+        let test = (*link).testexpr;
+        if test.is_null() {
+            return true;
+        }
+        if (*test).type_ != pg_sys::NodeTag::T_OpExpr {
+            return false;
+        }
+        let args = pointers::<pg_sys::Node>((*test.cast::<pg_sys::OpExpr>()).args);
+        args.get(1).is_some_and(|right| (**right).type_ == pg_sys::NodeTag::T_Param)
     }
 }
 
@@ -550,7 +581,7 @@ unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut p
         }
         let op = &*node.cast::<pg_sys::OpExpr>();
         let name = pg_sys::get_opname(op.opno);
-        let args = list::<pg_sys::Node>(op.args);
+        let args = pointers::<pg_sys::Node>(op.args);
         let equal = !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == b"=";
         (equal && args.len() == 2).then(|| (strip(args[0]), strip(args[1])))
     }
@@ -610,46 +641,26 @@ unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, 
 
 /// The subqueries that stand directly in an expression, not those inside them.
 unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        // SAFETY: called by the walker with nodes of the tree and the context given below.
-        unsafe {
-            if node.is_null() || (*node).type_ == pg_sys::NodeTag::T_Query {
-                return false;
-            }
-            if (*node).type_ == pg_sys::NodeTag::T_SubLink {
-                (*context.cast::<Vec<*mut pg_sys::SubLink>>()).push(node.cast());
-            }
-            expression_tree_walker(node, visit, context)
-        }
-    }
-    let mut found: Vec<*mut pg_sys::SubLink> = Vec::new();
-    // SAFETY: `found` outlives the walk; an ERROR in it unwinds.
-    unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut found).cast()));
-    }
-    found
+    // SAFETY: nodes with this tag are of this type.
+    unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
 }
 
 /// The Vars in an expression, not those in its subqueries.
 unsafe fn vars(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::Var> {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        // SAFETY: as in `sublinks`.
-        unsafe {
-            if node.is_null() || (*node).type_ == pg_sys::NodeTag::T_Query {
-                return false;
-            }
-            if (*node).type_ == pg_sys::NodeTag::T_Var {
-                (*context.cast::<Vec<*mut pg_sys::Var>>()).push(node.cast());
-            }
-            expression_tree_walker(node, visit, context)
-        }
-    }
-    let mut found: Vec<*mut pg_sys::Var> = Vec::new();
-    // SAFETY: as in `sublinks`.
+    // SAFETY: as above.
+    unsafe { outermost(node, pg_sys::NodeTag::T_Var) }
+}
+
+/// The nodes with this tag, which are of type `T`, in an expression but not in its subqueries.
+unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mut T> {
+    let mut found = Vec::new();
+    // SAFETY: an expression of a tree that nobody changes (callers).
     unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut found).cast()));
+        walk(node, &mut |inner, depth| {
+            if depth == 0 && (*inner).type_ == tag {
+                found.push(inner.cast());
+            }
+        });
     }
     found
 }

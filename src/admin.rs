@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use crate::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::error::{code, listed, Result, SyncError};
-use crate::registry::{self, owner_execute, owner_query, Stored};
+use crate::registry::{self, owner_query, Stored};
 use crate::spi::{self, Mode};
 use crate::{access, pg, shape, track};
 
@@ -46,8 +46,9 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let attributes = table.attributes()?;
     // A table that was tracked for its influence only is new as a collection.
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
-    let new = table.merge(settings, old.as_ref())?;
+    let mut new = table.merge(settings, old.as_ref())?;
     table.check(&new, &attributes)?;
+    new.scope_reads = new.scope_values.as_deref().map(|e| access::scope_reads(relation, e)).transpose()?;
     check_name(new.name.as_deref().unwrap_or(""), relation)?;
 
     registry::store(relation, &new)?;
@@ -83,42 +84,6 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
     track::reset(relation)
 }
 
-/// Drops what happened before `keep` ago from the log; returns how many entries. Clients whose cursor is older are reset by
-/// an entry that takes the place of what is dropped: it is part of the log, so every snapshot sees one or the other.
-pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
-    let allowed = owner_query(
-        "SELECT pg_has_role($1, relowner, 'USAGE') FROM pg_class WHERE oid = 'snapsync.change'::regclass",
-        &[spi::arg(pg::current_user())],
-    )?;
-    if !allowed.first().is_some_and(|r| r.bool(0)) {
-        return Err(SyncError::new(
-            code::INSUFFICIENT_PRIVILEGE,
-            "must be owner of extension snapsync to prune its log",
-        )
-        .hint("Call it as a superuser."));
-    }
-    let rows = owner_query(
-        "SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1",
-        &[spi::arg(keep)],
-    )?;
-    if rows.first().is_some_and(|r| r.bool(1)) {
-        return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
-            .hint("Pass how much to keep: '30 days'."));
-    }
-    let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
-    // One at a time: two would each see the other's old entries.
-    owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[])?;
-    let dropped = owner_query(
-        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 RETURNING relation, op, stamp), \
-              marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
-                        SELECT DISTINCT relation, 0, $1 - 1, 'R'::\"char\", '' FROM dropped) \
-         SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
-        &[spi::arg(mark)],
-    )?;
-    owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
-    Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
-}
-
 /// A table that is being administered.
 struct Table {
     relation: pg_sys::Oid,
@@ -131,6 +96,8 @@ struct Attribute {
     not_null: bool,
     base_type: pg_sys::Oid,
     type_name: String,
+    /// Its equality is that of the bytes.
+    deterministic: bool,
 }
 
 impl Table {
@@ -257,6 +224,7 @@ impl Table {
             readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
             scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
             scope_values: text(s.scope_values, old.and_then(|o| o.scope_values.as_ref())),
+            scope_reads: None,
             soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
             conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
             version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
@@ -299,6 +267,15 @@ impl Table {
             return Err(SyncError::new(code::INVALID_PARAMETER, "scope_values needs a scope_column")
                 .hint("Name the column that divides the rows: enable(..., scope_column => 'org_id')."));
         }
+        self.check_scope_and_mark(s, attributes)?;
+        if let Some(expression) = &s.scope_values {
+            // Parsed, not run.
+            spi::query(&format!("SELECT (({expression})::pg_catalog.text[]) WHERE false"), &[], Mode::Write)?;
+        }
+        check_conflict(s)
+    }
+
+    fn check_scope_and_mark(&self, s: &Stored, attributes: &[Attribute]) -> Result<()> {
         if let Some(column) = s.scope_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
             // Not numeric: 42 and 42.00 are one value with two texts.
             if !KEY_TYPES.contains(&column.base_type) || column.base_type == pg_sys::NUMERICOID {
@@ -307,6 +284,14 @@ impl Table {
                     format!("scope column \"{}\" has type {}", column.name, column.type_name),
                 )
                 .hint("A scope is a uuid, text, varchar, smallint, integer or bigint column."));
+            }
+            if !column.deterministic {
+                return Err(SyncError::new(
+                    code::INVALID_PARAMETER,
+                    format!("scope column \"{}\" has a nondeterministic collation", column.name),
+                )
+                .detail("Different texts would be the same scope.")
+                .hint("ALTER TABLE ... ALTER COLUMN ... TYPE text COLLATE \"default\" first."));
             }
         }
         if let Some(column) = s.soft_delete_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
@@ -319,17 +304,14 @@ impl Table {
                 .hint("A soft-delete column is a boolean, or a time that is null while the row lives."));
             }
         }
-        if let Some(expression) = &s.scope_values {
-            // Parsed, not run.
-            spi::query(&format!("SELECT (({expression})::pg_catalog.text[]) WHERE false"), &[], Mode::Write)?;
-        }
-        check_conflict(s)
+        Ok(())
     }
 
     fn attributes(&self) -> Result<Vec<Attribute>> {
         let rows = owner_query(
-            "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod) FROM pg_attribute \
-             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
+                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic) \
+             FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             &[spi::arg(self.relation)],
         )?;
         Ok(rows
@@ -340,6 +322,7 @@ impl Table {
                 // SAFETY: a syscache look-up of an existing type.
                 base_type: unsafe { pg_sys::getBaseType(r.oid(2)) },
                 type_name: r.string(3),
+                deterministic: r.bool(4),
             })
             .collect())
     }
@@ -360,6 +343,12 @@ impl Table {
             .hint("Add a primary key, or name the columns of another unique key: enable(..., key => '{code}')."));
         }
         Ok(rows.iter().map(|r| r.string(0)).collect())
+    }
+
+    /// The primary key, if it can tell rows apart; else nothing.
+    fn usable_key(&self) -> Result<Vec<String>> {
+        let attributes = self.attributes()?;
+        Ok(self.primary_key().and_then(|key| self.check_key(&key, &attributes).map(|()| key)).unwrap_or_default())
     }
 
     fn check_key(&self, key: &[String], attributes: &[Attribute]) -> Result<()> {
@@ -386,6 +375,11 @@ impl Table {
                     .detail("A key is made of uuid, text, varchar, smallint, integer, bigint or numeric columns.")
                     .hint("Choose another unique key: enable(..., key => '{...}')."));
             }
+            if !attribute.deterministic {
+                return Err(bad(format!("key column \"{column}\" has a nondeterministic collation"))
+                    .detail("Different texts would be the same id.")
+                    .hint("Choose another unique key: enable(..., key => '{...}')."));
+            }
         }
         if !is_unique(self.relation, key)? {
             return Err(bad(format!("columns {} of table \"{}\" are no unique key", listed(key), self.name)).hint(
@@ -394,6 +388,14 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// Are the columns that a collection rests on, after DDL, still such as `enable` takes?
+pub fn check_columns(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
+    let table = Table::lock(relation)?;
+    let attributes = table.attributes()?;
+    table.check_key(&s.key, &attributes)?;
+    table.check_scope_and_mark(s, &attributes)
 }
 
 /// The policy must be one, and have what it needs.
@@ -449,13 +451,20 @@ fn check_name(name: &str, relation: pg_sys::Oid) -> Result<()> {
 /// any change counts for everybody.
 pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::lock(relation)?;
-    let key = table
-        .primary_key()
-        .and_then(|key| table.check_key(&key, &table.attributes()?).map(|()| key))
-        .unwrap_or_default();
+    let key = table.usable_key()?;
     registry::store(relation, &Stored { key, conflict: "reject".into(), ..Default::default() })?;
-    pgrx::notice!("tracking table \"{}\", because policies of synced tables read it", table.name);
+    pgrx::notice!("tracking table \"{}\", because policies or scopes of synced tables read it", table.name);
     Ok(())
+}
+
+/// Gives such a table the key that it has got since; true if it has.
+pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored) -> Result<bool> {
+    let key = Table::lock(relation)?.usable_key()?;
+    let found = !key.is_empty();
+    if found {
+        registry::store(relation, &Stored { key, ..stored.clone() })?;
+    }
+    Ok(found)
 }
 
 /// Do exactly these columns make a unique key: not partial, not deferrable, without expressions?

@@ -42,6 +42,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
+pub use inspect::is_jsonb;
 pub use parse::{parse, RawCollection};
 pub use plan::{Deletion, Group, Plan, Record};
 pub use resolve::{Canonical, IdField, Table};

@@ -360,16 +360,21 @@ pub fn epoch_is_current(mode: spi::Mode) -> Result<bool> {
 
 /// A writer's first act in a backend: on a new history it records it and makes the clock leap. The cursors of the gap,
 /// from the newest snapmin that survived (every pull that saw a lost transaction returned at least that: snapmins only
-/// grow) to the leap's end, belong to the lost branch.
-pub fn ensure_epoch() -> Result<()> {
+/// grow) to the leap's end, belong to the lost branch. False: somebody else is recording it, and until he has, nobody may
+/// write a horizon, by which the next one would take the gap for smaller than it is.
+pub fn ensure_epoch() -> Result<bool> {
     if epoch_is_current(spi::Mode::Write)? {
-        return Ok(());
+        return Ok(true);
     }
     spi::as_owner(|| {
-        spi::execute("LOCK TABLE snapsync.epoch IN SHARE ROW EXCLUSIVE MODE", &[], spi::Mode::Write)?;
-        // Another backend may have been first while we waited; Mode::Write takes a new snapshot that sees it.
+        // Whoever records it now may take long, or be prepared: nobody waits for him. Should he fail, what is written meanwhile
+        // lies in the gap that the next one records, and cursors of that are reset.
+        if !pg::try_lock_for_recording(pg::relation_oid(c"epoch")?) {
+            return Ok(false);
+        }
+        // Another backend may have been first; Mode::Write takes a new snapshot that sees it.
         if !spi::query(IS_CURRENT, &identity_args(), spi::Mode::Write)?.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let (from, to) = if gaps(spi::Mode::Write)?.is_empty() {
             (0, 0)
@@ -385,7 +390,7 @@ pub fn ensure_epoch() -> Result<()> {
             &[system, timeline, database, spi::arg(from), spi::arg(to)],
             spi::Mode::Write,
         )?;
-        Ok(())
+        Ok(true)
     })
 }
 

@@ -40,10 +40,20 @@ fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         .hint("It works by itself; there is nothing to call."))
 }
 
+/// DROP OWNED takes roles out of policies and privileges, and lists none of it; nor is a subscription listed.
+fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: is_event_trigger has seen that the context is an EventTriggerData, whose parse tree is the command's.
+    unsafe {
+        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
+        let unlisted = [pg_sys::NodeTag::T_DropOwnedStmt, pg_sys::NodeTag::T_DropSubscriptionStmt];
+        !tree.is_null() && unlisted.contains(&(*tree).type_)
+    }
+}
+
 /// Looks again at everything tracked, after a command that may have changed it.
 pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if OWN.with(Cell::get) > 0 || restoring()? || !concerns_us()? {
+    if OWN.with(Cell::get) > 0 || restoring()? || !lists_nothing(fcinfo) && !concerns_us()? {
         return Ok(());
     }
     shape::refresh_all(Because::Ddl)
@@ -68,6 +78,22 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     for row in &dropped {
         registry::forget(row.oid(0))?;
     }
+    let kinds = owner_query(
+        "SELECT bool_or(object_type = 'trigger' AND original AND object_identity ~ '^\"?00_snapsync_(track|truncate)\"? on '), \
+                bool_or(object_type IN ('policy', 'table', 'table column', 'table constraint', 'index')) \
+         FROM pg_event_trigger_dropped_objects() WHERE NOT is_temporary",
+        &[],
+    )?;
+    let Some(kinds) = kinds.first() else { return Ok(()) };
+    if kinds.bool(0) {
+        return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be dropped")
+            .detail("Changes would go unnoticed.")
+            .hint("Call snapsync.disable() for the table to stop syncing it."));
+    }
+    // A transaction that drops its temporary tables must not make others wait.
+    if !kinds.bool(1) {
+        return Ok(());
+    }
     shape::refresh_all(Because::Ddl)
 }
 
@@ -77,7 +103,8 @@ fn concerns_us() -> Result<bool> {
         "SELECT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS d \
            WHERE NOT starts_with(coalesce(d.schema_name, ''), 'pg_temp') \
              AND (d.classid <> 'pg_class'::regclass OR d.object_type <> ALL ('{table,table column,index,sequence}') OR d.command_tag IN ('GRANT', 'REVOKE') \
-                  OR EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation IN (d.objid, pg_partition_root(d.objid)))))",
+                  OR EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation IN (d.objid, pg_partition_root(d.objid)) \
+                                OR c.relation IN (SELECT inhparent FROM pg_inherits WHERE inhrelid = d.objid))))",
         &[],
     )?;
     Ok(rows.first().is_some_and(|r| r.bool(0)))

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
 use crate::error::{code, raising, Result, SyncError};
-use crate::{admin, ddl, pull, push, track};
+use crate::{admin, ddl, pull, push, retention, track};
 
 /// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.
 macro_rules! sql_function {
@@ -56,9 +56,15 @@ impl Arguments {
         names.map(|names| names.into_iter().map(not_null).collect()).transpose()
     }
 
-    /// A jsonb argument as text.
+    /// A jsonb argument as text, with all digits of its numbers.
     fn json(&self, position: usize) -> Option<String> {
-        self.get::<pgrx::JsonB>(position).map(|j| j.0.to_string())
+        // SAFETY: a jsonb argument (sql/03_functions.sql); jsonb_out returns a palloc'd cstring, which is copied.
+        unsafe {
+            let json = pgrx::fcinfo::pg_getarg_datum(self.0, position);
+            let text: Option<&std::ffi::CStr> =
+                json.and_then(|j| pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(j)]));
+            text.map(|t| t.to_string_lossy().into_owned())
+        }
     }
 
     fn table(&self) -> Result<pg_sys::Oid> {
@@ -143,8 +149,10 @@ sql_function!(snapsync_reset, pg_finfo_snapsync_reset, |a| admin::reset(a.table(
 
 sql_function!(snapsync_prune, pg_finfo_snapsync_prune, |a| {
     let keep: pgrx::datum::Interval = a.required(0, "keep", "Pass how much of the log to keep: '30 days'.")?;
-    admin::prune(keep).map(pg_sys::Datum::from)
+    retention::prune(keep).map(pg_sys::Datum::from)
 });
+
+sql_function!(snapsync_compact, pg_finfo_snapsync_compact, |_a| retention::compact().map(pg_sys::Datum::from));
 
 sql_function!(snapsync_on_command_end, pg_finfo_snapsync_on_command_end, |a| ddl::on_command_end(a.0).map(|()| VOID));
 

@@ -194,6 +194,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
                 }
             }
             SUBXACT_EVENT_ABORT_SUB => {
+                roles::subtransaction_aborted();
                 // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
                 let at = j.marks.iter().rposition(|m| m.subtransaction == id);
                 let (entries, arena) = at.map_or((0, 0), |at| (j.marks[at].entries, j.marks[at].arena));
@@ -357,12 +358,18 @@ fn flush(which: Flush) -> Result<()> {
     }
     // At commit no statement runs any more whose snapshot could serve.
     let _snapshot = pg::ActiveSnapshot::take();
-    if JOURNAL.with(|j| j.borrow().stamp.is_none()) {
-        clock::ensure_epoch()?;
-        let stamp = clock::register_and_stamp()?;
-        JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
-        write_horizon_if_due()?;
-        roles::record(stamp)?;
+    match own_stamp() {
+        Some(stamp) if roles::record_was_undone() => roles::record(stamp)?,
+        Some(_) => {}
+        None => {
+            let recorded = clock::ensure_epoch()?;
+            let stamp = clock::register_and_stamp()?;
+            JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
+            if recorded {
+                write_horizon_if_due()?;
+            }
+            roles::record(stamp)?;
+        }
     }
     // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
     let written = JOURNAL.with(|j| {

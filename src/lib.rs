@@ -33,6 +33,7 @@ pub mod pull;
 pub mod push;
 pub mod reach;
 pub mod registry;
+pub mod retention;
 pub mod roles;
 pub mod scope;
 pub mod settings;

@@ -101,6 +101,18 @@ pub fn lock_for_reading(relation: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
 }
 
+/// Locks one of our own tables against others who do this, not against who only writes to it; false if another one has it.
+pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
+    // SAFETY: an ordinary heavyweight lock, not waited for.
+    unsafe { pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as i32) }
+}
+
+/// Processes what other sessions have committed of DDL, so that no cache is older.
+pub fn accept_invalidations() {
+    // SAFETY: may run the callbacks that we registered, which only set flags.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}
+
 /// May the caller SELECT this column?
 pub fn may_select(relation: pg_sys::Oid, attnum: i16) -> bool {
     const ACL_SELECT: pg_sys::AclMode = 1 << 1;

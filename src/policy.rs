@@ -33,7 +33,7 @@ pub fn visible(
     if collection.traits.system_column && pg::rls_active(collection.relation) {
         return Ok(None);
     }
-    under_safe_path(shadows, collection.traits.bare_operator, || {
+    under_safe_path(collection.relation, shadows, collection.traits.bare_operator, || {
         for shadow in shadows {
             if !is_visible(shadow.table.relation)? {
                 return Ok(None);
@@ -64,7 +64,7 @@ pub fn visible(
 
 /// For each image: does the row satisfy the predicate, for the caller?
 pub fn matching(collection: &Collection, images: &[pg_sys::Datum], predicate: &str) -> Result<Vec<bool>> {
-    under_safe_path(&[], true, || {
+    under_safe_path(collection.relation, &[], true, || {
         test(collection, images.len(), &format!("({predicate})"), vec![spi::jsonb_array(images)], &[])
     })
 }
@@ -186,17 +186,39 @@ fn is_visible(relation: pg_sys::Oid) -> Result<bool> {
 /// Runs `work` under a search path in which the policies' text means what their author meant. The text is deparsed under the
 /// very path that it is parsed under, so that every name resolves to the same object whatever the caller put into his path;
 /// then the caller's own path serves, and functions in the policies find what they always find. With `bare_operators` the
-/// policies have constructs whose operator cannot be named with its schema (CASE x WHEN, IS DISTINCT FROM, ...): then nothing
-/// that the caller could create objects in is searched, or he could slip in an `=` of his own that sees the values. The
-/// schemas of shadowed tables come last, so that these are named without schema and resolve to the common table expressions.
-fn under_safe_path<R>(shadows: &[Shadow], bare_operators: bool, work: impl FnOnce() -> Result<R>) -> Result<R> {
+/// policies have constructs whose operator cannot be named with its schema (CASE x WHEN, IS DISTINCT FROM, ...): then only
+/// schemas are searched in which nobody but superusers, the database's owner and the table's can create objects, or the caller
+/// could slip in an `=` of his own, or of a friend's, that sees the values. The schemas of shadowed tables come last, so that
+/// these are named without schema and resolve to the common table expressions.
+fn under_safe_path<R>(
+    relation: pg_sys::Oid,
+    shadows: &[Shadow],
+    bare_operators: bool,
+    work: impl FnOnce() -> Result<R>,
+) -> Result<R> {
     let rows = spi::query(
-        "SELECT pg_catalog.to_json(ARRAY(SELECT n FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s(n, i) \
-                                         WHERE NOT ($2 AND pg_catalog.has_schema_privilege(n::pg_catalog.text, 'CREATE')) ORDER BY i)), \
-                pg_catalog.to_json(ARRAY(SELECT DISTINCT n.nspname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
+        "WITH searched AS MATERIALIZED ( \
+            SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n WHERE NOT $2 OR NOT EXISTS ( \
+                SELECT FROM (SELECT n.nspowner UNION ALL \
+                             SELECT a.grantee FROM pg_catalog.aclexplode(n.nspacl) AS a \
+                              WHERE a.privilege_type OPERATOR(pg_catalog.=) 'CREATE') AS c(creator) \
+                 WHERE NOT EXISTS ( \
+                    SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) c.creator AND (r.rolsuper \
+                        OR r.rolname OPERATOR(pg_catalog.=) 'pg_database_owner' \
+                        OR r.oid OPERATOR(pg_catalog.=) (SELECT d.datdba FROM pg_catalog.pg_database AS d \
+                                                          WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+                        OR r.oid OPERATOR(pg_catalog.=) (SELECT t.relowner FROM pg_catalog.pg_class AS t \
+                                                          WHERE t.oid OPERATOR(pg_catalog.=) $3))))) \
+         SELECT pg_catalog.to_json(ARRAY(SELECT s.n FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s(n, i) \
+                                          WHERE EXISTS (SELECT FROM searched AS x WHERE x.nspname OPERATOR(pg_catalog.=) s.n) ORDER BY s.i)), \
+                pg_catalog.to_json(ARRAY(SELECT DISTINCT n.nspname FROM pg_catalog.pg_class AS c JOIN searched AS n \
                                          ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1))), \
                 pg_catalog.to_json(pg_catalog.current_schemas(false))",
-        &[spi::arg(shadows.iter().map(|s| s.table.relation).collect::<Vec<_>>()), spi::arg(bare_operators)],
+        &[
+            spi::arg(shadows.iter().map(|s| s.table.relation).collect::<Vec<_>>()),
+            spi::arg(bare_operators),
+            spi::arg(relation),
+        ],
         spi::Mode::Read,
     )?;
     let list = |column: usize| rows.first().and_then(|r| r.list(column)).unwrap_or_default();

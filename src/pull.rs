@@ -52,7 +52,10 @@ pub fn pull(request: &Request) -> Result<Output> {
             .hint("Pass the timestamp of the previous pull, an ISO 8601 time, or null for the first pull.")
     })?;
     journal::flush_before_reading()?;
-    let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
+    // Locks the tables: DDL under way is waited for now, not with the snapshot taken.
+    for name in &names {
+        catalog::collection(name)?;
+    }
 
     // Clock, then snapshot: the order that the proof in clock.rs rests on.
     let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
@@ -62,6 +65,10 @@ pub fn pull(request: &Request) -> Result<Output> {
         Some(clock) => clock.snapmin,
         None => clock::snapmin_of_old_snapshot()?,
     };
+    // Settings, functions and privileges change without a lock on the table. Who did so with a stamp below snapmin has sent
+    // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
+    pg::accept_invalidations();
+    let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
     let standing = roles::standing(&snapshot)?;
     let from = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.
@@ -71,7 +78,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match from {
         From::Stamp(c) => snapmin.max(c),
-        _ => standing.limit(snapmin),
+        _ => standing.limit(snapmin)?,
     };
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.

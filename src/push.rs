@@ -157,7 +157,7 @@ fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     })?;
     Ok(match cursor {
         Cursor::Start => Baseline::None,
-        Cursor::Stamp(stamp) if roles::standing(&pg::ActiveSnapshot::take())?.stands_for_now(stamp) => {
+        Cursor::Stamp(stamp) if roles::standing(&pg::ActiveSnapshot::take())?.stands_for_now(stamp)? => {
             Baseline::Stamp(clock::read()? + 1)
         }
         Cursor::Stamp(stamp) if clock::cursor_is_of_this_history(stamp)? => Baseline::Stamp(stamp),

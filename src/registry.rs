@@ -25,6 +25,8 @@ pub struct Stored {
     pub readonly: Vec<String>,
     pub scope_column: Option<String>,
     pub scope_values: Option<String>,
+    /// The tables and functions in it: JSON text.
+    pub scope_reads: Option<String>,
     pub soft_delete_column: Option<String>,
     pub conflict: String,
     pub version_column: Option<String>,
@@ -46,7 +48,7 @@ pub fn owner_execute(sql: &str, args: &[spi::Arg]) -> Result<u64> {
 pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
     let rows = owner_query(
         "SELECT name, to_json(key), to_json(columns), to_json(exclude), to_json(readonly), scope_column, scope_values, \
-                soft_delete_column, conflict, access_tables, version_column, conflict_function \
+                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads \
          FROM snapsync.collection WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -64,19 +66,21 @@ pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
         access_tables: text(r, 9),
         version_column: text(r, 10),
         conflict_function: text(r, 11),
+        scope_reads: text(r, 12),
     }))
 }
 
 pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
     owner_execute(
         "INSERT INTO snapsync.collection AS c (relation, name, key, columns, exclude, readonly, scope_column, scope_values, \
-                soft_delete_column, conflict, access_tables, version_column, conflict_function) \
-         VALUES ($1, $2, $3::name[], $4::name[], $5::name[], $6::name[], $7::name, $8, $9::name, $10, $11::jsonb, $12::name, $13) \
+                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads) \
+         VALUES ($1, $2, $3::name[], $4::name[], $5::name[], $6::name[], $7::name, $8, $9::name, $10, $11::jsonb, $12::name, $13, $14::jsonb) \
          ON CONFLICT (relation) DO UPDATE SET name = excluded.name, key = excluded.key, columns = excluded.columns, \
              exclude = excluded.exclude, readonly = excluded.readonly, scope_column = excluded.scope_column, \
              scope_values = excluded.scope_values, soft_delete_column = excluded.soft_delete_column, \
              conflict = excluded.conflict, access_tables = excluded.access_tables, \
-             version_column = excluded.version_column, conflict_function = excluded.conflict_function",
+             version_column = excluded.version_column, conflict_function = excluded.conflict_function, \
+             scope_reads = excluded.scope_reads",
         &[
             spi::arg(relation),
             spi::arg(s.name.as_deref()),
@@ -91,6 +95,7 @@ pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
             spi::arg(s.access_tables.as_deref()),
             spi::arg(s.version_column.as_deref()),
             spi::arg(s.conflict_function.as_deref()),
+            spi::arg(s.scope_reads.as_deref()),
         ],
     )?;
     changed(relation);
@@ -134,18 +139,22 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     // A table that is only tracked for its influence on others: nothing but its images matters.
     let columns = if s.name.is_none() { Some(Vec::new()) } else { s.columns };
     let touched = s.conflict == ConflictPolicy::Merge.name();
-    Ok(Some(Spec { key: s.key, image, scope: s.scope_column, columns, exclude: s.exclude, touched }))
+    let parent =
+        owner_query("SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent'", &[spi::arg(relation)])?;
+    let (scope, exclude, parent) = (s.scope_column, s.exclude, !parent.is_empty());
+    Ok(Some(Spec { key: s.key, image, scope, columns, exclude, touched, parent }))
 }
 
 /// Makes the triggers of a table and its partitions say what the settings say; touches only those that differ. The row
 /// trigger of a partitioned table is cloned to its partitions by Postgres; statement triggers (TRUNCATE) are not. All fire
 /// ALWAYS: rows that logical replication applies are changes too.
-/// True when a trigger that was there did not fire always: changes may have gone unnoticed.
+/// True when changes may have gone unnoticed: the row trigger was missing, or one did not fire always.
 pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
     let Some(spec) = spec(relation)? else { return Ok(false) };
     let argument = serde_json::to_string(&spec)
         .map_err(|e| SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string()))?;
     let parts = parts(relation)?;
+    let mut gap = !is_installed(relation)?;
     // Relations that get a trigger here.
     let mut fresh: Vec<pg_sys::Oid> = Vec::new();
     for part in &parts {
@@ -171,7 +180,6 @@ pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
         }
         utility(&commands)?;
     }
-    let mut gap = false;
     for part in &parts {
         for name in [ROW_TRIGGER, TRUNCATE_TRIGGER] {
             match trigger_enabled(part.relation, name)? {

@@ -1,7 +1,7 @@
 //! Roles: what a role may do can change without any table changing (GRANT role TO role, ALTER ROLE ... BYPASSRLS), and no
 //! event trigger fires for it.
 //!
-//! So each role's standing (its memberships, as far as it inherits them, and whether it bypasses row-level security) is
+//! So each role's standing (its memberships, inherited or not, and whether it bypasses row-level security) is
 //! recorded in `snapsync.role` by writers, with their stamp, whenever they find it changed. A pull compares: its role's
 //! standing now against the recorded one, and its cursor against that record's stamp.
 //!
@@ -18,15 +18,17 @@ use crate::error::Result;
 use crate::spi::{self, Mode};
 use crate::{clock, pg};
 
-/// Every role with a digest of its standing. A membership counts where it is inherited: by the member's rolinherit up to
-/// PostgreSQL 15, by the grant's own inherit_option since.
-const STANDINGS: &str = "WITH RECURSIVE reached(role, via) AS ( \
-        SELECT oid, oid FROM pg_authid WHERE $1::oid IS NULL OR oid = $1 \
+/// Every role with a digest of its standing: all its memberships, also those that it does not inherit, which a policy may ask
+/// for (`pg_has_role(team, 'MEMBER')`), and how it has each.
+const STANDINGS: &str = "WITH RECURSIVE reached(role, via, how) AS ( \
+        SELECT oid, oid, rolname::text FROM pg_authid WHERE $1::oid IS NULL OR oid = $1 \
       UNION \
-        SELECT r.role, m.roleid FROM reached AS r JOIN pg_auth_members AS m ON m.member = r.via JOIN pg_authid AS u ON u.oid = r.via \
-         WHERE coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, u.rolinherit)) \
+        SELECT r.role, m.roleid, concat_ws(' ', g.rolname, u.rolname, u.rolinherit, m.admin_option, \
+                                           to_jsonb(m) ->> 'inherit_option', to_jsonb(m) ->> 'set_option') \
+          FROM reached AS r JOIN pg_auth_members AS m ON m.member = r.via \
+          JOIN pg_authid AS u ON u.oid = m.member JOIN pg_authid AS g ON g.oid = m.roleid) \
     SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, \
-             (SELECT string_agg(g.rolname, ',' ORDER BY g.rolname) FROM reached AS r JOIN pg_authid AS g ON g.oid = r.via WHERE r.role = a.oid))) AS standing \
+             (SELECT string_agg(r.how, ',' ORDER BY r.how) FROM reached AS r WHERE r.role = a.oid))) AS standing \
     FROM pg_authid AS a WHERE $1::oid IS NULL OR a.oid = $1";
 
 thread_local! {
@@ -36,6 +38,8 @@ thread_local! {
     static RECORDED: Cell<u64> = const { Cell::new(0) };
     /// This transaction is recording and may still abort: nothing may be remembered from it.
     static RECORDING: Cell<bool> = const { Cell::new(false) };
+    /// What this transaction recorded may have been rolled back with a subtransaction.
+    static UNDONE: Cell<bool> = const { Cell::new(false) };
     /// Generation, role and its standing.
     static OWN: RefCell<Option<(u64, pg_sys::Oid, String)>> = const { RefCell::new(None) };
 }
@@ -61,6 +65,17 @@ pub fn generation() -> u64 {
 /// At the end of every transaction.
 pub fn end_of_transaction() {
     RECORDING.with(|r| r.set(false));
+    UNDONE.with(|u| u.set(false));
+}
+
+/// When a subtransaction is rolled back.
+pub fn subtransaction_aborted() {
+    UNDONE.with(|u| u.set(RECORDING.with(Cell::get)));
+}
+
+/// Must this transaction record once more, before it commits?
+pub fn record_was_undone() -> bool {
+    UNDONE.with(|u| u.replace(false))
 }
 
 /// A writer's duty, once its stamp is known: records the standings that have changed.
@@ -82,7 +97,17 @@ pub fn record(stamp: i64) -> Result<()> {
             return Ok(());
         }
         RECORDING.with(|r| r.set(true));
-        spi::execute("LOCK TABLE snapsync.role IN SHARE ROW EXCLUSIVE MODE", &[], Mode::Write)?;
+        // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
+        // record, pushes must know that there was none.
+        if !pg::try_lock_for_recording(pg::relation_oid(c"role")?) {
+            spi::execute(
+                "INSERT INTO snapsync.role (role, standing, stamp) SELECT concat(' ', $1), '', $1 \
+                 WHERE NOT EXISTS (SELECT FROM snapsync.role WHERE role > ' ' AND role < '!')",
+                &[spi::arg(stamp)],
+                Mode::Write,
+            )?;
+            return Ok(());
+        }
         spi::execute(
             &format!(
                 "INSERT INTO snapsync.role AS known (role, standing, stamp) SELECT rolname, standing, $2 FROM ({STANDINGS}) AS now \
@@ -115,17 +140,23 @@ impl Standing {
     }
 
     /// Is this the cursor that pulls hand out while the role stands otherwise than recorded? Then no writer has committed since
-    /// (he would have recorded it), so whoever holds it has seen all there is.
-    pub fn stands_for_now(self, cursor: i64) -> bool {
-        self == Standing::Changed(cursor)
+    /// (he would have recorded it, or left a mark that he could not), so whoever holds it has seen all there is.
+    pub fn stands_for_now(self, cursor: i64) -> Result<bool> {
+        if self != Standing::Changed(cursor) {
+            return Ok(false);
+        }
+        let marks = "SELECT 1 FROM snapsync.role WHERE role > ' ' AND role < '!' LIMIT 1";
+        Ok(spi::as_owner(|| spi::query(marks, &[], Mode::Read))?.is_empty())
     }
 
-    /// The largest cursor that may be handed out.
-    pub fn limit(self, snapmin: i64) -> i64 {
-        match self {
-            Standing::Changed(stamp) => snapmin.min(stamp),
+    /// The largest cursor that may be handed out. One less where somebody was writing when snapmin was computed: he may have
+    /// looked at the roles before they changed.
+    pub fn limit(self, snapmin: i64) -> Result<i64> {
+        Ok(match self {
+            Standing::Changed(stamp) if !pg::in_recovery() && snapmin > clock::read()? => snapmin.min(stamp),
+            Standing::Changed(stamp) => snapmin.min(stamp - 1),
             _ => snapmin,
-        }
+        })
     }
 }
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde_json::value::RawValue;
+
 use crate::catalog::{clip, Collection};
 use crate::error::{code, Result, SyncError};
 use crate::pg;
@@ -19,27 +21,29 @@ fn malformed(detail: String) -> SyncError {
         .hint("Name the collection, its scope column and the values: {\"todos\": {\"org_id\": [\"42\"]}}.")
 }
 
+fn object(raw: &RawValue, what: &str) -> Result<BTreeMap<String, Box<RawValue>>> {
+    serde_json::from_str(raw.get()).map_err(|_| malformed(format!("{what} is not an object.")))
+}
+
 impl Filter {
     pub fn parse(text: Option<&str>) -> Result<Filter> {
         let Some(text) = text else { return Ok(Filter::default()) };
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
-        if value.is_null() {
+        let raw: &RawValue = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
+        if raw.get() == "null" {
             return Ok(Filter::default());
         }
-        let object = |v: &serde_json::Value, what: &str| {
-            v.as_object().cloned().ok_or_else(|| malformed(format!("{what} is not an object.")))
-        };
         let mut filter = BTreeMap::new();
-        for (collection, columns) in object(&value, "It")? {
+        for (collection, columns) in object(raw, "It")? {
             let mut values = BTreeMap::new();
             for (column, wanted) in object(&columns, &format!("The filter of \"{}\"", clip(&collection)))? {
-                let wanted = match wanted {
-                    serde_json::Value::Array(wanted) => wanted,
-                    one => vec![one],
+                let wanted = match wanted.get().as_bytes().first() {
+                    Some(b'[') => serde_json::from_str(wanted.get()).map_err(|e| malformed(e.to_string()))?,
+                    _ => vec![wanted],
                 };
-                let texts = wanted.iter().map(|v| match v {
-                    serde_json::Value::String(s) => Ok(s.clone()),
-                    serde_json::Value::Number(n) => Ok(n.to_string()),
+                // A number as it is written: it may have more digits than any type of Rust's.
+                let texts = wanted.iter().map(|v| match v.get().as_bytes().first() {
+                    Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
+                    Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
                     _ => Err(malformed(format!("A value for \"{}\" is neither a text nor a number.", clip(&column)))),
                 });
                 let texts = texts.collect::<Result<Vec<_>>>()?;

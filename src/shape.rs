@@ -19,16 +19,17 @@ pub enum Because {
     Ddl,
 }
 
-/// The shape as JSON text. Names and definitions, no Oids: it must compare equal after a dump and restore.
+/// The shape as JSON text. Names and definitions, no Oids: it must compare equal after a dump and restore. (A materialized
+/// view's row in pg_class is written anew by every REFRESH.)
 const SHAPE: &str = "SELECT json_build_object( \
     'identity', concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), \
                           (SELECT oid FROM pg_database WHERE datname = current_database()), c.relation::oid), \
     'labels', (SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel)) FROM pg_attribute AS a JOIN pg_enum AS e ON e.enumtypid = a.atttypid \
                WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped), \
-    'views', (SELECT json_agg(DISTINCT md5(concat(v.oid::regclass, pg_get_viewdef(v.oid)))) \
-              FROM pg_policy AS p JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
-              JOIN pg_class AS v ON v.oid = d.refobjid AND v.relkind IN ('v', 'm') \
-              WHERE p.polrelid = c.relation AND d.refclassid = 'pg_class'::regclass), \
+    'views', (SELECT json_agg(DISTINCT md5(concat(v.oid::regclass, pg_get_viewdef(v.oid), v.relowner::regrole, v.reloptions, \
+                                                  CASE v.relkind WHEN 'm' THEN v.xmin::text END))) \
+              FROM read JOIN pg_class AS v ON v.oid = read.objid AND v.relkind IN ('v', 'm') \
+              WHERE read.classid = 'pg_class'::regclass), \
     'columns', (SELECT json_object_agg(a.attnum, json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum) \
                 FROM pg_attribute AS a WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped), \
     'synced', (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum) \
@@ -39,9 +40,9 @@ const SHAPE: &str = "SELECT json_build_object( \
                         (SELECT json_agg(CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END ORDER BY 1) FROM unnest(p.polroles) AS role), \
                         pg_get_expr(p.polqual, p.polrelid)) ORDER BY p.polname) \
                  FROM pg_policy AS p WHERE p.polrelid = c.relation AND p.polcmd IN ('*', 'r')), \
-    'functions', (SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef))) \
-                  FROM pg_policy AS p JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
-                  JOIN pg_proc AS f ON f.oid = d.refobjid WHERE p.polrelid = c.relation AND d.refclassid = 'pg_proc'::regclass), \
+    'functions', (SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, \
+                                                      f.proowner::regrole, pg_get_function_sqlbody(f.oid)))) \
+                  FROM read JOIN pg_proc AS f ON f.oid = read.objid WHERE read.classid = 'pg_proc'::regclass), \
     'partitions', (SELECT json_agg(t.relid::text ORDER BY t.relid::text) FROM pg_partition_tree(c.relation) AS t WHERE t.isleaf AND t.level > 0), \
     'readers', (SELECT json_agg(reader ORDER BY reader) FROM \
                 (SELECT CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END AS reader \
@@ -50,6 +51,10 @@ const SHAPE: &str = "SELECT json_build_object( \
                    FROM pg_attribute AS a, aclexplode(a.attacl) AS x \
                   WHERE a.attrelid = c.relation AND x.privilege_type = 'SELECT' AND NOT a.attisdropped) AS readers)) \
   FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1";
+
+fn shape_query() -> String {
+    format!("WITH RECURSIVE {} {SHAPE}", access::depends::POLICIES_REST_ON)
+}
 
 /// Looks at every tracked table.
 pub fn refresh_all(why: Because) -> Result<()> {
@@ -87,7 +92,7 @@ fn refresh_one(relation: pg_sys::Oid, why: Because) -> Result<()> {
     if why == Because::Ddl {
         follow_columns(relation, &old)?;
     }
-    let rows = owner_query(SHAPE, &[spi::arg(relation)])?;
+    let rows = owner_query(&shape_query(), &[spi::arg(relation)])?;
     let text = rows.first().map(|r| r.string(0)).unwrap_or_default();
     let new: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let image = image_columns(relation)?;
@@ -134,7 +139,7 @@ fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
 fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<()> {
     let Some(stored) = registry::load(relation)? else { return Ok(()) };
     // A restored dump numbers columns anew: the numbers of another database say nothing.
-    let identity = owner_query(SHAPE, &[spi::arg(relation)])?.first().map(|r| r.string(0)).unwrap_or_default();
+    let identity = owner_query(&shape_query(), &[spi::arg(relation)])?.first().map(|r| r.string(0)).unwrap_or_default();
     let identity: serde_json::Value = serde_json::from_str(&identity).unwrap_or_default();
     if identity["identity"] != old["identity"] {
         return Ok(());
@@ -173,8 +178,11 @@ fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<()> 
     if followed != stored {
         registry::store(relation, &followed)?;
     }
-    if followed.name.is_some() && !admin::is_unique(relation, &followed.key)? {
-        return Err(ddl::refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
+    if followed.name.is_some() {
+        if !admin::is_unique(relation, &followed.key)? {
+            return Err(ddl::refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
+        }
+        admin::check_columns(relation, &followed)?;
     }
     Ok(())
 }
@@ -217,8 +225,8 @@ fn sync_access_only() -> Result<()> {
         if !done.insert(relation.to_u32()) || crate::pg::qualified_name(relation).is_none() {
             continue;
         }
-        let declared = registry::load(relation)?.and_then(|s| s.access_tables);
-        for found in access::find(relation, declared.as_deref())? {
+        let stored = registry::load(relation)?.unwrap_or_default();
+        for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
             open.push(found.access);
             wanted.insert((relation.to_u32(), found.access.to_u32()), found);
         }
@@ -267,8 +275,14 @@ fn sync_access_only() -> Result<()> {
     }
     for access in needed.difference(&collections) {
         let access = pg_sys::Oid::from(*access);
-        if registry::load(access)?.is_none() {
-            admin::track_for_access(access)?;
+        let fresh = match registry::load(access)? {
+            None => {
+                admin::track_for_access(access)?;
+                true
+            }
+            Some(stored) => stored.key.is_empty() && admin::find_key_for_access(access, &stored)?,
+        };
+        if fresh {
             refresh_one(access, Because::Enabled)?;
             // Changes of before are unknown.
             track::reset(access)?;

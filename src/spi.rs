@@ -131,6 +131,49 @@ pub fn utility(command: &str) -> Result<()> {
     Ok(())
 }
 
+/// Parses and analyzes a statement under this search path, without running it: gives `each` query's tree, and the relations
+/// that it reads.
+pub fn analyzed(
+    sql: &str,
+    path: &str,
+    mut each: impl FnMut(*mut pg_sys::Query, &[pg_sys::Oid]) -> Result<()>,
+) -> Result<()> {
+    let text = c_string(sql)?;
+    // SAFETY: within an SPI connection, which the plan lives in; the lists are of a plan that nothing invalidates meanwhile but
+    // DDL, against which preparing it has locked what it reads.
+    unsafe {
+        if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
+            return Err(SyncError::new(code::INTERNAL, "could not connect to SPI"));
+        }
+        let plan = with_search_path(path, || Ok(pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut())))?;
+        if plan.is_null() {
+            return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
+        }
+        for source in pointers::<pg_sys::CachedPlanSource>(pg_sys::SPI_plan_get_plan_sources(plan)) {
+            let oids = (*source).relationOids;
+            let length = if oids.is_null() { 0 } else { (*oids).length as usize };
+            let reads: Vec<pg_sys::Oid> = (0..length).map(|i| (*(*oids).elements.add(i)).oid_value).collect();
+            for query in pointers::<pg_sys::Query>((*source).query_list) {
+                each(query, &reads)?;
+            }
+        }
+        pg_sys::SPI_finish();
+    }
+    Ok(())
+}
+
+/// The members of a Postgres list of pointers.
+///
+/// # Safety
+/// `list` is NULL or a List of pointers to `T`.
+pub unsafe fn pointers<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a List of pointers with `length` valid cells.
+    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
+}
+
 /// Runs `work` without NOTICEs.
 pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     with_setting(c"client_min_messages", c"warning", work)

@@ -4,9 +4,10 @@
 #[pgrx::pg_schema]
 mod tests {
     use pgrx::prelude::*;
-    use pgrx::JsonB;
+    use pgrx::{FromDatum, JsonB};
 
     use crate::error::{caught, code, SyncError};
+    use crate::json::{Buffer, Output};
     use crate::spi::{self, Mode};
     use crate::{clock, pg};
 
@@ -49,6 +50,23 @@ mod tests {
         Spi::run("CREATE SEQUENCE mine; SELECT nextval('mine'), nextval('mine')").expect("a sequence");
         clock::register_and_stamp().expect("a stamp");
         assert_eq!(Spi::get_one::<i64>("SELECT lastval()").expect("a query"), Some(2));
+    }
+
+    /// Only answers of hundreds of megabytes are compressed.
+    #[pg_test]
+    fn a_compressed_answer_reads_as_it_was_written() {
+        let text: String = (0..50_000).map(|i| format!("{{\"id\":\"{i}\",\"title\":\"to do\"}},")).collect();
+        let mut out = Output::new();
+        out.put(text.as_bytes());
+        let compressed = out.compressed().expect("half as long");
+        // SAFETY: a value of type text.
+        let (size, read) =
+            unsafe { (pgrx::varlena::varsize_any(compressed.cast_mut_ptr()), String::from_datum(compressed, false)) };
+        assert!(size < text.len() / 2);
+        assert_eq!(read.as_deref(), Some(text.as_str()));
+        let mut noise = Output::new();
+        noise.put(&(0..100_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>());
+        assert!(noise.compressed().is_none(), "what does not shrink is left alone");
     }
 
     #[pg_test]

@@ -33,6 +33,9 @@ pub struct Spec {
     /// Log which columns an UPDATE touched: for merging conflicts by column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub touched: bool,
+    /// Rows of other tables hang on its rows by foreign keys: what comes and goes here is told by their entries (access.rs).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parent: bool,
 }
 
 /// A column of the relation that fires, which may be a partition with another column order than the root.
@@ -57,6 +60,7 @@ struct Tracker {
     /// Synced columns that are neither key nor image: a change in one of them makes an entry.
     rest: Vec<Column>,
     touched: bool,
+    parent: bool,
 }
 
 thread_local! {
@@ -110,6 +114,14 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         if event == pg_sys::TRIGGER_EVENT_TRUNCATE || tracker.key.is_empty() {
             return reset(tracker.root);
         }
+        if tracker.parent && pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+            // Foreign keys are not enforced now: rows that hang on this one may have been there before it, or stay after it.
+            let comes_or_goes =
+                event != pg_sys::TRIGGER_EVENT_UPDATE || differs(&tracker.key, data.tg_trigslot, data.tg_newslot);
+            if comes_or_goes {
+                reset(tracker.root)?;
+            }
+        }
         BUFFERS.with(|buffers| {
             let b = &mut *buffers.borrow_mut();
             match event {
@@ -155,6 +167,9 @@ unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Res
     unsafe {
         write_key(&t.key, new, &mut b.key, &mut b.parts);
         let scope = write_scope(t, new, &mut b.scope).then_some(b.scope.as_slice());
+        if !has_image(t, new) {
+            return reset(t.root);
+        }
         let change = Change::of(t.root, Op::Insert, &b.key, When::InsertedBy(made_by));
         journal::append(Change { scope, made_by: Some(made_by), ..change })
     }
@@ -164,7 +179,9 @@ unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result
     // SAFETY: `old` is the deleted row (caller).
     unsafe {
         write_key(&t.key, old, &mut b.key, &mut b.parts);
-        write_image(t, old, &mut b.image);
+        if !write_image(t, old, &mut b.image) {
+            return reset(t.root);
+        }
         let scope = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
         journal::append(Change { image: Some(&b.image), scope, ..Change::of(t.root, Op::Delete, &b.key, when) })
     }
@@ -191,7 +208,9 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When
             return journal::append(update);
         }
         let scope_before = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
-        write_image(t, old, &mut b.image);
+        if !write_image(t, old, &mut b.image) || !has_image(t, new) {
+            return reset(t.root);
+        }
         let image = Some(b.image.as_slice());
         write_key(&t.key, new, &mut b.new_key, &mut b.parts);
         if b.key != b.new_key {
@@ -303,8 +322,9 @@ unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
 }
 
 /// The image: a JSON object of the columns' text forms, which `jsonb_to_record` turns back into the same values (json
-/// columns stay JSON, everything else is a string that the type's input function reads).
-unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) {
+/// columns stay JSON, everything else is a string that the type's input function reads). False where there can be none: what a
+/// table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table anew.
+unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     out.clear();
     out.push(b'{');
     let mut text = Vec::new();
@@ -317,18 +337,53 @@ unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) {
         match unsafe { value(slot, column.attnum) } {
             None => out.extend_from_slice(b"null"),
             Some(datum) => {
-                text.clear();
                 // SAFETY: a datum of this column.
-                unsafe { write_text(column, datum, &mut text) };
-                if column.type_oid == pg_sys::JSONOID || column.type_oid == pg_sys::JSONBOID {
+                if !unsafe { is_small(column, datum) && write_image_text(column, datum, &mut text) } {
+                    return false;
+                }
+                if column.is_json() {
                     out.extend_from_slice(&text);
                 } else {
                     crate::json::escape_json(out, &text);
                 }
             }
         }
+        if out.len() > LARGEST_IMAGE {
+            return false;
+        }
     }
     out.push(b'}');
+    true
+}
+
+/// jsonb holds 256 MB, and an array of small numbers takes eight times the room of its text.
+const LARGEST_IMAGE: usize = 16 << 20;
+
+/// Can this row, which will be an old one some day, have an image? What reads access tables makes one of their present rows.
+unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
+    let mut text = Vec::new();
+    t.image.iter().all(|column| {
+        // SAFETY: as in write_image.
+        unsafe {
+            value(slot, column.attnum).is_none_or(|datum| {
+                is_small(column, datum) && (!column.is_json() || write_image_text(column, datum, &mut text))
+            })
+        }
+    })
+}
+
+/// Is the value, detoasted, small enough for an image?
+unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
+    // SAFETY: a varlena datum (typlen -1); looks at its header only.
+    column.length != -1 || unsafe { pg_sys::toast_raw_datum_size(datum) } <= LARGEST_IMAGE
+}
+
+/// The text form; false for that of a json value which jsonb would not take.
+unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    // SAFETY: a datum of this column (caller).
+    unsafe { write_text(column, datum, out) };
+    !column.is_json() || std::str::from_utf8(out).is_ok_and(crate::batch::is_jsonb)
 }
 
 /// A value's text form, the same whatever the session's DateStyle, IntervalStyle or extra_float_digits say.
@@ -445,7 +500,7 @@ impl Tracker {
                     column.root_attnum = pg_sys::get_attnum(root, name.as_ptr());
                 }
             }
-            Ok(Tracker { root, key, image, scope, rest, touched: spec.touched })
+            Ok(Tracker { root, key, image, scope, rest, touched: spec.touched, parent: spec.parent })
         }
     }
 }
@@ -488,6 +543,10 @@ impl Column {
                         .hint("Call snapsync.enable() for the table again to tell it about the columns it has now.")
                 })
         }
+    }
+
+    fn is_json(&self) -> bool {
+        self.type_oid == pg_sys::JSONOID || self.type_oid == pg_sys::JSONBOID
     }
 
     fn name(&self) -> String {

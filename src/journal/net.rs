@@ -86,6 +86,9 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Vec<Net> {
     nets
 }
 
+/// The scope stands in the log's index, whose entries end at 2704 bytes; the user's table may hold longer ones.
+const LONGEST_SCOPE: usize = 2000;
+
 /// An entry of snapsync.change.
 pub struct Effect<'a> {
     pub relation: pg_sys::Oid,
@@ -111,7 +114,8 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
         let row = |scope: Option<&Range<usize>>| Effect {
             relation: first.relation,
             op,
-            scope: scope.map(|s| journal.text(s)),
+            // An entry without a scope is read in all of them.
+            scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
             key: journal.text(&first.key),
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
             origin: if net.one_origin { first.origin.as_deref() } else { None },

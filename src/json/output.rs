@@ -6,6 +6,7 @@
 use pgrx::pg_sys;
 
 use crate::error::{code, SyncError};
+use crate::spi::{self, Mode};
 
 /// The longest answer. A Postgres value ends at MaxAllocSize; the message that carries it to the client ends there too, and
 /// has a few bytes of its own.
@@ -65,10 +66,35 @@ pub struct Output {
 
 const HEADER: usize = pg_sys::VARHDRSZ;
 
+/// From here on the answer is compressed. Whoever sends it has three copies of it at once: the value, its output function's and
+/// the message. This one then takes a quarter, for a fifth more time: 430 MB are sent with 2.3 times their size instead of 3.
+const COMPRESS_FROM: usize = 1 << 28;
+
+// How TOAST marks a value in memory as compressed (varattrib_4b.va_compressed on a little-endian machine, toast_compression.h):
+// its size with a mark, then the text's size with the method.
+const COMPRESSED_HEADER: usize = 8;
+const COMPRESSED: usize = 2;
+const LZ4: u32 = 1;
+
+/// Can this server read values compressed with LZ4? It is built with it or not.
+fn toast_has_lz4() -> bool {
+    const METHODS: &str = "SELECT 'lz4' OPERATOR(pg_catalog.=) ANY (enumvals) FROM pg_catalog.pg_settings \
+                           WHERE name OPERATOR(pg_catalog.=) 'default_toast_compression'";
+    let methods = spi::query(METHODS, &[], Mode::Read);
+    cfg!(target_endian = "little") && methods.is_ok_and(|rows| rows.first().is_some_and(|r| r.bool(0)))
+}
+
 /// Most answers say that nothing has changed, and are shorter.
 const FIRST_CAPACITY: usize = 1000;
 
+impl Default for Output {
+    fn default() -> Self {
+        Output::new()
+    }
+}
+
 impl Output {
+    /// In the current memory context.
     pub fn new() -> Self {
         // SAFETY: reads a backend-local variable.
         Output { context: unsafe { pg_sys::CurrentMemoryContext }, value: std::ptr::null_mut(), length: 0, capacity: 0 }
@@ -89,12 +115,33 @@ impl Output {
     /// The text as a Postgres value of type text or json.
     pub fn into_datum(mut self) -> pg_sys::Datum {
         self.room(0);
+        if self.length >= COMPRESS_FROM && toast_has_lz4() {
+            if let Some(compressed) = self.compressed() {
+                return compressed;
+            }
+        }
         // SAFETY: there is room for the header, and the size fits into its 30 bits (MAX_OUTPUT). What Postgres now owns is not
         // freed here any more.
         unsafe {
             pgrx::varlena::set_varsize_4b(self.value.cast(), (HEADER + self.length) as i32);
             let value = std::mem::replace(&mut self.value, std::ptr::null_mut());
             pg_sys::Datum::from(value)
+        }
+    }
+
+    /// The text as an inline compressed value, as TOAST makes them; None where that is hardly shorter.
+    pub fn compressed(&self) -> Option<pg_sys::Datum> {
+        let text = self.bytes();
+        // Pages of zeros are not there before they are written to.
+        let mut room = vec![0; lz4_flex::block::get_maximum_output_size(text.len())];
+        let size = lz4_flex::block::compress_into(text, &mut room).ok().filter(|&size| size < text.len() / 2)?;
+        let header = [((COMPRESSED_HEADER + size) << 2 | COMPRESSED) as u32, text.len() as u32 | LZ4 << 30];
+        // SAFETY: so many bytes are allocated, and Postgres's from then on.
+        unsafe {
+            let value = pg_sys::MemoryContextAllocHuge(self.context, COMPRESSED_HEADER + size).cast::<u8>();
+            value.cast::<[u32; 2]>().write_unaligned(header);
+            std::ptr::copy_nonoverlapping(room.as_ptr(), value.add(COMPRESSED_HEADER), size);
+            Some(pg_sys::Datum::from(value))
         }
     }
 

@@ -423,8 +423,18 @@ impl<'a> Target<'a> {
     }
 
     fn located(&self, e: SyncError, place: String) -> SyncError {
-        if e.detail.as_ref().is_some_and(|d| d.contains("changes.") || d.starts_with('[')) {
+        // RAISE leaves an empty text where nothing was to be said.
+        let said = |text: Option<String>| text.filter(|t| !t.is_empty());
+        let e = SyncError { detail: said(e.detail), hint: said(e.hint), ..e };
+        let says_so = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("changes."));
+        let lists_rows = e.code == code::CONFLICT && e.detail.as_ref().is_some_and(|d| d.starts_with('['));
+        if lists_rows || says_so(&e.detail) || says_so(&e.hint) {
             return e;
+        }
+        // A trigger of the user's may tell its clients something in JSON: that stays as it is.
+        if e.detail.as_ref().is_some_and(|d| serde_json::from_str::<serde::de::IgnoredAny>(d).is_ok()) {
+            let hint = Some(e.hint.map_or(place.clone(), |h| format!("{h} {place}")));
+            return SyncError { message: excerpt::cut(&e.message, 400), hint, ..e };
         }
         let hint = match e.code.get(..2).unwrap_or("") {
             "22" => "Send values as pull_changes writes them, in the same dialect.",

@@ -22,14 +22,18 @@ const PORT: u16 = 5432;
 /// A unix socket's path must fit into 107 bytes, file name included.
 const LONGEST_SOCKET_DIR: usize = 85;
 
-/// What the signal handler has to clean up: postmaster pids and directories of the clusters that run.
-static RUNNING: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
+/// What the signal handler has to clean up: postmaster pids, where they run, and directories of the clusters.
+static RUNNING: Mutex<Vec<(Option<u32>, PathBuf)>> = Mutex::new(Vec::new());
 static HANDLER: AtomicBool = AtomicBool::new(false);
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 pub struct Cluster {
+    bin: PathBuf,
     dir: PathBuf,
+    run_as: Option<RunAs>,
     postmaster: Child,
+    /// Stopped in order, with the data left in place.
+    halted: bool,
     databases: AtomicU32,
 }
 
@@ -66,8 +70,8 @@ impl Cluster {
                 return Err(e);
             }
         };
-        RUNNING.lock().unwrap().push((postmaster.id(), dir.clone()));
-        let mut cluster = Self { dir, postmaster, databases: AtomicU32::new(0) };
+        RUNNING.lock().unwrap().push((Some(postmaster.id()), dir.clone()));
+        let mut cluster = Self { bin, dir, run_as, postmaster, halted: false, databases: AtomicU32::new(0) };
         cluster.wait_until_ready()?;
         Ok(cluster)
     }
@@ -121,6 +125,33 @@ impl Cluster {
         Ok(self.connect("postgres")?.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))?)
     }
 
+    /// Stops the server in order, so that its data needs no recovery: for `single_user`.
+    pub fn halt(&mut self) -> Result<()> {
+        signal(self.postmaster.id(), libc::SIGINT);
+        let status = self.postmaster.wait()?;
+        self.halted = true;
+        // The pid may soon be another process's.
+        for (pid, dir) in RUNNING.lock().unwrap().iter_mut() {
+            if *dir == self.dir {
+                *pid = None;
+            }
+        }
+        anyhow::ensure!(status.success(), "the server did not stop in order ({status})\n{}", self.log_tail(30));
+        Ok(())
+    }
+
+    /// A single-user backend over the halted cluster's data, run by another program (`["valgrind", ...]`); it takes
+    /// statements on its standard input, one a line.
+    pub fn single_user(&self, runner: &[&str], database: &str) -> Command {
+        let program = runner.first().map_or_else(|| self.bin.join("postgres"), PathBuf::from);
+        let mut backend = command(program, &self.dir, self.run_as);
+        if !runner.is_empty() {
+            backend.args(&runner[1..]).arg(self.bin.join("postgres"));
+        }
+        backend.args(["--single", "-D"]).arg(self.dir.join("data")).arg(database);
+        backend
+    }
+
     /// The last lines of the server's log, for error reports.
     pub fn log_tail(&self, lines: usize) -> String {
         let log = fs::read(self.dir.join("log")).unwrap_or_default();
@@ -141,10 +172,12 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let pid = self.postmaster.id();
         // Immediate shutdown: nothing of a throwaway cluster is worth a checkpoint.
-        signal(pid, libc::SIGQUIT);
-        let _ = self.postmaster.wait();
+        if !self.halted {
+            signal(pid, libc::SIGQUIT);
+            let _ = self.postmaster.wait();
+        }
         // Dropped during a panic as well; a poisoned lock must not keep the directory.
-        RUNNING.lock().unwrap_or_else(|e| e.into_inner()).retain(|(p, _)| *p != pid);
+        RUNNING.lock().unwrap_or_else(|e| e.into_inner()).retain(|(_, dir)| *dir != self.dir);
         if std::env::var_os("SNAPSYNC_KEEP").is_none() {
             let _ = fs::remove_dir_all(&self.dir);
         }
@@ -233,7 +266,9 @@ fn install_signal_handler() -> Result<()> {
     }
     ctrlc::set_handler(|| {
         for (pid, dir) in RUNNING.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
-            signal(pid, libc::SIGQUIT);
+            if let Some(pid) = pid {
+                signal(pid, libc::SIGQUIT);
+            }
             // The postmaster needs a moment to take its children down before the files go.
             std::thread::sleep(Duration::from_millis(300));
             let _ = fs::remove_dir_all(dir);

@@ -113,7 +113,7 @@ pub fn rpc_text(
     Ok(row.get(0))
 }
 
-fn rpc_sql(function: &str, arguments: &[&str], types: &[(&str, &str)]) -> String {
+pub fn rpc_sql(function: &str, arguments: &[&str], types: &[(&str, &str)]) -> String {
     let type_of = |a: &str| types.iter().find(|(n, _)| *n == a).map_or("text", |(_, t)| *t);
     let columns: Vec<String> = arguments.iter().map(|a| format!("\"{a}\" {}", type_of(a))).collect();
     let named: Vec<String> = arguments.iter().map(|a| format!("\"{a}\" := body.\"{a}\"")).collect();

@@ -112,3 +112,32 @@ DROP SCHEMA gone CASCADE;
 RESET client_min_messages;
 SELECT name FROM snapsync.status;
 SELECT count(*) FROM snapsync.change WHERE relation::oid NOT IN (SELECT oid FROM pg_class);
+
+-- snapsync's triggers go with snapsync.disable() only; where one was lost all the same, enable() resets.
+CREATE TABLE kept (id int PRIMARY KEY, code text NOT NULL, UNIQUE (code));
+GRANT SELECT ON kept TO PUBLIC;
+SELECT snapsync.enable('kept');
+SELECT t.sync('alice', 'kept');
+SELECT * FROM t.error('DROP TRIGGER "00_snapsync_track" ON kept');
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
+DROP TRIGGER "00_snapsync_track" ON kept;
+ALTER EVENT TRIGGER snapsync_drop ENABLE;
+INSERT INTO kept VALUES (1, 'one');
+SELECT snapsync.enable('kept');
+SELECT t.sync('alice', 'kept');
+
+-- The key stays what enable() takes for one.
+SELECT snapsync.enable('kept', key => '{code}');
+SELECT * FROM t.error('ALTER TABLE kept ALTER code DROP NOT NULL');
+SELECT * FROM t.error('ALTER TABLE kept ALTER code TYPE float8 USING id');
+SELECT * FROM t.error('ALTER TABLE kept DROP CONSTRAINT kept_code_key');
+CREATE UNIQUE INDEX other_key ON kept (code);
+ALTER TABLE kept DROP CONSTRAINT kept_code_key;
+SELECT * FROM t.error('DROP INDEX other_key');
+
+-- Different texts that are equal would be one id, or one scope.
+CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE texts (id text COLLATE caseless PRIMARY KEY, n int UNIQUE NOT NULL, scope text COLLATE caseless);
+SELECT * FROM t.error('SELECT snapsync.enable(''texts'')');
+SELECT * FROM t.error('SELECT snapsync.enable(''texts'', key => ''{n}'', scope_column => ''scope'')');
+SELECT snapsync.enable('texts', key => '{n}');

@@ -77,3 +77,16 @@ SELECT json_array_length(a -> 'rejected') AS rejected, a #> '{experimentalReject
 FROM push_changes((SELECT json_build_object('many', json_build_object('created', json_agg(json_build_object('id', i, 'n', CASE WHEN i IN (1, 2500, 5000) THEN -1 ELSE i END))))
                    FROM generate_series(1, 5000) AS i), on_rejected => 'report') AS a;
 SELECT count(*) FROM many;
+
+-- What a trigger tells in DETAIL stays as it is where it is JSON; then HINT names the record.
+CREATE TABLE told (id int PRIMARY KEY);
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    says text := (ARRAY['{"limit": 3}', '["a"]', 'prose', ''])[new.id];
+BEGIN
+    RAISE EXCEPTION 'no' USING DETAIL = says, HINT = CASE new.id WHEN 2 THEN 'Buy more.' ELSE '' END;
+END
+$$;
+CREATE TRIGGER tell BEFORE INSERT ON told FOR EACH ROW EXECUTE FUNCTION tell();
+SELECT snapsync.enable('told');
+SELECT i, e.* FROM generate_series(1, 4) AS i, t.error(format('SELECT push_changes(%L)', json_build_object('told', json_build_object('created', json_build_array(json_build_object('id', i)))))) AS e;

@@ -1,0 +1,70 @@
+//! What a schema can do for its pulls: the figures behind the advice in docs/performance.md. Both sides are pulls.
+
+use anyhow::{ensure, Result};
+
+use super::pull::thousands;
+use super::report::{Goal, Report, Row, Unit};
+use super::sample::{interleave, timed_each, Contestant};
+use super::wire::Wire;
+use super::world::{count, Kind, World, SHORT};
+use super::Sizes;
+use crate::cluster::Cluster;
+
+/// Another user, who has one row in a thousand.
+const OTHER: &str = "00000000-0000-4000-8000-00000000000b";
+
+pub fn advice(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let mut world = World::new(cluster, "advice")?;
+    for table in ["wrapped", "bare"] {
+        world.table(table, sizes.bulk, SHORT, Kind::Tracked)?;
+        // With it, the planner asks the index, once, in either form; conditions that are not as simple have no such way out.
+        world.admin.run(&format!("DROP INDEX {table}_user_id_idx"))?;
+    }
+    world.admin.run("ALTER POLICY own ON bare USING (user_id = auth.uid())")?;
+    let mut wire = world.session()?;
+    let [bare, wrapped] = ["bare", "wrapped"].map(|t| format!("SELECT pull_changes('{{{t}}}')"));
+    compare(
+        (&mut wire, sizes.runs, 1),
+        report,
+        format!("first pull, {} rows, no index, policy `user_id = auth.uid()`", thousands(sizes.bulk)),
+        "policy `user_id = (SELECT auth.uid())`",
+        [&bare, &wrapped],
+    )?;
+
+    for table in ["indexed", "unindexed"] {
+        world.table(table, sizes.big, SHORT, Kind::Tracked)?;
+        // Evenly over the table; its priority is the row's number modulo 1000.
+        world.admin.run(&format!("UPDATE {table} SET user_id = '{OTHER}' WHERE priority = 7"))?;
+        world.vacuum(table)?;
+    }
+    world.admin.run("DROP INDEX unindexed_user_id_idx")?;
+    let mut wire = world.session_of(OTHER)?;
+    let [unindexed, indexed] = ["unindexed", "indexed"].map(|t| format!("SELECT pull_changes('{{{t}}}')"));
+    for (sql, table) in [(&unindexed, "unindexed"), (&indexed, "indexed")] {
+        let came = count(&wire.text(sql)?, table)? as u64;
+        ensure!(came == sizes.big / 1000, "{came} rows of {table} came");
+    }
+    compare(
+        (&mut wire, sizes.runs, 3),
+        report,
+        format!("first pull, {} rows of {}, no index on user_id", thousands(sizes.big / 1000), thousands(sizes.big)),
+        "with the index",
+        [&unindexed, &indexed],
+    )
+}
+
+fn compare(
+    (wire, runs, calls): (&mut Wire, usize, usize),
+    report: &mut Report,
+    work: String,
+    baseline: &str,
+    [without, with]: [&String; 2],
+) -> Result<()> {
+    let contestants: [Contestant<Wire>; 2] =
+        [&|wire, _| timed_each(calls, |_| wire.run(without).map(drop)), &|wire, _| {
+            timed_each(calls, |_| wire.run(with).map(drop))
+        }];
+    let samples = interleave(runs, wire, &contestants)?;
+    report.row(Row::new("advice", work, baseline, Unit::Seconds, (&samples[0], &samples[1]), Goal::Report));
+    Ok(())
+}

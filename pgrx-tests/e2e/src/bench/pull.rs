@@ -1,0 +1,107 @@
+//! The first pull: everything that a user may see.
+
+use anyhow::{ensure, Result};
+use serde_json::Value;
+
+use super::report::{Goal, Report, Row, Unit};
+use super::sample::{interleave_boxed, timed, Boxed, Sample};
+use super::wire::Wire;
+use super::world::{Kind, World, COLUMNS, SHORT};
+use super::Sizes;
+use crate::cluster::Cluster;
+
+const PULL: &str = "pull_changes('{todos}')";
+const PULL_MILLIS: &str = "pull_changes('{todos}', dialect => 'watermelondb')";
+const AGGREGATE: &str = "json_agg(row_to_json(t)) FROM todos t";
+
+/// What people write for WatermelonDB, only with `json` where most have the slower `jsonb`.
+const BY_HAND: &str = "json_build_object('changes', json_build_object('todos', json_build_object( \
+    'created', coalesce(json_agg(json_build_object('id', t.id, 'user_id', t.user_id, 'title', t.title, 'done', t.done, \
+        'priority', t.priority, 'amount', t.amount, \
+        'created_at', floor(extract(epoch FROM t.created_at) * 1000)::bigint, \
+        'updated_at', floor(extract(epoch FROM t.updated_at) * 1000)::bigint)), '[]'::json), \
+    'updated', '[]'::json, 'deleted', '[]'::json)), \
+    'timestamp', floor(extract(epoch FROM now()) * 1000)::bigint) FROM todos t";
+
+/// These statements in turn, each answer read to its end.
+fn statements(runs: usize, wire: &mut Wire, statements: &[&str]) -> Result<Vec<Sample>> {
+    let one = |sql| -> Boxed<Wire> { Box::new(move |wire: &mut Wire, _| timed(|| wire.run(sql).map(drop))) };
+    interleave_boxed(runs, wire, &statements.iter().map(|sql| one(*sql)).collect::<Vec<_>>())
+}
+
+pub fn first(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let mut world = World::new(cluster, "first")?;
+    world.table("todos", sizes.first, SHORT, Kind::Tracked)?;
+    let mut wire = world.session()?;
+    check(&mut wire, sizes.first)?;
+
+    let sent = [
+        &format!("SELECT {PULL}"),
+        &format!("SELECT {AGGREGATE}"),
+        &format!("COPY (SELECT {COLUMNS} FROM todos) TO STDOUT"),
+        &format!("SELECT {PULL_MILLIS}"),
+        &format!("SELECT {BY_HAND}"),
+    ];
+    let wired = statements(sizes.runs, &mut wire, &sent.map(String::as_str))?;
+    let rows = thousands(sizes.first);
+    let row = |work: &str, baseline: &str, pair: (&Sample, &Sample), goal| {
+        Row::new("first", format!("first pull, {rows} rows{work}"), baseline, Unit::Seconds, pair, goal)
+    };
+    let goal = Goal::AtMost { reach: 0.45, aim: 0.30 };
+    report.row(row("", "json_agg(row_to_json(t))", (&wired[0], &wired[1]), goal));
+    let goal = Goal::AtMost { reach: 2.2, aim: 1.5 };
+    report.row(row("", "COPY (SELECT ...) TO STDOUT", (&wired[0], &wired[2]), goal));
+    let goal = Goal::AtMost { reach: 0.40, aim: 0.25 };
+    report.row(row(", watermelondb", "the same by json_build_object", (&wired[3], &wired[4]), goal));
+
+    // Where the time goes. EXPLAIN ANALYZE without timing runs the same plan and throws the rows away.
+    let apart = [
+        // The size of a value takes no copy of it.
+        &format!("SELECT pg_column_size({PULL})"),
+        "SELECT pg_column_size(json_agg(row_to_json(t))) FROM todos t",
+        &format!("EXPLAIN (ANALYZE, TIMING OFF) SELECT {COLUMNS} FROM todos"),
+        &format!("SELECT {PULL}"),
+    ];
+    let split = statements(sizes.runs, &mut wire, &apart)?;
+    let pair = (&split[0], &split[1]);
+    report.row(row(", made but not sent", "json_agg(row_to_json(t)), not sent", pair, Goal::Report));
+    let [made, _, scanned, sent] = [0, 1, 2, 3].map(|i| split[i].median() * 1e3);
+    report.note(format!(
+        "of a first pull's {sent:.0} ms: reading the rows {scanned:.0} ms, encoding {:.0} ms, sending and receiving {:.0} ms",
+        made - scanned,
+        sent - made
+    ));
+    let bytes = wire.run(&format!("SELECT {PULL}"))?.bytes;
+    report.note(format!("the answer has {:.1} MB, {} bytes a row", bytes as f64 / 1e6, bytes / sizes.first));
+    Ok(())
+}
+
+/// Both sides must give the same.
+fn check(wire: &mut Wire, rows: u64) -> Result<()> {
+    let created = "#> '{changes,todos,created}'";
+    let counted = wire.text(&format!("SELECT json_array_length({PULL} {created})"))?;
+    ensure!(counted == rows.to_string(), "a first pull brings {counted} rows, not {rows}");
+    // As values, so that spaces do not matter; in the table's order, which both have.
+    for (ours, theirs) in [
+        (format!("({PULL} {created})"), format!("(SELECT {AGGREGATE})")),
+        (format!("({PULL_MILLIS} {created})"), format!("(SELECT {BY_HAND}) {created}")),
+    ] {
+        let same = wire.text(&format!("SELECT {ours}::jsonb = ({theirs})::jsonb"))?;
+        ensure!(same == "t", "{ours} is not what {theirs} gives");
+    }
+    // What is made but not sent is the whole answer.
+    let made: usize = wire.text(&format!("SELECT pg_column_size({PULL})"))?.parse()?;
+    let answer = wire.text(&format!("SELECT {PULL}"))?;
+    ensure!(made == answer.len() + 4, "the answer has {} bytes, not {made}", answer.len());
+    serde_json::from_str::<Value>(&answer)?;
+    Ok(())
+}
+
+/// 300,000 as `300k`.
+pub fn thousands(n: u64) -> String {
+    match n {
+        n if n >= 1_000_000 && n % 1_000_000 == 0 => format!("{}M", n / 1_000_000),
+        n if n >= 1_000 && n % 1_000 == 0 => format!("{}k", n / 1_000),
+        n => n.to_string(),
+    }
+}

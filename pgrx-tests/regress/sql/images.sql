@@ -1,0 +1,80 @@
+-- Images large and small; and what a table can store, but an image or the log's index cannot: the user's statement never fails for it, and clients end up
+-- with what their role may SELECT.
+\set ECHO none
+\set test regress_images
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE TABLE docs (id int PRIMARY KEY, doc json, n numeric, f float8, body text);
+ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY objects ON docs USING (json_typeof(doc) = 'object' AND n IS DISTINCT FROM 0 AND f IS DISTINCT FROM 0 AND length(body) IS DISTINCT FROM 0);
+GRANT SELECT (id), SELECT ON docs TO alice;
+SELECT snapsync.enable('docs');
+INSERT INTO docs (id, doc) VALUES (1, '{}'), (2, '{"a": "\u0041", "n": 1e300}');
+SELECT t.sync('alice', 'docs');
+-- Ordinary values, NaN and infinity among them, have their image.
+INSERT INTO docs VALUES (3, '{}', 'NaN', 'Infinity', E'\\u0000'), (4, '{}', '-Infinity', 'NaN', repeat('x', 100000));
+SELECT t.sync('alice', 'docs');
+DELETE FROM docs WHERE id IN (2, 3, 4);
+SELECT t.sync('alice', 'docs');
+-- No jsonb can be made of these.
+INSERT INTO docs (id, doc) VALUES (5, '{"a": "\u0000"}'), (6, '{"a": "\ud800"}'), (7, '{"a": 1e200000}'), (8, ('{"a": ' || repeat('[', 600) || repeat(']', 600) || '}')::json);
+SELECT count(*) FROM docs;
+SELECT id FROM docs ORDER BY id;
+SELECT op, key FROM snapsync.change WHERE stamp = (SELECT max(stamp) FROM snapsync.change);
+-- Changed into one, out of one, and within.
+UPDATE docs SET doc = '{"b": "\u0000"}' WHERE id = 1;
+SELECT op, key FROM snapsync.change WHERE stamp = (SELECT max(stamp) FROM snapsync.change);
+UPDATE docs SET doc = '{}' WHERE id = 1;
+SELECT op, key FROM snapsync.change WHERE stamp = (SELECT max(stamp) FROM snapsync.change);
+UPDATE docs SET body = 'y' WHERE id = 6;
+DELETE FROM docs WHERE id >= 5;
+SELECT op, key FROM snapsync.change WHERE stamp = (SELECT max(stamp) FROM snapsync.change);
+SELECT t.sync('alice', 'docs');
+-- Too large.
+INSERT INTO docs (id, doc, body) VALUES (9, '{}', repeat('x', 20000000));
+DELETE FROM docs WHERE id = 9;
+SELECT op, key FROM snapsync.change WHERE stamp = (SELECT max(stamp) FROM snapsync.change);
+SELECT t.sync('alice', 'docs');
+
+-- In a table that decides who sees another's rows.
+CREATE TABLE grants (id int PRIMARY KEY, who name, doc json);
+CREATE TABLE notes (id int PRIMARY KEY, n int);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY granted ON notes USING (EXISTS (SELECT FROM grants AS g WHERE g.id = notes.n AND g.who = current_user AND json_typeof(g.doc) = 'object'));
+GRANT SELECT ON notes, grants TO alice;
+SET client_min_messages = warning;
+SELECT snapsync.enable('notes');
+RESET client_min_messages;
+INSERT INTO notes VALUES (1, 1), (2, 2);
+SELECT t.sync('alice', 'notes');
+INSERT INTO grants VALUES (1, 'alice', '{"a": "\u0000"}'), (2, 'alice', '[]');
+SELECT t.sync('alice', 'notes');
+UPDATE grants SET doc = '{"b": "\u0000"}' WHERE id = 2;
+SELECT t.sync('alice', 'notes');
+DELETE FROM grants WHERE id = 1;
+SELECT t.sync('alice', 'notes');
+
+-- A scope that no index holds.
+CREATE TABLE scoped (id int PRIMARY KEY, org text, n int);
+SELECT snapsync.enable('scoped', scope_column => 'org');
+SELECT t.catch_up('scoped');
+INSERT INTO scoped SELECT 1, string_agg(md5(i::text), ''), 1 FROM generate_series(1, 200) AS i;
+INSERT INTO scoped VALUES (2, 'short', 2);
+SELECT pull_changes('{scoped}', current_setting('t.cursor'), filter => json_build_object('scoped', json_build_object('org', (SELECT org FROM scoped WHERE id = 1)))::jsonb) #>> '{changes,scoped,created,0,id}';
+SELECT pull_changes('{scoped}', current_setting('t.cursor'), filter => '{"scoped": {"org": "short"}}') #> '{changes,scoped}';
+SELECT t.catch_up('scoped');
+UPDATE scoped SET org = 'short' WHERE id = 1;
+SELECT pull_changes('{scoped}', current_setting('t.cursor'), filter => '{"scoped": {"org": "short"}}') #> '{changes,scoped}';
+
+-- Entries that are toasted, among others that are not.
+CREATE TABLE mixed (id int PRIMARY KEY, body text);
+ALTER TABLE mixed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY written ON mixed USING (body <> '');
+GRANT SELECT ON mixed TO alice;
+SELECT snapsync.enable('mixed');
+INSERT INTO mixed SELECT i, CASE WHEN i % 3 = 0 THEN repeat(md5(i::text), i) ELSE 'x' END FROM generate_series(1, 300) AS i;
+SELECT t.sync('alice', 'mixed') ~ 'BUT HAS';
+DELETE FROM mixed WHERE id % 2 = 0;
+UPDATE mixed SET body = '' WHERE id % 7 = 0;
+SELECT t.sync('alice', 'mixed') ~ 'BUT HAS';

@@ -1,0 +1,77 @@
+//! What is kept of the log, and how long.
+
+use crate::error::{code, Result, SyncError};
+use crate::pg;
+use crate::registry::{owner_execute, owner_query};
+use crate::spi;
+
+/// Drops what happened before `keep` ago from the log; returns how many entries. Clients whose cursor is older are reset by
+/// an entry that takes the place of what is dropped: it is part of the log, so every snapshot sees one or the other.
+pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
+    check_owner("prune")?;
+    let rows = owner_query(
+        "SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1",
+        &[spi::arg(keep)],
+    )?;
+    if rows.first().is_some_and(|r| r.bool(1)) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
+            .hint("Pass how much to keep: '30 days'."));
+    }
+    let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
+    one_at_a_time()?;
+    let dropped = owner_query(
+        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 RETURNING relation, op, stamp), \
+              marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
+                        SELECT DISTINCT relation, 0, $1 - 1, 'R'::\"char\", '' FROM dropped) \
+         SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
+        &[spi::arg(mark)],
+    )?;
+    owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
+    Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
+}
+
+/// Drops entries that later ones say as well, and returns how many: of a key that was updated a million times one entry is
+/// left. No pull and no push answers otherwise for it, whatever its cursor.
+///
+/// *Why.* An UPDATE without image says: this row changed, and nobody's view of it did. A later entry of the same key in the same
+/// scope says so to every cursor that the earlier one concerns, if it keeps what else the earlier one says: that somebody
+/// else than its pusher did it (`origin`), which columns it touched (none noted: any), and that it is not as sent.
+pub fn compact() -> Result<i64> {
+    check_owner("compact")?;
+    one_at_a_time()?;
+    let dropped = owner_query(
+        "WITH entry AS ( \
+             SELECT c.ctid AS place, e.key, c.op = 'U' AND c.image IS NULL AND lead(c.stamp) OVER later IS NOT NULL \
+                    AND coalesce(lead(c.origin) OVER later = c.origin, lead(c.origin) OVER later IS NULL) \
+                    AND coalesce(c.columns <@ lead(c.columns) OVER later, lead(c.columns) OVER later IS NULL) \
+                    AND NOT (lead(c.as_sent) OVER later IS NOT NULL AND c.as_sent IS NULL) AS superseded \
+             FROM snapsync.change AS c CROSS JOIN LATERAL unnest(coalesce(c.keys, ARRAY[c.key])) AS e(key) \
+             WHERE c.op <> 'R' \
+             WINDOW later AS (PARTITION BY c.relation, c.scope, e.key ORDER BY c.stamp, c.ord)), \
+         thinned AS ( \
+             SELECT place, array_agg(key) FILTER (WHERE NOT superseded) AS keys, count(*) FILTER (WHERE superseded) AS dropped \
+             FROM entry GROUP BY place HAVING bool_or(superseded)), \
+         emptied AS (DELETE FROM snapsync.change AS c USING thinned AS t WHERE c.ctid = t.place AND t.keys IS NULL), \
+         left_over AS (UPDATE snapsync.change AS c SET keys = t.keys FROM thinned AS t WHERE c.ctid = t.place AND t.keys IS NOT NULL) \
+         SELECT coalesce(sum(dropped), 0) FROM thinned",
+        &[],
+    )?;
+    Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
+}
+
+fn check_owner(what: &str) -> Result<()> {
+    let allowed = owner_query(
+        "SELECT pg_has_role($1, relowner, 'USAGE') FROM pg_class WHERE oid = 'snapsync.change'::regclass",
+        &[spi::arg(pg::current_user())],
+    )?;
+    if allowed.first().is_some_and(|r| r.bool(0)) {
+        return Ok(());
+    }
+    Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("must be owner of extension snapsync to {what} its log"))
+        .hint("Call it as a superuser."))
+}
+
+/// Two would each see the other's old entries.
+fn one_at_a_time() -> Result<()> {
+    owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[]).map(|_| ())
+}
