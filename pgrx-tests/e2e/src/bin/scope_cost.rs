@@ -86,7 +86,7 @@ fn make(cluster: &Cluster, name: &str, tenants: &[i64], changes: i64) -> Result<
     admin.batch_execute("VACUUM ANALYZE")?;
     admin.batch_execute("CHECKPOINT")?;
     let counted: i64 =
-        admin.query_one("SELECT count(*) FROM snapsync.change WHERE stamp >= $1 AND op <> 'R'", &[&cursor])?.get(0);
+        admin.query_one("SELECT coalesce(sum(coalesce(cardinality(keys), 1)), 0)::bigint FROM snapsync.change WHERE stamp >= $1 AND op <> 'R'", &[&cursor])?.get(0);
     ensure!(counted == changes, "{database} has {counted} changes, not {changes}");
     Ok((database, cursor))
 }
