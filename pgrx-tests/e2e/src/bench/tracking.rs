@@ -146,5 +146,8 @@ pub fn bulk(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()>
 
 /// Changed rows in snapsync's log.
 fn entries(world: &mut World) -> Result<u64> {
-    Ok(world.admin.text("SELECT coalesce(sum(coalesce(cardinality(keys), 1)), 0) FROM snapsync.change WHERE op <> 'R'")?.parse()?)
+    Ok(world
+        .admin
+        .text("SELECT coalesce(sum(coalesce(cardinality(keys), 1)), 0) FROM snapsync.change WHERE op <> 'R'")?
+        .parse()?)
 }
