@@ -52,7 +52,7 @@ pub fn pull(request: &Request) -> Result<Output> {
             .hint("Pass the timestamp of the previous pull, an ISO 8601 time, or null for the first pull.")
     })?;
     journal::flush_before_reading()?;
-    // Locks the tables: DDL under way is waited for now, not with the snapshot taken.
+    // Locks the tables: DDL under way is waited for before the snapshot is taken, not while it is held.
     for name in &names {
         catalog::collection(name)?;
     }
