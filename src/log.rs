@@ -1,7 +1,6 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
-use std::collections::HashSet;
 use std::ffi::c_int;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
@@ -52,15 +51,18 @@ pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::Ac
     Log::open(snapshot)?.since(relation, from, scopes)
 }
 
-/// Those of them that are about these keys, and resets.
+/// Those of them that are about wanted keys, and resets.
 pub fn since_of(
     relation: pg_sys::Oid,
     from: i64,
-    keys: &HashSet<&str>,
+    wanted: Wanted,
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
-    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(keys))
+    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(wanted))
 }
+
+/// Which keys are looked for.
+type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
 /// The log, open for reading.
 pub struct Log<'a> {
@@ -92,7 +94,7 @@ impl<'a> Log<'a> {
         relation: pg_sys::Oid,
         from: i64,
         scopes: Scopes,
-        wanted: Option<&HashSet<&str>>,
+        wanted: Option<Wanted>,
     ) -> Result<Vec<Logged>> {
         let mut found = Vec::new();
         let mut scan = |keys: &[pg_sys::ScanKeyData]| self.scan(keys, wanted, |l| found.push(l));
@@ -119,7 +121,7 @@ impl<'a> Log<'a> {
     fn scan(
         &self,
         keys: &[pg_sys::ScanKeyData],
-        wanted: Option<&HashSet<&str>>,
+        wanted: Option<Wanted>,
         mut each: impl FnMut(Logged),
     ) -> Result<()> {
         self.tuples(keys, |tuple| {
@@ -127,7 +129,7 @@ impl<'a> Log<'a> {
             unsafe {
                 let op = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
                 // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
-                let wanted = |key: &str| op == Op::Reset as u8 || wanted.is_none_or(|w| w.contains(key));
+                let wanted = |key: &str| op == Op::Reset as u8 || wanted.is_none_or(|wanted| wanted(key));
                 let entry = |key: String| -> Result<Logged> {
                     Ok(Logged {
                         stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),

@@ -321,7 +321,7 @@ impl Push<'_> {
             let written = steps.iter().flat_map(|s| &s.items).filter(|i| i.target == index);
             let locks = target.locks_itself.get();
             let written = written.filter(|i| matches!(i.what, What::Upsert(_)) || locks);
-            let ids: HashSet<&str> = written.map(|i| i.id(targets)).collect();
+            let ids: Vec<&str> = written.map(|i| i.id(targets)).collect();
             if !ids.is_empty() && decide::written_by_others(self, target, &ids, snapmin)? {
                 return Err(SyncError::new(AGAIN, "a row was created by somebody else meanwhile"));
             }

@@ -200,6 +200,35 @@ pub fn canonical_integer(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
+/// One text for all ways to write a number, such that two are equal if and only if their texts are: `1`, `01.0` and `10e-1` are
+/// `1e0`. What is no decimal number (NaN, Infinity, or nothing that Postgres would take) is its own text in lower case.
+pub fn comparable_number(text: &str) -> String {
+    fn decimal(text: &str) -> Option<String> {
+        let (sign, unsigned) = match text.as_bytes().first()? {
+            b'-' => ("-", &text[1..]),
+            b'+' => ("", &text[1..]),
+            _ => ("", text),
+        };
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (unsigned, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let significant = digits.trim_end_matches('0');
+        let exponent = exponent.checked_add((digits.len() - significant.len()) as i64 - fraction.len() as i64)?;
+        Some(match significant.trim_start_matches('0') {
+            "" => "0e0".to_owned(),
+            significant => format!("{sign}{significant}e{exponent}"),
+        })
+    }
+    let text = text.trim_matches(|c: char| c == ' ' || ('\t'..='\r').contains(&c)).replace('_', "");
+    decimal(&text).unwrap_or_else(|| text.to_ascii_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +311,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_compare_by_value() {
+        for same in [
+            &["1", "1.0", "01", "+1.00", " 1 ", "10e-1", "0.1E1", "1.", "1e0", "1e+0"][..],
+            &["0", "-0", "0.000", "0e9", ".0"],
+            &["-1200", "-1.2e3", "-1_200.0", "-12e2"],
+            &["nan", "NaN"],
+        ] {
+            for text in same {
+                assert_eq!(comparable_number(text), comparable_number(same[0]), "{text:?}");
+            }
+        }
+        for (a, b) in [("1", "-1"), ("1", "10"), ("1", "0.1"), ("10", "100"), ("1.05", "1.5"), ("x", "1"), ("", "0")] {
+            assert_ne!(comparable_number(a), comparable_number(b), "{a:?} {b:?}");
+        }
+    }
+
     /// Texts that are likely to hurt: dots, percents, hexadecimal digits, everything else without NUL.
     fn part() -> impl Strategy<Value = String> {
         prop_oneof!["[^\\x00]{0,8}", "[.%A-Fa-f0-9_-]{0,8}"]
@@ -299,6 +345,16 @@ mod tests {
         }
 
         #[test]
+        fn numbers_of_one_value_have_one_text(n in -1_000_000i64..1_000_000, scale in 0u32..6, zeros in 0usize..4) {
+            let whole = n / 10i64.pow(scale);
+            let sign = if n < 0 && whole == 0 { "-" } else { "" };
+            let fraction = format!("{:0width$}", (n % 10i64.pow(scale)).abs(), width = scale as usize);
+            let fraction = if scale == 0 { String::new() } else { fraction };
+            let written = format!("{sign}{whole}.{fraction}{}", "0".repeat(zeros));
+            prop_assert_eq!(comparable_number(&written), comparable_number(&format!("{n}e-{scale}")));
+        }
+
+        #[test]
         fn what_decodes_is_what_encode_writes(id in "[a.%20-9A-F-]{0,12}", parts in 1usize..4) {
             if let Ok(decoded) = decode(&id, parts) {
                 let refs: Vec<&str> = decoded.iter().map(String::as_str).collect();
@@ -311,6 +367,7 @@ mod tests {
             let _ = decode(&id, parts);
             let _ = canonical_uuid(&id);
             let _ = canonical_integer(&id);
+            let _ = comparable_number(&id);
         }
     }
 }

@@ -285,7 +285,7 @@ const INDEXED: [usize; 3] = [0, 4, 2];
 fn datums(journal: &Journal, written: i32, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; COLUMNS]> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
-        _ => (None, keys.into_datum()),
+        _ => (None, Some(text_array(keys))),
     };
     Ok([
         effect.relation.into_datum(),
@@ -300,6 +300,33 @@ fn datums(journal: &Journal, written: i32, effect: &Effect, keys: &[&str]) -> Re
         effect.as_sent.then(|| pg_sys::Datum::from(true)),
         keys,
     ])
+}
+
+/// A text[] without nulls (utils/array.h), written in one go: building it text by text took 2 % of a bulk INSERT.
+fn text_array(texts: &[&str]) -> pg_sys::Datum {
+    const ALIGNMENT: usize = 4;
+    let dimensions = std::mem::size_of::<pg_sys::ArrayType>();
+    let header = dimensions + 2 * std::mem::size_of::<i32>();
+    let size = texts.iter().fold(header, |at, t| (at + pg_sys::VARHDRSZ + t.len()).next_multiple_of(ALIGNMENT));
+    // SAFETY: all is written within `size` bytes, aligned as its types ask; palloc0 aligns to 8 and leaves zeros between texts.
+    unsafe {
+        let array: *mut pg_sys::ArrayType = pg_sys::palloc0(size).cast();
+        pgrx::varlena::set_varsize_4b(array.cast(), size as i32);
+        (*array).ndim = 1;
+        (*array).elemtype = pg_sys::TEXTOID;
+        // The only dimension's length, and its lower bound.
+        let dimension = array.cast::<u8>().add(dimensions).cast::<i32>();
+        *dimension = texts.len() as i32;
+        *dimension.add(1) = 1;
+        let mut at = header;
+        for text in texts {
+            let element = array.cast::<u8>().add(at);
+            pgrx::varlena::set_varsize_4b(element.cast(), (pg_sys::VARHDRSZ + text.len()) as i32);
+            element.add(pg_sys::VARHDRSZ).copy_from_nonoverlapping(text.as_ptr(), text.len());
+            at = (at + pg_sys::VARHDRSZ + text.len()).next_multiple_of(ALIGNMENT);
+        }
+        pg_sys::Datum::from(array)
+    }
 }
 
 /// An int2[] of the distinct column numbers.

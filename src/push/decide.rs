@@ -15,7 +15,7 @@ use crate::batch;
 use crate::conflict::{merge, ConflictPolicy, Merge, ServerChange};
 use crate::error::{code, Result, SyncError};
 use crate::journal::Op;
-use crate::log::{self, Logged};
+use crate::log::Logged;
 use crate::pg::Privilege;
 use crate::reach::Reach;
 use crate::spi::{self, Mode};
@@ -352,7 +352,6 @@ impl<'d> Deciding<'d, '_> {
 
     /// The log's entries about these rows, by others and since the baseline; None where the log does not reach back that far.
     fn entries(&self) -> Result<Option<Vec<Logged>>> {
-        let collection = &self.target.collection;
         let from = match self.push.baseline {
             Baseline::None => return Ok(Some(Vec::new())),
             Baseline::Stamp(stamp) => stamp,
@@ -363,8 +362,7 @@ impl<'d> Deciding<'d, '_> {
             return Ok(Some(Vec::new()));
         }
         let snapshot = pg::ActiveSnapshot::take();
-        let ids: HashSet<&str> = self.target.ids().into_iter().collect();
-        let mut entries = log::since_of(collection.relation, from, &ids, &snapshot)?;
+        let mut entries = self.target.logged(&self.target.ids(), from, &snapshot)?;
         entries.retain(|e| self.push.is_by_others(e));
         Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
     }
@@ -407,12 +405,12 @@ impl<'d> Deciding<'d, '_> {
     fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
         let records = self.target.plan.records.iter().zip(&self.stored);
         let missing = records.filter(|(r, stored)| !r.created && !stored.visible);
-        let missing: HashSet<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).collect();
+        let missing: Vec<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).collect();
         if missing.is_empty() || matches!(self.push.baseline, Baseline::None) {
             return Ok(HashSet::new());
         }
         let snapshot = pg::ActiveSnapshot::take();
-        let entries = log::since_of(self.target.collection.relation, clock::FIRST, &missing, &snapshot)?;
+        let entries = self.target.logged(&missing, clock::FIRST, &snapshot)?;
         let mut last: HashMap<&str, &Logged> = HashMap::new();
         for entry in entries.iter().filter(|e| e.op != Op::Reset) {
             last.insert(&entry.key, entry);
@@ -526,12 +524,12 @@ const GONE: Change<'static> = Change::Entries(Vec::new());
 /// locked: the INSERT waited for such a row and updated it. Its entry is in the log now.
 ///
 /// `snapmin` is that of the decisions: what came before was seen then.
-pub fn written_by_others(push: &Push, target: &Target, ids: &HashSet<&str>, snapmin: i64) -> Result<bool> {
+pub fn written_by_others(push: &Push, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
     let snapshot = pg::ActiveSnapshot::take();
     let from = match push.baseline {
         Baseline::Stamp(stamp) => stamp.max(snapmin),
         _ => return Ok(false),
     };
-    let entries = log::since_of(target.collection.relation, from, ids, &snapshot)?;
+    let entries = target.logged(ids, from, &snapshot)?;
     Ok(entries.iter().any(|e| e.op != Op::Reset && push.is_by_others(e)))
 }

@@ -1,5 +1,6 @@
 //! One collection of a push: its rows as the payload has them, and what the database says about them now.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use crate::catalog::{self, Collection, Column};
 use crate::conflict::ConflictPolicy;
 use crate::dialect::Dialect;
 use crate::error::{code, Result, SyncError};
+use crate::log::{self, Logged};
 use crate::pg::Privilege;
 use crate::spi::{self, Arg, Mode};
 use crate::{decode, excerpt, pg, subxact, wire_id};
@@ -152,6 +154,35 @@ impl<'a> Target<'a> {
     pub fn ids(&self) -> Vec<&str> {
         let written = self.plan.records.iter().map(|r| &*r.id);
         written.chain(self.plan.deletions.iter().map(|d| &*d.id)).collect()
+    }
+
+    /// One text for all ids of one row, by which an id and a key of the log compare: numeric keeps the zeros that it was given,
+    /// so `1.0` finds the row that was stored as `1`.
+    pub fn comparable<'k>(&self, id: &'k str) -> Cow<'k, str> {
+        let key = &self.collection.key;
+        if key.iter().all(|k| k.facts.base != pg_sys::NUMERICOID) {
+            return Cow::Borrowed(id);
+        }
+        // An entry from before the key was another one has no such parts, and is about no row of now.
+        let Ok(mut parts) = wire_id::decode(id, key.len()) else { return Cow::Borrowed(id) };
+        for (part, _) in parts.iter_mut().zip(key).filter(|(_, k)| k.facts.base == pg_sys::NUMERICOID) {
+            *part = wire_id::comparable_number(part);
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Cow::Owned(wire_id::encode(&parts).into_owned())
+    }
+
+    /// What the log says of these ids from this stamp on, with the ids as the keys.
+    pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
+        let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).collect();
+        let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
+        let mut entries = log::since_of(self.collection.relation, from, &wanted, snapshot)?;
+        for entry in &mut entries {
+            if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
+                entry.key = id.to_string();
+            }
+        }
+        Ok(entries)
     }
 
     /// Where an id stands in the payload.

@@ -124,3 +124,15 @@ SET extra_float_digits = -10; SET DateStyle = 'German'; SET IntervalStyle = 'iso
 INSERT INTO numerics VALUES (3.14159265358979, 'n');
 RESET ALL;
 SELECT * FROM t.pull('{numerics}', '1');
+
+-- A number may be written with other zeros than it was stored with: it is the row that somebody else changed all the same.
+CREATE TABLE amounts (id numeric PRIMARY KEY, note text);
+SELECT snapsync.enable('amounts');
+INSERT INTO amounts VALUES (1, 'a'), (2.50, 'b'), (300, 'c');
+SELECT t.catch_up('amounts');
+UPDATE amounts SET note = 'theirs' WHERE id IN (1, 2.5);
+DELETE FROM amounts WHERE id = 300;
+SELECT * FROM t.error(format($$ SELECT push_changes('{"amounts": {"updated": [{"id": 1.0, "note": "mine"}, {"id": "2.5", "note": "mine"}]}}', %L) $$, current_setting('t.cursor')));
+SELECT * FROM t.error(format($$ SELECT push_changes('{"amounts": {"updated": [{"id": "3e2", "note": "mine"}]}}', %L) $$, current_setting('t.cursor')));
+SELECT * FROM t.error(format($$ SELECT push_changes('{"amounts": {"deleted": ["01"]}}', %L) $$, current_setting('t.cursor')));
+SELECT * FROM amounts ORDER BY id;

@@ -67,6 +67,21 @@ CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO outer_v DO INSTEAD SELECT id - 
 SELECT t.sync('alice', 'by_view');
 CREATE OR REPLACE FUNCTION inner_f(int) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 SELECT t.sync('alice', 'by_view');
+-- A table read by a view of its owner's and, in another policy, by the policy itself: that the caller may not see its row
+-- there says nothing of what the view shows him.
+CREATE TABLE hidden (id int PRIMARY KEY, who name);
+INSERT INTO hidden VALUES (1, 'alice'), (2, 'alice');
+ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON hidden TO PUBLIC;
+CREATE VIEW shown AS SELECT * FROM hidden;
+GRANT SELECT ON shown TO PUBLIC;
+SELECT t.make('by_both', 'id IN (SELECT s.id FROM shown AS s WHERE s.who = current_user)');
+CREATE POLICY q ON by_both FOR SELECT USING (id IN (SELECT h.id FROM hidden AS h WHERE h.id > 5 AND h.who = current_user));
+ALTER TABLE by_both OWNER TO policies_dora;
+SELECT t.sync('alice', 'by_both');
+DELETE FROM hidden WHERE id = 1;
+SELECT t.sync('alice', 'by_both');
+SELECT access, kind, predicate FROM snapsync.access WHERE relation = 'by_both'::regclass;
 
 -- A materialized view, which changes when it is refreshed.
 CREATE MATERIALIZED VIEW seen AS SELECT id FROM letters;
