@@ -4,6 +4,7 @@ use anyhow::{ensure, Result};
 
 use super::pull::thousands;
 use super::report::{Goal, Plot, Report, Row, Series, Unit};
+use super::request::{self, Access};
 use super::sample::{interleave, interleave_boxed, timed_each, Boxed, Contestant, Sample};
 use super::wire::Wire;
 use super::world::{count, cursor, Kind, World, SHORT};
@@ -208,22 +209,12 @@ pub fn nothing(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<
     for table in tables {
         ensure!(count(&answer, table)? == 0, "something changed: {answer}");
     }
-    // As PostgREST sends it: a transaction, role and claims, the call with its arguments taken from the request's body.
-    wire.prepare(
-        "context",
-        "SELECT set_config('search_path', 'public', true), set_config('role', 'app', true), \
-         set_config('request.jwt.claims', $1, true), set_config('request.method', 'POST', true)",
-    )?;
+    // The call has its arguments taken from the request's body.
+    request::prepare(&mut wire)?;
     wire.prepare("rpc", &rpc_sql("pull_changes", &["collections", "last_pulled_at"], PULL_TYPES))?;
     let body = serde_json::json!({ "collections": tables, "last_pulled_at": since }).to_string();
-    let claims = serde_json::json!({ "role": "app", "sub": super::world::ME }).to_string();
-
-    let request = |wire: &mut Wire, statement: &str, parameters: &[&str]| -> Result<()> {
-        wire.run("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")?;
-        wire.execute("context", &[&claims])?;
-        wire.execute(statement, parameters)?;
-        wire.run("COMMIT")?;
-        Ok(())
+    let request = |wire: &mut Wire, statement: &str, parameters: &[&str]| {
+        request::send(wire, Access::ReadOnly, statement, parameters)
     };
     let contestants: [Contestant<Wire>; 4] = [
         &|wire, _| timed_each(CALLS, |_| wire.execute("pull", &[&since]).map(drop)),

@@ -13,6 +13,7 @@ pub mod plot;
 pub mod pull;
 pub mod push;
 pub mod report;
+pub mod request;
 pub mod sample;
 pub mod tracking;
 pub mod wire;

@@ -6,6 +6,7 @@ use anyhow::{ensure, Result};
 
 use super::pull::thousands;
 use super::report::{Goal, Report, Row, Unit};
+use super::request::{self, Access};
 use super::sample::{interleave, timed, Contestant};
 use super::wire::Wire;
 use super::world::{rows_sql, Kind, World, COLUMNS, SHORT};
@@ -15,57 +16,92 @@ use crate::cluster::Cluster;
 /// Rows of the tables whose rows are updated one by one.
 const ROWS: u64 = 100_000;
 
+/// What people add to wake other clients.
+const NOTIFY_TRIGGER: &str = r"
+CREATE FUNCTION notify_clients() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('sync', ''); RETURN NULL; END $$;
+CREATE TRIGGER notify AFTER INSERT OR UPDATE OR DELETE ON notifying FOR EACH STATEMENT EXECUTE FUNCTION notify_clients();
+";
+
+/// A client's sessions; in each the update of a row is prepared under the table's name.
+struct Updater {
+    /// Row-level security would only make both sides slower, and the ratio look better.
+    owner: Wire,
+    /// As an application does it.
+    requester: Wire,
+}
+
+/// One update of a row of this table, by its id.
+type Update = fn(&mut Updater, &str, &str) -> Result<()>;
+
 /// Two clients, each in its own half of the table: locks on rows are not what is measured.
 pub fn updates(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    const TABLES: [&str; 3] = ["tracked", "plain", "notifying"];
     let mut world = World::new(cluster, "updates")?;
-    world.table("tracked", ROWS, SHORT, Kind::Tracked)?;
-    world.table("plain", ROWS, SHORT, Kind::Plain)?;
+    for table in TABLES {
+        world.table(table, ROWS, SHORT, if table == "plain" { Kind::Plain } else { Kind::Tracked })?;
+    }
+    world.admin.run(NOTIFY_TRIGGER)?;
     let ids = world.admin.column(&format!("SELECT nth_id(n) FROM generate_series(1, {ROWS}) n"))?;
     let halves: Vec<&[String]> = ids.chunks(ids.len() / 2).collect();
-    // As the owner: row-level security would only make both sides slower, and the ratio look better.
     let mut clients = Vec::new();
     for _ in &halves {
-        let mut wire = world.owner()?;
-        for table in ["tracked", "plain"] {
-            wire.prepare(table, &format!("UPDATE {table} SET priority = priority + 1 WHERE id = $1"))?;
+        let (mut owner, mut requester) = (world.owner()?, world.session()?);
+        for table in TABLES {
+            let update = format!("UPDATE {table} SET priority = priority + 1 WHERE id = $1");
+            owner.prepare(table, &update)?;
+            let counted =
+                format!("WITH source AS ({update} RETURNING 1) SELECT count(*) AS page_total FROM source AS _");
+            requester.prepare(table, &counted)?;
         }
-        clients.push(wire);
+        request::prepare(&mut requester)?;
+        clients.push(Updater { owner, requester });
     }
     let mut state = (world, clients);
-    let slice = |(world, clients): &mut (World, Vec<Wire>), table: &str, run: usize| -> Result<f64> {
-        world.vacuum(table)?;
-        let done = std::thread::scope(|scope| -> Result<u64> {
-            let threads: Vec<_> = clients
-                .iter_mut()
-                .zip(&halves)
-                .map(|(wire, ids)| scope.spawn(move || updater(wire, table, ids, run, sizes.slice)))
-                .collect();
-            threads.into_iter().map(|t| t.join().expect("a client does not panic")).sum()
-        })?;
-        Ok(done as f64 / sizes.slice.as_secs_f64())
-    };
-    let tracked: Contestant<_> = &|state, run| slice(state, "tracked", run);
-    let plain: Contestant<_> = &|state, run| slice(state, "plain", run);
-    let samples = interleave(sizes.runs, &mut state, &[tracked, plain])?;
-    report.row(Row::new(
-        "updates",
-        "1-row UPDATE transactions, 2 clients",
-        "untracked",
-        Unit::PerSecond,
-        (&samples[0], &samples[1]),
-        Goal::AtLeast { reach: 0.90, aim: 0.97 },
-    ));
+    let alone: Update = |client, table, id| client.owner.execute(table, &[id]).map(drop);
+    let in_request: Update = |client, table, id| request::send(&mut client.requester, Access::ReadWrite, table, &[id]);
+    let work = "1-row UPDATE transactions, 2 clients";
+    let request = "the same in PostgREST's transaction of four statements";
+    let goal = Goal::AtLeast { reach: 0.90, aim: 0.97 };
+    for (update, tables, work, baseline, goal) in [
+        (alone, ["tracked", "plain"], work, "untracked", goal),
+        (in_request, ["tracked", "plain"], request, "untracked", Goal::Report),
+        (alone, ["notifying", "tracked"], "1-row UPDATEs with a NOTIFY each", "without", Goal::Report),
+    ] {
+        let slice = |(world, clients): &mut (World, Vec<Updater>), table: &str, run: usize| -> Result<f64> {
+            world.vacuum(table)?;
+            let done = std::thread::scope(|scope| -> Result<u64> {
+                let threads: Vec<_> = clients
+                    .iter_mut()
+                    .zip(&halves)
+                    .map(|(client, ids)| scope.spawn(move || run_updates(client, update, table, ids, run, sizes.slice)))
+                    .collect();
+                threads.into_iter().map(|t| t.join().expect("a client does not panic")).sum()
+            })?;
+            Ok(done as f64 / sizes.slice.as_secs_f64())
+        };
+        let contestants: [Contestant<_>; 2] =
+            [&|state, run| slice(state, tables[0], run), &|state, run| slice(state, tables[1], run)];
+        let samples = interleave(sizes.runs, &mut state, &contestants)?;
+        report.row(Row::new("updates", work, baseline, Unit::PerSecond, (&samples[0], &samples[1]), goal));
+    }
     Ok(())
 }
 
 /// How many updates there were in this time.
-fn updater(wire: &mut Wire, statement: &str, ids: &[String], run: usize, time: Duration) -> Result<u64> {
+fn run_updates(
+    client: &mut Updater,
+    update: Update,
+    table: &str,
+    ids: &[String],
+    run: usize,
+    time: Duration,
+) -> Result<u64> {
     let begin = std::time::Instant::now();
     let mut done = 0;
     // A stride without a common factor: all over the pages, each run from another row.
     while begin.elapsed() < time {
         let id = &ids[(run * 1009 + done as usize * 7919) % ids.len()];
-        wire.execute(statement, &[id])?;
+        update(client, table, id)?;
         done += 1;
     }
     Ok(done)
