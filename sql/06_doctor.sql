@@ -6,7 +6,7 @@ LANGUAGE sql STABLE SECURITY DEFINER PARALLEL UNSAFE
 -- As its owner, because nobody else reads snapsync's tables; each role is told about its own tables only.
 SET search_path = pg_catalog, pg_temp
 AS $$
-WITH mine AS (
+WITH RECURSIVE mine AS (
     SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind
     FROM snapsync.collection AS c
     JOIN pg_class AS r ON r.oid = c.relation
@@ -35,6 +35,18 @@ WITH mine AS (
       AND (f.prosrc ~* '\m(from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
+), read(relation, oid) AS (
+    -- What policies read, also behind views.
+    SELECT s.relation, d.refobjid
+    FROM synced AS s
+    JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
+    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass
+    WHERE s.relrowsecurity
+    UNION
+    SELECT r.relation, d.refobjid
+    FROM read AS r
+    JOIN pg_rewrite AS w ON w.ev_class = r.oid AND w.ev_type = '1'
+    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
 )
 SELECT 'warning', name, 'row-level security is off: every role that may select the table syncs every row',
        format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab)
@@ -79,6 +91,10 @@ UNION ALL
 SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
        format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
 FROM hidden_scope
+UNION ALL
+SELECT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
+       format('SELECT snapsync.reset(%L); -- after each change there; better, keep what decides in a table of this database', s.tab)
+FROM synced AS s JOIN read AS r ON r.relation = s.relation JOIN pg_class AS f ON f.oid = r.oid AND f.relkind = 'f'
 UNION ALL
 SELECT 'warning', s.name,
        CASE WHEN p.columns IS NULL

@@ -193,6 +193,14 @@ SELECT t.make('by_status', 'EXISTS (SELECT FROM snapsync.status WHERE name = ''x
 CREATE POLICY q ON by_status USING (EXISTS (SELECT FROM snapsync.change, information_schema.sql_features));
 SELECT access FROM snapsync.access WHERE relation = 'by_status'::regclass;
 
+-- What another server holds changes without anybody hearing of it here.
+CREATE FOREIGN DATA WRAPPER policies_elsewhere;
+CREATE SERVER policies_elsewhere FOREIGN DATA WRAPPER policies_elsewhere;
+CREATE FOREIGN TABLE elsewhere (id int) SERVER policies_elsewhere;
+CREATE VIEW elsewhere_v AS SELECT * FROM elsewhere;
+SELECT t.make('by_foreign', 'id IN (SELECT id FROM elsewhere_v)');
+SELECT severity, finding, fix FROM snapsync.doctor() WHERE collection = 'by_foreign' AND finding LIKE '%foreign table%';
+
 -- Whose table's rows are judged by a predicate, and not by its own policies: only one that the owner may read himself.
 CREATE TABLE salaries (id int PRIMARY KEY, amount int);
 CREATE SCHEMA drew AUTHORIZATION policies_drew;
