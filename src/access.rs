@@ -8,11 +8,8 @@
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.
 
-use std::collections::BTreeMap;
-use std::ffi::c_void;
-
-use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum, IntoDatum};
+use std::collections::BTreeMap;
 
 use crate::error::{code, Result, SyncError};
 use crate::pg;
@@ -21,9 +18,11 @@ use crate::spi::{self, pointers};
 
 pub mod depends;
 mod scope_values;
+mod tree;
 
 pub use scope_values::scope_reads;
 use scope_values::ScopeReads;
+use tree::{compares_as_written, conjuncts, equality, strip, sublinks, vars, walk};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -46,7 +45,8 @@ pub struct Found {
     pub kind: Kind,
     /// Which rows concern the caller; `true` for all, None for those that he may see.
     pub predicate: Option<String>,
-    /// All its columns are logged: a whole row is read, or the owner's predicate may read any.
+    /// All its columns are logged: a whole row is read, or the owner's predicate may read any; or a system column is, which no
+    /// image has.
     pub whole: bool,
 }
 
@@ -61,11 +61,15 @@ struct Occurrence {
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
 pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&str>) -> Result<Vec<Found>> {
     let mut occurrences = Vec::new();
+    let mut read: BTreeMap<u32, usize> = BTreeMap::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
-        unsafe { Analysis { relation, occurrences: &mut occurrences }.expression(node, &[Level::Policy]) }
+        unsafe {
+            tree::relations_read(node).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
+            Analysis { relation, occurrences: &mut occurrences }.expression(node, &[Level::Policy])
+        }
     })?;
-    // Everything that the policies depend on; what the analysis did not come across counts for everybody.
+    // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
     for (oid, direct) in depends::read_by_policies(relation)? {
@@ -73,8 +77,9 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
             continue;
         }
         let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
-        // A view or a function may read with its owner's rights, and a table that inherits has its own.
-        if !direct || all.is_empty() {
+        // A view or a function may read with its owner's rights, a partition under policies of its own, and a table that inherits
+        // has its own.
+        if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {
             merge(&mut found, everybody(oid));
             continue;
         }
@@ -91,11 +96,16 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         match relkind(access)? {
             // No dependency says which of its columns are read.
             Some('r' | 'p') => {
-                let predicate = predicate.filter(|_| depends::may_read_all(relation, access));
-                merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true })
+                let all = predicate.as_deref() == Some("true");
+                let predicate = predicate.filter(|_| all || depends::may_read_all(relation, access));
+                merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+                depends::children(access)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
+                if all || pg::root_of(access) != access {
+                    depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
+                }
             }
             Some('v' | 'm') => {
-                depends::tables_of_view(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)))
+                depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)))
             }
             _ => {}
         }
@@ -105,7 +115,11 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         let access = named(&name)?;
         if access != pg_sys::InvalidOid {
             // Hidden in a function, which may well read past the table's row-level security: without a predicate
-            // nothing says whom a change does not concern. The owner knows better than the analysis.
+            // nothing says whom a change does not concern, nor a change of what that table's policies read. The owner knows
+            // better than the analysis.
+            if predicate.is_none() {
+                depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
+            }
             let predicate = predicate.or_else(|| Some("true".into()));
             found.remove(&pg::root_of(access).to_u32());
             merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
@@ -344,8 +358,10 @@ impl Analysis<'_> {
             if !inner_only {
                 conditions.clear();
             }
+            // What chooses among the rows after the comparison of `IN` was made with one of them lets others matter.
+            let link = link.filter(|_| inner_only && tree::returns_rows_as_they_are(query));
             let tied = self.tied(query, link, &levels, &conditions);
-            let whole = whole_rows(query);
+            let whole = tree::whole_rows(query);
             for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
@@ -492,176 +508,26 @@ impl Analysis<'_> {
     }
 }
 
-/// Range table entries (from 1) of which the query itself reads whole rows (`members.*`).
-unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
-    // SAFETY: nodes of a tree that nobody changes.
-    unsafe {
-        let targets = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().map(|t| (*t).expr.cast());
-        let nodes = targets.chain([(*query).jointree.cast(), (*query).havingQual]);
-        let all = nodes.flat_map(|node: *mut pg_sys::Node| vars(node));
-        all.filter(|v| (**v).varlevelsup == 0 && (**v).varattno == 0).map(|v| (*v).varno as usize).collect()
-    }
-}
-
-/// Is `from` a column with a foreign key to `to`, and is it enforced? Not with its triggers disabled, nor by logical
-/// replication, nor for tables that inherit. (Of session_replication_role = replica the trigger takes care.)
+/// Is `from` a column with a foreign key to `to`, which is what rows of that table are known by in the log, and is it enforced? Not
+/// with its triggers disabled, nor by logical replication, nor for tables that inherit. (Of session_replication_role = replica the
+/// trigger takes care.) Another key of the row would come and go unnoticed while the row is there; and so would one that equals
+/// another of a different text (numeric, or a collation that is not deterministic).
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
-        "SELECT 1 FROM pg_constraint AS f WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
+        "SELECT 1 FROM pg_constraint AS f JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attnum = $4 \
+                  JOIN pg_type AS y ON y.oid = a.atttypid \
+         WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
          AND conkey = ARRAY[$3] AND confkey = ARRAY[$4] \
+         AND coalesce(nullif(y.typbasetype, 0), y.oid) = ANY ('{uuid,text,varchar,smallint,integer,bigint}'::regtype[]) \
+         AND (a.attcollation = 0 OR EXISTS (SELECT FROM pg_collation AS k WHERE k.oid = a.attcollation AND k.collisdeterministic)) \
+         AND coalesce((SELECT c.key FROM snapsync.collection AS c WHERE c.relation = $2 AND c.key <> '{}'), \
+                      (SELECT array_agg(k.attname) FROM pg_index AS i \
+                         JOIN pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey) \
+                        WHERE i.indrelid = $2 AND i.indisprimary)) = ARRAY[a.attname] \
          AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
          AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
          AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
     )
     .is_ok_and(|rows| !rows.is_empty())
-}
-
-/// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
-unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
-    if node.is_null() {
-        return true;
-    }
-    // SAFETY: a jointree: FromExpr, JoinExpr and RangeTblRef nodes, with conditions in `quals`.
-    unsafe {
-        match (*node).type_ {
-            pg_sys::NodeTag::T_FromExpr => {
-                let from = &*node.cast::<pg_sys::FromExpr>();
-                and_parts(from.quals, out);
-                pointers::<pg_sys::Node>(from.fromlist).into_iter().all(|item| conjuncts(item, out))
-            }
-            pg_sys::NodeTag::T_JoinExpr => {
-                let join = &*node.cast::<pg_sys::JoinExpr>();
-                and_parts(join.quals, out);
-                join.jointype == pg_sys::JoinType::JOIN_INNER && conjuncts(join.larg, out) && conjuncts(join.rarg, out)
-            }
-            _ => true,
-        }
-    }
-}
-
-unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
-    if node.is_null() {
-        return;
-    }
-    // SAFETY: an expression node.
-    unsafe {
-        if (*node).type_ == pg_sys::NodeTag::T_BoolExpr {
-            let expr = &*node.cast::<pg_sys::BoolExpr>();
-            if expr.boolop == pg_sys::BoolExprType::AND_EXPR {
-                return pointers::<pg_sys::Node>(expr.args).into_iter().for_each(|part| and_parts(part, out));
-            }
-        }
-        out.push(node);
-    }
-}
-
-/// Is the comparison of `x IN (SELECT y ...)` one that ruleutils.c writes with the types that it has? It writes one operator,
-/// for all pairs of columns, and leaves out casts of the subquery's.
-unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
-    // SAFETY: a node of a tree that nobody changes.
-    unsafe {
-        let test = (*link).testexpr;
-        if test.is_null() {
-            return true;
-        }
-        if (*test).type_ != pg_sys::NodeTag::T_OpExpr {
-            return false;
-        }
-        let args = pointers::<pg_sys::Node>((*test.cast::<pg_sys::OpExpr>()).args);
-        args.get(1).is_some_and(|right| (**right).type_ == pg_sys::NodeTag::T_Param)
-    }
-}
-
-/// Both sides of `a = b`.
-unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
-    // SAFETY: an expression node or NULL.
-    unsafe {
-        if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
-            return None;
-        }
-        let op = &*node.cast::<pg_sys::OpExpr>();
-        let name = pg_sys::get_opname(op.opno);
-        let args = pointers::<pg_sys::Node>(op.args);
-        let equal = !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == b"=";
-        (equal && args.len() == 2).then(|| (strip(args[0]), strip(args[1])))
-    }
-}
-
-/// Without casts that change no bits (varchar to text).
-unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
-    let mut node = node;
-    // SAFETY: an expression node.
-    unsafe {
-        while !node.is_null() && (*node).type_ == pg_sys::NodeTag::T_RelabelType {
-            node = (*node.cast::<pg_sys::RelabelType>()).arg.cast();
-        }
-    }
-    node
-}
-
-type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
-
-unsafe extern "C-unwind" {
-    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_walker_impl")]
-    fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
-    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
-    fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
-}
-
-/// Calls `each` for every node of an expression and of its subqueries, with the number of subqueries around it.
-unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
-    struct Context<'a> {
-        each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
-        depth: u32,
-    }
-    #[pg_guard]
-    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        // SAFETY: called by the walkers with nodes of the tree and the context given below.
-        unsafe {
-            if node.is_null() {
-                return false;
-            }
-            let c = &mut *context.cast::<Context>();
-            if (*node).type_ == pg_sys::NodeTag::T_Query {
-                c.depth += 1;
-                query_tree_walker(node.cast(), visit, context, 0);
-                c.depth -= 1;
-                return false;
-            }
-            (c.each)(node, c.depth);
-            expression_tree_walker(node, visit, context)
-        }
-    }
-    let mut context = Context { each, depth: 0 };
-    // SAFETY: the context outlives the walk; an ERROR in it unwinds.
-    unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut context).cast()));
-    }
-}
-
-/// The subqueries that stand directly in an expression, not those inside them.
-unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
-    // SAFETY: nodes with this tag are of this type.
-    unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
-}
-
-/// The Vars in an expression, not those in its subqueries.
-unsafe fn vars(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::Var> {
-    // SAFETY: as above.
-    unsafe { outermost(node, pg_sys::NodeTag::T_Var) }
-}
-
-/// The nodes with this tag, which are of type `T`, in an expression but not in its subqueries.
-unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mut T> {
-    let mut found = Vec::new();
-    // SAFETY: an expression of a tree that nobody changes (callers).
-    unsafe {
-        walk(node, &mut |inner, depth| {
-            if depth == 0 && (*inner).type_ == tag {
-                found.push(inner.cast());
-            }
-        });
-    }
-    found
 }

@@ -40,6 +40,11 @@ const SHAPE: &str = "SELECT json_build_object( \
                         (SELECT json_agg(CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END ORDER BY 1) FROM unnest(p.polroles) AS role), \
                         pg_get_expr(p.polqual, p.polrelid)) ORDER BY p.polname) \
                  FROM pg_policy AS p WHERE p.polrelid = c.relation AND p.polcmd IN ('*', 'r')), \
+    'partition_policies', (SELECT json_agg(json_build_array(k.oid::regclass::text, k.relforcerowsecurity, k.relowner::regrole::text, \
+                                  (SELECT json_agg(json_build_array(p.polname, p.polpermissive, p.polroles::regrole[]::text, \
+                                                                    pg_get_expr(p.polqual, p.polrelid)) ORDER BY p.polname) \
+                                     FROM pg_policy AS p WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r'))) ORDER BY k.oid::regclass::text) \
+                 FROM pg_partition_tree(c.relation) AS t JOIN pg_class AS k ON k.oid = t.relid WHERE t.level > 0 AND k.relrowsecurity), \
     'functions', (SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, \
                                                       f.proowner::regrole, pg_get_function_sqlbody(f.oid)))) \
                   FROM read JOIN pg_proc AS f ON f.oid = read.objid WHERE read.classid = 'pg_proc'::regclass), \
@@ -53,7 +58,7 @@ const SHAPE: &str = "SELECT json_build_object( \
   FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1";
 
 fn shape_query() -> String {
-    format!("WITH RECURSIVE {} {SHAPE}", access::depends::POLICIES_REST_ON)
+    format!("WITH RECURSIVE {} {SHAPE}", access::depends::policies_rest_on())
 }
 
 /// Looks at every tracked table.
@@ -112,7 +117,10 @@ fn refresh_one(relation: pg_sys::Oid, why: Because) -> Result<()> {
 /// Did something change that entries cannot say?
 fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
     let differs = |part: &str| old[part] != new[part];
-    if ["synced", "security", "policies", "functions", "views", "partitions", "readers"].into_iter().any(differs) {
+    if ["synced", "security", "policies", "partition_policies", "functions", "views", "partitions", "readers"]
+        .into_iter()
+        .any(differs)
+    {
         return true;
     }
     // A label of an enum that is no more was renamed; a new one changes no row.

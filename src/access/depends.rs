@@ -6,35 +6,79 @@ use crate::error::Result;
 use crate::registry::owner_query;
 use crate::spi;
 
-/// What the SELECT policies of table $1 rest on, also behind views and functions, as far as `pg_depend` knows.
-pub const POLICIES_REST_ON: &str = "read(classid, objid, direct) AS ( \
-        SELECT d.refclassid, d.refobjid, true FROM pg_policy AS p \
-          JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
-         WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
-           AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
-      UNION \
-        SELECT d.refclassid, d.refobjid, false FROM read AS r \
-          LEFT JOIN pg_rewrite AS w ON r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
-          JOIN pg_depend AS d ON d.classid = CASE r.classid WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE r.classid END \
-                             AND d.objid = CASE r.classid WHEN 'pg_class'::regclass THEN w.oid ELSE r.objid END \
-         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass))";
+/// One step down: what a view, a function, an operator rests on, and what the policies of a table rest on that is not read directly.
+/// (Of one that is read directly, by the caller himself, `reach.rs` asks with what the caller may see.)
+const STEP: &str = "\
+        SELECT d.refclassid, d.refobjid, false FROM read AS r CROSS JOIN LATERAL ( \
+            SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid FROM pg_rewrite AS w \
+             WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
+            UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
+             WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND p.polrelid = r.objid AND p.polcmd IN ('*', 'r') AND c.relrowsecurity \
+            UNION ALL SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via \
+          JOIN pg_depend AS d ON d.classid = via.classid AND d.objid = via.objid \
+         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)";
+
+/// `read(classid, objid, direct)`: what the SELECT policies of table $1 rest on, also behind views and functions, as far as `pg_depend`
+/// knows; direct if the policies name it themselves and read it under its own policies for the caller, which a partition has apart
+/// from its root's.
+pub fn policies_rest_on() -> String {
+    format!(
+        "read(classid, objid, direct) AS ( \
+            SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> p.polrelid, false) FROM pg_policy AS p \
+              JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
+              LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid \
+             WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
+               AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
+          UNION {STEP})"
+    )
+}
 
 /// The tables among these with those that inherit from them; whether the policies name them themselves. Not the system's,
 /// nor our own.
 pub fn read_by_policies(relation: pg_sys::Oid) -> Result<Vec<(pg_sys::Oid, bool)>> {
     let rows = owner_query(
         &format!(
-            "WITH RECURSIVE {POLICIES_REST_ON}, tree(oid, direct) AS ( \
+            "WITH RECURSIVE {}, tree(oid, direct) AS ( \
                 SELECT objid, direct FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
               UNION SELECT i.inhrelid, false FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
                       JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
              SELECT tree.oid, direct FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
                JOIN pg_class AS t ON t.oid = tree.oid \
-             WHERE t.relnamespace::regnamespace::text <> ALL ('{{snapsync,pg_catalog,information_schema}}')"
+             WHERE {NOT_OURS}",
+            policies_rest_on()
         ),
         &[spi::arg(relation)],
     )?;
     Ok(rows.iter().map(|r| (r.oid(0), r.bool(1))).collect())
+}
+
+const NOT_OURS: &str = "t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')";
+
+/// The tables that a view reads, or that a table's policies do, with those that inherit from them; for who reads it with other rights
+/// than the caller's.
+pub fn tables_under(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let rows = owner_query(
+        &format!(
+            "WITH RECURSIVE read(classid, objid, direct) AS (SELECT 'pg_class'::regclass::oid, $1, false UNION {STEP}), tree(oid) AS ( \
+                SELECT objid FROM read WHERE classid = 'pg_class'::regclass \
+              UNION SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
+                      JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
+             SELECT tree.oid FROM tree JOIN pg_class AS t ON t.oid = tree.oid WHERE t.relkind IN ('r', 'p') AND {NOT_OURS}"
+        ),
+        &[spi::arg(relation)],
+    )?;
+    Ok(rows.iter().map(|r| r.oid(0)).collect())
+}
+
+/// The tables that inherit from this one, at any depth.
+pub fn children(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let rows = owner_query(
+        "WITH RECURSIVE tree(oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
+            JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
+         SELECT oid FROM tree WHERE oid <> $1",
+        &[spi::arg(relation)],
+    )?;
+    Ok(rows.iter().map(|r| r.oid(0)).collect())
 }
 
 /// May the owner of `relation` read all rows of `access`?
@@ -46,14 +90,4 @@ pub fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
         &[spi::arg(relation), spi::arg(access)],
     )
     .is_ok_and(|rows| !rows.is_empty())
-}
-
-pub fn tables_of_view(view: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = owner_query(
-        "WITH RECURSIVE read(oid) AS (SELECT $1 UNION SELECT d.refobjid FROM read JOIN pg_rewrite AS w ON w.ev_class = read.oid \
-            JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
-         SELECT oid FROM read JOIN pg_class USING (oid) WHERE relkind IN ('r', 'p')",
-        &[spi::arg(view)],
-    )?;
-    Ok(rows.iter().map(|r| r.oid(0)).collect())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-use super::{any_of, walk, Analysis};
+use super::{any_of, tree, walk, Analysis};
 use crate::error::{code, Result, SyncError};
 use crate::registry::owner_query;
 use crate::spi;
@@ -27,6 +27,7 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
     let sql = format!("SELECT (({expression})::pg_catalog.text[])");
     let mut occurrences = Vec::new();
     let (mut relations, mut functions) = (BTreeSet::new(), BTreeSet::new());
+    let mut read: BTreeMap<u32, usize> = BTreeMap::new();
     // As the extension's owner, whom no policy concerns: those would be in the tree, too. Nothing is run.
     spi::as_owner(|| {
         let each = |query: *mut pg_sys::Query, reads: &[pg_sys::Oid]| {
@@ -38,13 +39,14 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
                         functions.insert((*node.cast::<pg_sys::FuncExpr>()).funcid.to_u32());
                     }
                 });
+                tree::relations_read(query.cast()).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
                 Analysis { relation, occurrences: &mut occurrences }.query(query, None, &[])
             }
         };
         spi::analyzed(&sql, &path, each)
     })?;
     let mut reads = ScopeReads::default();
-    for oid in relations.into_iter().filter(|oid| *oid != relation.to_u32()) {
+    for oid in relations {
         // Not those of the system: they have no triggers.
         let rows = owner_query(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
@@ -52,9 +54,11 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
             &[spi::arg(pg_sys::Oid::from(oid))],
         )?;
         if let Some(row) = rows.first() {
-            let mut all = occurrences.iter().filter(|o| o.relation == oid).peekable();
-            let everybody = all.peek().is_none().then(|| "true".to_string());
-            reads.tables.insert(row.string(0), everybody.or_else(|| any_of(all.map(|o| o.predicate.as_deref()))));
+            let all: Vec<_> = occurrences.iter().filter(|o| o.relation == oid).collect();
+            let understood = !all.is_empty() && read.get(&oid).is_none_or(|n| *n <= all.len());
+            let predicate =
+                if understood { any_of(all.iter().map(|o| o.predicate.as_deref())) } else { Some("true".to_string()) };
+            reads.tables.insert(row.string(0), predicate);
         }
     }
     for oid in functions.into_iter().filter(|oid| *oid >= 16384) {

@@ -1,6 +1,9 @@
 //! What was measured on.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use anyhow::Result;
 
@@ -36,7 +39,8 @@ pub fn describe(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result
     ));
     report.condition(format!(
         "both sides in turn, order turning, {} runs after one to warm up; medians, and quartiles of the ratio of runs \
-         beside each other; times are a client's, over a unix socket, with the answer read to its end and thrown away",
+         beside each other; times are a client's, over a unix socket, with the answer read to its end and thrown away; threads \
+         of the scheduler's idle class keep the processors awake",
         sizes.runs
     ));
     Ok(())
@@ -46,6 +50,45 @@ pub fn describe(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// While this lives, no processor goes to sleep: a thread for each turns round when nothing else wants to run. Client and server wake
+/// each other for every statement, and a virtual machine may take a millisecond to wake a processor that sleeps: ten times what is
+/// measured, on both sides.
+pub struct Awake {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Awake {
+    pub fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..processors)
+            .map(|_| {
+                let stop = Arc::clone(&stop);
+                std::thread::spawn(move || {
+                    let parameters = libc::sched_param { sched_priority: 0 };
+                    // SAFETY: of this thread only; the parameters outlive the call.
+                    let idle = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters) } == 0;
+                    while idle && !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                })
+            })
+            .collect();
+        Awake { stop, threads }
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It does not panic; and if it did, nothing would be lost.
+            let _ = thread.join();
+        }
+    }
 }
 
 fn processor() -> String {

@@ -45,6 +45,7 @@ fn main() -> Result<ExitCode> {
     let sizes = if arguments.quick { Sizes::quick(arguments.runs) } else { Sizes::full(arguments.runs) };
     let begin = Instant::now();
     let load = machine::load();
+    let _awake = machine::Awake::start();
     let cluster = Cluster::start(SETTINGS)?;
     World::roles(&cluster)?;
     let mut report = Report::default();

@@ -1,0 +1,165 @@
+-- Ways in which policies read tables that decide who sees a row: what is not read as the caller, in a place that the analysis
+-- understands, concerns everybody when it changes.
+\set ECHO none
+\set test regress_access_paths
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+\set ECHO none
+SET client_min_messages = warning;
+CREATE ROLE access_paths_viewer;
+CREATE ROLE access_paths_owner;
+-- A table of these rows, which everybody may read under this policy, synced.
+CREATE FUNCTION t.make(name text, columns text, rows text, policy text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE %I (id int PRIMARY KEY%s)', name, columns);
+    EXECUTE format('INSERT INTO %I VALUES %s', name, rows);
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY p ON %I FOR SELECT USING (%s)', name, policy);
+    EXECUTE format('GRANT SELECT ON %I TO PUBLIC', name);
+    PERFORM snapsync.enable(name::regclass);
+END
+$$;
+CREATE FUNCTION t.reads(name text) RETURNS TABLE (access regclass, kind text, predicate text, whole boolean) LANGUAGE sql AS
+$$ SELECT access, kind, predicate, whole FROM snapsync.access WHERE relation = name::regclass ORDER BY access::text $$;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;
+\set ECHO all
+
+-- An owner's view: the policies of what it reads run for the view's owner, and what they read is not the caller's to see.
+CREATE TABLE licences (id int PRIMARY KEY, valid boolean);
+CREATE TABLE seats (id int PRIMARY KEY, who name);
+INSERT INTO licences VALUES (1, true), (2, false);
+INSERT INTO seats VALUES (1, 'alice'), (2, 'alice');
+ALTER TABLE licences ENABLE ROW LEVEL SECURITY;
+ALTER TABLE seats ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON licences TO access_paths_viewer USING (true);
+CREATE POLICY p ON seats TO access_paths_viewer USING (id IN (SELECT id FROM licences WHERE valid));
+CREATE VIEW seated AS SELECT * FROM seats;
+ALTER VIEW seated OWNER TO access_paths_viewer;
+SELECT t.make('by_view', '', '(1), (2)', 'id IN (SELECT id FROM seated WHERE who = current_user)');
+SELECT * FROM t.reads('by_view');
+SELECT t.sync('alice', 'by_view');
+DELETE FROM licences WHERE id = 1;
+SELECT t.sync('alice', 'by_view');
+
+-- A definer's function: current_user is another one in it. With a body that the catalog knows, and with one that it does not.
+CREATE TABLE keys (id int PRIMARY KEY, who name);
+CREATE TABLE doors (id int PRIMARY KEY);
+INSERT INTO keys VALUES (1, 'access_paths_viewer');
+INSERT INTO doors VALUES (1), (2);
+ALTER TABLE doors ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON doors USING (id IN (SELECT id FROM keys WHERE who = current_user));
+CREATE FUNCTION opens(int) RETURNS boolean LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT EXISTS (SELECT FROM doors WHERE id = $1); END;
+CREATE FUNCTION opens_too(int) RETURNS boolean LANGUAGE sql SECURITY DEFINER AS 'SELECT EXISTS (SELECT FROM public.doors WHERE id = $1)';
+ALTER FUNCTION opens(int) OWNER TO access_paths_viewer;
+ALTER FUNCTION opens_too(int) OWNER TO access_paths_viewer;
+SELECT t.make('by_definer', '', '(1), (2)', 'opens(id)'), t.make('by_declared', '', '(1), (2)', 'opens_too(id)');
+SELECT snapsync.enable('by_declared', access_tables => '["doors"]');
+SELECT * FROM t.reads('by_definer');
+SELECT * FROM t.reads('by_declared');
+SELECT t.sync('alice', 'by_definer'), t.sync('alice', 'by_declared');
+DELETE FROM keys;
+SELECT t.sync('alice', 'by_definer'), t.sync('alice', 'by_declared');
+
+-- Who owns the table that a view reads, under the view owner's policies.
+CREATE TABLE owned (id int PRIMARY KEY);
+CREATE TABLE reasons (id int PRIMARY KEY);
+INSERT INTO owned VALUES (1); INSERT INTO reasons VALUES (1);
+ALTER TABLE owned ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON owned USING (id IN (SELECT id FROM reasons));
+CREATE VIEW seen AS SELECT * FROM owned;
+ALTER VIEW seen OWNER TO access_paths_viewer;
+ALTER TABLE owned OWNER TO access_paths_owner;
+SELECT t.make('by_owners_view', '', '(1)', 'id IN (SELECT id FROM seen)');
+SELECT t.sync('access_paths_owner', 'by_owners_view');
+DELETE FROM reasons;
+SELECT t.sync('access_paths_owner', 'by_owners_view');
+
+-- A partition that is read by its own name is read under its own policies, not its root's.
+CREATE TABLE parted (id int PRIMARY KEY, who name) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (100);
+CREATE TABLE allowed (id int PRIMARY KEY, who name);
+INSERT INTO parted VALUES (1, 'x'), (2, 'x'), (3, 'x');
+INSERT INTO allowed VALUES (2, 'alice');
+ALTER TABLE parted ENABLE ROW LEVEL SECURITY;
+SELECT t.make('by_partition', '', '(1), (2), (3)', 'id IN (SELECT id FROM parted_1)');
+SELECT t.sync('alice', 'by_partition');
+DELETE FROM parted WHERE id = 1;
+SELECT t.sync('alice', 'by_partition');
+ALTER TABLE parted_1 ENABLE ROW LEVEL SECURITY;
+SELECT t.sync('alice', 'by_partition');
+CREATE POLICY p ON parted_1 USING (id IN (SELECT id FROM allowed WHERE who = current_user));
+SELECT t.sync('alice', 'by_partition');
+SELECT * FROM t.reads('by_partition');
+DELETE FROM allowed;
+SELECT t.sync('alice', 'by_partition');
+
+-- A foreign key to another key than the one that rows are known by; to one of which a value has several texts.
+CREATE TABLE by_slug (id int PRIMARY KEY, slug text UNIQUE NOT NULL, secret boolean);
+CREATE TABLE by_number (id numeric PRIMARY KEY, secret boolean);
+INSERT INTO by_slug VALUES (1, 'x', false); INSERT INTO by_number VALUES (1.0, false);
+SELECT t.make('of_slug', ', slug text REFERENCES by_slug (slug)', '(1, ''x'')', 'EXISTS (SELECT FROM by_slug AS s WHERE s.slug = of_slug.slug AND NOT s.secret)');
+SELECT t.make('of_number', ', n numeric REFERENCES by_number', '(1, 1)', 'EXISTS (SELECT FROM by_number AS s WHERE s.id = of_number.n AND NOT s.secret)');
+SELECT t.sync('alice', 'of_slug'), t.sync('alice', 'of_number');
+UPDATE by_slug SET id = 2, secret = true;
+UPDATE by_number SET id = 1.00, secret = true;
+SELECT t.sync('alice', 'of_slug'), t.sync('alice', 'of_number');
+SELECT * FROM t.reads('of_slug') UNION ALL SELECT * FROM t.reads('of_number');
+
+-- What chooses among the rows of a parent makes others matter than the one that the foreign key names.
+CREATE TABLE projects (id int PRIMARY KEY, who name);
+CREATE TABLE favourites (id int PRIMARY KEY, project int);
+INSERT INTO projects VALUES (1, 'alice'), (9, 'nobody');
+INSERT INTO favourites VALUES (1, 9);
+SELECT t.make('of_newest', ', p int REFERENCES projects', '(1, 1)', 'p IN (SELECT id FROM projects WHERE who = current_user ORDER BY id DESC LIMIT 1)');
+SELECT t.make('of_distinct', ', p int REFERENCES projects', '(1, 1)', 'p IN (SELECT DISTINCT ON (who) id FROM projects WHERE who = current_user ORDER BY who, id DESC)');
+SELECT t.make('of_second', ', p int REFERENCES projects', '(1, 1)', 'p NOT IN (SELECT id FROM projects WHERE who = current_user ORDER BY id DESC OFFSET 1)');
+SELECT t.make('of_most', ', p int REFERENCES projects', '(1, 1)', 'p IN (SELECT max(id) FROM projects WHERE who = current_user)');
+SELECT t.make('of_outer', ', p int REFERENCES projects', '(1, 1)', 'p NOT IN (SELECT p.id FROM favourites AS f LEFT JOIN projects AS p ON p.id = f.project)');
+SELECT t.sync('alice', 'of_newest'), t.sync('alice', 'of_distinct'), t.sync('alice', 'of_second'), t.sync('alice', 'of_most'), t.sync('alice', 'of_outer');
+INSERT INTO projects VALUES (2, 'alice');
+DELETE FROM projects WHERE id = 9;
+SELECT t.sync('alice', 'of_newest'), t.sync('alice', 'of_distinct'), t.sync('alice', 'of_second'), t.sync('alice', 'of_most'), t.sync('alice', 'of_outer');
+
+-- A table that is also read where its condition does not reach.
+CREATE TABLE votes (id int PRIMARY KEY, who name);
+INSERT INTO votes VALUES (1, 'alice'), (2, 'bob');
+SELECT t.make('by_limit', '', '(1)', 'EXISTS (SELECT FROM votes WHERE who = current_user LIMIT (SELECT count(*) - 1 FROM votes))');
+SELECT * FROM t.reads('by_limit');
+SELECT t.sync('alice', 'by_limit');
+DELETE FROM votes WHERE who = 'bob';
+SELECT t.sync('alice', 'by_limit');
+
+-- Whole rows of it: in a function of the FROM clause, in a subquery, by the name of a join, and of a system column.
+CREATE TABLE flags (id int PRIMARY KEY, who name, flag text);
+INSERT INTO flags VALUES (1, 'alice', 'on');
+SELECT t.make('by_each', '', '(1)', 'EXISTS (SELECT FROM flags AS m, jsonb_each_text(to_jsonb(m)) AS e WHERE m.who = current_user AND e.value = ''on'')');
+SELECT t.make('by_inner', '', '(1)', 'EXISTS (SELECT FROM flags AS m WHERE m.who = current_user AND EXISTS (SELECT FROM jsonb_each_text(to_jsonb(m)) AS e WHERE e.value = ''on''))');
+SELECT t.make('by_join', '', '(1)', 'EXISTS (SELECT FROM (flags AS m JOIN votes AS z ON true) AS j (a, b, c) WHERE to_jsonb(j) ->> ''c'' = ''on'')');
+SELECT t.make('by_place', '', '(1)', 'EXISTS (SELECT FROM flags AS m WHERE m.who = current_user AND m.ctid = ''(0,1)'')');
+SELECT t.sync('alice', 'by_each'), t.sync('alice', 'by_inner'), t.sync('alice', 'by_join'), t.sync('alice', 'by_place');
+UPDATE flags SET flag = 'off';
+SELECT t.sync('alice', 'by_each'), t.sync('alice', 'by_inner'), t.sync('alice', 'by_join'), t.sync('alice', 'by_place');
+
+-- Scopes: by a table that others inherit from, by a view of it, and by the collection itself.
+CREATE TABLE orgs (org int, who name, PRIMARY KEY (org, who));
+CREATE TABLE more_orgs () INHERITS (orgs);
+CREATE VIEW all_orgs AS SELECT * FROM orgs;
+INSERT INTO orgs VALUES (1, 'alice');
+SELECT t.make(name, ', org int, owner name', '(1, 1, ''alice''), (2, 2, ''bob''), (3, 1, ''bob'')', 'true') FROM unnest('{scoped,scoped_by_view,scoped_by_itself}'::text[]) AS name;
+SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => '(SELECT array_agg(org::text) FROM public.orgs WHERE who = current_user)');
+SELECT snapsync.enable('scoped_by_view', scope_column => 'org', scope_values => '(SELECT array_agg(org::text) FROM public.all_orgs WHERE who = current_user)');
+SELECT snapsync.enable('scoped_by_itself', scope_column => 'org', scope_values => '(SELECT array_agg(org::text) FROM public.scoped_by_itself WHERE owner = current_user)');
+SET ROLE alice;
+SELECT t.catch_up('scoped', 'scoped_by_view', 'scoped_by_itself');
+RESET ROLE;
+INSERT INTO more_orgs VALUES (2, 'alice');
+INSERT INTO scoped_by_itself VALUES (4, 2, 'alice');
+SET ROLE alice;
+SELECT * FROM t.pull('{scoped,scoped_by_view,scoped_by_itself}');
+RESET ROLE;
+
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_access_paths;
+DROP ROLE access_paths_viewer, access_paths_owner;
