@@ -21,12 +21,21 @@ pub struct Shadow {
     pub images: Vec<pg_sys::Datum>,
 }
 
-/// For each image: could the caller see that row, under the policies as they are now, within these scopes, and not
-/// soft-deleted? None when a shadowed table cannot be named without its schema.
+/// What is asked of old rows.
+#[derive(Clone, Copy)]
+pub enum Rows<'a> {
+    /// Could the caller select them? So another table's policies see them: to those a soft-deleted row is a row as any.
+    Selected,
+    /// Could they be on a client of his: were they in these scopes (None: whichever) and not soft-deleted, besides?
+    Synced(Option<&'a [String]>),
+}
+
+/// For each image: is that true of the row, under the policies as they are now? None when a shadowed table cannot be named
+/// without its schema.
 pub fn visible(
     collection: &Collection,
     images: &[pg_sys::Datum],
-    scopes: Option<&[String]>,
+    rows: Rows,
     shadows: &[Shadow],
 ) -> Result<Option<Vec<bool>>> {
     // Images have no system columns.
@@ -48,12 +57,14 @@ pub fn visible(
         }
         let alias = pg::ident(&collection.relname);
         let mut args = vec![spi::jsonb_array(images)];
-        if let (Some(scope), Some(scopes)) = (&collection.scope, scopes) {
-            args.push(spi::arg(scopes.to_vec()));
-            conditions.push(in_scopes(&alias, scope, args.len()));
-        }
-        if let Some(column) = &collection.soft_delete {
-            conditions.push(not_deleted(&alias, column));
+        if let Rows::Synced(scopes) = rows {
+            if let (Some(scope), Some(scopes)) = (&collection.scope, scopes) {
+                args.push(spi::arg(scopes.to_vec()));
+                conditions.push(in_scopes(&alias, scope, args.len()));
+            }
+            if let Some(column) = &collection.soft_delete {
+                conditions.push(not_deleted(&alias, column));
+            }
         }
         if conditions.is_empty() {
             return Ok(Some(vec![true; images.len()]));

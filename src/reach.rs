@@ -14,7 +14,7 @@ use crate::catalog::{self, Access, Collection};
 use crate::error::Result;
 use crate::journal::Op;
 use crate::log::{Log, Logged, Scopes};
-use crate::policy::{self, Shadow};
+use crate::policy::{self, Rows, Shadow};
 use crate::{pg, spi, wire_id};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -154,17 +154,26 @@ impl<'a> Reach<'a> {
         match &access.predicate {
             Some(predicate) => Ok(policy::matching(table, &images, predicate)?.contains(&true)),
             None if !pg::rls_active(table.relation) => Ok(true),
-            None => Ok(self.visible(table, &images, None)?.is_none_or(|v| v.contains(&true))),
+            None => Ok(self.could_see(table, &images, Rows::Selected)?.is_none_or(|v| v.contains(&true))),
         }
     }
 
-    /// For each image of a row of this collection: could the caller see it (in these scopes, and not soft-deleted)? None when
+    /// For each image of a row of this collection: could the caller see it, in these scopes and not soft-deleted? None when
     /// that cannot be told.
     pub fn visible(
         &mut self,
         collection: &Collection,
         images: &[pg_sys::Datum],
         scopes: Option<&[String]>,
+    ) -> Result<Option<Vec<bool>>> {
+        self.could_see(collection, images, Rows::Synced(scopes))
+    }
+
+    fn could_see(
+        &mut self,
+        collection: &Collection,
+        images: &[pg_sys::Datum],
+        rows: Rows,
     ) -> Result<Option<Vec<bool>>> {
         if images.is_empty() {
             return Ok(Some(Vec::new()));
@@ -190,7 +199,7 @@ impl<'a> Reach<'a> {
                 if !self.judging.insert(table.relation.to_u32()) {
                     return Ok(None);
                 }
-                let seen = self.visible(&table, &gone, None)?;
+                let seen = self.could_see(&table, &gone, Rows::Selected)?;
                 self.judging.remove(&table.relation.to_u32());
                 let Some(seen) = seen else { return Ok(None) };
                 let images: Vec<pg_sys::Datum> = gone.iter().zip(&seen).filter(|(_, s)| **s).map(|(i, _)| *i).collect();
@@ -199,7 +208,7 @@ impl<'a> Reach<'a> {
                 }
             }
         }
-        policy::visible(collection, images, scopes, &shadows)
+        policy::visible(collection, images, rows, &shadows)
     }
 }
 
