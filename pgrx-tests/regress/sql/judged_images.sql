@@ -145,6 +145,29 @@ SELECT t.sync('alice', 'plans');
 DELETE FROM plans;
 SELECT t.sync('alice', 'plans');
 RESET constraint_exclusion;
+-- Not as the owner of another table either, which a policy reads.
+CREATE TABLE crew (id int PRIMARY KEY, job int);
+CREATE TABLE ships (id int PRIMARY KEY);
+ALTER TABLE ships OWNER TO judged_images_owner;
+ALTER TABLE ships ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON crew TO alice, judged_images_owner;
+GRANT SELECT ON ships TO alice;
+SET ROLE judged_images_owner;
+CREATE POLICY p ON ships USING (id IN (SELECT id FROM crew WHERE job = ANY ('{7}'::checked[])));
+RESET ROLE;
+SELECT snapsync.enable('ships');
+SELECT predicate FROM snapsync.access WHERE relation = 'ships'::regclass;
+INSERT INTO ships VALUES (1), (2);
+SELECT t.sync('alice', 'ships');
+INSERT INTO crew VALUES (1, 8);
+SELECT t.sync('alice', 'ships');
+INSERT INTO crew VALUES (2, 7);
+SELECT t.sync('alice', 'ships');
+-- Where the owner of the policies' table may not look up what they name, nothing can be said of its old rows.
+CREATE POLICY p2 ON ships AS RESTRICTIVE USING (hidden.me() = 'alice' OR id > 1);
+SELECT t.sync('alice', 'ships');
+DELETE FROM ships WHERE id = 1;
+SELECT t.sync('alice', 'ships');
 
 -- SQL's null and JSON's; json as it was written, also what jsonb cannot hold.
 CREATE TABLE secrets (id int PRIMARY KEY, secret jsonb);
