@@ -199,9 +199,9 @@ fn record(image: &str, alias: &str, columns: &[Column]) -> String {
     if !columns.iter().any(is_json) {
         return function(alias);
     }
-    let field = |c: &Column| match is_json(c) {
-        true => format!("r.{ident}::{} AS {ident}", c.base_type_name, ident = c.ident),
-        false => format!("r.{}", c.ident),
+    let field = |c: &Column| {
+        let cast = if is_json(c) { format!("::{}", c.base_type_name) } else { String::new() };
+        format!("r.{ident}{cast} AS {ident}", ident = c.ident)
     };
     let fields: Vec<String> = columns.iter().map(field).collect();
     format!("(SELECT {} FROM {}) AS {alias}", fields.join(", "), function("r"))

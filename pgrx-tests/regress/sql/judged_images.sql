@@ -206,6 +206,13 @@ INSERT INTO codes VALUES (1, 'abc', '000', NULL), (2, 'a', '111', NULL), (3, 'xy
 SELECT t.sync('alice', 'codes');
 DELETE FROM codes;
 SELECT t.sync('alice', 'codes');
+-- In a READ ONLY transaction as well, and where judging fails (below).
+INSERT INTO codes VALUES (6, 'abc', '000', NULL);
+SELECT t.sync('alice', 'codes');
+DELETE FROM codes;
+BEGIN READ ONLY;
+SELECT t.sync('alice', 'codes');
+COMMIT;
 
 -- Columns with a collation of their own.
 CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
@@ -284,7 +291,9 @@ INSERT INTO leaves VALUES (1, 1), (2, 2);
 INSERT INTO twigs SELECT * FROM leaves;
 SELECT t.sync('alice', 'leaves'), t.sync('alice', 'twigs');
 DELETE FROM roots;
+BEGIN READ ONLY;
 SELECT t.sync('alice', 'leaves'), t.sync('alice', 'twigs');
+COMMIT;
 
 -- A predicate calls a function that relies on the caller's search path.
 CREATE TABLE users (id int PRIMARY KEY, name name);
