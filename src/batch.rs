@@ -42,7 +42,6 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use inspect::is_jsonb;
 pub use parse::{parse, RawCollection};
 pub use plan::{Deletion, Group, Plan, Record};
 pub use resolve::{Canonical, IdField, Table};

@@ -26,6 +26,8 @@ pub struct Column {
     pub type_name: String,
     /// The type under all domains: images are read back without their constraints, which may have changed.
     pub base_type_name: String,
+    /// Where it is not that type's own.
+    pub collation: Option<String>,
     pub facts: TypeFacts,
     pub generated: bool,
     pub identity_always: bool,
@@ -290,17 +292,21 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                     (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as u16,
                 );
                 let name = CStr::from_ptr(a.attname.data.as_ptr()).to_string_lossy().into_owned();
+                let base = pg_sys::getBaseType(a.atttypid);
+                let collated = a.attcollation != pg_sys::get_typcollation(base);
                 Column {
                     ident: pg::ident(&name),
                     name,
                     attnum: a.attnum,
+                    // "Without a modifier" has to be said: `character` is character(1), `bit` is bit(1).
                     base_type_name: CStr::from_ptr(pg_sys::format_type_extended(
-                        pg_sys::getBaseType(a.atttypid),
+                        base,
                         -1,
-                        pg_sys::FORMAT_TYPE_FORCE_QUALIFY as u16,
+                        (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as u16,
                     ))
                     .to_string_lossy()
                     .into_owned(),
+                    collation: if collated { pg::collation_name(a.attcollation) } else { None },
                     type_name: CStr::from_ptr(type_name).to_string_lossy().into_owned(),
                     facts: type_facts(a.atttypid),
                     generated: a.attgenerated != 0,

@@ -2,9 +2,10 @@
 //!
 //! The path of the data is the order to read in: [`track`] (the trigger) -> [`journal`] (the transaction's log and its
 //! flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`pull`] and [`push`].
-//! Beside it: [`catalog`] (what a collection is), [`policy`] (row-level security over old rows), [`json`] and [`dialect`]
-//! (values to JSON), [`batch`], [`conflict`], [`cursor`] and [`wire_id`] (pure decoding), [`decode`] (JSON to values) and [`admin`].
-//! `unsafe` lives in `track`, `journal`, `clock`, `log`, `json`, `spi`, `subxact`, `pg` and `catalog`.
+//! Beside it: [`catalog`] (what a collection is), [`policy`] and [`judge`] (row-level security over old rows), [`json`] and
+//! [`dialect`] (values to JSON), [`batch`], [`conflict`], [`cursor`] and [`wire_id`] (pure decoding), [`decode`] (JSON to
+//! values) and [`admin`].
+//! `unsafe` lives in `track`, `journal`, `clock`, `log`, `json`, `judge`, `spi`, `subxact`, `pg` and `catalog`.
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]
@@ -26,6 +27,7 @@ mod excerpt;
 pub mod functions;
 pub mod journal;
 pub mod json;
+pub mod judge;
 pub mod log;
 pub mod pg;
 pub mod policy;

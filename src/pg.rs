@@ -78,6 +78,42 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
     }
 }
 
+/// `schema.name` of a collation, quoted; None when there is no such collation.
+pub fn collation_name(collation: pg_sys::Oid) -> Option<String> {
+    use pg_sys::SysCacheIdentifier::COLLOID;
+    // SAFETY: a syscache look-up; what is needed is copied before the tuple is released. A namespace's name is palloc'd or NULL.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(COLLOID as i32, pg_sys::Datum::from(collation));
+        if tuple.is_null() {
+            return None;
+        }
+        let form = &*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_collation);
+        let name = CStr::from_ptr(form.collname.data.as_ptr()).to_string_lossy().into_owned();
+        let schema = pg_sys::get_namespace_name(form.collnamespace);
+        pg_sys::ReleaseSysCache(tuple);
+        (!schema.is_null()).then(|| format!("{}.{}", ident(&CStr::from_ptr(schema).to_string_lossy()), ident(&name)))
+    }
+}
+
+/// Is it one of the types whose values are numbers of objects, and whose texts are the names these have at the time (regclass,
+/// regrole, ...)?
+pub fn is_object_name(base: pg_sys::Oid) -> bool {
+    matches!(
+        base,
+        pg_sys::REGCLASSOID
+            | pg_sys::REGCOLLATIONOID
+            | pg_sys::REGCONFIGOID
+            | pg_sys::REGDICTIONARYOID
+            | pg_sys::REGNAMESPACEOID
+            | pg_sys::REGOPEROID
+            | pg_sys::REGOPERATOROID
+            | pg_sys::REGPROCOID
+            | pg_sys::REGPROCEDUREOID
+            | pg_sys::REGROLEOID
+            | pg_sys::REGTYPEOID
+    )
+}
+
 /// The calling role, as policies and privileges see it.
 pub fn current_user() -> pg_sys::Oid {
     // SAFETY: reads a backend-local variable.

@@ -5,14 +5,18 @@
 //! `jsonb_to_record(image) AS todos(...)`. The alias carries the table's name, so the policies' own column references and
 //! correlated subqueries resolve. Rows of other tables that are gone too are put back by common table expressions of those
 //! tables' names.
+//!
+//! What cannot be judged so (None) is nobody's error: the client takes the collection anew.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use crate::catalog::{Collection, Column};
-use crate::error::Result;
-use crate::{pg, spi};
+use crate::catalog::{self, Collection, Column};
+use crate::error::{Result, SyncError};
+use crate::judge::Statement;
+use crate::{pg, spi, subxact};
 
 /// Deleted rows of a table that policies read, to be seen again while old rows are judged.
 pub struct Shadow {
@@ -21,33 +25,31 @@ pub struct Shadow {
     pub images: Vec<pg_sys::Datum>,
 }
 
-/// For each image: could the caller see that row, under the policies as they are now, within these scopes, and not
-/// soft-deleted? None when a shadowed table cannot be named without its schema.
+/// What is asked of old rows.
+#[derive(Clone, Copy)]
+pub enum Rows<'a> {
+    /// Could the caller select them? So another table's policies see them: to those a soft-deleted row is a row as any.
+    Selected,
+    /// Could they be on a client of his: were they in these scopes (None: whichever) and not soft-deleted, besides?
+    Synced(Option<&'a [String]>),
+}
+
+/// For each image: is that true of the row, under the policies as they are now? None when that cannot be told.
 pub fn visible(
     collection: &Collection,
     images: &[pg_sys::Datum],
-    scopes: Option<&[String]>,
+    rows: Rows,
     shadows: &[Shadow],
 ) -> Result<Option<Vec<bool>>> {
+    let secured = pg::rls_active(collection.relation);
     // Images have no system columns.
-    if collection.traits.system_column && pg::rls_active(collection.relation) {
+    if collection.traits.system_column && secured {
         return Ok(None);
     }
-    under_safe_path(collection.relation, shadows, collection.traits.bare_operator, || {
-        for shadow in shadows {
-            if !is_visible(shadow.table.relation)? {
-                return Ok(None);
-            }
-        }
-        let mut conditions = Vec::new();
-        if pg::rls_active(collection.relation) {
-            match filter(collection.relation)? {
-                Filter::Nothing => return Ok(Some(vec![false; images.len()])),
-                Filter::Where(condition) => conditions.push(condition),
-            }
-        }
-        let alias = pg::ident(&collection.relname);
-        let mut args = vec![spi::jsonb_array(images)];
+    let alias = pg::ident(&collection.relname);
+    let mut args = vec![spi::jsonb_array(images)];
+    let mut conditions = Vec::new();
+    if let Rows::Synced(scopes) = rows {
         if let (Some(scope), Some(scopes)) = (&collection.scope, scopes) {
             args.push(spi::arg(scopes.to_vec()));
             conditions.push(in_scopes(&alias, scope, args.len()));
@@ -55,18 +57,31 @@ pub fn visible(
         if let Some(column) = &collection.soft_delete {
             conditions.push(not_deleted(&alias, column));
         }
-        if conditions.is_empty() {
-            return Ok(Some(vec![true; images.len()]));
+    }
+    if !secured && conditions.is_empty() {
+        return Ok(Some(vec![true; images.len()]));
+    }
+    let names = Names::safe(collection.relation, shadows, collection.traits.bare_operator)?;
+    if secured {
+        match names.filter(shadows)? {
+            None => return Ok(None),
+            Some(Filter::Nothing) => return Ok(Some(vec![false; images.len()])),
+            Some(Filter::Where(condition)) => conditions.push(condition),
         }
-        test(collection, images.len(), &conditions.join(" AND "), args, shadows).map(Some)
-    })
+    }
+    test(collection, images.len(), &conditions.join(" AND "), args, shadows, &names)
 }
 
-/// For each image: does the row satisfy the predicate, for the caller?
-pub fn matching(collection: &Collection, images: &[pg_sys::Datum], predicate: &str) -> Result<Vec<bool>> {
-    under_safe_path(collection.relation, &[], true, || {
-        test(collection, images.len(), &format!("({predicate})"), vec![spi::jsonb_array(images)], &[])
-    })
+/// For each image: does the row satisfy the predicate, for the caller? None when that cannot be told. The predicate is of the policies
+/// of `reader`, or of what its owner declared.
+pub fn matching(
+    collection: &Collection,
+    images: &[pg_sys::Datum],
+    predicate: &str,
+    reader: pg_sys::Oid,
+) -> Result<Option<Vec<bool>>> {
+    let names = Names::safe(reader, &[], true)?;
+    test(collection, images.len(), &format!("({predicate})"), vec![spi::jsonb_array(images)], &[], &names)
 }
 
 /// `todos.org_id = ANY ($n)`.
@@ -86,7 +101,8 @@ fn test(
     condition: &str,
     mut args: Vec<spi::Arg>,
     shadows: &[Shadow],
-) -> Result<Vec<bool>> {
+    names: &Names,
+) -> Result<Option<Vec<bool>>> {
     let mut ctes = Vec::new();
     for shadow in shadows {
         args.push(spi::jsonb_array(&shadow.images));
@@ -117,29 +133,78 @@ fn test(
          FROM ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY AS \"snapsync i\"(\"snapsync image\", \"snapsync n\"){row} \
          WHERE {condition}"
     );
-    let mut seen = vec![false; count];
-    for found in spi::query(&sql, &args, spi::Mode::Read)? {
-        if let Some(n) = found.i64(0).and_then(|n| usize::try_from(n - 1).ok()) {
-            seen[n] = true;
+    let analyzed = Cell::new(false);
+    let outcome = subxact::run(|| {
+        let statement = names.looked_up(|| Statement::analyze(&sql, &args))?;
+        analyzed.set(true);
+        // Its common table expression names a shadowed table once. Named elsewhere, with its schema because a policy has a common
+        // table expression of that name itself, the table is without the rows that are gone.
+        if shadows.iter().any(|s| statement.mentions(s.table.relation) > 1) {
+            return Ok(None);
         }
+        statement.run().map(Some)
+    });
+    let found = match outcome {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(e) if cannot_be_told(&e, analyzed.get()) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mut seen = vec![false; count];
+    for n in found.iter().flatten().filter_map(|n| n.parse::<usize>().ok()) {
+        seen[n - 1] = true;
     }
-    Ok(seen)
+    Ok(Some(seen))
 }
 
-/// The image as a row under the table's name; with the table's own type where its policies read the row as a whole (not
-/// otherwise: naming the type needs a right on its schema, which a policy's caller may lack).
+/// Is the error one of images, and not of the policies, whose errors a SELECT of the caller's has as well? Before the statement
+/// is analyzed: a name that the table's owner may not look up, or that images do not have (a system column). Afterwards: a value
+/// that does not read back, as its type was changed or what it names is gone.
+fn cannot_be_told(e: &SyncError, analyzed: bool) -> bool {
+    match e.code.get(..2).unwrap_or("") {
+        "22" | "23" | "3F" => true,
+        "42" => !analyzed || matches!(&*e.code, "42704" | "42P01" | "42883"),
+        _ => false,
+    }
+}
+
+/// The image as a row under the table's name; of the table's own type where its policies read the row as a whole.
 fn row_of(collection: &Collection, image: &str, alias: &str) -> String {
-    if collection.traits.whole_row {
-        format!("pg_catalog.jsonb_populate_record(NULL::{}, {image}) AS {alias}", collection.table)
-    } else {
-        record(image, alias, &collection.image)
+    if !collection.traits.whole_row {
+        return record(image, alias, &collection.image);
     }
+    let logged = |c: &Column| collection.image.iter().any(|i| i.attnum == c.attnum);
+    let all = catalog::columns(collection.relation);
+    let fields: Vec<String> =
+        all.iter().map(|c| if logged(c) { format!("r.{}", c.ident) } else { "NULL".into() }).collect();
+    // A function's result, because a subquery's row is of no type. Without fields to populate it is its argument.
+    format!(
+        "pg_catalog.jsonb_populate_record((SELECT ROW({})::{} FROM {}), '{{}}'::pg_catalog.jsonb) AS {alias}",
+        fields.join(", "),
+        collection.table,
+        record(image, "r", &collection.image)
+    )
 }
 
-/// `jsonb_to_record(image) AS alias(column type, ...)`.
+/// `jsonb_to_record(image) AS alias(column type, ...)`; JSON is logged as its text (track.rs).
 fn record(image: &str, alias: &str, columns: &[Column]) -> String {
-    let columns: Vec<String> = columns.iter().map(|c| format!("{} {}", c.ident, c.base_type_name)).collect();
-    format!("pg_catalog.jsonb_to_record({image}) AS {alias}({})", columns.join(", "))
+    let is_json = |c: &Column| matches!(c.facts.base, pg_sys::JSONOID | pg_sys::JSONBOID);
+    let definition = |c: &Column| {
+        let type_name = if is_json(c) { "pg_catalog.text" } else { &c.base_type_name };
+        let collation = c.collation.as_ref().map_or(String::new(), |name| format!(" COLLATE {name}"));
+        format!("{} {type_name}{collation}", c.ident)
+    };
+    let definitions: Vec<String> = columns.iter().map(definition).collect();
+    let function = |alias| format!("pg_catalog.jsonb_to_record({image}) AS {alias}({})", definitions.join(", "));
+    if !columns.iter().any(is_json) {
+        return function(alias);
+    }
+    let field = |c: &Column| {
+        let cast = if is_json(c) { format!("::{}", c.base_type_name) } else { String::new() };
+        format!("r.{ident}{cast} AS {ident}", ident = c.ident)
+    };
+    let fields: Vec<String> = columns.iter().map(field).collect();
+    format!("(SELECT {} FROM {}) AS {alias}", fields.join(", "), function("r"))
 }
 
 /// What the policies let the caller see.
@@ -150,17 +215,89 @@ enum Filter {
     Where(String),
 }
 
-/// The table's SELECT policies for the calling role: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).
-fn filter(relation: pg_sys::Oid) -> Result<Filter> {
+/// How the names in policies' texts are looked up: as the owner of the policies' table, for to run a stored policy takes no right on
+/// the schemas that it names, and under a search path in which the text means what its author meant. Literals are read as that
+/// owner, too, so he must be the text's author, and nobody with more rights.
+///
+/// The text is deparsed by the very role and under the very path that it is parsed with, so that every name resolves to the same
+/// object whatever the caller put into his path. It then runs as the caller and under the caller's own path: functions in the
+/// policies find what they always find.
+struct Names {
+    relation: pg_sys::Oid,
+    path: String,
+}
+
+impl Names {
+    /// With `bare_operators` the policies have constructs whose operator cannot be named with its schema (CASE x WHEN, IS DISTINCT
+    /// FROM, ...): then only schemas are searched in which nobody but superusers, the database's owner and the table's can
+    /// create objects, or the caller could slip in an `=` of his own, or of a friend's, that sees the values. The schemas of
+    /// shadowed tables come last, so that these are named without schema and resolve to the common table expressions.
+    fn safe(relation: pg_sys::Oid, shadows: &[Shadow], bare_operators: bool) -> Result<Self> {
+        let rows = spi::query(
+            "WITH searched AS MATERIALIZED ( \
+                SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n WHERE NOT $2 OR NOT EXISTS ( \
+                    SELECT FROM (SELECT n.nspowner UNION ALL \
+                                 SELECT a.grantee FROM pg_catalog.aclexplode(n.nspacl) AS a \
+                                  WHERE a.privilege_type OPERATOR(pg_catalog.=) 'CREATE') AS c(creator) \
+                     WHERE NOT EXISTS ( \
+                        SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) c.creator AND (r.rolsuper \
+                            OR r.rolname OPERATOR(pg_catalog.=) 'pg_database_owner' \
+                            OR r.oid OPERATOR(pg_catalog.=) (SELECT d.datdba FROM pg_catalog.pg_database AS d \
+                                                              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+                            OR r.oid OPERATOR(pg_catalog.=) (SELECT t.relowner FROM pg_catalog.pg_class AS t \
+                                                              WHERE t.oid OPERATOR(pg_catalog.=) $3))))) \
+             SELECT pg_catalog.to_json(ARRAY(SELECT s.n FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s(n, i) \
+                                              WHERE EXISTS (SELECT FROM searched AS x WHERE x.nspname OPERATOR(pg_catalog.=) s.n) ORDER BY s.i)), \
+                    pg_catalog.to_json(ARRAY(SELECT DISTINCT n.nspname FROM pg_catalog.pg_class AS c JOIN searched AS n \
+                                             ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1)))",
+            &[
+                spi::arg(shadows.iter().map(|s| s.table.relation).collect::<Vec<_>>()),
+                spi::arg(bare_operators),
+                spi::arg(relation),
+            ],
+            spi::Mode::Read,
+        )?;
+        let list = |column: usize| rows.first().and_then(|r| r.list(column)).unwrap_or_default();
+        let mut path: Vec<String> = vec!["pg_catalog".into()];
+        for schema in list(0).iter().chain(&list(1)) {
+            if !path.contains(&pg::ident(schema)) {
+                path.push(pg::ident(schema));
+            }
+        }
+        // Last, for it would be first otherwise: nothing in a policy is temporary.
+        path.push("pg_temp".into());
+        Ok(Names { relation, path: path.join(", ") })
+    }
+
+    fn looked_up<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        spi::as_table_owner(self.relation, || spi::with_search_path(&self.path, work))
+    }
+
+    /// The table's SELECT policies for the calling role: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c). None when
+    /// a shadowed table cannot be named without its schema.
+    fn filter(&self, shadows: &[Shadow]) -> Result<Option<Filter>> {
+        let caller = pg::current_user();
+        self.looked_up(|| {
+            for shadow in shadows {
+                if !is_visible(shadow.table.relation)? {
+                    return Ok(None);
+                }
+            }
+            filter(self.relation, caller).map(Some)
+        })
+    }
+}
+
+fn filter(relation: pg_sys::Oid, caller: pg_sys::Oid) -> Result<Filter> {
     let policies = spi::query(
         "SELECT p.polpermissive, pg_catalog.pg_get_expr(p.polqual, p.polrelid) \
          FROM pg_catalog.pg_policy AS p \
          WHERE p.polrelid OPERATOR(pg_catalog.=) $1 \
            AND p.polcmd OPERATOR(pg_catalog.=) ANY ('{*,r}'::\"char\"[]) \
            AND EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) AS r(role) \
-                       WHERE r.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR pg_catalog.pg_has_role(r.role, 'USAGE')) \
+                       WHERE r.role OPERATOR(pg_catalog.=) 0::pg_catalog.oid OR pg_catalog.pg_has_role($2, r.role, 'USAGE')) \
          ORDER BY p.polname",
-        &[spi::arg(relation)],
+        &[spi::arg(relation), spi::arg(caller)],
         spi::Mode::Read,
     )?;
     let conditions = |permissive: bool| -> Vec<String> {
@@ -181,57 +318,4 @@ fn filter(relation: pg_sys::Oid) -> Result<Filter> {
 fn is_visible(relation: pg_sys::Oid) -> Result<bool> {
     let rows = spi::query("SELECT pg_catalog.pg_table_is_visible($1)", &[spi::arg(relation)], spi::Mode::Read)?;
     Ok(rows.first().is_some_and(|r| r.bool(0)))
-}
-
-/// Runs `work` under a search path in which the policies' text means what their author meant. The text is deparsed under the
-/// very path that it is parsed under, so that every name resolves to the same object whatever the caller put into his path;
-/// then the caller's own path serves, and functions in the policies find what they always find. With `bare_operators` the
-/// policies have constructs whose operator cannot be named with its schema (CASE x WHEN, IS DISTINCT FROM, ...): then only
-/// schemas are searched in which nobody but superusers, the database's owner and the table's can create objects, or the caller
-/// could slip in an `=` of his own, or of a friend's, that sees the values. The schemas of shadowed tables come last, so that
-/// these are named without schema and resolve to the common table expressions.
-fn under_safe_path<R>(
-    relation: pg_sys::Oid,
-    shadows: &[Shadow],
-    bare_operators: bool,
-    work: impl FnOnce() -> Result<R>,
-) -> Result<R> {
-    let rows = spi::query(
-        "WITH searched AS MATERIALIZED ( \
-            SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace AS n WHERE NOT $2 OR NOT EXISTS ( \
-                SELECT FROM (SELECT n.nspowner UNION ALL \
-                             SELECT a.grantee FROM pg_catalog.aclexplode(n.nspacl) AS a \
-                              WHERE a.privilege_type OPERATOR(pg_catalog.=) 'CREATE') AS c(creator) \
-                 WHERE NOT EXISTS ( \
-                    SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid OPERATOR(pg_catalog.=) c.creator AND (r.rolsuper \
-                        OR r.rolname OPERATOR(pg_catalog.=) 'pg_database_owner' \
-                        OR r.oid OPERATOR(pg_catalog.=) (SELECT d.datdba FROM pg_catalog.pg_database AS d \
-                                                          WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
-                        OR r.oid OPERATOR(pg_catalog.=) (SELECT t.relowner FROM pg_catalog.pg_class AS t \
-                                                          WHERE t.oid OPERATOR(pg_catalog.=) $3))))) \
-         SELECT pg_catalog.to_json(ARRAY(SELECT s.n FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s(n, i) \
-                                          WHERE EXISTS (SELECT FROM searched AS x WHERE x.nspname OPERATOR(pg_catalog.=) s.n) ORDER BY s.i)), \
-                pg_catalog.to_json(ARRAY(SELECT DISTINCT n.nspname FROM pg_catalog.pg_class AS c JOIN searched AS n \
-                                         ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE c.oid OPERATOR(pg_catalog.=) ANY ($1))), \
-                pg_catalog.to_json(pg_catalog.current_schemas(false))",
-        &[
-            spi::arg(shadows.iter().map(|s| s.table.relation).collect::<Vec<_>>()),
-            spi::arg(bare_operators),
-            spi::arg(relation),
-        ],
-        spi::Mode::Read,
-    )?;
-    let list = |column: usize| rows.first().and_then(|r| r.list(column)).unwrap_or_default();
-    let (schemas, extra, callers) = (list(0), list(1), list(2));
-    let pg_catalog_first = schemas.iter().skip(1).all(|s| s != "pg_catalog");
-    if schemas == callers && pg_catalog_first && extra.iter().all(|s| schemas.contains(s)) {
-        return work();
-    }
-    let mut path: Vec<String> = vec!["pg_catalog".into()];
-    for schema in schemas.iter().chain(&extra) {
-        if !path.contains(&pg::ident(schema)) {
-            path.push(pg::ident(schema));
-        }
-    }
-    spi::with_search_path(&path.join(", "), work)
 }

@@ -13,8 +13,9 @@ use pgrx::pg_sys;
 use crate::catalog::{self, Access, Collection};
 use crate::error::Result;
 use crate::journal::Op;
+use crate::judge::Statement;
 use crate::log::{Log, Logged, Scopes};
-use crate::policy::{self, Shadow};
+use crate::policy::{self, Rows, Shadow};
 use crate::{pg, spi, wire_id};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -67,7 +68,7 @@ impl<'a> Reach<'a> {
                 let concerned = match self.concerned.get(&edge) {
                     Some(&known) => known,
                     None => {
-                        let found = self.is_concerned(&read, access)?;
+                        let found = self.is_concerned(&read, access, table.relation)?;
                         self.concerned.insert(edge, found);
                         found
                     }
@@ -119,8 +120,8 @@ impl<'a> Reach<'a> {
         log.since(relation, self.from, scopes)
     }
 
-    /// Did this access table change in a way that moves the caller's view of what hangs on it?
-    fn is_concerned(&mut self, table: &Collection, access: &Access) -> Result<bool> {
+    /// Did this access table of `reader` change in a way that moves the caller's view of what hangs on it?
+    fn is_concerned(&mut self, table: &Collection, access: &Access, reader: pg_sys::Oid) -> Result<bool> {
         let entries = self.entries(table.relation)?;
         let mut keys: Vec<&str> = Vec::new();
         let mut images: Vec<pg_sys::Datum> = Vec::new();
@@ -152,19 +153,30 @@ impl<'a> Reach<'a> {
         keys.dedup();
         images.extend(present(table, &keys)?);
         match &access.predicate {
-            Some(predicate) => Ok(policy::matching(table, &images, predicate)?.contains(&true)),
+            Some(predicate) => {
+                Ok(policy::matching(table, &images, predicate, reader)?.is_none_or(|m| m.contains(&true)))
+            }
             None if !pg::rls_active(table.relation) => Ok(true),
-            None => Ok(self.visible(table, &images, None)?.is_none_or(|v| v.contains(&true))),
+            None => Ok(self.could_see(table, &images, Rows::Selected)?.is_none_or(|v| v.contains(&true))),
         }
     }
 
-    /// For each image of a row of this collection: could the caller see it (in these scopes, and not soft-deleted)? None when
+    /// For each image of a row of this collection: could the caller see it, in these scopes and not soft-deleted? None when
     /// that cannot be told.
     pub fn visible(
         &mut self,
         collection: &Collection,
         images: &[pg_sys::Datum],
         scopes: Option<&[String]>,
+    ) -> Result<Option<Vec<bool>>> {
+        self.could_see(collection, images, Rows::Synced(scopes))
+    }
+
+    fn could_see(
+        &mut self,
+        collection: &Collection,
+        images: &[pg_sys::Datum],
+        rows: Rows,
     ) -> Result<Option<Vec<bool>>> {
         if images.is_empty() {
             return Ok(Some(Vec::new()));
@@ -190,7 +202,7 @@ impl<'a> Reach<'a> {
                 if !self.judging.insert(table.relation.to_u32()) {
                     return Ok(None);
                 }
-                let seen = self.visible(&table, &gone, None)?;
+                let seen = self.could_see(&table, &gone, Rows::Selected)?;
                 self.judging.remove(&table.relation.to_u32());
                 let Some(seen) = seen else { return Ok(None) };
                 let images: Vec<pg_sys::Datum> = gone.iter().zip(&seen).filter(|(_, s)| **s).map(|(i, _)| *i).collect();
@@ -199,9 +211,12 @@ impl<'a> Reach<'a> {
                 }
             }
         }
-        policy::visible(collection, images, scopes, &shadows)
+        policy::visible(collection, images, rows, &shadows)
     }
 }
+
+/// More arguments than this, and a function takes no more (FUNC_MAX_ARGS is 100, two go with each column).
+const COLUMNS_AT_ONCE: usize = 40;
 
 /// The present rows of these keys as images, read past the caller's rights: what he learns of them is only whether any
 /// concerns him.
@@ -219,12 +234,12 @@ fn present(table: &Collection, keys: &[&str]) -> Result<Vec<pg_sys::Datum>> {
     // Texts by output function, as the trigger writes them: a cast could be somebody's own function.
     let field = |c: &catalog::Column| {
         let column = format!("t.{}", c.ident);
-        match c.facts.base {
-            pg_sys::JSONOID | pg_sys::JSONBOID => format!("{}, {column}", pg::literal(&c.name)),
-            _ => format!("{}, CASE WHEN num_nulls({column}) = 0 THEN concat({column}) END", pg::literal(&c.name)),
-        }
+        let number = if pg::is_object_name(c.facts.base) { "::oid" } else { "" };
+        format!("{}, CASE WHEN num_nulls({column}) = 0 THEN concat({column}{number}) END", pg::literal(&c.name))
     };
     let fields: Vec<String> = table.image.iter().map(field).collect();
+    let objects: Vec<String> =
+        fields.chunks(COLUMNS_AT_ONCE).map(|some| format!("jsonb_build_object({})", some.join(", "))).collect();
     let arrays: Vec<String> = table
         .key
         .iter()
@@ -234,14 +249,21 @@ fn present(table: &Collection, keys: &[&str]) -> Result<Vec<pg_sys::Datum>> {
     let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
     let on: Vec<String> = table.key.iter().enumerate().map(|(i, k)| format!("t.{} = k.k{i}", k.ident)).collect();
     let sql = format!(
-        "SELECT jsonb_build_object({}) FROM ROWS FROM ({}) AS k({}) JOIN {} AS t ON {}",
-        fields.join(", "),
+        "SELECT {} FROM ROWS FROM ({}) AS k({}) JOIN {} AS t ON {}",
+        objects.join(" || "),
         arrays.join(", "),
         names.join(", "),
         table.from,
         on.join(" AND ")
     );
     let args: Vec<spi::Arg> = parts.into_iter().map(spi::arg).collect();
-    let rows = spi::as_table_owner(table.relation, || spi::query(&sql, &args, spi::Mode::Read))?;
-    rows.iter().filter_map(|r| r.text(0)).map(spi::jsonb).collect()
+    // The table's owner may lack the right to look into its schema, or to read it; but what code its types, indexes and
+    // constraints bring along must not run with more rights than his.
+    let statement = spi::as_owner(|| {
+        let mut statement = Statement::analyze(&sql, &args)?;
+        statement.read_by_rights_of(pg::current_user());
+        Ok(statement)
+    })?;
+    let rows = spi::as_table_owner(table.relation, || statement.run())?;
+    rows.iter().flatten().map(|image| spi::jsonb(image)).collect()
 }

@@ -245,12 +245,12 @@ fn run_planned<R>(
 
 /// Depth of nested statements, and no JIT while there are any; both reset by unwinding too. Policies that chain through
 /// tables make the planner expect costs that pass jit_above_cost, and compiling took 300 ms where running takes 1 ms.
-struct DepthGuard {
+pub struct DepthGuard {
     jit: bool,
 }
 
 impl DepthGuard {
-    fn enter() -> Self {
+    pub fn enter() -> Self {
         DEPTH.with(|d| d.set(d.get() + 1));
         // SAFETY: a backend-local setting, put back in `drop`.
         unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
@@ -300,7 +300,11 @@ unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Re
     Ok(plan)
 }
 
-unsafe fn params(args: &[Arg]) -> pg_sys::ParamListInfo {
+/// The parameters' values, for a plan.
+///
+/// # Safety
+/// The list lives in the current memory context and refers to the arguments' datums.
+pub unsafe fn params(args: &[Arg]) -> pg_sys::ParamListInfo {
     if args.is_empty() {
         return std::ptr::null_mut();
     }

@@ -321,9 +321,10 @@ unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     }
 }
 
-/// The image: a JSON object of the columns' text forms, which `jsonb_to_record` turns back into the same values (json
-/// columns stay JSON, everything else is a string that the type's input function reads). False where there can be none: what a
-/// table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table anew.
+/// The image: a JSON object of the columns' text forms, which are read back as the same values. JSON is a text here as anything
+/// else: within jsonb its null would be SQL's, and its numbers would be written otherwise. False where there can be no image:
+/// what a table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table
+/// anew.
 unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     out.clear();
     out.push(b'{');
@@ -338,14 +339,13 @@ unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
             None => out.extend_from_slice(b"null"),
             Some(datum) => {
                 // SAFETY: a datum of this column.
-                if !unsafe { is_small(column, datum) && write_image_text(column, datum, &mut text) } {
-                    return false;
+                unsafe {
+                    if !is_small(column, datum) {
+                        return false;
+                    }
+                    write_image_text(column, datum, &mut text);
                 }
-                if column.is_json() {
-                    out.extend_from_slice(&text);
-                } else {
-                    crate::json::escape_json(out, &text);
-                }
+                crate::json::escape_json(out, &text);
             }
         }
         if out.len() > LARGEST_IMAGE {
@@ -361,15 +361,8 @@ const LARGEST_IMAGE: usize = 16 << 20;
 
 /// Can this row, which will be an old one some day, have an image? What reads access tables makes one of their present rows.
 unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
-    let mut text = Vec::new();
-    t.image.iter().all(|column| {
-        // SAFETY: as in write_image.
-        unsafe {
-            value(slot, column.attnum).is_none_or(|datum| {
-                is_small(column, datum) && (!column.is_json() || write_image_text(column, datum, &mut text))
-            })
-        }
-    })
+    // SAFETY: as in write_image.
+    t.image.iter().all(|column| unsafe { value(slot, column.attnum).is_none_or(|datum| is_small(column, datum)) })
 }
 
 /// Is the value, detoasted, small enough for an image?
@@ -378,12 +371,16 @@ unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
     column.length != -1 || unsafe { pg_sys::toast_raw_datum_size(datum) } <= LARGEST_IMAGE
 }
 
-/// The text form; false for that of a json value which jsonb would not take.
-unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) -> bool {
+/// A value's text form that reads back as the same value later: an object is told by its number, for it may be renamed, dropped, or
+/// not be found under another search path.
+unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
     out.clear();
-    // SAFETY: a datum of this column (caller).
-    unsafe { write_text(column, datum, out) };
-    !column.is_json() || std::str::from_utf8(out).is_ok_and(crate::batch::is_jsonb)
+    if pg::is_object_name(column.type_oid) {
+        out.extend_from_slice(itoa::Buffer::new().format(datum.value() as u32).as_bytes());
+    } else {
+        // SAFETY: a datum of this column (caller).
+        unsafe { write_text(column, datum, out) };
+    }
 }
 
 /// A value's text form, the same whatever the session's DateStyle, IntervalStyle or extra_float_digits say.
@@ -543,10 +540,6 @@ impl Column {
                         .hint("Call snapsync.enable() for the table again to tell it about the columns it has now.")
                 })
         }
-    }
-
-    fn is_json(&self) -> bool {
-        self.type_oid == pg_sys::JSONOID || self.type_oid == pg_sys::JSONBOID
     }
 
     fn name(&self) -> String {

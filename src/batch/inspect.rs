@@ -35,37 +35,6 @@ pub(super) fn inspect(raw: &str) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Will PostgreSQL certainly take this text of a `json` value as `jsonb`, too? Unlike `json` it stores no `\u0000`, no half of a
-/// surrogate pair and no number beyond numeric's range, and it gives up at some depth.
-pub fn is_jsonb(text: &str) -> bool {
-    inspect(text.trim_start()).is_ok() && numbers_are_modest(text.as_bytes())
-}
-
-/// Has no number more than a thousand digits, and none an exponent of more than three? (numeric has room for many more.)
-fn numbers_are_modest(bytes: &[u8]) -> bool {
-    let (mut in_string, mut escaped, mut exponent, mut digits) = (false, false, false, 0);
-    for byte in bytes {
-        if in_string {
-            in_string = escaped || *byte != b'"';
-            escaped = !escaped && *byte == b'\\';
-            continue;
-        }
-        match byte {
-            b'0'..=b'9' => digits += 1,
-            b'e' | b'E' if digits > 0 => (exponent, digits) = (true, 0),
-            b'.' | b'+' | b'-' => {}
-            _ => {
-                (exponent, digits) = (false, 0);
-                in_string = *byte == b'"';
-            }
-        }
-        if digits > if exponent { 3 } else { 1000 } {
-            return false;
-        }
-    }
-    true
-}
-
 fn inspect_depth(bytes: &[u8]) -> Result<(), Flaw> {
     let (mut depth, mut in_string, mut escaped) = (0, false, false);
     for byte in bytes {
@@ -122,23 +91,4 @@ fn inspect_escapes(bytes: &[u8]) -> Result<(), Flaw> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_jsonb;
-
-    #[test]
-    fn tells_what_jsonb_takes() {
-        for text in
-            ["{}", " [1, -2.5e3, 1E+300, true, \"1e9999 \\\" 1e9999\"]", "\"\\u0041\\\\u0000\"", "{\"e1\": 12345}", "0"]
-        {
-            assert!(is_jsonb(text), "{text}");
-        }
-        for text in ["{\"a\":\"\\u0000\"}", " \"\\ud800\"", "[1e10000]", "{\"a\": [-1.5E-1234]}"] {
-            assert!(!is_jsonb(text), "{text}");
-        }
-        assert!(!is_jsonb(&"[".repeat(513)));
-        assert!(!is_jsonb(&format!("[{}]", "9".repeat(1001))));
-    }
 }
