@@ -30,8 +30,21 @@ pub enum Op {
 }
 
 impl Op {
-    pub fn from_byte(byte: u8) -> Option<Op> {
-        [Op::Insert, Op::Update, Op::Delete, Op::Reset].into_iter().find(|op| *op as u8 == byte)
+    /// As `snapsync.change` holds it. In lower case: of an inner state (see [`Effect::inner`](net::Effect)).
+    pub fn byte(self, inner: bool) -> u8 {
+        let byte = self as u8;
+        if inner {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        }
+    }
+
+    /// What this byte says, and whether of an inner state.
+    pub fn from_byte(byte: u8) -> Option<(Op, bool)> {
+        let all = [Op::Insert, Op::Update, Op::Delete, Op::Reset];
+        let op = all.into_iter().find(|op| *op as u8 == byte.to_ascii_uppercase())?;
+        Some((op, byte.is_ascii_lowercase()))
     }
 }
 
