@@ -503,13 +503,14 @@ unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
     }
 }
 
-/// Is `from` a column with a foreign key to `to`, and is it enforced? Not with its triggers disabled, nor by logical
-/// replication, nor for tables that inherit. (Of session_replication_role = replica the trigger takes care.)
+/// Is `from` a column with a foreign key to `to`, and has it been enforced since it was made? Not with its triggers disabled, nor
+/// with session_replication_role = replica (shape/unenforced.rs), nor by logical replication, nor for tables that inherit.
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
         "SELECT 1 FROM pg_constraint AS f WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
          AND conkey = ARRAY[$3] AND confkey = ARRAY[$4] \
          AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
+         AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = f.conrelid AND c.shape -> 'unenforced' ? f.oid::text) \
          AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
          AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
