@@ -6,8 +6,8 @@ use pgrx::pg_sys;
 
 use crate::error::{code, Result, SyncError};
 use crate::registry::{self, owner_query};
-use crate::spi;
 use crate::shape::{self, Because};
+use crate::spi;
 
 thread_local! {
     /// DDL of our own under way, which fires event triggers like any other.

@@ -92,13 +92,7 @@ impl<'a> Log<'a> {
         self.read(relation, from, scopes, None)
     }
 
-    fn read(
-        &self,
-        relation: pg_sys::Oid,
-        from: i64,
-        scopes: Scopes,
-        wanted: Option<Wanted>,
-    ) -> Result<Vec<Logged>> {
+    fn read(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes, wanted: Option<Wanted>) -> Result<Vec<Logged>> {
         let mut found = Vec::new();
         let mut scan = |keys: &[pg_sys::ScanKeyData]| self.scan(keys, wanted, |l| found.push(l));
         match scopes {
@@ -124,12 +118,7 @@ impl<'a> Log<'a> {
         Ok(found)
     }
 
-    fn scan(
-        &self,
-        keys: &[pg_sys::ScanKeyData],
-        wanted: Option<Wanted>,
-        mut each: impl FnMut(Logged),
-    ) -> Result<()> {
+    fn scan(&self, keys: &[pg_sys::ScanKeyData], wanted: Option<Wanted>, mut each: impl FnMut(Logged)) -> Result<()> {
         self.tuples(keys, |tuple| {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {

@@ -75,7 +75,9 @@ const MADE_OF: &str = "made_of(oid) AS ( \
 fn shape_query() -> String {
     let rest_on = access::depends::POLICIES_REST_ON;
     let unenforced = unenforced::UNENFORCED;
-    format!("WITH RECURSIVE {rest_on}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}")
+    format!(
+        "WITH RECURSIVE {rest_on}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}"
+    )
 }
 
 /// Looks at every tracked table.

@@ -37,7 +37,8 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.borrow_mut().insert(relation.to_u32())) {
         return Ok(());
     }
-    const NEW: &str = "FROM snapsync.collection AS c JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = c.relation \
+    const NEW: &str =
+        "FROM snapsync.collection AS c JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = c.relation \
          WHERE $1 IN (f.conrelid, f.confrelid) AND NOT coalesce(c.shape -> 'unenforced' ? f.oid::text, false)";
     if owner_query(&format!("SELECT 1 {NEW} LIMIT 1"), &[spi::arg(relation)])?.is_empty() {
         return Ok(());
