@@ -81,7 +81,7 @@ COMMENT ON TABLE snapsync.change IS 'The log: what happened to which key in whic
 COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root of a partitioned one)';
 COMMENT ON COLUMN snapsync.change.ord IS 'Order within the transaction';
 COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
-COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew';
+COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew; u, d: of a row version that the same transaction had made before';
 COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column';
 COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it; NULL where the entry is about several rows';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';

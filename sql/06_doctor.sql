@@ -18,15 +18,28 @@ WITH RECURSIVE mine AS (
     FROM mine AS m, LATERAL (SELECT relid FROM pg_partition_tree(m.relation) UNION SELECT m.relation) AS p
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
-), hidden AS (
-    -- Functions in policies that seem to read tables: no dependency says which (of bodies in standard SQL, one does).
-    SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
+), read(relation, classid, objid, direct) AS (
+    -- What policies rest on, also behind views, operators and functions with bodies in standard SQL.
+    SELECT s.relation, d.refclassid, d.refobjid, true
     FROM synced AS s
     JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
-    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
-    JOIN pg_proc AS f ON f.oid = d.refobjid
-    WHERE s.relrowsecurity AND s.access_tables IS NULL
-      AND f.prosrc ~* '\m(from|join)\M'
+    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+    WHERE s.relrowsecurity AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+    UNION
+    SELECT r.relation, d.refclassid, d.refobjid, false
+    FROM read AS r
+    LEFT JOIN pg_rewrite AS w ON r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1'
+    JOIN pg_depend AS d ON d.classid = CASE r.classid WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE r.classid END
+                       AND d.objid = CASE r.classid WHEN 'pg_class'::regclass THEN w.oid ELSE r.objid END
+    WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+), hidden AS (
+    -- Functions among these that seem to read tables: no dependency says which (of bodies in standard SQL, one does).
+    SELECT s.name, s.tab, f.oid::regprocedure::text AS fn, bool_or(r.direct) AS direct
+    FROM synced AS s
+    JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
+    JOIN pg_proc AS f ON f.oid = r.objid
+    WHERE s.access_tables IS NULL AND f.prosrc ~* '\m(from|join)\M'
+    GROUP BY 1, 2, 3
 ), hidden_scope AS (
     SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
     FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
@@ -35,18 +48,9 @@ WITH RECURSIVE mine AS (
       AND (f.prosrc ~* '\m(from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
-), read(relation, oid) AS (
-    -- What policies read, also behind views.
-    SELECT s.relation, d.refobjid
-    FROM synced AS s
-    JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
-    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass
-    WHERE s.relrowsecurity
-    UNION
-    SELECT r.relation, d.refobjid
-    FROM read AS r
-    JOIN pg_rewrite AS w ON w.ev_class = r.oid AND w.ev_type = '1'
-    JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+), declared AS (
+    SELECT s.name, s.tab, s.relation, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
+    FROM synced AS s, jsonb_each_text(s.access_tables) AS d
 )
 SELECT 'warning', name, 'row-level security is off: every role that may select the table syncs every row',
        format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab)
@@ -80,11 +84,16 @@ SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes a
 FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
 WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
 UNION ALL
+SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)::text),
+       format('SELECT snapsync.disable(%L); SELECT snapsync.enable(%L);', tab, pg_partition_root(relation)::text)
+FROM synced WHERE pg_partition_root(relation) <> relation
+UNION ALL
 SELECT 'error', coalesce(name, tab), 'the table has another owner since REASSIGN OWNED, which nobody was told of',
        format('SELECT snapsync.enable(%L); SELECT snapsync.reset(%L);', tab, tab)
 FROM mine WHERE shape #>> '{security,2}' <> relowner::regrole::text AND name IS NOT NULL
 UNION ALL
-SELECT 'warning', name, format('function %s in a policy may hide tables that decide who sees a row; changes in them go unnoticed', fn),
+SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
+                               fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
        format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
 FROM hidden
 UNION ALL
@@ -92,9 +101,20 @@ SELECT 'warning', name, format('function %s in scope_values may hide tables that
        format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
 FROM hidden_scope
 UNION ALL
-SELECT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
+SELECT DISTINCT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
        format('SELECT snapsync.reset(%L); -- after each change there; better, keep what decides in a table of this database', s.tab)
-FROM synced AS s JOIN read AS r ON r.relation = s.relation JOIN pg_class AS f ON f.oid = r.oid AND f.relkind = 'f'
+FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_class'::regclass
+JOIN pg_class AS f ON f.oid = r.objid AND f.relkind = 'f'
+UNION ALL
+SELECT 'error', d.name, format('access table %s does not exist: what a function reads in its place goes unnoticed', d.access),
+       format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
+              (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o WHERE o.relation = d.relation AND o.oid IS NOT NULL))
+FROM declared AS d WHERE d.oid IS NULL
+UNION ALL
+SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
+       format('SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', d.tab, d.access)
+FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
+WHERE d.predicate <> 'true' AND a.predicate = 'true'
 UNION ALL
 SELECT 'warning', s.name,
        CASE WHEN p.columns IS NULL
@@ -116,6 +136,12 @@ SELECT 'info', s.name, format('every change in %s resets every user: it has no r
        format('SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', s.tab, a.access::text)
 FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
 WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
+UNION ALL
+SELECT 'warning', coalesce(m.name, m.tab),
+       format('foreign key %I was not enforced for a time: rows may hang on none, so new rows of %s reset those whom they concern', f.conname, f.confrelid::regclass),
+       format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid))
+FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND m.shape -> 'unenforced' ? f.oid::text
+WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
 UNION ALL
 SELECT 'info', s.name, format('column %s is read by a policy and leads no index', t.attname),
        format('CREATE INDEX ON %s (%I);', s.tab, t.attname)

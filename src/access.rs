@@ -110,20 +110,22 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
             _ => {}
         }
     }
-    for (name, predicate) in declarations(declared)? {
-        // Stored with full names; a table that was dropped since decides nothing any more.
-        let access = named(&name)?;
-        if access != pg_sys::InvalidOid {
-            // Hidden in a function, which may well read past the table's row-level security: without a predicate
-            // nothing says whom a change does not concern, nor a change of what that table's policies read. The owner knows
-            // better than the analysis.
-            if predicate.is_none() {
-                depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
-            }
-            let predicate = predicate.or_else(|| Some("true".into()));
-            found.remove(&pg::root_of(access).to_u32());
-            merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+    // Stored with full names; a table that was dropped since decides nothing any more.
+    let declared = declarations(declared)?.into_iter().map(|(name, predicate)| Ok((named(&name)?, predicate)));
+    let mut declared = declared.collect::<Result<Vec<_>>>()?;
+    declared.retain(|(access, _)| *access != pg_sys::InvalidOid);
+    // The owner knows better than the analysis.
+    for (access, _) in &declared {
+        found.remove(&pg::root_of(*access).to_u32());
+    }
+    for (access, predicate) in declared {
+        // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
+        // a change does not concern, nor a change of what that table's policies read.
+        if predicate.is_none() {
+            depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
         }
+        let predicate = predicate.or_else(|| Some("true".into()));
+        merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
     }
     Ok(found.into_values().collect())
 }
@@ -508,10 +510,10 @@ impl Analysis<'_> {
     }
 }
 
-/// Is `from` a column with a foreign key to `to`, which is what rows of that table are known by in the log, and is it enforced? Not
-/// with its triggers disabled, nor by logical replication, nor for tables that inherit. (Of session_replication_role = replica the
-/// trigger takes care.) Another key of the row would come and go unnoticed while the row is there; and so would one that equals
-/// another of a different text (numeric, or a collation that is not deterministic).
+/// Is `from` a column with a foreign key to `to`, which is what rows of that table are known by in the log, and has it been enforced
+/// since it was made? Not with its triggers disabled, nor with session_replication_role = replica (shape/unenforced.rs), nor by
+/// logical replication, nor for tables that inherit. Another key of the row would come and go unnoticed while the row is there; and
+/// so would one that equals another of a different text (numeric, or a collation that is not deterministic).
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
     owner_query(
         "SELECT 1 FROM pg_constraint AS f JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attnum = $4 \
@@ -525,6 +527,7 @@ fn references(from: ColumnRef, to: ColumnRef) -> bool {
                          JOIN pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey) \
                         WHERE i.indrelid = $2 AND i.indisprimary)) = ARRAY[a.attname] \
          AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')) \
+         AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = f.conrelid AND c.shape -> 'unenforced' ? f.oid::text) \
          AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
          AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],

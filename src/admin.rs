@@ -457,14 +457,19 @@ pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// Gives such a table the key that it has got since; true if it has.
-pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored) -> Result<bool> {
-    let key = Table::lock(relation)?.usable_key()?;
-    let found = !key.is_empty();
-    if found {
-        registry::store(relation, &Stored { key, ..stored.clone() })?;
+/// Gives such a table the key that it has now: the one it had (`kept`, by the columns' present names) while that is a key, else its
+/// primary key. True if another one tells its rows apart than before.
+pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored, kept: Option<Vec<String>>) -> Result<bool> {
+    let table = Table::lock(relation)?;
+    let attributes = table.attributes()?;
+    let kept = kept.filter(|key| table.check_key(key, &attributes).is_ok());
+    let is_other = kept.is_none();
+    let key = kept.map_or_else(|| table.usable_key(), Ok)?;
+    if key == stored.key {
+        return Ok(false);
     }
-    Ok(found)
+    registry::store(relation, &Stored { key, ..stored.clone() })?;
+    Ok(is_other)
 }
 
 /// Do exactly these columns make a unique key: not partial, not deferrable, without expressions?

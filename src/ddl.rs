@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use crate::error::{code, Result, SyncError};
 use crate::registry::{self, owner_query};
 use crate::shape::{self, Because};
+use crate::spi;
 
 thread_local! {
     /// DDL of our own under way, which fires event triggers like any other.
@@ -50,11 +51,28 @@ fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     }
 }
 
+/// Is it ALTER TABLE ... ATTACH PARTITION?
+fn attaches(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: as above; nodes with these tags are of these types, and `cmds` is a list of AlterTableCmd.
+    unsafe {
+        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
+        if tree.is_null() || (*tree).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+            return false;
+        }
+        let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
+        let mut commands = spi::pointers::<pg_sys::AlterTableCmd>(commands).into_iter();
+        commands.any(|c| (*c).subtype == pg_sys::AlterTableType::AT_AttachPartition)
+    }
+}
+
 /// Looks again at everything tracked, after a command that may have changed it.
 pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
     if OWN.with(Cell::get) > 0 || restoring()? || !lists_nothing(fcinfo) && !concerns_us()? {
         return Ok(());
+    }
+    if attaches(fcinfo) {
+        refuse_partitions()?;
     }
     shape::refresh_all(Because::Ddl)
 }
@@ -76,11 +94,18 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         &[],
     )?;
     for row in &dropped {
+        // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
+        let readers = owner_query(
+            "SELECT relation::oid FROM snapsync.access WHERE access = $1 AND relation <> $1 \
+             AND EXISTS (SELECT FROM pg_class WHERE oid = relation)",
+            &[spi::arg(row.oid(0))],
+        )?;
         registry::forget(row.oid(0))?;
+        readers.iter().try_for_each(|reader| crate::track::reset(reader.oid(0)))?;
     }
     let kinds = owner_query(
         "SELECT bool_or(object_type = 'trigger' AND original AND object_identity ~ '^\"?00_snapsync_(track|truncate)\"? on '), \
-                bool_or(object_type IN ('policy', 'table', 'table column', 'table constraint', 'index')) \
+                bool_or(object_type IN ('policy', 'table', 'table column', 'table constraint', 'index', 'function')) \
          FROM pg_event_trigger_dropped_objects() WHERE NOT is_temporary",
         &[],
     )?;
@@ -97,17 +122,33 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     shape::refresh_all(Because::Ddl)
 }
 
-/// Not every table that is created (a temporary one, say) or altered is worth a look.
+/// Not every table that is created (a temporary one, say) or altered is worth a look: a tracked one, the root of its partition
+/// tree, or one that it has been attached to; one that has got the name of a declared access table.
 fn concerns_us() -> Result<bool> {
     let rows = owner_query(
         "SELECT EXISTS (SELECT FROM pg_event_trigger_ddl_commands() AS d \
            WHERE NOT starts_with(coalesce(d.schema_name, ''), 'pg_temp') \
              AND (d.classid <> 'pg_class'::regclass OR d.object_type <> ALL ('{table,table column,index,sequence}') OR d.command_tag IN ('GRANT', 'REVOKE') \
                   OR EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation IN (d.objid, pg_partition_root(d.objid)) \
-                                OR c.relation IN (SELECT inhparent FROM pg_inherits WHERE inhrelid = d.objid))))",
+                                OR c.relation IN (SELECT inhparent FROM pg_inherits WHERE inhrelid = d.objid) \
+                                OR c.relation IN (SELECT relid FROM pg_partition_tree(d.objid)) \
+                                OR c.access_tables ? d.object_identity OR c.scope_reads -> 'tables' ? d.object_identity)))",
         &[],
     )?;
     Ok(rows.first().is_some_and(|r| r.bool(0)))
+}
+
+/// A synced table does not become a partition: its changes would be logged under the root, which is not synced. Only the command
+/// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
+fn refuse_partitions() -> Result<()> {
+    let rows = owner_query(
+        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, pg_partition_tree(d.objid) AS p \
+           JOIN snapsync.collection AS c ON c.relation = p.relid \
+         WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
+           AND pg_partition_root(c.relation) <> c.relation",
+        &[],
+    )?;
+    rows.first().map_or(Ok(()), |row| Err(refuse_partition(row.oid(0))))
 }
 
 /// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end.
@@ -136,7 +177,7 @@ pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 }
 
 /// Refuses to make a synced table a partition.
-pub fn refuse_partition(relation: pg_sys::Oid) -> SyncError {
+fn refuse_partition(relation: pg_sys::Oid) -> SyncError {
     let table = crate::pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
     SyncError::new(code::NOT_IN_STATE, format!("table {table} is synced by itself and cannot become a partition"))
         .detail("Partitions are tracked on the partitioned table.")

@@ -14,6 +14,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::Result;
+use crate::shape::unenforced;
 use crate::{clock, pg, roles, settings};
 
 mod net;
@@ -30,8 +31,21 @@ pub enum Op {
 }
 
 impl Op {
-    pub fn from_byte(byte: u8) -> Option<Op> {
-        [Op::Insert, Op::Update, Op::Delete, Op::Reset].into_iter().find(|op| *op as u8 == byte)
+    /// As `snapsync.change` holds it. In lower case: of an inner state (see [`Effect::inner`](net::Effect)).
+    pub fn byte(self, inner: bool) -> u8 {
+        let byte = self as u8;
+        if inner {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        }
+    }
+
+    /// What this byte says, and whether of an inner state.
+    pub fn from_byte(byte: u8) -> Option<(Op, bool)> {
+        let all = [Op::Insert, Op::Update, Op::Delete, Op::Reset];
+        let op = all.into_iter().find(|op| *op as u8 == byte.to_ascii_uppercase())?;
+        Some((op, byte.is_ascii_lowercase()))
     }
 }
 
@@ -152,6 +166,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
             clock::end_of_transaction();
             roles::end_of_transaction();
+            unenforced::forget();
             // An ERROR inside one of our own borrows has released it by unwinding; try_borrow only makes sure that this
             // callback cannot panic, which would take the backend down.
             JOURNAL.with(|j| {
@@ -195,6 +210,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
             }
             SUBXACT_EVENT_ABORT_SUB => {
                 roles::subtransaction_aborted();
+                unenforced::forget();
                 // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
                 let at = j.marks.iter().rposition(|m| m.subtransaction == id);
                 let (entries, arena) = at.map_or((0, 0), |at| (j.marks[at].entries, j.marks[at].arena));

@@ -1,12 +1,13 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
+use std::collections::HashMap;
 use std::ffi::c_int;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use crate::error::{code, Result, SyncError};
-use crate::journal::Op;
+use crate::journal::{self, Op};
 use crate::pg;
 
 /// An entry of the log.
@@ -14,8 +15,10 @@ pub struct Logged {
     pub stamp: i64,
     pub ord: i32,
     pub op: Op,
+    /// Of a row version that the same transaction had made before.
+    inner: bool,
     pub key: String,
-    /// jsonb, in the memory context that was current when it was read.
+    /// jsonb, in the memory context that was current when it was read. Of a row as its transaction found it.
     pub image: Option<pg_sys::Datum>,
     pub origin: Option<String>,
     /// The columns that an UPDATE touched, by number; None: not known.
@@ -109,6 +112,9 @@ impl<'a> Log<'a> {
         }
         scan(&[relation_is(relation), scope_is(None), stamp_from(from)])?;
         found.sort_by_key(|l| (l.stamp, l.ord));
+        if found.iter().any(|l| l.inner) {
+            show_what_was_found(&mut found, journal::own_stamp());
+        }
         Ok(found)
     }
 
@@ -116,16 +122,18 @@ impl<'a> Log<'a> {
         self.tuples(keys, |tuple| {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {
-                let op = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
+                let byte = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
+                let (op, inner) = Op::from_byte(byte).ok_or_else(|| {
+                    SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}"))
+                })?;
                 // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
-                let wanted = |key: &str| op == Op::Reset as u8 || wanted.is_none_or(|wanted| wanted(key));
+                let wanted = |key: &str| op == Op::Reset || wanted.is_none_or(|wanted| wanted(key));
                 let entry = |key: String| -> Result<Logged> {
                     Ok(Logged {
                         stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),
                         ord: self.value(tuple, ORD).map_or(0, |d| d.value() as i32),
-                        op: Op::from_byte(op).ok_or_else(|| {
-                            SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {op}"))
-                        })?,
+                        op,
+                        inner,
                         key,
                         image: self
                             .value(tuple, IMAGE)
@@ -215,6 +223,45 @@ impl Drop for Log<'_> {
     }
 }
 
+/// A transaction that was written in several parts may have several entries of a key, and their images show states that it made
+/// itself and changed again before it ended. Whoever may see such a state never did, and must not hear of the row by it. So all of
+/// them get the image of the row as the transaction found it, or none where there was no row.
+///
+/// An entry that begins with what the transaction found is not `inner`. If it has an image, that is the one. If it is an update
+/// without, it left the image's columns alone, and the first image there is shows what was found. Without such an entry the row was
+/// not there, or not in the scopes that were read. The order does not matter: a statement inside another one logs before it.
+///
+/// The running transaction itself has seen its states, in the pulls between them.
+fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
+    #[derive(Default)]
+    struct Found {
+        image: Option<pg_sys::Datum>,
+        inner_image: Option<pg_sys::Datum>,
+        was_there: bool,
+    }
+    for transaction in entries.chunk_by_mut(|a, b| a.stamp == b.stamp) {
+        let inner = transaction.iter().filter(|l| l.inner && Some(l.stamp) != running);
+        let mut keys: HashMap<String, Found> = inner.map(|l| (l.key.clone(), Found::default())).collect();
+        if keys.is_empty() {
+            continue;
+        }
+        for entry in transaction.iter().filter(|l| matches!(l.op, Op::Update | Op::Delete)) {
+            let Some(found) = keys.get_mut(&entry.key) else { continue };
+            if entry.inner {
+                found.inner_image = found.inner_image.or(entry.image);
+            } else {
+                found.image = found.image.or(entry.image);
+                found.was_there = true;
+            }
+        }
+        for entry in transaction.iter_mut().filter(|l| l.image.is_some()) {
+            if let Some(found) = keys.get(&entry.key) {
+                entry.image = found.image.or(found.inner_image.filter(|_| found.was_there));
+            }
+        }
+    }
+}
+
 fn relation_is(relation: pg_sys::Oid) -> pg_sys::ScanKeyData {
     scan_key(RELATION, pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, relation.into_datum())
 }
@@ -262,4 +309,51 @@ fn null_key(column: i16, flag: u32) -> pg_sys::ScanKeyData {
         )
     };
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each entry as `(stamp, op byte, image)`, all of one key; the images that are left, 0 for none.
+    fn images(entries: &[(i64, u8, usize)]) -> Vec<usize> {
+        let entry = |(ord, (stamp, byte, image)): (usize, &(i64, u8, usize))| {
+            let (op, inner) = Op::from_byte(*byte).expect("an op");
+            let image = (*image > 0).then(|| pg_sys::Datum::from(*image));
+            let (key, ord, origin, touched) = ("k".to_string(), ord as i32, None, None);
+            Logged { stamp: *stamp, ord, op, inner, key, image, origin, touched, as_sent: false }
+        };
+        let mut entries: Vec<Logged> = entries.iter().enumerate().map(entry).collect();
+        show_what_was_found(&mut entries, Some(100));
+        entries.iter().map(|l| l.image.map_or(0, |d| d.value())).collect()
+    }
+
+    #[test]
+    fn a_row_made_by_the_transaction_has_no_image() {
+        assert_eq!(images(&[(1, b'I', 0), (1, b'u', 7), (1, b'd', 8)]), [0, 0, 0]);
+        // A statement inside another one logs first.
+        assert_eq!(images(&[(1, b'u', 7), (1, b'I', 0)]), [0, 0]);
+        // Its insert stands in a scope that was not read.
+        assert_eq!(images(&[(1, b'u', 7)]), [0]);
+    }
+
+    #[test]
+    fn a_row_that_was_there_has_the_image_of_then() {
+        assert_eq!(images(&[(1, b'U', 7), (1, b'u', 8), (1, b'd', 9)]), [7, 7, 7]);
+        assert_eq!(images(&[(1, b'u', 8), (1, b'U', 7)]), [7, 7]);
+        assert_eq!(images(&[(1, b'D', 7), (1, b'I', 0), (1, b'u', 8)]), [7, 0, 7]);
+    }
+
+    #[test]
+    fn a_first_change_without_image_left_its_columns_alone() {
+        assert_eq!(images(&[(1, b'U', 0), (1, b'u', 0), (1, b'd', 8), (1, b'u', 9)]), [0, 0, 8, 8]);
+        assert_eq!(images(&[(1, b'd', 8), (1, b'U', 0)]), [8, 0]);
+    }
+
+    #[test]
+    fn transactions_stand_each_for_itself() {
+        assert_eq!(images(&[(1, b'U', 7), (2, b'I', 0), (2, b'u', 8), (3, b'D', 9)]), [7, 0, 0, 9]);
+        assert_eq!(images(&[(1, b'U', 7), (1, b'U', 8)]), [7, 8]);
+        assert_eq!(images(&[(99, b'I', 0), (99, b'u', 7), (100, b'I', 0), (100, b'u', 8)]), [0, 0, 0, 8]);
+    }
 }

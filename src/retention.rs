@@ -35,19 +35,22 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
 ///
 /// *Why.* An UPDATE without image says: this row changed, and nobody's view of it did. A later entry of the same key in the same
 /// scope says so to every cursor that the earlier one concerns, if it keeps what else the earlier one says: that somebody
-/// else than its pusher did it (`origin`), which columns it touched (none noted: any), and that it is not as sent.
+/// else than its pusher did it (`origin`), which columns it touched (none noted: any), and that it is not as sent. Only of the
+/// transaction's own inner images (`u`, `d`) it tells more: that the row was there before, so that one of them counts (log.rs).
 pub fn compact() -> Result<i64> {
     check_owner("compact")?;
     one_at_a_time()?;
     let dropped = owner_query(
         "WITH entry AS ( \
-             SELECT c.ctid AS place, e.key, c.op = 'U' AND c.image IS NULL AND lead(c.stamp) OVER later IS NOT NULL \
+             SELECT c.ctid AS place, e.key, upper(c.op::text) = 'U' AND c.image IS NULL AND lead(c.stamp) OVER later IS NOT NULL \
+                    AND NOT (c.op = 'U' AND bool_or(c.op IN ('u', 'd') AND c.image IS NOT NULL) OVER same_stamp) \
                     AND coalesce(lead(c.origin) OVER later = c.origin, lead(c.origin) OVER later IS NULL) \
                     AND coalesce(c.columns <@ lead(c.columns) OVER later, lead(c.columns) OVER later IS NULL) \
                     AND NOT (lead(c.as_sent) OVER later IS NOT NULL AND c.as_sent IS NULL) AS superseded \
              FROM snapsync.change AS c CROSS JOIN LATERAL unnest(coalesce(c.keys, ARRAY[c.key])) AS e(key) \
              WHERE c.op <> 'R' \
-             WINDOW later AS (PARTITION BY c.relation, c.scope, e.key ORDER BY c.stamp, c.ord)), \
+             WINDOW later AS (PARTITION BY c.relation, c.scope, e.key ORDER BY c.stamp, c.ord), \
+                    same_stamp AS (PARTITION BY c.relation, c.scope, e.key, c.stamp)), \
          thinned AS ( \
              SELECT place, array_agg(key) FILTER (WHERE NOT superseded) AS keys, count(*) FILTER (WHERE superseded) AS dropped \
              FROM entry GROUP BY place HAVING bool_or(superseded)), \

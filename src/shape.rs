@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::registry::{self, owner_execute, owner_query, Stored};
 use crate::{access, admin, ddl, spi, track};
 
+mod declared;
+pub mod unenforced;
+
 /// Why things are looked at.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Because {
@@ -19,13 +22,15 @@ pub enum Because {
     Ddl,
 }
 
-/// The shape as JSON text. Names and definitions, no Oids: it must compare equal after a dump and restore. (A materialized
-/// view's row in pg_class is written anew by every REFRESH.)
-const SHAPE: &str = "SELECT json_build_object( \
-    'identity', concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), \
-                          (SELECT oid FROM pg_database WHERE datname = current_database()), c.relation::oid), \
-    'labels', (SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel)) FROM pg_attribute AS a JOIN pg_enum AS e ON e.enumtypid = a.atttypid \
-               WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped), \
+/// The shape as JSON text. Names and definitions: what decides about a reset must compare equal after a dump and restore, so Oids
+/// are only in `identity`, `declared` and `unenforced`. (A materialized view's row in pg_class is written anew by every REFRESH.)
+const SHAPE: &str = "'labels', (SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel)) \
+               FROM made_of AS m JOIN pg_enum AS e ON e.enumtypid = m.oid), \
+    'composites', (SELECT json_agg(json_build_array(y.oid::regtype::text, a.attname, format_type(a.atttypid, a.atttypmod)) \
+                                   ORDER BY y.oid::regtype::text, a.attnum) \
+                   FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid AND y.typtype = 'c' \
+                   JOIN pg_attribute AS a ON a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped), \
+    'declared', (SELECT json_object_agg(n.name, to_regclass(n.name)::oid::text) FROM jsonb_object_keys(c.access_tables) AS n(name)), \
     'views', (SELECT json_agg(DISTINCT md5(concat(v.oid::regclass, pg_get_viewdef(v.oid), v.relowner::regrole, v.reloptions, \
                                                   CASE v.relkind WHEN 'm' THEN v.xmin::text END))) \
               FROM read JOIN pg_class AS v ON v.oid = read.objid AND v.relkind IN ('v', 'm') \
@@ -46,7 +51,7 @@ const SHAPE: &str = "SELECT json_build_object( \
                                      FROM pg_policy AS p WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r'))) ORDER BY k.oid::regclass::text) \
                  FROM pg_partition_tree(c.relation) AS t JOIN pg_class AS k ON k.oid = t.relid WHERE t.level > 0 AND k.relrowsecurity), \
     'functions', (SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, \
-                                                      f.proowner::regrole, pg_get_function_sqlbody(f.oid)))) \
+                                                      f.proisstrict, f.proowner::regrole, pg_get_function_sqlbody(f.oid)))) \
                   FROM read JOIN pg_proc AS f ON f.oid = read.objid WHERE read.classid = 'pg_proc'::regclass), \
     'partitions', (SELECT json_agg(t.relid::text ORDER BY t.relid::text) FROM pg_partition_tree(c.relation) AS t WHERE t.isleaf AND t.level > 0), \
     'readers', (SELECT json_agg(reader ORDER BY reader) FROM \
@@ -57,12 +62,34 @@ const SHAPE: &str = "SELECT json_build_object( \
                   WHERE a.attrelid = c.relation AND x.privilege_type = 'SELECT' AND NOT a.attisdropped) AS readers)) \
   FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1";
 
+/// Which table of which database of which cluster `c` is: only there do the shape's numbers mean anything.
+const IDENTITY: &str = "concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), \
+    (SELECT oid FROM pg_database WHERE datname = current_database()), c.relation::oid)";
+
+/// The types of table $1's columns and what they are made of: domains, arrays, ranges, composite types.
+const MADE_OF: &str = "made_of(oid) AS ( \
+        SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped \
+      UNION \
+        SELECT part.oid FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid CROSS JOIN LATERAL ( \
+                SELECT y.typbasetype UNION ALL SELECT y.typelem \
+                UNION ALL SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid) \
+                UNION ALL SELECT a.atttypid FROM pg_attribute AS a \
+                           WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid) \
+         WHERE part.oid <> 0)";
+
 fn shape_query() -> String {
-    format!("WITH RECURSIVE {} {SHAPE}", access::depends::policies_rest_on())
+    let rest_on = access::depends::policies_rest_on();
+    let unenforced = unenforced::UNENFORCED;
+    format!(
+        "WITH RECURSIVE {rest_on}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}"
+    )
 }
 
 /// Looks at every tracked table.
 pub fn refresh_all(why: Because) -> Result<()> {
+    if why == Because::Ddl {
+        declared::follow_names()?;
+    }
     sync_access_only()?;
     for relation in registry::tracked()? {
         refresh_one(relation, why)?;
@@ -88,15 +115,14 @@ fn refresh_one(relation: pg_sys::Oid, why: Because) -> Result<()> {
     if why == Because::Ddl && !registry::is_installed(relation)? {
         return Ok(());
     }
+    // Became a partition behind our back (ddl.rs refuses it), which no other command is to fail for.
     if why == Because::Ddl && crate::pg::root_of(relation) != relation {
-        return Err(ddl::refuse_partition(relation));
+        return Ok(());
     }
     let rows = owner_query("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
     let old: serde_json::Value =
         rows.first().and_then(|r| r.text(0)).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
-    if why == Because::Ddl {
-        follow_columns(relation, &old)?;
-    }
+    let rekeyed = why == Because::Ddl && follow_columns(relation, &old)?;
     let rows = owner_query(&shape_query(), &[spi::arg(relation)])?;
     let text = rows.first().map(|r| r.string(0)).unwrap_or_default();
     let new: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -108,7 +134,7 @@ fn refresh_one(relation: pg_sys::Oid, why: Because) -> Result<()> {
     )?;
     let gap = registry::sync_triggers(relation)?;
     registry::changed(relation);
-    if gap || why == Because::Ddl && clients_must_know(&old, &new) {
+    if gap || rekeyed || why == Because::Ddl && clients_must_know(&old, &new) {
         track::reset(relation)?;
     }
     Ok(())
@@ -117,10 +143,18 @@ fn refresh_one(relation: pg_sys::Oid, why: Because) -> Result<()> {
 /// Did something change that entries cannot say?
 fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
     let differs = |part: &str| old[part] != new[part];
-    if ["synced", "security", "policies", "partition_policies", "functions", "views", "partitions", "readers"]
-        .into_iter()
-        .any(differs)
-    {
+    let parts = [
+        "synced",
+        "security",
+        "policies",
+        "partition_policies",
+        "functions",
+        "views",
+        "partitions",
+        "readers",
+        "composites",
+    ];
+    if parts.into_iter().any(differs) {
         return true;
     }
     // A label of an enum that is no more was renamed; a new one changes no row.
@@ -143,14 +177,15 @@ fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
     old["identity"] == new["identity"] && numbers(old) != numbers(new)
 }
 
-/// Columns are known by name; when one is renamed the settings follow, by its number in the old shape.
-fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<()> {
-    let Some(stored) = registry::load(relation)? else { return Ok(()) };
+/// Columns are known by name; when one is renamed the settings follow, by its number in the old shape. True if the rows of a table
+/// that is no collection are told apart by other columns now.
+fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<bool> {
+    let Some(stored) = registry::load(relation)? else { return Ok(false) };
     // A restored dump numbers columns anew: the numbers of another database say nothing.
     let identity = owner_query(&shape_query(), &[spi::arg(relation)])?.first().map(|r| r.string(0)).unwrap_or_default();
     let identity: serde_json::Value = serde_json::from_str(&identity).unwrap_or_default();
     if identity["identity"] != old["identity"] {
-        return Ok(());
+        return Ok(false);
     }
     let rows = owner_query(
         "SELECT attnum, attname FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
@@ -167,6 +202,11 @@ fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<()> 
         Some(number) => now.get(*number).or_else(|| now.values().find(|n| *n == name)).cloned(),
         None => Some(name.clone()),
     };
+    // Nobody chose its key, so nobody need give it up before it is dropped.
+    if stored.name.is_none() {
+        let key = stored.key.iter().map(follow).collect();
+        return admin::find_key_for_access(relation, &stored, key);
+    }
     let table = || crate::pg::qualified_name(relation).map(|(_, name)| name).unwrap_or_default();
     let needed = |name: &String, role: &str| follow(name).ok_or_else(|| ddl::refuse_loss(&table(), name, role));
     let list = |names: &[String]| names.iter().filter_map(follow).collect::<Vec<_>>();
@@ -186,13 +226,11 @@ fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<()> 
     if followed != stored {
         registry::store(relation, &followed)?;
     }
-    if followed.name.is_some() {
-        if !admin::is_unique(relation, &followed.key)? {
-            return Err(ddl::refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
-        }
-        admin::check_columns(relation, &followed)?;
+    if !admin::is_unique(relation, &followed.key)? {
+        return Err(ddl::refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
     }
-    Ok(())
+    admin::check_columns(relation, &followed)?;
+    Ok(false)
 }
 
 /// The columns whose old values are logged: those that any policy in the database reads (`pg_depend` knows them by number),
@@ -234,7 +272,11 @@ fn sync_access_only() -> Result<()> {
             continue;
         }
         let stored = registry::load(relation)?.unwrap_or_default();
-        for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
+        for mut found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
+            // Texts that somebody gave, which DDL does not keep right.
+            if (stored.access_tables.is_some() || stored.scope_reads.is_some()) && !declared::makes_sense(&found)? {
+                (found.predicate, found.whole) = (Some("true".into()), true);
+            }
             open.push(found.access);
             wanted.insert((relation.to_u32(), found.access.to_u32()), found);
         }
@@ -288,7 +330,7 @@ fn sync_access_only() -> Result<()> {
                 admin::track_for_access(access)?;
                 true
             }
-            Some(stored) => stored.key.is_empty() && admin::find_key_for_access(access, &stored)?,
+            Some(stored) => stored.key.is_empty() && admin::find_key_for_access(access, &stored, None)?,
         };
         if fresh {
             refresh_one(access, Because::Enabled)?;

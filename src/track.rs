@@ -110,11 +110,15 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
                 .hint("Call snapsync.enable('your_table'), which creates the triggers."));
         }
         let tracker = tracker(data)?;
+        let replica = pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
+        if replica {
+            crate::shape::unenforced::changed_by_replica(tracker.root)?;
+        }
         // Without a key to tell rows apart (a table that only policies read) any change may concern anybody.
         if event == pg_sys::TRIGGER_EVENT_TRUNCATE || tracker.key.is_empty() {
             return reset(tracker.root);
         }
-        if tracker.parent && pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+        if tracker.parent && replica {
             // Foreign keys are not enforced now: rows that hang on this one may have been there before it, or stay after it.
             let comes_or_goes =
                 event != pg_sys::TRIGGER_EVENT_UPDATE || differs(&tracker.key, data.tg_trigslot, data.tg_newslot);

@@ -40,8 +40,8 @@ struct Pack<'a> {
 impl<'a> Pack<'a> {
     fn takes(&self, effect: &Effect) -> bool {
         let like = &self.like;
-        (like.relation, like.op, like.scope, like.origin, like.touched, like.as_sent)
-            == (effect.relation, effect.op, effect.scope, effect.origin, effect.touched, effect.as_sent)
+        (like.relation, like.op, like.inner, like.scope, like.origin, like.touched, like.as_sent)
+            == (effect.relation, effect.op, effect.inner, effect.scope, effect.origin, effect.touched, effect.as_sent)
     }
 
     fn add(&mut self, key: &'a str) {
@@ -291,7 +291,7 @@ fn datums(journal: &Journal, written: i32, effect: &Effect, keys: &[&str]) -> Re
         effect.relation.into_datum(),
         (journal.written + written).into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
-        (effect.op as i8).into_datum(),
+        (effect.op.byte(effect.inner) as i8).into_datum(),
         effect.scope.into_datum(),
         key,
         effect.image.map(spi::jsonb).transpose()?,

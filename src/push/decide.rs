@@ -416,10 +416,11 @@ impl<'d> Deciding<'d, '_> {
             last.insert(&entry.key, entry);
         }
         let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
-        let images: Vec<pg_sys::Datum> = deleted.iter().filter_map(|e| e.image).collect();
-        let mut seen = self.visible(&images)?.into_iter();
-        let known = deleted.iter().filter(|e| e.image.is_none() || seen.next().unwrap_or(false));
-        Ok(known.map(|e| e.key.clone()).collect())
+        // Without an image it was made and deleted by one transaction: nobody ever knew it.
+        let (keys, images): (Vec<&str>, Vec<pg_sys::Datum>) =
+            deleted.iter().filter_map(|e| e.image.map(|image| (e.key.as_str(), image))).unzip();
+        let seen = self.visible(&images)?;
+        Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())
     }
 
     /// The created records in conflict that are stored already as they are pushed: the push is repeated.
