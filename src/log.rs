@@ -227,9 +227,10 @@ impl Drop for Log<'_> {
 /// itself and changed again before it ended. Whoever may see such a state never did, and must not hear of the row by it. So all of
 /// them get the image of the row as the transaction found it, or none where there was no row.
 ///
-/// An entry that begins with what the transaction found is not `inner`. If it has an image, that is the one. If it is an update
-/// without, it left the image's columns alone, and the first image there is shows what was found. Without such an entry the row was
-/// not there, or not in the scopes that were read. The order does not matter: a statement inside another one logs before it.
+/// An entry that begins with what the transaction found is not `inner`. If it has an image, that is the one. If it has none, or there
+/// is no such entry because nothing that is synced differed, the image's columns were left alone, and the first image there is
+/// shows what was found; unless the transaction inserted the row. That entry may come later: a statement inside another one logs
+/// before it.
 ///
 /// The running transaction itself has seen its states, in the pulls between them.
 fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
@@ -238,6 +239,7 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
         image: Option<pg_sys::Datum>,
         inner_image: Option<pg_sys::Datum>,
         was_there: bool,
+        inserted: bool,
     }
     for transaction in entries.chunk_by_mut(|a, b| a.stamp == b.stamp) {
         let inner = transaction.iter().filter(|l| l.inner && Some(l.stamp) != running);
@@ -245,18 +247,23 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
         if keys.is_empty() {
             continue;
         }
-        for entry in transaction.iter().filter(|l| matches!(l.op, Op::Update | Op::Delete)) {
+        for entry in transaction.iter() {
             let Some(found) = keys.get_mut(&entry.key) else { continue };
-            if entry.inner {
-                found.inner_image = found.inner_image.or(entry.image);
-            } else {
-                found.image = found.image.or(entry.image);
-                found.was_there = true;
+            match entry.op {
+                Op::Insert => found.inserted = true,
+                Op::Update | Op::Delete if entry.inner => found.inner_image = found.inner_image.or(entry.image),
+                Op::Update | Op::Delete => {
+                    found.image = found.image.or(entry.image);
+                    found.was_there = true;
+                }
+                Op::Reset => {}
             }
+            // What is inserted after that was there before.
+            found.was_there |= entry.op == Op::Delete && !found.inserted;
         }
         for entry in transaction.iter_mut().filter(|l| l.image.is_some()) {
             if let Some(found) = keys.get(&entry.key) {
-                entry.image = found.image.or(found.inner_image.filter(|_| found.was_there));
+                entry.image = found.image.or(found.inner_image.filter(|_| found.was_there || !found.inserted));
             }
         }
     }
@@ -333,8 +340,6 @@ mod tests {
         assert_eq!(images(&[(1, b'I', 0), (1, b'u', 7), (1, b'd', 8)]), [0, 0, 0]);
         // A statement inside another one logs first.
         assert_eq!(images(&[(1, b'u', 7), (1, b'I', 0)]), [0, 0]);
-        // Its insert stands in a scope that was not read.
-        assert_eq!(images(&[(1, b'u', 7)]), [0]);
     }
 
     #[test]
@@ -348,6 +353,9 @@ mod tests {
     fn a_first_change_without_image_left_its_columns_alone() {
         assert_eq!(images(&[(1, b'U', 0), (1, b'u', 0), (1, b'd', 8), (1, b'u', 9)]), [0, 0, 8, 8]);
         assert_eq!(images(&[(1, b'd', 8), (1, b'U', 0)]), [8, 0]);
+        // Or there was nothing to log of it.
+        assert_eq!(images(&[(1, b'd', 8)]), [8]);
+        assert_eq!(images(&[(1, b'd', 8), (1, b'I', 0), (1, b'u', 9)]), [8, 0, 8]);
     }
 
     #[test]

@@ -93,8 +93,8 @@ const LONGEST_SCOPE: usize = 2000;
 pub struct Effect<'a> {
     pub relation: pg_sys::Oid,
     pub op: Op,
-    /// What it begins with is a row version that the transaction itself had made, and written an entry of, before: it is flushed in
-    /// several parts. Nobody else saw that state, which is what the image then shows.
+    /// What it begins with is a row version that the transaction itself had made, and may have written an entry of: it is flushed in
+    /// several parts. Nobody else saw that state, if it is what the image shows (log.rs).
     pub inner: bool,
     pub scope: Option<&'a str>,
     pub key: &'a str,
@@ -117,7 +117,7 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
         let row = |scope: Option<&Range<usize>>| Effect {
             relation: first.relation,
             op,
-            inner: matches!(op, Op::Update | Op::Delete) && first.when != When::First,
+            inner: journal.written > 0 && matches!(op, Op::Update | Op::Delete) && first.when != When::First,
             // An entry without a scope is read in all of them.
             scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
             key: journal.text(&first.key),

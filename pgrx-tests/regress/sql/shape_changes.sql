@@ -263,6 +263,22 @@ SELECT t.sync('alice', 'shows_2');
 UPDATE seats SET nr = 2;
 SELECT t.sync('alice', 'shows_2');
 
+-- A change that changes nothing is not logged, but makes a version of the row: what comes after it in the same transaction, also past
+-- a flush, is about the row that was there.
+CREATE TABLE idle (id int PRIMARY KEY, who name);
+GRANT SELECT ON idle TO PUBLIC;
+ALTER TABLE idle ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON idle USING (who = current_user);
+SELECT snapsync.enable('idle');
+INSERT INTO idle VALUES (1, 'alice'), (2, 'alice'), (3, 'alice'), (4, 'alice');
+SELECT t.sync('alice', 'idle');
+BEGIN; UPDATE idle SET who = who WHERE id = 1; DELETE FROM idle WHERE id = 1; COMMIT;
+SELECT t.sync('alice', 'idle');
+BEGIN; UPDATE idle SET who = who WHERE id = 2; INSERT INTO idle VALUES (9, 'bob'); SELECT length(pull_changes('{idle}')::text) > 0; UPDATE idle SET who = 'bob' WHERE id = 2; DELETE FROM idle WHERE id = 2; COMMIT;
+SELECT t.sync('alice', 'idle');
+BEGIN; UPDATE idle SET who = who WHERE id = 3; INSERT INTO idle VALUES (8, 'bob'); SELECT length(pull_changes('{idle}')::text) > 0; DELETE FROM idle WHERE id = 3; INSERT INTO idle VALUES (3, 'bob'); COMMIT;
+SELECT t.sync('alice', 'idle'), t.sync('bob', 'idle');
+
 -- A foreign key that was not enforced for a time: by a session that is a replica, and with its triggers disabled.
 CREATE TABLE parents (id int PRIMARY KEY, who name);
 GRANT SELECT ON parents TO PUBLIC;
