@@ -182,9 +182,9 @@ fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
 fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<bool> {
     let Some(stored) = registry::load(relation)? else { return Ok(false) };
     // A restored dump numbers columns anew: the numbers of another database say nothing.
-    let identity = owner_query(&shape_query(), &[spi::arg(relation)])?.first().map(|r| r.string(0)).unwrap_or_default();
-    let identity: serde_json::Value = serde_json::from_str(&identity).unwrap_or_default();
-    if identity["identity"] != old["identity"] {
+    let identity = format!("SELECT {IDENTITY} FROM snapsync.collection AS c WHERE c.relation = $1");
+    let rows = owner_query(&identity, &[spi::arg(relation)])?;
+    if rows.first().and_then(|r| r.text(0)) != old["identity"].as_str() {
         return Ok(false);
     }
     let rows = owner_query(
