@@ -8,15 +8,11 @@
 SET client_min_messages = warning;
 CREATE ROLE access_paths_viewer;
 CREATE ROLE access_paths_owner;
--- A table of these rows, which everybody may read under this policy, synced.
+-- As t.secured() makes it, with these rows.
 CREATE FUNCTION t.make(name text, columns text, rows text, policy text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('CREATE TABLE %I (id int PRIMARY KEY%s)', name, columns);
+    PERFORM t.secured(name, columns, policy);
     EXECUTE format('INSERT INTO %I VALUES %s', name, rows);
-    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
-    EXECUTE format('CREATE POLICY p ON %I FOR SELECT USING (%s)', name, policy);
-    EXECUTE format('GRANT SELECT ON %I TO PUBLIC', name);
-    PERFORM snapsync.enable(name::regclass);
 END
 $$;
 CREATE FUNCTION t.reads(name text) RETURNS TABLE (access regclass, kind text, predicate text, whole boolean) LANGUAGE sql AS

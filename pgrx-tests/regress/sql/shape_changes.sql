@@ -6,16 +6,6 @@
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
 SET client_min_messages = warning;
--- A table, let see by this policy.
-CREATE FUNCTION t.make(name text, columns text, policy text) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE format('CREATE TABLE %I (id int PRIMARY KEY%s)', name, columns);
-    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
-    EXECUTE format('CREATE POLICY p ON %I FOR SELECT USING (%s)', name, policy);
-    EXECUTE format('GRANT SELECT ON %I TO PUBLIC', name);
-    PERFORM snapsync.enable(name::regclass);
-END
-$$;
 -- Is this row in that other table? Hidden from pg_depend.
 CREATE FUNCTION t.hidden(name text, body text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -54,7 +44,7 @@ SELECT t.pull_ids('root');
 
 -- A table that policies read is attached, detached and attached: it is tracked where it is.
 CREATE TABLE members_1 (id int PRIMARY KEY, who name);
-SELECT t.make('by_member', '', 'id IN (SELECT id FROM members_1 WHERE who = current_user)');
+SELECT t.secured('by_member', '', 'id IN (SELECT id FROM members_1 WHERE who = current_user)');
 GRANT SELECT ON members_1 TO PUBLIC;
 INSERT INTO by_member SELECT generate_series(1, 4);
 INSERT INTO members_1 VALUES (1, 'alice');
@@ -77,7 +67,7 @@ TRUNCATE members_1;
 SELECT t.sync('alice', 'by_member');
 
 -- Written in several parts: what a transaction made and changed again, nobody has seen. By a pull in the middle of it.
-SELECT t.make('inner_states', ', who name DEFAULT ''alice'', note text', 'who = current_user');
+SELECT t.secured('inner_states', ', who name DEFAULT ''alice'', note text', 'who = current_user');
 SELECT t.sync('alice', 'inner_states'), t.sync('bob', 'inner_states');
 BEGIN; INSERT INTO inner_states VALUES (1); SELECT t.pull_ids('inner_states'); UPDATE inner_states SET who = 'bob'; COMMIT;
 SELECT t.sync('alice', 'inner_states'), t.sync('bob', 'inner_states');
@@ -123,7 +113,7 @@ BEGIN; DELETE FROM inner_states WHERE id IN (25, 26); INSERT INTO inner_states V
 UPDATE inner_states SET who = 'carol' WHERE id IN (25, 26); COMMIT;
 SELECT t.sync('alice', 'inner_states'), t.sync('bob', 'inner_states');
 -- compact() keeps what tells that the row was there.
-SELECT t.make('compacted', ', who name DEFAULT ''alice'', note text', 'who = current_user');
+SELECT t.secured('compacted', ', who name DEFAULT ''alice'', note text', 'who = current_user');
 INSERT INTO compacted VALUES (1), (2), (3);
 SELECT t.sync('alice', 'compacted');
 BEGIN; UPDATE compacted SET note = 'x' WHERE id < 3; SELECT t.pull_ids('compacted') LIKE '%1%'; UPDATE compacted SET note = 'y' WHERE id < 3;
@@ -147,9 +137,9 @@ CREATE TYPE colour AS ENUM ('red', 'green');
 CREATE DOMAIN shade AS colour;
 CREATE TYPE span AS RANGE (SUBTYPE = colour);
 CREATE TYPE pair AS (a shade[], b int);
-SELECT t.make('by_array', ', c colour[] DEFAULT ''{green}''', 'true'), t.make('by_domain', ', c shade DEFAULT ''green''', 'true'),
-       t.make('by_range', ', c span DEFAULT ''[red,green]''', 'true'), t.make('by_pair', ', c pair DEFAULT ''({green},1)''', 'true'),
-       t.make('by_image', ', c colour[] DEFAULT ''{green}''', 'cardinality(c) > 0');
+SELECT t.secured('by_array', ', c colour[] DEFAULT ''{green}''', 'true'), t.secured('by_domain', ', c shade DEFAULT ''green''', 'true'),
+       t.secured('by_range', ', c span DEFAULT ''[red,green]''', 'true'), t.secured('by_pair', ', c pair DEFAULT ''({green},1)''', 'true'),
+       t.secured('by_image', ', c colour[] DEFAULT ''{green}''', 'cardinality(c) > 0');
 INSERT INTO by_array VALUES (1); INSERT INTO by_domain VALUES (1); INSERT INTO by_range VALUES (1); INSERT INTO by_pair VALUES (1); INSERT INTO by_image VALUES (1), (2);
 SELECT t.sync('alice', r) FROM unnest('{by_array,by_domain,by_range,by_pair,by_image}'::text[]) AS r;
 DELETE FROM by_image WHERE id = 1;
@@ -163,7 +153,7 @@ SELECT t.sync('alice', 'by_pair');
 
 -- A function that a policy calls becomes STRICT.
 CREATE FUNCTION is_open(text) RETURNS boolean LANGUAGE sql AS 'SELECT coalesce($1, '''') = ''''';
-SELECT t.make('by_strict', ', lock text', 'is_open(lock)');
+SELECT t.secured('by_strict', ', lock text', 'is_open(lock)');
 INSERT INTO by_strict VALUES (1, NULL), (2, '');
 SELECT t.sync('alice', 'by_strict');
 ALTER FUNCTION is_open(text) STRICT;
@@ -174,7 +164,7 @@ SELECT t.sync('alice', 'by_strict');
 -- Access tables that are declared: renamed, and the function with it.
 CREATE TABLE guests (id int PRIMARY KEY, who name);
 SELECT t.hidden('is_guest', 'EXISTS (SELECT FROM public.guests AS g WHERE g.id = $1)');
-SELECT t.make('parties', '', 'is_guest(id)');
+SELECT t.secured('parties', '', 'is_guest(id)');
 SELECT snapsync.enable('parties', access_tables => '["guests"]');
 INSERT INTO parties VALUES (1), (2), (3), (4); INSERT INTO guests VALUES (1);
 SELECT t.sync('alice', 'parties');
@@ -219,7 +209,7 @@ SELECT t.sync('alice', 'parties');
 -- A declared predicate whose column is renamed: then everybody is concerned.
 CREATE TABLE helpers (id int PRIMARY KEY, who name);
 SELECT t.hidden('is_helper', 'EXISTS (SELECT FROM public.helpers AS h WHERE h.id = $1)');
-SELECT t.make('jobs', '', 'is_helper(id)');
+SELECT t.secured('jobs', '', 'is_helper(id)');
 SELECT snapsync.enable('jobs', access_tables => '{"helpers": "who = current_user"}');
 INSERT INTO jobs VALUES (1), (2);
 INSERT INTO helpers VALUES (1, 'alice');
@@ -240,7 +230,7 @@ SELECT t.sync('alice', 'jobs'), t.sync('bob', 'jobs');
 -- Another primary key of a table that only policies read.
 CREATE TABLE seats (a int PRIMARY KEY, b int NOT NULL, who name);
 GRANT SELECT ON seats TO PUBLIC;
-SELECT t.make('shows', '', 'id IN (SELECT b FROM seats WHERE who = current_user)');
+SELECT t.secured('shows', '', 'id IN (SELECT b FROM seats WHERE who = current_user)');
 INSERT INTO shows VALUES (1), (2), (3);
 ALTER TABLE seats DROP CONSTRAINT seats_pkey, ADD PRIMARY KEY (b);
 SELECT key FROM snapsync.collection WHERE relation = 'seats'::regclass;
@@ -250,7 +240,7 @@ BEGIN; DELETE FROM seats WHERE b = 1; DELETE FROM seats WHERE b = 2; COMMIT;
 SELECT t.sync('alice', 'shows');
 ALTER TABLE seats DROP COLUMN b CASCADE;
 SELECT key FROM snapsync.collection WHERE relation = 'seats'::regclass;
-SELECT t.make('shows_2', '', 'id IN (SELECT a FROM seats WHERE who = current_user)');
+SELECT t.secured('shows_2', '', 'id IN (SELECT a FROM seats WHERE who = current_user)');
 SELECT key FROM snapsync.collection WHERE relation = 'seats'::regclass;
 INSERT INTO shows_2 VALUES (1), (2);
 SELECT t.sync('alice', 'shows_2');
@@ -282,7 +272,7 @@ SELECT t.sync('alice', 'idle'), t.sync('bob', 'idle');
 -- A foreign key that was not enforced for a time: by a session that is a replica, and with its triggers disabled.
 CREATE TABLE parents (id int PRIMARY KEY, who name);
 GRANT SELECT ON parents TO PUBLIC;
-SELECT t.make('children', ', parent int REFERENCES parents', 'EXISTS (SELECT FROM parents AS p WHERE p.id = children.parent AND p.who = current_user)');
+SELECT t.secured('children', ', parent int REFERENCES parents', 'EXISTS (SELECT FROM parents AS p WHERE p.id = children.parent AND p.who = current_user)');
 INSERT INTO parents VALUES (1, 'alice');
 INSERT INTO children VALUES (1, 1);
 SELECT t.sync('alice', 'children'), t.sync('bob', 'children');
@@ -314,7 +304,7 @@ CREATE OPERATOR ==== (FUNCTION = same_shelf, LEFTARG = int, RIGHTARG = int);
 CREATE VIEW shelved AS SELECT on_shelf() AS id;
 CREATE FUNCTION atomic_shelf(int) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT same_shelf($1, $1); END;
 GRANT SELECT ON shelved TO PUBLIC;
-SELECT t.make('behind_view', '', 'id IN (SELECT id FROM shelved)'), t.make('behind_operator', '', 'id ==== id'), t.make('behind_atomic', '', 'atomic_shelf(id)');
+SELECT t.secured('behind_view', '', 'id IN (SELECT id FROM shelved)'), t.secured('behind_operator', '', 'id ==== id'), t.secured('behind_atomic', '', 'atomic_shelf(id)');
 SELECT severity, collection, finding FROM snapsync.doctor() WHERE collection LIKE 'behind%' AND finding LIKE '%hide%' ORDER BY 2;
 
 \set ECHO none
