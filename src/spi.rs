@@ -90,7 +90,12 @@ pub enum Mode {
 
 /// Runs `sql` and returns its rows as text.
 pub fn query(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<Row>> {
-    run(sql, args, mode, std::ptr::null_mut(), |_| collect())
+    query_planned(sql, args, mode, Planned::ByCost)
+}
+
+/// The same under a plan of this kind.
+pub fn query_planned(sql: &str, args: &[Arg], mode: Mode, planned: Planned) -> Result<Vec<Row>> {
+    run(sql, args, mode, planned, std::ptr::null_mut(), |_| collect())
 }
 
 /// Runs a push's statement, whose rows are a number and perhaps a boolean, under a plan made once for any parameters.
@@ -98,20 +103,20 @@ pub fn query(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<Row>> {
 /// A plan made for 10,000 keys prefers reading the whole table (1M rows: 600 ms) to as many look-ups in its index (25 ms), and
 /// planning anew, which Postgres does five times before it thinks of keeping a plan, takes longer than writing one row.
 pub fn numbers(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<(u32, bool)>> {
-    run_planned(sql, args, mode, Planned::Once, std::ptr::null_mut(), |_| collect_numbers())
+    run(sql, args, mode, Planned::Once, std::ptr::null_mut(), |_| collect_numbers())
 }
 
 /// Runs `sql` and returns how many rows it touched.
 pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
-    run(sql, args, mode, std::ptr::null_mut(), |processed| processed)
+    run(sql, args, mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
 /// Runs `sql`, sending each row to `dest` instead of collecting it.
 ///
 /// # Safety
 /// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
-pub unsafe fn stream(sql: &str, args: &[Arg], dest: *mut pg_sys::DestReceiver) -> Result<u64> {
-    run(sql, args, Mode::Read, dest, |processed| processed)
+pub unsafe fn stream(sql: &str, args: &[Arg], planned: Planned, dest: *mut pg_sys::DestReceiver) -> Result<u64> {
+    run(sql, args, Mode::Read, planned, dest, |processed| processed)
 }
 
 /// Runs a utility command (DDL).
@@ -183,7 +188,7 @@ const PLANS_KEPT: usize = 512;
 
 /// How long a plan serves.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Planned {
+pub enum Planned {
     /// Postgres decides by itself (plancache.c).
     ByCost,
     /// Whatever the parameters are.
@@ -201,16 +206,6 @@ thread_local! {
 }
 
 fn run<R>(
-    sql: &str,
-    args: &[Arg],
-    mode: Mode,
-    dest: *mut pg_sys::DestReceiver,
-    finish: impl FnOnce(u64) -> R,
-) -> Result<R> {
-    run_planned(sql, args, mode, Planned::ByCost, dest, finish)
-}
-
-fn run_planned<R>(
     sql: &str,
     args: &[Arg],
     mode: Mode,

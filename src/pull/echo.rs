@@ -43,8 +43,8 @@ impl CollectionPull<'_> {
             Some(column) => format!("NOT ({})", policy::not_deleted("t", column)),
             None => "false".into(),
         });
-        let (sql, args) = self.by_keys(&select.join(", "), ids, true);
-        let rows = spi::query(&sql, &args, Mode::Read)?;
+        let (sql, args, planned) = self.by_keys(&select.join(", "), ids, true);
+        let rows = spi::query_planned(&sql, &args, Mode::Read, planned)?;
         let row = |r: &spi::Row| {
             let parts: Vec<&str> = (0..key.len()).map(|i| r.text(i).unwrap_or_default()).collect();
             (wire_id::encode(&parts).into_owned(), r.bool(key.len()))
