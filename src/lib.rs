@@ -5,7 +5,7 @@
 //! Beside it: [`catalog`] (what a collection is), [`policy`] and [`judge`] (row-level security over old rows), [`json`] and
 //! [`dialect`] (values to JSON), [`batch`], [`conflict`], [`cursor`] and [`wire_id`] (pure decoding), [`decode`] (JSON to
 //! values) and [`admin`].
-//! `unsafe` lives in `track`, `journal`, `clock`, `log`, `json`, `judge`, `spi`, `subxact`, `pg` and `catalog`.
+//! `unsafe` lives in `track`, `row`, `journal`, `clock`, `log`, `json`, `judge`, `spi`, `subxact`, `pg` and `catalog`.
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]
@@ -37,6 +37,7 @@ pub mod reach;
 pub mod registry;
 pub mod retention;
 pub mod roles;
+pub mod row;
 pub mod scope;
 pub mod settings;
 pub mod shape;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Change, Op, When};
+use crate::row::{self, made_by, value, when, Slot};
 use crate::{pg, wire_id};
 
 /// The trigger's argument.
@@ -59,6 +60,8 @@ struct Tracker {
     scope: Option<Column>,
     /// Synced columns that are neither key nor image: a change in one of them makes an entry.
     rest: Vec<Column>,
+    /// The largest number of these columns.
+    last: i16,
     touched: bool,
     parent: bool,
 }
@@ -145,27 +148,6 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
     journal::append(Change::of(relation, Op::Reset, b"", When::First))
 }
 
-/// When the change of this old version happened.
-unsafe fn when(old: pg_sys::HeapTuple) -> When {
-    // SAFETY: the version's header, as it is in the table; a version of the running transaction has a command number.
-    unsafe {
-        let header = (*old).t_data;
-        if pg_sys::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin) {
-            When::AfterCommand(pg_sys::HeapTupleHeaderGetCmin(header))
-        } else {
-            When::First
-        }
-    }
-}
-
-/// Which command made this new version.
-unsafe fn made_by(new: pg_sys::HeapTuple) -> u32 {
-    // SAFETY: as above; the running transaction made it.
-    unsafe { pg_sys::HeapTupleHeaderGetCmin((*new).t_data) }
-}
-
-type Slot = *mut pg_sys::TupleTableSlot;
-
 unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Result<()> {
     // SAFETY: `new` is the inserted row (caller).
     unsafe {
@@ -194,6 +176,8 @@ unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result
 unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When, made_by: u32) -> Result<()> {
     // SAFETY: both versions of the row (caller).
     unsafe {
+        row::read(old, t.last);
+        row::read(new, t.last);
         let image_changed = differs(&t.image, old, new);
         let key_changed = differs(&t.key, old, new);
         if !image_changed && !key_changed && !differs(&t.rest, old, new) {
@@ -242,17 +226,6 @@ unsafe fn write_touched(t: &Tracker, old: Slot, new: Slot, out: &mut Vec<u8>) {
     }
 }
 
-unsafe fn value(slot: Slot, attnum: i16) -> Option<pg_sys::Datum> {
-    // SAFETY: attnum is a live user column of the slot's descriptor (Tracker::new).
-    unsafe {
-        if (*slot).tts_nvalid < attnum {
-            pg_sys::slot_getsomeattrs_int(slot, i32::from(attnum));
-        }
-        let i = attnum as usize - 1;
-        (!*(*slot).tts_isnull.add(i)).then(|| *(*slot).tts_values.add(i))
-    }
-}
-
 /// Is any of these columns different, byte for byte (as IS DISTINCT FROM would say for a type whose equality is identity)?
 unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
     columns.iter().any(|c| {
@@ -260,29 +233,11 @@ unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
         unsafe {
             match (value(old, c.attnum), value(new, c.attnum)) {
                 (None, None) => false,
-                (Some(a), Some(b)) if c.by_value => a.value() != b.value(),
-                // An untouched out-of-line value keeps its TOAST pointer; comparing those first spares detoasting it.
-                (Some(a), Some(b)) => !same_toast_pointer(c, a, b) && !pg::datum_image_eq(a, b, c.by_value, c.length),
+                (Some(a), Some(b)) => !row::same(a, b, c.by_value, c.length),
                 _ => true,
             }
         }
     })
-}
-
-unsafe fn same_toast_pointer(c: &Column, a: pg_sys::Datum, b: pg_sys::Datum) -> bool {
-    if c.length != -1 {
-        return false;
-    }
-    // SAFETY: varlena datums (typlen -1); VARSIZE_EXTERNAL of an external datum is its pointer's size.
-    unsafe {
-        let (a, b): (*mut pg_sys::varlena, *mut pg_sys::varlena) = (a.cast_mut_ptr(), b.cast_mut_ptr());
-        if !pgrx::varlena::varatt_is_1b_e(a) || !pgrx::varlena::varatt_is_1b_e(b) {
-            return false;
-        }
-        let size = pgrx::varlena::varsize_external(a);
-        size == pgrx::varlena::varsize_external(b)
-            && std::slice::from_raw_parts(a.cast::<u8>(), size) == std::slice::from_raw_parts(b.cast::<u8>(), size)
-    }
 }
 
 /// The wire id of the row: the key's text form.
@@ -501,7 +456,8 @@ impl Tracker {
                     column.root_attnum = pg_sys::get_attnum(root, name.as_ptr());
                 }
             }
-            Ok(Tracker { root, key, image, scope, rest, touched: spec.touched, parent: spec.parent })
+            let last = key.iter().chain(&image).chain(&scope).chain(&rest).map(|c| c.attnum).max().unwrap_or(0);
+            Ok(Tracker { root, key, image, scope, rest, last, touched: spec.touched, parent: spec.parent })
         }
     }
 }
