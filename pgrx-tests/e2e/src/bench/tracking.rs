@@ -22,6 +22,12 @@ CREATE FUNCTION notify_clients() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PE
 CREATE TRIGGER notify AFTER INSERT OR UPDATE OR DELETE ON notifying FOR EACH STATEMENT EXECUTE FUNCTION notify_clients();
 ";
 
+/// The least that an AFTER trigger of each row costs.
+const EMPTY_TRIGGER: &str = r"
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER nothing AFTER INSERT OR UPDATE OR DELETE ON triggered FOR EACH ROW EXECUTE FUNCTION nothing();
+";
+
 /// A client's sessions; in each the update of a row is prepared under the table's name.
 struct Updater {
     /// Row-level security would only make both sides slower, and the ratio look better.
@@ -35,18 +41,27 @@ type Update = fn(&mut Updater, &str, &str) -> Result<()>;
 
 /// Two clients, each in its own half of the table: locks on rows are not what is measured.
 pub fn updates(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
-    const TABLES: [&str; 3] = ["tracked", "plain", "notifying"];
+    const TABLES: [(&str, Kind); 5] = [
+        ("tracked", Kind::Tracked),
+        ("plain", Kind::Plain),
+        ("notifying", Kind::Tracked),
+        ("logged", Kind::Plain),
+        ("triggered", Kind::Plain),
+    ];
     let mut world = World::new(cluster, "updates")?;
-    for table in TABLES {
-        world.table(table, ROWS, SHORT, if table == "plain" { Kind::Plain } else { Kind::Tracked })?;
+    for (table, kind) in TABLES {
+        world.table(table, ROWS, SHORT, kind)?;
     }
     world.admin.run(NOTIFY_TRIGGER)?;
+    world.admin.run(EMPTY_TRIGGER)?;
+    world.admin.run(LOG_TRIGGER)?;
+    world.admin.run(&log_changes_of("logged"))?;
     let ids = world.admin.column(&format!("SELECT nth_id(n) FROM generate_series(1, {ROWS}) n"))?;
     let halves: Vec<&[String]> = ids.chunks(ids.len() / 2).collect();
     let mut clients = Vec::new();
     for _ in &halves {
         let (mut owner, mut requester) = (world.owner()?, world.session()?);
-        for table in TABLES {
+        for (table, _) in TABLES {
             let update = format!("UPDATE {table} SET priority = priority + 1 WHERE id = $1");
             owner.prepare(table, &update)?;
             let counted =
@@ -65,6 +80,8 @@ pub fn updates(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<
     for (update, tables, work, baseline, goal) in [
         (alone, ["tracked", "plain"], work, "untracked", goal),
         (in_request, ["tracked", "plain"], request, "untracked", Goal::Report),
+        (alone, ["tracked", "logged"], work, "with a plpgsql log trigger", Goal::Report),
+        (alone, ["triggered", "plain"], "1-row UPDATEs with a plpgsql trigger that does nothing", "without", Goal::Report),
         (alone, ["notifying", "tracked"], "1-row UPDATEs with a NOTIFY each", "without", Goal::Report),
     ] {
         let slice = |(world, clients): &mut (World, Vec<Updater>), table: &str, run: usize| -> Result<f64> {
@@ -123,6 +140,10 @@ BEGIN
 END $$;
 ";
 
+fn log_changes_of(table: &str) -> String {
+    format!("CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION log_change()")
+}
+
 pub fn bulk(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let mut world = World::new(cluster, "bulk")?;
     world.admin.run(LOG_TRIGGER)?;
@@ -132,9 +153,7 @@ pub fn bulk(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()>
         world.table(&format!("{way}_target"), 0, SHORT, kind)?;
     }
     for table in ["logged", "logged_target"] {
-        world.admin.run(&format!(
-            "CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION log_change()"
-        ))?;
+        world.admin.run(&log_changes_of(table))?;
     }
     world.admin.run(&format!("CREATE TABLE staging AS SELECT {}", rows_sql("1", &sizes.bulk.to_string(), SHORT)))?;
     world.vacuum("staging")?;
