@@ -1,0 +1,57 @@
+-- A pull reads the rows that changed, not all rows of the user, though policy and scope have an index of their own, by which the
+-- planner expects few (it takes the two for independent).
+\set ECHO none
+\set test regress_pull_plans
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE ROLE plans_owner;
+CREATE ROLE plans_other;
+CREATE TABLE by_uuid (id uuid PRIMARY KEY, owner text NOT NULL, title text, gone boolean NOT NULL DEFAULT false);
+CREATE TABLE by_text (id text COLLATE "C" PRIMARY KEY, owner text NOT NULL, title text, gone boolean NOT NULL DEFAULT false);
+CREATE TABLE by_two (a text, b int, owner text NOT NULL, title text, gone boolean NOT NULL DEFAULT false, PRIMARY KEY (a, b));
+INSERT INTO by_uuid SELECT md5(n::text)::uuid, CASE n % 2 WHEN 0 THEN 'plans_owner' ELSE 'plans_other' END, n FROM generate_series(1, 20000) n;
+INSERT INTO by_text SELECT id::text, owner, title FROM by_uuid;
+INSERT INTO by_two SELECT title, title::int, owner, title FROM by_uuid;
+-- As many others as make the planner think that this user has a handful of rows.
+INSERT INTO by_uuid SELECT md5(n::text)::uuid, n, n FROM generate_series(20001, 40000) n;
+GRANT SELECT ON by_uuid, by_text, by_two TO plans_owner;
+DO $$
+DECLARE t regclass;
+BEGIN
+  FOREACH t IN ARRAY '{by_uuid,by_text,by_two}'::regclass[] LOOP
+    EXECUTE format('CREATE INDEX ON %s (owner)', t);
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);
+    EXECUTE format('CREATE POLICY own ON %s USING (owner = (SELECT current_user::text))', t);
+    PERFORM snapsync.enable(t, scope_column => 'owner', soft_delete_column => 'gone');
+  END LOOP;
+END $$;
+ANALYZE by_uuid, by_text, by_two;
+
+-- Changes so many of the user's rows; a pull of his finds how many, and how many rows does it read?
+CREATE FUNCTION reads(name text, changed int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE cursor text := public.pull_changes('{}') ->> 'timestamp'; before bigint; came json; reads bigint; most bigint := 0;
+BEGIN
+  EXECUTE format('UPDATE %I SET title = title || ''.'' WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$I WHERE owner = ''plans_owner'' ORDER BY ctid LIMIT %s))',
+                 name, changed);
+  SET LOCAL ROLE plans_owner;
+  -- More often than PostgreSQL plans anew before it thinks of keeping a plan.
+  FOR n IN 1 .. 8 LOOP
+    SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) INTO before FROM pg_stat_xact_user_tables WHERE schemaname = 'public';
+    came := public.pull_changes(ARRAY[name], cursor, filter => json_build_object(name, '{"owner": ["plans_owner"]}'::json)::jsonb);
+    SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) - before INTO reads FROM pg_stat_xact_user_tables WHERE schemaname = 'public';
+    most := greatest(most, reads);
+  END LOOP;
+  RESET ROLE;
+  RETURN format('%s came, %s', json_array_length(came -> 'changes' -> name -> 'updated'),
+                CASE WHEN most <= changed THEN 'no more were read' ELSE format('%s were read', most) END);
+END $$;
+-- Each in a transaction of its own. Of more than a hundred rows by two columns a table of this size is read whole.
+SELECT format('SELECT %L AS "table", %s AS changed, reads(%1$L, %2$s)', name, changed)
+FROM unnest('{by_uuid,by_text,by_two}'::text[]) name, unnest('{1,10,100,101,1000}'::int[]) changed
+WHERE name <> 'by_two' OR changed <= 100 ORDER BY name, changed
+\gexec
+SET client_min_messages = warning;
+DROP TABLE by_uuid, by_text, by_two;
+DROP OWNED BY plans_owner;
+DROP ROLE plans_owner, plans_other;
