@@ -81,6 +81,11 @@ impl TypeFacts {
             _ => "pg_catalog.numeric",
         }
     }
+
+    /// Can a key of this type be equal to one of another text? (1.0 and 1.00; a key's collation is deterministic.)
+    pub fn has_equal_texts(&self) -> bool {
+        self.base == pg_sys::NUMERICOID
+    }
 }
 
 /// How the column stands in the select list.

@@ -368,7 +368,10 @@ impl CollectionPull<'_> {
     fn by_keys(&self, select: &str, ids: &[&str], marked: bool) -> (String, Vec<spi::Arg>, Planned) {
         let collection = self.collection;
         let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
-        for id in ids {
+        // Not in the log's order, which compact() changes.
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        for id in &ids {
             // What the trigger encoded decodes; an entry of a key that has since changed its columns was reset.
             if let Ok(values) = crate::wire_id::decode(id, collection.key.len()) {
                 for (part, value) in parts.iter_mut().zip(values) {
@@ -386,7 +389,15 @@ impl CollectionPull<'_> {
         let of_keys = || {
             let arrays: Vec<String> = (0..n).map(array).collect();
             let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
-            format!("ROWS FROM (pg_catalog.unnest({})) AS k({})", arrays.join("), pg_catalog.unnest("), names.join(", "))
+            let (arrays, names) = (arrays.join("), pg_catalog.unnest("), names.join(", "));
+            let keys = format!("ROWS FROM (pg_catalog.unnest({arrays})) AS k({names})");
+            // A row once, also if its key was written in two ways.
+            let twice = collection.key.iter().any(|k| k.facts.has_equal_texts());
+            if twice {
+                format!("(SELECT DISTINCT * FROM {keys}) AS k")
+            } else {
+                keys
+            }
         };
         let on: Vec<String> = (0..n).map(|i| format!("t.{} OPERATOR(pg_catalog.=) k.k{i}", column(i))).collect();
         let (on, table) = (on.join(" AND "), &collection.from);

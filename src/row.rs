@@ -3,8 +3,8 @@
 //! This runs several times for each changed row, where crossing over to C and back (with a guard against its `longjmp`) takes
 //! longer than what is asked there: what macros and inline functions of the server's headers do is done here.
 
-use pgrx::varlena::{varatt_is_1b_e, varatt_is_4b_c, vardata_any, varsize_any, varsize_any_exhdr};
 use pgrx::pg_sys;
+use pgrx::varlena::{varatt_is_1b_e, varatt_is_4b_c, vardata_any, varsize_any, varsize_any_exhdr};
 
 use crate::journal::When;
 use crate::pg;

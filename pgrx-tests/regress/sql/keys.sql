@@ -112,9 +112,12 @@ COMMIT;
 SELECT what, item FROM t.pull('{texts}');
 -- 1.10 and 1.1 are equal, so they are one key, but they are two texts.
 INSERT INTO numerics VALUES (1.10, 'n');
-SELECT t.catch_up('numerics');
+INSERT INTO triples VALUES ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12', 'y', 1.50, 'n');
+SELECT t.catch_up('numerics', 'triples');
 UPDATE numerics SET id = 1.1;
 SELECT * FROM t.pull('{numerics}');
+UPDATE triples SET b = 1.5;
+SELECT * FROM t.pull('{triples}');
 UPDATE numerics SET id = 1.100, note = 'x';
 DELETE FROM numerics WHERE id = 1.1;
 SELECT * FROM t.pull('{numerics}');

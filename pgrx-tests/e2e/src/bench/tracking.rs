@@ -81,7 +81,13 @@ pub fn updates(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<
         (alone, ["tracked", "plain"], work, "untracked", goal),
         (in_request, ["tracked", "plain"], request, "untracked", Goal::Report),
         (alone, ["tracked", "logged"], work, "with a plpgsql log trigger", Goal::Report),
-        (alone, ["triggered", "plain"], "1-row UPDATEs with a plpgsql trigger that does nothing", "without", Goal::Report),
+        (
+            alone,
+            ["triggered", "plain"],
+            "1-row UPDATEs with a plpgsql trigger that does nothing",
+            "without",
+            Goal::Report,
+        ),
         (alone, ["notifying", "tracked"], "1-row UPDATEs with a NOTIFY each", "without", Goal::Report),
     ] {
         let slice = |(world, clients): &mut (World, Vec<Updater>), table: &str, run: usize| -> Result<f64> {
