@@ -2,15 +2,15 @@
 -- code reads and writes these.
 
 CREATE TABLE snapsync.push (
-    role                name NOT NULL,
+    who                 text COLLATE "C" NOT NULL,
     push_id             uuid NOT NULL,
     digest              bytea NOT NULL,
     at                  timestamptz NOT NULL,
     answer              text,
-    CONSTRAINT push_pkey PRIMARY KEY (role, push_id)
+    CONSTRAINT push_pkey PRIMARY KEY (who, push_id)
 );
 COMMENT ON TABLE snapsync.push IS 'Pushes that were carried out, by push_id; kept for snapsync.push_retention';
-COMMENT ON COLUMN snapsync.push.role IS 'Who pushed';
+COMMENT ON COLUMN snapsync.push.who IS 'The role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.push.push_id IS 'The client''s id of the batch';
 COMMENT ON COLUMN snapsync.push.digest IS 'SHA-256 of the batch';
 COMMENT ON COLUMN snapsync.push.at IS 'When';
@@ -27,20 +27,20 @@ COMMENT ON COLUMN snapsync.mutator.name IS 'The name clients use';
 COMMENT ON COLUMN snapsync.mutator.function IS 'The function''s signature';
 
 CREATE TABLE snapsync.mutation_client (
-    role                name NOT NULL,
+    who                 text COLLATE "C" NOT NULL,
     client_id           text COLLATE "C" NOT NULL,
     last_id             bigint NOT NULL,
     at                  timestamptz NOT NULL,
-    CONSTRAINT mutation_client_pkey PRIMARY KEY (role, client_id)
+    CONSTRAINT mutation_client_pkey PRIMARY KEY (who, client_id)
 );
 COMMENT ON TABLE snapsync.mutation_client IS 'How far each client''s mutations were carried out';
-COMMENT ON COLUMN snapsync.mutation_client.role IS 'Who pushed';
+COMMENT ON COLUMN snapsync.mutation_client.who IS 'The role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.mutation_client.client_id IS 'The client';
 COMMENT ON COLUMN snapsync.mutation_client.last_id IS 'Its last mutation that was carried out, or failed';
 COMMENT ON COLUMN snapsync.mutation_client.at IS 'When';
 
 CREATE TABLE snapsync.mutation_failure (
-    role                name NOT NULL,
+    who                 text COLLATE "C" NOT NULL,
     client_id           text COLLATE "C" NOT NULL,
     id                  bigint NOT NULL,
     name                text NOT NULL,
@@ -48,10 +48,10 @@ CREATE TABLE snapsync.mutation_failure (
     message             text NOT NULL,
     constraint_name     text,
     at                  timestamptz NOT NULL,
-    CONSTRAINT mutation_failure_pkey PRIMARY KEY (role, client_id, id)
+    CONSTRAINT mutation_failure_pkey PRIMARY KEY (who, client_id, id)
 );
 COMMENT ON TABLE snapsync.mutation_failure IS 'Mutations that failed and were skipped; kept for snapsync.push_retention';
-COMMENT ON COLUMN snapsync.mutation_failure.role IS 'Who pushed';
+COMMENT ON COLUMN snapsync.mutation_failure.who IS 'The role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.mutation_failure.client_id IS 'The client';
 COMMENT ON COLUMN snapsync.mutation_failure.id IS 'The mutation';
 COMMENT ON COLUMN snapsync.mutation_failure.name IS 'Its mutator';

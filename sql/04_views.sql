@@ -8,15 +8,21 @@ SELECT c.name,
        c.exclude,
        c.conflict,
        r.relrowsecurity AS row_security,
-       CASE t.tgenabled
-           WHEN 'A' THEN 'tracking'
-           WHEN 'D' THEN 'trigger disabled'
-           ELSE CASE WHEN t.tgenabled IS NULL THEN 'trigger missing' ELSE 'trigger not enabled always' END
+       CASE WHEN t.count OPERATOR(pg_catalog.<) 2 THEN 'trigger missing'
+            WHEN t.disabled THEN 'trigger disabled'
+            WHEN NOT t.always THEN 'trigger not enabled always'
+            ELSE 'tracking'
        END AS state
 FROM snapsync.collection AS c
 JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) c.relation::pg_catalog.oid
-LEFT JOIN pg_catalog.pg_trigger AS t
-       ON t.tgrelid OPERATOR(pg_catalog.=) r.oid AND t.tgname OPERATOR(pg_catalog.=) '00_snapsync_track'::pg_catalog.name
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.count(*) AS count,
+           pg_catalog.bool_or(g.tgenabled OPERATOR(pg_catalog.=) 'D') AS disabled,
+           pg_catalog.bool_and(g.tgenabled OPERATOR(pg_catalog.=) 'A') AS always
+    FROM pg_catalog.pg_trigger AS g
+    WHERE g.tgrelid OPERATOR(pg_catalog.=) r.oid
+      AND g.tgname OPERATOR(pg_catalog.=) ANY ('{00_snapsync_track,00_snapsync_truncate}'::pg_catalog.name[])
+) AS t
 WHERE c.name IS NOT NULL
   AND (pg_catalog.has_table_privilege(r.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(r.oid, 'SELECT'));
 COMMENT ON VIEW snapsync.status IS 'The synced tables that the current role may read';
@@ -27,5 +33,5 @@ COMMENT ON COLUMN snapsync.status.columns IS 'The only columns synced; NULL for 
 COMMENT ON COLUMN snapsync.status.exclude IS 'Columns not synced';
 COMMENT ON COLUMN snapsync.status.conflict IS 'What push_changes does when a row changed on both sides';
 COMMENT ON COLUMN snapsync.status.row_security IS 'Whether row-level security decides who syncs which row';
-COMMENT ON COLUMN snapsync.status.state IS 'tracking, or what is wrong with the trigger';
+COMMENT ON COLUMN snapsync.status.state IS 'tracking, or what is wrong with its triggers';
 GRANT SELECT ON snapsync.status TO PUBLIC;

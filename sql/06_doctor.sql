@@ -1,4 +1,4 @@
--- What is wrong or could be better, each with the SQL that mends it.
+-- What is wrong or could be better, each with the SQL that fixes it, or a template for it (`-- adapt:`).
 
 CREATE FUNCTION snapsync.doctor()
 RETURNS TABLE (severity text, collection text, finding text, fix text)
@@ -57,18 +57,18 @@ SELECT 'warning', name, 'row-level security is off: every role that may select t
 FROM synced WHERE NOT relrowsecurity
 UNION ALL
 SELECT 'error', name, 'row-level security is on, but no policy lets anybody select a row',
-       format('CREATE POLICY read_own ON %s FOR SELECT USING (user_id = (SELECT auth.uid()));', tab)
+       format('-- adapt: CREATE POLICY read_own ON %s FOR SELECT USING (user_id = (SELECT auth.uid()));', tab)
 FROM synced AS s WHERE relrowsecurity
  AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd IN ('*', 'r'))
 UNION ALL
 SELECT 'info', s.name, format('no policy for %s: pushed %s are refused', v.word, v.consequence),
-       format('CREATE POLICY %s_own ON %s FOR %s %s (user_id = (SELECT auth.uid()));', lower(v.word), s.tab, v.word,
+       format('-- adapt: CREATE POLICY %s_own ON %s FOR %s %s (user_id = (SELECT auth.uid()));', lower(v.word), s.tab, v.word,
               CASE v.cmd WHEN 'a' THEN 'WITH CHECK' ELSE 'USING' END)
 FROM synced AS s, verb AS v WHERE s.relrowsecurity
  AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd::text IN ('*', v.cmd))
 UNION ALL
 SELECT 'error', name, 'no role but its owner may select the table',
-       format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO authenticated;', tab)
+       format('-- adapt: GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO authenticated;', tab)
 FROM synced AS s
 WHERE NOT EXISTS (SELECT FROM aclexplode(s.relacl) AS a WHERE a.grantee <> s.relowner AND a.privilege_type = 'SELECT')
   AND NOT EXISTS (SELECT FROM pg_attribute AS t, aclexplode(t.attacl) AS a WHERE t.attrelid = s.relation AND a.privilege_type = 'SELECT')
@@ -84,6 +84,16 @@ SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes a
 FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
 WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
 UNION ALL
+SELECT DISTINCT 'error', root.tab,
+       'it has snapsync''s triggers but is not synced, as after a restore without data: its changes fill the log for nobody',
+       format('-- adapt: SELECT snapsync.enable(%L, ...); with the settings that it had', root.tab)
+FROM pg_trigger AS t
+JOIN pg_class AS r ON r.oid = t.tgrelid
+CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid) AS top
+CROSS JOIN LATERAL (SELECT top.oid::regclass::text AS tab) AS root
+WHERE t.tgfoid = 'snapsync.track'::regproc AND pg_has_role(session_user, r.relowner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = top.oid)
+UNION ALL
 SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)::text),
        format('SELECT snapsync.disable(%L); SELECT snapsync.enable(%L);', tab, pg_partition_root(relation)::text)
 FROM synced WHERE pg_partition_root(relation) <> relation
@@ -94,11 +104,11 @@ FROM mine WHERE shape #>> '{security,2}' <> relowner::regrole::text AND name IS 
 UNION ALL
 SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
-       format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
+       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); or ''[]'' if it reads none', tab)
 FROM hidden
 UNION ALL
 SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
-       format('SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); -- or ''[]'' if it reads none', tab)
+       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); or ''[]'' if it reads none', tab)
 FROM hidden_scope
 UNION ALL
 SELECT DISTINCT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
@@ -112,7 +122,7 @@ SELECT 'error', d.name, format('access table %s does not exist: what a function 
 FROM declared AS d WHERE d.oid IS NULL
 UNION ALL
 SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
-       format('SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', d.tab, d.access)
+       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', d.tab, d.access)
 FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
 WHERE d.predicate <> 'true' AND a.predicate = 'true'
 UNION ALL
@@ -121,7 +131,7 @@ SELECT 'warning', s.name,
             THEN format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access::text)
             ELSE format('table %s, which decides who sees a row, has a primary key that cannot name one (%s): any change in it resets everybody',
                         a.access::text, p.columns) END,
-       format(CASE WHEN p.columns IS NULL THEN 'ALTER TABLE %s ADD PRIMARY KEY (...);' ELSE 'ALTER TABLE %s %s;' END, a.access::text, p.mend)
+       format(CASE WHEN p.columns IS NULL THEN '-- adapt: ALTER TABLE %s ADD PRIMARY KEY (...);' ELSE 'ALTER TABLE %s %s;' END, a.access::text, p.mend)
 FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access,
      -- The columns of the primary key that are of other types than a key may have (admin.rs), domains looked through.
      LATERAL (SELECT string_agg(format('%I %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum) AS columns,
@@ -133,7 +143,7 @@ FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snaps
 WHERE k.key = '{}'
 UNION ALL
 SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access::text),
-       format('SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', s.tab, a.access::text)
+       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', s.tab, a.access::text)
 FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
 WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
 UNION ALL
@@ -174,4 +184,4 @@ WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.database = (SELECT oid FR
   AND a.xact_start < now() - interval '1 minute' AND EXISTS (SELECT FROM mine)
 $$;
 COMMENT ON FUNCTION snapsync.doctor() IS
-'Findings about the synced tables of the session''s user, each with its severity (error: wrong now; warning; info) and the SQL that mends it';
+'Findings about the synced tables of the session''s user, each with its severity (error: wrong now; warning; info) and the SQL that fixes it, or a template for it (-- adapt: ...)';

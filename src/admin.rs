@@ -52,6 +52,7 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     check_name(new.name.as_deref().unwrap_or(""), relation)?;
 
     registry::store(relation, &new)?;
+    let was_off = registry::enable_triggers(relation)?;
     shape::refresh(relation, shape::Because::Enabled)?;
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
     // resolved and what may be written changes nothing on the clients.
@@ -59,8 +60,17 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
         let (version_column, conflict_function) = (None, None);
         Stored { conflict: String::new(), version_column, conflict_function, readonly: Vec::new(), ..s.clone() }
     };
-    if old.as_ref().map(on_clients) != Some(on_clients(&new)) {
+    if was_off || old.as_ref().map(on_clients) != Some(on_clients(&new)) {
         track::reset(relation)?;
+    }
+    let is_id = |column: &String| column == "id";
+    let hidden =
+        !new.key.iter().any(is_id) && attributes.iter().any(|a| is_id(&a.name)) && !new.exclude.iter().any(is_id);
+    if hidden && old.is_none_or(|o| o.key != new.key) {
+        pgrx::notice!(
+            "the dialect watermelondb does not send column \"id\" of table \"{}\": its \"id\" is made of the key",
+            table.name
+        );
     }
     Ok(())
 }
@@ -189,7 +199,7 @@ impl Table {
         if row.bool(3) {
             return refuse(
                 "Other tables inherit from it: their rows would show up in queries without being tracked.",
-                "Use a partitioned table, or sync the child tables.",
+                "Use a partitioned table.",
             );
         }
         if row.bool(4) {

@@ -14,18 +14,20 @@
 //! [`encoder_for`] follows PostgreSQL's own `json_categorize_type()`, which is the same in 14 to 18: domains count as their
 //! base types; only types that are not built in can have a cast to json that counts.
 
-use pgrx::pg_sys;
+use pgrx::{pg_sys, PostgresGucEnum};
 use thiserror::Error;
 
 /// Oids below are PostgreSQL's own (`FirstNormalObjectId`).
 const FIRST_NORMAL_OID: u32 = 16384;
 
-/// How values are written.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+/// How values are written. Also the values of the setting `snapsync.dialect`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum Dialect {
     /// Rows exactly as `row_to_json` writes them, as PostgREST does.
+    #[name = c"postgrest"]
     Postgrest,
     /// Flat rows of strings, numbers and booleans, as WatermelonDB's columns are.
+    #[name = c"watermelondb"]
     WatermelonDb,
 }
 

@@ -129,8 +129,8 @@ pub fn pull(request: &Request) -> Result<Output> {
 }
 
 pub fn parse_dialect(argument: Option<&str>) -> Result<Dialect> {
-    let name = argument.map_or_else(settings::dialect, str::to_string);
-    Dialect::parse(&name).map_err(|e| {
+    let Some(name) = argument else { return Ok(settings::dialect()) };
+    Dialect::parse(name).map_err(|e| {
         SyncError::new(code::INVALID_PARAMETER, e.to_string())
             .hint("The dialects are 'postgrest' and 'watermelondb'. The setting snapsync.dialect is the default.")
     })

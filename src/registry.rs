@@ -147,7 +147,7 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
 
 /// Makes the triggers of a table and its partitions say what the settings say; touches only those that differ. The row
 /// trigger of a partitioned table is cloned to its partitions by Postgres; statement triggers (TRUNCATE) are not. All fire
-/// ALWAYS: rows that logical replication applies are changes too.
+/// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so (`enable_triggers`).
 /// True when changes may have gone unnoticed: the row trigger was missing, or one did not fire always.
 pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
     let Some(spec) = spec(relation)? else { return Ok(false) };
@@ -185,7 +185,7 @@ pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
             match trigger_enabled(part.relation, name)? {
                 Some('A') => continue,
                 Some('D') => pgrx::warning!(
-                    "trigger {name} of {} is disabled: changes are not tracked, and clients will be reset",
+                    "trigger {name} of {} is disabled: changes are not tracked until it is enabled, which resets the clients",
                     part.table
                 ),
                 Some('R') => gap = true,
@@ -193,11 +193,29 @@ pub fn sync_triggers(relation: pg_sys::Oid) -> Result<bool> {
                 _ => gap |= !fresh.contains(&part.relation),
             }
             if trigger_enabled(part.relation, name)? != Some('D') {
-                utility(&[format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(name))])?;
+                utility(&[enable_always(part, name)])?;
             }
         }
     }
     Ok(gap)
+}
+
+/// Switches triggers on again that somebody has disabled; true if there were any.
+pub fn enable_triggers(relation: pg_sys::Oid) -> Result<bool> {
+    let mut disabled = false;
+    for part in parts(relation)? {
+        for name in [ROW_TRIGGER, TRUNCATE_TRIGGER] {
+            if trigger_enabled(part.relation, name)? == Some('D') {
+                utility(&[enable_always(&part, name)])?;
+                disabled = true;
+            }
+        }
+    }
+    Ok(disabled)
+}
+
+fn enable_always(part: &Part, trigger: &str) -> String {
+    format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(trigger))
 }
 
 pub fn drop_triggers(relation: pg_sys::Oid) -> Result<()> {

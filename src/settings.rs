@@ -1,16 +1,16 @@
 //! The settings (GUCs) of the extension.
 
-use std::ffi::CString;
-
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
-static DIALECT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgrest"));
+use crate::dialect::Dialect;
+
+static DIALECT: GucSetting<Dialect> = GucSetting::<Dialect>::new(Dialect::Postgrest);
 static FLUSH_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static TIMESTAMP_SLACK: GucSetting<i32> = GucSetting::<i32>::new(300);
 static PUSH_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 60 * 60);
 
 pub fn register() {
-    GucRegistry::define_string_guc(
+    GucRegistry::define_enum_guc(
         c"snapsync.dialect",
         c"How pull_changes writes values and push_changes reads them, unless the call says otherwise.",
         c"'postgrest' (as row_to_json) or 'watermelondb'. Set it per role or per database.",
@@ -50,8 +50,8 @@ pub fn register() {
     );
 }
 
-pub fn dialect() -> String {
-    DIALECT.get().map_or_else(|| "postgrest".into(), |d| d.to_string_lossy().into_owned())
+pub fn dialect() -> Dialect {
+    DIALECT.get()
 }
 
 pub fn flush_threshold() -> usize {

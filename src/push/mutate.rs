@@ -1,5 +1,5 @@
 //! `push_mutations`: a client's intentions, `[{"id": 1, "name": "like_quote", "args": {...}}]`, carried out in order by
-//! functions that the database's owner registered, as the calling role, each exactly once by (client_id, id).
+//! functions that the database's owner registered, as the calling role, each exactly once by (user, client_id, id).
 //!
 //! Ids count 1, 2, 3, ... for each client. A mutation that fails is undone alone, recorded and skipped: it must not block
 //! those after it, and the client learns of it from every answer to a call that contains it.
@@ -42,12 +42,13 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     if client_id.is_empty() {
         return Err(malformed("client_id is empty.".into()));
     }
-    let list: Vec<Mutation> = serde_json::from_str(mutations).map_err(|e| malformed(e.to_string()))?;
+    let list: Vec<Mutation> =
+        serde_json::from_str(mutations).map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
     if let Some((at, m)) = list.iter().enumerate().find(|(i, m)| m.id < 1 || *i > 0 && m.id != list[i - 1].id + 1) {
         return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
     }
-    let role = once::role()?;
-    let last = last_of(&role, client_id)?;
+    let who = once::who()?;
+    let last = last_of(&who, client_id)?;
     if let Some(first) = list.first().filter(|m| m.id > last + 1) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "mutations are missing")
             .detail(format!("The first one sent is {}, the last one known of this client is {last}.", first.id))
@@ -73,10 +74,10 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let reached = list.last().map_or(last, |m| m.id.max(last));
     for (id, name, e) in &failures {
         owner_execute(
-            "INSERT INTO snapsync.mutation_failure (role, client_id, id, name, code, message, constraint_name, at) \
+            "INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, constraint_name, at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, now())",
             &[
-                spi::arg(role.as_str()),
+                spi::arg(who.as_str()),
                 spi::arg(client_id),
                 spi::arg(*id),
                 spi::arg(name.as_str()),
@@ -88,25 +89,25 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     if reached > last {
         owner_execute(
-            "UPDATE snapsync.mutation_client SET last_id = $3, at = now() WHERE role = $1 AND client_id = $2",
-            &[spi::arg(role.as_str()), spi::arg(client_id), spi::arg(reached)],
+            "UPDATE snapsync.mutation_client SET last_id = $3, at = now() WHERE who = $1 AND client_id = $2",
+            &[spi::arg(who.as_str()), spi::arg(client_id), spi::arg(reached)],
         )?;
         once::prune()?;
     }
     let first = list.first().map_or(reached, |m| m.id);
-    answer(&role, client_id, first, reached)
+    answer(&who, client_id, first, reached)
 }
 
 /// The last mutation of this client that was carried out. Its row is the lock: a second call waits for the first.
-fn last_of(role: &str, client_id: &str) -> Result<i64> {
-    let args = [spi::arg(role), spi::arg(client_id)];
+fn last_of(who: &str, client_id: &str) -> Result<i64> {
+    let args = [spi::arg(who), spi::arg(client_id)];
     owner_execute(
-        "INSERT INTO snapsync.mutation_client (role, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
-         ON CONFLICT (role, client_id) DO NOTHING",
+        "INSERT INTO snapsync.mutation_client (who, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
+         ON CONFLICT (who, client_id) DO NOTHING",
         &args,
     )?;
     let rows = owner_query(
-        "SELECT last_id FROM snapsync.mutation_client WHERE role = $1 AND client_id = $2 FOR UPDATE",
+        "SELECT last_id FROM snapsync.mutation_client WHERE who = $1 AND client_id = $2 FOR UPDATE",
         &args,
     )?;
     Ok(rows.first().and_then(|r| r.i64(0)).unwrap_or(0))
@@ -135,11 +136,11 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
     Ok(())
 }
 
-fn answer(role: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
+fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
     let rows = owner_query(
         "SELECT id, name, code, message, constraint_name FROM snapsync.mutation_failure \
-         WHERE role = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
-        &[spi::arg(role), spi::arg(client_id), spi::arg(first), spi::arg(last)],
+         WHERE who = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
+        &[spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)],
     )?;
     let mut out = Vec::from(format!("{{\"last_id\":{last},\"failures\":[").as_bytes());
     for (i, row) in rows.iter().enumerate() {
@@ -171,7 +172,8 @@ pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
             .hint("A mutator runs as every client that calls it; let the database's owner register it."));
     }
     if name.is_empty() {
-        return Err(SyncError::new(code::INVALID_PARAMETER, "the mutator's name must not be empty"));
+        return Err(SyncError::new(code::INVALID_PARAMETER, "the mutator's name must not be empty")
+            .hint("Pass the name that clients send: snapsync.register_mutator('like_quote', 'like_quote(json)')."));
     }
     let Some(function) = function else {
         owner_execute("DELETE FROM snapsync.mutator WHERE name = $1", &[spi::arg(name)])?;

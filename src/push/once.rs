@@ -1,4 +1,4 @@
-//! `push_id`: a push is carried out once per role and id, also when its answer was lost or when it comes twice at a time.
+//! `push_id`: a push is carried out once per user and id, also when its answer was lost or when it comes twice at a time.
 //!
 //! A row of `snapsync.push` with a unique key is the lock: the second call waits for the first one's end, then finds its
 //! answer, or nothing if the first one failed. The row says of what payload the id was, by its digest: an id that comes
@@ -18,30 +18,29 @@ pub enum Claim {
 /// A claim that has to be answered.
 pub struct Pending {
     push_id: String,
-    role: String,
+    who: String,
 }
 
 /// How many outdated answers a call removes on its way.
 const PRUNED_AT_ONCE: i32 = 100;
 
 pub fn claim(push_id: &str, request: &Request) -> Result<Claim> {
-    let role = role()?;
-    let args =
-        [spi::arg(role.as_str()), spi::arg(push_id), spi::arg(request.changes), spi::arg(request.last_pulled_at)];
+    let who = who()?;
+    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(request.changes), spi::arg(request.last_pulled_at)];
     const DIGEST: &str = "sha256(convert_to($3 || E'\\n' || coalesce($4, ''), 'UTF8'))";
     let claimed = owner_query(
         &format!(
-            "INSERT INTO snapsync.push (role, push_id, digest, at) VALUES ($1, $2::uuid, {DIGEST}, now()) \
-             ON CONFLICT (role, push_id) DO NOTHING RETURNING true"
+            "INSERT INTO snapsync.push (who, push_id, digest, at) VALUES ($1, $2::uuid, {DIGEST}, now()) \
+             ON CONFLICT (who, push_id) DO NOTHING RETURNING true"
         ),
         &args,
     )?;
     if !claimed.is_empty() {
         prune()?;
-        return Ok(Claim::First(Pending { push_id: push_id.to_string(), role }));
+        return Ok(Claim::First(Pending { push_id: push_id.to_string(), who }));
     }
     let answers = owner_query(
-        &format!("SELECT digest = {DIGEST}, answer FROM snapsync.push WHERE role = $1 AND push_id = $2::uuid"),
+        &format!("SELECT digest = {DIGEST}, answer FROM snapsync.push WHERE who = $1 AND push_id = $2::uuid"),
         &args,
     )?;
     match answers.first() {
@@ -56,17 +55,25 @@ pub fn claim(push_id: &str, request: &Request) -> Result<Claim> {
 impl Pending {
     pub fn answer(self, answer: &str) -> Result<()> {
         owner_execute(
-            "UPDATE snapsync.push SET answer = $3 WHERE role = $1 AND push_id = $2::uuid",
-            &[spi::arg(self.role.as_str()), spi::arg(self.push_id.as_str()), spi::arg(answer)],
+            "UPDATE snapsync.push SET answer = $3 WHERE who = $1 AND push_id = $2::uuid",
+            &[spi::arg(self.who.as_str()), spi::arg(self.push_id.as_str()), spi::arg(answer)],
         )?;
         Ok(())
     }
 }
 
-/// The name of the calling role.
-pub fn role() -> Result<String> {
-    let rows = spi::query("SELECT CURRENT_USER::pg_catalog.text", &[], spi::Mode::Read)?;
-    Ok(rows.first().map(|r| r.string(0)).unwrap_or_default())
+/// Whose call this is: the calling role, and where all users share one (PostgREST), which of them signed in. Otherwise a device
+/// that somebody else signs in on would have his mutations taken for those of the one before.
+pub fn who() -> Result<String> {
+    let claims = "SELECT CURRENT_USER::pg_catalog.text, pg_catalog.current_setting('request.jwt.claims', true)";
+    let rows = spi::query(claims, &[], spi::Mode::Read)?;
+    let Some(row) = rows.first() else { return Ok(String::new()) };
+    let claims: Option<serde_json::Value> = row.text(1).and_then(|text| serde_json::from_str(text).ok());
+    let user = claims.as_ref().and_then(|c| c.get("sub")).and_then(|sub| sub.as_str());
+    Ok(match user {
+        Some(user) => format!("{}/{user}", row.string(0)),
+        None => row.string(0),
+    })
 }
 
 /// Forgets answers that are older than `snapsync.push_retention`, a few at a time, none that somebody else is forgetting.

@@ -177,6 +177,35 @@ SELECT * FROM t.error($$ SELECT snapsync.enable('base', conflict => 'whatever') 
 SELECT name FROM snapsync.status ORDER BY name COLLATE "C";
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'base'::regclass AND NOT tgisinternal;
 
+-- Triggers that somebody switched off: the state says so, enable() switches them on again, and clients take everything anew.
+CREATE TABLE off (id int PRIMARY KEY);
+SELECT snapsync.enable('off');
+SELECT t.catch_up('off');
+ALTER TABLE off DISABLE TRIGGER ALL;
+INSERT INTO off VALUES (1);
+SELECT state FROM snapsync.status WHERE name = 'off';
+SELECT * FROM t.pull('{off}');
+SELECT snapsync.enable('off');
+SELECT state FROM snapsync.status WHERE name = 'off';
+SELECT * FROM t.pull('{off}');
+INSERT INTO off VALUES (2);
+SELECT * FROM t.pull('{off}');
+SET client_min_messages = error;
+ALTER TABLE off DISABLE TRIGGER "00_snapsync_truncate";
+RESET client_min_messages;
+SELECT state FROM snapsync.status WHERE name = 'off';
+-- Triggers without their collection, as a dump without data leaves them.
+DELETE FROM snapsync.collection WHERE relation = 'off'::regclass;
+SELECT severity, collection, finding, fix FROM snapsync.doctor() WHERE finding LIKE '%is not synced, as%';
+-- In WatermelonDB's rows "id" is the key's text.
+CREATE TABLE with_id (code text PRIMARY KEY, id int);
+SELECT snapsync.enable('with_id');
+SELECT snapsync.enable('with_id', conflict => 'merge');
+SELECT snapsync.enable('with_id', key => '{code}', exclude => '{id}');
+SET client_min_messages = error;
+DROP TABLE off, with_id;
+RESET client_min_messages;
+
 -- The extension's functions may live in a schema of the user's choice, and everything goes with DROP EXTENSION.
 DROP EXTENSION snapsync;
 DROP EXTENSION snapsync CASCADE;

@@ -30,9 +30,9 @@ SELECT push_changes('{"counters": {"updated": [{"id": "a", "n": 2}]}}', push_id 
 SELECT * FROM t.error('SELECT * FROM snapsync.push');
 RESET ROLE;
 SELECT id, n FROM counters ORDER BY id;
-SELECT role, right(push_id::text, 1) AS push_id, answer IS NOT NULL AS answered FROM snapsync.push ORDER BY 1, 2;
+SELECT who, right(push_id::text, 1) AS push_id, answer IS NOT NULL AS answered FROM snapsync.push ORDER BY 1, 2;
 -- Kept for snapsync.push_retention.
-UPDATE snapsync.push SET at = now() - interval '8 days' WHERE role = 'alice';
+UPDATE snapsync.push SET at = now() - interval '8 days' WHERE who = 'alice';
 SELECT push_changes('{}', push_id => '00000000-0000-0000-0000-000000000004');
-SELECT role, right(push_id::text, 1) AS push_id FROM snapsync.push ORDER BY 1, 2;
+SELECT who, right(push_id::text, 1) AS push_id FROM snapsync.push ORDER BY 1, 2;
 SHOW snapsync.push_retention;

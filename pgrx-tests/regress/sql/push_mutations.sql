@@ -33,6 +33,16 @@ RESET ROLE;
 SET ROLE bob;
 SELECT push_mutations('[{"id": 1, "name": "write", "args": {"id": 2}}]', 'phone');
 RESET ROLE;
+-- PostgREST's users share a role; a device that another one signs in on counts anew for him.
+SET ROLE authenticated;
+SET request.jwt.claims = '{"sub": "ann"}';
+SELECT push_mutations('[{"id": 1, "name": "none"}]', 'phone');
+SET request.jwt.claims = '{"sub": "ben"}';
+SELECT push_mutations('[{"id": 1, "name": "nothing"}]', 'phone');
+SET request.jwt.claims = 'not JSON';
+SELECT push_mutations('[]', 'phone');
+RESET request.jwt.claims;
+RESET ROLE;
 -- Nothing may be missing, or out of order.
 SELECT * FROM t.error($$SELECT push_mutations('[{"id": 2, "name": "like"}]', 'new')$$);
 SELECT * FROM t.error($$SELECT push_mutations('[{"id": 1, "name": "like"}, {"id": 3, "name": "like"}]', 'new')$$);
@@ -49,5 +59,5 @@ SELECT what, item::json ->> 'id' AS id FROM t.pull('{quotes}', client_id => 'pho
 SELECT snapsync.register_mutator('write', NULL);
 DROP FUNCTION like_quote(json);
 SELECT push_mutations('[{"id": 1, "name": "write"}, {"id": 2, "name": "like"}]', 'new');
-SELECT role, client_id, last_id FROM snapsync.mutation_client ORDER BY 1, 2;
-SELECT role, client_id, id, name, code, constraint_name FROM snapsync.mutation_failure ORDER BY 1, 2, 3;
+SELECT who, client_id, last_id FROM snapsync.mutation_client ORDER BY 1, 2;
+SELECT who, client_id, id, name, code, constraint_name FROM snapsync.mutation_failure ORDER BY 1, 2, 3;
