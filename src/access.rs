@@ -11,7 +11,7 @@
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 use std::collections::BTreeMap;
 
-use crate::error::{code, Result, SyncError};
+use crate::error::{code, in_sql_of, Result, SyncError};
 use crate::pg;
 use crate::registry::owner_query;
 use crate::spi::{self, pointers};
@@ -286,7 +286,8 @@ pub fn normalize(declared: &str) -> Result<String> {
         if let Some(predicate) = &predicate {
             // Parsed, not run; with no schema searched, as a caller's path may come to.
             let sql = format!("SELECT FROM {table} AS {} WHERE false AND ({predicate})", pg::ident(&relname));
-            spi::with_search_path("pg_catalog", || spi::query(&sql, &[], spi::Mode::Write))?;
+            let place = || format!("It is in the predicate of access table {table}.");
+            in_sql_of(place, || spi::with_search_path("pg_catalog", || spi::query(&sql, &[], spi::Mode::Write)))?;
         }
         out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
     }

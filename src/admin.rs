@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::conflict::{ConflictPolicy, ConflictPolicyError};
-use crate::error::{code, listed, Result, SyncError};
+use crate::error::{code, in_sql_of, listed, Result, SyncError};
 use crate::registry::{self, owner_query, Stored};
 use crate::spi::{self, Mode};
 use crate::{access, pg, shape, track};
@@ -48,7 +48,8 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
     let mut new = table.merge(settings, old.as_ref())?;
     table.check(&new, &attributes)?;
-    new.scope_reads = new.scope_values.as_deref().map(|e| access::scope_reads(relation, e)).transpose()?;
+    let scope_reads = |expression| in_sql_of(|| "It is in scope_values.".into(), || access::scope_reads(relation, expression));
+    new.scope_reads = new.scope_values.as_deref().map(scope_reads).transpose()?;
     check_name(new.name.as_deref().unwrap_or(""), relation)?;
 
     registry::store(relation, &new)?;

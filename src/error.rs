@@ -140,6 +140,14 @@ pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     .execute()
 }
 
+/// Runs `body`, which runs SQL of the user's; an ERROR in it says which SQL that is.
+pub fn in_sql_of<R>(place: impl FnOnce() -> String, body: impl FnOnce() -> Result<R>) -> Result<R> {
+    caught(body).map_err(|mut e| {
+        let _ = e.detail.get_or_insert_with(place);
+        e
+    })
+}
+
 thread_local! {
     static REMEMBERED: RefCell<Option<SyncError>> = const { RefCell::new(None) };
 }

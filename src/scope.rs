@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use serde_json::value::RawValue;
 
 use crate::catalog::{clip, Collection};
-use crate::error::{code, Result, SyncError};
+use crate::error::{code, in_sql_of, Result, SyncError};
 use crate::spi::{self, Mode};
 use crate::{pg, wire_id};
 
@@ -92,7 +92,9 @@ impl Filter {
             (None, Some(_)) if pg::bypasses_policies() => return Ok(None),
             (None, Some(expression)) => {
                 let sql = format!("SELECT pg_catalog.to_json(({expression})::pg_catalog.text[])");
-                spi::query(&sql, &[], Mode::Read)?.first().and_then(|r| r.list(0)).unwrap_or_default()
+                let place = || format!("It is in scope_values of collection \"{name}\".");
+                let rows = in_sql_of(place, || spi::query(&sql, &[], Mode::Read))?;
+                rows.first().and_then(|r| r.list(0)).unwrap_or_default()
             }
         };
         if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
@@ -102,7 +104,8 @@ impl Filter {
             "SELECT pg_catalog.to_json(ARRAY(SELECT DISTINCT v::pg_catalog.text FROM pg_catalog.unnest($1::{}[]) AS v))",
             scope.facts.base_type_name()
         );
-        let rows = spi::query(&sql, &[spi::arg(given)], Mode::Read)?;
+        let place = || format!("It is a scope of collection \"{name}\", of its column \"{}\".", scope.name);
+        let rows = in_sql_of(place, || spi::query(&sql, &[spi::arg(given)], Mode::Read))?;
         Ok(Some(rows.first().and_then(|r| r.list(0)).unwrap_or_default()))
     }
 }
