@@ -36,7 +36,7 @@ const chapter = (title) => console.log(`\n${++chapters}. ${title}`)
 class Browser {
   name = 'browser'
   network = new Network()
-  replica = { cursor: null, projects: new Map(), tasks: new Map() }
+  replica = { clientId: uuid(), cursor: null, projects: new Map(), tasks: new Map() }
 
   constructor(server, user) {
     Object.assign(this, { server, user })

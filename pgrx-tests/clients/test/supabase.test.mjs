@@ -1,6 +1,7 @@
 // The unmodified supabase-js: the README's snippet, and what an app sees of errors.
 
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { describe, it } from 'node:test'
 import { connect } from '../lib/client.mjs'
 import { assertReplica } from '../lib/contents.mjs'
@@ -8,7 +9,7 @@ import { newUser, testServer } from '../lib/testing.mjs'
 import { pull, push } from '../snippets/supabase.mjs'
 
 const server = testServer('supabase')
-const empty = () => ({ cursor: null, projects: new Map(), tasks: new Map() })
+const empty = () => ({ clientId: randomUUID(), cursor: null, projects: new Map(), tasks: new Map() })
 
 describe('supabase-js', () => {
   it('keeps a replica with the two functions of the README', async () => {
@@ -41,6 +42,22 @@ describe('supabase-js', () => {
     mine.tasks.set('stale', { id: 'stale' })
     await pull(supabase, mine)
     await assertReplica(server, user, mine)
+  })
+
+  it('pushes twice without a pull between, and sends a push again whose answer was lost', async () => {
+    const user = newUser()
+    await server.seed(user)
+    const [supabase, replica] = [connect(server, user), empty()]
+    await pull(supabase, replica)
+    const [task] = replica.tasks.values()
+    for (const title of ['Dig deep', 'Dig deeper', 'Dig deeper']) {
+      await push(supabase, replica, { tasks: { updated: [{ id: task.id, title }] } })
+    }
+    await assert.rejects(push(supabase, { ...replica, clientId: undefined }, { tasks: { updated: [{ id: task.id, title: 'No' }] } }),
+      { code: 'PT409' })
+    await pull(supabase, replica)
+    await assertReplica(server, user, replica)
+    assert.equal(replica.tasks.get(task.id).title, 'Dig deeper')
   })
 
   it('gets a conflict as an error with code, details and hint', async () => {
@@ -105,5 +122,27 @@ describe('supabase-js', () => {
       assert(answer.error.hint, told)
     }
     assert.deepEqual(await server.sql(`SELECT FROM projects WHERE name = 'x'`), [])
+  })
+})
+
+describe('supabase-js and a table whose key is an integer', () => {
+  const server = testServer('supabase_integer', `
+    SELECT snapsync.disable('tasks');
+    CREATE TABLE notes (id integer PRIMARY KEY, title text);
+    GRANT SELECT, INSERT, UPDATE, DELETE ON notes TO authenticated;
+    SELECT snapsync.enable('notes', name => 'tasks');
+    INSERT INTO notes VALUES (1, 'one'), (2, 'two');`)
+
+  it('removes rows that were deleted, though their ids come as text', async () => {
+    const [supabase, replica] = [connect(server, newUser()), empty()]
+    await pull(supabase, replica)
+    assert.deepEqual([...replica.tasks], [['1', { id: 1, title: 'one' }], ['2', { id: 2, title: 'two' }]])
+    await server.sql('DELETE FROM notes WHERE id = 1')
+    await server.sql(`UPDATE notes SET title = 'second' WHERE id = 2`)
+    await pull(supabase, replica)
+    assert.deepEqual([...replica.tasks], [['2', { id: 2, title: 'second' }]])
+    await push(supabase, replica, { tasks: { deleted: ['2'] } })
+    await pull(supabase, replica)
+    assert.deepEqual([...replica.tasks], [])
   })
 })
