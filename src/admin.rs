@@ -40,8 +40,10 @@ pub struct Settings {
 /// Starts syncing a table, or changes its settings. Instant for a table of any size: a row here and two triggers; no column
 /// is added and no row is touched.
 pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
-    let table = Table::lock(relation)?;
+    let table = Table::find(relation)?;
     table.check_owner("sync")?;
+    // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
+    pg::lock_against_ddl(relation);
     table.check_kind()?;
     let attributes = table.attributes()?;
     // A table that was tracked for its influence only is new as a collection.
@@ -78,7 +80,7 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
 
 /// Stops syncing a table and forgets its log. Clients that still ask for it get an error.
 pub fn disable(relation: pg_sys::Oid) -> Result<()> {
-    let table = Table::lock(relation)?;
+    let table = Table::find(relation)?;
     table.check_owner("stop syncing")?;
     table.check_enabled()?;
     registry::drop_triggers(relation)?;
@@ -89,7 +91,7 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
 
 /// Makes every client forget what it has of this collection and take it anew.
 pub fn reset(relation: pg_sys::Oid) -> Result<()> {
-    let table = Table::lock(relation)?;
+    let table = Table::find(relation)?;
     table.check_owner("reset")?;
     table.check_enabled()?;
     track::reset(relation)
@@ -112,7 +114,7 @@ struct Attribute {
 }
 
 impl Table {
-    fn lock(relation: pg_sys::Oid) -> Result<Table> {
+    fn find(relation: pg_sys::Oid) -> Result<Table> {
         let gone = || {
             SyncError::new(code::UNDEFINED_TABLE, format!("table with OID {} does not exist", relation.to_u32()))
                 .hint("Name the table: 'public.todos'.")
@@ -403,7 +405,7 @@ impl Table {
 
 /// Are the columns that a collection rests on, after DDL, still such as `enable` takes?
 pub fn check_columns(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
-    let table = Table::lock(relation)?;
+    let table = Table::find(relation)?;
     let attributes = table.attributes()?;
     table.check_key(&s.key, &attributes)?;
     table.check_scope_and_mark(s, &attributes)
@@ -461,7 +463,7 @@ fn check_name(name: &str, relation: pg_sys::Oid) -> Result<()> {
 /// Tracks a table that policies of synced tables read. Its rows are told apart by its primary key; without a usable one,
 /// any change counts for everybody.
 pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
-    let table = Table::lock(relation)?;
+    let table = Table::find(relation)?;
     let key = table.usable_key()?;
     registry::store(relation, &Stored { key, conflict: "reject".into(), ..Default::default() })?;
     pgrx::notice!("tracking table \"{}\", because policies or scopes of synced tables read it", table.name);
@@ -471,7 +473,7 @@ pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
 /// Gives such a table the key that it has now: the one it had (`kept`, by the columns' present names) while that is a key, else its
 /// primary key. True if another one tells its rows apart than before.
 pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored, kept: Option<Vec<String>>) -> Result<bool> {
-    let table = Table::lock(relation)?;
+    let table = Table::find(relation)?;
     let attributes = table.attributes()?;
     let kept = kept.filter(|key| table.check_key(key, &attributes).is_ok());
     let is_other = kept.is_none();

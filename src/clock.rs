@@ -31,7 +31,7 @@ use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
 
-use crate::error::Result;
+use crate::error::{code, Result, SyncError};
 use crate::{pg, spi};
 
 /// Cursors and stamps start at 1: 0 and null mean "nothing yet" (WatermelonDB: a timestamp must be > 0).
@@ -113,13 +113,13 @@ pub fn read() -> Result<i64> {
 /// The same for a reader, who turns it into a cursor that leaves the server: after a crash the clock must not fall behind a
 /// cursor that a client holds. The last logged value is flushed first if it is not yet (once in 1024 transactions).
 fn read_durable() -> Result<i64> {
-    // SAFETY: only reads under a share lock; XLogFlush after it is released, and never in recovery (caller).
+    // SAFETY: only reads under a share lock; XLogFlush after it is released, and not in recovery.
     unsafe {
         let (value, lsn) = with_page(pg_sys::BUFFER_LOCK_SHARE, |_, buffer| {
             let page = pg_sys::BufferGetPage(buffer);
             (current(data(page)), page_lsn(page))
         })?;
-        if pg_sys::XLogNeedsFlush(lsn) {
+        if !pg::in_recovery() && pg_sys::XLogNeedsFlush(lsn) {
             pg_sys::XLogFlush(lsn);
         }
         Ok(value)
@@ -143,8 +143,11 @@ fn advance(by: i64, register: bool) -> Result<i64> {
                 // Charged to the top transaction: the registration outlives the subtransaction we may be in.
                 let owner = pg_sys::CurrentResourceOwner;
                 pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-                pg_sys::LockAcquire(&tag(next), pg_sys::ShareLock as i32, false, true);
+                let taken = pg_sys::LockAcquire(&tag(next), pg_sys::ShareLock as i32, false, true);
                 pg_sys::CurrentResourceOwner = owner;
+                if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+                    return None;
+                }
             }
             if sequence.is_called && by <= sequence.log_cnt && page_lsn(page) > pg_sys::GetRedoRecPtr() {
                 sequence.log_cnt -= by;
@@ -163,9 +166,13 @@ fn advance(by: i64, register: bool) -> Result<i64> {
                 sequence.log_cnt = LOGGED_AHEAD;
                 pg_sys::MarkBufferDirty(buffer);
             }
-            next
-        })
+            Some(next)
+        })?
     }
+    .ok_or_else(|| {
+        SyncError::new(code::INTERNAL, "the stamp's registration is held by somebody else")
+            .hint("Does another extension take advisory locks of class 3? It must not.")
+    })
 }
 
 fn tag(h: i64) -> pg_sys::LOCKTAG {
@@ -312,8 +319,8 @@ const IS_CURRENT: &str =
 type Gaps = Vec<(i64, i64)>;
 
 thread_local! {
-    /// The gaps of all epochs, with the table they were read from (the extension may be created anew), once this backend has seen that the newest one is the history it runs on. History cannot
-    /// change under a backend that is out of recovery, so this never needs to be read again.
+    /// The gaps of all epochs, and the table that they were read from (the extension may have been created anew). Set only once
+    /// this backend has seen that the newest epoch is the one it runs in, which cannot change while it is out of recovery.
     static GAPS: RefCell<Option<(pg_sys::Oid, Gaps)>> = const { RefCell::new(None) };
     /// This transaction wrote the newest epoch itself and may still abort: nothing may be remembered from it.
     static RECORDING: Cell<bool> = const { Cell::new(false) };

@@ -134,8 +134,10 @@ pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
         (body.0)()
     })
     .catch_others(|cause| match cause {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => Err(SyncError::from_report(&report)),
-        other => other.rethrow(),
+        // A panic, too: whoever catches has a subtransaction to end.
+        CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. } => Err(SyncError::from_report(&report)),
     })
     .execute()
 }

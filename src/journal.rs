@@ -127,6 +127,8 @@ struct Journal {
     origin: Option<Rc<str>>,
     /// What the push's statement under way does if nobody interferes.
     sending: Option<Sent>,
+    /// The transaction is committing: what comes now (from another extension's callback) has no later flush to wait for.
+    committing: bool,
     /// When this backend last wrote a horizon row.
     horizon_written: pg_sys::TimestampTz,
 }
@@ -162,6 +164,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
             if let Err(e) = flush(Flush::All) {
                 e.raise()
             }
+            JOURNAL.with(|j| j.borrow_mut().committing = true);
         }
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
             clock::end_of_transaction();
@@ -181,6 +184,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
                     j.written = 0;
                     j.origin = None;
                     j.sending = None;
+                    j.committing = false;
                 }
             });
         }
@@ -196,6 +200,13 @@ unsafe extern "C-unwind" fn on_subtransaction(
     _arg: *mut std::ffi::c_void,
 ) {
     use pg_sys::SubXactEvent::*;
+    if event == SUBXACT_EVENT_PRE_COMMIT_SUB {
+        // Here an ERROR still aborts the subtransaction.
+        if let Err(e) = flush_before_release() {
+            e.raise()
+        }
+        return;
+    }
     JOURNAL.with(|j| {
         let Ok(mut j) = j.try_borrow_mut() else { return };
         match event {
@@ -236,10 +247,23 @@ pub fn append(change: Change) -> Result<()> {
         let as_sent = j.sending.as_ref().is_some_and(|sent| sent.covers(&change));
         let Change { relation, op, when, .. } = change;
         j.entries.push(Entry { relation, op, key, image, scope, scope_before, when, origin, touched, as_sent });
-        j.entries.len() - j.own_start() >= settings::flush_threshold()
+        j.committing || j.is_full(j.innermost())
     });
     if full {
-        flush(Flush::Own)?;
+        flush(Flush::Innermost)?;
+    }
+    Ok(())
+}
+
+/// When a subtransaction is about to end well. Otherwise a loop that begins one for each row would keep them all: none of them has
+/// enough for a flush of its own.
+fn flush_before_release() -> Result<()> {
+    let full = JOURNAL.with(|j| {
+        let j = j.borrow();
+        j.is_full(j.outer())
+    });
+    if full {
+        flush(Flush::Outer)?;
     }
     Ok(())
 }
@@ -344,10 +368,19 @@ impl Journal {
         start..self.arena.len()
     }
 
-    /// Where the entries of the innermost subtransaction begin. Rows inserted now belong to it and vanish with it, so a
-    /// flush in mid-transaction may only write its own.
-    fn own_start(&self) -> usize {
-        self.marks.last().map_or(0, |m| m.entries)
+    /// Where the entries, and their texts, of the innermost subtransaction begin. Rows inserted now belong to it and vanish with
+    /// it, so a flush in mid-transaction may only write its own.
+    fn innermost(&self) -> (usize, usize) {
+        self.marks.last().map_or((0, 0), |m| (m.entries, m.arena))
+    }
+
+    /// The same of the one that it is in.
+    fn outer(&self) -> (usize, usize) {
+        self.marks.iter().nth_back(1).map_or((0, 0), |m| (m.entries, m.arena))
+    }
+
+    fn is_full(&self, (entries, arena): (usize, usize)) -> bool {
+        self.entries.len() - entries >= settings::flush_threshold() || self.arena.len() - arena >= LARGEST_ARENA
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
@@ -356,20 +389,38 @@ impl Journal {
     }
 }
 
+/// Texts of so many bytes are written as if they were `snapsync.flush_threshold` entries: an image may have 16 MB.
+const LARGEST_ARENA: usize = 64 << 20;
+
 /// Which entries a flush writes.
 #[derive(Clone, Copy, PartialEq)]
 enum Flush {
     /// Those of the innermost subtransaction, to free memory in a bulk transaction.
-    Own,
+    Innermost,
+    /// When that is about to become a part of the one that it is in: those of this one, too, for from now on they stay or vanish
+    /// together.
+    Outer,
     /// All: at commit, or before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the
     /// entries from below it stay logged and are written again later: an entry twice is harmless, an entry lost is not.
     All,
 }
 
 fn flush(which: Flush) -> Result<()> {
-    let (own, length) = JOURNAL.with(|j| (j.borrow().own_start(), j.borrow().entries.len()));
-    let from = if which == Flush::All { 0 } else { own };
+    // The entries from `from` on are written, those from `done` on forgotten.
+    let (from, done, length) = JOURNAL.with(|j| {
+        let j = j.borrow();
+        let (from, done) = match which {
+            Flush::Innermost => (j.innermost(), j.innermost()),
+            Flush::Outer => (j.outer(), j.outer()),
+            Flush::All => ((0, 0), j.innermost()),
+        };
+        (from.0, done, j.entries.len())
+    });
     if length <= from {
+        return Ok(());
+    }
+    // The extension was dropped after these rows had changed: nobody is to be told.
+    if pg::relation_oid(c"change").is_err() {
         return Ok(());
     }
     // At commit no statement runs any more whose snapshot could serve.
@@ -397,8 +448,8 @@ fn flush(which: Flush) -> Result<()> {
     JOURNAL.with(|j| {
         let j = &mut *j.borrow_mut();
         j.written += written;
-        j.entries.truncate(own);
-        j.arena.truncate(j.marks.last().map_or(0, |m| m.arena));
+        j.entries.truncate(done.0);
+        j.arena.truncate(done.1);
     });
     Ok(())
 }
@@ -415,6 +466,10 @@ fn write_horizon_if_due() -> Result<()> {
         return Ok(());
     }
     let snapmin = clock::snapmin()?;
+    // Not the time before: a transaction with a smaller stamp may have been under way then, whose changes a client that read at
+    // that time has not seen.
+    // SAFETY: as above.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
     let oid = pg::relation_oid(c"horizon")?;
     // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its indexes.
     unsafe {

@@ -18,6 +18,7 @@ pub struct Statement<'a> {
     text: CString,
     args: &'a [Arg],
     tree: *mut pg_sys::Query,
+    _connection: spi::Connection,
     _depth: spi::DepthGuard,
     _remembering: Remembering,
 }
@@ -29,18 +30,15 @@ impl<'a> Statement<'a> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let text = spi::c_string(sql)?;
         let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
-        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed in `drop`, or on an
-        // ERROR by the (sub)transaction's abort. `text` and `types` outlive the calls.
+        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed. `text` and `types` outlive the calls.
         unsafe {
-            if pg_sys::SPI_connect() != pg_sys::SPI_OK_CONNECT as i32 {
-                return Err(SyncError::new(code::INTERNAL, "could not connect to SPI"));
-            }
+            let connection = spi::Connection::open()?;
             let parsed = pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(text.as_ptr()));
             let [statement] = parsed[..] else {
                 return Err(SyncError::new(code::INTERNAL, "not one statement").detail(sql.to_string()));
             };
             let tree = analyze(statement, &text, &types);
-            Ok(Statement { text, args, tree, _depth: depth, _remembering: remembering })
+            Ok(Statement { text, args, tree, _connection: connection, _depth: depth, _remembering: remembering })
         }
     }
 
@@ -103,16 +101,6 @@ impl<'a> Statement<'a> {
             pg_sys::FreeQueryDesc(description);
         }
         Ok(receiver.rows)
-    }
-}
-
-impl Drop for Statement<'_> {
-    fn drop(&mut self) {
-        // While an ERROR unwinds through us the abort closes the connection.
-        if !std::thread::panicking() {
-            // SAFETY: the connection that `analyze` opened is the innermost one: everything since is balanced.
-            unsafe { pg_sys::SPI_finish() };
-        }
     }
 }
 

@@ -137,6 +137,12 @@ pub fn lock_for_reading(relation: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
 }
 
+/// Locks a table against DDL of others (and VACUUM) until the transaction ends, not against who reads or writes its rows.
+pub fn lock_against_ddl(relation: pg_sys::Oid) {
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::ShareUpdateExclusiveLock as i32) }
+}
+
 /// Locks one of our own tables against others who do this, not against who only writes to it; false if another one has it.
 pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
     // SAFETY: an ordinary heavyweight lock, not waited for.

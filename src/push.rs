@@ -157,11 +157,19 @@ fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     })?;
     Ok(match cursor {
         Cursor::Start => Baseline::None,
-        Cursor::Stamp(stamp) if roles::standing(&pg::ActiveSnapshot::take())?.stands_for_now(stamp)? => {
-            Baseline::Stamp(clock::read()? + 1)
+        Cursor::Stamp(stamp) => {
+            // Clock, then snapshot (clock.rs): who is about to commit is a conflict, also if the snapshot does not see his record.
+            pg::accept_invalidations();
+            let clock = clock::read_snapmin()?;
+            let snapshot = pg::ActiveSnapshot::take();
+            if roles::standing(&snapshot)?.stands_for_now(stamp)? {
+                Baseline::Stamp(clock.snapmin)
+            } else if clock::cursor_is_of_this_history(stamp)? {
+                Baseline::Stamp(stamp)
+            } else {
+                Baseline::Unknown
+            }
         }
-        Cursor::Stamp(stamp) if clock::cursor_is_of_this_history(stamp)? => Baseline::Stamp(stamp),
-        Cursor::Stamp(_) => Baseline::Unknown,
         Cursor::At { micros_since_unix_epoch } => {
             let then = micros_since_unix_epoch.saturating_sub(settings::timestamp_slack_micros());
             clock::snapmin_at(then)?.map_or(Baseline::Unknown, Baseline::Stamp)

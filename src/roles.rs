@@ -10,6 +10,7 @@
 //! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -40,8 +41,8 @@ thread_local! {
     static RECORDING: Cell<bool> = const { Cell::new(false) };
     /// What this transaction recorded may have been rolled back with a subtransaction.
     static UNDONE: Cell<bool> = const { Cell::new(false) };
-    /// Generation, role and its standing.
-    static OWN: RefCell<Option<(u64, pg_sys::Oid, String)>> = const { RefCell::new(None) };
+    /// By role (a pooled session has several in turn): generation and standing.
+    static OWN: RefCell<BTreeMap<u32, (u64, String)>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 pub fn register_callbacks() {
@@ -80,6 +81,8 @@ pub fn record_was_undone() -> bool {
 
 /// A writer's duty, once its stamp is known: records the standings that have changed.
 pub fn record(stamp: i64) -> Result<()> {
+    // Who changed a role before we took our stamp has been heard of.
+    pg::accept_invalidations();
     let generation = generation();
     if RECORDED.with(Cell::get) == generation {
         return Ok(());
@@ -90,16 +93,19 @@ pub fn record(stamp: i64) -> Result<()> {
     );
     let nobody = spi::Arg { oid: pg_sys::OIDOID, datum: None };
     spi::as_owner(|| {
-        if spi::query(&changed, &[nobody], Mode::Write)?.first().and_then(|r| r.i64(0)) == Some(0) {
+        // As the roles are now, and their records, whatever the transaction's snapshot.
+        let now = pg::ActiveSnapshot::latest();
+        if spi::query(&changed, &[nobody], Mode::Read)?.first().and_then(|r| r.i64(0)) == Some(0) {
             if !RECORDING.with(Cell::get) {
                 RECORDED.with(|r| r.set(generation));
             }
             return Ok(());
         }
+        drop(now);
         RECORDING.with(|r| r.set(true));
         // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
-        // record, pushes must know that there was none.
-        if !pg::try_lock_for_recording(pg::relation_oid(c"role")?) {
+        // record, pushes must know that there was none. An old snapshot cannot write over what others have recorded since.
+        if pg::transaction_snapshot_is_fixed() || !pg::try_lock_for_recording(pg::relation_oid(c"role")?) {
             spi::execute(
                 "INSERT INTO snapsync.role (role, standing, stamp) SELECT concat(' ', $1), '', $1 \
                  WHERE NOT EXISTS (SELECT FROM snapsync.role WHERE role > ' ' AND role < '!')",
@@ -182,8 +188,9 @@ const STAMP: i16 = 3;
 
 fn own_standing(role: pg_sys::Oid) -> Result<String> {
     let generation = generation();
-    if let Some(known) = OWN.with(|o| o.borrow().clone()).filter(|(g, r, _)| (*g, *r) == (generation, role)) {
-        return Ok(known.2);
+    let known = OWN.with(|o| o.borrow().get(&role.to_u32()).cloned()).filter(|(g, _)| *g == generation);
+    if let Some((_, standing)) = known {
+        return Ok(standing);
     }
     let rows = spi::as_owner(|| {
         // As the roles are now, as the executor will see them, whatever the transaction's snapshot.
@@ -191,6 +198,11 @@ fn own_standing(role: pg_sys::Oid) -> Result<String> {
         spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
     })?;
     let standing = rows.first().map(|r| r.string(1)).unwrap_or_default();
-    OWN.with(|o| *o.borrow_mut() = Some((generation, role, standing.clone())));
+    OWN.with(|o| {
+        let mut own = o.borrow_mut();
+        // Those of before will not be asked for again.
+        own.retain(|_, (g, _)| *g == generation);
+        own.insert(role.to_u32(), (generation, standing.clone()));
+    });
     Ok(standing)
 }

@@ -304,6 +304,10 @@ unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
                     }
                     write_image_text(column, datum, &mut text);
                 }
+                // "char" of more than 127, before PostgreSQL 16.
+                if std::str::from_utf8(&text).is_err() {
+                    return false;
+                }
                 crate::json::escape_json(out, &text);
             }
         }

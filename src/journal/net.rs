@@ -1,7 +1,7 @@
 //! What a transaction's log amounts to: one entry per key, however often the row was changed.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use foldhash::fast::RandomState;
@@ -33,7 +33,8 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Vec<Net> {
     }
     let mut nets: Vec<Net> = Vec::with_capacity(entries.len() - from);
     // A reset says all there is to say about its relation.
-    let reset: Vec<u32> = entries[from..].iter().filter(|e| e.op == Op::Reset).map(|e| e.relation.to_u32()).collect();
+    let resets = entries[from..].iter().filter(|e| e.op == Op::Reset);
+    let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).collect();
     for (i, entry) in entries.iter().enumerate().skip(from) {
         let relation = entry.relation.to_u32();
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
