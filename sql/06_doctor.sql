@@ -153,6 +153,12 @@ SELECT 'warning', coalesce(m.name, m.tab),
 FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND m.shape -> 'unenforced' ? f.oid::text
 WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
 UNION ALL
+SELECT 'warning', s.name,
+       format('key column %s is numeric: row-level security keeps its index from being used, so pulls and pushes read the whole table', t.attname),
+       format('-- adapt: ALTER TABLE %s ALTER COLUMN %I TYPE bigint;', s.tab, t.attname)
+FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = ANY (s.key) JOIN pg_type AS y ON y.oid = t.atttypid
+WHERE s.relrowsecurity AND coalesce(nullif(y.typbasetype, 0), y.oid) = 'numeric'::regtype
+UNION ALL
 SELECT 'info', s.name, format('column %s is read by a policy and leads no index', t.attname),
        format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
 FROM synced AS s

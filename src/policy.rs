@@ -95,6 +95,10 @@ pub fn not_deleted(alias: &str, column: &Column) -> String {
     format!("{alias}.{} {unset}", column.ident)
 }
 
+/// Up to so many images are judged one by one, looking up what a policy reads for each. For more a plan may read that once: all
+/// parents that the caller sees, say (20,000 for ten images: 10 ms instead of 1).
+const JUDGED_ONE_BY_ONE: usize = 100;
+
 fn test(
     collection: &Collection,
     count: usize,
@@ -110,8 +114,9 @@ fn test(
         // What the caller may not read, the policies that he runs do not read either.
         let readable = table.image.iter().filter(|c| pg::may_select(table.relation, c.attnum));
         let columns: Vec<String> = readable.map(|c| c.ident.clone()).collect();
+        // Looked into by its keys also if policies name it twice: made once, it is the whole table (1M rows: 270 ms instead of 0.3).
         ctes.push(format!(
-            "{} AS (SELECT {columns} FROM {} UNION ALL SELECT {records} FROM pg_catalog.unnest(${}) AS i(image) \
+            "{} AS NOT MATERIALIZED (SELECT {columns} FROM {} UNION ALL SELECT {records} FROM pg_catalog.unnest(${}) AS i(image) \
              CROSS JOIN LATERAL {})",
             pg::ident(&table.relname),
             table.from,
@@ -122,17 +127,20 @@ fn test(
         ));
     }
     let with = if ctes.is_empty() { String::new() } else { format!("WITH {} ", ctes.join(", ")) };
-    let row = if collection.image.is_empty() {
-        String::new()
-    } else {
+    let row = (!collection.image.is_empty()).then(|| {
         let alias = pg::ident(&collection.relname);
-        format!(" CROSS JOIN LATERAL {}", row_of(collection, "\"snapsync i\".\"snapsync image\"", &alias))
+        row_of(collection, "\"snapsync i\".\"snapsync image\"", &alias)
+    });
+    let images =
+        "ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY AS \"snapsync i\"(\"snapsync image\", \"snapsync n\")";
+    let of_these = if count <= JUDGED_ONE_BY_ONE {
+        let row = row.map_or(String::new(), |row| format!("FROM {row} "));
+        format!("{images} CROSS JOIN LATERAL (SELECT {row}WHERE {condition} OFFSET 0) AS \"snapsync w\"")
+    } else {
+        let row = row.map_or(String::new(), |row| format!(" CROSS JOIN LATERAL {row}"));
+        format!("{images}{row} WHERE {condition}")
     };
-    let sql = format!(
-        "{with}SELECT \"snapsync i\".\"snapsync n\" \
-         FROM ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY AS \"snapsync i\"(\"snapsync image\", \"snapsync n\"){row} \
-         WHERE {condition}"
-    );
+    let sql = format!("{with}SELECT \"snapsync i\".\"snapsync n\" FROM {of_these}");
     let analyzed = Cell::new(false);
     let outcome = subxact::run(|| {
         let statement = names.looked_up(|| Statement::analyze(&sql, &args))?;

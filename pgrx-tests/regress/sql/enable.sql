@@ -208,7 +208,11 @@ RESET client_min_messages;
 
 -- The extension's functions may live in a schema of the user's choice, and everything goes with DROP EXTENSION.
 DROP EXTENSION snapsync;
+-- Also after changes that it would have logged.
+BEGIN;
+INSERT INTO todos VALUES (8);
 DROP EXTENSION snapsync CASCADE;
+COMMIT;
 SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%snapsync%';
 SELECT count(*) FROM pg_namespace WHERE nspname = 'snapsync';
 INSERT INTO todos VALUES (9);

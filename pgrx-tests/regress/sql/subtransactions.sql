@@ -43,3 +43,21 @@ $$;
 \i savepoints.psql
 \set threshold 1
 \i savepoints.psql
+
+-- A loop that catches errors begins a subtransaction for each row: none has enough for a flush of its own, all together have.
+SET snapsync.flush_threshold = 100;
+BEGIN;
+DO $$
+BEGIN
+    FOR n IN 1001 .. 1250 LOOP
+        BEGIN
+            INSERT INTO r VALUES (n, n);
+        EXCEPTION WHEN unique_violation THEN
+            NULL;
+        END;
+    END LOOP;
+END $$;
+SELECT count(*) AS entries, sum(coalesce(cardinality(keys), 1)) AS keys FROM snapsync.change
+WHERE EXISTS (SELECT FROM unnest(coalesce(keys, ARRAY[key])) AS k WHERE k ~ '^1...$');
+ROLLBACK;
+SELECT t.sync();
