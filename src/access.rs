@@ -176,8 +176,9 @@ fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
 pub struct Traits {
     /// A policy reads the row as a whole: all columns are logged.
     pub whole_row: bool,
-    /// A policy reads a system column, which images do not have.
-    pub system_column: bool,
+    /// A policy reads a column that images do not have: a system column, or (from PostgreSQL 18 on) a virtual one, which triggers are
+    /// not given. With one of the latter every change of the row counts as one of who sees it.
+    pub unlogged_column: bool,
     /// A policy has a construct whose operator cannot be written with its schema (CASE x WHEN, IS DISTINCT FROM, NULLIF,
     /// row comparison, JOIN USING, `x IN (SELECT y ...)` where y is cast).
     pub bare_operator: bool,
@@ -185,12 +186,21 @@ pub struct Traits {
 
 pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
     let mut traits = Traits::default();
+    let is_virtual = owner_query(
+        "SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped",
+        &[spi::arg(relation)],
+    )?;
+    let is_virtual: Vec<i64> = is_virtual.iter().filter_map(|r| r.i64(0)).collect();
+    let read = |traits: &mut Traits, attnum: i16| {
+        let is_virtual = is_virtual.contains(&i64::from(attnum));
+        traits.whole_row |= attnum == 0 || is_virtual;
+        traits.unlogged_column |= attnum < 0 || is_virtual;
+    };
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
         unsafe {
             for var in vars(node) {
-                traits.whole_row |= (*var).varattno == 0;
-                traits.system_column |= (*var).varattno < 0;
+                read(&mut traits, (*var).varattno);
             }
             walk(node, &mut |inner, depth| {
                 match (*inner).type_ {
@@ -198,8 +208,7 @@ pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
                     pg_sys::NodeTag::T_Var => {
                         let var = &*inner.cast::<pg_sys::Var>();
                         if var.varlevelsup == depth && depth > 0 {
-                            traits.whole_row |= var.varattno == 0;
-                            traits.system_column |= var.varattno < 0;
+                            read(&mut traits, var.varattno);
                         }
                     }
                     pg_sys::NodeTag::T_CaseExpr => {

@@ -50,7 +50,8 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
     let mut new = table.merge(settings, old.as_ref())?;
     table.check(&new, &attributes)?;
-    let scope_reads = |expression| in_sql_of(|| "It is in scope_values.".into(), || access::scope_reads(relation, expression));
+    let scope_reads =
+        |expression| in_sql_of(|| "It is in scope_values.".into(), || access::scope_reads(relation, expression));
     new.scope_reads = new.scope_values.as_deref().map(scope_reads).transpose()?;
     check_name(new.name.as_deref().unwrap_or(""), relation)?;
 
@@ -111,6 +112,8 @@ struct Attribute {
     type_name: String,
     /// Its equality is that of the bytes.
     deterministic: bool,
+    /// Computed when it is read (PostgreSQL 18): triggers are not given it.
+    is_virtual: bool,
 }
 
 impl Table {
@@ -164,7 +167,10 @@ impl Table {
         let rows = owner_query(
             "SELECT relkind, relpersistence, relispartition, \
                     relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), \
-                    EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AND NOT relispartition \
+                    EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AND NOT relispartition, \
+                    EXISTS (SELECT FROM (SELECT relid FROM pg_partition_tree(c.oid) UNION SELECT c.oid) AS part \
+                              JOIN pg_class AS p ON p.oid = part.relid AND p.relkind = 'r' JOIN pg_am AS m ON m.oid = p.relam \
+                             WHERE m.amname <> 'heap') \
              FROM pg_class AS c WHERE oid = $1",
             &[spi::arg(self.relation)],
         )?;
@@ -204,6 +210,9 @@ impl Table {
                 "Other tables inherit from it: their rows would show up in queries without being tracked.",
                 "Use a partitioned table.",
             );
+        }
+        if row.bool(5) {
+            return refuse("It is not stored as a heap.", "Only tables of the access method \"heap\" can be tracked.");
         }
         if row.bool(4) {
             return refuse("It inherits from another table.", "Use a partitioned table.");
@@ -307,6 +316,16 @@ impl Table {
                 .hint("ALTER TABLE ... ALTER COLUMN ... TYPE text COLLATE \"default\" first."));
             }
         }
+        for name in s.scope_column.iter().chain(&s.soft_delete_column) {
+            if attributes.iter().any(|a| a.name == *name && a.is_virtual) {
+                return Err(SyncError::new(
+                    code::INVALID_PARAMETER,
+                    format!("column \"{name}\" is a virtual generated column"),
+                )
+                .detail("Its old values cannot be logged: triggers are not given them.")
+                .hint("Make it a stored one, GENERATED ALWAYS AS (...) STORED."));
+            }
+        }
         if let Some(column) = s.soft_delete_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
             let suits = [pg_sys::BOOLOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID];
             if !suits.contains(&column.base_type) {
@@ -323,7 +342,8 @@ impl Table {
     fn attributes(&self) -> Result<Vec<Attribute>> {
         let rows = owner_query(
             "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
-                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic) \
+                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic), \
+                    attgenerated = 'v' \
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             &[spi::arg(self.relation)],
         )?;
@@ -336,6 +356,7 @@ impl Table {
                 base_type: unsafe { pg_sys::getBaseType(r.oid(2)) },
                 type_name: r.string(3),
                 deterministic: r.bool(4),
+                is_virtual: r.bool(5),
             })
             .collect())
     }

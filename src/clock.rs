@@ -283,9 +283,23 @@ pub fn snapmin_of_old_snapshot() -> Result<i64> {
     Ok(rows.first().and_then(|r| r.i64(0)).unwrap_or(FIRST))
 }
 
-/// The snapmin known at a wall-clock time (microseconds since the Unix epoch): a safe lower bound for a client that only
-/// remembers when it last synced. None when nothing that old is recorded.
-pub fn snapmin_at(micros: i64) -> Result<Option<i64>> {
+/// A cursor for a client that only remembers when it last synced (microseconds since the Unix epoch, by a clock that may be wrong by
+/// `slack`): the snapmin known that much earlier. None when nothing that old is recorded, or when the client may have read a branch
+/// of history that is lost.
+pub fn cursor_at(micros: i64, slack: i64) -> Result<Option<i64>> {
+    let Some(earliest) = snapmin_at(micros.saturating_sub(slack))? else { return Ok(None) };
+    let latest = snapmin_at(micros.saturating_add(slack))?.unwrap_or(earliest);
+    let of_this_history = cursor_is_of_this_history(earliest)? && cursor_is_of_this_history(latest)?;
+    Ok((of_this_history && in_one_branch(&all_gaps()?, earliest, latest)).then_some(earliest))
+}
+
+/// Is there no gap between these two, neither of which is in one?
+fn in_one_branch(gaps: &[(i64, i64)], earliest: i64, latest: i64) -> bool {
+    !gaps.iter().any(|&(from, to)| earliest < from && to <= latest)
+}
+
+/// The snapmin known at a wall-clock time: that of the newest horizon that is no younger.
+fn snapmin_at(micros: i64) -> Result<Option<i64>> {
     let rows = spi::as_owner(|| {
         spi::query(
             "SELECT snapmin FROM snapsync.horizon \
@@ -341,6 +355,13 @@ fn known_gaps() -> Result<Option<Gaps>> {
     Ok(GAPS.with(|g| g.borrow().clone()).filter(|(from, _)| *from == table).map(|(_, gaps)| gaps))
 }
 
+fn all_gaps() -> Result<Gaps> {
+    match known_gaps()? {
+        Some(known) => Ok(known),
+        None => spi::as_owner(|| gaps(spi::Mode::Read)),
+    }
+}
+
 fn gaps(mode: spi::Mode) -> Result<Gaps> {
     let rows = spi::query("SELECT gap_from, gap_to FROM snapsync.epoch", &[], mode)?;
     Ok(rows.iter().filter_map(|r| r.i64(0).zip(r.i64(1))).collect())
@@ -374,8 +395,8 @@ pub fn ensure_epoch() -> Result<bool> {
         return Ok(true);
     }
     spi::as_owner(|| {
-        // Whoever records it now may take long, or be prepared: nobody waits for him. Should he fail, what is written meanwhile
-        // lies in the gap that the next one records, and cursors of that are reset.
+        // Another session may be recording it and take long, or be prepared; nobody waits. If it aborts, the stamps handed out
+        // meanwhile lie in the gap that the next recorder writes, and cursors from there are reset.
         if !pg::try_lock_for_recording(pg::relation_oid(c"epoch")?) {
             return Ok(false);
         }
@@ -409,13 +430,25 @@ pub fn cursor_is_of_this_history(cursor: i64) -> Result<bool> {
         return Ok(false);
     }
     let current = !standby && epoch_is_current(spi::Mode::Read)?;
-    let known = match known_gaps()? {
-        Some(known) => known,
-        None => spi::as_owner(|| gaps(spi::Mode::Read))?,
-    };
+    let known = all_gaps()?;
     if known.iter().any(|&(from, to)| from <= cursor && cursor < to) {
         return Ok(false);
     }
     // A new history that no writer has recorded yet: what will be its gap is in doubt already.
     Ok(standby || current || known.is_empty() || cursor < snapmin_of_old_snapshot()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_belongs_to_one_branch_of_history() {
+        // The first epoch has no gap; the second begins after a branch that was lost from 20 on.
+        let gaps = [(0, 0), (20, 100)];
+        assert!(in_one_branch(&gaps, 5, 19));
+        assert!(in_one_branch(&gaps, 100, 130));
+        assert!(!in_one_branch(&gaps, 5, 100));
+        assert!(!in_one_branch(&gaps, 19, 130));
+    }
 }

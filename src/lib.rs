@@ -1,11 +1,12 @@
 //! snapsync: offline-first sync inside PostgreSQL.
 //!
-//! The path of the data is the order to read in: [`track`] (the trigger) -> [`journal`] (the transaction's log and its
-//! flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`pull`] and [`push`].
-//! Beside it: [`catalog`] (what a collection is), [`policy`] and [`judge`] (row-level security over old rows), [`json`] and
-//! [`dialect`] (values to JSON), [`batch`], [`conflict`], [`cursor`] and [`wire_id`] (pure decoding), [`decode`] (JSON to
-//! values) and [`admin`].
-//! `unsafe` lives in `track`, `row`, `journal`, `clock`, `log`, `json`, `judge`, `spi`, `subxact`, `pg` and `catalog`.
+//! The path of the data is the order to read in: [`track`] (the trigger; [`row`] compares versions) -> [`journal`] (the
+//! transaction's log and its flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`reach`]
+//! (did a user's access move?) -> [`pull`] and [`push`].
+//! What a collection is: [`admin`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
+//! (following changes of definition), [`roles`], [`scope`], [`retention`], [`settings`].
+//! Row-level security over old rows: [`policy`] and [`judge`]. Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`]
+//! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`subxact`], [`pg`], [`error`].
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]
@@ -54,10 +55,10 @@ pub mod wire_id;
 extension_sql_file!("../sql/01_schema.sql", name = "schema", bootstrap);
 extension_sql_file!("../sql/02_tables.sql", name = "tables", requires = ["schema"]);
 extension_sql_file!("../sql/03_functions.sql", name = "functions", requires = ["tables"]);
-extension_sql_file!("../sql/03_push.sql", name = "push", requires = ["functions"]);
-extension_sql_file!("../sql/04_views.sql", name = "views", requires = ["push"]);
-extension_sql_file!("../sql/05_event_triggers.sql", name = "event_triggers", requires = ["views"]);
-extension_sql_file!("../sql/06_doctor.sql", name = "doctor", requires = ["event_triggers"], finalize);
+extension_sql_file!("../sql/04_push.sql", name = "push", requires = ["functions"]);
+extension_sql_file!("../sql/05_views.sql", name = "views", requires = ["push"]);
+extension_sql_file!("../sql/06_event_triggers.sql", name = "event_triggers", requires = ["views"]);
+extension_sql_file!("../sql/07_doctor.sql", name = "doctor", requires = ["event_triggers"], finalize);
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -18,7 +18,7 @@ pub struct Logged {
     /// Of a row version that the same transaction had made before.
     inner: bool,
     pub key: String,
-    /// jsonb, in the memory context that was current when it was read. Of a row as its transaction found it.
+    /// jsonb, in the memory context that was current when it was read. Shows the row as it was before its transaction.
     pub image: Option<pg_sys::Datum>,
     pub origin: Option<String>,
     /// The columns that an UPDATE touched, by number; None: not known.

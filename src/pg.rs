@@ -95,8 +95,7 @@ pub fn collation_name(collation: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// Is it one of the types whose values are numbers of objects, and whose texts are the names these have at the time (regclass,
-/// regrole, ...)?
+/// Is it a type whose values are object Oids, but whose text form is the object's current name (regclass, regrole, ...)?
 pub fn is_object_name(base: pg_sys::Oid) -> bool {
     matches!(
         base,

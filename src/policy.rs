@@ -42,8 +42,7 @@ pub fn visible(
     shadows: &[Shadow],
 ) -> Result<Option<Vec<bool>>> {
     let secured = pg::rls_active(collection.relation);
-    // Images have no system columns.
-    if collection.traits.system_column && secured {
+    if collection.traits.unlogged_column && secured {
         return Ok(None);
     }
     let alias = pg::ident(&collection.relname);
@@ -223,8 +222,8 @@ enum Filter {
     Where(String),
 }
 
-/// How the names in policies' texts are looked up: as the owner of the policies' table, for to run a stored policy takes no right on
-/// the schemas that it names, and under a search path in which the text means what its author meant. Literals are read as that
+/// How the names in policies' texts are looked up: as the owner of the policies' table, because running a stored policy requires no
+/// rights on the schemas that it names, and under a search path in which the text means what its author meant. Literals are read as that
 /// owner, too, so he must be the text's author, and nobody with more rights.
 ///
 /// The text is deparsed by the very role and under the very path that it is parsed with, so that every name resolves to the same

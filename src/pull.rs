@@ -158,8 +158,8 @@ fn start(cursor: Cursor) -> Result<From> {
             Ok(if clock::cursor_is_of_this_history(stamp)? { From::Stamp(stamp) } else { From::Anything })
         }
         Cursor::At { micros_since_unix_epoch } => {
-            let then = micros_since_unix_epoch.saturating_sub(settings::timestamp_slack_micros());
-            Ok(clock::snapmin_at(then)?.map_or(From::Anything, From::Stamp))
+            let cursor = clock::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
+            Ok(cursor.map_or(From::Anything, From::Stamp))
         }
     }
 }

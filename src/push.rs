@@ -171,8 +171,8 @@ fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
             }
         }
         Cursor::At { micros_since_unix_epoch } => {
-            let then = micros_since_unix_epoch.saturating_sub(settings::timestamp_slack_micros());
-            clock::snapmin_at(then)?.map_or(Baseline::Unknown, Baseline::Stamp)
+            let cursor = clock::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
+            cursor.map_or(Baseline::Unknown, Baseline::Stamp)
         }
     })
 }

@@ -45,8 +45,9 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// Must the caller's copy of this collection be replaced: has the log no answer, or did his access change? Access moves on
-    /// along the policies: what hangs on a table that moved has moved. With scopes, only entries in these are read here.
+    /// Must the caller's copy of this collection be replaced: has the log no answer, or did the caller's access change? A change of
+    /// access propagates: if a table's visibility changed, so did that of every table whose policies read it. With scopes, only
+    /// entries in these are read here.
     pub fn moved(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<bool> {
         let mut open = vec![Rc::clone(collection)];
         let mut seen: HashSet<u32> = HashSet::new();
@@ -215,7 +216,7 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// More arguments than this, and a function takes no more (FUNC_MAX_ARGS is 100, two go with each column).
+/// At most this many columns per call: each takes two arguments, and FUNC_MAX_ARGS is 100.
 const COLUMNS_AT_ONCE: usize = 40;
 
 /// The present rows of these keys as images, read past the caller's rights: what he learns of them is only whether any

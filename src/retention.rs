@@ -35,8 +35,9 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
 ///
 /// *Why.* An UPDATE without image says: this row changed, and nobody's view of it did. A later entry of the same key in the same
 /// scope says so to every cursor that the earlier one concerns, if it keeps what else the earlier one says: that somebody
-/// else than its pusher did it (`origin`), which columns it touched (none noted: any), and that it is not as sent. Only of the
-/// transaction's own inner images (`u`, `d`) it tells more: that the row was there before, so that one of them counts (log.rs).
+/// else than its pusher did it (`origin`), which columns it touched (none noted: any), and that it is not as sent. Exception:
+/// if the same transaction logged inner images (`u`, `d`) of this key, the entry also proves that the row existed before the
+/// transaction, which log.rs needs; so it is kept.
 pub fn compact() -> Result<i64> {
     check_owner("compact")?;
     one_at_a_time()?;

@@ -146,7 +146,7 @@ impl Standing {
     }
 
     /// Is this the cursor that pulls hand out while the role stands otherwise than recorded? Then no writer has committed since
-    /// (he would have recorded it, or left a mark that he could not), so whoever holds it has seen all there is.
+    /// (it would have recorded the change, or left a mark that it could not), so whoever holds the cursor has seen all there is.
     pub fn stands_for_now(self, cursor: i64) -> Result<bool> {
         if self != Standing::Changed(cursor) {
             return Ok(false);
@@ -155,8 +155,8 @@ impl Standing {
         Ok(spi::as_owner(|| spi::query(marks, &[], Mode::Read))?.is_empty())
     }
 
-    /// The largest cursor that may be handed out. One less where somebody was writing when snapmin was computed: he may have
-    /// looked at the roles before they changed.
+    /// The largest cursor that may be handed out. One less if a writer was in progress when snapmin was computed: it may have
+    /// read the roles before they changed.
     pub fn limit(self, snapmin: i64) -> Result<i64> {
         Ok(match self {
             Standing::Changed(stamp) if !pg::in_recovery() && snapmin > clock::read()? => snapmin.min(stamp),

@@ -202,7 +202,7 @@ fn follow_columns(relation: pg_sys::Oid, old: &serde_json::Value) -> Result<bool
         Some(number) => now.get(*number).or_else(|| now.values().find(|n| *n == name)).cloned(),
         None => Some(name.clone()),
     };
-    // Nobody chose its key, so nobody need give it up before it is dropped.
+    // The key of an access table was not chosen by a user, so its columns may be dropped.
     if stored.name.is_none() {
         let key = stored.key.iter().map(follow).collect();
         return admin::find_key_for_access(relation, &stored, key);

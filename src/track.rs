@@ -1,6 +1,6 @@
 //! The trigger function `snapsync.track()`: what changed in a row, appended to the journal.
 //!
-//! It runs once per changed row, so there is no SPI, no query and no allocation per row here beyond the journal's own. What
+//! It runs once per changed row, so in the usual case there is no SPI, no query and no allocation here beyond the journal's own. What
 //! to look at (key, image and scope columns) stands in the trigger's argument, a JSON object that `admin.rs` writes: the
 //! relation cache carries it, invalidates it, and `\d` shows it. Parsed once per relation and backend.
 
@@ -280,10 +280,9 @@ unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     }
 }
 
-/// The image: a JSON object of the columns' text forms, which are read back as the same values. JSON is a text here as anything
-/// else: within jsonb its null would be SQL's, and its numbers would be written otherwise. False where there can be no image:
-/// what a table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table
-/// anew.
+/// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
+/// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
+/// table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table anew.
 unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     out.clear();
     out.push(b'{');
@@ -322,7 +321,8 @@ unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
 /// jsonb holds 256 MB, and an array of small numbers takes eight times the room of its text.
 const LARGEST_IMAGE: usize = 16 << 20;
 
-/// Can this row, which will be an old one some day, have an image? What reads access tables makes one of their present rows.
+/// Could this row be logged as an image later? Checked when the row is written because `reach::present` also builds images from
+/// current rows.
 unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
     // SAFETY: as in write_image.
     t.image.iter().all(|column| unsafe { value(slot, column.attnum).is_none_or(|datum| is_small(column, datum)) })
@@ -440,6 +440,9 @@ impl Tracker {
             let key = columns(&spec.key)?;
             let mut image = columns(&spec.image)?;
             let mut rest = Vec::new();
+            // Triggers are not given virtual columns (PostgreSQL 18), which change with any of the others.
+            let virtual_ones = (0..(*relation.rd_att).natts as usize)
+                .any(|i| crate::catalog::attribute(relation.rd_att, i).attgenerated as u8 == b'v');
             for i in 0..(*relation.rd_att).natts {
                 let column = match Column::at(relation, i as usize) {
                     Some(column) => column,
@@ -447,7 +450,7 @@ impl Tracker {
                 };
                 let name = column.name();
                 let synced = spec.columns.as_ref().is_none_or(|c| c.contains(&name)) && !spec.exclude.contains(&name);
-                if synced && !spec.key.contains(&name) && !spec.image.contains(&name) {
+                if (synced || virtual_ones) && !spec.key.contains(&name) && !spec.image.contains(&name) {
                     rest.push(column);
                 }
             }

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::registry::owner_query;
 use crate::spi;
 
-/// One step down: what a view, a function, an operator rests on, and what the policies of a table rest on that is not read directly.
-/// (Of one that is read directly, by the caller himself, `reach.rs` asks with what the caller may see.)
+/// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
+/// table that is read directly is judged in `reach.rs` by what the caller sees.)
 const STEP: &str = "\
         SELECT d.refclassid, d.refobjid, false FROM read AS r CROSS JOIN LATERAL ( \
             SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid FROM pg_rewrite AS w \

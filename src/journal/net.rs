@@ -94,8 +94,8 @@ const LONGEST_SCOPE: usize = 2000;
 pub struct Effect<'a> {
     pub relation: pg_sys::Oid,
     pub op: Op,
-    /// What it begins with is a row version that the transaction itself had made, and may have written an entry of: it is flushed in
-    /// several parts. Nobody else saw that state, if it is what the image shows (log.rs).
+    /// The first change in this entry was made to a row version that this same transaction had created, and that an earlier flush
+    /// may already have logged. Nobody else ever saw that version, so its image must not be used to judge visibility (log.rs).
     pub inner: bool,
     pub scope: Option<&'a str>,
     pub key: &'a str,

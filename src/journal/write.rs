@@ -94,8 +94,8 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
     table.close()
 }
 
-/// The same without what only pays for many: slots, a memory context, the executor's idea of an index. Most transactions change
-/// one row, and this is what they pay for it. None, and nothing inserted, where somebody has added an index.
+/// Fast path for one change, as most transactions have: without slots, memory context and CatalogIndexState, which pay off only for
+/// many. Returns None, having inserted nothing, if the table has another index.
 ///
 /// # Safety
 /// As for `insert`.

@@ -69,7 +69,7 @@ pub struct Output {
 const HEADER: usize = pg_sys::VARHDRSZ;
 
 /// From here on the answer is compressed. Whoever sends it has three copies of it at once: the value, its output function's and
-/// the message. This one then takes a quarter to a half: 430 MB were sent with 2.0 times their size where it had been 3.0.
+/// the message. Compressed, ours takes a quarter to a half: sending 430 MB peaked at 2.0 times its size instead of 3.0.
 const COMPRESS_FROM: usize = 1 << 28;
 
 // How TOAST marks a value in memory as compressed (varattrib_4b.va_compressed on a little-endian machine, toast_compression.h):

@@ -85,7 +85,7 @@ pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<V
     for key in order {
         let mut items = by_statement.remove(&key).unwrap_or_default();
         let (target, what) = (key.0, key.1);
-        // The same order in every push, so that two that create the same rows wait for each other one way only.
+        // The same order in every push, so that two that create the same rows cannot deadlock.
         items.sort_by(|a, b| a.id(targets).cmp(b.id(targets)));
         let rows: Vec<u32> = items.iter().map(|i| i.row).collect();
         let plan = &targets[target].plan;

@@ -76,7 +76,7 @@ pub fn who() -> Result<String> {
     })
 }
 
-/// Forgets answers that are older than `snapsync.push_retention`, a few at a time, none that somebody else is forgetting.
+/// Deletes answers older than `snapsync.push_retention`, a few at a time, skipping rows that another session is deleting.
 pub fn prune() -> Result<()> {
     for table in ["push", "mutation_failure"] {
         owner_execute(

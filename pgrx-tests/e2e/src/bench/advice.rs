@@ -50,6 +50,35 @@ pub fn advice(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<(
         format!("first pull, {} rows of {}, no index on user_id", thousands(sizes.big / 1000), thousands(sizes.big)),
         "with the index",
         [&unindexed, &indexed],
+    )?;
+
+    // The user is a member of one group of a thousand.
+    let member = "SELECT m.priority FROM members AS m WHERE m.user_id = (SELECT auth.uid())";
+    world.admin.run(&format!(
+        "CREATE TABLE members (user_id uuid NOT NULL, priority int NOT NULL, PRIMARY KEY (user_id, priority)); \
+         INSERT INTO members VALUES ('{OTHER}', 7); \
+         GRANT SELECT ON members TO app; \
+         CREATE INDEX ON unindexed (priority); \
+         CREATE INDEX ON indexed (priority); \
+         SET client_min_messages = warning; \
+         ALTER POLICY own ON unindexed USING (EXISTS ({member} AND m.priority = unindexed.priority)); \
+         ALTER POLICY own ON indexed USING (priority = ANY (ARRAY({member})))"
+    ))?;
+    for (sql, table) in [(&unindexed, "unindexed"), (&indexed, "indexed")] {
+        world.vacuum(table)?;
+        let came = count(&wire.text(sql)?, table)? as u64;
+        ensure!(came == sizes.big / 1000, "{came} rows of {table} came");
+    }
+    compare(
+        (&mut wire, sizes.runs, 3),
+        report,
+        format!(
+            "first pull, {} rows of {}, policy `EXISTS (... members ...)`",
+            thousands(sizes.big / 1000),
+            thousands(sizes.big)
+        ),
+        "policy `... = ANY (ARRAY(SELECT ... members ...))`",
+        [&unindexed, &indexed],
     )
 }
 

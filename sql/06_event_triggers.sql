@@ -31,4 +31,9 @@ COMMENT ON FUNCTION snapsync.on_rewrite() IS 'Event trigger: resets clients of a
 
 CREATE EVENT TRIGGER snapsync_rewrite ON table_rewrite
 EXECUTE FUNCTION snapsync.on_rewrite();
+-- Row triggers fire also where session_replication_role is replica; DDL must be followed there, too.
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER snapsync_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER snapsync_rewrite ENABLE ALWAYS;
+REVOKE EXECUTE ON FUNCTION snapsync.on_command_end(), snapsync.on_drop(), snapsync.on_rewrite() FROM PUBLIC;
 COMMENT ON EVENT TRIGGER snapsync_rewrite IS 'Notices changes that no row trigger sees';

@@ -122,7 +122,7 @@ SELECT 'error', d.name, format('access table %s does not exist: what a function 
 FROM declared AS d WHERE d.oid IS NULL
 UNION ALL
 SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
-       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', d.tab, d.access)
+       format('-- adapt: SELECT snapsync.enable(%L, access_tables => %L);', d.tab, jsonb_build_object(d.access, 'user_id = auth.uid()'))
 FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
 WHERE d.predicate <> 'true' AND a.predicate = 'true'
 UNION ALL
@@ -143,7 +143,7 @@ FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snaps
 WHERE k.key = '{}'
 UNION ALL
 SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access::text),
-       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"%s": "user_id = auth.uid()"}'');', s.tab, a.access::text)
+       format('-- adapt: SELECT snapsync.enable(%L, access_tables => %L);', s.tab, jsonb_build_object(a.access::text, 'user_id = auth.uid()'))
 FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
 WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
 UNION ALL
@@ -190,4 +190,4 @@ WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.database = (SELECT oid FR
   AND a.xact_start < now() - interval '1 minute' AND EXISTS (SELECT FROM mine)
 $$;
 COMMENT ON FUNCTION snapsync.doctor() IS
-'Findings about the synced tables of the session''s user, each with its severity (error: wrong now; warning; info) and the SQL that fixes it, or a template for it (-- adapt: ...)';
+'Findings about the synced tables of the user who opened the session (SET ROLE changes nothing), each with its severity (error: wrong now; warning; info) and the SQL that fixes it, or a template for it (-- adapt: ...)';
