@@ -13,8 +13,8 @@ CREATE TABLE by_two (a text, b int, owner text NOT NULL, title text, gone boolea
 INSERT INTO by_uuid SELECT md5(n::text)::uuid, CASE n % 2 WHEN 0 THEN 'plans_owner' ELSE 'plans_other' END, n FROM generate_series(1, 20000) n;
 INSERT INTO by_text SELECT id::text, owner, title FROM by_uuid;
 INSERT INTO by_two SELECT title, title::int, owner, title FROM by_uuid;
--- As many others as make the planner think that this user has a handful of rows.
-INSERT INTO by_uuid SELECT md5(n::text)::uuid, n, n FROM generate_series(20001, 40000) n;
+-- As many others as make the planner think that this user has one row.
+INSERT INTO by_uuid SELECT md5(n::text)::uuid, n, n FROM generate_series(20001, 100000) n;
 GRANT SELECT ON by_uuid, by_text, by_two TO plans_owner;
 DO $$
 DECLARE t regclass;
