@@ -24,6 +24,7 @@ mod apply;
 mod decide;
 pub mod echo;
 pub mod facts;
+mod lookup;
 pub mod mutate;
 mod once;
 mod order;

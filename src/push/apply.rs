@@ -9,7 +9,7 @@ use crate::batch::Group;
 use crate::error::{Result, SyncError};
 use crate::journal::Sending;
 use crate::pg::Privilege;
-use crate::spi::{self, Mode};
+use crate::spi::{self, Mode, Planned};
 use crate::{pg, subxact};
 
 /// One row to write or to delete.
@@ -134,7 +134,7 @@ fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec
     let select = if select.is_empty() { "SELECT 0, 0 WHERE false".into() } else { select.join(" UNION ALL ") };
     let sql = format!("WITH {} {select}", with.join(", "));
     let sending = sending(targets, statements);
-    let rows = spi::query(&sql, &args, Mode::Write)?;
+    let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
     drop(sending);
     let mut done: Vec<HashSet<u32>> = vec![HashSet::new(); statements.len()];
     for row in rows {
@@ -166,10 +166,10 @@ impl Statement<'_> {
 
     fn sql(&self, target: &Target, parameter: usize) -> String {
         match self.what {
-            What::Update(group) => update(target, &target.updates[group as usize], parameter, self.items.len()),
+            What::Update(group) => update(target, &target.updates[group as usize], parameter),
             What::Insert(group) => insert(target, &target.plan.groups[group as usize], parameter, false),
             What::Upsert(group) => insert(target, &target.plan.groups[group as usize], parameter, true),
-            What::Delete => delete(target, parameter, self.items.len()),
+            What::Delete => delete(target, parameter),
         }
     }
 
@@ -201,10 +201,10 @@ impl Statement<'_> {
     }
 }
 
-fn update(target: &Target, group: &Group, parameter: usize, rows: usize) -> String {
+fn update(target: &Target, group: &Group, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns_over_stored(group);
     let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).collect();
-    let (from, recordset, keys) = (&target.collection.from, target.few(parameter, &declared, rows), target.key_match());
+    let (from, recordset, keys) = (&target.collection.from, target.recordset(parameter, &declared), target.key_match());
     let (rows, matching) = if target.locks_itself.get() {
         let order: Vec<String> = target.collection.key.iter().map(|k| format!("t.{}", k.ident)).collect();
         let locked = format!(
@@ -250,8 +250,8 @@ fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> 
     )
 }
 
-fn delete(target: &Target, parameter: usize, rows: usize) -> String {
-    let (from, keys) = (target.few(parameter, &[], rows), target.key_match());
+fn delete(target: &Target, parameter: usize) -> String {
+    let (from, keys) = (target.recordset(parameter, &[]), target.key_match());
     let table = &target.collection.from;
     match &target.collection.soft_delete {
         None => format!("DELETE FROM {table} AS t USING {from} WHERE {keys} RETURNING r.n"),

@@ -478,7 +478,7 @@ impl<'d> Deciding<'d, '_> {
             let columns = target.columns_over_stored(&group);
             let sql = format!(
                 "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE t.{name} OPERATOR(pg_catalog.>) ({})",
-                target.few(1, &columns.declared, sent.len()),
+                target.recordset(1, &columns.declared),
                 target.collection.from,
                 target.key_match(),
                 columns.values[0]
@@ -499,10 +499,10 @@ impl<'d> Deciding<'d, '_> {
         let payload = target.plan.render_rows(group, rows);
         let found = subxact::run(|| {
             let _now = pg::ActiveSnapshot::take();
-            spi::query(sql, &[json_arg(&payload)], Mode::Read)
+            spi::numbers(sql, &[json_arg(&payload)], Mode::Read)
         });
         match found {
-            Ok(found) => older.extend(found.iter().filter_map(|r| r.i64(0)).map(|n| (n as u32, None))),
+            Ok(found) => older.extend(found.into_iter().map(|(n, _)| (n, None))),
             Err(e) if subxact::is_transient(&e) => return Err(e),
             Err(e) if rows.len() == 1 => {
                 let id = &target.plan.records[rows[0] as usize].id;

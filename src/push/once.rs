@@ -82,7 +82,7 @@ pub fn prune() -> Result<()> {
         owner_execute(
             &format!(
                 "DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM snapsync.{table} \
-                 WHERE at < now() - $1 * interval '1 second' LIMIT $2 FOR UPDATE SKIP LOCKED))"
+                 WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))"
             ),
             &[spi::arg(f64::from(settings::push_retention_seconds())), spi::arg(PRUNED_AT_ONCE)],
         )?;

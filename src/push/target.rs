@@ -8,6 +8,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::echo::Echo;
+use super::lookup;
 use crate::batch::{Group, IdField, Plan, RawCollection, Record, Table};
 use crate::catalog::{self, Collection, Column};
 use crate::conflict::ConflictPolicy;
@@ -86,6 +87,7 @@ impl<'a> Target<'a> {
         };
         let plan = raw.resolve_with(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
+        lookup::by_key(&collection);
         let updates = plan.regroup(|record, column| whole || writes(&plan, record, column));
         let echo = if echo { Echo::of(&collection)? } else { None };
         Ok(Target {
@@ -199,26 +201,15 @@ impl<'a> Target<'a> {
         parts.join(" AND ")
     }
 
-    /// `json_to_recordset($parameter) AS r(...)` with the key and these columns. The key has its own types here and in
-    /// `id_rows`: row-level security lets no condition use an index that calls a function which might tell what it was given,
-    /// and a cast from text is one.
+    /// The rows of a parameter, `r(n, k0, ...)` with the key and these columns. The key has its own types here and in `id_rows`:
+    /// row-level security lets no condition use an index that calls a function which might tell what it was given, and a cast
+    /// from text is one.
     pub fn recordset(&self, parameter: usize, columns: &[String]) -> String {
         let key = self.collection.key.iter().enumerate();
         let keys = key.map(|(i, k)| format!("k{i} {}", k.facts.base_type_name()));
         let number = std::iter::once("n pg_catalog.int4".to_string());
         let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).collect();
-        format!("pg_catalog.json_to_recordset(${parameter}) AS r({})", all.join(", "))
-    }
-
-    /// The same for a join. Postgres expects 100 rows of it, whatever is in it, and would read a table of up to 30,000 from one
-    /// end to the other to find so many; a LIMIT tells it when there are few `rows`.
-    pub fn few(&self, parameter: usize, columns: &[String], rows: usize) -> String {
-        let recordset = self.recordset(parameter, columns);
-        match rows {
-            0 | 1 => format!("(SELECT * FROM {recordset} LIMIT 1) AS r"),
-            2..=10 => format!("(SELECT * FROM {recordset} LIMIT 10) AS r"),
-            _ => recordset,
-        }
+        lookup::rows(&format!("pg_catalog.json_to_recordset(${parameter})"), &all.join(", "))
     }
 
     /// The ids as a set of rows `r(k0, ..., n)`, n from 1.
@@ -238,8 +229,8 @@ impl<'a> Target<'a> {
         let typed = |(i, k): (usize, &Column)| format!("pg_catalog.unnest(${}::{}[])", i + 1, k.facts.base_type_name());
         let arrays: Vec<String> = key.iter().enumerate().map(typed).collect();
         let names: Vec<String> = (0..key.len()).map(|i| format!("k{i}")).collect();
-        let rows = format!("ROWS FROM ({}) WITH ORDINALITY AS r({}, n)", arrays.join(", "), names.join(", "));
-        (rows, args)
+        let functions = format!("ROWS FROM ({}) WITH ORDINALITY", arrays.join(", "));
+        (lookup::rows(&functions, &format!("{}, n", names.join(", "))), args)
     }
 
     /// The columns of a group as a new row has them.
@@ -395,17 +386,17 @@ impl<'a> Target<'a> {
             };
             let sql = format!(
                 "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
-                self.few(1, &columns.declared, wanted.len()),
+                self.recordset(1, &columns.declared),
                 self.collection.from,
                 self.key_match()
             );
             let payload = self.plan.render_rows(group, &wanted);
             let found = subxact::run(|| {
                 let _now = pg::ActiveSnapshot::take();
-                spi::query(&sql, &[json_arg(&payload)], Mode::Read)
+                spi::numbers(&sql, &[json_arg(&payload)], Mode::Read)
             });
             match found {
-                Ok(found) => equal.extend(found.iter().filter_map(|r| r.i64(0)).map(|n| n as u32)),
+                Ok(found) => equal.extend(found.into_iter().map(|(n, _)| n)),
                 // A value that its column cannot hold is not stored.
                 Err(e) if e.code.starts_with("22") || e.code.starts_with("23") => {}
                 Err(e) => return Err(e),
