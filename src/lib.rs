@@ -6,7 +6,8 @@
 //! What a collection is: [`admin`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
 //! (following changes of definition), [`roles`], [`scope`], [`retention`], [`settings`].
 //! Row-level security over old rows: [`policy`] and [`judge`]. Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`]
-//! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`subxact`], [`pg`], [`error`].
+//! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`lookup`] (rows by
+//! their key), [`subxact`], [`pg`], [`error`].
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]
@@ -30,6 +31,7 @@ pub mod journal;
 pub mod json;
 pub mod judge;
 pub mod log;
+pub mod lookup;
 pub mod pg;
 pub mod policy;
 pub mod pull;

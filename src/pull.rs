@@ -13,7 +13,7 @@ use crate::log::Logged;
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
-use crate::{clock, pg, policy, roles, settings, spi};
+use crate::{clock, lookup, pg, policy, roles, settings, spi};
 
 mod echo;
 
@@ -363,9 +363,9 @@ impl CollectionPull<'_> {
 
     /// The rows of these keys that the caller sees.
     ///
-    /// Few are looked up one by one, whatever the planner makes of it. A user's rows have an index as well, by which it expects to
-    /// find them at the same cost if policy and scope are both thought to narrow them down. That reads all rows of the user (1,000:
-    /// 190 us instead of 50), and as no plan for unknown keys looks as good, it is made anew for each pull (300 us).
+    /// Few are looked up (lookup.rs), under a plan made once. Otherwise the planner, which takes policy and scope for independent, may
+    /// read all rows of the user by their index (1,000: 190 us instead of 50), and as no plan for unknown keys looks as good to
+    /// it, it makes one anew for each pull (300 us).
     fn by_keys(&self, select: &str, ids: &[&str], marked: bool) -> (String, Vec<spi::Arg>, Planned) {
         let collection = self.collection;
         let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
@@ -389,31 +389,29 @@ impl CollectionPull<'_> {
         let n = collection.key.len();
         // numeric: its comparison is not leakproof either.
         let twice = collection.key.iter().any(|k| k.facts.has_equal_texts());
-        let of_keys = || {
-            let arrays: Vec<String> = (0..n).map(array).collect();
-            let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
-            let (arrays, names) = (arrays.join("), pg_catalog.unnest("), names.join(", "));
-            let keys = format!("ROWS FROM (pg_catalog.unnest({arrays})) AS k({names})");
-            // A row once, also if its key was written in two ways.
-            if twice {
-                format!("(SELECT DISTINCT * FROM {keys}) AS k")
-            } else {
-                keys
-            }
-        };
-        let on: Vec<String> = (0..n).map(|i| format!("t.{} OPERATOR(pg_catalog.=) k.k{i}", column(i))).collect();
+        let functions = format!(
+            "ROWS FROM (pg_catalog.unnest({}))",
+            (0..n).map(array).collect::<Vec<_>>().join("), pg_catalog.unnest(")
+        );
+        let names = (0..n).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
+        let on: Vec<String> = (0..n).map(|i| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", column(i))).collect();
         let (on, table) = (on.join(" AND "), &collection.from);
-        // Where the comparison may not use the key's index, one by one would read the table for each.
+        // Where the comparison may not use the key's index, to look up is to read the table each time.
         let by_index = !twice || !pg::rls_active(collection.relation);
         if ids.len() <= LOOKED_UP && by_index {
-            let row = format!("SELECT {select} FROM {table} AS t WHERE {on}{conditions} OFFSET 0");
-            return (format!("SELECT r.* FROM {} CROSS JOIN LATERAL ({row}) AS r", of_keys()), args, Planned::Once);
+            lookup::by_key(collection);
+            let keys = lookup::rows(&functions, &names);
+            // A row once, also if its key was written in two ways.
+            let keys = if twice { format!("(SELECT DISTINCT * FROM {keys}) AS r") } else { keys };
+            let sql = format!("SELECT {select} FROM {keys} JOIN {table} AS t ON {on}{conditions}");
+            return (sql, args, Planned::Once);
         }
         let sql = if n == 1 {
             let (key, keys) = (column(0), array(0));
             format!("SELECT {select} FROM {table} AS t WHERE t.{key} OPERATOR(pg_catalog.=) ANY ({keys}){conditions}")
         } else {
-            format!("SELECT {select} FROM {} JOIN {table} AS t ON {on}{conditions}", of_keys())
+            let keys = format!("(SELECT DISTINCT * FROM {functions} AS k({names})) AS r");
+            format!("SELECT {select} FROM {keys} JOIN {table} AS t ON {on}{conditions}")
         };
         (sql, args, Planned::ByCost)
     }

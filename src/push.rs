@@ -24,7 +24,6 @@ mod apply;
 mod decide;
 pub mod echo;
 pub mod facts;
-mod lookup;
 pub mod mutate;
 mod once;
 mod order;

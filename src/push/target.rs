@@ -8,7 +8,6 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::echo::Echo;
-use super::lookup;
 use crate::batch::{Group, IdField, Plan, RawCollection, Record, Table};
 use crate::catalog::{self, Collection, Column};
 use crate::conflict::ConflictPolicy;
@@ -17,7 +16,7 @@ use crate::error::{code, Result, SyncError};
 use crate::log::{self, Logged};
 use crate::pg::Privilege;
 use crate::spi::{self, Arg, Mode};
-use crate::{decode, excerpt, pg, subxact, wire_id};
+use crate::{decode, excerpt, lookup, pg, subxact, wire_id};
 
 pub struct Target<'a> {
     /// The collection's name as the client wrote it.

@@ -16,16 +16,16 @@ use pgrx::{pg_guard, pg_sys};
 use crate::catalog::Collection;
 use crate::spi;
 
-/// A source of pushed rows has this alias in the SQL of a push, by which the planner's hook knows what is to be looked up in.
-const PUSHED: &CStr = c"snapsync_pushed";
+/// A source of keys has this alias in our SQL, by which the planner's hook knows statements that look rows up.
+const KEYS_OF: &CStr = c"snapsync_keys";
 
 /// A smaller table is planned for as if it had so many pages and rows: few rows would be read from one end to the other, for
-/// each pushed one, and the plan stays when there are more.
+/// each key, and the plan stays when there are more.
 const PAGES: u32 = 10_000;
 const ROWS: f64 = 1_000_000.0;
 
 thread_local! {
-    /// The columns of the keys of the collections that this backend has pushed to.
+    /// The columns of the keys of the collections whose rows this backend has looked up.
     static KEYS: RefCell<HashMap<pg_sys::Oid, Vec<String>>> = RefCell::new(HashMap::new());
 }
 
@@ -48,7 +48,7 @@ pub fn by_key(collection: &Collection) {
 
 /// The rows of a function, `r(columns)`, to join with the table `t`.
 pub fn rows(function: &str, columns: &str) -> String {
-    format!("(SELECT * FROM {function} AS {}({columns})) AS r", PUSHED.to_string_lossy())
+    format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
 }
 
 /// The planner has read what it has to know of a relation.
@@ -65,7 +65,7 @@ unsafe extern "C-unwind" fn on_relation(
             next(root, relation, inhparent, rel);
         }
         let Some(key) = KEYS.with_borrow(|keys| keys.get(&collection_of(root, rel)).cloned()) else { return };
-        if !has_pushed((*(*root).parse).rtable) {
+        if !has_keys((*(*root).parse).rtable) {
             return;
         }
         let mut kept: *mut pg_sys::List = std::ptr::null_mut();
@@ -83,16 +83,16 @@ unsafe extern "C-unwind" fn on_relation(
     }
 }
 
-/// Are pushed rows among these, or in a subquery among them (rows that are locked, to be updated by their ctid)?
+/// Are such keys among these, or in a subquery among them (rows that are locked, to be updated by their ctid)?
 ///
 /// # Safety
 /// The range table of a query.
-unsafe fn has_pushed(rtable: *mut pg_sys::List) -> bool {
+unsafe fn has_keys(rtable: *mut pg_sys::List) -> bool {
     // SAFETY: a list of RangeTblEntry, whose aliases the parser has made.
     unsafe {
         spi::pointers::<pg_sys::RangeTblEntry>(rtable).into_iter().any(|rte| match (*rte).rtekind {
-            pg_sys::RTEKind::RTE_FUNCTION => CStr::from_ptr((*(*rte).eref).aliasname) == PUSHED,
-            pg_sys::RTEKind::RTE_SUBQUERY => !(*rte).subquery.is_null() && has_pushed((*(*rte).subquery).rtable),
+            pg_sys::RTEKind::RTE_FUNCTION => CStr::from_ptr((*(*rte).eref).aliasname) == KEYS_OF,
+            pg_sys::RTEKind::RTE_SUBQUERY => !(*rte).subquery.is_null() && has_keys((*(*rte).subquery).rtable),
             _ => false,
         })
     }
