@@ -4,7 +4,7 @@
 //! the user, who may have thousands of times more than others (10 updates of a user with 200,000 of 1M rows: 46 ms instead of
 //! 0.6), or all partitions. Telling it that few rows were pushed does not help where it expects one row of the user, too (tenant
 //! and user, which it takes for independent): his index looks as cheap as the key's, and each pushed row is compared with each of
-//! his (1,000 with 20,000: 6 s). In a push's statements it therefore hears of no other index than the key's.
+//! his (a nested loop of 1,000 and 20,000: 6 s). In a push's statements it therefore hears of no other index than the key's.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
