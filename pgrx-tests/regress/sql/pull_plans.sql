@@ -15,18 +15,23 @@ INSERT INTO by_text SELECT id::text, owner, title FROM by_uuid;
 INSERT INTO by_two SELECT title, title::int, owner, title FROM by_uuid;
 -- As many others as make the planner think that this user has one row.
 INSERT INTO by_uuid SELECT md5(n::text)::uuid, n, n FROM generate_series(20001, 100000) n;
-GRANT SELECT ON by_uuid, by_text, by_two TO plans_owner;
+-- Of a tenant and an owner, taken for independent, it expects one row as well.
+CREATE TABLE by_pair (id uuid PRIMARY KEY, tenant text NOT NULL, owner text NOT NULL, title text, gone boolean NOT NULL DEFAULT false);
+INSERT INTO by_pair SELECT id, owner, owner, title FROM by_uuid;
+CREATE INDEX ON by_pair (tenant, owner);
+GRANT SELECT ON by_uuid, by_text, by_two, by_pair TO plans_owner;
 DO $$
 DECLARE t regclass;
 BEGIN
-  FOREACH t IN ARRAY '{by_uuid,by_text,by_two}'::regclass[] LOOP
+  FOREACH t IN ARRAY '{by_uuid,by_text,by_two,by_pair}'::regclass[] LOOP
     EXECUTE format('CREATE INDEX ON %s (owner)', t);
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);
     EXECUTE format('CREATE POLICY own ON %s USING (owner = (SELECT current_user::text))', t);
     PERFORM snapsync.enable(t, scope_column => 'owner', soft_delete_column => 'gone');
   END LOOP;
 END $$;
-ANALYZE by_uuid, by_text, by_two;
+ALTER POLICY own ON by_pair USING (tenant = (SELECT current_user::text) AND owner = (SELECT current_user::text));
+ANALYZE by_uuid, by_text, by_two, by_pair;
 
 -- Changes so many of the user's rows; a pull of his finds how many, and how many rows does it read?
 CREATE FUNCTION reads(name text, changed int) RETURNS text LANGUAGE plpgsql AS $$
@@ -48,7 +53,7 @@ BEGIN
 END $$;
 -- Each in a transaction of its own. Of more than a hundred rows by two columns a table of this size is read whole.
 SELECT format('SELECT %L AS "table", %s AS changed, reads(%1$L, %2$s)', name, changed)
-FROM unnest('{by_uuid,by_text,by_two}'::text[]) name, unnest('{1,10,100,101,1000}'::int[]) changed
+FROM unnest('{by_uuid,by_text,by_two,by_pair}'::text[]) name, unnest('{1,10,100,101,1000}'::int[]) changed
 WHERE name <> 'by_two' OR changed <= 100 ORDER BY name, changed
 \gexec
 
@@ -84,6 +89,6 @@ SELECT deletion_reads('{1,2}');
 SELECT deletion_reads('{11,12,13}');
 
 SET client_min_messages = warning;
-DROP TABLE by_uuid, by_text, by_two, tasks, projects;
+DROP TABLE by_uuid, by_text, by_two, by_pair, tasks, projects;
 DROP OWNED BY plans_owner;
 DROP ROLE plans_owner, plans_other;
