@@ -210,6 +210,8 @@ pub enum Planned {
     ByCost,
     /// Whatever the parameters are.
     Once,
+    /// For these parameters, each time.
+    Anew,
 }
 
 /// Text, types, the calling role, and what is known of the roles. Postgres replans by itself when a table, the role or the search
@@ -287,7 +289,11 @@ unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Re
     let text = c_string(sql)?;
     // SAFETY: within an SPI connection (caller); `types` outlives the call; the plan is moved to permanent memory by keepplan.
     let plan = unsafe {
-        let options = if planned == Planned::Once { pg_sys::CURSOR_OPT_GENERIC_PLAN } else { 0 };
+        let options = match planned {
+            Planned::ByCost => 0,
+            Planned::Once => pg_sys::CURSOR_OPT_GENERIC_PLAN,
+            Planned::Anew => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
+        };
         let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_mut_ptr(), options as i32);
         if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
             return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));

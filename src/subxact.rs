@@ -17,10 +17,14 @@ pub fn run<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
-        let outcome = caught(work);
-        match outcome {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        // Its end is part of what may fail: it flushes the journal where that is full.
+        let outcome = caught(|| {
+            let result = work()?;
+            pg_sys::ReleaseCurrentSubTransaction();
+            Ok(result)
+        });
+        if outcome.is_err() {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
