@@ -67,9 +67,9 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     if was_off || old.as_ref().map(on_clients) != Some(on_clients(&new)) {
         track::reset(relation)?;
     }
-    let is_id = |column: &String| column == "id";
-    let hidden =
-        !new.key.iter().any(is_id) && attributes.iter().any(|a| is_id(&a.name)) && !new.exclude.iter().any(is_id);
+    let has_id = |columns: &[String]| columns.iter().any(|c| c == "id");
+    let sent = new.columns.as_deref().map_or_else(|| attributes.iter().any(|a| a.name == "id"), has_id);
+    let hidden = sent && !has_id(&new.key) && !has_id(&new.exclude);
     if hidden && old.is_none_or(|o| o.key != new.key) {
         pgrx::notice!(
             "the dialect watermelondb does not send column \"id\" of table \"{}\": its \"id\" is made of the key",

@@ -66,6 +66,7 @@ extension_sql_file!("../sql/07_doctor.sql", name = "doctor", requires = ["event_
 pub extern "C-unwind" fn _PG_init() {
     settings::register();
     journal::register_callbacks();
+    lookup::register_hook();
     catalog::register_callbacks();
     roles::register_callbacks();
 }

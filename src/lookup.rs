@@ -1,15 +1,15 @@
-//! Pushed rows are looked up in the table by their key, whatever the planner makes of its other indexes.
+//! Rows that were pushed, or that the log names, are looked up in the table by their key, whatever the planner makes of its other
+//! indexes.
 //!
 //! Policies have an index as well, and plans are made for unknown users and numbers of rows. So the planner would read all rows of
 //! the user, who may have thousands of times more than others (10 updates of a user with 200,000 of 1M rows: 46 ms instead of
-//! 0.6), or all partitions. Telling it that few rows were pushed does not help where it expects one row of the user, too (tenant
-//! and user, which it takes for independent): his index looks as cheap as the key's, and each pushed row is compared with each of
-//! his (a nested loop of 1,000 and 20,000: 6 s). In a push's statements it therefore hears of no other index than the key's.
+//! 0.6), or all partitions. Telling it that there are few keys does not help where it expects one row of the user, too (tenant
+//! and user, which it takes for independent): the user's index looks as cheap as the key's, and each key is compared with each of
+//! the user's rows (a nested loop of 1,000 and 20,000: 6 s). In these statements it therefore hears of no other index than the key's.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{c_char, CStr};
-use std::sync::Once;
 
 use pgrx::{pg_guard, pg_sys};
 
@@ -31,27 +31,27 @@ thread_local! {
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
 
-/// Statements from now on look rows of this collection up by this key.
-pub fn by_key(collection: &Collection) {
-    static HOOKED: Once = Once::new();
+/// Called once per backend, when the library is loaded.
+pub fn register_hook() {
     // SAFETY: a backend has one thread; hooks are chained, as everybody does.
-    HOOKED.call_once(|| unsafe {
-        NEXT_HOOK = std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(on_relation));
-    });
+    unsafe { NEXT_HOOK = std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(on_relation)) };
+}
+
+/// The keys that a function gives, as rows `r(columns)` to join with the collection's table: it is looked up by its key.
+pub fn keys(collection: &Collection, function: &str, columns: &str) -> String {
     KEYS.with_borrow_mut(|keys| {
         let names = collection.key_names();
         if keys.get(&collection.relation).is_none_or(|known| *known != names) {
             keys.insert(collection.relation, names.into_iter().map(str::to_string).collect());
         }
     });
-}
-
-/// The rows of a function, `r(columns)`, to join with the table `t`.
-pub fn rows(function: &str, columns: &str) -> String {
     format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
 }
 
 /// The planner has read what it has to know of a relation.
+///
+/// # Safety
+/// Called by the planner.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_relation(
     root: *mut pg_sys::PlannerInfo,

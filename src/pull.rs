@@ -366,9 +366,9 @@ impl CollectionPull<'_> {
 
     /// The rows of these keys that the caller sees.
     ///
-    /// Few are looked up (lookup.rs). Otherwise the planner, which takes policy and scope for independent, may
-    /// read all rows of the user by their index (1,000: 190 us instead of 50), and as no plan for unknown keys looks as good to
-    /// it, it makes one anew for each pull (300 us).
+    /// Few are looked up (lookup.rs). Otherwise the planner, which takes policy and scope for independent, may read all rows of the
+    /// user by their index (1,000: 190 us instead of 50), and as no plan for unknown keys looks as good to it, it makes one anew
+    /// for each pull (300 us).
     fn by_keys(&self, select: &str, ids: &[&str], marked: bool) -> (String, Vec<spi::Arg>, Planned) {
         let collection = self.collection;
         let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
@@ -390,22 +390,17 @@ impl CollectionPull<'_> {
         let column = |i: usize| &collection.key[i].ident;
         let array = |i: usize| format!("${}::{}[]", i + 1, collection.key[i].facts.base_type_name());
         let n = collection.key.len();
-        // numeric: its comparison is not leakproof either.
+        // numeric: a row comes once, also if its key was written in two ways.
         let twice = collection.key.iter().any(|k| k.facts.has_equal_texts());
-        let functions = format!(
-            "ROWS FROM (pg_catalog.unnest({}))",
-            (0..n).map(array).collect::<Vec<_>>().join("), pg_catalog.unnest(")
-        );
+        let once = |keys: String| if twice { format!("(SELECT DISTINCT * FROM {keys}) AS r") } else { keys };
+        let arrays: Vec<String> = (0..n).map(array).collect();
+        let functions = format!("ROWS FROM (pg_catalog.unnest({}))", arrays.join("), pg_catalog.unnest("));
         let names = (0..n).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
         let on: Vec<String> = (0..n).map(|i| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", column(i))).collect();
         let (on, table) = (on.join(" AND "), &collection.from);
-        // Where the comparison may not use the key's index, to look up is to read the table each time.
-        let by_index = !twice || !pg::rls_active(collection.relation);
-        if ids.len() <= LOOKED_UP && by_index {
-            lookup::by_key(collection);
-            let keys = lookup::rows(&functions, &names);
-            // A row once, also if its key was written in two ways.
-            let keys = if twice { format!("(SELECT DISTINCT * FROM {keys}) AS r") } else { keys };
+        // Its comparison is not leakproof either, so under row-level security to look up is to read the table each time.
+        if ids.len() <= LOOKED_UP && !(twice && pg::rls_active(collection.relation)) {
+            let keys = once(lookup::keys(collection, &functions, &names));
             let sql = format!("SELECT {select} FROM {keys} JOIN {table} AS t ON {on}{conditions}");
             return (sql, args, if ids.len() <= PLANNED_ONCE { Planned::Once } else { Planned::Anew });
         }
@@ -413,7 +408,7 @@ impl CollectionPull<'_> {
             let (key, keys) = (column(0), array(0));
             format!("SELECT {select} FROM {table} AS t WHERE t.{key} OPERATOR(pg_catalog.=) ANY ({keys}){conditions}")
         } else {
-            let keys = format!("(SELECT DISTINCT * FROM {functions} AS k({names})) AS r");
+            let keys = once(format!("{functions} AS r({names})"));
             format!("SELECT {select} FROM {keys} JOIN {table} AS t ON {on}{conditions}")
         };
         (sql, args, Planned::ByCost)

@@ -86,7 +86,6 @@ impl<'a> Target<'a> {
         };
         let plan = raw.resolve_with(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
-        lookup::by_key(&collection);
         let updates = plan.regroup(|record, column| whole || writes(&plan, record, column));
         let echo = if echo { Echo::of(&collection)? } else { None };
         Ok(Target {
@@ -208,7 +207,7 @@ impl<'a> Target<'a> {
         let keys = key.map(|(i, k)| format!("k{i} {}", k.facts.base_type_name()));
         let number = std::iter::once("n pg_catalog.int4".to_string());
         let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).collect();
-        lookup::rows(&format!("pg_catalog.json_to_recordset(${parameter})"), &all.join(", "))
+        lookup::keys(&self.collection, &format!("pg_catalog.json_to_recordset(${parameter})"), &all.join(", "))
     }
 
     /// The ids as a set of rows `r(k0, ..., n)`, n from 1.
@@ -229,7 +228,7 @@ impl<'a> Target<'a> {
         let arrays: Vec<String> = key.iter().enumerate().map(typed).collect();
         let names: Vec<String> = (0..key.len()).map(|i| format!("k{i}")).collect();
         let functions = format!("ROWS FROM ({}) WITH ORDINALITY", arrays.join(", "));
-        (lookup::rows(&functions, &format!("{}, n", names.join(", "))), args)
+        (lookup::keys(&self.collection, &functions, &format!("{}, n", names.join(", "))), args)
     }
 
     /// The columns of a group as a new row has them.
