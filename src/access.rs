@@ -344,6 +344,9 @@ type ColumnRef = (pg_sys::Oid, i16);
 
 impl Analysis<'_> {
     /// Looks at the subqueries of an expression that stands inside `levels`.
+    ///
+    /// # Safety
+    /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
     unsafe fn expression(&mut self, node: *mut pg_sys::Node, levels: &[Level]) -> Result<()> {
         // SAFETY: nodes of a tree that nobody changes.
         unsafe {
@@ -354,6 +357,8 @@ impl Analysis<'_> {
         Ok(())
     }
 
+    /// # Safety
+    /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
     unsafe fn query(
         &mut self,
         query: *mut pg_sys::Query,
@@ -405,6 +410,9 @@ impl Analysis<'_> {
 
     /// Range table entries (from 1) of which the query can only ever see the row that a foreign key names: of the policy's
     /// table, or of an entry that is tied itself.
+    ///
+    /// # Safety
+    /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
     unsafe fn tied(
         &self,
         query: *mut pg_sys::Query,
@@ -458,6 +466,9 @@ impl Analysis<'_> {
     }
 
     /// The table column behind a Var: with its entry number if it is of this query, None if it is the policy's table.
+    ///
+    /// # Safety
+    /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
     unsafe fn column(&self, node: *mut pg_sys::Node, levels: &[Level]) -> Option<(Option<usize>, ColumnRef)> {
         // SAFETY: as above.
         unsafe {
@@ -483,6 +494,9 @@ impl Analysis<'_> {
     }
 
     /// The conditions on this entry alone, as SQL over its columns.
+    ///
+    /// # Safety
+    /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
     unsafe fn local_predicate(
         &self,
         entry: usize,

@@ -116,12 +116,17 @@ pub fn register_callbacks() {
     }
 }
 
+/// # Safety
+/// Called by the cache that it is registered with.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
     STALE.with(|s| s.set(true));
 }
 
 /// Any relation's change clears both caches: DDL is rare, a wrong cache is a lost row.
+///
+/// # Safety
+/// Called by the cache that it is registered with.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
     STALE.with(|s| s.set(true));

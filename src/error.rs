@@ -183,6 +183,9 @@ impl Drop for Remembering {
 }
 
 /// Called by errfinish with the error at hand (an error context callback, utils/elog.h).
+///
+/// # Safety
+/// Called by `errfinish`, while there is an error at hand.
 #[pg_guard]
 unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
     // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext.

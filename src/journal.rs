@@ -155,6 +155,8 @@ pub fn register_callbacks() {
     }
 }
 
+/// # Safety
+/// Called by the transaction manager, which it is registered with.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::*;
@@ -192,6 +194,8 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
     }
 }
 
+/// # Safety
+/// Called by the transaction manager, which it is registered with.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_subtransaction(
     event: pg_sys::SubXactEvent::Type,

@@ -96,6 +96,8 @@ impl<'a> Receiver<'a> {
     }
 }
 
+/// # Safety
+/// Called by the executor, with what `Receiver::dest` gave it.
 #[pg_guard]
 unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation: i32, columns: pg_sys::TupleDesc) {
     // SAFETY: `dest` is what `Receiver::dest` returned and the executor's call is its only use at this time; `columns`
@@ -106,6 +108,8 @@ unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation:
     }
 }
 
+/// # Safety
+/// Called by the executor, with what `Receiver::dest` gave it.
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
     // SAFETY: as in `startup`; the executor calls it before, with the descriptor that the slot has.
@@ -118,6 +122,8 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mu
     true
 }
 
+/// # Safety
+/// Called by the executor.
 #[pg_guard]
 unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
     // The memory context goes with the query's, the rest with the receiver.
@@ -344,6 +350,9 @@ impl Write {
     }
 
     /// What json_categorize_type() decides for a type that is not built in.
+    ///
+    /// # Safety
+    /// A type that exists.
     unsafe fn user_type(base: pg_sys::Oid, nesting: Nesting) -> Self {
         // SAFETY: catalog look-ups inside a transaction.
         unsafe {
@@ -549,6 +558,9 @@ unsafe fn with_text(value: pg_sys::Datum, work: impl FnOnce(&[u8])) {
 }
 
 /// The output function of a type.
+///
+/// # Safety
+/// A type that exists.
 unsafe fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
     let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
     // SAFETY: a catalog look-up that writes to two locals; a missing type is an ERROR.
@@ -557,6 +569,9 @@ unsafe fn output_function(type_oid: pg_sys::Oid) -> pg_sys::Oid {
 }
 
 /// A function looked up for the rest of the query.
+///
+/// # Safety
+/// A function that exists.
 unsafe fn call(function: pg_sys::Oid) -> Call {
     let mut info = Box::new(pg_sys::FmgrInfo::default());
     // SAFETY: fills `info`; what the function caches there lives in the current context, which is the query's.

@@ -30,7 +30,8 @@ impl<'a> Statement<'a> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let text = spi::c_string(sql)?;
         let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
-        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed. `text` and `types` outlive the calls.
+        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed. `text` and `types`
+        // outlive the calls.
         unsafe {
             let connection = spi::Connection::open()?;
             let parsed = pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(text.as_ptr()));
@@ -104,6 +105,8 @@ impl<'a> Statement<'a> {
     }
 }
 
+/// # Safety
+/// Within an SPI connection; text and types outlive what is returned.
 unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr, types: &[pg_sys::Oid]) -> *mut pg_sys::Query {
     let (count, no_environment) = (types.len() as i32, std::ptr::null_mut());
     // SAFETY: see `Statement::analyze`; the types are only read.
@@ -115,6 +118,8 @@ unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr, types: &[pg_sys:
     }
 }
 
+/// # Safety
+/// A started query.
 unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
     let forward = pg_sys::ScanDirection::ForwardScanDirection;
     // SAFETY: a started query.
@@ -154,6 +159,8 @@ impl Receiver {
     }
 }
 
+/// # Safety
+/// Called by the executor, with what `Receiver::dest` gave it.
 #[pg_guard]
 unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation: i32, columns: pg_sys::TupleDesc) {
     // SAFETY: `dest` is what `Receiver::dest` returned and the executor's call is its only use at this time; the result has
@@ -165,6 +172,8 @@ unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation:
     }
 }
 
+/// # Safety
+/// Called by the executor, with what `Receiver::dest` gave it.
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
     // SAFETY: as in `startup`, which the executor calls first; the output function's palloc'd text is copied and freed.
@@ -184,6 +193,8 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mu
     true
 }
 
+/// # Safety
+/// Called by the executor.
 #[pg_guard]
 unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
     // The rows go with the receiver.

@@ -203,6 +203,8 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
+    /// # Safety
+    /// A tuple of snapsync.change, and a column of it.
     unsafe fn value(&self, tuple: pg_sys::HeapTuple, attnum: i16) -> Option<pg_sys::Datum> {
         let mut is_null = false;
         // SAFETY: attnum is a column of snapsync.change; the descriptor is that of the open relation.

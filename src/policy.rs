@@ -223,8 +223,8 @@ enum Filter {
 }
 
 /// How the names in policies' texts are looked up: as the owner of the policies' table, because running a stored policy requires no
-/// rights on the schemas that it names, and under a search path in which the text means what its author meant. Literals are read as that
-/// owner, too, so he must be the text's author, and nobody with more rights.
+/// rights on the schemas that it names, and under a search path in which the text means what its author meant. Literals are
+/// read as that owner, too, who must be the text's author, and nobody with more rights.
 ///
 /// The text is deparsed by the very role and under the very path that it is parsed with, so that every name resolves to the same
 /// object whatever the caller put into his path. It then runs as the caller and under the caller's own path: functions in the

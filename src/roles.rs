@@ -53,6 +53,8 @@ pub fn register_callbacks() {
     }
 }
 
+/// # Safety
+/// Called by the cache that it is registered with.
 #[pg_guard]
 unsafe extern "C-unwind" fn on_role_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
     GENERATION.with(|g| g.set(g.get() + 1));

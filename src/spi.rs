@@ -279,6 +279,9 @@ impl Drop for DepthGuard {
 }
 
 /// The kept plan for this text, made on first use.
+///
+/// # Safety
+/// Within an SPI connection.
 unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
     let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
     let types_key = types.iter().map(|t| t.to_u32()).collect();

@@ -148,6 +148,8 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
     journal::append(Change::of(relation, Op::Reset, b"", When::First))
 }
 
+/// # Safety
+/// The slot holds a row of the tracker's relation.
 unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Result<()> {
     // SAFETY: `new` is the inserted row (caller).
     unsafe {
@@ -161,6 +163,8 @@ unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Res
     }
 }
 
+/// # Safety
+/// The slot holds a row of the tracker's relation.
 unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result<()> {
     // SAFETY: `old` is the deleted row (caller).
     unsafe {
@@ -173,6 +177,8 @@ unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result
     }
 }
 
+/// # Safety
+/// The slots hold two versions of a row of the tracker's relation.
 unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When, made_by: u32) -> Result<()> {
     // SAFETY: both versions of the row (caller).
     unsafe {
@@ -213,6 +219,9 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When
 }
 
 /// The numbers of the columns that differ, where the collection's conflict policy needs them.
+///
+/// # Safety
+/// The slots hold two versions of a row of the tracker's relation.
 unsafe fn write_touched(t: &Tracker, old: Slot, new: Slot, out: &mut Vec<u8>) {
     out.clear();
     if !t.touched {
@@ -227,6 +236,9 @@ unsafe fn write_touched(t: &Tracker, old: Slot, new: Slot, out: &mut Vec<u8>) {
 }
 
 /// Is any of these columns different, byte for byte (as IS DISTINCT FROM would say for a type whose equality is identity)?
+///
+/// # Safety
+/// The slots hold two versions of a row that has these columns.
 unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
     columns.iter().any(|c| {
         // SAFETY: datums of this column's type from both row versions.
@@ -241,6 +253,9 @@ unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
 }
 
 /// The wire id of the row: the key's text form.
+///
+/// # Safety
+/// The slot holds a row that has these columns.
 unsafe fn write_key(key: &[Column], slot: Slot, out: &mut Vec<u8>, parts: &mut Vec<String>) {
     out.clear();
     // SAFETY: key columns are NOT NULL (enable); a NULL that gets here all the same becomes an empty part.
@@ -265,6 +280,9 @@ unsafe fn write_key(key: &[Column], slot: Slot, out: &mut Vec<u8>, parts: &mut V
 }
 
 /// The scope's text; false for NULL or none.
+///
+/// # Safety
+/// The slot holds a row of the tracker's relation.
 unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     out.clear();
     let Some(column) = &t.scope else { return false };
@@ -283,6 +301,9 @@ unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
 /// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
 /// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
 /// table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table anew.
+///
+/// # Safety
+/// The slot holds a row of the tracker's relation.
 unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     out.clear();
     out.push(b'{');
@@ -323,12 +344,18 @@ const LARGEST_IMAGE: usize = 16 << 20;
 
 /// Could this row be logged as an image later? Checked when the row is written because `reach::present` also builds images from
 /// current rows.
+///
+/// # Safety
+/// The slot holds a row of the tracker's relation.
 unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
     // SAFETY: as in write_image.
     t.image.iter().all(|column| unsafe { value(slot, column.attnum).is_none_or(|datum| is_small(column, datum)) })
 }
 
 /// Is the value, detoasted, small enough for an image?
+///
+/// # Safety
+/// A non-null datum of this column.
 unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
     // SAFETY: a varlena datum (typlen -1); looks at its header only.
     column.length != -1 || unsafe { pg_sys::toast_raw_datum_size(datum) } <= LARGEST_IMAGE
@@ -336,6 +363,9 @@ unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
 
 /// A value's text form that reads back as the same value later: an object is told by its number, for it may be renamed, dropped, or
 /// not be found under another search path.
+///
+/// # Safety
+/// A non-null datum of this column.
 unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
     out.clear();
     if pg::is_object_name(column.type_oid) {
@@ -347,6 +377,9 @@ unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<
 }
 
 /// A value's text form, the same whatever the session's DateStyle, IntervalStyle or extra_float_digits say.
+///
+/// # Safety
+/// A non-null datum of this column.
 unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
     // SAFETY: the datum is of the column's type; output functions return a palloc'd cstring that we copy and free.
     unsafe {
@@ -408,6 +441,8 @@ impl Drop for IsoOutput {
     }
 }
 
+/// # Safety
+/// A trigger call's data.
 unsafe fn tracker(data: &pg_sys::TriggerData) -> Result<Rc<Tracker>> {
     // SAFETY: the trigger manager's relation is open and locked.
     let relation = unsafe { &*data.tg_relation };
@@ -426,6 +461,8 @@ unsafe fn tracker(data: &pg_sys::TriggerData) -> Result<Rc<Tracker>> {
 }
 
 impl Tracker {
+    /// # Safety
+    /// An open relation, and a trigger of it.
     unsafe fn new(relation: &pg_sys::RelationData, trigger: &pg_sys::Trigger) -> Result<Tracker> {
         // SAFETY: an open relation and its trigger.
         unsafe {
@@ -471,6 +508,9 @@ impl Tracker {
 
 impl Column {
     /// Column number `i` (from 0); None when it was dropped.
+    ///
+    /// # Safety
+    /// An open relation, with so many columns.
     unsafe fn at(relation: &pg_sys::RelationData, i: usize) -> Option<Column> {
         // SAFETY: i < natts (callers); the descriptor lives as long as the relation is open.
         unsafe {
@@ -496,6 +536,8 @@ impl Column {
         }
     }
 
+    /// # Safety
+    /// An open relation.
     unsafe fn named(relation: &pg_sys::RelationData, name: &str) -> Result<Column> {
         // SAFETY: as in `at`.
         unsafe {

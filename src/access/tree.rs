@@ -9,6 +9,9 @@ use pgrx::prelude::*;
 use crate::spi::pointers;
 
 /// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
     if node.is_null() {
         return true;
@@ -31,6 +34,8 @@ pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sy
     }
 }
 
+/// # Safety
+/// The node is NULL or of a parsed tree.
 unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
     if node.is_null() {
         return;
@@ -49,6 +54,9 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
 
 /// Is the comparison of `x IN (SELECT y ...)` one that ruleutils.c writes with the types that it has? It writes one operator,
 /// for all pairs of columns, and leaves out casts of the subquery's.
+///
+/// # Safety
+/// A sublink of an analyzed tree.
 pub(super) unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
     // SAFETY: a node of a tree that nobody changes.
     unsafe {
@@ -65,6 +73,9 @@ pub(super) unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
 }
 
 /// Both sides of `a = b`.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
     // SAFETY: an expression node or NULL.
     unsafe {
@@ -80,6 +91,9 @@ pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::N
 }
 
 /// Without casts that change no bits (varchar to text).
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     let mut node = node;
     // SAFETY: an expression node.
@@ -102,11 +116,16 @@ unsafe extern "C-unwind" {
 
 /// Calls `each` for every node of an expression and of its subqueries, with the number of subqueries around it; for a subquery
 /// itself it counts as one of them.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
     struct Context<'a> {
         each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
         depth: u32,
     }
+    /// # Safety
+    /// Called by `expression_tree_walker`, with what `walk` gave it.
     #[pg_guard]
     unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
         // SAFETY: called by the walkers with nodes of the tree and the context given below.
@@ -134,18 +153,27 @@ pub(super) unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_
 }
 
 /// The subqueries that stand directly in an expression, not those inside them.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
     // SAFETY: nodes with this tag are of this type.
     unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
 }
 
 /// The Vars in an expression, not those in its subqueries.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn vars(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::Var> {
     // SAFETY: as above.
     unsafe { outermost(node, pg_sys::NodeTag::T_Var) }
 }
 
 /// The nodes with this tag, which are of type `T`, in an expression but not in its subqueries.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mut T> {
     let mut found = Vec::new();
     // SAFETY: an expression of a tree that nobody changes (callers).
@@ -160,6 +188,9 @@ unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mu
 }
 
 /// How often each relation stands in a FROM clause, anywhere in an expression or a query.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
 pub(super) unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, usize> {
     let mut read = BTreeMap::new();
     // SAFETY: a tree that nobody changes (callers); nodes with this tag are queries.
@@ -179,6 +210,9 @@ pub(super) unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, us
 
 /// Range table entries (from 1) of which a query, or a subquery of it, reads more than columns: the row as a whole (`members.*`), or
 /// what only a stored row has (`tableoid`).
+///
+/// # Safety
+/// An analyzed query.
 pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
     let mut whole = Vec::new();
     // SAFETY: a tree that nobody changes (callers).
@@ -204,6 +238,9 @@ pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
 
 /// Can what the query returns say anything but the column's value in one row: do LIMIT, DISTINCT, aggregates or a set operation
 /// choose among its rows?
+///
+/// # Safety
+/// An analyzed query.
 pub(super) unsafe fn returns_rows_as_they_are(query: *mut pg_sys::Query) -> bool {
     // SAFETY: a query of a tree that nobody changes.
     let q = unsafe { &*query };

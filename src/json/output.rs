@@ -44,6 +44,8 @@ impl Buffer for Vec<u8> {
     fn end(&mut self) -> *mut u8 {
         self.spare_capacity_mut().as_mut_ptr().cast()
     }
+    /// # Safety
+    /// So many bytes have been written behind the end, within what was reserved.
     #[inline(always)]
     unsafe fn advance(&mut self, n: usize) {
         // SAFETY: the caller's promise.
@@ -206,6 +208,8 @@ impl Buffer for Output {
     fn end(&mut self) -> *mut u8 {
         self.value.wrapping_add(HEADER + self.length)
     }
+    /// # Safety
+    /// So many bytes have been written behind the end, within what was reserved.
     #[inline(always)]
     unsafe fn advance(&mut self, n: usize) {
         self.length += n;
