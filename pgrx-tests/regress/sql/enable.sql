@@ -202,8 +202,10 @@ CREATE TABLE with_id (code text PRIMARY KEY, id int);
 SELECT snapsync.enable('with_id');
 SELECT snapsync.enable('with_id', conflict => 'merge');
 SELECT snapsync.enable('with_id', key => '{code}', exclude => '{id}');
+CREATE TABLE without_id (code text PRIMARY KEY, id int, n int);
+SELECT snapsync.enable('without_id', columns => '{code,n}');
 SET client_min_messages = error;
-DROP TABLE off, with_id;
+DROP TABLE off, with_id, without_id;
 RESET client_min_messages;
 
 -- The extension's functions may live in a schema of the user's choice, and everything goes with DROP EXTENSION.

@@ -51,10 +51,10 @@ BEGIN
   RETURN format('%s came, %s', json_array_length(came -> 'changes' -> name -> 'updated'),
                 CASE WHEN most <= changed THEN 'no more were read' ELSE format('%s were read', most) END);
 END $$;
--- Each in a transaction of its own. Of more than a hundred rows by two columns a table of this size is read whole.
+-- Each in a transaction of its own.
 SELECT format('SELECT %L AS "table", %s AS changed, reads(%1$L, %2$s)', name, changed)
 FROM unnest('{by_uuid,by_text,by_two,by_pair}'::text[]) name, unnest('{1,10,100,101,1000}'::int[]) changed
-WHERE name <> 'by_two' OR changed <= 100 ORDER BY name, changed
+ORDER BY name, changed
 \gexec
 
 -- Old rows are judged by the parents that they hung on, not by all that the user has; also if policies name these twice.

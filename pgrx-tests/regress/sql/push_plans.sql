@@ -90,8 +90,8 @@ SELECT plans.skewed('parts', 'reject', partitioned => 'PARTITION BY HASH (id)');
 SELECT plans.skewed('tenants', 'reject', key => 'id, part', policy => '{tenant,owner}');
 
 -- Pushes so many rows eight times, more often than PostgreSQL plans anew before it thinks of keeping a plan, each time others and
--- undone. How many rows were read for each pushed one, at most? (Where one is refused, the
--- others are written in halves of halves.) The first 1,000 are in conflict.
+-- undone. How many rows were read for each pushed one, at most? (Where one is refused, the others are written in halves of
+-- halves.) The first 1,000 are in conflict.
 CREATE FUNCTION plans.reads(name text, what text, rows int) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE before bigint; most bigint := 0; conflict boolean := what LIKE '%in conflict'; base int := CASE WHEN conflict THEN 0 ELSE 1000 END; cursor text; old json; new json; changes json; answer json; rejected int;
 BEGIN
