@@ -1,4 +1,6 @@
 # PG_CONFIG=/path/to/pg_config picks another PostgreSQL (default: the newest one with server headers).
+# T picks one test of a tier: make regress T=pull, make isolation T=role_change, make e2e T="model-check --transactions 2000";
+# with ACCEPT=1 what regress and isolation print becomes what is expected.
 # SNAPSYNC_STATE=/short/path picks another place for what is generated (default: below the temporary directory).
 t := pgrx-tests
 

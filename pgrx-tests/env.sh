@@ -115,12 +115,12 @@ check_rust() {
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$REPO/target}
 
 # cargo with the features for this PostgreSQL: `pg_cargo test --lib`. pgrx's build script runs again whenever
-# PGRX_PG_CONFIG_PATH changes, so each profile always gets the same one: release builds the original (the headers are
-# the same), development builds the pgtest tree, which `cargo pgrx test` cannot do without.
+# PGRX_PG_CONFIG_PATH changes, so each profile always gets the same one: quick and release build the original (the headers
+# are the same), development builds the pgtest tree, which `cargo pgrx test` cannot do without.
 pg_cargo() {
 	local command=$1 tree=$REAL_PG_CONFIG features=$PG_FEATURE
 	shift
-	if [[ " $* " != *" --release "* ]]; then
+	if [[ " $* " != *" --profile "* ]]; then
 		tree=$(private_tree pgtest)
 		features="$PG_FEATURE pg_test"
 	fi

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds the extension (release) and installs it: no cargo-pgrx, just the library, the control file and the SQL files.
-#   install.sh private   into the private tree
-#   install.sh system    into PG_CONFIG's own directories; DESTDIR is honoured
+# Builds the extension and installs it: no cargo-pgrx, just the library, the control file and the SQL files.
+#   install.sh private [PROFILE]   into the private tree; the profile is quick, which the tests take, unless told otherwise
+#   install.sh system              the release build, into PG_CONFIG's own directories; DESTDIR is honoured
 . "$(dirname "$0")/env.sh"
 load_postgres main
 check_rust
 
-pg_cargo build --release --lib >&2
+profile=release
+if [ "$1" = private ]; then profile=${2:-quick}; fi
+pg_cargo build --profile "$profile" --lib >&2
 
 as_root=()
 case $1 in
@@ -40,7 +42,7 @@ done >"$work/install.sql"
 [ -s "$work/install.sql" ] || die "no sql/NN_name.sql files"
 sed "s/@CARGO_VERSION@/$version/g" "$REPO/snapsync.control" >"$work/control"
 
-put "$CARGO_TARGET_DIR/release/libsnapsync.so" "$libdir/snapsync.so" 755
+put "$CARGO_TARGET_DIR/$profile/libsnapsync.so" "$libdir/snapsync.so" 755
 put "$work/install.sql" "$extdir/snapsync--$version.sql" 644
 for upgrade in "$REPO"/sql/snapsync--*--*.sql; do
 	[ ! -e "$upgrade" ] || put "$upgrade" "$extdir/${upgrade##*/}" 644

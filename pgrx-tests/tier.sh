@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|clients|demo|bench|instructions [ARGUMENT...]
+# T names a part of it: T=pull for a file of regress or isolation (several, separated by spaces), T="model-check --seed 7" for a
+# program of e2e, T=cursor for unit tests with this in their name. ACCEPT=1 takes what regress and isolation print as expected.
 . "$(dirname "$0")/env.sh"
 load_postgres main
 check_rust
@@ -40,13 +42,14 @@ cargo_pgrx() {
 	echo "$root/bin"
 }
 
-# Runs pg_regress or pg_isolation_regress over all files, and prints the differences.
+# Runs pg_regress or pg_isolation_regress over all files, or those that T names, and prints the differences.
 pg_regress() { # PROGRAM DIRECTORY EXTENSION
-	local program out tests
+	local program out tests status=0
 	program=$(dirname "$("$SNAPSYNC_PG_BIN/pg_config" --pgxs)")/../test/$1
 	[ -x "$program" ] || die "$program is missing (Debian's package postgresql-client-$PG_MAJOR has it)"
 	mapfile -t tests < <(find "$here/$2" -name "*.$3" -printf '%f\n' | sed "s/\.$3\$//" | LC_ALL=C sort)
 	[ ${#tests[@]} -gt 0 ] || die "no *.$3 below pgrx-tests/$2"
+	if [ -n "${T:-}" ]; then read -ra tests <<<"$T"; fi
 	out=$SNAPSYNC_STATE/$2-results
 	rm -rf "$out"
 	mkdir -p "$out"
@@ -55,13 +58,16 @@ pg_regress() { # PROGRAM DIRECTORY EXTENSION
 		out=$1 && shift
 		"$@" --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" || { status=$?; cat "$out/regression.diffs"; exit "$status"; }
 	' bash "$out" "$program" --inputdir="$here/$2" --outputdir="$out" --bindir="$SNAPSYNC_PG_BIN" \
-		--dbname="snapsync_$2" --encoding=UTF8 "${tests[@]}"
+		--dbname="snapsync_$2" --encoding=UTF8 "${tests[@]}" || status=$?
+	if [ "${ACCEPT:-}" = 1 ]; then cp "$out"/results/*.out "$here/$2/expected/" && status=0; fi
+	return "$status"
 }
 
 case $1 in
 unit)
 	# #[pg_test] functions are tests::pg_NAME for cargo; they need a server, and are the next tier. Same build.
-	pg_cargo test --lib -- --skip tests::pg_
+	# shellcheck disable=SC2086 # T may be several words
+	pg_cargo test --lib -- --skip tests::pg_ ${T:-}
 	;;
 pgtest)
 	PATH=$(cargo_pgrx):$PATH
@@ -98,9 +104,12 @@ isolation)
 e2e)
 	"$here/install.sh" private
 	cd "$REPO" || exit
-	# These programs talk to the server; optimising them across crates would only take minutes.
-	export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-	cargo test --release -p snapsync-e2e
+	if [ -n "${T:-}" ]; then
+		# shellcheck disable=SC2086 # a program and its arguments
+		set -- $T
+		exec cargo run --profile quick -p snapsync-e2e --bin "$1" -- "${@:2}"
+	fi
+	cargo test --profile quick -p snapsync-e2e
 	status=0
 	mapfile -t programs < <(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$here/e2e/Cargo.toml")
 	for program in "${programs[@]}"; do
@@ -109,7 +118,7 @@ e2e)
 		arguments=()
 		# Here the same worlds every time; other seeds are for looking for more (docs/testing.md).
 		if [ "$program" = rls-fuzz ]; then arguments=(--seed "${SNAPSYNC_SEED:-1}"); fi
-		cargo run --quiet --release -p snapsync-e2e --bin "$program" -- "${arguments[@]}" || status=1
+		cargo run --quiet --profile quick -p snapsync-e2e --bin "$program" -- "${arguments[@]}" || status=1
 	done
 	exit "$status"
 	;;
@@ -126,7 +135,7 @@ demo)
 	"$here/cluster.sh" with demo npm run demo --silent
 	;;
 bench | instructions)
-	"$here/install.sh" private
+	"$here/install.sh" private release
 	# Not before: the extension is measured as it is released.
 	export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 	cd "$REPO" || exit
