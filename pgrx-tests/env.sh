@@ -56,7 +56,7 @@ find_pg_config() {
 		echo "$found"
 		return
 	fi
-	for major in 18 17 16 15 14; do
+	for major in 18 17 16 15; do
 		found=/usr/lib/postgresql/$major/bin/pg_config
 		if [ -x "$found" ] && [ -x "${found%/*}/postgres" ] && [ -e "$("$found" --includedir-server)/postgres.h" ]; then
 			echo "$found"
