@@ -1,38 +1,51 @@
 //! Access tables that an owner has named, because functions hide them: names and predicates are texts, which PostgreSQL does not
 //! keep right when what they name is renamed.
 
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys;
+
 use crate::access::Found;
 use crate::error::Result;
 use crate::registry::owner_execute;
-use crate::{pg, spi, subxact};
+use crate::{access, pg, spi, subxact};
 
 /// A declared table is known by its number in the shape. One that has another name now is declared under that one as well, and
 /// stays declared under the old: which of the two a function reads that names it in a string, nobody knows, and another table
 /// may take its place there (a new version of it that was filled aside). `doctor` tells of names that name nothing.
-pub fn follow_names() -> Result<()> {
+pub fn follow_names(relation: pg_sys::Oid) -> Result<bool> {
     let sql = format!(
         "UPDATE snapsync.collection AS c SET access_tables = c.access_tables || renamed.now \
          FROM (SELECT c.relation, jsonb_object_agg(format('%I.%I', n.nspname, r.relname), c.access_tables -> d.key) AS now \
                FROM snapsync.collection AS c \
                CROSS JOIN LATERAL jsonb_each_text(coalesce(nullif(c.shape -> 'declared', 'null'), '{{}}')) AS d \
                JOIN pg_class AS r ON r.oid = d.value::oid JOIN pg_namespace AS n ON n.oid = r.relnamespace \
-               WHERE c.shape ->> 'identity' = {} AND c.access_tables ? d.key \
+               WHERE c.relation = $1 AND c.shape ->> 'identity' = {} AND c.access_tables ? d.key \
                  AND NOT c.access_tables ? format('%I.%I', n.nspname, r.relname) \
                GROUP BY c.relation) AS renamed \
          WHERE renamed.relation = c.relation",
-        super::IDENTITY
+        super::definition::IDENTITY
     );
-    owner_execute(&sql, &[]).map(|_| ())
+    Ok(owner_execute(&sql, &[spi::arg(relation)])? > 0)
 }
 
-/// Can the predicate still be read? A column or function that it names may be gone; then every row concerns everybody.
-pub fn makes_sense(found: &Found) -> Result<bool> {
-    let Some(predicate) = found.predicate.as_deref().filter(|p| *p != "true") else { return Ok(true) };
-    let Some((table, relname)) = pg::qualified_name(found.access) else { return Ok(true) };
+/// The functions that the predicate calls. None if it cannot be read any more, because a column or function that it names is gone:
+/// then every row concerns everybody.
+pub fn functions_in(found: &Found) -> Result<Option<Vec<pg_sys::Oid>>> {
+    let Some(predicate) = found.predicate.as_deref().filter(|p| *p != "true") else { return Ok(Some(Vec::new())) };
+    let Some((table, relname)) = pg::qualified_name(found.access) else { return Ok(Some(Vec::new())) };
     let sql = format!("SELECT FROM {table} AS {} WHERE ({predicate})", pg::ident(&relname));
     // Analyzed, not run nor planned, for which constant expressions would be: it is somebody else's SQL.
-    match subxact::run(|| spi::as_owner(|| spi::analyzed(&sql, "pg_catalog", |_, _| Ok(())))) {
+    let read = || {
+        let mut functions = BTreeSet::new();
+        spi::analyzed(&sql, "pg_catalog", |query, _| {
+            functions.extend(access::functions_called(query.cast()));
+            Ok(())
+        })?;
+        Ok(functions)
+    };
+    match subxact::run(|| spi::as_owner(read)) {
         Err(e) if subxact::is_transient(&e) => Err(e),
-        parsed => Ok(parsed.is_ok()),
+        parsed => Ok(parsed.ok().map(|f| f.into_iter().map(pg_sys::Oid::from).collect())),
     }
 }
