@@ -61,6 +61,8 @@ pub struct Collection {
     pub conflict_function: Option<String>,
     /// The tables that decide who sees which row.
     pub access: Vec<Access>,
+    /// A look at its definition is due (shape.rs): nothing is sure of what was logged.
+    pub due: bool,
     /// What only pushes ask for.
     pub facts: OnceCell<Facts>,
     pub stores: OnceCell<Rc<Stores>>,
@@ -75,6 +77,8 @@ pub struct Access {
     pub predicate: Option<String>,
     /// A whole row of it is read.
     pub whole: bool,
+    /// Its changes are not logged for this one.
+    pub untracked: bool,
 }
 
 impl Collection {
@@ -210,7 +214,8 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let rows = query_now(
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
-                c.version_column, c.conflict_function \
+                c.version_column, c.conflict_function, \
+                EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0) \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -246,7 +251,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let columns = all.iter().filter(|c| synced(c)).cloned().collect();
     let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
     let access = query_now(
-        "SELECT access::oid, kind = 'parent', predicate, whole FROM snapsync.access WHERE relation = $1",
+        "SELECT access::oid, kind = 'parent', predicate, whole, untracked FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
     let access = access
@@ -256,6 +261,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
             parent: r.bool(1),
             predicate: r.text(2).map(str::to_string),
             whole: r.bool(3),
+            untracked: r.bool(4),
         })
         .collect();
     Ok(Some(Collection {
@@ -276,6 +282,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         version,
         conflict_function: row.text(12).map(str::to_string),
         access,
+        due: row.bool(13),
         facts: OnceCell::new(),
         stores: OnceCell::new(),
     }))

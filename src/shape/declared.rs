@@ -39,7 +39,8 @@ pub fn functions_in(found: &Found) -> Result<Option<Vec<pg_sys::Oid>>> {
     let read = || {
         let mut functions = BTreeSet::new();
         spi::analyzed(&sql, "pg_catalog", |query, _| {
-            functions.extend(access::functions_called(query.cast()));
+            // SAFETY: the tree of an analyzed query.
+            functions.extend(unsafe { access::depends::functions_called(query.cast()) });
             Ok(())
         })?;
         Ok(functions)

@@ -113,3 +113,8 @@ pub fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bo
     };
     old["identity"] == new["identity"] && numbers(old) != numbers(new)
 }
+
+/// A shape's text, for comparing.
+pub fn parsed(shape: &str) -> serde_json::Value {
+    serde_json::from_str(shape).unwrap_or_default()
+}

@@ -25,7 +25,7 @@ const RESTS_ON: &str = "\
     UNION SELECT 'pg_policy'::regclass, p.oid, true, NULL FROM part JOIN pg_policy AS p ON p.polrelid = part.oid \
     UNION SELECT 'pg_class'::regclass, indexrelid, true, NULL FROM pg_index WHERE indrelid = $1 AND indisunique \
     UNION SELECT 'pg_constraint'::regclass, oid, true, NULL FROM pg_constraint WHERE conrelid = $1 AND contype IN ('f', 'p', 'u') \
-    UNION SELECT classid, objid, false, NULL FROM read WHERE objid >= 16384 \
+    UNION SELECT classid, objid, false, NULL FROM read WHERE objid >= 16384 AND objid <> $1 \
     UNION SELECT 'pg_policy'::regclass, p.oid, false, NULL FROM read JOIN pg_policy AS p ON p.polrelid = read.objid \
            WHERE read.classid = 'pg_class'::regclass AND NOT read.direct AND p.polrelid <> $1 \
     UNION SELECT 'pg_type'::regclass, oid, false, NULL FROM made_of WHERE oid >= 16384 \
@@ -38,9 +38,7 @@ const RESTS_ON: &str = "\
     UNION SELECT 'pg_class'::regclass, coalesce(to_regclass(name)::oid, 0), false, name FROM named";
 
 fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
-    rows.iter()
-        .map(|r| (r.oid(0).to_u32(), r.oid(1).to_u32(), r.bool(2), r.text(3).map(str::to_string)))
-        .collect()
+    rows.iter().map(|r| (r.oid(0).to_u32(), r.oid(1).to_u32(), r.bool(2), r.text(3).map(str::to_string))).collect()
 }
 
 /// What the table rests on now.
@@ -115,7 +113,7 @@ pub fn are_foreign() -> Result<bool> {
 
 /// From here on they are of this one: all is about to be looked at.
 pub fn adopt() -> Result<()> {
-    owner_execute("DELETE FROM snapsync.dependency WHERE classid = 0 OR objid > 0", &[])?;
+    owner_execute("DELETE FROM snapsync.dependency WHERE classid <> 0 OR relation::oid = 0", &[])?;
     let [database, system] = database();
     owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) VALUES (0::oid::regclass, 0, $1, false, $2)",
