@@ -63,6 +63,9 @@ pub struct Collection {
     pub access: Vec<Access>,
     /// A look at its definition is due (shape.rs): nothing is sure of what was logged.
     pub due: bool,
+    /// Or at that of a table that its policies read, maybe through others; or one of these is not tracked: then an empty log says
+    /// nothing.
+    pub unsure: bool,
     /// What only pushes ask for.
     pub facts: OnceCell<Facts>,
     pub stores: OnceCell<Rc<Stores>>,
@@ -215,7 +218,11 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
                 c.version_column, c.conflict_function, \
-                EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0) \
+                EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0), \
+                EXISTS (WITH RECURSIVE read(oid) AS (SELECT c.relation UNION \
+                            SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked) \
+                        SELECT FROM read WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked) \
+                                            OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)) \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -283,6 +290,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         conflict_function: row.text(12).map(str::to_string),
         access,
         due: row.bool(13),
+        unsure: row.bool(14),
         facts: OnceCell::new(),
         stores: OnceCell::new(),
     }))

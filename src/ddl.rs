@@ -42,12 +42,14 @@ fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         .hint("It works by itself; there is nothing to call."))
 }
 
-/// DROP OWNED takes roles out of policies and privileges, and lists none of it; nor is a subscription listed.
+/// DROP OWNED takes roles out of policies and privileges, and lists none of it; no table rests on a subscription by an object, but all
+/// foreign keys depend on whether there is one.
 fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     // SAFETY: is_event_trigger has seen that the context is an EventTriggerData, whose parse tree is the command's.
     unsafe {
         let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
-        let unlisted = [pg_sys::NodeTag::T_DropOwnedStmt, pg_sys::NodeTag::T_DropSubscriptionStmt];
+        use pg_sys::NodeTag::{T_CreateSubscriptionStmt, T_DropOwnedStmt, T_DropSubscriptionStmt};
+        let unlisted = [T_DropOwnedStmt, T_CreateSubscriptionStmt, T_DropSubscriptionStmt];
         !tree.is_null() && unlisted.contains(&(*tree).type_)
     }
 }
@@ -101,14 +103,14 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
         concerned.extend(concerned_by_schema()?);
     }
+    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABLE) {
+        say_who_has_the_name()?;
+    }
     if concerned.is_empty() || restoring()? {
         return Ok(());
     }
     if attaches(fcinfo) {
         refuse_partitions()?;
-    }
-    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABLE) {
-        say_who_has_the_name()?;
     }
     look_again(concerned)
 }
@@ -129,11 +131,13 @@ fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
     shape::look_again(&concerned.into_iter().flatten().collect::<Vec<_>>())
 }
 
-/// The tracked tables that rest on objects(classid, objid): whether one of these is the table itself, or a part of it.
+/// The tracked tables that rest on objects(classid, objid): whether one of these is the table itself, or a part of it. And those at
+/// which a look is due (`dependency::Due::Busy`).
 const CONCERNED: &str = "\
     SELECT d.relation::oid, bool_or(d.own) FROM object AS o CROSS JOIN LATERAL ( \
         SELECT relation, own FROM snapsync.dependency AS d \
          WHERE d.classid = o.classid AND d.objid = o.objid AND o.classid <> 0 OFFSET 0) AS d GROUP BY 1 \
+    UNION ALL SELECT relation::oid, false FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 \
     UNION ALL SELECT 0, false WHERE EXISTS (SELECT FROM snapsync.collection) \
          AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)";
 

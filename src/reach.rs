@@ -191,6 +191,9 @@ impl<'a> Reach<'a> {
             // has moved him.
             let parents = collection.access.iter().filter(|a| a.parent && a.relation != collection.relation);
             for access in parents {
+                if access.untracked {
+                    return Ok(None);
+                }
                 let Some(table) = catalog::tracked(access.relation)? else { return Ok(None) };
                 let entries = self.entries(table.relation)?;
                 let gone: Vec<pg_sys::Datum> =

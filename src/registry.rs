@@ -52,15 +52,49 @@ pub fn look(sql: &str, args: &[spi::Arg]) -> Result<Vec<Row>> {
     unsafe { pg_sys::CommandCounterIncrement() };
     spi::as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
-        spi::query(sql, args, Mode::Read)
+        let _by_index = ByIndex::only();
+        spi::query_planned(sql, args, Mode::Read, spi::Planned::Once)
     })
+}
+
+/// While this lives, plans are made that find rows by indexes and nothing else: what is looked up is about one table, and catalogs are as
+/// large as the database has tables. Such a plan serves any of them, so it is made once.
+struct ByIndex {
+    seqscan: bool,
+    hashjoin: bool,
+    mergejoin: bool,
+}
+
+impl ByIndex {
+    fn only() -> Self {
+        // SAFETY: backend-local settings, put back in `drop`, also when an ERROR unwinds.
+        unsafe {
+            ByIndex {
+                seqscan: std::ptr::replace(&raw mut pg_sys::enable_seqscan, false),
+                hashjoin: std::ptr::replace(&raw mut pg_sys::enable_hashjoin, false),
+                mergejoin: std::ptr::replace(&raw mut pg_sys::enable_mergejoin, false),
+            }
+        }
+    }
+}
+
+impl Drop for ByIndex {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::enable_seqscan = self.seqscan;
+            pg_sys::enable_hashjoin = self.hashjoin;
+            pg_sys::enable_mergejoin = self.mergejoin;
+        }
+    }
 }
 
 /// The same as it was before the transaction.
 pub fn look_back(sql: &str, args: &[spi::Arg]) -> Result<Vec<Row>> {
     spi::as_owner(|| {
         let _before = pg::ActiveSnapshot::before_transaction();
-        spi::query(sql, args, Mode::Read)
+        let _by_index = ByIndex::only();
+        spi::query_planned(sql, args, Mode::Read, spi::Planned::Once)
     })
 }
 
@@ -157,16 +191,19 @@ pub fn changed(relation: pg_sys::Oid) {
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
 }
 
-/// Removes a table's settings and its log.
+/// Removes a table's settings and its log. That others read it is left to be seen to (`forget_readers`).
 pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     for table in ["collection", "change", "access", "dependency"] {
         owner_execute(&format!("DELETE FROM snapsync.{table} WHERE relation = $1"), &[spi::arg(relation)])?;
     }
-    owner_execute("DELETE FROM snapsync.access WHERE access = $1", &[spi::arg(relation)])?;
     if pg::qualified_name(relation).is_some() {
         changed(relation);
     }
     Ok(())
+}
+
+pub fn forget_readers(relation: pg_sys::Oid) -> Result<()> {
+    owner_execute("DELETE FROM snapsync.access WHERE access = $1", &[spi::arg(relation)]).map(|_| ())
 }
 
 /// All tracked tables that exist.
@@ -216,14 +253,18 @@ pub fn sync_triggers(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
                 State::Right('A') => continue,
                 // The row trigger of the root brings those of the partitions along, enabled as it is when it is made.
                 State::Wrong('A') | State::Missing => {}
-                State::Right('D') => disabled = disabled.or(Some((name, &part.table))),
-                // A trigger starts as 'O'; of one that was there before it means that somebody has switched it. One that was
-                // disabled and has to be replaced is enabled with that.
+                State::Right('D') | State::Wrong('D') => {
+                    disabled = disabled.or(Some((name, &part.table)));
+                    // Replaced, it would fire again.
+                    if matches!(state, State::Wrong(_)) {
+                        commands.push(format!("ALTER TABLE {} DISABLE TRIGGER {}", part.table, pg::ident(name)));
+                    }
+                    continue;
+                }
+                // A trigger starts as 'O'; of one that was there before it means that somebody has switched it.
                 _ => gap = true,
             }
-            if state != State::Right('D') {
-                commands.push(enable_always(part, name));
-            }
+            commands.push(enable_always(part, name));
         }
     }
     if !commands.is_empty() {

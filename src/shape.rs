@@ -26,6 +26,7 @@ mod follow;
 mod image;
 pub mod unenforced;
 
+use dependency::Due;
 use edges::Edges;
 
 /// Why a table is looked at.
@@ -73,7 +74,7 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     }
     let rekeyed = why == Because::Altered && follow::follow(relation)?;
     match subxact::run(|| derive_all(relation, why, rekeyed)) {
-        Err(e) if e.code == BUSY => put_off(relation, "another session was changing it"),
+        Err(e) if e.code == BUSY => put_off(relation, Due::Busy, "another session was changing it"),
         Err(e) if subxact::is_transient(&e) => Err(e),
         Err(e) => {
             let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
@@ -84,15 +85,15 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
                     e.message
                 )
             );
-            put_off(relation, &e.message)
+            put_off(relation, Due::Failed, &e.message)
         }
         Ok(()) => Ok(()),
     }
 }
 
 /// Notes that a look is due; until then nothing that clients have of the table is taken for right.
-fn put_off(relation: pg_sys::Oid, reason: &str) -> Result<()> {
-    dependency::mark_due(relation, reason)?;
+fn put_off(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
+    dependency::mark_due(relation, due, reason)?;
     registry::changed(relation);
     track::reset(relation)
 }
@@ -126,6 +127,7 @@ pub fn readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     let read: Vec<pg_sys::Oid> = edges::known(relation)?.keys().map(|a| pg_sys::Oid::from(*a)).collect();
     registry::forget(relation)?;
+    registry::forget_readers(relation)?;
     edges::abandon(read)
 }
 
@@ -222,7 +224,8 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
             track::reset(access)?;
         }
     }
-    edges::abandon(now.known.keys().filter(|a| !now.edges.contains_key(a)).map(|a| pg_sys::Oid::from(*a)).collect())?;
+    let let_go = |access: &&u32| now.edges.get(access).is_none_or(|e| e.voucher.is_none());
+    edges::abandon(now.known.keys().filter(let_go).map(|a| pg_sys::Oid::from(*a)).collect())?;
     let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();

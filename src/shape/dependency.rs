@@ -59,19 +59,21 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
     for (objects, sql) in [
         (
             known.difference(wanted).collect::<Vec<_>>(),
-            "DELETE FROM snapsync.dependency AS d USING unnest($2::oid[], $3::oid[], $4::bool[], $5::text[]) AS o(classid, objid, own, name) \
-             WHERE d.relation = $1 AND d.classid = o.classid AND d.objid = o.objid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name",
+            "DELETE FROM snapsync.dependency AS d USING unnest($2::int8[], $3::int8[], $4::bool[], $5::text[]) AS o(classid, objid, own, name) \
+             WHERE d.relation = $1 AND d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name",
         ),
         (
             wanted.difference(known).collect(),
             "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) \
-             SELECT $1, o.* FROM unnest($2::oid[], $3::oid[], $4::bool[], $5::text[]) AS o",
+             SELECT $1, o.classid::oid, o.objid::oid, o.own, o.name \
+             FROM unnest($2::int8[], $3::int8[], $4::bool[], $5::text[]) AS o(classid, objid, own, name)",
         ),
     ] {
         if objects.is_empty() {
             continue;
         }
-        let oids = |of: fn(&Object) -> u32| objects.iter().map(|o| pg_sys::Oid::from(of(o))).collect::<Vec<_>>();
+        // As numbers: an Oid of 0 would become NULL.
+        let oids = |of: fn(&Object) -> u32| objects.iter().map(|o| i64::from(of(o))).collect::<Vec<_>>();
         owner_execute(
             sql,
             &[
@@ -86,12 +88,22 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
     Ok(())
 }
 
+/// Why a look could not be had.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Due {
+    /// It failed: DDL on the table itself, or `enable`, tries again.
+    Failed = 0,
+    /// Somebody else was at it: the next DDL whatever tries again.
+    Busy = 1,
+}
+
 /// A look at the table is due that could not be had: until it is had, what is derived may be wrong, and every pull is a
 /// replacement. It is a row of its own, which waits for nobody.
-pub fn mark_due(relation: pg_sys::Oid, reason: &str) -> Result<()> {
+pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     owner_execute(
-        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) VALUES ($1, 0, 0, false, $2)",
-        &[spi::arg(relation), spi::arg(reason)],
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) SELECT $1, 0, $2::oid, false, $3 \
+         WHERE NOT EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = $2::oid AND name = $3)",
+        &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
     )?;
     Ok(())
 }
