@@ -14,7 +14,7 @@ use crate::dialect::TypeFacts;
 use crate::error::{code, Result, SyncError};
 use crate::push::echo::Stores;
 use crate::push::facts::Facts;
-use crate::{pg, spi, track};
+use crate::{access, pg, spi, track};
 
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -48,7 +48,7 @@ pub struct Collection {
     pub columns: Vec<Column>,
     pub image: Vec<Column>,
     /// How its policies read the row.
-    pub traits: crate::access::Traits,
+    pub traits: access::Traits,
     pub readonly: Vec<String>,
     pub scope: Option<Column>,
     /// SQL whose value, as the caller, is the array of his scopes.
@@ -67,12 +67,12 @@ pub struct Collection {
 }
 
 /// A table that policies of another one read; see access.rs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Access {
     pub relation: pg_sys::Oid,
     pub parent: bool,
-    /// SQL over its columns: which rows concern the caller. None: those that he may see.
-    pub predicate: Option<String>,
+    /// Whom changes of its rows concern.
+    pub concerns: access::Concerns,
     /// A whole row of it is read.
     pub whole: bool,
 }
@@ -210,7 +210,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let rows = query_now(
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
-                c.version_column, c.conflict_function \
+                c.version_column, c.conflict_function, c.access_tables, c.scope_reads \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -245,19 +245,17 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     };
     let columns = all.iter().filter(|c| synced(c)).cloned().collect();
     let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
-    let access = query_now(
+    let rows = query_now(
         "SELECT access::oid, kind = 'parent', predicate, whole FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
-    let access = access
+    let access = rows
         .iter()
-        .map(|r| Access {
-            relation: r.oid(0),
-            parent: r.bool(1),
-            predicate: r.text(2).map(str::to_string),
-            whole: r.bool(3),
+        .map(|r| {
+            let concerns = access::concerns(relation, r.oid(0), r.text(2), row.text(13), row.text(14))?;
+            Ok(Access { relation: r.oid(0), parent: r.bool(1), concerns, whole: r.bool(3) })
         })
-        .collect();
+        .collect::<Result<_>>()?;
     Ok(Some(Collection {
         relation,
         name: name.clone(),
@@ -266,7 +264,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         from,
         key,
         columns,
-        traits: crate::access::traits(relation)?,
+        traits: access::traits(relation)?,
         image,
         readonly: row.list(7).unwrap_or_default(),
         scope,

@@ -106,12 +106,7 @@ pub unsafe fn execute(
 unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr, types: &[pg_sys::Oid]) -> *mut pg_sys::Query {
     let (count, no_environment) = (types.len() as i32, std::ptr::null_mut());
     // SAFETY: see `Statement::analyze`; the types are only read.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        return pg_sys::parse_analyze(statement, text.as_ptr(), types.as_ptr().cast_mut(), count, no_environment);
-        #[cfg(not(feature = "pg14"))]
-        return pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, no_environment);
-    }
+    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, no_environment) }
 }
 
 /// # Safety

@@ -26,6 +26,12 @@ impl Image {
         self.0
     }
 
+    /// In the current memory context.
+    pub fn copied(&self) -> Image {
+        // SAFETY: a detoasted jsonb (log.rs).
+        Image(unsafe { pg_sys::pg_detoast_datum_copy(self.0.cast_mut_ptr()) }.into())
+    }
+
     /// In bytes.
     pub fn size(&self) -> usize {
         // SAFETY: a detoasted jsonb (log.rs).

@@ -358,6 +358,25 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// Frees what was allocated.
+    pub fn reset(&mut self) {
+        // SAFETY: what was allocated here is not referred to any more (the caller).
+        unsafe { pg_sys::MemoryContextReset(self.context) }
+    }
+
+    /// Runs `work` in the context that was current before.
+    pub fn outside<R>(&self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: both contexts live; after an ERROR the handler chooses the context.
+        unsafe {
+            let inside = pg_sys::MemoryContextSwitchTo(self.before);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(inside);
+            result
+        }
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !std::thread::panicking() {
