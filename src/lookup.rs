@@ -119,12 +119,16 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// For the FROM clause. `once`: each key once, also where one was written in two ways.
-    pub fn from(&self) -> String {
+    pub fn name(&self) -> &'static CStr {
         if self.name == KEYS_OF {
             know(self.collection);
         }
-        let name = self.name.to_string_lossy();
+        self.name
+    }
+
+    /// For the FROM clause.
+    pub fn from(&self) -> String {
+        let name = self.name().to_string_lossy();
         // numeric: a row comes once, also if its key was written in two ways.
         if self.collection.key.iter().any(|k| k.facts.has_equal_texts()) {
             return format!("(SELECT DISTINCT * FROM {name}) AS r");

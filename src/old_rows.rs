@@ -10,7 +10,6 @@ use pgrx::pg_sys;
 
 use crate::catalog::{self, Collection};
 use crate::error::Result;
-use crate::lookup::Keys;
 use crate::{pg, spi};
 
 /// Old values of a row, as the log holds them: a jsonb object of texts (track.rs).
@@ -120,31 +119,14 @@ impl OldRows {
         Ok(())
     }
 
-    /// Adds rows that stand in the table now, whoever may see them: what the caller learns is only whether any concerns him. They are
-    /// read with the rights of the table's owner, whose own SQL (of an index, of a generated column) is all that can run.
-    pub fn add_present(&mut self, table: &Collection, keys: &Keys) -> Result<()> {
-        let columns = catalog::columns(table.relation);
-        let column = |attnum: i16| columns.iter().find(|c| c.attnum == attnum);
-        let fields: Vec<String> = (1..self.number_column())
-            .map(|attnum| column(attnum).map_or("NULL::pg_catalog.int4".into(), |c| format!("t.{}", c.ident)))
-            .collect();
-        let (keys_from, on) = (keys.from(), keys.on());
-        let fields = fields.join(", ");
-        let sql = format!("SELECT {fields}, 0::pg_catalog.int8 FROM {keys_from} JOIN {} AS t ON {on}", table.from);
-        // SAFETY: the receiver is the server's own, made for this store, whose row type is that of the statement.
-        unsafe {
-            let dest = pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestTuplestore);
-            let (context, detoast) = (pg_sys::CurrentMemoryContext, true);
-            let (no_target, no_message) = (std::ptr::null_mut(), std::ptr::null());
-            unbound::SetTuplestoreDestReceiverParams(dest, self.store, context, detoast, no_target, no_message);
-            spi::as_table_owner(table.relation, || {
-                spi::stream(&[keys.relation()], &sql, &[], keys.planned(), dest)
-            })?;
-            if let Some(destroy) = (*dest).rDestroy {
-                destroy(dest);
-            }
-        }
-        Ok(())
+    /// Adds a row as a query gives it, with the columns of this relation.
+    ///
+    /// # Safety
+    /// The executor's slot.
+    pub unsafe fn add_slot(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: see above; the store copies the row.
+        unsafe { pg_sys::tuplestore_puttupleslot(self.store, slot) };
+        self.count += 1;
     }
 
     /// The number of the column that says which old row it is.
@@ -210,22 +192,5 @@ impl Reader {
             pg_sys::fmgr_info(function, &mut input);
             Some(Reader { name: column.name.clone(), place, input, parameter })
         }
-    }
-}
-
-/// Server functions that pgrx's bindings leave out (executor/tstoreReceiver.h).
-mod unbound {
-    use pgrx::pg_sys;
-    use std::ffi::c_char;
-
-    unsafe extern "C-unwind" {
-        pub fn SetTuplestoreDestReceiverParams(
-            dest: *mut pg_sys::DestReceiver,
-            store: *mut pg_sys::Tuplestorestate,
-            context: pg_sys::MemoryContext,
-            detoast: bool,
-            target: pg_sys::TupleDesc,
-            error: *const c_char,
-        );
     }
 }

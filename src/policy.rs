@@ -108,7 +108,7 @@ impl Judge {
             Condition::Where(condition) => condition,
         };
         let table = &self.table;
-        let found = self.put(condition, ids.len() as f64, |rows| rows.add_present(table, &Keys::of(table, ids)?))?;
+        let found = self.put(condition, ids.len() as f64, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 

@@ -5,18 +5,24 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, NodeTag};
-use pgrx::PgBox;
 
 use super::Shadow;
 use crate::access::tree::walk;
+use crate::catalog::{self, Collection};
 use crate::error::{code, Result, SyncError};
-use crate::judge;
+use crate::lookup::Keys;
 use crate::old_rows::OldRows;
 use crate::spi::pointers;
+use crate::{judge, spi};
 
-/// Zeroed, as makeNode() gives it.
+/// makeNode() of nodes/nodes.h: zeroed, with its tag.
 fn node<T>(tag: NodeTag) -> *mut T {
-    PgBox::<T>::alloc_node(tag).into_pg()
+    // SAFETY: palloc'd room for one; the first member of each type of nodes is its tag.
+    unsafe {
+        let node = pg_sys::palloc0(std::mem::size_of::<T>());
+        (*node.cast::<pg_sys::Node>()).type_ = tag;
+        node.cast()
+    }
 }
 
 /// # Safety
@@ -62,16 +68,98 @@ pub(super) unsafe fn satisfying(
     Ok(found)
 }
 
+/// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
+/// him. They are read as the table's owner, past row-level security, whose own SQL (of an index, of a generated column) is all that can
+/// run; nor is the owner asked for the privilege to select, which owners can lack.
+pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -> Result<()> {
+    // SAFETY: nodes of our own. The table is locked (`catalog::tracked`), so it stays what it is while it is open. The environment
+    // outlives the execution.
+    unsafe {
+        let environment = pg_sys::create_queryEnv();
+        pg_sys::register_ENR(environment, keys.relation());
+        let relation = pg_sys::relation_open(table.relation, pg_sys::NoLock as i32);
+        let state = pg_sys::make_parsestate(std::ptr::null_mut());
+        let (lock, no_alias) = (pg_sys::AccessShareLock as i32, std::ptr::null_mut());
+        let inherited = (*(*relation).rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
+        let entry = (*pg_sys::addRangeTableEntryForRelation(state, relation, lock, no_alias, inherited, true)).p_rte;
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        #[cfg(feature = "pg15")]
+        {
+            (*entry).requiredPerms = 0;
+        }
+        let query = select(rows, entry);
+        #[cfg(not(feature = "pg15"))]
+        {
+            let permission = pg_sys::getRTEPermissionInfo((*state).p_rteperminfos, entry);
+            (*permission).requiredPerms = 0;
+            (*query).rteperminfos = (*state).p_rteperminfos;
+        }
+        let number = rows.number_column();
+        let zero = pg_sys::Datum::from(0i64);
+        let zero = pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, 8, zero, false, true);
+        let target = pg_sys::makeTargetEntry(zero.cast(), number, pg_sys::pstrdup(c"number".as_ptr()), false);
+        (*query).targetList = pg_sys::lappend((*query).targetList, target.cast());
+        (*query).rtable = list(&[entry, entry_named(keys.name(), environment)]);
+        let mut same: *mut pg_sys::List = std::ptr::null_mut();
+        for (i, column) in table.key.iter().enumerate() {
+            let own = catalog::attribute(rows.descriptor(), column.attnum as usize - 1);
+            let own = pg_sys::makeVar(1, column.attnum, own.atttypid, own.atttypmod, own.attcollation, 0);
+            let base = column.facts.base;
+            let key = pg_sys::makeVar(2, i as i16 + 1, base, -1, pg_sys::get_typcollation(base), 0);
+            same = pg_sys::lappend(same, equal(own, key, base).cast());
+        }
+        (*query).jointree =
+            pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), pg_sys::make_ands_explicit(same).cast());
+        spi::as_table_owner(table.relation, || {
+            let mut each = |slot| rows.add_slot(slot);
+            judge::execute(query, c"snapsync: rows by key", std::ptr::null_mut(), environment, &mut each)
+        })
+    }
+}
+
+/// `own = key`, by the type's own equality.
+///
+/// # Safety
+/// The first is of this type or of a domain over it, the second of this type, which has an equality.
+unsafe fn equal(own: *mut pg_sys::Var, key: *mut pg_sys::Var, base: pg_sys::Oid) -> *mut pg_sys::Expr {
+    // SAFETY: look-ups of a built-in type; nodes of our own.
+    unsafe {
+        let operator = (*pg_sys::lookup_type_cache(base, pg_sys::TYPECACHE_EQ_OPR as i32)).eq_opr;
+        let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::op_input_types(operator, &mut left, &mut right);
+        // varchar's equality is that of text.
+        let as_input = |var: *mut pg_sys::Var| -> *mut pg_sys::Expr {
+            if (*var).vartype == left {
+                return var.cast();
+            }
+            let implicit = pg_sys::CoercionForm::COERCE_IMPLICIT_CAST;
+            pg_sys::makeRelabelType(var.cast(), left, -1, (*var).varcollid, implicit).cast()
+        };
+        let collation = (*own).varcollid;
+        let (bool, no_collation) = (pg_sys::BOOLOID, pg_sys::InvalidOid);
+        pg_sys::make_opclause(operator, bool, false, as_input(own), as_input(key), no_collation, collation)
+    }
+}
+
 /// The rows as a range table entry.
 ///
 /// # Safety
 /// They are registered in the environment.
 unsafe fn entry_of(rows: &OldRows, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: see above.
+    unsafe { entry_named(rows.name(), environment) }
+}
+
+/// A named relation as a range table entry.
+///
+/// # Safety
+/// The relation is registered in the environment.
+unsafe fn entry_named(name: &CStr, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: the parser's own function, with a state that knows the environment.
     unsafe {
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
         (*state).p_queryEnv = environment;
-        let name = pg_sys::makeRangeVar(std::ptr::null_mut(), rows.name().as_ptr().cast_mut(), -1);
+        let name = pg_sys::makeRangeVar(std::ptr::null_mut(), name.as_ptr().cast_mut(), -1);
         (*pg_sys::addRangeTableEntryForENR(state, name, true)).p_rte
     }
 }
@@ -109,7 +197,7 @@ unsafe fn whole_rows_as_rows(condition: *mut pg_sys::Node, rows: &OldRows) -> Re
         let descriptor = rows.descriptor();
         let mut columns: *mut pg_sys::List = std::ptr::null_mut();
         for i in 1..rows.number_column() {
-            let column = crate::catalog::attribute(descriptor, i as usize - 1);
+            let column = catalog::attribute(descriptor, i as usize - 1);
             if !column.attisdropped {
                 let var = pg_sys::makeVar(1, i, column.atttypid, column.atttypmod, column.attcollation, 0);
                 let name = pg_sys::pstrdup(column.attname.data.as_ptr());
@@ -238,7 +326,7 @@ unsafe fn select(rows: &OldRows, entry: *mut pg_sys::RangeTblEntry) -> *mut pg_s
         (*query).rtable = list(&[entry]);
         (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1)]), std::ptr::null_mut());
         for i in 1..rows.number_column() {
-            let column = crate::catalog::attribute(rows.descriptor(), i as usize - 1);
+            let column = catalog::attribute(rows.descriptor(), i as usize - 1);
             let value: *mut pg_sys::Expr = if column.attisdropped {
                 pg_sys::makeNullConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid).cast()
             } else {

@@ -7,7 +7,6 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use pgrx::pg_sys;
 
 use super::target::{json_arg, Stored, Target};
 use super::{Baseline, Push, Rejection};
