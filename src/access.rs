@@ -75,7 +75,10 @@ pub enum Concerns {
     /// Those who may see the row.
     WhoSees,
     /// Those for whom one of these holds.
-    Satisfying { trees: Vec<CString>, texts: Vec<String> },
+    Satisfying {
+        trees: Vec<CString>,
+        texts: Vec<String>,
+    },
 }
 
 /// Whom changes in `access` concern, of those who read `relation`. What was found out when the tables were last looked at (`stored`)

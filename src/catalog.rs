@@ -102,16 +102,29 @@ thread_local! {
     static CACHE: RefCell<Cache> = RefCell::new(Cache::default());
     /// Written by the invalidation callback, which may come at any moment, also while the cache is borrowed.
     static STALE: Cell<bool> = const { Cell::new(false) };
+    /// Counts what this backend hears of changes of the catalogs that plans depend on.
+    static GENERATION: Cell<u64> = const { Cell::new(1) };
+}
+
+/// Changes whenever a plan may have to be made anew.
+pub fn generation() -> u64 {
+    GENERATION.with(Cell::get)
 }
 
 pub fn register_callbacks() {
-    use pg_sys::SysCacheIdentifier::{CASTSOURCETARGET, TYPEOID};
+    use pg_sys::SysCacheIdentifier::{
+        AMOPOPID, CASTSOURCETARGET, FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID, NAMESPACEOID, OPEROID, PROCOID, TYPEOID,
+    };
     // SAFETY: once per backend; these callbacks cannot be removed, nor need they.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_invalidation), pg_sys::Datum::null());
         // A domain's default and a cast to json change no relation.
         for cache in [CASTSOURCETARGET, TYPEOID] {
             pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_type_change), pg_sys::Datum::null());
+        }
+        // What plancache.c watches, too (relations and types besides).
+        for cache in [PROCOID, NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID] {
+            pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_plan_change), pg_sys::Datum::null());
         }
     }
 }
@@ -121,6 +134,14 @@ pub fn register_callbacks() {
 #[pg_guard]
 unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
     STALE.with(|s| s.set(true));
+    GENERATION.with(|g| g.set(g.get() + 1));
+}
+
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_plan_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    GENERATION.with(|g| g.set(g.get() + 1));
 }
 
 /// Any relation's change clears both caches: DDL is rare, a wrong cache is a lost row.
@@ -130,6 +151,7 @@ unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _ha
 #[pg_guard]
 unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
     STALE.with(|s| s.set(true));
+    GENERATION.with(|g| g.set(g.get() + 1));
     track::invalidate();
     pg::forget_relations();
 }

@@ -72,16 +72,48 @@ pub unsafe fn execute(
     environment: *mut pg_sys::QueryEnvironment,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) -> Result<()> {
-    let mut receiver = Receiver::new(each);
-    // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
-    // releases what it holds.
+    // SAFETY: see above.
+    unsafe {
+        let plan = plan(tree, text, params)?;
+        run(plan, text, params, environment, each);
+    }
+    Ok(())
+}
+
+/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few.
+///
+/// # Safety
+/// As for `execute`.
+pub unsafe fn plan(
+    tree: *mut pg_sys::Query,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+) -> Result<*mut pg_sys::PlannedStmt> {
+    // SAFETY: see above.
     unsafe {
         let rewritten = pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree));
         let [query] = rewritten[..] else {
             return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
         };
-        // Planned for these very parameters, of which there are often few.
-        let plan = pg_sys::pg_plan_query(query, text.as_ptr(), 0, params);
+        Ok(pg_sys::pg_plan_query(query, text.as_ptr(), 0, params))
+    }
+}
+
+/// Runs a plan as the current role, under the active snapshot as it is, and gives each row to `each`.
+///
+/// # Safety
+/// As for `execute`; the plan is not freed meanwhile.
+pub unsafe fn run(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+) {
+    let mut receiver = Receiver::new(each);
+    // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
+    // releases what it holds.
+    unsafe {
         let description = pg_sys::CreateQueryDesc(
             plan,
             text.as_ptr(),
@@ -98,7 +130,6 @@ pub unsafe fn execute(
         pg_sys::ExecutorEnd(description);
         pg_sys::FreeQueryDesc(description);
     }
-    Ok(())
 }
 
 /// # Safety

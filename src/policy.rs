@@ -6,6 +6,7 @@
 //!
 //! What cannot be judged so (None) is nobody's error: the client takes the collection anew.
 
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum};
@@ -17,7 +18,10 @@ use crate::old_rows::{Image, OldRows};
 use crate::spi::pointers;
 use crate::{pg, spi, subxact};
 
+mod kept;
 mod query;
+
+use kept::Key;
 
 /// Deleted rows of a table that policies read, to be seen again while old rows are judged: those that the caller could see.
 pub struct Shadow {
@@ -47,6 +51,8 @@ pub enum Rows<'a> {
 pub struct Judge {
     table: Rc<Collection>,
     condition: Condition,
+    /// The condition's text, where it is not that of the table's policies.
+    text: Option<CString>,
     shadows: Vec<Shadow>,
 }
 
@@ -66,19 +72,19 @@ impl Judge {
     /// By the policies, as they are now, that let the calling role select. None when rows cannot be judged by them.
     pub fn by_policies(table: &Rc<Collection>, shadows: Vec<Shadow>) -> Option<Judge> {
         if !pg::rls_active(table.relation) {
-            return Some(Judge { table: Rc::clone(table), condition: Condition::All, shadows });
+            return Some(Judge { table: Rc::clone(table), condition: Condition::All, text: None, shadows });
         }
         if table.traits.unlogged_column {
             return None;
         }
-        Some(Judge { table: Rc::clone(table), condition: selectable(table.relation), shadows })
+        Some(Judge { table: Rc::clone(table), condition: selectable(table.relation), text: None, shadows })
     }
 
     /// By a condition over the table's rows: nodeToString of an expression over range table entry 1.
-    pub fn by_condition(table: &Rc<Collection>, condition: &std::ffi::CStr) -> Judge {
+    pub fn by_condition(table: &Rc<Collection>, text: &CStr) -> Judge {
         // SAFETY: the text of a tree that this server wrote, in this session.
-        let condition = unsafe { pg_sys::stringToNode(condition.as_ptr()) }.cast();
-        Judge { table: Rc::clone(table), condition: Condition::Where(condition), shadows: Vec::new() }
+        let condition = Condition::Where(unsafe { pg_sys::stringToNode(text.as_ptr()) }.cast());
+        Judge { table: Rc::clone(table), condition, text: Some(text.to_owned()), shadows: Vec::new() }
     }
 
     /// For each image: does it satisfy? None when that cannot be told.
@@ -92,7 +98,8 @@ impl Judge {
             return Ok(Some(Vec::new()));
         }
         let planned_for = if images.len() <= JUDGED_ONE_BY_ONE { 1.0 } else { images.len() as f64 };
-        let satisfying = self.put(condition, planned_for, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
+        let satisfying =
+            self.put(condition, planned_for, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
         Ok(satisfying.map(|numbers| {
             let mut seen = vec![false; images.len()];
             numbers.into_iter().for_each(|n| seen[n as usize] = true);
@@ -108,7 +115,8 @@ impl Judge {
             Condition::Where(condition) => condition,
         };
         let table = &self.table;
-        let found = self.put(condition, ids.len() as f64, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
+        let found =
+            self.put(condition, ids.len() as f64, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 
@@ -125,11 +133,11 @@ impl Judge {
             let _remembering = crate::error::Remembering::start();
             let mut rows = OldRows::of(&self.table);
             spi::pinned(|| fill(&mut rows))?;
-            // SAFETY: a copy of a policy's condition on this table, or of one that was found in such, of its own.
-            unsafe {
-                let condition = pg_sys::copyObjectImpl(condition.cast()).cast();
-                query::satisfying(&rows, planned_for, condition, &self.shadows)
-            }
+            // A plan for one row serves others; shadows are in the plan.
+            let kept = planned_for == 1.0 && self.shadows.is_empty();
+            let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
+            // SAFETY: a policy's condition on this table, or one that was found in such.
+            unsafe { query::satisfying(&rows, planned_for, condition, &self.shadows, key) }
         });
         told(found)
     }
@@ -155,7 +163,8 @@ pub fn is_synced(table: &Collection, rows: Rows, image: &Image) -> bool {
     let Rows::Synced(scopes) = rows else { return true };
     if let (Some(scope), Some(scopes)) = (&table.scope, scopes) {
         let value = image.text(&scope.name);
-        if !value.is_some_and(|v| scopes.iter().any(|s| s.as_bytes() == v)) {
+        // In order (scope.rs): a client may send very many.
+        if !value.is_some_and(|v| scopes.binary_search_by(|s| s.as_bytes().cmp(v)).is_ok()) {
             return false;
         }
     }

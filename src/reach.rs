@@ -272,13 +272,7 @@ impl<'a> Reach<'a> {
     }
 
     /// Moves those of a batch that the caller could see to `seen`; false when that cannot be told.
-    fn see(
-        &mut self,
-        table: &Rc<Collection>,
-        whole: bool,
-        gone: &mut Gone,
-        scratch: &mut pg::Scratch,
-    ) -> Result<bool> {
+    fn see(&mut self, table: &Rc<Collection>, whole: bool, gone: &mut Gone, scratch: &mut pg::Scratch) -> Result<bool> {
         if gone.batch.is_empty() {
             return Ok(true);
         }

@@ -313,8 +313,13 @@ impl DepthGuard {
         unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
     }
     fn outermost(&self) -> bool {
-        DEPTH.with(|d| d.get() == 1)
+        is_outermost()
     }
+}
+
+/// Is no statement of ours around the one that runs?
+pub fn is_outermost() -> bool {
+    DEPTH.with(|d| d.get() == 1)
 }
 
 impl Drop for DepthGuard {

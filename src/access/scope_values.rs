@@ -56,8 +56,11 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
         if let Some(row) = rows.first() {
             let all: Vec<_> = occurrences.iter().filter(|o| o.relation == oid).collect();
             let understood = !all.is_empty() && read.get(&oid).is_none_or(|n| *n <= all.len());
-            let predicate =
-                if understood { any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text))) } else { Some("true".to_string()) };
+            let predicate = if understood {
+                any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)))
+            } else {
+                Some("true".to_string())
+            };
             reads.tables.insert(row.string(0), predicate);
         }
     }

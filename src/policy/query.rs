@@ -6,6 +6,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, NodeTag};
 
+use super::kept::{self, Key};
 use super::Shadow;
 use crate::access::tree::walk;
 use crate::catalog::{self, Collection};
@@ -32,26 +33,56 @@ unsafe fn list<T>(members: &[*mut T]) -> *mut pg_sys::List {
     members.iter().fold(std::ptr::null_mut(), |list, member| unsafe { pg_sys::lappend(list, member.cast()) })
 }
 
-/// The numbers (`OldRows`) of the rows that satisfy the condition for the current role, under the active snapshot.
+/// The numbers (`OldRows`) of the rows that satisfy the condition for the current role, under the active snapshot. With a key, the plan is
+/// kept for the next.
 ///
 /// # Safety
-/// The condition is a policy's over columns of the rows' table as range table entry 1, locked or not; it is changed.
+/// The condition is a policy's over columns of the rows' table as range table entry 1, locked or not.
 pub(super) unsafe fn satisfying(
     rows: &OldRows,
     planned_for: f64,
     condition: *mut pg_sys::Node,
     shadows: &[Shadow],
+    key: Option<Key>,
 ) -> Result<Vec<i64>> {
+    const TEXT: &CStr = c"snapsync: old rows";
     let mut found = Vec::new();
-    // SAFETY: nodes of our own and a condition that nobody else refers to; what it reads is locked here, as rewriting a stored rule
-    // would. The environment outlives the execution.
+    // SAFETY: a copy of the condition that nobody else refers to; the environment outlives the execution.
     unsafe {
-        let environment = pg_sys::create_queryEnv();
+        let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
         pg_sys::register_ENR(environment, rows.relation(planned_for));
-        for shadow in shadows {
-            pg_sys::register_ENR(environment, shadow.rows.relation(shadow.rows.len() as f64));
-            put_back(condition, shadow, environment)?;
-        }
+        shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.len() as f64)));
+        let plan = match key.as_ref().and_then(kept::find) {
+            Some(plan) => plan,
+            None => {
+                let generation = catalog::generation();
+                let condition = pg_sys::copyObjectImpl(condition.cast()).cast();
+                let plan = judge::plan(query(rows, condition, shadows, environment)?, TEXT, no_params)?;
+                if let Some(key) = key {
+                    kept::keep(key, plan, generation);
+                }
+                plan
+            }
+        };
+        let mut each = |slot| found.extend(crate::row::value(slot, 1).map(|number| number.value() as i64));
+        judge::run(plan, TEXT, no_params, environment, &mut each);
+    }
+    Ok(found)
+}
+
+/// `SELECT number FROM old rows WHERE condition`; what it reads is locked, as rewriting a stored rule would lock it.
+///
+/// # Safety
+/// As for `satisfying`; the condition is changed. Rows and shadows are registered in the environment.
+unsafe fn query(
+    rows: &OldRows,
+    condition: *mut pg_sys::Node,
+    shadows: &[Shadow],
+    environment: *mut pg_sys::QueryEnvironment,
+) -> Result<*mut pg_sys::Query> {
+    // SAFETY: nodes of our own, and the condition's.
+    unsafe {
+        shadows.iter().try_for_each(|shadow| put_back(condition, shadow, environment))?;
         let query: *mut pg_sys::Query = node(NodeTag::T_Query);
         (*query).commandType = pg_sys::CmdType::CMD_SELECT;
         (*query).canSetTag = true;
@@ -62,10 +93,8 @@ pub(super) unsafe fn satisfying(
         (*query).targetList = list(&[pg_sys::makeTargetEntry(number.cast(), 1, name, false)]);
         (*query).hasSubLinks = pg_sys::checkExprHasSubLink((*(*query).jointree).quals);
         pg_sys::AcquireRewriteLocks(query, true, false);
-        let mut each = |slot| found.extend(crate::row::value(slot, 1).map(|number| number.value() as i64));
-        judge::execute(query, c"snapsync: old rows", std::ptr::null_mut(), environment, &mut each)?;
+        Ok(query)
     }
-    Ok(found)
 }
 
 /// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
@@ -207,8 +236,7 @@ unsafe fn whole_rows_as_rows(condition: *mut pg_sys::Node, rows: &OldRows) -> Re
         let mut has_sublinks = true;
         let report = pg_sys::ReplaceVarsNoMatchOption::REPLACEVARS_REPORT_ERROR;
         #[cfg(not(feature = "pg18"))]
-        let replaced =
-            pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, report, 0, &mut has_sublinks);
+        let replaced = pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, report, 0, &mut has_sublinks);
         #[cfg(feature = "pg18")]
         let replaced =
             pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, 0, report, 0, &mut has_sublinks);

@@ -31,8 +31,7 @@ impl CollectionPull<'_> {
             // Deleted, or out of its sight now.
             None => row.deleted,
         };
-        let echoes: HashSet<String> =
-            rows.iter().filter(|r| r.echo && is_echo(r)).map(|r| r.id.clone()).collect();
+        let echoes: HashSet<String> = rows.iter().filter(|r| r.echo && is_echo(r)).map(|r| r.id.clone()).collect();
         rows.retain(|row| !echoes.contains(&row.id));
         Ok(())
     }
@@ -49,8 +48,7 @@ impl CollectionPull<'_> {
             None => "false".into(),
         });
         let by_keys = self.by_keys(&select.join(", "), ids, true)?;
-        let rows =
-            spi::query_beside(&[by_keys.keys.relation()], &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
+        let rows = spi::query_beside(&[by_keys.keys.relation()], &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
         let row = |r: &spi::Row| {
             let parts: Vec<&str> = (0..key.len()).map(|i| r.text(i).unwrap_or_default()).collect();
             (wire_id::encode(&parts).into_owned(), r.bool(key.len()))

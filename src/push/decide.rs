@@ -7,7 +7,6 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-
 use super::target::{json_arg, Stored, Target};
 use super::{Baseline, Push, Rejection};
 use crate::batch;
@@ -15,8 +14,8 @@ use crate::conflict::{merge, ConflictPolicy, Merge, ServerChange};
 use crate::error::{code, Result, SyncError};
 use crate::journal::Op;
 use crate::log::Logged;
-use crate::pg::Privilege;
 use crate::old_rows::Image;
+use crate::pg::Privilege;
 use crate::reach::Reach;
 use crate::spi::{self, Mode};
 use crate::{clock, json, pg, subxact};
