@@ -307,10 +307,12 @@ fn row_by<R>(
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
-    let (table, index) = (relation_oid(table)?, relation_oid(index)?);
+    let table = relation_oid(table)?;
     // SAFETY: both relations exist; on an ERROR the resource owner closes them. What `value` points to outlives the scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
+        let index = relation_oid(index)?;
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
         let scan = pg_sys::systable_beginscan(relation, index, true, snapshot.raw(), 1, &mut key);
@@ -353,5 +355,58 @@ pub fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
             return relation;
         }
         (*(*ancestors).elements.add((*ancestors).length as usize - 1)).oid_value
+    }
+}
+
+/// A memory context of its own for what is palloc'd while this lives.
+pub struct Scratch {
+    context: pg_sys::MemoryContext,
+    before: pg_sys::MemoryContext,
+}
+
+impl Scratch {
+    pub fn new(name: &'static CStr) -> Scratch {
+        // SAFETY: a child of the current context, which goes with it on an ERROR; the name is static, as contexts want it.
+        unsafe {
+            let context = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                name.as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            Scratch { context, before: pg_sys::MemoryContextSwitchTo(context) }
+        }
+    }
+}
+
+impl Scratch {
+    /// Frees what was allocated.
+    pub fn reset(&mut self) {
+        // SAFETY: what was allocated here is not referred to any more (the caller).
+        unsafe { pg_sys::MemoryContextReset(self.context) }
+    }
+
+    /// Runs `work` in the context that was current before.
+    pub fn outside<R>(&self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: both contexts live; after an ERROR the handler chooses the context.
+        unsafe {
+            let inside = pg_sys::MemoryContextSwitchTo(self.before);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(inside);
+            result
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: what was allocated here is not referred to any more.
+            unsafe {
+                pg_sys::MemoryContextSwitchTo(self.before);
+                pg_sys::MemoryContextDelete(self.context);
+            }
+        }
     }
 }
