@@ -117,7 +117,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 
 /// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.
 fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
-    if concerned.contains_key(&0) {
+    if concerned.contains_key(&0) && !(dumps_settings() && registry::is_any_incomplete()?) {
         shape::look_at_all()?;
     }
     let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();

@@ -341,6 +341,18 @@ pub fn is_complete(relation: pg_sys::Oid) -> Result<bool> {
     Ok(parts(relation, "")?.iter().all(|p| p.row != State::Missing && p.truncate != State::Missing))
 }
 
+/// Has any tracked table, or a partition of one, not all of its triggers?
+pub fn is_any_incomplete() -> Result<bool> {
+    let rows = look(
+        "SELECT 1 FROM snapsync.collection AS c CROSS JOIN LATERAL ( \
+             SELECT relid::oid AS oid FROM pg_partition_tree(c.relation) UNION SELECT c.relation) AS part \
+         JOIN pg_class AS r ON r.oid = part.oid AND r.relkind IN ('r', 'p') \
+         WHERE (SELECT count(*) FROM pg_trigger AS g WHERE g.tgrelid = r.oid AND g.tgname IN ($1::name, $2::name)) < 2 LIMIT 1",
+        &[spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER)],
+    )?;
+    Ok(!rows.is_empty())
+}
+
 /// How one of our triggers stands, and when it fires (`pg_trigger.tgenabled`).
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum State {
