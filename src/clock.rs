@@ -237,7 +237,7 @@ fn is_registered(stamp: i64) -> bool {
     let tag = tag(stamp);
     // SAFETY: look-ups in the lock table; the list of holders (all but ourselves) is palloc'd.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
         let own = pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as i32);
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         let own = pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as i32, false);
@@ -318,9 +318,6 @@ fn snapmin_at(micros: i64) -> Result<Option<i64>> {
 fn identity() -> (String, i64, i64) {
     // SAFETY: reads of control data; not in recovery (callers).
     unsafe {
-        #[cfg(feature = "pg14")]
-        let timeline = pg_sys::ThisTimeLineID;
-        #[cfg(not(feature = "pg14"))]
         let timeline = pg_sys::GetWALInsertionTimeLine();
         (pg_sys::GetSystemIdentifier().to_string(), i64::from(timeline), i64::from(u32::from(pg_sys::MyDatabaseId)))
     }
