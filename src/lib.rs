@@ -33,6 +33,7 @@ pub mod judge;
 pub mod log;
 pub mod lookup;
 pub mod names;
+pub mod old_rows;
 pub mod pg;
 pub mod policy;
 pub mod pull;
