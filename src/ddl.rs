@@ -311,7 +311,7 @@ fn say_who_has_the_name() -> Result<()> {
     let rows = look(
         "SELECT c.name, format('%I.%I', n.nspname, r.relname), c.relation::text FROM pg_event_trigger_ddl_commands() AS d \
          JOIN pg_class AS r ON r.oid = d.objid JOIN pg_namespace AS n ON n.oid = r.relnamespace \
-         JOIN snapsync.collection AS c ON c.name = CASE n.nspname WHEN 'public' THEN r.relname ELSE n.nspname || '.' || r.relname END \
+         JOIN snapsync.collection AS c ON c.qualified_name = n.nspname || '.' || r.relname \
          WHERE d.classid = 'pg_class'::regclass AND c.relation <> r.oid",
         &[],
     )?;

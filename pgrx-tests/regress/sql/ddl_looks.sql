@@ -63,6 +63,7 @@ SET max_stack_depth = '100kB';
 GRANT SELECT ON deep TO bob;
 RESET client_min_messages;
 SELECT DISTINCT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding LIKE '%followed%';
 CREATE FUNCTION innocent() RETURNS int LANGUAGE sql AS 'SELECT 1';
 RESET max_stack_depth;
 DROP POLICY q ON deep;
@@ -89,6 +90,7 @@ COMMIT;
 RESET ROLE;
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'bert.hot'::regclass;
 SELECT relation, access, untracked, voucher FROM snapsync.access WHERE relation = 'mallory.w'::regclass;
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding LIKE '%TRIGGER%';
 -- It is replaced with every pull.
 SET ROLE ddl_mallory;
 ALTER TABLE mallory.w FORCE ROW LEVEL SECURITY;
