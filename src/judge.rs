@@ -43,6 +43,11 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// Its tree.
+    pub fn tree(&self) -> *mut pg_sys::Query {
+        self.tree
+    }
+
     /// How often the statement itself names this relation, in subqueries too.
     pub fn mentions(&self, relation: pg_sys::Oid) -> usize {
         let (mut relations, mut others, mut secured) = (std::ptr::null_mut(), std::ptr::null_mut(), false);

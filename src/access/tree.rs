@@ -119,7 +119,7 @@ unsafe extern "C-unwind" {
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
+pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
     struct Context<'a> {
         each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
         depth: u32,
