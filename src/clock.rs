@@ -70,7 +70,11 @@ fn current(data: &SequenceData) -> i64 {
 /// `work` must not raise an ERROR while it has changed the page half-way.
 unsafe fn with_page<R>(mode: u32, work: impl FnOnce(pg_sys::Relation, pg_sys::Buffer) -> R) -> Result<R> {
     let oid = pg::relation_oid(c"clock")?;
-    let lock = if mode == pg_sys::BUFFER_LOCK_SHARE { pg_sys::AccessShareLock } else { pg_sys::RowExclusiveLock };
+    // Who has moved the clock keeps his lock on it, as with nextval: ALTER SEQUENCE, which gives it another file, waits for him.
+    let (lock, until) = match mode {
+        pg_sys::BUFFER_LOCK_SHARE => (pg_sys::AccessShareLock, pg_sys::AccessShareLock),
+        _ => (pg_sys::RowExclusiveLock, pg_sys::NoLock),
+    };
     // SAFETY: a sequence has exactly one page, number 0; pin and lock are released in order, or by the abort on ERROR.
     unsafe {
         let relation = pg_sys::relation_open(oid, lock as i32);
@@ -78,7 +82,7 @@ unsafe fn with_page<R>(mode: u32, work: impl FnOnce(pg_sys::Relation, pg_sys::Bu
         pg_sys::LockBuffer(buffer, mode as i32);
         let result = work(relation, buffer);
         pg_sys::UnlockReleaseBuffer(buffer);
-        pg_sys::relation_close(relation, lock as i32);
+        pg_sys::relation_close(relation, until as i32);
         Ok(result)
     }
 }
