@@ -461,7 +461,7 @@ fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<Str
     let row = rows.first().ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
     if !row.bool(0) || row.bool(3) {
         return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot decide conflicts", row.string(1)))
-            .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb, not a temporary one."));
+            .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb."));
     }
     if !row.bool(2) {
         return Err(SyncError::new(

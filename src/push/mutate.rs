@@ -188,9 +188,8 @@ pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
     )?;
     let row = rows.first().ok_or_else(|| SyncError::new("42883", "the function does not exist"))?;
     if !row.bool(1) {
-        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot be a mutator", row.string(0))).hint(
-            "Write it as function(args json) or function(args jsonb), returning anything, not a temporary one.",
-        ));
+        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot be a mutator", row.string(0)))
+            .hint("Write it as function(args json) or function(args jsonb), returning anything."));
     }
     if !row.bool(2) {
         return Err(SyncError::new(
