@@ -33,6 +33,7 @@ pub mod json;
 pub mod judge;
 pub mod log;
 pub mod lookup;
+pub mod old_rows;
 pub mod owned;
 pub mod pg;
 pub mod policy;

@@ -10,7 +10,7 @@ use std::ffi::{c_void, CStr};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::access::walk;
+use crate::access::tree::walk;
 use crate::error::{code, in_sql_of, Result, SyncError};
 use crate::judge::Statement;
 use crate::spi::{self, pointers};

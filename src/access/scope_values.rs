@@ -33,7 +33,7 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str) -> Result<(String, 
         unsafe {
             walk(tree.cast(), &mut |node, _| functions.extend(function_of(node)));
             read = tree::relations_read(tree.cast());
-            Analysis { relation, occurrences: &mut occurrences }.query(tree, None, &[])
+            Analysis { relation, occurrences: &mut occurrences, ties: true }.query(tree, None, &[])
         }
     })?;
     let relations = read.keys().copied();
@@ -48,8 +48,11 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str) -> Result<(String, 
         if let Some(row) = rows.first() {
             let all: Vec<_> = occurrences.iter().filter(|o| o.relation == oid).collect();
             let understood = !all.is_empty() && read.get(&oid).is_none_or(|n| *n <= all.len());
-            let predicate =
-                if understood { any_of(all.iter().map(|o| o.predicate.as_deref())) } else { Some("true".to_string()) };
+            let predicate = if understood {
+                any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)))
+            } else {
+                Some("true".to_string())
+            };
             reads.tables.insert(row.string(0), predicate);
         }
     }

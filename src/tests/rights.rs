@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What raises rights: takes another role's, or runs what such a function is given.
-const RAISING: [&str; 9] = [
+const RAISING: [&str; 10] = [
     "as_owner",
     "as_table_owner",
     "as_author",
@@ -17,6 +17,7 @@ const RAISING: [&str; 9] = [
     "query_now",
     "SetUserIdAndSecContext",
     "checkAsUser",
+    "requiredPerms",
 ];
 
 /// Those whose first argument is the statement.
