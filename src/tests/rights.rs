@@ -119,7 +119,7 @@ fn one_function_is_security_definer() {
     let mut definer = Vec::new();
     for entry in std::fs::read_dir(sql).expect("the install script's files").flatten() {
         let text = std::fs::read_to_string(entry.path()).expect("a file");
-        let text: Vec<&str> = text.lines().filter(|l| !l.trim_start().starts_with("--")).collect();
+        let text: Vec<&str> = text.lines().filter(|l| !l.trim_start().starts_with(['-', '\''])).collect();
         let text = text.join("\n");
         for (at, _) in after_word(&text, "SECURITY DEFINER") {
             let before = text[..at].rfind("CREATE FUNCTION ").map_or("?", |f| &text[f + 16..]);
