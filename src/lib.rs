@@ -32,6 +32,7 @@ pub mod json;
 pub mod judge;
 pub mod log;
 pub mod lookup;
+pub mod old_rows;
 pub mod pg;
 pub mod policy;
 pub mod pull;

@@ -7,8 +7,6 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use pgrx::pg_sys;
-
 use super::target::{json_arg, Stored, Target};
 use super::{Baseline, Push, Rejection};
 use crate::batch;
@@ -16,6 +14,7 @@ use crate::conflict::{merge, ConflictPolicy, Merge, ServerChange};
 use crate::error::{code, Result, SyncError};
 use crate::journal::Op;
 use crate::log::Logged;
+use crate::old_rows::Image;
 use crate::pg::Privilege;
 use crate::reach::Reach;
 use crate::spi::{self, Mode};
@@ -380,9 +379,9 @@ impl<'d> Deciding<'d, '_> {
             changed.entry(&entry.key).or_default().push(entry);
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
-        let past: Vec<(&str, pg_sys::Datum)> =
+        let past: Vec<(&str, Image)> =
             hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| e.image.map(|i| (*id, i)))).collect();
-        let images: Vec<pg_sys::Datum> = past.iter().map(|(_, image)| *image).collect();
+        let images: Vec<Image> = past.iter().map(|(_, image)| *image).collect();
         let seen = self.visible(&images)?;
         let could_see: HashSet<&str> = past.iter().zip(seen).filter(|(_, s)| *s).map(|((id, _), _)| *id).collect();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
@@ -390,7 +389,7 @@ impl<'d> Deciding<'d, '_> {
     }
 
     /// Which of these old rows the caller could see; all, where that cannot be told.
-    fn visible(&self, images: &[pg_sys::Datum]) -> Result<Vec<bool>> {
+    fn visible(&self, images: &[Image]) -> Result<Vec<bool>> {
         let from = match self.push.baseline {
             Baseline::Stamp(stamp) => stamp,
             _ => clock::FIRST,
@@ -417,7 +416,7 @@ impl<'d> Deciding<'d, '_> {
         }
         let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
         // Without an image it was made and deleted by one transaction: nobody ever knew it.
-        let (keys, images): (Vec<&str>, Vec<pg_sys::Datum>) =
+        let (keys, images): (Vec<&str>, Vec<Image>) =
             deleted.iter().filter_map(|e| e.image.map(|image| (e.key.as_str(), image))).unzip();
         let seen = self.visible(&images)?;
         Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())
