@@ -1,14 +1,13 @@
 //! Access tables that an owner has named, because functions hide them: names and predicates are texts, which PostgreSQL does not
 //! keep right when what they name is renamed.
 
-use std::collections::BTreeSet;
-
 use pgrx::pg_sys;
 
-use crate::access::Found;
+use crate::access::{self, Found};
 use crate::error::Result;
+use crate::owned::{self, Purpose};
 use crate::registry::owner_execute;
-use crate::{access, pg, spi, subxact};
+use crate::{spi, subxact};
 
 /// A declared table is known by its number in the shape. One that has another name now is declared under that one as well, and
 /// stays declared under the old: which of the two a function reads that names it in a string, nobody knows, and another table
@@ -29,24 +28,20 @@ pub fn follow_names(relation: pg_sys::Oid) -> Result<bool> {
     Ok(owner_execute(&sql, &[spi::arg(relation)])? > 0)
 }
 
-/// The functions that the predicate calls. None if it cannot be read any more, because a column or function that it names is gone:
-/// then every row concerns everybody.
-pub fn functions_in(found: &Found) -> Result<Option<Vec<pg_sys::Oid>>> {
+/// The functions that the predicate calls, which the owner of `reader` gave. None if it cannot be read any more, because a column or
+/// function that it names is gone: then every row concerns everybody.
+pub fn functions_in(reader: pg_sys::Oid, found: &Found) -> Result<Option<Vec<pg_sys::Oid>>> {
     let Some(predicate) = found.predicate.as_deref().filter(|p| *p != "true") else { return Ok(Some(Vec::new())) };
-    let Some((table, relname)) = pg::qualified_name(found.access) else { return Ok(Some(Vec::new())) };
-    let sql = format!("SELECT FROM {table} AS {} WHERE ({predicate})", pg::ident(&relname));
-    // Analyzed, not run nor planned, for which constant expressions would be: it is somebody else's SQL.
     let read = || {
-        let mut functions = BTreeSet::new();
-        spi::analyzed(&sql, "pg_catalog", |query, _| {
-            // SAFETY: the tree of an analyzed query.
-            functions.extend(unsafe { access::depends::functions_called(query.cast()) });
-            Ok(())
-        })?;
-        Ok(functions)
+        let statement = owned::read(reader, &Purpose::Rows(found.access), predicate)?;
+        // SAFETY: the tree of an analyzed query.
+        let mut called = unsafe { access::depends::functions_called(statement.tree().cast()) };
+        called.sort_unstable();
+        called.dedup();
+        Ok(called.into_iter().map(pg_sys::Oid::from).collect())
     };
-    match subxact::run(|| spi::as_owner(read)) {
+    match subxact::run(read) {
         Err(e) if subxact::is_transient(&e) => Err(e),
-        parsed => Ok(parsed.ok().map(|f| f.into_iter().map(pg_sys::Oid::from).collect())),
+        parsed => Ok(parsed.ok()),
     }
 }
