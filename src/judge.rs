@@ -18,6 +18,7 @@ pub struct Statement<'a> {
     text: CString,
     args: &'a [Arg],
     tree: *mut pg_sys::Query,
+    environment: *mut pg_sys::QueryEnvironment,
     _connection: spi::Connection,
     _depth: spi::DepthGuard,
     _remembering: Remembering,
@@ -27,6 +28,11 @@ impl<'a> Statement<'a> {
     /// Parses and analyzes `sql`, a SELECT, as the current role and under the current search path. Types' input functions may run
     /// here (for literals), and so may checks of domains: the role must not be one whose rights their owners should not have.
     pub fn analyze(sql: &str, args: &'a [Arg]) -> Result<Self> {
+        Self::analyze_beside(&[], sql, args)
+    }
+
+    /// The same, with these named relations beside the tables; they must outlive the statement.
+    pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let text = spi::c_string(sql)?;
         let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
@@ -38,8 +44,18 @@ impl<'a> Statement<'a> {
             let [statement] = parsed[..] else {
                 return Err(SyncError::new(code::INTERNAL, "not one statement").detail(sql.to_string()));
             };
-            let tree = analyze(statement, &text, &types);
-            Ok(Statement { text, args, tree, _connection: connection, _depth: depth, _remembering: remembering })
+            let environment = pg_sys::create_queryEnv();
+            relations.iter().for_each(|relation| pg_sys::register_ENR(environment, *relation));
+            let tree = analyze(statement, &text, &types, environment);
+            Ok(Statement {
+                text,
+                args,
+                tree,
+                environment,
+                _connection: connection,
+                _depth: depth,
+                _remembering: remembering,
+            })
         }
     }
 
@@ -48,15 +64,68 @@ impl<'a> Statement<'a> {
         self.tree
     }
 
+    /// Lets the statement's conditions look at these columns of the table whether or not the current role may read them. All else is
+    /// checked as ever, row-level security applies, and no code runs with other rights.
+    pub fn look_at(&mut self, table: pg_sys::Oid, columns: &[i16]) {
+        let without = |mut set: *mut pg_sys::Bitmapset| {
+            for column in columns {
+                // SAFETY: a set of the tree's own.
+                let member = i32::from(*column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+                set = unsafe { pg_sys::bms_del_member(set, member) };
+            }
+            set
+        };
+        // SAFETY: a tree of our own that nothing else refers to yet.
+        unsafe {
+            #[cfg(feature = "pg15")]
+            let checked = pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable);
+            #[cfg(not(feature = "pg15"))]
+            let checked = pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos);
+            for entry in checked.into_iter().filter(|entry| (**entry).relid == table) {
+                (*entry).selectedCols = without((*entry).selectedCols);
+            }
+        }
+    }
+
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
         let mut rows = Vec::new();
-        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
-        unsafe {
-            let (params, nothing) = (spi::params(self.args), std::ptr::null_mut());
-            execute(self.tree, &self.text, params, nothing, &mut |slot| rows.push(first_as_text(slot)))?;
-        }
+        // SAFETY: each row has a column.
+        self.each(&mut |slot| rows.push(unsafe { as_text(slot, 1) }))?;
         Ok(rows)
+    }
+
+    /// The same; gives all columns.
+    pub fn rows(self) -> Result<Vec<spi::Row>> {
+        let mut rows = Vec::new();
+        self.each(&mut |slot| {
+            // SAFETY: the executor's slot.
+            let row = unsafe {
+                let columns = (*(*slot).tts_tupleDescriptor).natts as i16;
+                (1..=columns).map(|column| as_text(slot, column)).collect()
+            };
+            rows.push(spi::Row::of(row));
+        })?;
+        Ok(rows)
+    }
+
+    fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
+        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
+        unsafe { execute(self.tree, &self.text, spi::params(self.args), self.environment, each) }
+    }
+
+    /// The same, sending the rows to `dest`.
+    ///
+    /// # Safety
+    /// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
+    pub unsafe fn stream(self, dest: *mut pg_sys::DestReceiver) -> Result<()> {
+        // SAFETY: as in `each`.
+        unsafe {
+            let params = spi::params(self.args);
+            let plan = plan(self.tree, &self.text, params)?;
+            run_into(plan, &self.text, params, self.environment, dest);
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +180,21 @@ pub unsafe fn run(
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) {
     let mut receiver = Receiver::new(each);
+    // SAFETY: see above; the receiver outlives the execution.
+    unsafe { run_into(plan, text, params, environment, receiver.dest()) }
+}
+
+/// The same, sending the rows to `dest`.
+///
+/// # Safety
+/// As for `run`; `dest` is a live DestReceiver.
+unsafe fn run_into(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+) {
     // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
     // releases what it holds.
     unsafe {
@@ -119,7 +203,7 @@ pub unsafe fn run(
             text.as_ptr(),
             pg_sys::GetActiveSnapshot(),
             std::ptr::null_mut(),
-            receiver.dest(),
+            dest,
             params,
             environment,
             0,
@@ -134,10 +218,15 @@ pub unsafe fn run(
 
 /// # Safety
 /// Within an SPI connection; text and types outlive what is returned.
-unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr, types: &[pg_sys::Oid]) -> *mut pg_sys::Query {
-    let (count, no_environment) = (types.len() as i32, std::ptr::null_mut());
+unsafe fn analyze(
+    statement: *mut pg_sys::RawStmt,
+    text: &CStr,
+    types: &[pg_sys::Oid],
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::Query {
+    let count = types.len() as i32;
     // SAFETY: see `Statement::analyze`; the types are only read.
-    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, no_environment) }
+    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, environment) }
 }
 
 /// # Safety
@@ -153,16 +242,16 @@ unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// The first column's text.
+/// The text of a column, counted from 1.
 ///
 /// # Safety
-/// The executor's slot, of at least one column.
-unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
+/// The executor's slot, which has that column.
+unsafe fn as_text(slot: *mut pg_sys::TupleTableSlot, column: i16) -> Option<String> {
     // SAFETY: see above; the output function's palloc'd text is copied and freed.
     unsafe {
-        let datum = crate::row::value(slot, 1)?;
+        let datum = crate::row::value(slot, column)?;
         let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
-        let type_oid = crate::catalog::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
+        let type_oid = crate::catalog::attribute((*slot).tts_tupleDescriptor, column as usize - 1).atttypid;
         pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
         let text = pg_sys::OidOutputFunctionCall(output, datum);
         let copy = CStr::from_ptr(text).to_string_lossy().into_owned();

@@ -11,6 +11,7 @@ use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
 use crate::journal;
 use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::judge::Statement;
 use crate::log::Entries;
 use crate::lookup::Keys;
 use crate::reach::Reach;
@@ -342,6 +343,27 @@ impl CollectionPull<'_> {
         Ok(ByKeys { sql, args, keys })
     }
 
+    /// The columns in the conditions that the caller may not read. What he gets is decided by them all the same: a row that is marked
+    /// or of another scope does not come, as another tenant's does not.
+    fn hidden(&self) -> Vec<i16> {
+        let scope = self.collection.scope.iter().filter(|_| self.scopes.is_some());
+        let columns = scope.chain(&self.collection.soft_delete).map(|column| column.attnum);
+        columns.filter(|column| !pg::may_select(self.collection.relation, *column)).collect()
+    }
+
+    /// A statement whose conditions look at these columns without the caller's privilege; planned each time, for such callers are rare.
+    fn looking_at<'a>(
+        &self,
+        hidden: &[i16],
+        beside: &[pg_sys::EphemeralNamedRelation],
+        sql: &str,
+        args: &'a [spi::Arg],
+    ) -> Result<Statement<'a>> {
+        let mut statement = Statement::analyze_beside(beside, sql, args)?;
+        statement.look_at(self.collection.relation, hidden);
+        Ok(statement)
+    }
+
     fn stream(
         &self,
         beside: &[pg_sys::EphemeralNamedRelation],
@@ -352,8 +374,15 @@ impl CollectionPull<'_> {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let mut receiver = json::Receiver::new(spec, sink);
+        let hidden = self.hidden();
         // SAFETY: the receiver outlives the call and its callbacks are guarded.
-        unsafe { spi::stream(beside, sql, args, planned, receiver.dest())? };
+        unsafe {
+            if hidden.is_empty() {
+                spi::stream(beside, sql, args, planned, receiver.dest())?;
+            } else {
+                self.looking_at(&hidden, beside, sql, args)?.stream(receiver.dest())?;
+            }
+        }
         Ok(())
     }
 }

@@ -48,7 +48,12 @@ impl CollectionPull<'_> {
             None => "false".into(),
         });
         let by_keys = self.by_keys(&select.join(", "), ids, true)?;
-        let rows = spi::query_beside(&[by_keys.keys.relation()], &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
+        let (beside, hidden) = ([by_keys.keys.relation()], self.hidden());
+        let rows = if hidden.is_empty() {
+            spi::query_beside(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned())?
+        } else {
+            self.looking_at(&hidden, &beside, &by_keys.sql, &by_keys.args)?.rows()?
+        };
         let row = |r: &spi::Row| {
             let parts: Vec<&str> = (0..key.len()).map(|i| r.text(i).unwrap_or_default()).collect();
             (wire_id::encode(&parts).into_owned(), r.bool(key.len()))
