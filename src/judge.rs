@@ -31,7 +31,7 @@ impl<'a> Statement<'a> {
         Self::analyze_beside(&[], sql, args)
     }
 
-    /// The same, with these named relations beside the tables; they must outlive the statement.
+    /// The same, with these named relations beside the tables.
     pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let text = spi::c_string(sql)?;
@@ -64,25 +64,22 @@ impl<'a> Statement<'a> {
         self.tree
     }
 
-    /// Lets the statement's conditions look at these columns of the table whether or not the current role may read them. All else is
-    /// checked as ever, row-level security applies, and no code runs with other rights.
-    pub fn look_at(&mut self, table: pg_sys::Oid, columns: &[i16]) {
-        let without = |mut set: *mut pg_sys::Bitmapset| {
-            for column in columns {
-                // SAFETY: a set of the tree's own.
-                let member = i32::from(*column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
-                set = unsafe { pg_sys::bms_del_member(set, member) };
-            }
-            set
-        };
-        // SAFETY: a tree of our own that nothing else refers to yet.
+    /// Lets it use these columns of a table that it names itself without the privilege to select them.
+    pub fn use_without_privilege(&mut self, relation: pg_sys::Oid, columns: &[i16]) {
+        // SAFETY: a tree of our own that nothing else refers to yet. Privileges are asked for by number, counted from the first
+        // system column.
         unsafe {
             #[cfg(feature = "pg15")]
-            let checked = pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable);
+            let entries = pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable)
+                .into_iter()
+                .filter(|e| (**e).rtekind == pg_sys::RTEKind::RTE_RELATION);
             #[cfg(not(feature = "pg15"))]
-            let checked = pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos);
-            for entry in checked.into_iter().filter(|entry| (**entry).relid == table) {
-                (*entry).selectedCols = without((*entry).selectedCols);
+            let entries = pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos).into_iter();
+            for entry in entries.filter(|e| (**e).relid == relation) {
+                for column in columns {
+                    let number = i32::from(*column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+                    (*entry).selectedCols = pg_sys::bms_del_member((*entry).selectedCols, number);
+                }
             }
         }
     }
@@ -90,36 +87,23 @@ impl<'a> Statement<'a> {
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
         let mut rows = Vec::new();
-        // SAFETY: each row has a column.
-        self.each(&mut |slot| rows.push(unsafe { as_text(slot, 1) }))?;
-        Ok(rows)
-    }
-
-    /// The same; gives all columns.
-    pub fn rows(self) -> Result<Vec<spi::Row>> {
-        let mut rows = Vec::new();
-        self.each(&mut |slot| {
-            // SAFETY: the executor's slot.
-            let row = unsafe {
-                let columns = (*(*slot).tts_tupleDescriptor).natts as i16;
-                (1..=columns).map(|column| as_text(slot, column)).collect()
-            };
-            rows.push(spi::Row::of(row));
-        })?;
+        // SAFETY: the executor's slot; there is a column.
+        self.each(&mut |slot| rows.push(unsafe { first_as_text(slot) }))?;
         Ok(rows)
     }
 
     fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
-        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
-        unsafe { execute(self.tree, &self.text, spi::params(self.args), self.environment, each) }
+        let mut receiver = Receiver::new(each);
+        // SAFETY: the receiver outlives the call.
+        unsafe { self.stream(receiver.dest()) }
     }
 
-    /// The same, sending the rows to `dest`.
+    /// Runs it so and sends the rows to `dest`.
     ///
     /// # Safety
-    /// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
+    /// A live DestReceiver whose callbacks are safe to call until this returns.
     pub unsafe fn stream(self, dest: *mut pg_sys::DestReceiver) -> Result<()> {
-        // SAFETY: as in `each`.
+        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
             let params = spi::params(self.args);
             let plan = plan(self.tree, &self.text, params)?;
@@ -187,7 +171,7 @@ pub unsafe fn run(
 /// The same, sending the rows to `dest`.
 ///
 /// # Safety
-/// As for `run`; `dest` is a live DestReceiver.
+/// As for `run`; a live DestReceiver.
 unsafe fn run_into(
     plan: *mut pg_sys::PlannedStmt,
     text: &CStr,
@@ -242,16 +226,16 @@ unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// The text of a column, counted from 1.
+/// The first column's text.
 ///
 /// # Safety
-/// The executor's slot, which has that column.
-unsafe fn as_text(slot: *mut pg_sys::TupleTableSlot, column: i16) -> Option<String> {
+/// The executor's slot, of at least one column.
+unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
     // SAFETY: see above; the output function's palloc'd text is copied and freed.
     unsafe {
-        let datum = crate::row::value(slot, column)?;
+        let datum = crate::row::value(slot, 1)?;
         let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
-        let type_oid = crate::catalog::attribute((*slot).tts_tupleDescriptor, column as usize - 1).atttypid;
+        let type_oid = crate::catalog::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
         pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
         let text = pg_sys::OidOutputFunctionCall(output, datum);
         let copy = CStr::from_ptr(text).to_string_lossy().into_owned();

@@ -351,27 +351,6 @@ impl CollectionPull<'_> {
         Ok(ByKeys { sql, args, keys })
     }
 
-    /// The columns in the conditions that the caller may not read. What he gets is decided by them all the same: a row that is marked
-    /// or of another scope does not come, as another tenant's does not.
-    fn hidden(&self) -> Vec<i16> {
-        let scope = self.collection.scope.iter().filter(|_| self.scopes.is_some());
-        let columns = scope.chain(&self.collection.soft_delete).map(|column| column.attnum);
-        columns.filter(|column| !pg::may_select(self.collection.relation, *column)).collect()
-    }
-
-    /// A statement whose conditions look at these columns without the caller's privilege; planned each time, for such callers are rare.
-    fn looking_at<'a>(
-        &self,
-        hidden: &[i16],
-        beside: &[pg_sys::EphemeralNamedRelation],
-        sql: &str,
-        args: &'a [spi::Arg],
-    ) -> Result<Statement<'a>> {
-        let mut statement = Statement::analyze_beside(beside, sql, args)?;
-        statement.look_at(self.collection.relation, hidden);
-        Ok(statement)
-    }
-
     fn stream(
         &self,
         beside: &[pg_sys::EphemeralNamedRelation],
@@ -388,10 +367,30 @@ impl CollectionPull<'_> {
             if hidden.is_empty() {
                 spi::stream(beside, sql, args, planned, receiver.dest())?;
             } else {
-                self.looking_at(&hidden, beside, sql, args)?.stream(receiver.dest())?;
+                self.statement(beside, sql, args, &hidden)?.stream(receiver.dest())?;
             }
         }
         Ok(())
+    }
+
+    /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That
+    /// much he learns of them.
+    fn hidden(&self) -> Vec<i16> {
+        let deciding = [&self.collection.scope, &self.collection.soft_delete].into_iter().flatten();
+        deciding.map(|c| c.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)).collect()
+    }
+
+    /// A statement of ours that uses such columns.
+    fn statement<'s>(
+        &self,
+        beside: &[pg_sys::EphemeralNamedRelation],
+        sql: &str,
+        args: &'s [spi::Arg],
+        hidden: &[i16],
+    ) -> Result<Statement<'s>> {
+        let mut statement = Statement::analyze_beside(beside, sql, args)?;
+        statement.use_without_privilege(self.collection.relation, hidden);
+        Ok(statement)
     }
 }
 

@@ -64,9 +64,6 @@ pub fn jsonb_array(elements: &[pg_sys::Datum]) -> Arg {
 pub struct Row(Vec<Option<String>>);
 
 impl Row {
-    pub fn of(values: Vec<Option<String>>) -> Self {
-        Row(values)
-    }
     pub fn text(&self, column: usize) -> Option<&str> {
         self.0[column].as_deref()
     }
