@@ -1,6 +1,6 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::catalog::{self, Collection};
@@ -10,6 +10,7 @@ use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Op};
 use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
 use crate::log::Logged;
+use crate::push::{self, standing};
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
@@ -43,6 +44,7 @@ enum From {
 
 pub fn pull(request: &Request) -> Result<Output> {
     let dialect = parse_dialect(request.dialect)?;
+    push::check_client(request.client_id)?;
     let names = names(&request.collections)?;
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());
@@ -138,13 +140,14 @@ pub fn parse_dialect(argument: Option<&str>) -> Result<Dialect> {
 
 /// The names asked for, each once, in order.
 fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::with_capacity(asked.len());
+    let mut names: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for name in asked {
         let Some(name) = name else {
             return Err(SyncError::new(code::NULL_NOT_ALLOWED, "collections must not contain null")
                 .hint("Pass the names of the collections to pull, for example '{todos,lists}'."));
         };
-        if !names.contains(name) {
+        if seen.insert(name) {
             names.push(name.clone());
         }
     }
@@ -210,6 +213,8 @@ struct KeyState {
     echo: bool,
     /// The last entry is a deletion.
     deleted: bool,
+    /// The client pushed the row, and was left word that it is not there.
+    noticed: bool,
     returned: bool,
 }
 
@@ -281,11 +286,28 @@ impl CollectionPull<'_> {
         let mut images = Vec::new();
         let mut order: Vec<&str> = Vec::new();
         let mut keys: HashMap<&str, KeyState> = HashMap::with_capacity(entries.len());
+        let mut address: Option<String> = None;
         for entry in entries {
+            let notice = standing::is_notice(entry);
+            if notice {
+                let address = match &mut address {
+                    Some(known) => known,
+                    none => none.insert(standing::address(self.request.client_id)?),
+                };
+                // What is said to somebody else is nothing to this client.
+                if entry.origin.as_ref() != Some(address) {
+                    continue;
+                }
+            }
             let state = keys.entry(&entry.key).or_insert_with(|| {
                 order.push(&entry.key);
                 KeyState { inserted: entry.op == Op::Insert, echo: self.request.skip_echoes, ..KeyState::default() }
             });
+            if notice {
+                state.noticed = true;
+                state.echo = false;
+                continue;
+            }
             state.deleted = entry.op == Op::Delete;
             if let Some(image) = entry.image {
                 // The oldest state there is: changes before it left the image's columns alone.
@@ -321,7 +343,7 @@ impl CollectionPull<'_> {
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
         let gone = order.iter().filter(|key| {
             let state = &keys[*key];
-            !state.returned && state.images.iter().any(|&i| visible[i])
+            !state.returned && (state.noticed || state.images.iter().any(|&i| visible[i]))
         });
         for (i, key) in gone.enumerate() {
             if i > 0 {

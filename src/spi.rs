@@ -145,6 +145,7 @@ pub unsafe fn stream(sql: &str, args: &[Arg], planned: Planned, dest: *mut pg_sy
 /// Runs a utility command (DDL).
 pub fn utility(command: &str) -> Result<()> {
     let text = c_string(command)?;
+    let _remembering = Remembering::start();
     // SAFETY: as in `run`; nothing is kept.
     unsafe {
         let _connection = Connection::open()?;
