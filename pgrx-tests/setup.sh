@@ -18,10 +18,18 @@ if [ -z "${LIBCLANG_PATH:-}" ]; then
 	if ! have clang || ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; then need clang libclang-dev; fi
 fi
 
-if ! pg_config=$(find_pg_config); then
+from_wheel=
+if [ -n "${PG:-}" ] && [ -z "${PG_CONFIG:-}" ] && [ ! -x "/usr/lib/postgresql/$PG/bin/postgres" ] && wheel "$PG" server >/dev/null; then
+	# pgrx-tests/wheel.sh brings it, at the end.
+	from_wheel=$PG
+	python3 -m pip --version >/dev/null 2>&1 || need python3-pip
+	# 17's uses the system's.
+	[ -d /usr/share/zoneinfo ] || need tzdata
+elif ! pg_config=$(find_pg_config); then
 	[ -z "${PG_CONFIG:-}" ] || exit 1
-	# The distribution's default, or the headers for what is there already.
-	major=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | cut -d/ -f5 | sort -n | tail -n 1) || true
+	# The one that was asked for, the distribution's default, or the headers for what is there already.
+	major=${PG:-}
+	[ -n "$major" ] || major=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | cut -d/ -f5 | sort -n | tail -n 1) || true
 	need postgresql-common "postgresql-${major:-DEFAULT}" "postgresql-server-dev-${major:-DEFAULT}" "postgresql-client-${major:-DEFAULT}"
 elif [ ! -x "$(dirname "$("$pg_config" --pgxs)")/../test/isolation/pg_isolation_regress" ]; then
 	case $pg_config in
@@ -86,4 +94,5 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 check_rust
+[ -z "$from_wheel" ] || "$REPO/pgrx-tests/wheel.sh" "$from_wheel" >/dev/null
 find_pg_config >/dev/null || die "no PostgreSQL with server headers, even after installing one"

@@ -70,7 +70,11 @@ fn current(data: &SequenceData) -> i64 {
 /// `work` must not raise an ERROR while it has changed the page half-way.
 unsafe fn with_page<R>(mode: u32, work: impl FnOnce(pg_sys::Relation, pg_sys::Buffer) -> R) -> Result<R> {
     let oid = pg::relation_oid(c"clock")?;
-    let lock = if mode == pg_sys::BUFFER_LOCK_SHARE { pg_sys::AccessShareLock } else { pg_sys::RowExclusiveLock };
+    // Who has moved the clock keeps his lock on it, as with nextval: ALTER SEQUENCE, which gives it another file, waits for him.
+    let (lock, until) = match mode {
+        pg_sys::BUFFER_LOCK_SHARE => (pg_sys::AccessShareLock, pg_sys::AccessShareLock),
+        _ => (pg_sys::RowExclusiveLock, pg_sys::NoLock),
+    };
     // SAFETY: a sequence has exactly one page, number 0; pin and lock are released in order, or by the abort on ERROR.
     unsafe {
         let relation = pg_sys::relation_open(oid, lock as i32);
@@ -78,7 +82,7 @@ unsafe fn with_page<R>(mode: u32, work: impl FnOnce(pg_sys::Relation, pg_sys::Bu
         pg_sys::LockBuffer(buffer, mode as i32);
         let result = work(relation, buffer);
         pg_sys::UnlockReleaseBuffer(buffer);
-        pg_sys::relation_close(relation, lock as i32);
+        pg_sys::relation_close(relation, until as i32);
         Ok(result)
     }
 }
@@ -237,7 +241,7 @@ fn is_registered(stamp: i64) -> bool {
     let tag = tag(stamp);
     // SAFETY: look-ups in the lock table; the list of holders (all but ourselves) is palloc'd.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
         let own = pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as i32);
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         let own = pg_sys::LockHeldByMe(&tag, pg_sys::ShareLock as i32, false);
@@ -318,9 +322,6 @@ fn snapmin_at(micros: i64) -> Result<Option<i64>> {
 fn identity() -> (String, i64, i64) {
     // SAFETY: reads of control data; not in recovery (callers).
     unsafe {
-        #[cfg(feature = "pg14")]
-        let timeline = pg_sys::ThisTimeLineID;
-        #[cfg(not(feature = "pg14"))]
         let timeline = pg_sys::GetWALInsertionTimeLine();
         (pg_sys::GetSystemIdentifier().to_string(), i64::from(timeline), i64::from(u32::from(pg_sys::MyDatabaseId)))
     }

@@ -11,7 +11,7 @@
 //! A `timestamp` or `date` has no time zone: its milliseconds are counted as if it were UTC. 8640000000000000 is the last
 //! instant a JavaScript `Date` can hold. WatermelonDB itself reads null for a number that is NaN or infinite.
 //!
-//! [`encoder_for`] follows PostgreSQL's own `json_categorize_type()`, which is the same in 14 to 18: domains count as their
+//! [`encoder_for`] follows PostgreSQL's own `json_categorize_type()`, which is the same in 15 to 18: domains count as their
 //! base types; only types that are not built in can have a cast to json that counts.
 
 use pgrx::{pg_sys, PostgresGucEnum};

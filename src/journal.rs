@@ -494,7 +494,7 @@ fn write_horizon_if_due() -> Result<()> {
         let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
         pg_sys::CatalogTupleInsert(relation, tuple);
         pg_sys::heap_freetuple(tuple);
-        pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
+        write::close_written(relation);
     }
     JOURNAL.with(|j| j.borrow_mut().horizon_written = now);
     Ok(())

@@ -59,13 +59,13 @@ impl<'a> Statement<'a> {
     pub fn read_by_rights_of(&mut self, role: pg_sys::Oid) {
         // SAFETY: a tree of our own that nothing else refers to yet.
         unsafe {
-            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            #[cfg(feature = "pg15")]
             for entry in pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable) {
                 if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
                     (*entry).checkAsUser = role;
                 }
             }
-            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            #[cfg(not(feature = "pg15"))]
             for permission in pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos) {
                 (*permission).checkAsUser = role;
             }
@@ -110,12 +110,7 @@ impl<'a> Statement<'a> {
 unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr, types: &[pg_sys::Oid]) -> *mut pg_sys::Query {
     let (count, no_environment) = (types.len() as i32, std::ptr::null_mut());
     // SAFETY: see `Statement::analyze`; the types are only read.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        return pg_sys::parse_analyze(statement, text.as_ptr(), types.as_ptr().cast_mut(), count, no_environment);
-        #[cfg(not(feature = "pg14"))]
-        return pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, no_environment);
-    }
+    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, no_environment) }
 }
 
 /// # Safety

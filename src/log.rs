@@ -76,14 +76,12 @@ pub struct Log<'a> {
 
 impl<'a> Log<'a> {
     pub fn open(snapshot: &'a pg::ActiveSnapshot) -> Result<Log<'a>> {
-        let (relation, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_scope_stamp")?);
-        // SAFETY: both exist; closed in `drop`, or by the abort on ERROR.
+        // SAFETY: both exist; closed in `drop`, or by the abort on ERROR. The index is looked up when there is a lock on its table:
+        // REINDEX CONCURRENTLY puts another one in its place.
         unsafe {
-            Ok(Log {
-                relation: pg_sys::table_open(relation, pg_sys::AccessShareLock as c_int),
-                index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int),
-                snapshot,
-            })
+            let relation = pg_sys::table_open(pg::relation_oid(c"change")?, pg_sys::AccessShareLock as c_int);
+            let index = pg::relation_oid(c"change_relation_scope_stamp")?;
+            Ok(Log { relation, index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int), snapshot })
         }
     }
 

@@ -297,11 +297,13 @@ pub fn row_by_name<R>(
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
-    let (table, index) = (relation_oid(table)?, relation_oid(index)?);
+    let table = relation_oid(table)?;
     // SAFETY: both relations exist; on an ERROR the resource owner closes them. `name` outlives the scan; a name's
     // comparison stops at its NUL.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
+        let index = relation_oid(index)?;
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &mut key,

@@ -14,6 +14,10 @@ use pgrx::IntoDatum;
 use crate::error::{code, Remembering, Result, SyncError};
 use crate::{pg, roles};
 
+mod guard;
+
+pub use guard::{as_owner, as_table_owner, pinned, pinned_but_path, quietly, with_search_path};
+
 /// A statement parameter: a type and a datum (None is SQL NULL).
 #[derive(Clone, Copy)]
 pub struct Arg {
@@ -195,11 +199,6 @@ pub unsafe fn pointers<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
     }
     // SAFETY: a List of pointers with `length` valid cells.
     unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
-}
-
-/// Runs `work` without NOTICEs.
-pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    with_setting(c"client_min_messages", c"warning", work)
 }
 
 const PLANS_KEPT: usize = 512;
@@ -384,83 +383,4 @@ fn collect() -> Vec<Row> {
 
 pub fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| SyncError::new(code::INVALID_PARAMETER, "text contains a NUL character"))
-}
-
-/// Runs `work` as the extension's owner with a search path that nobody else can write to, then returns to the caller's
-/// identity. Only for statements on snapsync's own tables and catalogs: no user's function or operator may run in here.
-pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(crate::pg::relation_oid(c"collection")?)?, work)
-}
-
-/// Runs `work` as the owner of a user's table, past its row-level security. What code the table's types bring along runs
-/// with no more rights than its owner has.
-pub fn as_table_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(relation)?, work)
-}
-
-fn as_role<R>(role: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    // SAFETY: saves and restores the identity and a GUC nest level. On an ERROR the (sub)transaction abort restores both,
-    // as it does for SECURITY DEFINER functions (AbortTransaction, AtEOXact_GUC).
-    unsafe {
-        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        let nest = pg_sys::NewGUCNestLevel();
-        set_local(c"search_path", c"pg_catalog, pg_temp");
-        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS;
-        pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
-        let result = work();
-        pg_sys::SetUserIdAndSecContext(user, context);
-        pg_sys::AtEOXact_GUC(false, nest);
-        result
-    }
-}
-
-/// Sets a GUC until the enclosing nest level ends.
-///
-/// # Safety
-/// The caller has opened a GUC nest level and closes it.
-unsafe fn set_local(name: &CStr, value: &CStr) {
-    // SAFETY: both strings are NUL-terminated and copied by guc.c.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
-}
-
-fn with_setting<R>(name: &CStr, value: &CStr, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    // SAFETY: as in as_owner: a nest level of our own, closed here or by the abort.
-    unsafe {
-        let nest = pg_sys::NewGUCNestLevel();
-        set_local(name, value);
-        let result = work();
-        pg_sys::AtEOXact_GUC(false, nest);
-        result
-    }
-}
-
-/// Runs `work` under another search path.
-pub fn with_search_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    with_setting(c"search_path", &c_string(path)?, work)
-}
-
-/// The role that owns a relation.
-fn owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
-    // SAFETY: a syscache lookup; the tuple is released before returning and only a copied Oid leaves.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
-        if tuple.is_null() {
-            return Err(SyncError::new(code::INTERNAL, format!("relation {} has vanished", relation.to_u32())));
-        }
-        let owner = (*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_class)).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        Ok(owner)
-    }
 }

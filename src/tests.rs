@@ -109,6 +109,35 @@ mod tests {
         Spi::run("RESET ROLE").expect("a reset");
     }
 
+    /// Whatever the session has set; and it has it again afterwards, also where the work fails.
+    #[pg_test]
+    fn pinned_settings_are_always_the_same() {
+        let set = "SET datestyle = 'SQL, DMY'; SET intervalstyle = sql_standard; SET timezone = 'Asia/Kathmandu'; \
+                   SET extra_float_digits = 0; SET bytea_output = escape; SET xmlbinary = hex; SET xmloption = document; \
+                   SET standard_conforming_strings = off; SET backslash_quote = on; SET array_nulls = off; \
+                   SET transform_null_equals = on; SET quote_all_identifiers = on; SET row_security = off; \
+                   SET lc_monetary = 'C.UTF-8'; SET search_path = public";
+        let all = "SELECT pg_catalog.string_agg(setting, ' ' ORDER BY name) FROM pg_catalog.pg_settings WHERE name = ANY \
+                   ('{DateStyle,IntervalStyle,TimeZone,extra_float_digits,bytea_output,xmlbinary,xmloption,array_nulls,\
+                   standard_conforming_strings,backslash_quote,transform_null_equals,quote_all_identifiers,row_security,\
+                   lc_monetary,search_path}')";
+        let read = || spi::query(all, &[], Mode::Read).map(|rows| rows[0].string(0));
+        let pinned = "on safe_encoding hex ISO, MDY 3 postgres C off on pg_catalog, pg_temp on UTC off base64 content";
+        Spi::run(set).expect("settings");
+        let mine = read().expect("settings");
+        assert_eq!(spi::pinned(read).expect("settings"), pinned);
+        assert_eq!(spi::as_owner(read).expect("settings"), pinned);
+        assert_eq!(
+            spi::pinned_but_path(read).expect("settings"),
+            pinned.replace("pg_catalog, pg_temp", "public"),
+            "names are looked up as the session does"
+        );
+        let refused = spi::pinned(|| Err::<(), _>(SyncError::new(code::INTERNAL, "no")));
+        assert_eq!(refused.expect_err("an error").message, "no");
+        assert_eq!(read().expect("settings"), mine);
+        Spi::run("RESET ALL").expect("a reset");
+    }
+
     #[pg_test]
     fn the_engine_answers() {
         Spi::run("CREATE TABLE public.notes (id int PRIMARY KEY, body text); SELECT snapsync.enable('public.notes')")

@@ -94,6 +94,17 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
     table.close()
 }
 
+/// Closes what was written to, without giving its lock back: that lasts until the transaction ends, as after any INSERT. Who waits
+/// for the writers of a table asks its locks who they are. `REINDEX ... CONCURRENTLY` took a writer that had given its lock back for
+/// one that had ended, and built an index without its entries.
+///
+/// # Safety
+/// An open relation, not used any more.
+pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
+    // SAFETY: the caller's promise.
+    unsafe { pg_sys::table_close(relation, pg_sys::NoLock as i32) }
+}
+
 /// Fast path for one change, as most transactions have: without slots, memory context and CatalogIndexState, which pay off only for
 /// many. Returns None, having inserted nothing, if the table has another index.
 ///
@@ -114,7 +125,7 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
         };
         pg_sys::list_free(all);
         if (indexes, first) != (1, index) {
-            pg_sys::table_close(relation, lock);
+            close_written(relation);
             return Ok(None);
         }
         let index = pg_sys::index_open(index, lock);
@@ -139,7 +150,7 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
             written += 1;
         }
         pg_sys::index_close(index, lock);
-        pg_sys::table_close(relation, lock);
+        close_written(relation);
         Ok(Some(written))
     }
 }
@@ -269,7 +280,7 @@ impl<'a> Table<'a> {
             }
             pg_sys::MemoryContextDelete(self.context);
             pg_sys::CatalogCloseIndexes(self.indexes);
-            pg_sys::table_close(self.relation, pg_sys::RowExclusiveLock as i32);
+            close_written(self.relation);
         }
         Ok(self.written)
     }

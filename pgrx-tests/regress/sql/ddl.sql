@@ -134,10 +134,3 @@ SELECT * FROM t.error('ALTER TABLE kept DROP CONSTRAINT kept_code_key');
 CREATE UNIQUE INDEX other_key ON kept (code);
 ALTER TABLE kept DROP CONSTRAINT kept_code_key;
 SELECT * FROM t.error('DROP INDEX other_key');
-
--- Different texts that are equal would be one id, or one scope.
-CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-CREATE TABLE texts (id text COLLATE caseless PRIMARY KEY, n int UNIQUE NOT NULL, scope text COLLATE caseless);
-SELECT * FROM t.error('SELECT snapsync.enable(''texts'')');
-SELECT * FROM t.error('SELECT snapsync.enable(''texts'', key => ''{n}'', scope_column => ''scope'')');
-SELECT snapsync.enable('texts', key => '{n}');

@@ -214,31 +214,6 @@ BEGIN READ ONLY;
 SELECT t.sync('alice', 'codes');
 COMMIT;
 
--- Columns with a collation of their own.
-CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-CREATE TABLE owned (id int PRIMARY KEY, owner text COLLATE nocase);
-CREATE TABLE kept_from (id int PRIMARY KEY, who text COLLATE nocase);
-CREATE TABLE invited (id int PRIMARY KEY, who text COLLATE nocase);
-CREATE TABLE parties (id int PRIMARY KEY);
-ALTER TABLE owned ENABLE ROW LEVEL SECURITY;
-ALTER TABLE kept_from ENABLE ROW LEVEL SECURITY;
-ALTER TABLE parties ENABLE ROW LEVEL SECURITY;
-CREATE POLICY p ON owned USING (owner = current_setting('test.me'));
-CREATE POLICY p ON kept_from USING (who <> current_setting('test.me'));
-CREATE POLICY p ON parties USING (id IN (SELECT id FROM invited WHERE who = current_setting('test.me')));
-GRANT SELECT ON owned, kept_from, invited, parties TO alice;
-SET test.me = 'alice';
-SELECT snapsync.enable('owned'), snapsync.enable('kept_from'), snapsync.enable('parties');
-INSERT INTO owned VALUES (1, 'ALICE'), (2, 'alice'), (3, 'bob');
-INSERT INTO kept_from VALUES (1, 'ALICE'), (2, 'bob');
-INSERT INTO parties VALUES (1), (2);
-INSERT INTO invited VALUES (1, 'Alice'), (2, 'bob');
-SELECT t.sync('alice', 'owned'), t.sync('alice', 'kept_from'), t.sync('alice', 'parties');
-DELETE FROM owned;
-DELETE FROM kept_from;
-DELETE FROM invited;
-SELECT t.sync('alice', 'owned'), t.sync('alice', 'kept_from'), t.sync('alice', 'parties');
-
 -- An access table with many columns, all of them logged.
 SELECT format('CREATE TABLE wide (id int PRIMARY KEY, who name, %s)', string_agg(format('c%s int', i), ', ')) FROM generate_series(1, 120) AS i \gexec
 CREATE FUNCTION is_in() RETURNS boolean LANGUAGE sql SECURITY DEFINER AS $$ SELECT EXISTS (SELECT FROM public.wide WHERE who = 'alice' AND c120 IS NULL) $$;
