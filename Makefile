@@ -26,6 +26,9 @@ install: setup ## build and install into PG_CONFIG's own directories (DESTDIR is
 test: setup  ## all tiers of tests, one summary
 	@$t/test.sh unit pgtest + regress isolation clients e2e
 
+major: setup ## what another major may do otherwise, in one summary: make major PG=18
+	@$t/test.sh pgtest + regress isolation e2e-short
+
 unit pgtest regress isolation e2e clients: setup
 	@$t/tier.sh $@
 unit:        ## plain and property tests of the pure modules
@@ -45,4 +48,4 @@ instructions: ## how many instructions a pulled row takes, under valgrind: the s
 lint: setup  ## rustfmt, clippy, shellcheck, checks of the SQL
 	@$t/lint.sh
 
-.PHONY: help setup demo up down install test unit pgtest regress isolation e2e clients bench instructions lint
+.PHONY: help setup demo up down install test major unit pgtest regress isolation e2e clients bench instructions lint

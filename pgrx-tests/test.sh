@@ -7,7 +7,7 @@ make_state
 private_tree main >/dev/null
 check_rust
 
-logs=$SNAPSYNC_STATE/logs
+logs=$SNAPSYNC_STATE/logs${PG:+-pg$PG}
 rm -rf "$logs"
 mkdir -p "$logs"
 

@@ -10,6 +10,7 @@ COMMENT ON SEQUENCE snapsync.clock IS 'Stamps of committed changes; a cursor is 
 CREATE TABLE snapsync.collection (
     relation            regclass NOT NULL,
     name                text COLLATE "C",
+    qualified_name      text COLLATE "C",
     key                 name[] NOT NULL,
     columns             name[],
     exclude             name[] NOT NULL DEFAULT '{}',
@@ -26,12 +27,14 @@ CREATE TABLE snapsync.collection (
     shape               jsonb NOT NULL DEFAULT '{}',
     CONSTRAINT collection_pkey PRIMARY KEY (relation),
     CONSTRAINT collection_name_key UNIQUE (name),
+    CONSTRAINT collection_qualified_name_key UNIQUE (qualified_name),
     CONSTRAINT collection_conflict_check CHECK (conflict OPERATOR(pg_catalog.=) ANY (
         '{reject,last_write_wins,client_wins,server_wins,merge,custom}'::text[]))
 );
 COMMENT ON TABLE snapsync.collection IS 'One row per tracked table; written by snapsync.enable()';
 COMMENT ON COLUMN snapsync.collection.relation IS 'The table';
 COMMENT ON COLUMN snapsync.collection.name IS 'The name clients use; NULL for a table that is only tracked because policies of synced ones read it';
+COMMENT ON COLUMN snapsync.collection.qualified_name IS 'The name with the schema, as the table was called when it got its name: clients may use it as well';
 COMMENT ON COLUMN snapsync.collection.key IS 'Columns of the unique key whose text form is the row''s id, in order';
 COMMENT ON COLUMN snapsync.collection.columns IS 'The only columns that are synced; NULL for all';
 COMMENT ON COLUMN snapsync.collection.exclude IS 'Columns that are not synced';

@@ -8,8 +8,10 @@
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.
 
-use pgrx::{pg_sys, FromDatum, IntoDatum};
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
+
+use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use crate::error::{code, in_sql_of, Result, SyncError};
 use crate::pg;
@@ -18,11 +20,11 @@ use crate::spi::{self, pointers};
 
 pub mod depends;
 mod scope_values;
-mod tree;
+pub mod tree;
 
 pub use scope_values::scope_reads;
 use scope_values::ScopeReads;
-use tree::{compares_as_written, conjuncts, equality, strip, sublinks, vars, walk};
+use tree::{conjuncts, equality, strip, sublinks, vars, walk};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -54,8 +56,87 @@ pub struct Found {
 struct Occurrence {
     relation: u32,
     tied: bool,
-    predicate: Option<String>,
+    predicate: Option<Predicate>,
     whole: bool,
+}
+
+/// The conditions on a table's rows alone, at one place where it is read.
+struct Predicate {
+    /// For people, and to see whether it changed.
+    text: String,
+    /// nodeToString of an expression over the table's columns as range table entry 1.
+    tree: CString,
+}
+
+/// Whom a change of a row in an access table concerns.
+#[derive(Debug)]
+pub enum Concerns {
+    Everybody,
+    /// Those who may see the row.
+    WhoSees,
+    /// Those for whom one of these holds.
+    Satisfying {
+        trees: Vec<CString>,
+        texts: Vec<String>,
+    },
+}
+
+/// Whom changes in `access` concern, of those who read `relation`. What was found out when the tables were last looked at (`stored`)
+/// says how to tell; the trees are taken from the policies as they are now.
+pub fn concerns(
+    relation: pg_sys::Oid,
+    access: pg_sys::Oid,
+    stored: Option<&str>,
+    declared: Option<&str>,
+    scope_reads: Option<&str>,
+) -> Result<Concerns> {
+    match stored {
+        None => return Ok(Concerns::WhoSees),
+        Some("true") => return Ok(Concerns::Everybody),
+        Some(_) => {}
+    }
+    let is_meant = |name: &str| Ok::<_, SyncError>(pg::root_of(named(name)?) == access);
+    let mut texts = Vec::new();
+    // Where the owner names the table, what the policies say of it does not count.
+    for (name, predicate) in declarations(declared)? {
+        if is_meant(&name)? {
+            match predicate {
+                Some(predicate) => texts.push(predicate),
+                None => return Ok(Concerns::Everybody),
+            }
+        }
+    }
+    if !texts.is_empty() {
+        return Ok(Concerns::Satisfying { trees: Vec::new(), texts });
+    }
+    let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
+    for (name, predicate) in scope_reads.tables {
+        if is_meant(&name)? {
+            match predicate {
+                Some(predicate) => texts.push(predicate),
+                None => return Ok(Concerns::Everybody),
+            }
+        }
+    }
+    let mut occurrences = Vec::new();
+    for_each_policy(relation, |node| {
+        // SAFETY: a policy's tree, which is only read.
+        unsafe { Analysis { relation, occurrences: &mut occurrences, ties: false }.expression(node, &[Level::Policy]) }
+    })?;
+    let mut trees = Vec::new();
+    for occurrence in occurrences {
+        if pg::root_of(occurrence.relation.into()) == access {
+            match occurrence.predicate {
+                Some(predicate) if !trees.contains(&predicate.tree) => trees.push(predicate.tree),
+                Some(_) => {}
+                None => return Ok(Concerns::Everybody),
+            }
+        }
+    }
+    if trees.is_empty() && texts.is_empty() {
+        return Ok(Concerns::Everybody);
+    }
+    Ok(Concerns::Satisfying { trees, texts })
 }
 
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
@@ -66,7 +147,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         // SAFETY: a policy's tree, which is only read.
         unsafe {
             tree::relations_read(node).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
-            Analysis { relation, occurrences: &mut occurrences }.expression(node, &[Level::Policy])
+            Analysis { relation, occurrences: &mut occurrences, ties: true }.expression(node, &[Level::Policy])
         }
     })?;
     // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
@@ -84,7 +165,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
             continue;
         }
         let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
-        let predicate = any_of(all.iter().map(|o| o.predicate.as_deref()));
+        let predicate = any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)));
         // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
         let predicate = predicate.filter(|_| depends::may_read_all(relation, oid));
         let whole = all.iter().any(|o| o.whole);
@@ -150,6 +231,10 @@ fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
     let root = pg::root_of(new.access);
     new.whole |= root != new.access;
     new.access = root;
+    // Triggers are not given virtual columns (PostgreSQL 18): what is read of the row may change with any of its others.
+    if has_virtual_columns(root) {
+        new = Found { access: root, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
+    }
     match found.entry(root.to_u32()) {
         std::collections::btree_map::Entry::Vacant(slot) => {
             slot.insert(new);
@@ -171,6 +256,11 @@ fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
     }
 }
 
+fn has_virtual_columns(relation: pg_sys::Oid) -> bool {
+    let of = "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped LIMIT 1";
+    cfg!(feature = "pg18") && owner_query(of, &[spi::arg(relation)]).is_ok_and(|rows| !rows.is_empty())
+}
+
 /// What in a table's own policies decides how its images can be judged.
 #[derive(Default, Clone, Copy, Debug)]
 pub struct Traits {
@@ -179,9 +269,6 @@ pub struct Traits {
     /// A policy reads a column that images do not have: a system column, or (from PostgreSQL 18 on) a virtual one, which triggers are
     /// not given. With one of the latter every change of the row counts as one of who sees it.
     pub unlogged_column: bool,
-    /// A policy has a construct whose operator cannot be written with its schema (CASE x WHEN, IS DISTINCT FROM, NULLIF,
-    /// row comparison, JOIN USING, `x IN (SELECT y ...)` where y is cast).
-    pub bare_operator: bool,
 }
 
 pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
@@ -203,28 +290,13 @@ pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
                 read(&mut traits, (*var).varattno);
             }
             walk(node, &mut |inner, depth| {
-                match (*inner).type_ {
-                    // References to the policy's row from inside subqueries.
-                    pg_sys::NodeTag::T_Var => {
-                        let var = &*inner.cast::<pg_sys::Var>();
-                        if var.varlevelsup == depth && depth > 0 {
-                            read(&mut traits, var.varattno);
-                        }
+                // References to the policy's row from inside subqueries.
+                if (*inner).type_ == pg_sys::NodeTag::T_Var {
+                    let var = &*inner.cast::<pg_sys::Var>();
+                    if var.varlevelsup == depth && depth > 0 {
+                        read(&mut traits, var.varattno);
                     }
-                    pg_sys::NodeTag::T_CaseExpr => {
-                        traits.bare_operator |= !(*inner.cast::<pg_sys::CaseExpr>()).arg.is_null()
-                    }
-                    pg_sys::NodeTag::T_JoinExpr => {
-                        traits.bare_operator |= !(*inner.cast::<pg_sys::JoinExpr>()).usingClause.is_null()
-                    }
-                    pg_sys::NodeTag::T_SubLink => {
-                        traits.bare_operator |= !compares_as_written(inner.cast::<pg_sys::SubLink>())
-                    }
-                    pg_sys::NodeTag::T_DistinctExpr
-                    | pg_sys::NodeTag::T_NullIfExpr
-                    | pg_sys::NodeTag::T_RowCompareExpr => traits.bare_operator = true,
-                    _ => {}
-                };
+                }
             });
         }
         Ok(())
@@ -337,6 +409,8 @@ enum Level {
 struct Analysis<'a> {
     relation: pg_sys::Oid,
     occurrences: &'a mut Vec<Occurrence>,
+    /// Which foreign keys the policies follow is asked, too.
+    ties: bool,
 }
 
 /// A column of a table, seen from some place in the tree.
@@ -377,7 +451,7 @@ impl Analysis<'_> {
             }
             // What chooses among the rows after the comparison of `IN` was made with one of them lets others matter.
             let link = link.filter(|_| inner_only && tree::returns_rows_as_they_are(query));
-            let tied = self.tied(query, link, &levels, &conditions);
+            let tied = if self.ties { self.tied(query, link, &levels, &conditions) } else { Vec::new() };
             let whole = tree::whole_rows(query);
             for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
                 match (*rte).rtekind {
@@ -493,7 +567,7 @@ impl Analysis<'_> {
         }
     }
 
-    /// The conditions on this entry alone, as SQL over its columns.
+    /// The conditions on this entry alone.
     ///
     /// # Safety
     /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
@@ -502,8 +576,8 @@ impl Analysis<'_> {
         entry: usize,
         relation: pg_sys::Oid,
         conditions: &[*mut pg_sys::Node],
-    ) -> Result<Option<String>> {
-        let mut parts = Vec::new();
+    ) -> Result<Option<Predicate>> {
+        let (mut parts, mut trees) = (Vec::new(), std::ptr::null_mut());
         // SAFETY: as above; each condition is copied before its Vars are renumbered.
         unsafe {
             for &condition in conditions {
@@ -520,7 +594,8 @@ impl Analysis<'_> {
                 }
                 let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
                 pg_sys::ChangeVarNodes(copy, entry as i32, 1, 0);
-                let tree = std::ffi::CStr::from_ptr(pg_sys::nodeToString(copy.cast())).to_string_lossy().into_owned();
+                trees = pg_sys::lappend(trees, copy.cast());
+                let tree = CStr::from_ptr(pg_sys::nodeToString(copy.cast())).to_string_lossy().into_owned();
                 let text = pgrx::direct_function_call_as_datum(
                     pg_sys::pg_get_expr,
                     &[tree.into_datum(), relation.into_datum()],
@@ -529,8 +604,16 @@ impl Analysis<'_> {
                     parts.push(format!("({text})"));
                 }
             }
+            if parts.is_empty() {
+                return Ok(None);
+            }
+            let all = match &*pointers::<pg_sys::Node>(trees) {
+                [one] => *one,
+                _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, trees, -1).cast(),
+            };
+            let tree = CStr::from_ptr(pg_sys::nodeToString(all.cast())).to_owned();
+            Ok(Some(Predicate { text: format!("({})", parts.join(" AND ")), tree }))
         }
-        Ok((!parts.is_empty()).then(|| format!("({})", parts.join(" AND "))))
     }
 }
 

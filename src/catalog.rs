@@ -14,7 +14,7 @@ use crate::dialect::TypeFacts;
 use crate::error::{code, Result, SyncError};
 use crate::push::echo::Stores;
 use crate::push::facts::Facts;
-use crate::{pg, spi, track};
+use crate::{access, pg, spi, track};
 
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -37,6 +37,8 @@ pub struct Column {
 pub struct Collection {
     pub relation: pg_sys::Oid,
     pub name: String,
+    /// The second name that clients may use, if it has one; see names.rs.
+    pub qualified_name: Option<String>,
     /// `schema.table`, quoted.
     pub table: String,
     /// The bare table name: policies are evaluated under it.
@@ -48,7 +50,7 @@ pub struct Collection {
     pub columns: Vec<Column>,
     pub image: Vec<Column>,
     /// How its policies read the row.
-    pub traits: crate::access::Traits,
+    pub traits: access::Traits,
     pub readonly: Vec<String>,
     pub scope: Option<Column>,
     /// SQL whose value, as the caller, is the array of his scopes.
@@ -67,12 +69,12 @@ pub struct Collection {
 }
 
 /// A table that policies of another one read; see access.rs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Access {
     pub relation: pg_sys::Oid,
     pub parent: bool,
-    /// SQL over its columns: which rows concern the caller. None: those that he may see.
-    pub predicate: Option<String>,
+    /// Whom changes of its rows concern.
+    pub concerns: access::Concerns,
     /// A whole row of it is read.
     pub whole: bool,
 }
@@ -102,16 +104,29 @@ thread_local! {
     static CACHE: RefCell<Cache> = RefCell::new(Cache::default());
     /// Written by the invalidation callback, which may come at any moment, also while the cache is borrowed.
     static STALE: Cell<bool> = const { Cell::new(false) };
+    /// Counts what this backend hears of changes of the catalogs that plans depend on.
+    static GENERATION: Cell<u64> = const { Cell::new(1) };
+}
+
+/// Changes whenever a plan may have to be made anew.
+pub fn generation() -> u64 {
+    GENERATION.with(Cell::get)
 }
 
 pub fn register_callbacks() {
-    use pg_sys::SysCacheIdentifier::{CASTSOURCETARGET, TYPEOID};
+    use pg_sys::SysCacheIdentifier::{
+        AMOPOPID, CASTSOURCETARGET, FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID, NAMESPACEOID, OPEROID, PROCOID, TYPEOID,
+    };
     // SAFETY: once per backend; these callbacks cannot be removed, nor need they.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_invalidation), pg_sys::Datum::null());
         // A domain's default and a cast to json change no relation.
         for cache in [CASTSOURCETARGET, TYPEOID] {
             pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_type_change), pg_sys::Datum::null());
+        }
+        // What plancache.c watches, too (relations and types besides).
+        for cache in [PROCOID, NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID] {
+            pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_plan_change), pg_sys::Datum::null());
         }
     }
 }
@@ -121,6 +136,14 @@ pub fn register_callbacks() {
 #[pg_guard]
 unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
     STALE.with(|s| s.set(true));
+    GENERATION.with(|g| g.set(g.get() + 1));
+}
+
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_plan_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    GENERATION.with(|g| g.set(g.get() + 1));
 }
 
 /// Any relation's change clears both caches: DDL is rare, a wrong cache is a lost row.
@@ -130,16 +153,14 @@ unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _ha
 #[pg_guard]
 unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
     STALE.with(|s| s.set(true));
+    GENERATION.with(|g| g.set(g.get() + 1));
     track::invalidate();
     pg::forget_relations();
 }
 
-/// The collection that a client calls `name`: its name as given to `enable`, or `public.` in front of it.
+/// The collection that a client calls `name`: by the one that `enable` gave it, or by the table's own with its schema.
 pub fn collection(name: &str) -> Result<Rc<Collection>> {
-    let found = lookup(name)?.or(match name.strip_prefix("public.") {
-        Some(bare) => lookup(bare)?,
-        None => None,
-    });
+    let found = lookup(name)?;
     found.ok_or_else(|| {
         SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{}\" does not exist", clip(name)))
             .detail("No table is synced under this name.")
@@ -162,12 +183,15 @@ fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
     let known = CACHE.with(|c| c.borrow().by_name.get(name).copied());
     let relation = match known {
         Some(relation) => Some(relation),
-        None => query_now("SELECT relation::oid FROM snapsync.collection WHERE name = $1", &[spi::arg(name)])?
-            .first()
-            .map(|r| r.oid(0)),
+        None => query_now(
+            "SELECT relation::oid FROM snapsync.collection WHERE name = $1 OR qualified_name = $1",
+            &[spi::arg(name)],
+        )?
+        .first()
+        .map(|r| r.oid(0)),
     };
     let Some(relation) = relation else { return Ok(None) };
-    let found = tracked(relation)?.filter(|c| c.name == name);
+    let found = tracked(relation)?.filter(|c| c.name == name || c.qualified_name.as_deref() == Some(name));
     if let Some(found) = &found {
         CACHE.with(|c| c.borrow_mut().by_name.insert(name.to_string(), found.relation));
     }
@@ -210,7 +234,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let rows = query_now(
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
-                c.version_column, c.conflict_function \
+                c.version_column, c.conflict_function, c.access_tables, c.scope_reads, c.qualified_name \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -245,28 +269,27 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     };
     let columns = all.iter().filter(|c| synced(c)).cloned().collect();
     let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
-    let access = query_now(
+    let rows = query_now(
         "SELECT access::oid, kind = 'parent', predicate, whole FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
-    let access = access
+    let access = rows
         .iter()
-        .map(|r| Access {
-            relation: r.oid(0),
-            parent: r.bool(1),
-            predicate: r.text(2).map(str::to_string),
-            whole: r.bool(3),
+        .map(|r| {
+            let concerns = access::concerns(relation, r.oid(0), r.text(2), row.text(13), row.text(14))?;
+            Ok(Access { relation: r.oid(0), parent: r.bool(1), concerns, whole: r.bool(3) })
         })
-        .collect();
+        .collect::<Result<_>>()?;
     Ok(Some(Collection {
         relation,
         name: name.clone(),
+        qualified_name: row.text(15).map(str::to_string),
         table,
         relname,
         from,
         key,
         columns,
-        traits: crate::access::traits(relation)?,
+        traits: access::traits(relation)?,
         image,
         readonly: row.list(7).unwrap_or_default(),
         scope,

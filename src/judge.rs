@@ -43,65 +43,92 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// How often the statement itself names this relation, in subqueries too.
-    pub fn mentions(&self, relation: pg_sys::Oid) -> usize {
-        let (mut relations, mut others, mut secured) = (std::ptr::null_mut(), std::ptr::null_mut(), false);
-        // SAFETY: reads the tree; one entry per range table entry.
-        unsafe {
-            pg_sys::extract_query_dependencies(self.tree.cast(), &mut relations, &mut others, &mut secured);
-            let length = if relations.is_null() { 0 } else { (*relations).length as usize };
-            (0..length).filter(|&i| (*(*relations).elements.add(i)).oid_value == relation).count()
-        }
-    }
-
-    /// Lets the statement read the tables that it names itself by this role's rights, as a view of that role's would. Only those
-    /// rights: no code runs as that role.
-    pub fn read_by_rights_of(&mut self, role: pg_sys::Oid) {
-        // SAFETY: a tree of our own that nothing else refers to yet.
-        unsafe {
-            #[cfg(feature = "pg15")]
-            for entry in pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable) {
-                if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                    (*entry).checkAsUser = role;
-                }
-            }
-            #[cfg(not(feature = "pg15"))]
-            for permission in pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos) {
-                (*permission).checkAsUser = role;
-            }
-        }
+    /// Its tree.
+    pub fn tree(&self) -> *mut pg_sys::Query {
+        self.tree
     }
 
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
-        let mut receiver = Receiver::new();
-        // SAFETY: the order of calls is that of _SPI_pquery; the parameters, the plan and the receiver outlive the execution. On an
-        // ERROR the abort releases what it holds.
+        let mut rows = Vec::new();
+        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
-            let rewritten = pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(self.tree));
-            let [query] = rewritten[..] else {
-                return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
-            };
-            let params = spi::params(self.args);
-            // Planned for these very parameters, of which there are often few.
-            let plan = pg_sys::pg_plan_query(query, self.text.as_ptr(), 0, params);
-            let description = pg_sys::CreateQueryDesc(
-                plan,
-                self.text.as_ptr(),
-                pg_sys::GetActiveSnapshot(),
-                std::ptr::null_mut(),
-                receiver.dest(),
-                params,
-                std::ptr::null_mut(),
-                0,
-            );
-            pg_sys::ExecutorStart(description, 0);
-            run_to_completion(description);
-            pg_sys::ExecutorFinish(description);
-            pg_sys::ExecutorEnd(description);
-            pg_sys::FreeQueryDesc(description);
+            let (params, nothing) = (spi::params(self.args), std::ptr::null_mut());
+            execute(self.tree, &self.text, params, nothing, &mut |slot| rows.push(first_as_text(slot)))?;
         }
-        Ok(receiver.rows)
+        Ok(rows)
+    }
+}
+
+/// Rewrites (this applies row-level security), plans and runs an analyzed SELECT as the current role, under the active snapshot as it is,
+/// and gives each row to `each`.
+///
+/// # Safety
+/// What the tree reads is locked; the text, the parameters and what the environment names outlive the call.
+pub unsafe fn execute(
+    tree: *mut pg_sys::Query,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+) -> Result<()> {
+    // SAFETY: see above.
+    unsafe {
+        let plan = plan(tree, text, params)?;
+        run(plan, text, params, environment, each);
+    }
+    Ok(())
+}
+
+/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few.
+///
+/// # Safety
+/// As for `execute`.
+pub unsafe fn plan(
+    tree: *mut pg_sys::Query,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+) -> Result<*mut pg_sys::PlannedStmt> {
+    // SAFETY: see above.
+    unsafe {
+        let rewritten = pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree));
+        let [query] = rewritten[..] else {
+            return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
+        };
+        Ok(pg_sys::pg_plan_query(query, text.as_ptr(), 0, params))
+    }
+}
+
+/// Runs a plan as the current role, under the active snapshot as it is, and gives each row to `each`.
+///
+/// # Safety
+/// As for `execute`; the plan is not freed meanwhile.
+pub unsafe fn run(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+) {
+    let mut receiver = Receiver::new(each);
+    // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
+    // releases what it holds.
+    unsafe {
+        let description = pg_sys::CreateQueryDesc(
+            plan,
+            text.as_ptr(),
+            pg_sys::GetActiveSnapshot(),
+            std::ptr::null_mut(),
+            receiver.dest(),
+            params,
+            environment,
+            0,
+        );
+        pg_sys::ExecutorStart(description, 0);
+        run_to_completion(description);
+        pg_sys::ExecutorFinish(description);
+        pg_sys::ExecutorEnd(description);
+        pg_sys::FreeQueryDesc(description);
     }
 }
 
@@ -126,18 +153,34 @@ unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// A `DestReceiver` that keeps the first column's text.
-#[repr(C)]
-struct Receiver {
-    /// What the executor sees; must be first.
-    dest: pg_sys::DestReceiver,
-    /// The type's output function, known when the query starts.
-    output: pg_sys::Oid,
-    rows: Vec<Option<String>>,
+/// The first column's text.
+///
+/// # Safety
+/// The executor's slot, of at least one column.
+unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
+    // SAFETY: see above; the output function's palloc'd text is copied and freed.
+    unsafe {
+        let datum = crate::row::value(slot, 1)?;
+        let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+        let type_oid = crate::catalog::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
+        pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
+        let text = pg_sys::OidOutputFunctionCall(output, datum);
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        pg_sys::pfree(text.cast());
+        Some(copy)
+    }
 }
 
-impl Receiver {
-    fn new() -> Self {
+/// A `DestReceiver` that gives each row to a closure.
+#[repr(C)]
+struct Receiver<'a> {
+    /// What the executor sees; must be first.
+    dest: pg_sys::DestReceiver,
+    each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+}
+
+impl<'a> Receiver<'a> {
+    fn new(each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Self {
         let dest = pg_sys::DestReceiver {
             receiveSlot: Some(receive),
             rStartup: Some(startup),
@@ -145,7 +188,7 @@ impl Receiver {
             rDestroy: Some(shutdown),
             mydest: pg_sys::CommandDest::DestNone,
         };
-        Receiver { dest, output: pg_sys::InvalidOid, rows: Vec::new() }
+        Receiver { dest, each }
     }
 
     /// Valid while the receiver is neither moved nor touched.
@@ -155,36 +198,18 @@ impl Receiver {
 }
 
 /// # Safety
-/// Called by the executor, with what `Receiver::dest` gave it.
+/// Called by the executor.
 #[pg_guard]
-unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation: i32, columns: pg_sys::TupleDesc) {
-    // SAFETY: `dest` is what `Receiver::dest` returned and the executor's call is its only use at this time; the result has
-    // a column.
-    unsafe {
-        let mut varlena = false;
-        let type_oid = crate::catalog::attribute(columns, 0).atttypid;
-        pg_sys::getTypeOutputInfo(type_oid, &mut (*dest.cast::<Receiver>()).output, &mut varlena);
-    }
+unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation: i32, _columns: pg_sys::TupleDesc) {
+    // Each row brings its own descriptor.
 }
 
 /// # Safety
 /// Called by the executor, with what `Receiver::dest` gave it.
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: as in `startup`, which the executor calls first; the output function's palloc'd text is copied and freed.
-    unsafe {
-        let receiver = &mut *dest.cast::<Receiver>();
-        if (*slot).tts_nvalid < 1 {
-            pg_sys::slot_getsomeattrs_int(slot, 1);
-        }
-        let text = (!*(*slot).tts_isnull).then(|| {
-            let text = pg_sys::OidOutputFunctionCall(receiver.output, *(*slot).tts_values);
-            let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
-            pg_sys::pfree(text.cast());
-            copy
-        });
-        receiver.rows.push(text);
-    }
+    // SAFETY: `dest` is what `Receiver::dest` returned, and the executor's call is its only use at this time.
+    unsafe { ((*dest.cast::<Receiver>()).each)(slot) };
     true
 }
 
@@ -192,5 +217,5 @@ unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mu
 /// Called by the executor.
 #[pg_guard]
 unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
-    // The rows go with the receiver.
+    // There is nothing of its own.
 }

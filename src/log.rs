@@ -1,16 +1,21 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
-use std::collections::HashMap;
 use std::ffi::c_int;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Op};
+use crate::old_rows::Image;
 use crate::pg;
 
+mod entries;
+
+pub use entries::Entries;
+
 /// An entry of the log.
+#[derive(Clone)]
 pub struct Logged {
     pub stamp: i64,
     pub ord: i32,
@@ -18,8 +23,8 @@ pub struct Logged {
     /// Of a row version that the same transaction had made before.
     inner: bool,
     pub key: String,
-    /// jsonb, in the memory context that was current when it was read. Shows the row as it was before its transaction.
-    pub image: Option<pg_sys::Datum>,
+    /// In the memory context that was current when it was read. Shows the row as it was before its transaction.
+    pub image: Option<Image>,
     pub origin: Option<String>,
     /// The columns that an UPDATE touched, by number; None: not known.
     pub touched: Option<Vec<i16>>,
@@ -49,19 +54,26 @@ const TOUCHED: i16 = 9;
 const AS_SENT: i16 = 10;
 const KEYS: i16 = 11;
 
-/// The entries of `relation` with stamp >= `from`, in the order they happened.
-pub fn since(relation: pg_sys::Oid, from: i64, scopes: Scopes, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
-    Log::open(snapshot)?.since(relation, from, scopes)
-}
-
-/// Those of them that are about wanted keys, and resets.
+/// The entries of `relation` with stamp >= `from` that are about wanted keys, and resets, in the order they happened.
 pub fn since_of(
     relation: pg_sys::Oid,
     from: i64,
     wanted: Wanted,
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
-    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(wanted))
+    let mut found = Vec::new();
+    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(wanted), &mut |entry| {
+        found.push(entry);
+        Ok(())
+    })?;
+    found.sort_by(by_key);
+    found.chunk_by_mut(|a, b| a.key == b.key).for_each(|key| show_what_was_found(key, journal::own_stamp()));
+    found.sort_by_key(|l| (l.stamp, l.ord));
+    Ok(found)
+}
+
+fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
+    (&a.key, a.stamp, a.ord).cmp(&(&b.key, b.stamp, b.ord))
 }
 
 /// Which keys are looked for.
@@ -85,14 +97,28 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// The entries of `relation` with stamp >= `from`, in the order they happened.
-    pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Vec<Logged>> {
-        self.read(relation, from, scopes, None)
+    fn descriptor(&self) -> pg_sys::TupleDesc {
+        // SAFETY: the relation is open.
+        unsafe { (*self.relation).rd_att }
     }
 
-    fn read(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes, wanted: Option<Wanted>) -> Result<Vec<Logged>> {
-        let mut found = Vec::new();
-        let mut scan = |keys: &[pg_sys::ScanKeyData]| self.scan(keys, wanted, |l| found.push(l));
+    /// The entries of `relation` with stamp >= `from`.
+    pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
+        let mut entries = Entries::new();
+        self.read(relation, from, scopes, None, &mut |entry| entries.add(entry, self))?;
+        entries.complete();
+        Ok(entries)
+    }
+
+    fn read(
+        &self,
+        relation: pg_sys::Oid,
+        from: i64,
+        scopes: Scopes,
+        wanted: Option<Wanted>,
+        each: &mut dyn FnMut(Logged) -> Result<()>,
+    ) -> Result<()> {
+        let mut scan = |keys: &[pg_sys::ScanKeyData]| self.scan(keys, wanted, &mut *each);
         match scopes {
             Scopes::Only(scopes) => {
                 for scope in scopes {
@@ -108,15 +134,15 @@ impl<'a> Log<'a> {
                 }
             }
         }
-        scan(&[relation_is(relation), scope_is(None), stamp_from(from)])?;
-        found.sort_by_key(|l| (l.stamp, l.ord));
-        if found.iter().any(|l| l.inner) {
-            show_what_was_found(&mut found, journal::own_stamp());
-        }
-        Ok(found)
+        scan(&[relation_is(relation), scope_is(None), stamp_from(from)])
     }
 
-    fn scan(&self, keys: &[pg_sys::ScanKeyData], wanted: Option<Wanted>, mut each: impl FnMut(Logged)) -> Result<()> {
+    fn scan(
+        &self,
+        keys: &[pg_sys::ScanKeyData],
+        wanted: Option<Wanted>,
+        each: &mut dyn FnMut(Logged) -> Result<()>,
+    ) -> Result<()> {
         self.tuples(keys, |tuple| {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {
@@ -135,7 +161,7 @@ impl<'a> Log<'a> {
                         key,
                         image: self
                             .value(tuple, IMAGE)
-                            .map(|d| pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()))),
+                            .map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
                         origin: self.value(tuple, ORIGIN).and_then(|d| String::from_datum(d, false)),
                         touched: self.value(tuple, TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
                         as_sent: self.value(tuple, AS_SENT).is_some_and(|d| d.value() as u8 != 0),
@@ -144,12 +170,12 @@ impl<'a> Log<'a> {
                 if let Some(key) = self.value(tuple, KEY) {
                     let key = <&str>::from_datum(key, false).unwrap_or_default();
                     if wanted(key) {
-                        each(entry(key.to_string())?);
+                        each(entry(key.to_string())?)?;
                     }
                 } else if let Some(keys) = self.value(tuple, KEYS) {
                     for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
                         if wanted(&key) {
-                            each(entry(key)?);
+                            each(entry(key)?)?;
                         }
                     }
                 }
@@ -233,38 +259,29 @@ impl Drop for Log<'_> {
 /// before it.
 ///
 /// The running transaction itself has seen its states, in the pulls between them.
+///
+/// The entries are all of one key, in order.
 fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
-    #[derive(Default)]
-    struct Found {
-        image: Option<pg_sys::Datum>,
-        inner_image: Option<pg_sys::Datum>,
-        was_there: bool,
-        inserted: bool,
-    }
     for transaction in entries.chunk_by_mut(|a, b| a.stamp == b.stamp) {
-        let inner = transaction.iter().filter(|l| l.inner && Some(l.stamp) != running);
-        let mut keys: HashMap<String, Found> = inner.map(|l| (l.key.clone(), Found::default())).collect();
-        if keys.is_empty() {
+        if !transaction.iter().any(|l| l.inner && Some(l.stamp) != running) {
             continue;
         }
+        let (mut image, mut inner_image, mut was_there, mut inserted) = (None, None, false, false);
         for entry in transaction.iter() {
-            let Some(found) = keys.get_mut(&entry.key) else { continue };
             match entry.op {
-                Op::Insert => found.inserted = true,
-                Op::Update | Op::Delete if entry.inner => found.inner_image = found.inner_image.or(entry.image),
+                Op::Insert => inserted = true,
+                Op::Update | Op::Delete if entry.inner => inner_image = inner_image.or(entry.image),
                 Op::Update | Op::Delete => {
-                    found.image = found.image.or(entry.image);
-                    found.was_there = true;
+                    image = image.or(entry.image);
+                    was_there = true;
                 }
                 Op::Reset => {}
             }
             // What is inserted after that was there before.
-            found.was_there |= entry.op == Op::Delete && !found.inserted;
+            was_there |= entry.op == Op::Delete && !inserted;
         }
         for entry in transaction.iter_mut().filter(|l| l.image.is_some()) {
-            if let Some(found) = keys.get(&entry.key) {
-                entry.image = found.image.or(found.inner_image.filter(|_| found.was_there || !found.inserted));
-            }
+            entry.image = image.or(inner_image.filter(|_| was_there || !inserted));
         }
     }
 }
@@ -326,13 +343,13 @@ mod tests {
     fn images(entries: &[(i64, u8, usize)]) -> Vec<usize> {
         let entry = |(ord, (stamp, byte, image)): (usize, &(i64, u8, usize))| {
             let (op, inner) = Op::from_byte(*byte).expect("an op");
-            let image = (*image > 0).then(|| pg_sys::Datum::from(*image));
+            let image = (*image > 0).then(|| Image::new(pg_sys::Datum::from(*image)));
             let (key, ord, origin, touched) = ("k".to_string(), ord as i32, None, None);
             Logged { stamp: *stamp, ord, op, inner, key, image, origin, touched, as_sent: false }
         };
         let mut entries: Vec<Logged> = entries.iter().enumerate().map(entry).collect();
         show_what_was_found(&mut entries, Some(100));
-        entries.iter().map(|l| l.image.map_or(0, |d| d.value())).collect()
+        entries.iter().map(|l| l.image.map_or(0, |i| i.datum().value())).collect()
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! 0.6), or all partitions. Telling it that there are few keys does not help where it expects one row of the user, too (tenant
 //! and user, which it takes for independent): the user's index looks as cheap as the key's, and each key is compared with each of
 //! the user's rows (a nested loop of 1,000 and 20,000: 6 s). In these statements it therefore hears of no other index than the key's.
+//!
+//! The keys that a pull looks up are those of rows that others have changed, too. So they are no parameters, which a plan made for
+//! them holds as constants and settings like debug_print_plan show to the caller, but rows of a named tuplestore.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +17,9 @@ use std::ffi::{c_char, CStr};
 use pgrx::{pg_guard, pg_sys};
 
 use crate::catalog::Collection;
-use crate::spi;
+use crate::error::Result;
+use crate::spi::{self, Planned};
+use crate::wire_id;
 
 /// A source of keys has this alias in our SQL, by which the planner's hook knows statements that look rows up.
 const KEYS_OF: &CStr = c"snapsync_keys";
@@ -39,13 +44,127 @@ pub fn register_hook() {
 
 /// The keys that a function gives, as rows `r(columns)` to join with the collection's table: it is looked up by its key.
 pub fn keys(collection: &Collection, function: &str, columns: &str) -> String {
+    know(collection);
+    format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
+}
+
+/// Tells the planner's hook by which columns the collection's rows are looked up.
+fn know(collection: &Collection) {
     KEYS.with_borrow_mut(|keys| {
         let names = collection.key_names();
         if keys.get(&collection.relation).is_none_or(|known| *known != names) {
             keys.insert(collection.relation, names.into_iter().map(str::to_string).collect());
         }
     });
-    format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
+}
+
+/// Up to so many rows are looked up (6.6 ms for 1,000 of a user's 200,000, where any other plan takes 13); for more, PostgreSQL chooses.
+const LOOKED_UP: usize = 1000;
+
+/// Up to so many under a plan made once. For more it is worth its 0.3 ms to plan for just so many: a policy's table without an index is
+/// then read once for all of them, and not once for each.
+const PLANNED_ONCE: usize = 100;
+
+/// For so many rows plans that are made once are made.
+const ROWS_PLANNED_FOR: f64 = 10.0;
+
+/// Keys of a collection's rows, as a relation `r(k0, k1, ...)` that a statement can join with the table.
+pub struct Keys<'a> {
+    collection: &'a Collection,
+    name: &'static CStr,
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    count: usize,
+}
+
+impl<'a> Keys<'a> {
+    /// The rows of these wire ids, in this order. They are the trigger's, so they read back; an entry of a key that has since changed
+    /// its columns was reset.
+    pub fn of<S: AsRef<str>>(collection: &'a Collection, ids: &[S]) -> Result<Keys<'a>> {
+        // numeric's comparison is not leakproof, so under row-level security to look up is to read the table each time.
+        let equal_texts = collection.key.iter().any(|k| k.facts.has_equal_texts());
+        let few = ids.len() <= LOOKED_UP && !(equal_texts && crate::pg::rls_active(collection.relation));
+        let name = if few { KEYS_OF } else { c"snapsync_many_keys" };
+        // SAFETY: the descriptor has as many attributes as are filled; the arrays, too. The store copies the rows. What is allocated
+        // here lives in the current memory context.
+        unsafe {
+            let columns = collection.key.len();
+            let descriptor = pg_sys::CreateTemplateTupleDesc(columns as i32);
+            let mut inputs = Vec::with_capacity(columns);
+            for (i, column) in collection.key.iter().enumerate() {
+                let label = spi::c_string(&format!("k{i}"))?;
+                let base = column.facts.base;
+                pg_sys::TupleDescInitEntry(descriptor, i as i16 + 1, label.as_ptr(), base, -1, 0);
+                let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+                pg_sys::getTypeInputInfo(base, &mut function, &mut parameter);
+                let mut input = pg_sys::FmgrInfo::default();
+                pg_sys::fmgr_info(function, &mut input);
+                inputs.push((input, parameter));
+            }
+            let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+            let mut keys = Keys { collection, name, store, descriptor, count: 0 };
+            let mut nulls = vec![false; columns];
+            for id in ids {
+                pgrx::check_for_interrupts!();
+                let Ok(parts) = wire_id::decode(id.as_ref(), columns) else { continue };
+                let mut values = Vec::with_capacity(columns);
+                for (part, (input, parameter)) in parts.iter().zip(&mut inputs) {
+                    let part = spi::c_string(part)?;
+                    values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
+                }
+                pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+                keys.count += 1;
+            }
+            Ok(keys)
+        }
+    }
+
+    pub fn name(&self) -> &'static CStr {
+        if self.name == KEYS_OF {
+            know(self.collection);
+        }
+        self.name
+    }
+
+    /// For the FROM clause.
+    pub fn from(&self) -> String {
+        let name = self.name().to_string_lossy();
+        // numeric: a row comes once, also if its key was written in two ways.
+        if self.collection.key.iter().any(|k| k.facts.has_equal_texts()) {
+            return format!("(SELECT DISTINCT * FROM {name}) AS r");
+        }
+        format!("{name} AS r")
+    }
+
+    /// `t.id = r.k0`
+    pub fn on(&self) -> String {
+        let key = self.collection.key.iter().enumerate();
+        key.map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", k.ident)).collect::<Vec<_>>().join(" AND ")
+    }
+
+    pub fn planned(&self) -> Planned {
+        if self.name == KEYS_OF && self.count <= PLANNED_ONCE {
+            Planned::Once
+        } else {
+            Planned::Anew
+        }
+    }
+
+    /// What a statement that names it needs beside the tables.
+    pub fn relation(&self) -> pg_sys::EphemeralNamedRelation {
+        let rows = if self.planned() == Planned::Once { ROWS_PLANNED_FOR } else { self.count as f64 };
+        spi::named_relation(self.name, self.descriptor, self.store, rows)
+    }
+}
+
+impl Drop for Keys<'_> {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the abort closes its files, and the memory goes with its context.
+        if !std::thread::panicking() {
+            // SAFETY: no statement reads it any more.
+            unsafe { pg_sys::tuplestore_end(self.store) }
+        }
+    }
 }
 
 /// The planner has read what it has to know of a relation.
@@ -92,6 +211,7 @@ unsafe fn has_keys(rtable: *mut pg_sys::List) -> bool {
     unsafe {
         spi::pointers::<pg_sys::RangeTblEntry>(rtable).into_iter().any(|rte| match (*rte).rtekind {
             pg_sys::RTEKind::RTE_FUNCTION => CStr::from_ptr((*(*rte).eref).aliasname) == KEYS_OF,
+            pg_sys::RTEKind::RTE_NAMEDTUPLESTORE => CStr::from_ptr((*rte).enrname) == KEYS_OF,
             pg_sys::RTEKind::RTE_SUBQUERY => !(*rte).subquery.is_null() && has_keys((*(*rte).subquery).rtable),
             _ => false,
         })

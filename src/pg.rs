@@ -354,3 +354,56 @@ pub fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
         (*(*ancestors).elements.add((*ancestors).length as usize - 1)).oid_value
     }
 }
+
+/// A memory context of its own for what is palloc'd while this lives.
+pub struct Scratch {
+    context: pg_sys::MemoryContext,
+    before: pg_sys::MemoryContext,
+}
+
+impl Scratch {
+    pub fn new(name: &'static CStr) -> Scratch {
+        // SAFETY: a child of the current context, which goes with it on an ERROR; the name is static, as contexts want it.
+        unsafe {
+            let context = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                name.as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            Scratch { context, before: pg_sys::MemoryContextSwitchTo(context) }
+        }
+    }
+}
+
+impl Scratch {
+    /// Frees what was allocated.
+    pub fn reset(&mut self) {
+        // SAFETY: what was allocated here is not referred to any more (the caller).
+        unsafe { pg_sys::MemoryContextReset(self.context) }
+    }
+
+    /// Runs `work` in the context that was current before.
+    pub fn outside<R>(&self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: both contexts live; after an ERROR the handler chooses the context.
+        unsafe {
+            let inside = pg_sys::MemoryContextSwitchTo(self.before);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(inside);
+            result
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: what was allocated here is not referred to any more.
+            unsafe {
+                pg_sys::MemoryContextSwitchTo(self.before);
+                pg_sys::MemoryContextDelete(self.context);
+            }
+        }
+    }
+}

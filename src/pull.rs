@@ -3,20 +3,25 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use pgrx::pg_sys;
+
 use crate::catalog::{self, Collection};
 use crate::cursor::{self, Cursor};
 use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
-use crate::journal::{self, Op};
+use crate::journal;
 use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
-use crate::log::Logged;
-use crate::push::{self, standing};
+use crate::log::Entries;
+use crate::lookup::Keys;
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
-use crate::{clock, lookup, pg, policy, roles, settings, spi};
+use crate::{clock, pg, policy, push, roles, settings, spi};
 
+mod changes;
 mod echo;
+
+use changes::Changed;
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -183,13 +188,6 @@ fn may_read(collection: &Collection) -> Result<()> {
     .hint(format!("GRANT SELECT ON {} TO the role that syncs.", collection.table)))
 }
 
-/// Up to so many changed rows are looked up (6.6 ms for 1,000 of a user's 200,000, where = ANY takes 13); for more, = ANY is quicker.
-const LOOKED_UP: usize = 1000;
-
-/// Up to so many under a plan made once. For more it is worth its 0.3 ms to plan for just so many: a policy's table without an index is
-/// then read once for all of them, and not once for each.
-const PLANNED_ONCE: usize = 100;
-
 /// One collection's part of a pull.
 struct CollectionPull<'a> {
     collection: &'a Rc<Collection>,
@@ -199,23 +197,11 @@ struct CollectionPull<'a> {
     scopes: Option<Vec<String>>,
 }
 
-/// What the log says about one key since the cursor.
-#[derive(Default)]
-struct KeyState {
-    /// The first entry was an insert.
-    inserted: bool,
-    /// The first image, an index into the images.
-    first_image: Option<usize>,
-    images: Vec<usize>,
-    /// One of the entries comes from the caller's own push: the client has the row.
-    own: bool,
-    /// All of the entries are what the caller pushed, as he sent it.
-    echo: bool,
-    /// The last entry is a deletion.
-    deleted: bool,
-    /// The client pushed the row, and was left word that it is not there.
-    noticed: bool,
-    returned: bool,
+/// A statement that reads rows by their keys.
+struct ByKeys<'a> {
+    sql: String,
+    args: Vec<spi::Arg>,
+    keys: Keys<'a>,
 }
 
 impl CollectionPull<'_> {
@@ -250,13 +236,8 @@ impl CollectionPull<'_> {
         let conditions = self.conditions(&mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        self.stream(
-            &format!("SELECT {select} FROM {} AS t{condition}", self.collection.from),
-            &args,
-            Planned::ByCost,
-            &spec,
-            &mut sink,
-        )?;
+        let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
+        self.stream(&[], &sql, &args, Planned::ByCost, &spec, &mut sink)?;
         out.put(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
         Ok(())
     }
@@ -275,7 +256,7 @@ impl CollectionPull<'_> {
     }
 
     /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &[Logged], reach: &mut Reach, out: &mut Output) -> Result<bool> {
+    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Output) -> Result<bool> {
         if entries.is_empty() {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
@@ -283,73 +264,34 @@ impl CollectionPull<'_> {
             return Ok(true);
         }
         let (select, spec) = self.select(true)?;
-        let mut images = Vec::new();
-        let mut order: Vec<&str> = Vec::new();
-        let mut keys: HashMap<&str, KeyState> = HashMap::with_capacity(entries.len());
-        let mut address: Option<String> = None;
-        for entry in entries {
-            let notice = standing::is_notice(entry);
-            if notice {
-                let address = match &mut address {
-                    Some(known) => known,
-                    none => none.insert(standing::address(self.request.client_id)?),
-                };
-                // What is said to somebody else is nothing to this client.
-                if entry.origin.as_ref() != Some(address) {
-                    continue;
-                }
-            }
-            let state = keys.entry(&entry.key).or_insert_with(|| {
-                order.push(&entry.key);
-                KeyState { inserted: entry.op == Op::Insert, echo: self.request.skip_echoes, ..KeyState::default() }
-            });
-            if notice {
-                state.noticed = true;
-                state.echo = false;
-                continue;
-            }
-            state.deleted = entry.op == Op::Delete;
-            if let Some(image) = entry.image {
-                // The oldest state there is: changes before it left the image's columns alone.
-                state.first_image.get_or_insert(images.len());
-                state.images.push(images.len());
-                images.push(image);
-            }
-            let own = entry.origin.is_some() && entry.origin.as_deref() == self.request.client_id;
-            state.own |= own;
-            state.echo &= own && entry.as_sent;
-        }
-        let Some(visible) = reach.visible(self.collection, &images, self.scopes.as_deref())? else { return Ok(false) };
+        let Some(judge) = reach.judge(self.collection)? else { return Ok(false) };
+        let Some(mut rows) = self.changed(entries, &judge)? else { return Ok(false) };
         if self.request.skip_echoes {
-            let echoes = self.echoes(&keys, &visible)?;
-            order.retain(|key| !echoes.contains(key));
+            self.leave_out_echoes(&mut rows)?;
         }
-
-        let (sql, args, planned) = self.by_keys(&select, &order, false);
+        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let by_keys = self.by_keys(&select, &ids, false)?;
         out.put(b"{\"created\":[");
         let mut sink = Changes {
-            keys: &mut keys,
-            visible: &visible,
+            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).collect(),
+            rows: &mut rows,
             all_updated: self.request.send_created_as_updated,
             created: out,
             any_created: false,
             updated: Output::new(),
         };
-        self.stream(&sql, &args, planned, &spec, &mut sink)?;
+        let beside = [by_keys.keys.relation()];
+        self.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &spec, &mut sink)?;
         let updated = sink.updated;
         out.put(b"],\"updated\":[");
         out.put(updated.bytes());
         out.put(b"],\"deleted\":[");
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
-        let gone = order.iter().filter(|key| {
-            let state = &keys[*key];
-            !state.returned && (state.noticed || state.images.iter().any(|&i| visible[i]))
-        });
-        for (i, key) in gone.enumerate() {
+        for (i, row) in rows.iter().filter(|row| !row.returned && row.seen).enumerate() {
             if i > 0 {
                 out.put(b",");
             }
-            json::escape_json(out, key.as_bytes());
+            json::escape_json(out, row.id.as_bytes());
         }
         out.put(b"]}");
         Ok(true)
@@ -391,53 +333,20 @@ impl CollectionPull<'_> {
     /// Few are looked up (lookup.rs). Otherwise the planner, which takes policy and scope for independent, may read all rows of the
     /// user by their index (1,000: 190 us instead of 50), and as no plan for unknown keys looks as good to it, it makes one anew
     /// for each pull (300 us).
-    fn by_keys(&self, select: &str, ids: &[&str], marked: bool) -> (String, Vec<spi::Arg>, Planned) {
-        let collection = self.collection;
-        let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); collection.key.len()];
-        // Not in the log's order, which compact() changes.
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        for id in &ids {
-            // What the trigger encoded decodes; an entry of a key that has since changed its columns was reset.
-            if let Ok(values) = crate::wire_id::decode(id, collection.key.len()) {
-                for (part, value) in parts.iter_mut().zip(values) {
-                    part.push(value);
-                }
-            }
-        }
-        let mut args: Vec<spi::Arg> = parts.into_iter().map(spi::arg).collect();
+    fn by_keys<S: AsRef<str>>(&self, select: &str, ids: &[S], marked: bool) -> Result<ByKeys<'_>> {
+        let mut args = Vec::new();
         // No index shall serve these: what they leave over is little already.
         let conditions = self.conditions(&mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
-        let column = |i: usize| &collection.key[i].ident;
-        let array = |i: usize| format!("${}::{}[]", i + 1, collection.key[i].facts.base_type_name());
-        let n = collection.key.len();
-        // numeric: a row comes once, also if its key was written in two ways.
-        let twice = collection.key.iter().any(|k| k.facts.has_equal_texts());
-        let once = |keys: String| if twice { format!("(SELECT DISTINCT * FROM {keys}) AS r") } else { keys };
-        let arrays: Vec<String> = (0..n).map(array).collect();
-        let functions = format!("ROWS FROM (pg_catalog.unnest({}))", arrays.join("), pg_catalog.unnest("));
-        let names = (0..n).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
-        let on: Vec<String> = (0..n).map(|i| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", column(i))).collect();
-        let (on, table) = (on.join(" AND "), &collection.from);
-        // Its comparison is not leakproof either, so under row-level security to look up is to read the table each time.
-        if ids.len() <= LOOKED_UP && !(twice && pg::rls_active(collection.relation)) {
-            let keys = once(lookup::keys(collection, &functions, &names));
-            let sql = format!("SELECT {select} FROM {keys} JOIN {table} AS t ON {on}{conditions}");
-            return (sql, args, if ids.len() <= PLANNED_ONCE { Planned::Once } else { Planned::Anew });
-        }
-        let sql = if n == 1 {
-            let (key, keys) = (column(0), array(0));
-            format!("SELECT {select} FROM {table} AS t WHERE t.{key} OPERATOR(pg_catalog.=) ANY ({keys}){conditions}")
-        } else {
-            let keys = once(format!("{functions} AS r({names})"));
-            format!("SELECT {select} FROM {keys} JOIN {table} AS t ON {on}{conditions}")
-        };
-        (sql, args, Planned::ByCost)
+        let keys = Keys::of(self.collection, ids)?;
+        let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);
+        let sql = format!("SELECT {select} FROM {from} JOIN {table} AS t ON {on}{conditions}");
+        Ok(ByKeys { sql, args, keys })
     }
 
     fn stream(
         &self,
+        beside: &[pg_sys::EphemeralNamedRelation],
         sql: &str,
         args: &[spi::Arg],
         planned: Planned,
@@ -446,7 +355,7 @@ impl CollectionPull<'_> {
     ) -> Result<()> {
         let mut receiver = json::Receiver::new(spec, sink);
         // SAFETY: the receiver outlives the call and its callbacks are guarded.
-        unsafe { spi::stream(sql, args, planned, receiver.dest())? };
+        unsafe { spi::stream(beside, sql, args, planned, receiver.dest())? };
         Ok(())
     }
 }
@@ -468,8 +377,9 @@ impl RowSink for All<'_> {
 
 /// Changed rows into `created` or `updated`.
 struct Changes<'a, 'k> {
-    keys: &'a mut HashMap<&'k str, KeyState>,
-    visible: &'a [bool],
+    /// The place of each id in `rows`.
+    at: HashMap<&'k str, usize>,
+    rows: &'a mut [Changed],
     all_updated: bool,
     created: &'a mut Output,
     any_created: bool,
@@ -479,10 +389,10 @@ struct Changes<'a, 'k> {
 impl RowSink for Changes<'_, '_> {
     fn row(&mut self, id: &str) -> &mut Output {
         let mut created = !self.all_updated;
-        if let Some(state) = self.keys.get_mut(id) {
-            state.returned = true;
+        if let Some(row) = self.at.get(id).map(|&at| &mut self.rows[at]) {
+            row.returned = true;
             // New to this user: inserted, or first seen through a change of the row.
-            created &= !state.own && (state.inserted || state.first_image.is_some_and(|i| !self.visible[i]));
+            created &= !row.own && (row.inserted || row.first_seen == Some(false));
         }
         if created {
             if std::mem::replace(&mut self.any_created, true) {

@@ -6,17 +6,20 @@
 //! cascade takes both at once.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use crate::access::Concerns;
 use crate::catalog::{self, Access, Collection};
 use crate::error::Result;
 use crate::journal::Op;
 use crate::judge::Statement;
-use crate::log::{Log, Logged, Scopes};
-use crate::policy::{self, Rows, Shadow};
-use crate::{pg, spi, wire_id};
+use crate::log::{Entries, Log, Scopes};
+use crate::old_rows::Image;
+use crate::policy::{self, Judge, Rows, Shadow};
+use crate::{pg, spi, subxact};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
 pub struct Reach<'a> {
@@ -24,7 +27,7 @@ pub struct Reach<'a> {
     snapshot: &'a pg::ActiveSnapshot,
     /// Opened when it is first read.
     log: Option<Log<'a>>,
-    entries: HashMap<u32, Rc<Vec<Logged>>>,
+    entries: HashMap<u32, Rc<Entries>>,
     reset: HashMap<u32, bool>,
     /// By reading and read table.
     concerned: HashMap<(u32, u32), bool>,
@@ -88,18 +91,17 @@ impl<'a> Reach<'a> {
         if let Some(&known) = self.reset.get(&table.relation.to_u32()) {
             return Ok(known);
         }
-        let is_reset = |entries: &[Logged]| entries.iter().any(|e| e.op == Op::Reset);
         let reset = if scoped {
-            is_reset(&self.entries_in(table.relation, &[])?)
+            self.entries_in(table.relation, &[])?.was_reset()
         } else {
-            is_reset(&self.entries(table.relation)?)
+            self.entries(table.relation)?.was_reset()
         };
         self.reset.insert(table.relation.to_u32(), reset);
         Ok(reset)
     }
 
     /// The entries of a table since the cursor.
-    pub fn entries(&mut self, relation: pg_sys::Oid) -> Result<Rc<Vec<Logged>>> {
+    pub fn entries(&mut self, relation: pg_sys::Oid) -> Result<Rc<Entries>> {
         if let Some(known) = self.entries.get(&relation.to_u32()) {
             return Ok(Rc::clone(known));
         }
@@ -109,11 +111,11 @@ impl<'a> Reach<'a> {
     }
 
     /// Those in these scopes.
-    pub fn entries_in(&mut self, relation: pg_sys::Oid, scopes: &[String]) -> Result<Vec<Logged>> {
+    pub fn entries_in(&mut self, relation: pg_sys::Oid, scopes: &[String]) -> Result<Entries> {
         self.read(relation, Scopes::Only(scopes))
     }
 
-    fn read(&mut self, relation: pg_sys::Oid, scopes: Scopes) -> Result<Vec<Logged>> {
+    fn read(&mut self, relation: pg_sys::Oid, scopes: Scopes) -> Result<Entries> {
         let log = match &mut self.log {
             Some(log) => log,
             none => none.insert(Log::open(self.snapshot)?),
@@ -122,66 +124,110 @@ impl<'a> Reach<'a> {
     }
 
     /// Did this access table of `reader` change in a way that moves the caller's view of what hangs on it?
-    fn is_concerned(&mut self, table: &Collection, access: &Access, reader: pg_sys::Oid) -> Result<bool> {
+    fn is_concerned(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<bool> {
         let entries = self.entries(table.relation)?;
-        let mut keys: Vec<&str> = Vec::new();
-        let mut images: Vec<pg_sys::Datum> = Vec::new();
-        let mut deleted: HashSet<&str> = HashSet::new();
-        for entry in entries.iter() {
-            let counts = match entry.op {
-                Op::Update => entry.image.is_some(),
-                // The same key again is another row to those that hang on it.
-                Op::Insert => !access.parent || deleted.contains(entry.key.as_str()),
-                Op::Delete => {
-                    deleted.insert(&entry.key);
-                    !access.parent
-                }
-                Op::Reset => return Ok(true),
-            };
-            if counts {
-                keys.push(&entry.key);
-            }
-        }
-        if keys.is_empty() {
-            return Ok(false);
-        }
-        if access.predicate.as_deref() == Some("true") {
+        if entries.was_reset() {
             return Ok(true);
         }
-        let wanted: HashSet<&str> = keys.iter().copied().collect();
-        images.extend(entries.iter().filter(|e| wanted.contains(e.key.as_str())).filter_map(|e| e.image));
-        keys.sort_unstable();
-        keys.dedup();
-        images.extend(present(table, &keys)?);
-        match &access.predicate {
-            Some(predicate) => {
-                Ok(policy::matching(table, &images, predicate, reader)?.is_none_or(|m| m.contains(&true)))
+        let mut asked = None;
+        let mut scratch = pg::Scratch::new(c"snapsync access");
+        let (mut batch, mut row) = (Batch::default(), Row::default());
+        let mut concerned = false;
+        entries.each(&mut |key, changes| {
+            if row.id != key {
+                row = Row { id: key.to_string(), ..Row::default() };
             }
-            None if !pg::rls_active(table.relation) => Ok(true),
-            None => Ok(self.could_see(table, &images, Rows::Selected)?.is_none_or(|v| v.contains(&true))),
+            for entry in changes {
+                row.images.extend(entry.image);
+                row.counts |= match entry.op {
+                    Op::Update => entry.image.is_some(),
+                    // The same key again is another row to those that hang on it.
+                    Op::Insert => !access.parent || row.deleted,
+                    Op::Delete | Op::Reset => !access.parent,
+                };
+                row.deleted |= entry.op == Op::Delete;
+            }
+            if row.counts {
+                batch.add(&row.id, &mut row.images);
+            }
+            if batch.is_full() {
+                concerned = self.concerns_caller(&mut asked, &mut scratch, &mut batch, table, access, reader)?;
+            }
+            Ok(!concerned)
+        })?;
+        Ok(concerned || self.concerns_caller(&mut asked, &mut scratch, &mut batch, table, access, reader)?)
+    }
+
+    /// Is a row of these, as it was or as it is, one that concerns the caller?
+    fn concerns_caller(
+        &mut self,
+        asked: &mut Option<Asked>,
+        scratch: &mut pg::Scratch,
+        batch: &mut Batch,
+        table: &Rc<Collection>,
+        access: &Access,
+        reader: pg_sys::Oid,
+    ) -> Result<bool> {
+        if batch.ids.is_empty() {
+            return Ok(false);
         }
+        let asked = match asked {
+            Some(asked) => asked,
+            none => none.insert(scratch.outside(|| self.ask(table, access, reader))?),
+        };
+        let Asked::Judges(judges) = asked else { return Ok(true) };
+        let ids: Vec<&str> = batch.ids.iter().map(String::as_str).collect();
+        for judge in judges {
+            let of_past = judge.of(&batch.images)?.is_none_or(|seen| seen.contains(&true));
+            if of_past || judge.any_present(&ids)? != Some(false) {
+                return Ok(true);
+            }
+        }
+        *batch = Batch::default();
+        scratch.reset();
+        Ok(false)
+    }
+
+    /// Who tells whether changes of this access table concern the caller.
+    fn ask(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<Asked> {
+        Ok(match &access.concerns {
+            Concerns::Everybody => Asked::Everybody,
+            Concerns::WhoSees if !pg::rls_active(table.relation) => Asked::Everybody,
+            Concerns::WhoSees => match self.judge(table)? {
+                Some(judge) => Asked::Judges(vec![judge]),
+                None => Asked::Everybody,
+            },
+            Concerns::Satisfying { trees, texts } => {
+                let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).collect();
+                for text in texts {
+                    match condition_of(table, text, reader)? {
+                        Some(tree) => judges.push(Judge::by_condition(table, &tree)),
+                        None => return Ok(Asked::Everybody),
+                    }
+                }
+                Asked::Judges(judges)
+            }
+        })
     }
 
     /// For each image of a row of this collection: could the caller see it, in these scopes and not soft-deleted? None when
     /// that cannot be told.
     pub fn visible(
         &mut self,
-        collection: &Collection,
-        images: &[pg_sys::Datum],
+        collection: &Rc<Collection>,
+        images: &[Image],
         scopes: Option<&[String]>,
-    ) -> Result<Option<Vec<bool>>> {
-        self.could_see(collection, images, Rows::Synced(scopes))
-    }
-
-    fn could_see(
-        &mut self,
-        collection: &Collection,
-        images: &[pg_sys::Datum],
-        rows: Rows,
     ) -> Result<Option<Vec<bool>>> {
         if images.is_empty() {
             return Ok(Some(Vec::new()));
         }
+        let Some(judge) = self.judge(collection)? else { return Ok(None) };
+        synced(&judge, collection, images, scopes)
+    }
+
+    /// Who tells which old rows of this table the caller could see, in the company of others that are gone. None when that cannot be
+    /// told.
+    pub fn judge(&mut self, collection: &Rc<Collection>) -> Result<Option<Judge>> {
         let mut shadows = Vec::new();
         if pg::rls_active(collection.relation) {
             // Rows of other tables that are gone only matter where rows hang on them: a deleted grant that concerns the caller
@@ -189,82 +235,155 @@ impl<'a> Reach<'a> {
             let parents = collection.access.iter().filter(|a| a.parent && a.relation != collection.relation);
             for access in parents {
                 let Some(table) = catalog::tracked(access.relation)? else { return Ok(None) };
-                let entries = self.entries(table.relation)?;
-                let gone: Vec<pg_sys::Datum> =
-                    entries.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image).collect();
-                if gone.is_empty() || table.image.is_empty() {
-                    continue;
-                }
-                // A common table expression's row is not of the table's type.
-                if access.whole {
-                    return Ok(None);
-                }
-                // In a circle of policies nothing can be said of rows that are gone.
-                if !self.judging.insert(table.relation.to_u32()) {
-                    return Ok(None);
-                }
-                let seen = self.could_see(&table, &gone, Rows::Selected)?;
-                self.judging.remove(&table.relation.to_u32());
-                let Some(seen) = seen else { return Ok(None) };
-                let images: Vec<pg_sys::Datum> = gone.iter().zip(&seen).filter(|(_, s)| **s).map(|(i, _)| *i).collect();
-                if !images.is_empty() {
-                    shadows.push(Shadow { table, images });
+                match self.shadow(table, access.whole)? {
+                    Told::Cannot => return Ok(None),
+                    Told::Nothing => {}
+                    Told::Gone(shadow) => shadows.push(shadow),
                 }
             }
         }
-        policy::visible(collection, images, rows, &shadows)
+        Ok(Judge::by_policies(collection, shadows))
+    }
+
+    /// The rows of a parent table that are gone and that the caller could see.
+    fn shadow(&mut self, table: Rc<Collection>, whole: bool) -> Result<Told> {
+        let entries = self.entries(table.relation)?;
+        if table.image.is_empty() {
+            return Ok(Told::Nothing);
+        }
+        let mut gone = Gone::default();
+        let mut scratch = pg::Scratch::new(c"snapsync parents");
+        let mut told = true;
+        entries.each(&mut |_, changes| {
+            gone.batch.extend(changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image));
+            if gone.batch.len() >= BATCH {
+                told = self.see(&table, whole, &mut gone, &mut scratch)?;
+            }
+            Ok(told)
+        })?;
+        if !told || !self.see(&table, whole, &mut gone, &mut scratch)? {
+            return Ok(Told::Cannot);
+        }
+        drop(scratch);
+        if gone.seen.is_empty() {
+            return Ok(Told::Nothing);
+        }
+        Ok(Shadow::of(table, &gone.seen)?.map_or(Told::Cannot, Told::Gone))
+    }
+
+    /// Moves those of a batch that the caller could see to `seen`; false when that cannot be told.
+    fn see(&mut self, table: &Rc<Collection>, whole: bool, gone: &mut Gone, scratch: &mut pg::Scratch) -> Result<bool> {
+        if gone.batch.is_empty() {
+            return Ok(true);
+        }
+        // A row that comes out of a union is not of the table's type, and has none of what only stored rows have.
+        if whole {
+            return Ok(false);
+        }
+        if gone.judge.is_none() {
+            // In a circle of policies nothing can be said of rows that are gone.
+            if !self.judging.insert(table.relation.to_u32()) {
+                return Ok(false);
+            }
+            let made = scratch.outside(|| self.judge(table));
+            self.judging.remove(&table.relation.to_u32());
+            gone.judge = made?;
+        }
+        let Some(judge) = &gone.judge else { return Ok(false) };
+        let Some(could_see) = judge.of(&gone.batch)? else { return Ok(false) };
+        let seen = gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image);
+        scratch.outside(|| gone.seen.extend(seen.map(|image| image.copied())));
+        scratch.reset();
+        Ok(true)
     }
 }
 
-/// At most this many columns per call: each takes two arguments, and FUNC_MAX_ARGS is 100.
-const COLUMNS_AT_ONCE: usize = 40;
+/// So many images are judged at a time, and so many bytes of them.
+pub const BATCH: usize = 1_000;
+pub const BATCH_BYTES: usize = 4 << 20;
 
-/// The present rows of these keys as images, read past the caller's rights: what he learns of them is only whether any
-/// concerns him.
-fn present(table: &Collection, keys: &[&str]) -> Result<Vec<pg_sys::Datum>> {
-    if table.image.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut parts: Vec<Vec<String>> = vec![Vec::new(); table.key.len()];
-    for key in keys {
-        if let Ok(values) = wire_id::decode(key, table.key.len()) {
-            parts.iter_mut().zip(values).for_each(|(part, value)| part.push(value));
+/// Changed rows of an access table.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<String>,
+    images: Vec<Image>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, id: &str, images: &mut Vec<Image>) {
+        if self.ids.last().is_none_or(|last| last != id) {
+            self.ids.push(id.to_string());
         }
+        self.bytes += images.iter().map(Image::size).sum::<usize>();
+        self.images.append(images);
     }
-    let n = table.key.len();
-    // Texts by output function, as the trigger writes them: a cast could be somebody's own function.
-    let field = |c: &catalog::Column| {
-        let column = format!("t.{}", c.ident);
-        let number = if pg::is_object_name(c.facts.base) { "::oid" } else { "" };
-        format!("{}, CASE WHEN num_nulls({column}) = 0 THEN concat({column}{number}) END", pg::literal(&c.name))
-    };
-    let fields: Vec<String> = table.image.iter().map(field).collect();
-    let objects: Vec<String> =
-        fields.chunks(COLUMNS_AT_ONCE).map(|some| format!("jsonb_build_object({})", some.join(", "))).collect();
-    let arrays: Vec<String> = table
-        .key
-        .iter()
-        .enumerate()
-        .map(|(i, k)| format!("unnest(${}::{}[])", i + 1, k.facts.base_type_name()))
-        .collect();
-    let names: Vec<String> = (0..n).map(|i| format!("k{i}")).collect();
-    let on: Vec<String> = table.key.iter().enumerate().map(|(i, k)| format!("t.{} = k.k{i}", k.ident)).collect();
-    let sql = format!(
-        "SELECT {} FROM ROWS FROM ({}) AS k({}) JOIN {} AS t ON {}",
-        objects.join(" || "),
-        arrays.join(", "),
-        names.join(", "),
-        table.from,
-        on.join(" AND ")
-    );
-    let args: Vec<spi::Arg> = parts.into_iter().map(spi::arg).collect();
-    // The table's owner may lack the right to look into its schema, or to read it; but what code its types, indexes and
-    // constraints bring along must not run with more rights than his.
-    let statement = spi::as_owner(|| {
-        let mut statement = Statement::analyze(&sql, &args)?;
-        statement.read_by_rights_of(pg::current_user());
-        Ok(statement)
-    })?;
-    let rows = spi::as_table_owner(table.relation, || statement.run())?;
-    rows.iter().flatten().map(|image| spi::jsonb(image)).collect()
+
+    fn is_full(&self) -> bool {
+        self.ids.len() + self.images.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+}
+
+/// What happened to one row of an access table, as far as it was read.
+#[derive(Default)]
+struct Row {
+    id: String,
+    images: Vec<Image>,
+    counts: bool,
+    deleted: bool,
+}
+
+/// Who tells whether changes concern the caller.
+enum Asked {
+    Everybody,
+    Judges(Vec<Judge>),
+}
+
+/// Rows of a parent table that are gone.
+#[derive(Default)]
+struct Gone {
+    judge: Option<Judge>,
+    batch: Vec<Image>,
+    seen: Vec<Image>,
+}
+
+enum Told {
+    /// It cannot be told which ones the caller could see.
+    Cannot,
+    /// None.
+    Nothing,
+    Gone(Shadow),
+}
+
+/// The condition that an owner has given in `access_tables` or `scope_values` for rows of this table, as a tree: nodeToString of an
+/// expression over range table entry 1. Its names are looked up with the rights of the owner of `reader`. None where it cannot be read.
+fn condition_of(table: &Collection, text: &str, reader: pg_sys::Oid) -> Result<Option<CString>> {
+    let sql = format!("SELECT FROM {} AS {} WHERE ({text})", table.table, pg::ident(&table.relname));
+    let read = subxact::run(|| {
+        let statement = spi::as_table_owner(reader, || spi::pinned(|| Statement::analyze(&sql, &[])))?;
+        // SAFETY: an analyzed SELECT from one table, which is range table entry 1.
+        Ok(unsafe { CStr::from_ptr(pg_sys::nodeToString((*(*statement.tree()).jointree).quals.cast())).to_owned() })
+    });
+    match read {
+        Ok(condition) => Ok(Some(condition)),
+        Err(e) if subxact::is_transient(&e) => Err(e),
+        Err(_) => Ok(None),
+    }
+}
+
+/// For each image: is it one that this judge lets the caller see, in these scopes and not soft-deleted?
+pub fn synced(
+    judge: &Judge,
+    collection: &Collection,
+    images: &[Image],
+    scopes: Option<&[String]>,
+) -> Result<Option<Vec<bool>>> {
+    let rows = Rows::Synced(scopes);
+    let in_question: Vec<usize> =
+        (0..images.len()).filter(|&i| policy::is_synced(collection, rows, &images[i])).collect();
+    let asked: Vec<Image> = in_question.iter().map(|&i| images[i]).collect();
+    let Some(seen) = judge.of(&asked)? else { return Ok(None) };
+    let mut all = vec![false; images.len()];
+    in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);
+    Ok(Some(all))
 }

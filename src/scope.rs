@@ -1,7 +1,7 @@
 //! Which scopes a pull reads: those the caller asks for in `filter`, else those that the collection's `scope_values` gives
 //! him. Scopes only narrow; row-level security stays the authority.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -57,9 +57,9 @@ impl Filter {
 
     /// Everything in the filter must mean something: a misspelt name would silently pull all rows.
     pub fn check(&self, names: &[String], collections: &[Rc<Collection>]) -> Result<()> {
+        let pulled: HashMap<&String, &Rc<Collection>> = names.iter().zip(collections).collect();
         for (name, columns) in &self.0 {
-            let at = names.iter().position(|n| n == name);
-            let Some(collection) = at.map(|i| &collections[i]) else {
+            let Some(collection) = pulled.get(name) else {
                 return Err(malformed(format!("Collection \"{}\" is not pulled.", clip(name))));
             };
             for column in columns.keys() {
@@ -80,7 +80,7 @@ impl Filter {
         self.0.contains_key(name)
     }
 
-    /// The scopes to read of this collection, each once, in the column's own text form; None for all.
+    /// The scopes to read of this collection, each once, in order, in the column's own text form; None for all.
     pub fn scopes(&self, name: &str, collection: &Collection) -> Result<Option<Vec<String>>> {
         let Some(scope) = &collection.scope else { return Ok(None) };
         let asked = self.0.get(name).and_then(|columns| columns.get(&scope.name));
@@ -106,7 +106,9 @@ impl Filter {
         );
         let place = || format!("It is a scope of collection \"{name}\", of its column \"{}\".", scope.name);
         let rows = in_sql_of(place, || spi::query(&sql, &[spi::arg(given)], Mode::Read))?;
-        Ok(Some(rows.first().and_then(|r| r.list(0)).unwrap_or_default()))
+        let mut scopes = rows.first().and_then(|r| r.list(0)).unwrap_or_default();
+        scopes.sort_unstable();
+        Ok(Some(scopes))
     }
 }
 

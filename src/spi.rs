@@ -122,7 +122,17 @@ pub fn query(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<Row>> {
 
 /// The same under a plan of this kind.
 pub fn query_planned(sql: &str, args: &[Arg], mode: Mode, planned: Planned) -> Result<Vec<Row>> {
-    run(sql, args, mode, planned, std::ptr::null_mut(), |_| collect())
+    run(sql, args, &[], mode, planned, std::ptr::null_mut(), |_| collect())
+}
+
+/// Reads, with these named relations beside the tables.
+pub fn query_beside(
+    relations: &[pg_sys::EphemeralNamedRelation],
+    sql: &str,
+    args: &[Arg],
+    planned: Planned,
+) -> Result<Vec<Row>> {
+    run(sql, args, relations, Mode::Read, planned, std::ptr::null_mut(), |_| collect())
 }
 
 /// Runs a push's statement, whose rows are a number and perhaps a boolean, under a plan made once for any parameters.
@@ -130,20 +140,50 @@ pub fn query_planned(sql: &str, args: &[Arg], mode: Mode, planned: Planned) -> R
 /// A plan made for 10,000 keys prefers reading the whole table (1M rows: 600 ms) to as many look-ups in its index (25 ms), and
 /// planning anew, which Postgres does five times before it thinks of keeping a plan, takes longer than writing one row.
 pub fn numbers(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<(u32, bool)>> {
-    run(sql, args, mode, Planned::Once, std::ptr::null_mut(), |_| collect_numbers())
+    run(sql, args, &[], mode, Planned::Once, std::ptr::null_mut(), |_| collect_numbers())
 }
 
 /// Runs `sql` and returns how many rows it touched.
 pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
-    run(sql, args, mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
+    run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
-/// Runs `sql`, sending each row to `dest` instead of collecting it.
+/// Runs `sql` with these named relations beside the tables, sending each row to `dest` instead of collecting it.
 ///
 /// # Safety
 /// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
-pub unsafe fn stream(sql: &str, args: &[Arg], planned: Planned, dest: *mut pg_sys::DestReceiver) -> Result<u64> {
-    run(sql, args, Mode::Read, planned, dest, |processed| processed)
+pub unsafe fn stream(
+    relations: &[pg_sys::EphemeralNamedRelation],
+    sql: &str,
+    args: &[Arg],
+    planned: Planned,
+    dest: *mut pg_sys::DestReceiver,
+) -> Result<u64> {
+    run(sql, args, relations, Mode::Read, planned, dest, |processed| processed)
+}
+
+/// A tuplestore as a relation that statements can name: a name without schema means it before any table. What it holds is no part of
+/// the statement, as parameters are once a plan is made for them: settings that print plans and parameters print none of it.
+pub fn named_relation(
+    name: &CStr,
+    descriptor: pg_sys::TupleDesc,
+    store: *mut pg_sys::Tuplestorestate,
+    rows: f64,
+) -> pg_sys::EphemeralNamedRelation {
+    // SAFETY: palloc'd room for one; the name and the descriptor outlive it, as the store does (callers).
+    unsafe {
+        let size = std::mem::size_of::<pg_sys::EphemeralNamedRelationData>();
+        let relation: pg_sys::EphemeralNamedRelation = pg_sys::palloc0(size).cast();
+        (*relation).md = pg_sys::EphemeralNamedRelationMetadataData {
+            name: name.as_ptr().cast_mut(),
+            reliddesc: pg_sys::InvalidOid,
+            tupdesc: descriptor,
+            enrtype: pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE,
+            enrtuples: rows,
+        };
+        (*relation).reldata = store.cast();
+        relation
+    }
 }
 
 /// Runs a utility command (DDL).
@@ -228,6 +268,7 @@ thread_local! {
 fn run<R>(
     sql: &str,
     args: &[Arg],
+    relations: &[pg_sys::EphemeralNamedRelation],
     mode: Mode,
     planned: Planned,
     dest: *mut pg_sys::DestReceiver,
@@ -238,7 +279,14 @@ fn run<R>(
     // SAFETY: plain use of SPI within a connection.
     unsafe {
         let _connection = Connection::open()?;
-        let plan = plan(sql, args, planned, depth.outermost())?;
+        for relation in relations {
+            if pg_sys::SPI_register_relation(*relation) < 0 {
+                return Err(SyncError::new(code::INTERNAL, "could not name a relation"));
+            }
+        }
+        // How many rows a named relation has is told when a plan is made, so such a plan serves once.
+        let kept = relations.is_empty() || planned != Planned::Anew;
+        let plan = if kept { plan(sql, args, planned, depth.outermost())? } else { prepare(sql, args, planned)? };
         let options = pg_sys::SPIExecuteOptions {
             params: params(args),
             read_only: mode == Mode::Read,
@@ -266,8 +314,13 @@ impl DepthGuard {
         unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
     }
     fn outermost(&self) -> bool {
-        DEPTH.with(|d| d.get() == 1)
+        is_outermost()
     }
+}
+
+/// Is no statement of ours around the one that runs?
+pub fn is_outermost() -> bool {
+    DEPTH.with(|d| d.get() == 1)
 }
 
 impl Drop for DepthGuard {
@@ -283,23 +336,16 @@ impl Drop for DepthGuard {
 /// # Safety
 /// Within an SPI connection.
 unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
-    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
-    let types_key = types.iter().map(|t| t.to_u32()).collect();
+    let types_key = args.iter().map(|a| a.oid.to_u32()).collect();
     let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), roles::generation(), planned);
     if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
         return Ok(plan);
     }
-    let text = c_string(sql)?;
-    // SAFETY: within an SPI connection (caller); `types` outlives the call; the plan is moved to permanent memory by keepplan.
+    // SAFETY: within an SPI connection (caller); the plan is moved to permanent memory by keepplan.
     let plan = unsafe {
-        let options = match planned {
-            Planned::ByCost => 0,
-            Planned::Once => pg_sys::CURSOR_OPT_GENERIC_PLAN,
-            Planned::Anew => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
-        };
-        let plan = pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_mut_ptr(), options as i32);
-        if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
-            return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
+        let plan = prepare(sql, args, planned)?;
+        if pg_sys::SPI_keepplan(plan) != 0 {
+            return Err(SyncError::new(code::INTERNAL, "could not keep a plan").detail(sql.to_string()));
         }
         plan
     };
@@ -315,6 +361,27 @@ unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Re
         }
         plans.insert(key, plan);
     });
+    Ok(plan)
+}
+
+/// A plan for this text, which lives as long as the SPI connection.
+///
+/// # Safety
+/// Within an SPI connection.
+unsafe fn prepare(sql: &str, args: &[Arg], planned: Planned) -> Result<pg_sys::SPIPlanPtr> {
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
+    let text = c_string(sql)?;
+    let options = match planned {
+        Planned::ByCost => 0,
+        Planned::Once => pg_sys::CURSOR_OPT_GENERIC_PLAN,
+        Planned::Anew => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
+    };
+    // SAFETY: within an SPI connection (caller); text and types outlive the call.
+    let plan =
+        unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_mut_ptr(), options as i32) };
+    if plan.is_null() {
+        return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
+    }
     Ok(plan)
 }
 

@@ -9,13 +9,17 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use pgrx::{pg_sys, FromDatum};
+use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Change, Op, When};
 use crate::row::{self, made_by, value, when, Slot};
 use crate::{pg, wire_id};
+
+mod text;
+
+use text::{has_image, write_image, write_text, Settings};
 
 /// The trigger's argument.
 #[derive(Serialize, Deserialize, Default, Clone, PartialEq, Debug)]
@@ -44,6 +48,7 @@ struct Column {
     attnum: i16,
     type_oid: pg_sys::Oid,
     output: pg_sys::Oid,
+    settings: Settings,
     by_value: bool,
     length: i16,
     /// Its number in the root of the partition tree.
@@ -298,149 +303,6 @@ unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
     }
 }
 
-/// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
-/// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
-/// table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table anew.
-///
-/// # Safety
-/// The slot holds a row of the tracker's relation.
-unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
-    out.clear();
-    out.push(b'{');
-    let mut text = Vec::new();
-    for (i, column) in t.image.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(&column.json_key);
-        // SAFETY: as in write_key.
-        match unsafe { value(slot, column.attnum) } {
-            None => out.extend_from_slice(b"null"),
-            Some(datum) => {
-                // SAFETY: a datum of this column.
-                unsafe {
-                    if !is_small(column, datum) {
-                        return false;
-                    }
-                    write_image_text(column, datum, &mut text);
-                }
-                // "char" of more than 127, before PostgreSQL 16.
-                if std::str::from_utf8(&text).is_err() {
-                    return false;
-                }
-                crate::json::escape_json(out, &text);
-            }
-        }
-        if out.len() > LARGEST_IMAGE {
-            return false;
-        }
-    }
-    out.push(b'}');
-    true
-}
-
-/// jsonb holds 256 MB, and an array of small numbers takes eight times the room of its text.
-const LARGEST_IMAGE: usize = 16 << 20;
-
-/// Could this row be logged as an image later? Checked when the row is written because `reach::present` also builds images from
-/// current rows.
-///
-/// # Safety
-/// The slot holds a row of the tracker's relation.
-unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
-    // SAFETY: as in write_image.
-    t.image.iter().all(|column| unsafe { value(slot, column.attnum).is_none_or(|datum| is_small(column, datum)) })
-}
-
-/// Is the value, detoasted, small enough for an image?
-///
-/// # Safety
-/// A non-null datum of this column.
-unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
-    // SAFETY: a varlena datum (typlen -1); looks at its header only.
-    column.length != -1 || unsafe { pg_sys::toast_raw_datum_size(datum) } <= LARGEST_IMAGE
-}
-
-/// A value's text form that reads back as the same value later: an object is told by its number, for it may be renamed, dropped, or
-/// not be found under another search path.
-///
-/// # Safety
-/// A non-null datum of this column.
-unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
-    out.clear();
-    if pg::is_object_name(column.type_oid) {
-        out.extend_from_slice(itoa::Buffer::new().format(datum.value() as u32).as_bytes());
-    } else {
-        // SAFETY: a datum of this column (caller).
-        unsafe { write_text(column, datum, out) };
-    }
-}
-
-/// A value's text form, the same whatever the session's DateStyle, IntervalStyle or extra_float_digits say.
-///
-/// # Safety
-/// A non-null datum of this column.
-unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
-    // SAFETY: the datum is of the column's type; output functions return a palloc'd cstring that we copy and free.
-    unsafe {
-        match column.type_oid {
-            pg_sys::INT4OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i32).as_bytes()),
-            pg_sys::INT8OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i64).as_bytes()),
-            pg_sys::INT2OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i16).as_bytes()),
-            pg_sys::UUIDOID => {
-                let bytes = std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 16);
-                let uuid = uuid::Uuid::from_slice(bytes).unwrap_or_default();
-                out.extend_from_slice(uuid.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
-            }
-            pg_sys::TEXTOID | pg_sys::VARCHAROID => {
-                let text: Option<&str> = <&str>::from_datum(datum, false);
-                out.extend_from_slice(text.unwrap_or("").as_bytes());
-            }
-            _ => {
-                let _iso = IsoOutput::set();
-                let text = pg_sys::OidOutputFunctionCall(column.output, datum);
-                out.extend_from_slice(CStr::from_ptr(text).to_bytes());
-                pg_sys::pfree(text.cast());
-            }
-        }
-    }
-}
-
-/// Output settings under which every type's text form reads back as the same value in any session.
-struct IsoOutput {
-    date_style: i32,
-    interval_style: i32,
-    float_digits: i32,
-}
-
-impl IsoOutput {
-    fn set() -> Self {
-        // SAFETY: backend-local variables, restored in `drop`, also when an ERROR unwinds.
-        unsafe {
-            let saved = IsoOutput {
-                date_style: pg_sys::DateStyle,
-                interval_style: pg_sys::IntervalStyle,
-                float_digits: pg_sys::extra_float_digits,
-            };
-            pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
-            pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
-            pg_sys::extra_float_digits = 1;
-            saved
-        }
-    }
-}
-
-impl Drop for IsoOutput {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::DateStyle = self.date_style;
-            pg_sys::IntervalStyle = self.interval_style;
-            pg_sys::extra_float_digits = self.float_digits;
-        }
-    }
-}
-
 /// # Safety
 /// A trigger call's data.
 unsafe fn tracker(data: &pg_sys::TriggerData) -> Result<Rc<Tracker>> {
@@ -524,11 +386,13 @@ impl Column {
             let mut json_key = Vec::new();
             crate::json::escape_json(&mut json_key, name.as_bytes());
             json_key.push(b':');
+            let type_oid = pg_sys::getBaseType(attribute.atttypid);
             Some(Column {
                 attnum: attribute.attnum,
                 root_attnum: attribute.attnum,
-                type_oid: pg_sys::getBaseType(attribute.atttypid),
+                type_oid,
                 output,
+                settings: Settings::of(type_oid),
                 by_value: attribute.attbyval,
                 length: attribute.attlen,
                 json_key,

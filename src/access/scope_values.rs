@@ -40,7 +40,7 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
                     }
                 });
                 tree::relations_read(query.cast()).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
-                Analysis { relation, occurrences: &mut occurrences }.query(query, None, &[])
+                Analysis { relation, occurrences: &mut occurrences, ties: true }.query(query, None, &[])
             }
         };
         spi::analyzed(&sql, &path, each)
@@ -56,8 +56,11 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
         if let Some(row) = rows.first() {
             let all: Vec<_> = occurrences.iter().filter(|o| o.relation == oid).collect();
             let understood = !all.is_empty() && read.get(&oid).is_none_or(|n| *n <= all.len());
-            let predicate =
-                if understood { any_of(all.iter().map(|o| o.predicate.as_deref())) } else { Some("true".to_string()) };
+            let predicate = if understood {
+                any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)))
+            } else {
+                Some("true".to_string())
+            };
             reads.tables.insert(row.string(0), predicate);
         }
     }

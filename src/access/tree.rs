@@ -52,26 +52,6 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
     }
 }
 
-/// Is the comparison of `x IN (SELECT y ...)` one that ruleutils.c writes with the types that it has? It writes one operator,
-/// for all pairs of columns, and leaves out casts of the subquery's.
-///
-/// # Safety
-/// A sublink of an analyzed tree.
-pub(super) unsafe fn compares_as_written(link: *mut pg_sys::SubLink) -> bool {
-    // SAFETY: a node of a tree that nobody changes.
-    unsafe {
-        let test = (*link).testexpr;
-        if test.is_null() {
-            return true;
-        }
-        if (*test).type_ != pg_sys::NodeTag::T_OpExpr {
-            return false;
-        }
-        let args = pointers::<pg_sys::Node>((*test.cast::<pg_sys::OpExpr>()).args);
-        args.get(1).is_some_and(|right| (**right).type_ == pg_sys::NodeTag::T_Param)
-    }
-}
-
 /// Both sides of `a = b`.
 ///
 /// # Safety
@@ -119,7 +99,7 @@ unsafe extern "C-unwind" {
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
+pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
     struct Context<'a> {
         each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
         depth: u32,

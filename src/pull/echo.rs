@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{CollectionPull, KeyState};
+use super::changes::Changed;
+use super::CollectionPull;
 use crate::error::{code, Result, SyncError};
-use crate::spi::{self, Mode};
+use crate::spi;
 use crate::{policy, wire_id};
 
 /// Echoes of whose pushes?
@@ -15,36 +16,39 @@ pub fn whose() -> SyncError {
 }
 
 impl CollectionPull<'_> {
-    /// The keys of which the client knows all that happened since the cursor. Each of their entries is its own push, stored as
-    /// sent, so its rows are as it has them; what is left to find out is whether it still sees them, where that could change.
-    pub(super) fn echoes<'k>(&self, keys: &HashMap<&'k str, KeyState>, visible: &[bool]) -> Result<HashSet<&'k str>> {
+    /// Leaves out the rows of which the client knows all that happened since the cursor. Each of their entries is its own push, stored
+    /// as sent, so its rows are as it has them; what is left to find out is whether it still sees them, where that could change.
+    pub(super) fn leave_out_echoes(&self, rows: &mut Vec<Changed>) -> Result<()> {
         // Without an image nothing changed in who sees the row.
-        let (moved, mut echoes): (Vec<_>, Vec<_>) =
-            keys.iter().filter(|(_, state)| state.echo).partition(|(_, state)| !state.images.is_empty());
-        if !moved.is_empty() {
-            let there = self.there(&moved.iter().map(|(key, _)| **key).collect::<Vec<_>>())?;
-            echoes.extend(moved.into_iter().filter(|(key, state)| match there.get(**key) {
-                // Not one that it changed without having it whole.
-                Some(false) => state.inserted || state.first_image.is_none_or(|i| visible[i]),
-                // It pushed the deletion: a row that is sent with the mark does not count as stored so (push/echo.rs).
-                Some(true) => true,
-                // Deleted, or out of its sight now.
-                None => state.deleted,
-            }));
-        }
-        Ok(echoes.into_iter().map(|(key, _)| *key).collect())
+        let moved: Vec<&str> = rows.iter().filter(|r| r.echo && r.has_images).map(|r| &*r.id).collect();
+        let there = if moved.is_empty() { HashMap::new() } else { self.there(&moved)? };
+        let is_echo = |row: &Changed| match there.get(&row.id) {
+            _ if !row.has_images => true,
+            // Not one that it changed without having it whole.
+            Some(false) => row.inserted || row.first_seen.is_none_or(|seen| seen),
+            // It pushed the deletion: a row that is sent with the mark does not count as stored so (push/echo.rs).
+            Some(true) => true,
+            // Deleted, or out of its sight now.
+            None => row.deleted,
+        };
+        let echoes: HashSet<String> = rows.iter().filter(|r| r.echo && is_echo(r)).map(|r| r.id.clone()).collect();
+        rows.retain(|row| !echoes.contains(&row.id));
+        Ok(())
     }
 
     /// Which of these rows the caller sees, and whether each is marked as deleted.
-    fn there(&self, ids: &[&str]) -> Result<HashMap<String, bool>> {
+    pub(super) fn there(&self, ids: &[&str]) -> Result<HashMap<String, bool>> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
         let key = &self.collection.key;
         let mut select: Vec<String> = key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident)).collect();
         select.push(match &self.collection.soft_delete {
             Some(column) => format!("NOT ({})", policy::not_deleted("t", column)),
             None => "false".into(),
         });
-        let (sql, args, planned) = self.by_keys(&select.join(", "), ids, true);
-        let rows = spi::query_planned(&sql, &args, Mode::Read, planned)?;
+        let by_keys = self.by_keys(&select.join(", "), ids, true)?;
+        let rows = spi::query_beside(&[by_keys.keys.relation()], &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
         let row = |r: &spi::Row| {
             let parts: Vec<&str> = (0..key.len()).map(|i| r.text(i).unwrap_or_default()).collect();
             (wire_id::encode(&parts).into_owned(), r.bool(key.len()))

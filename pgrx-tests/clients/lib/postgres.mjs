@@ -48,6 +48,8 @@ export async function openServer(name, files = ['supabase.sql', 'app.sql']) {
   return {
     url: http.url,
     sql,
+    // A session of its own, to be ended by who asks for it.
+    session: () => connect(name),
     token: (user) => token({ role: 'authenticated', sub: user }),
 
     // Rows of `query` as this user gets them under row-level security.

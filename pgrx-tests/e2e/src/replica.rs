@@ -158,6 +158,8 @@ pub struct Replica {
     collections: Vec<Collection>,
     names: Vec<String>,
     cursor: Option<i64>,
+    /// members of rows that are not kept
+    left_out: &'static [&'static str],
 }
 
 impl Replica {
@@ -166,7 +168,14 @@ impl Replica {
             collections: specs.iter().map(|spec| Collection { spec: spec.clone(), rows: HashMap::new() }).collect(),
             names: specs.iter().map(|s| s.name.clone()).collect(),
             cursor: None,
+            left_out: &[],
         }
+    }
+
+    /// Neither keeps nor compares these members: their text is the session's business.
+    pub fn leaving_out(mut self, members: &'static [&'static str]) -> Self {
+        self.left_out = members;
+        self
     }
 
     pub fn names(&self) -> &[String] {
@@ -234,7 +243,7 @@ impl Replica {
                     "{name}: a first sync with updated or deleted rows"
                 );
             }
-            applied += collection.apply(arrays, reset, &mut sent)?;
+            applied += collection.apply(arrays, reset, self.left_out, &mut sent)?;
         }
         self.cursor = Some(timestamp);
         Ok(applied)
@@ -250,6 +259,7 @@ impl Replica {
         for row in rows {
             seen += 1;
             let id = collection.spec.id_of(&row)?;
+            let row = without(&row, self.left_out)?;
             match collection.rows.get(&id) {
                 None => {
                     difference.lost += 1;
@@ -281,7 +291,13 @@ impl Replica {
 }
 
 impl Collection {
-    fn apply(&mut self, arrays: &Arrays<'_>, reset: bool, sent: &mut impl FnMut(&str, &str)) -> Result<Applied> {
+    fn apply(
+        &mut self,
+        arrays: &Arrays<'_>,
+        reset: bool,
+        left_out: &[&str],
+        sent: &mut impl FnMut(&str, &str),
+    ) -> Result<Applied> {
         let name = self.spec.name.as_str();
         let mut applied = Applied::default();
         let mut ids: HashSet<String> = HashSet::with_capacity(arrays.created.len() + arrays.updated.len());
@@ -292,10 +308,11 @@ impl Collection {
                 sent(name, &id);
                 ensure!(ids.insert(id.clone()), "{name}: id {id} stands twice in one answer");
                 let before = if reset { old.get(&id) } else { self.rows.get(&id) };
+                let row = without(row.get(), left_out)?;
                 applied.rows += 1;
-                applied.effective += u64::from(before.is_none_or(|b| **b != *row.get()));
+                applied.effective += u64::from(before.is_none_or(|b| **b != *row));
                 applied.created_again += u64::from(created && before.is_some());
-                self.rows.insert(id, row.get().into());
+                self.rows.insert(id, row.into());
             }
         }
         for id in &arrays.deleted {
@@ -310,6 +327,45 @@ impl Collection {
             applied.effective = 0;
         }
         Ok(applied)
+    }
+}
+
+/// The object's text without some of its members; the others stay as they are and where they are.
+fn without<'a>(row: &'a str, members: &[&str]) -> Result<Cow<'a, str>> {
+    if members.is_empty() {
+        return Ok(row.into());
+    }
+    let Members(all) = serde_json::from_str(row)?;
+    let kept: Vec<String> = all
+        .iter()
+        .filter(|(name, _)| !members.contains(&name.as_ref()))
+        .map(|(name, value)| format!("{}:{}", serde_json::Value::from(name.as_ref()), value.get()))
+        .collect();
+    Ok(format!("{{{}}}", kept.join(",")).into())
+}
+
+/// An object's members in their order.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
+                    all.push(member);
+                }
+                Ok(Members(all))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
     }
 }
 
@@ -347,6 +403,13 @@ mod tests {
         assert_eq!((d.lost, d.ghosts, d.wrong), (1, 1, 0));
         let d = r.compare("a", rows(&[r#"{"id":1}"#])).unwrap();
         assert_eq!((d.lost, d.ghosts, d.wrong), (0, 0, 1));
+    }
+
+    #[test]
+    fn leaves_members_out() {
+        let row = r#"{"id":1,"at":"x","b":[1, 2],"lvl":1.50}"#;
+        assert_eq!(without(row, &["at", "lvl"]).unwrap(), r#"{"id":1,"b":[1, 2]}"#);
+        assert_eq!(without(row, &[]).unwrap(), row);
     }
 
     #[test]

@@ -163,7 +163,7 @@ INSERT INTO crew VALUES (1, 8);
 SELECT t.sync('alice', 'ships');
 INSERT INTO crew VALUES (2, 7);
 SELECT t.sync('alice', 'ships');
--- Where the owner of the policies' table may not look up what they name, nothing can be said of its old rows.
+-- The owner of the policies' table may not look up what they name; policies are stored as what it is.
 CREATE POLICY p2 ON ships AS RESTRICTIVE USING (hidden.me() = 'alice' OR id > 1);
 SELECT t.sync('alice', 'ships');
 DELETE FROM ships WHERE id = 1;

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use pgrx::pg_sys;
-
 use super::fates::Deciding;
 use super::{Baseline, Change};
 use crate::conflict::ServerChange;
 use crate::error::Result;
 use crate::journal::Op;
 use crate::log::Logged;
+use crate::old_rows::Image;
 use crate::reach::Reach;
 use crate::{clock, pg};
 
@@ -44,9 +43,9 @@ impl<'d> Deciding<'d, '_> {
             changed.entry(&entry.key).or_default().push(entry);
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
-        let past: Vec<(&str, pg_sys::Datum)> =
+        let past: Vec<(&str, Image)> =
             hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| e.image.map(|i| (*id, i)))).collect();
-        let images: Vec<pg_sys::Datum> = past.iter().map(|(_, image)| *image).collect();
+        let images: Vec<Image> = past.iter().map(|(_, image)| *image).collect();
         let seen = self.visible(&images)?;
         let could_see: HashSet<&str> = past.iter().zip(seen).filter(|(_, s)| *s).map(|((id, _), _)| *id).collect();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
@@ -54,7 +53,7 @@ impl<'d> Deciding<'d, '_> {
     }
 
     /// Which of these old rows the caller could see, as far as that can be told.
-    fn visible(&self, images: &[pg_sys::Datum]) -> Result<Vec<bool>> {
+    fn visible(&self, images: &[Image]) -> Result<Vec<bool>> {
         let from = match self.push.baseline {
             Baseline::Stamp(stamp) => stamp,
             _ => clock::FIRST,
@@ -82,7 +81,7 @@ impl<'d> Deciding<'d, '_> {
         }
         let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
         // Without an image it was made and deleted by one transaction: nobody ever knew it.
-        let (keys, images): (Vec<&str>, Vec<pg_sys::Datum>) =
+        let (keys, images): (Vec<&str>, Vec<Image>) =
             deleted.iter().filter_map(|e| e.image.map(|image| (e.key.as_str(), image))).unzip();
         let seen = self.visible(&images)?;
         Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())

@@ -35,6 +35,10 @@ struct Arguments {
     /// policies that refer to the whole row as well
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     whole_row: bool,
+    /// random session settings, columns and policies that they matter to, operators and functions of the tables' owner, and decoys of
+    /// somebody else's
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    hostile: bool,
     /// kinds of operations to leave out
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<OpKind>,
@@ -62,6 +66,7 @@ fn main() -> Result<ExitCode> {
     let cluster = Cluster::start(&[("jit", "off")])?;
     let mut abilities = prepare(&cluster)?;
     abilities.whole_row &= arguments.whole_row;
+    abilities.hostile &= arguments.hostile;
     let mut verdict = Verdict::default();
     if let Some(file) = &arguments.replay {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -158,8 +163,8 @@ fn make(seed: u64, arguments: &Arguments, abilities: Abilities) -> Case {
 fn report(case: &Case, failure: &Failure) {
     println!("{:?}: {}", failure.kind, failure.text);
     println!("-- the case as SQL:");
-    for statement in case.world.ddl() {
-        println!("{statement};");
+    for (settings, statement) in case.world.ddl() {
+        println!("{}{statement};", settings.describe());
     }
     for op in &case.ops {
         println!("{}", op.describe(&case.world));

@@ -52,6 +52,7 @@ impl Causes {
                 Some(OpKind::Columns) => "columns",
                 Some(OpKind::Grant) => "grants on tables and columns",
                 Some(OpKind::Truncate) => "truncate",
+                Some(OpKind::Unrelated) => "DDL of nothing synced, and rows",
                 Some(OpKind::Members) => "memberships and rows",
                 Some(_) => "rows only",
             };

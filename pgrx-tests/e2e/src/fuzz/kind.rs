@@ -20,6 +20,8 @@ pub enum OpKind {
     /// GRANT and REVOKE of tables and columns
     Grant,
     Truncate,
+    /// DDL of what has nothing to do with synced tables
+    Unrelated,
     /// changes of the members table
     Members,
     /// rows of all other tables
@@ -35,7 +37,9 @@ impl OpKind {
     pub fn of(sql: &str) -> Self {
         let has = |part: &str| sql.contains(part);
         let starts = |part: &str| sql.starts_with(part);
-        if starts("SAVEPOINT") || starts("ROLLBACK") || starts("RELEASE") {
+        if has("unrelated") {
+            Self::Unrelated
+        } else if starts("SAVEPOINT") || starts("ROLLBACK") || starts("RELEASE") {
             Self::Savepoint
         } else if starts("TRUNCATE") {
             Self::Truncate
@@ -75,6 +79,7 @@ mod tests {
             ("ALTER TABLE t1 ADD COLUMN extra int DEFAULT 7", OpKind::Columns),
             ("UPDATE members SET level = 1", OpKind::Members),
             ("DELETE FROM t1 WHERE id = 3", OpKind::Rows),
+            ("CREATE TABLE IF NOT EXISTS lib.unrelated (id int)", OpKind::Unrelated),
         ] {
             assert_eq!(OpKind::of(sql), kind, "{sql}");
         }

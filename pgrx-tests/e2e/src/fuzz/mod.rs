@@ -6,6 +6,7 @@
 
 pub mod causes;
 pub mod chain;
+pub mod hostile;
 pub mod kind;
 pub mod ops;
 pub mod oracle;
@@ -13,6 +14,7 @@ pub mod plant;
 pub mod play;
 pub mod policy_grammar;
 pub mod schema;
+pub mod settings;
 pub mod shrink;
 pub mod sight;
 
@@ -46,4 +48,6 @@ pub struct Abilities {
     pub scopes: bool,
     /// policies that refer to the whole row
     pub whole_row: bool,
+    /// random session settings, what they matter to, and decoys
+    pub hostile: bool,
 }

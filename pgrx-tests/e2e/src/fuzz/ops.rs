@@ -5,9 +5,11 @@ use rand::rngs::StdRng;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::hostile;
 use super::kind::OpKind;
 use super::policy_grammar::{Expr, Policy};
-use super::schema::{Soft, World, KEYS, MEMBERS, ORGS, USERS};
+use super::schema::{my_orgs, Soft, World, KEYS, MEMBERS, ORGS, USERS};
+use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,20 +19,43 @@ pub enum Op {
         by: Option<usize>,
         statements: Vec<String>,
         commit: bool,
+        /// the session's, as below
+        #[serde(default)]
+        settings: Settings,
     },
-    Ddl(String),
+    Ddl {
+        sql: String,
+        #[serde(default)]
+        settings: Settings,
+    },
     Pull {
         replica: usize,
         repeatable_read: bool,
         number: bool,
+        #[serde(default)]
+        settings: Settings,
     },
     /// starts again from null
-    Forget {
-        replica: usize,
-    },
+    Forget { replica: usize },
 }
 
 impl Op {
+    fn write(by: Option<usize>, statements: Vec<String>, commit: bool) -> Self {
+        Self::Write { by, statements, commit, settings: Settings::default() }
+    }
+
+    fn ddl(sql: String) -> Self {
+        Self::Ddl { sql, settings: Settings::default() }
+    }
+
+    /// The settings of the session that does it; not of one that only forgets.
+    pub fn settings(&mut self) -> Option<&mut Settings> {
+        match self {
+            Self::Write { settings, .. } | Self::Ddl { settings, .. } | Self::Pull { settings, .. } => Some(settings),
+            Self::Forget { .. } => None,
+        }
+    }
+
     /// What it does; used to leave it out and to name what a reset came from.
     pub fn kinds(&self) -> Vec<OpKind> {
         match self {
@@ -38,7 +63,7 @@ impl Op {
                 let rollback = (!commit).then_some(OpKind::Rollback);
                 statements.iter().map(|s| OpKind::of(s)).chain(rollback).collect()
             }
-            Self::Ddl(sql) => vec![OpKind::of(sql)],
+            Self::Ddl { sql, .. } => vec![OpKind::of(sql)],
             Self::Pull { .. } => vec![OpKind::Pull],
             Self::Forget { .. } => vec![OpKind::Forget],
         }
@@ -59,21 +84,21 @@ impl Op {
     /// As a person would type it, for the report.
     pub fn describe(&self, world: &World) -> String {
         match self {
-            Self::Write { by, statements, commit } => {
+            Self::Write { by, statements, commit, settings } => {
                 let end = if *commit { "COMMIT" } else { "ROLLBACK" };
                 let who = by.map_or(String::new(), |a| {
                     let (role, sub) = super::schema::ACTORS[a];
                     format!(" /* {role} {sub} */")
                 });
-                format!("BEGIN;{who} {}; {end};", statements.join("; "))
+                format!("{}BEGIN;{who} {}; {end};", settings.describe(), statements.join("; "))
             }
-            Self::Ddl(sql) => format!("{sql};"),
-            Self::Pull { replica, repeatable_read, .. } => {
+            Self::Ddl { sql, settings } => format!("{}{sql};", settings.describe()),
+            Self::Pull { replica, repeatable_read, settings, .. } => {
                 let def = &world.replicas[*replica];
                 let (role, sub) = super::schema::ACTORS[def.actor];
                 let level = if *repeatable_read { ", REPEATABLE READ" } else { "" };
                 let filter = def.filter.as_ref().map_or(String::new(), |f| format!(", org in {f:?}"));
-                format!("-- pull by replica {replica} ({role} {sub}{level}{filter})")
+                format!("-- pull by replica {replica} ({role} {sub}{level}{filter}) {}", settings.describe())
             }
             Self::Forget { replica } => format!("-- replica {replica} starts again from null"),
         }
@@ -99,23 +124,42 @@ impl Generator<'_> {
         // Something to see, and everybody's first sync.
         for _ in 0..12 {
             let statement = self.insert();
-            ops.push(Op::Write { by: None, statements: vec![statement], commit: true });
+            let op = Op::write(None, vec![statement], true);
+            ops.push(self.dressed(op));
         }
         while ops.len() < n {
             if let Some(at) = self.later.iter().position(|(when, _)| *when <= ops.len()) {
-                ops.push(self.later.remove(at).1);
+                let op = self.later.remove(at).1;
+                ops.push(self.dressed(op));
                 continue;
             }
             let at = ops.len();
-            ops.push(self.allowed(at));
+            let op = self.allowed(at);
+            ops.push(self.dressed(op));
         }
         // Everybody's last word.
         ops.extend((0..self.world.replicas.len()).map(|replica| Op::Pull {
             replica,
             repeatable_read: false,
             number: true,
+            settings: Settings::default(),
         }));
         ops
+    }
+
+    /// With some session's settings.
+    fn dressed(&mut self, mut op: Op) -> Op {
+        if !self.abilities.hostile {
+            return op;
+        }
+        let side = match op.kinds()[..] {
+            [OpKind::Pull | OpKind::Unrelated] => Side::Pulls,
+            _ => Side::Writes,
+        };
+        if let Some(settings) = op.settings() {
+            *settings = Settings::random(self.rng, side);
+        }
+        op
     }
 
     /// An operation without what was switched off.
@@ -135,17 +179,22 @@ impl Generator<'_> {
         let replica = self.rng.random_range(0..self.world.replicas.len());
         match self.rng.random_range(0..1000) {
             0..250 => {
-                Op::Pull { replica, repeatable_read: self.rng.random_bool(0.3), number: self.rng.random_bool(0.5) }
+                let (repeatable_read, number) = (self.rng.random_bool(0.3), self.rng.random_bool(0.5));
+                Op::Pull { replica, repeatable_read, number, settings: Settings::default() }
             }
             250..260 => Op::Forget { replica },
-            260..285 if self.level > Level::Rows => Op::Ddl(self.policy_ddl()),
-            285..292 if self.level > Level::Rows => Op::Ddl(self.rls_ddl()),
-            292..298 => Op::Write { by: None, statements: vec![self.truncate()], commit: self.rng.random_bool(0.8) },
+            260..285 if self.level > Level::Rows => Op::ddl(self.policy_ddl()),
+            285..292 if self.level > Level::Rows => Op::ddl(self.rls_ddl()),
+            292..298 => Op::write(None, vec![self.truncate()], self.rng.random_bool(0.8)),
             298..318 if self.level == Level::All => self.ddl(at),
+            318..326 if self.abilities.hostile => {
+                let table = self.table();
+                Op::ddl(hostile::unrelated(self.rng, &self.world.tables[table].name))
+            }
             300..420 => self.transaction(),
             _ => {
                 let statement = self.statement();
-                Op::Write { by: self.writer(), statements: vec![statement], commit: true }
+                Op::write(self.writer(), vec![statement], true)
             }
         }
     }
@@ -167,7 +216,7 @@ impl Generator<'_> {
             statements.push(self.policy_ddl());
         }
         statements.push(self.statement());
-        Op::Write { by: None, statements, commit: self.rng.random_bool(0.8) }
+        Op::write(None, statements, self.rng.random_bool(0.8))
     }
 
     fn table(&mut self) -> usize {
@@ -186,6 +235,7 @@ impl Generator<'_> {
             "parent" if self.rng.random_bool(0.9) => self.rng.random_range(1..=KEYS).to_string(),
             "public" => self.rng.random_bool(0.3).to_string(),
             "n" => self.rng.random_range(0..100).to_string(),
+            "body" if self.world.hostile && self.rng.random_bool(0.3) => hostile::body(self.rng),
             "body" => format!("'b{}'", self.rng.random_range(0..1000)),
             _ => "NULL".into(),
         }
@@ -197,12 +247,22 @@ impl Generator<'_> {
         }
         let table = self.table();
         let key = self.key(table);
-        let values: Vec<String> = ["owner", "org", "parent", "public", "n"].iter().map(|c| self.value(c)).collect();
+        let mut values: Vec<String> = ["owner", "org", "parent", "public", "n"].iter().map(|c| self.value(c)).collect();
+        let mut columns = "owner, org, parent, public, n".to_owned();
+        if self.world.hostile {
+            for _ in 0..3 {
+                let (column, value) = hostile::value(self.rng);
+                if !columns.contains(&format!(", {column}")) {
+                    columns += &format!(", {column}");
+                    values.push(value);
+                }
+            }
+        }
         let update =
             if self.rng.random_bool(0.3) { "UPDATE SET owner = excluded.owner, n = excluded.n" } else { "NOTHING" };
         let target = if update == "NOTHING" { "" } else { "(id) " };
         format!(
-            "INSERT INTO {} (id, owner, org, parent, public, n) VALUES ({key}, {}) ON CONFLICT {target}DO {update}",
+            "INSERT INTO {} (id, {columns}) VALUES ({key}, {}) ON CONFLICT {target}DO {update}",
             self.world.tables[table].name,
             values.join(", ")
         )
@@ -210,7 +270,13 @@ impl Generator<'_> {
 
     fn member(&mut self) -> String {
         let (org, usr) = (self.rng.random_range(1..=ORGS), self.rng.random_range(1..=USERS));
+        let since = ["2025-01-15", "2025-02-01", "2025-02-02", "01/02/2025"][self.rng.random_range(0..4)];
         match self.rng.random_range(0..10) {
+            0..2 if self.world.hostile => format!("UPDATE members SET since = '{since}' WHERE org = {org} AND usr = {usr}"),
+            2..5 if self.world.hostile => format!(
+                "INSERT INTO members VALUES ({org}, {usr}, {}, '{since}') ON CONFLICT (org, usr) DO UPDATE SET level = excluded.level",
+                self.rng.random_range(0..3)
+            ),
             0..5 => format!(
                 "INSERT INTO members VALUES ({org}, {usr}, {}) ON CONFLICT (org, usr) DO UPDATE SET level = excluded.level",
                 self.rng.random_range(0..3)
@@ -228,6 +294,10 @@ impl Generator<'_> {
         match self.rng.random_range(0..100) {
             0..32 => self.insert(),
             32..68 => {
+                if self.world.hostile && self.rng.random_bool(0.35) {
+                    let (column, value) = hostile::value(self.rng);
+                    return format!("UPDATE {name} SET {column} = {value} WHERE id = {key}");
+                }
                 let column = ["owner", "owner", "org", "parent", "public", "n", "body"][self.rng.random_range(0..7)];
                 let value = self.value(column);
                 if self.rng.random_bool(0.1) {
@@ -304,22 +374,23 @@ impl Generator<'_> {
             8 => self.partitions(),
             _ => {
                 let level = self.rng.random_range(0..3);
-                (super::schema::my_orgs(level), vec![super::schema::my_orgs(0)])
+                let hostile = self.world.hostile;
+                (my_orgs(level, hostile), vec![my_orgs(0, hostile)])
             }
         };
         let mut when = at;
         for sql in undo {
             when += self.rng.random_range(1..20);
             if self.rng.random_bool(0.9) {
-                self.later.push((when, Op::Ddl(sql)));
+                self.later.push((when, Op::ddl(sql)));
             }
         }
         if self.rng.random_bool(0.2) {
             // With changes of rows, kept or not.
             let statements = vec![self.statement(), now, self.statement()];
-            return Op::Write { by: None, statements, commit: self.rng.random_bool(0.7) };
+            return Op::write(None, statements, self.rng.random_bool(0.7));
         }
-        Op::Ddl(now)
+        Op::ddl(now)
     }
 
     fn roles(&mut self) -> (String, Vec<String>) {

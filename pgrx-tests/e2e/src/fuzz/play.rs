@@ -1,10 +1,11 @@
 //! Plays a case on a fresh database and checks every pull.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{anyhow, Context, Result};
 use postgres::error::SqlState;
-use postgres::Client;
+use postgres::{Client, NoTls};
 use serde_json::{json, Map, Value};
 
 use crate::cluster::Cluster;
@@ -12,11 +13,13 @@ use crate::postgrest::Pull;
 use crate::replica::{Applied, Replica, Spec};
 
 use super::causes::Causes;
+use super::hostile::{self, DECOY};
 use super::kind::OpKind;
 use super::ops::Op;
 use super::oracle::Timeline;
 use super::plant::Plant;
 use super::schema::{actor, World, ACTORS, ROLES, ROLES_AS_MADE, TEMPLATE};
+use super::settings::Settings;
 use super::sight::{denied, Sight};
 use super::{Abilities, Case};
 
@@ -26,6 +29,8 @@ pub enum Kind {
     Difference,
     /// an id was sent that the role could not see since its cursor
     Leak,
+    /// SQL that somebody had planted ran, and saw what it was called with
+    Decoy,
     /// an answer of the wrong form
     Contract,
     /// an error that nothing in the operations explains
@@ -77,6 +82,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Abilities> {
     postgres.batch_execute(&format!("CREATE DATABASE {TEMPLATE_DATABASE} TEMPLATE template0"))?;
     let mut template = cluster.connect(TEMPLATE_DATABASE)?;
     template.batch_execute(TEMPLATE)?;
+    template.batch_execute(hostile::TEMPLATE)?;
     let has = |client: &mut Client, function: &str, argument: &str| -> Result<bool> {
         Ok(client
             .query_one(
@@ -89,6 +95,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Abilities> {
         access_tables: has(&mut template, "enable", "access_tables")?,
         scopes: has(&mut template, "enable", "scope_column")? && has(&mut template, "pull_changes", "filter")?,
         whole_row: true,
+        hostile: true,
     })
 }
 
@@ -145,14 +152,29 @@ struct Player<'a> {
     stats: Stats,
     plant: Option<Plant>,
     clock: i64,
+    /// what decoys said
+    decoys: Arc<Mutex<Vec<String>>>,
 }
 
 impl<'a> Player<'a> {
     fn new(cluster: &Cluster, database: &str, world: &'a World) -> Result<Self> {
-        let mut admin = cluster.connect(database)?;
-        for statement in world.ddl() {
+        let decoys: Arc<Mutex<Vec<String>>> = Arc::default();
+        let connect = |user: &str| {
+            let heard = Arc::clone(&decoys);
+            let mut config = cluster.config(database);
+            config.user(user).notice_callback(move |notice| {
+                if notice.message().starts_with(DECOY) {
+                    heard.lock().unwrap_or_else(|e| e.into_inner()).push(notice.message().to_owned());
+                }
+            });
+            config.connect(NoTls)
+        };
+        let mut admin = connect("postgres")?;
+        for (settings, statement) in world.ddl() {
+            admin.batch_execute(&settings.sql(false))?;
             admin.batch_execute(&statement).with_context(|| statement.clone())?;
         }
+        admin.batch_execute(&Settings::default().sql(false))?;
         let specs: Vec<Spec> = world.collections().map(|t| t.spec()).collect();
         let replicas = world
             .replicas
@@ -160,35 +182,46 @@ impl<'a> Player<'a> {
             .map(|def| Holder {
                 actor: def.actor,
                 filter: def.filter.clone(),
-                replica: Replica::new(&specs),
+                replica: Replica::new(&specs).leaving_out(if world.hostile { &hostile::LOOKS } else { &[] }),
                 since: BTreeSet::new(),
             })
             .collect();
-        let app = cluster.connect_as(database, "authenticator")?;
+        let app = connect("authenticator")?;
         let timelines = ACTORS.iter().map(|_| Timeline::default()).collect();
         let sight = Sight::of(&mut admin, world)?;
         let stats = Stats::default();
-        let mut player = Self { world, admin, app, replicas, timelines, sight, stats, plant: None, clock: 0 };
+        let mut player = Self { world, admin, app, replicas, timelines, sight, stats, plant: None, clock: 0, decoys };
         player.look().map_err(|f| anyhow!(f.text))?;
         Ok(player)
     }
 
     fn step(&mut self, op: &Op) -> Result<(), Found> {
         self.stats.steps += 1;
+        self.act(op)?;
+        let heard = std::mem::take(&mut *self.decoys.lock().unwrap_or_else(|e| e.into_inner()));
+        match heard.first() {
+            None => Ok(()),
+            Some(first) => Err(Found { kind: Kind::Decoy, text: format!("{first} (and {} more)", heard.len() - 1) }),
+        }
+    }
+
+    fn act(&mut self, op: &Op) -> Result<(), Found> {
         match op {
-            Op::Write { by, statements, commit } => {
-                if self.write(*by, statements, *commit)? && *commit {
+            Op::Write { by, statements, commit, settings } => {
+                if self.write(*by, statements, *commit, settings)? && *commit {
                     self.happened(op);
                 }
                 self.look()
             }
-            Op::Ddl(sql) => {
-                if self.execute(sql)? {
+            Op::Ddl { sql, settings } => {
+                if self.execute(sql, settings)? {
                     self.happened(op);
                 }
                 self.look()
             }
-            Op::Pull { replica, repeatable_read, number } => self.pull(*replica, *repeatable_read, *number),
+            Op::Pull { replica, repeatable_read, number, settings } => {
+                self.pull(*replica, *repeatable_read, *number, settings)
+            }
             Op::Forget { replica } => {
                 self.replicas[*replica].replica.forget();
                 Ok(())
@@ -206,7 +239,13 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn write(&mut self, by: Option<usize>, statements: &[String], commit: bool) -> Result<bool, Found> {
+    fn write(
+        &mut self,
+        by: Option<usize>,
+        statements: &[String],
+        commit: bool,
+        under: &Settings,
+    ) -> Result<bool, Found> {
         let mut sql = "BEGIN; ".to_owned();
         if let Some(by) = by {
             let caller = actor(by);
@@ -217,11 +256,22 @@ impl<'a> Player<'a> {
         }
         sql += &statements.join("; ");
         sql += if commit { "; COMMIT" } else { "; ROLLBACK" };
-        self.execute(&sql)
+        self.execute(&sql, under)
     }
 
     /// Errors that random operations meet by themselves count as operations without effect (false).
-    fn execute(&mut self, sql: &str) -> Result<bool, Found> {
+    fn execute(&mut self, sql: &str, under: &Settings) -> Result<bool, Found> {
+        if under.is_empty() {
+            return self.attempt(sql);
+        }
+        // In a message of its own: the whole of one is read under the settings that stood before it.
+        self.admin.batch_execute(&under.sql(false))?;
+        let done = self.attempt(sql)?;
+        self.admin.batch_execute(&Settings::default().sql(false))?;
+        Ok(done)
+    }
+
+    fn attempt(&mut self, sql: &str) -> Result<bool, Found> {
         const OWN: [SqlState; 18] = [
             SqlState::UNIQUE_VIOLATION,
             SqlState::FOREIGN_KEY_VIOLATION,
@@ -270,7 +320,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    fn pull(&mut self, at: usize, repeatable_read: bool, number: bool) -> Result<(), Found> {
+    fn pull(&mut self, at: usize, repeatable_read: bool, number: bool, under: &Settings) -> Result<(), Found> {
         let client = &mut self.replicas[at];
         let caller = actor(client.actor);
         let mut wanted = Vec::new();
@@ -300,8 +350,16 @@ impl<'a> Player<'a> {
             ..Pull::default()
         };
         let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
+        if !under.is_empty() {
+            tx.batch_execute(&under.sql(true))?;
+        }
         let answer = match request.run(&mut tx) {
             Ok(answer) => answer,
+            // An error rather than a part of the rows is what that setting is for.
+            Err(e) if under.row_security_off() && e.downcast_ref().is_some_and(denied) => {
+                self.stats.denied += 1;
+                return Ok(tx.rollback()?);
+            }
             Err(e) if wanted.iter().any(|(_, rows)| rows.is_none()) && e.downcast_ref().is_some_and(denied) => {
                 self.stats.denied += 1;
                 tx.rollback()?;

@@ -5,6 +5,7 @@ use rand::seq::IndexedRandom;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::hostile::Typed;
 use super::schema::{Table, MEMBERS, ORGS};
 use super::{Abilities, Level};
 
@@ -18,6 +19,11 @@ pub enum Expr {
     Org(i64),
     /// the composite value of the whole row
     WholeRow(i64),
+    /// the same where its text depends on settings
+    WholeRowNumber(i64),
+    /// of a hostile world
+    Typed(Typed),
+    MemberSince,
     /// of the members table only
     Myself,
     MemberIn(i64),
@@ -58,6 +64,11 @@ impl Expr {
             Self::Above(k) => format!("n > {k}"),
             Self::Org(k) => format!("org = {k}"),
             Self::WholeRow(k) => format!("({t}.*)::text LIKE '%{k}%'"),
+            Self::WholeRowNumber(k) => format!("to_jsonb({t}.*) ->> 'n' LIKE '%{k}%'"),
+            Self::Typed(condition) => condition.sql(),
+            Self::MemberSince => format!(
+                "EXISTS (SELECT 1 FROM members m WHERE m.org = {t}.org AND m.usr = me() AND m.since <= '2025-02-01'::date)"
+            ),
             Self::Myself => "usr = me()".to_owned(),
             Self::MemberIn(level) => {
                 format!("org IN (SELECT m.org FROM members m WHERE m.usr = me() AND m.level >= {level})")
@@ -103,6 +114,13 @@ impl Expr {
                 _ => Self::Not(a),
             };
         }
+        if can.hostile && rng.random_bool(0.35) {
+            return if level >= Level::Membership && rng.random_bool(0.15) {
+                Self::MemberSince
+            } else {
+                Self::Typed(Typed::random(rng))
+            };
+        }
         let k = rng.random_range(1..4);
         if level >= Level::Membership && rng.random_bool(0.55) {
             // The members table is the first, at 0; parents are those between.
@@ -123,6 +141,7 @@ impl Expr {
             12..14 => Self::Divides(k + 1),
             14..16 => Self::Above(k * 20),
             16..18 => Self::Org(rng.random_range(1..=ORGS)),
+            18 if level > Level::Rows && can.whole_row && can.hostile => Self::WholeRowNumber(k),
             18 if level > Level::Rows && can.whole_row => Self::WholeRow(k),
             _ => Self::True,
         }

@@ -9,7 +9,9 @@ use serde_json::json;
 use crate::postgrest::Caller;
 use crate::replica::Spec;
 
+use super::hostile;
 use super::policy_grammar::Policy;
+use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
 /// The place of the members table.
@@ -63,13 +65,18 @@ ALTER ROLE bypasser BYPASSRLS;
 ";
 
 /// The function that hides the members table.
-pub fn my_orgs(level: i64) -> String {
+pub fn my_orgs(level: i64, hostile: bool) -> String {
     let level = if level > 0 { format!(" AND level >= {level}") } else { String::new() };
+    // Whoever may call it has a search path of his own: what its author has to see to.
+    let (path, since) = if hostile { ("SET search_path = pg_catalog, public ", SINCE) } else { ("", "") };
     format!(
-        "CREATE OR REPLACE FUNCTION my_orgs() RETURNS SETOF int STABLE SECURITY DEFINER LANGUAGE sql AS \
-         $$ SELECT org FROM public.members WHERE usr = public.me(){level} $$"
+        "CREATE OR REPLACE FUNCTION public.my_orgs() RETURNS SETOF int STABLE SECURITY DEFINER {path}LANGUAGE sql AS \
+         $$ SELECT org FROM public.members WHERE usr = public.me(){level}{since} $$"
     )
 }
+
+/// Who is a member yet, in a hostile world.
+const SINCE: &str = " AND since <= '2025-02-01'::date";
 
 /// Partitions: keys below 16, and the others, which come and go.
 pub fn attach(table: &str) -> String {
@@ -93,10 +100,13 @@ pub enum ScopeValues {
 }
 
 impl ScopeValues {
-    pub fn sql(self) -> &'static str {
+    pub fn sql(self, hostile: bool) -> String {
         match self {
-            Self::Fixed => "ARRAY[(1 + public.me() % 4)::text, '2']",
-            Self::Memberships => "ARRAY(SELECT m.org::text FROM public.members m WHERE m.usr = public.me())",
+            Self::Fixed => "ARRAY[(1 + public.me() % 4)::text, '2']".to_owned(),
+            Self::Memberships => format!(
+                "ARRAY(SELECT m.org::text FROM public.members m WHERE m.usr = public.me(){})",
+                if hostile { SINCE } else { "" }
+            ),
         }
     }
 }
@@ -175,6 +185,14 @@ pub struct ReplicaDef {
 pub struct World {
     pub tables: Vec<Table>,
     pub replicas: Vec<ReplicaDef>,
+    /// with random session settings, and what they matter to
+    #[serde(default)]
+    pub hostile: bool,
+    /// of the sessions that made the policies and enabled the tables
+    #[serde(default)]
+    pub policies_under: Settings,
+    #[serde(default)]
+    pub enabled_under: Settings,
 }
 
 impl World {
@@ -233,23 +251,39 @@ impl World {
                     .then(|| (0..rng.random_range(1..3)).map(|_| rng.random_range(1..=ORGS)).collect()),
             })
             .collect();
-        Self { tables, replicas }
+        let hostile = abilities.hostile;
+        let mut under = || if hostile { Settings::random(rng, Side::Writes) } else { Settings::default() };
+        let (policies_under, enabled_under) = (under(), under());
+        Self { tables, replicas, hostile, policies_under, enabled_under }
     }
 
     pub fn collections(&self) -> impl Iterator<Item = &Table> {
         self.tables.iter().filter(|t| t.collection)
     }
 
-    /// The statements that make the world in a database of the template.
-    pub fn ddl(&self) -> Vec<String> {
+    /// The statements that make the world in a database of the template, and the settings of their sessions.
+    pub fn ddl(&self) -> Vec<(Settings, String)> {
+        let under = |settings: &Settings, ddl: Vec<String>| {
+            ddl.into_iter().map(|sql| (settings.clone(), sql)).collect::<Vec<_>>()
+        };
+        // Here names mean what the usual path says; later statements find tables by any path of `Side::Writes`.
+        let mut all = under(&Settings::default(), self.tables_ddl());
+        all.extend(under(&self.policies_under, self.policies_ddl()));
+        all.extend(under(&self.enabled_under, self.enable_ddl()));
+        all
+    }
+
+    fn tables_ddl(&self) -> Vec<String> {
+        let columns = if self.hostile { hostile::COLUMNS } else { "" };
         let mut ddl = Vec::new();
         for (at, table) in self.tables.iter().enumerate() {
             let name = &table.name;
             if at == MEMBERS {
                 ddl.push(format!(
-                    "CREATE TABLE {name} (org int NOT NULL, usr int NOT NULL, level int NOT NULL DEFAULT 1, PRIMARY KEY (org, usr))"
+                    "CREATE TABLE {name} (org int NOT NULL, usr int NOT NULL, level int NOT NULL DEFAULT 1{}, PRIMARY KEY (org, usr))",
+                    if self.hostile { ", since date NOT NULL DEFAULT '2025-01-15'" } else { "" }
                 ));
-                ddl.push(my_orgs(0));
+                ddl.push(my_orgs(0, self.hostile));
                 ddl.push(format!("CREATE VIEW memberships AS SELECT org, usr FROM {name}"));
                 ddl.push("GRANT SELECT ON memberships TO app, auditor, manager, bypasser, tabler".to_owned());
             } else {
@@ -259,7 +293,7 @@ impl World {
                 });
                 ddl.push(format!(
                     "CREATE TABLE {name} (id {key} PRIMARY KEY, owner int, org int, parent int{parent}, \
-                     public boolean NOT NULL DEFAULT false, n int, body text DEFAULT 'b', gone {}){}",
+                     public boolean NOT NULL DEFAULT false, n int, body text DEFAULT 'b', gone {}{columns}){}",
                     if table.soft == Some(Soft::Time) { "timestamptz" } else { "boolean" },
                     if table.partitioned { " PARTITION BY RANGE (id)" } else { "" }
                 ));
@@ -275,6 +309,11 @@ impl World {
                 ddl.push(format!("REVOKE SELECT ON {name} FROM app; GRANT SELECT ({columns}) ON {name} TO app"));
             }
         }
+        ddl
+    }
+
+    fn policies_ddl(&self) -> Vec<String> {
+        let mut ddl = Vec::new();
         for table in &self.tables {
             for policy in &table.policies {
                 ddl.push(policy.create(&self.tables, table));
@@ -286,13 +325,18 @@ impl World {
                 ddl.push(format!("ALTER TABLE {} FORCE ROW LEVEL SECURITY", table.name));
             }
         }
+        ddl
+    }
+
+    fn enable_ddl(&self) -> Vec<String> {
+        let mut ddl = Vec::new();
         for table in self.collections() {
             let mut arguments = format!("'{}'", table.name);
             if table.scoped {
                 arguments += ", scope_column => 'org'";
             }
             if let Some(values) = table.scope_values {
-                arguments += &format!(", scope_values => $${}$$", values.sql());
+                arguments += &format!(", scope_values => $${}$$", values.sql(self.hostile));
             }
             if table.soft.is_some() {
                 arguments += ", soft_delete_column => 'gone'";
@@ -301,8 +345,13 @@ impl World {
                 arguments += &format!(", exclude => '{{{column}}}'");
             }
             if table.hides_members() {
-                let declared = if table.predicate { r#"{"members": "usr = public.me()"}"# } else { r#"["members"]"# };
-                arguments += &format!(", access_tables => '{declared}'");
+                let since = if self.hostile { SINCE } else { "" };
+                let declared = if table.predicate {
+                    format!(r#"{{"members": "usr = public.me(){since}"}}"#)
+                } else {
+                    r#"["members"]"#.to_owned()
+                };
+                arguments += &format!(", access_tables => $${declared}$$");
             }
             ddl.push(format!("SELECT snapsync.enable({arguments})"));
         }

@@ -11,6 +11,7 @@ use super::kind::OpKind;
 use super::ops::Op;
 use super::plant::Plant;
 use super::play::{play, Failure, Kind};
+use super::settings::Settings;
 use super::Case;
 
 pub struct Shrunk {
@@ -29,6 +30,7 @@ pub fn shrink(cluster: &Cluster, case: &Case, failure: &Failure, plant: Option<P
         let before = size(&best.0);
         shrinker.operations(&mut best)?;
         shrinker.statements(&mut best)?;
+        shrinker.settings(&mut best)?;
         shrinker.world(&mut best)?;
         if size(&best.0) == before || shrinker.plays >= budget {
             break;
@@ -45,7 +47,10 @@ fn size(case: &Case) -> usize {
             1
         }
     };
-    case.ops.iter().map(statements).sum::<usize>()
+    let set = |op: &Op| op.clone().settings().map_or(0, |s| s.len());
+    case.ops.iter().map(|op| statements(op) + set(op)).sum::<usize>()
+        + case.world.policies_under.len()
+        + case.world.enabled_under.len()
         + case.world.tables.iter().map(|t| t.policies.len() + usize::from(t.rls)).sum::<usize>()
 }
 
@@ -121,6 +126,39 @@ impl Shrinker<'_> {
                     statements.remove(which);
                 }
                 self.attempt(fewer, best)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All of a session's, then one by one; of the sessions that made the world, too.
+    fn settings(&mut self, best: &mut (Case, Failure)) -> Result<()> {
+        fn of(case: &mut Case, at: usize) -> Option<&mut Settings> {
+            match at {
+                0 => Some(&mut case.world.policies_under),
+                1 => Some(&mut case.world.enabled_under),
+                _ => case.ops.get_mut(at - 2)?.settings(),
+            }
+        }
+        for at in 0..best.0.ops.len() + 2 {
+            let mut usual = best.0.clone();
+            match of(&mut usual, at) {
+                Some(settings) if !settings.is_empty() => *settings = Settings::default(),
+                _ => continue,
+            }
+            if self.attempt(usual, best)? {
+                continue;
+            }
+            let mut which = 0;
+            loop {
+                let mut fewer = best.0.clone();
+                match of(&mut fewer, at) {
+                    Some(settings) if which < settings.len() => *settings = settings.without(which),
+                    _ => break,
+                }
+                if !self.attempt(fewer, best)? {
+                    which += 1;
+                }
             }
         }
         Ok(())

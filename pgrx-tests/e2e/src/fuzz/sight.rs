@@ -29,6 +29,7 @@ pub struct Sight {
     bypassing: HashMap<String, bool>,
     /// the numbers of the columns that are not synced
     excluded: HashMap<String, i16>,
+    hostile: bool,
 }
 
 pub fn denied(error: &postgres::Error) -> bool {
@@ -37,7 +38,7 @@ pub fn denied(error: &postgres::Error) -> bool {
 
 impl Sight {
     pub fn of(admin: &mut Client, world: &World) -> Result<Self> {
-        let mut sight = Self::default();
+        let mut sight = Self { hostile: world.hostile, ..Self::default() };
         for (table, column) in world.collections().filter_map(|t| Some((&t.name, t.exclude.as_ref()?))) {
             let row = admin.query_one(
                 "SELECT attnum FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = $2",
@@ -104,7 +105,7 @@ impl Sight {
         }
         // `scope_values` is somebody's SQL: not for those who may do more than its author.
         let bypasses = self.bypasses(admin, &caller.role)?;
-        let excluded = self.excluded.get(&table.name).copied();
+        let (excluded, hostile) = (self.excluded.get(&table.name).copied(), self.hostile);
         let columns = self.columns(admin, &caller.role, &table.name)?;
         let named = |number| columns.iter().find(|c| c.number == number).map_or("", |c| c.name.as_str());
         let list: Vec<&str> =
@@ -115,7 +116,7 @@ impl Sight {
                 let orgs: Vec<String> = orgs.iter().map(i64::to_string).collect();
                 conditions.push(format!("{} IN ({})", named(ORG), orgs.join(", ")));
             } else if let Some(values) = table.scope_values.filter(|_| !bypasses) {
-                conditions.push(format!("{} = ANY (({})::int[])", named(ORG), values.sql()));
+                conditions.push(format!("{} = ANY (({})::int[])", named(ORG), values.sql(hostile)));
             }
         }
         match table.soft {

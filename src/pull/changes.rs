@@ -1,0 +1,158 @@
+//! Which changed rows concern the caller: what the log says of each, and which of its old states he could see.
+//!
+//! The log has everybody's changes. Those of rows that the caller neither sees nor saw are let go batch by batch, so a pull takes memory
+//! for its user's changes, however many others there were.
+
+use super::CollectionPull;
+use crate::error::Result;
+use crate::journal::Op;
+use crate::log::{Entries, Logged};
+use crate::old_rows::Image;
+use crate::pg;
+use crate::policy::Judge;
+use crate::push::standing;
+use crate::reach::{synced, BATCH, BATCH_BYTES};
+
+/// A row that changed since the cursor.
+pub(super) struct Changed {
+    pub id: String,
+    /// The first entry was an insert.
+    pub inserted: bool,
+    /// Could the caller see the oldest state there is? Changes before it left its columns alone. None: there is no old state.
+    pub first_seen: Option<bool>,
+    /// Could he see any? Or is he left word that the row, which he pushed, is not there?
+    pub seen: bool,
+    /// Old states are logged.
+    pub has_images: bool,
+    /// One of the entries comes from the caller's own push: the client has the row.
+    pub own: bool,
+    /// All of the entries are what the caller pushed, as he sent it.
+    pub echo: bool,
+    /// The last entry is a deletion.
+    pub deleted: bool,
+    pub returned: bool,
+}
+
+/// Rows that are being looked at.
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Changed>,
+    images: Vec<Image>,
+    /// For each image: its row, and whether it is that row's first.
+    of: Vec<(usize, bool)>,
+    bytes: usize,
+    /// Whom such word for this caller is addressed to, once there is any.
+    address: Option<String>,
+}
+
+impl Batch {
+    fn add(&mut self, id: &str, entries: &[Logged], pull: &CollectionPull) -> Result<()> {
+        let told = self.is_told(entries, pull)?;
+        let mut entries = entries.iter().filter(|e| !standing::is_notice(e)).peekable();
+        if entries.peek().is_none() && !told {
+            return Ok(());
+        }
+        if self.rows.last().is_none_or(|row| row.id != id) {
+            self.rows.push(Changed {
+                id: id.to_string(),
+                inserted: entries.peek().is_some_and(|e| e.op == Op::Insert),
+                first_seen: None,
+                seen: false,
+                has_images: false,
+                own: false,
+                echo: pull.request.skip_echoes,
+                deleted: false,
+                returned: false,
+            });
+        }
+        let at = self.rows.len() - 1;
+        let row = &mut self.rows[at];
+        row.seen |= told;
+        row.echo &= !told;
+        for entry in entries {
+            row.deleted = entry.op == Op::Delete;
+            if let Some(image) = entry.image {
+                self.of.push((at, !std::mem::replace(&mut row.has_images, true)));
+                self.bytes += image.size();
+                self.images.push(image);
+            }
+            let own = entry.origin.is_some() && entry.origin.as_deref() == pull.request.client_id;
+            row.own |= own;
+            row.echo &= own && entry.as_sent;
+        }
+        Ok(())
+    }
+
+    /// Is one of the entries word for the caller?
+    fn is_told(&mut self, entries: &[Logged], pull: &CollectionPull) -> Result<bool> {
+        let mut told = false;
+        for entry in entries.iter().filter(|e| standing::is_notice(e)) {
+            let address = match &self.address {
+                Some(known) => known,
+                None => self.address.insert(standing::address(pull.request.client_id)?),
+            };
+            told |= entry.origin.as_ref() == Some(address);
+        }
+        Ok(told)
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() + self.images.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+
+    /// Finds out which old states the caller could see; false when that cannot be told.
+    fn judge(&mut self, pull: &CollectionPull, judge: &Judge) -> Result<bool> {
+        let Some(seen) = synced(judge, pull.collection, &self.images, pull.scopes.as_deref())? else {
+            return Ok(false);
+        };
+        for ((at, first), seen) in self.of.drain(..).zip(seen) {
+            let row = &mut self.rows[at];
+            row.seen |= seen;
+            if first {
+                row.first_seen = Some(seen);
+            }
+        }
+        self.images.clear();
+        self.bytes = 0;
+        Ok(true)
+    }
+}
+
+impl CollectionPull<'_> {
+    /// The changed rows that may concern the caller, in the order of their ids; None when that cannot be told.
+    pub(super) fn changed(&self, entries: &Entries, judge: &Judge) -> Result<Option<Vec<Changed>>> {
+        let (mut kept, mut batch) = (Vec::new(), Batch::default());
+        let mut scratch = pg::Scratch::new(c"snapsync pull");
+        let mut told = true;
+        entries.each(&mut |id, changes| {
+            batch.add(id, changes, self)?;
+            if entries.are_many() && batch.is_full() {
+                told = batch.judge(self, judge)?;
+                if told {
+                    // There may be more of the last one.
+                    let last = batch.rows.pop();
+                    self.keep(&mut kept, std::mem::take(&mut batch.rows))?;
+                    batch.rows.extend(last);
+                    scratch.reset();
+                }
+            }
+            Ok(told)
+        })?;
+        if !told || !batch.judge(self, judge)? {
+            return Ok(None);
+        }
+        if kept.is_empty() {
+            return Ok(Some(batch.rows));
+        }
+        self.keep(&mut kept, batch.rows)?;
+        Ok(Some(kept))
+    }
+
+    /// Of these rows keeps those that the caller sees, or could see.
+    fn keep(&self, kept: &mut Vec<Changed>, rows: Vec<Changed>) -> Result<()> {
+        let ids: Vec<&str> = rows.iter().filter(|row| !row.seen).map(|row| &*row.id).collect();
+        let there = self.there(&ids)?;
+        kept.extend(rows.into_iter().filter(|row| row.seen || there.contains_key(&row.id)));
+        Ok(())
+    }
+}

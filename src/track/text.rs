@@ -1,0 +1,201 @@
+//! Values as the log has them: texts that read back as the same values, whatever the sessions' settings were.
+
+use std::ffi::CStr;
+
+use pgrx::{pg_sys, FromDatum};
+
+use super::{Column, Tracker};
+use crate::error::SyncError;
+use crate::row::{value, Slot};
+use crate::{pg, spi};
+
+/// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
+/// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
+/// table can store and jsonb cannot must not make the statement fail, nor the commit. Then every client takes the table anew.
+///
+/// # Safety
+/// The slot holds a row of the tracker's relation.
+pub(super) unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
+    out.clear();
+    out.push(b'{');
+    let mut text = Vec::new();
+    for (i, column) in t.image.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&column.json_key);
+        // SAFETY: as in write_key.
+        match unsafe { value(slot, column.attnum) } {
+            None => out.extend_from_slice(b"null"),
+            Some(datum) => {
+                // SAFETY: a datum of this column.
+                unsafe {
+                    if !is_small(column, datum) {
+                        return false;
+                    }
+                    write_image_text(column, datum, &mut text);
+                }
+                // "char" of more than 127, before PostgreSQL 16.
+                if std::str::from_utf8(&text).is_err() {
+                    return false;
+                }
+                crate::json::escape_json(out, &text);
+            }
+        }
+        if out.len() > LARGEST_IMAGE {
+            return false;
+        }
+    }
+    out.push(b'}');
+    true
+}
+
+/// jsonb holds 256 MB, and an array of small numbers takes eight times the room of its text.
+const LARGEST_IMAGE: usize = 16 << 20;
+
+/// Could this row be logged as an image later? Checked when the row is written because `reach::present` also builds images from
+/// current rows.
+///
+/// # Safety
+/// The slot holds a row of the tracker's relation.
+pub(super) unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
+    // SAFETY: as in write_image.
+    t.image.iter().all(|column| unsafe { value(slot, column.attnum).is_none_or(|datum| is_small(column, datum)) })
+}
+
+/// Is the value, detoasted, small enough for an image?
+///
+/// # Safety
+/// A non-null datum of this column.
+unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
+    // SAFETY: a varlena datum (typlen -1); looks at its header only.
+    column.length != -1 || unsafe { pg_sys::toast_raw_datum_size(datum) } <= LARGEST_IMAGE
+}
+
+/// A value's text form that reads back as the same value later: an object is told by its number, for it may be renamed, dropped, or
+/// not be found under another search path.
+///
+/// # Safety
+/// A non-null datum of this column.
+unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
+    out.clear();
+    if pg::is_object_name(column.type_oid) {
+        out.extend_from_slice(itoa::Buffer::new().format(datum.value() as u32).as_bytes());
+    } else {
+        // SAFETY: a datum of this column (caller).
+        unsafe { write_text(column, datum, out) };
+    }
+}
+
+/// A value's text form, the same whatever the session's settings say.
+///
+/// # Safety
+/// A non-null datum of this column.
+pub(super) unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
+    // SAFETY: the datum is of the column's type; output functions return a palloc'd cstring that we copy and free.
+    unsafe {
+        match column.type_oid {
+            pg_sys::INT4OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i32).as_bytes()),
+            pg_sys::INT8OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i64).as_bytes()),
+            pg_sys::INT2OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i16).as_bytes()),
+            pg_sys::UUIDOID => {
+                let bytes = std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 16);
+                let uuid = uuid::Uuid::from_slice(bytes).unwrap_or_default();
+                out.extend_from_slice(uuid.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+            }
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => {
+                let text: Option<&str> = <&str>::from_datum(datum, false);
+                out.extend_from_slice(text.unwrap_or("").as_bytes());
+            }
+            _ => {
+                let mut write = || {
+                    let text = pg_sys::OidOutputFunctionCall(column.output, datum);
+                    out.extend_from_slice(CStr::from_ptr(text).to_bytes());
+                    pg_sys::pfree(text.cast());
+                    Ok(())
+                };
+                let written = match column.settings {
+                    Settings::None => write(),
+                    Settings::Some => {
+                        let _iso = IsoOutput::set();
+                        write()
+                    }
+                    Settings::Any => spi::pinned(write),
+                };
+                written.unwrap_or_else(|e: SyncError| e.raise());
+            }
+        }
+    }
+}
+
+/// Which settings a type's text form depends on.
+#[derive(Clone, Copy)]
+pub(super) enum Settings {
+    None,
+    /// Those that [`IsoOutput`] sets, which takes a tenth of the time that all take.
+    Some,
+    /// Any, as far as is known here: those of its elements, of another extension's type.
+    Any,
+}
+
+impl Settings {
+    pub(super) fn of(type_oid: pg_sys::Oid) -> Settings {
+        match type_oid {
+            pg_sys::BOOLOID
+            | pg_sys::CHAROID
+            | pg_sys::NAMEOID
+            | pg_sys::BPCHAROID
+            | pg_sys::NUMERICOID
+            | pg_sys::OIDOID
+            | pg_sys::JSONOID
+            | pg_sys::JSONBOID
+            | pg_sys::INETOID => Settings::None,
+            pg_sys::DATEOID
+            | pg_sys::TIMEOID
+            | pg_sys::TIMETZOID
+            | pg_sys::TIMESTAMPOID
+            | pg_sys::TIMESTAMPTZOID
+            | pg_sys::INTERVALOID
+            | pg_sys::FLOAT4OID
+            | pg_sys::FLOAT8OID => Settings::Some,
+            // SAFETY: a syscache look-up.
+            _ if unsafe { pg_sys::get_typtype(type_oid) } as u8 == pg_sys::TYPTYPE_ENUM => Settings::None,
+            _ => Settings::Any,
+        }
+    }
+}
+
+/// Output settings under which these types' text forms read back as the same value under pinned ones (spi/guard.rs).
+struct IsoOutput {
+    date_style: i32,
+    interval_style: i32,
+    float_digits: i32,
+}
+
+impl IsoOutput {
+    fn set() -> Self {
+        // SAFETY: backend-local variables, restored in `drop`, also when an ERROR unwinds.
+        unsafe {
+            let saved = IsoOutput {
+                date_style: pg_sys::DateStyle,
+                interval_style: pg_sys::IntervalStyle,
+                float_digits: pg_sys::extra_float_digits,
+            };
+            pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
+            pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
+            pg_sys::extra_float_digits = 1;
+            saved
+        }
+    }
+}
+
+impl Drop for IsoOutput {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::DateStyle = self.date_style;
+            pg_sys::IntervalStyle = self.interval_style;
+            pg_sys::extra_float_digits = self.float_digits;
+        }
+    }
+}
