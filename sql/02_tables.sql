@@ -104,23 +104,31 @@ COMMENT ON TABLE snapsync.horizon IS 'The snapmin that writers saw, and when: cu
 COMMENT ON COLUMN snapsync.horizon.snapmin IS 'No transaction invisible to a snapshot that sees this row has a smaller stamp';
 COMMENT ON COLUMN snapsync.horizon.at IS 'When that was computed';
 CREATE INDEX horizon_snapmin ON snapsync.horizon (snapmin);
-CREATE INDEX horizon_at ON snapsync.horizon (at);
+CREATE INDEX horizon_at ON snapsync.horizon (at, snapmin);
 
+-- No key, and no index: entries are inserted frozen, past both (clock/history.rs).
 CREATE TABLE snapsync.epoch (
     number              integer NOT NULL,
     system              text NOT NULL,
     timeline            bigint NOT NULL,
     database            bigint NOT NULL,
+    home                bigint NOT NULL,
+    place               text NOT NULL,
+    started             timestamptz NOT NULL,
+    lost                boolean NOT NULL,
     gap_from            bigint NOT NULL,
-    gap_to              bigint NOT NULL,
-    CONSTRAINT epoch_pkey PRIMARY KEY (number)
+    gap_to              bigint NOT NULL
 );
-COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on; a fail-over or a restore begins a new one';
+COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on: a fail-over, a restore, a copy or a start of the server begins a new one';
 COMMENT ON COLUMN snapsync.epoch.number IS 'Order';
 COMMENT ON COLUMN snapsync.epoch.system IS 'System identifier of the cluster';
 COMMENT ON COLUMN snapsync.epoch.timeline IS 'WAL timeline';
 COMMENT ON COLUMN snapsync.epoch.database IS 'Oid of the database';
-COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from the branch of history that was lost';
+COMMENT ON COLUMN snapsync.epoch.home IS 'Oid of this table';
+COMMENT ON COLUMN snapsync.epoch.place IS 'When the cluster''s control file was born (ns since 1970), if the file system knows: a copied directory has another';
+COMMENT ON COLUMN snapsync.epoch.started IS 'When the server was started';
+COMMENT ON COLUMN snapsync.epoch.lost IS 'A branch of history may have been lost; otherwise the server was only started';
+COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from a branch of history that was lost';
 COMMENT ON COLUMN snapsync.epoch.gap_to IS 'The clock leapt to here; smaller cursors of the gap are reset';
 
 CREATE TABLE snapsync.role (

@@ -1,6 +1,9 @@
 //! `#[pg_test]`s: what can only be seen from inside a backend. Everything that SQL can show is tested from outside, in
 //! pgrx-tests. (pgrx puts `pg_` before their names, by which `make pgtest` and `make unit` tell the two kinds apart.)
 
+#[cfg(test)]
+mod rights;
+
 #[pgrx::pg_schema]
 mod tests {
     use pgrx::prelude::*;
@@ -28,10 +31,16 @@ mod tests {
              columns smallint[], as_sent boolean, keys text[]"
         );
         assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
+        assert_eq!(
+            columns("epoch"),
+            "number integer, system text, timeline bigint, database bigint, home bigint, place text, \
+             started timestamp with time zone, lost boolean, gap_from bigint, gap_to bigint"
+        );
     }
 
     #[pg_test]
     fn a_registered_stamp_holds_snapmin_back() {
+        clock::history::ensure().expect("a history");
         let before = clock::snapmin().expect("a snapmin");
         let stamp = clock::register_and_stamp().expect("a stamp");
         assert_eq!(stamp, before, "the next stamp is the first that a reader may miss");
