@@ -11,7 +11,7 @@ use crate::batch::Group;
 use crate::error::{Result, SyncError};
 use crate::journal::Sending;
 use crate::spi::{self, Mode, Planned};
-use crate::subxact;
+use crate::{pg, subxact};
 
 /// One row to write or to delete.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -278,12 +278,10 @@ pub fn bisect(targets: &[Target], items: &[Item], together: bool, enough: usize,
 /// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else,
 /// it is an update after all: a created row that exists is updated.
 fn failed(targets: &[Target], item: Item, e: SyncError, outcome: &mut Outcome) -> Result<()> {
-    let target = &targets[item.target];
-    let is_there = matches!(item.what, What::Insert(_))
-        && e.code == UNIQUE_VIOLATION
-        && !target.visible_now(&[item.id(targets)])?.is_empty();
+    let (target, id) = (&targets[item.target], item.id(targets));
+    let is_taken = matches!(item.what, What::Insert(_)) && e.code == UNIQUE_VIOLATION;
     let mut e = e;
-    if is_there {
+    if is_taken && !target.visible_now(&[id])?.is_empty() {
         let update = Item { what: What::Update(target.group_of_update(item.row)), ..item };
         match subxact::run(|| apply(targets, &[update], false)) {
             Ok(mut vetoed) => {
@@ -294,7 +292,13 @@ fn failed(targets: &[Target], item: Item, e: SyncError, outcome: &mut Outcome) -
             Err(error) if subxact::is_transient(&error) => return Err(error),
             Err(error) => e = error,
         }
+    } else if is_taken && pg::transaction_snapshot_is_fixed() && target.was_created_unseen(id)? {
+        return Err(SyncError::new(SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+            .detail(format!("It is about {}.", target.path_of(id)))
+            .hint("Nothing was applied. Push again, in a new transaction."));
     }
-    outcome.failed.push((item, target.about(item.id(targets), e)));
+    outcome.failed.push((item, target.about(id, e)));
     Ok(())
 }
+
+const SERIALIZATION_FAILURE: &str = "40001";

@@ -14,10 +14,11 @@ use crate::catalog::{self, Collection, Column};
 use crate::conflict::ConflictPolicy;
 use crate::dialect::Dialect;
 use crate::error::{code, Result, SyncError};
+use crate::journal::{self, Op};
 use crate::log::{self, Logged};
 use crate::pg::Privilege;
 use crate::spi::{self, Arg, Mode};
-use crate::{decode, excerpt, lookup, pg, subxact, wire_id};
+use crate::{clock, decode, excerpt, lookup, pg, subxact, wire_id};
 
 pub struct Target<'a> {
     /// The collection's name as the client wrote it.
@@ -207,6 +208,16 @@ impl<'a> Target<'a> {
             }
         }
         Ok(entries)
+    }
+
+    /// Has somebody created this row since the transaction's snapshot, which does not see it (REPEATABLE READ)?
+    pub fn was_created_unseen(&self, id: &str) -> Result<bool> {
+        let from = {
+            let _seen = pg::ActiveSnapshot::take();
+            clock::horizon::snapmin_of_old_snapshot()?
+        };
+        let entries = self.logged(&[id], from, &pg::ActiveSnapshot::latest())?;
+        Ok(entries.iter().any(|e| e.op == Op::Insert && Some(e.stamp) != journal::own_stamp()))
     }
 
     /// Where an id stands in the payload.
