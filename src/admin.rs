@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use crate::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::error::{code, listed, Result, SyncError};
-use crate::registry::{self, look_up, owner_query, Stored};
+use crate::registry::{self, owner_query, read_now, Stored};
 use crate::spi::{self, Mode};
 use crate::{access, names, pg, shape, track};
 
@@ -44,7 +44,7 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     table.check_owner("sync")?;
     // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
     pg::lock_against_ddl(relation);
-    if let Some((reason, hint)) = table.unfit(look_up)? {
+    if let Some((reason, hint)) = table.unfit(read_now)? {
         return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", table.name))
             .detail(reason)
             .hint(hint));
@@ -434,8 +434,8 @@ impl Table {
 /// transaction. (What was done behind our back fails no other command; `doctor` tells of it.)
 pub fn check_still_fit(relation: pg_sys::Oid, synced: bool) -> Result<()> {
     let table = Table::find(relation)?;
-    let Some((reason, _)) = table.unfit(look_up)? else { return Ok(()) };
-    if table.unfit(registry::look_up_as_before)?.is_some() {
+    let Some((reason, _)) = table.unfit(read_now)? else { return Ok(()) };
+    if table.unfit(registry::read_as_before)?.is_some() {
         return Ok(());
     }
     let message = match synced {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys;
 
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, look_up};
+use crate::registry::{self, read_now};
 use crate::shape::{self, dependency};
 use crate::spi;
 
@@ -145,7 +145,7 @@ fn concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
     let [database, system] = dependency::database();
     let args: Vec<spi::Arg> = [database, system].into_iter().chain(args.iter().copied()).collect();
     let mut concerned = BTreeMap::new();
-    for row in look_up(sql, &args)? {
+    for row in read_now(sql, &args)? {
         *concerned.entry(row.oid(0).to_u32()).or_insert(false) |= row.bool(1);
     }
     Ok(concerned)
@@ -242,14 +242,14 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if concerned.is_empty() {
         return Ok(());
     }
-    let dropped = look_up(
+    let dropped = read_now(
         "SELECT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN snapsync.collection AS c ON c.relation = d.objid \
          WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0",
         &[],
     )?;
     for row in &dropped {
         // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
-        let readers = look_up(
+        let readers = read_now(
             "SELECT a.relation::oid FROM snapsync.access AS a JOIN pg_class AS r ON r.oid = a.relation WHERE access = $1 AND relation <> $1",
             &[spi::arg(row.oid(0))],
         )?;
@@ -266,7 +266,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 /// Our triggers go with `snapsync.disable()` only. A dump that is loaded over what is there (`pg_dump --clean`) drops them one by one
 /// before the tables: there it is as if that had been called.
 fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
-    let dropped = look_up(
+    let dropped = read_now(
         "SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid FROM pg_event_trigger_dropped_objects() \
          WHERE object_type = 'trigger' AND original AND NOT is_temporary \
            AND address_names[3] IN ('00_snapsync_track', '00_snapsync_truncate')",
@@ -293,7 +293,7 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
 
 /// The triggers are known by their names.
 fn refuse_renamed_trigger() -> Result<()> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT 1 FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
          WHERE d.classid = 'pg_trigger'::regclass AND g.tgfoid = 'snapsync.track'::regproc LIMIT 1",
         &[],
@@ -308,7 +308,7 @@ fn refuse_renamed_trigger() -> Result<()> {
 
 /// A table has got the name by which clients know another one: a new version of it, maybe, that was filled aside.
 fn say_who_has_the_name() -> Result<()> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT c.name, format('%I.%I', n.nspname, r.relname), c.relation::text FROM pg_event_trigger_ddl_commands() AS d \
          JOIN pg_class AS r ON r.oid = d.objid JOIN pg_namespace AS n ON n.oid = r.relnamespace \
          JOIN snapsync.collection AS c ON c.qualified_name = n.nspname || '.' || r.relname \
@@ -329,7 +329,7 @@ fn say_who_has_the_name() -> Result<()> {
 /// A synced table does not become a partition: its changes would be logged under the root, which is not synced. Only the command
 /// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
 fn refuse_partitions() -> Result<()> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, pg_partition_tree(d.objid) AS p \
            JOIN snapsync.collection AS c ON c.relation = p.relid \
          WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
@@ -354,7 +354,7 @@ fn restoring() -> Result<bool> {
 /// After ALTER TABLE ... that rewrites the table: its values may have changed without a trigger.
 pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    let rows = look_up("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
+    let rows = read_now("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
     let Some(relation) = rows.first().map(|r| crate::pg::root_of(r.oid(0))) else { return Ok(()) };
     if !restoring()? && registry::load(relation)?.is_some() {
         crate::track::reset(relation)?;

@@ -47,7 +47,7 @@ pub fn owner_execute(sql: &str, args: &[spi::Arg]) -> Result<u64> {
 
 /// Reads catalogs and snapsync's own tables as they are at this instant, also in REPEATABLE READ: what was committed meanwhile counts,
 /// and so does what this command has done.
-pub fn look_up(sql: &str, args: &[spi::Arg]) -> Result<Vec<Row>> {
+pub fn read_now(sql: &str, args: &[spi::Arg]) -> Result<Vec<Row>> {
     // SAFETY: inside a transaction, in a function that may write.
     unsafe { pg_sys::CommandCounterIncrement() };
     spi::as_owner(|| {
@@ -90,7 +90,7 @@ impl Drop for ByIndex {
 }
 
 /// The same as it was before the transaction.
-pub fn look_up_as_before(sql: &str, args: &[spi::Arg]) -> Result<Vec<Row>> {
+pub fn read_as_before(sql: &str, args: &[spi::Arg]) -> Result<Vec<Row>> {
     spi::as_owner(|| {
         let _before = pg::ActiveSnapshot::before_transaction();
         let _by_index = ByIndex::only();
@@ -107,7 +107,7 @@ pub enum Right {
 }
 
 pub fn may(relation: pg_sys::Oid, right: Right) -> Result<bool> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT CASE WHEN $3 THEN pg_has_role($2, relowner, 'USAGE') ELSE has_table_privilege($2, oid, 'TRIGGER') END \
          FROM pg_class WHERE oid = $1",
         &[spi::arg(relation), spi::arg(pg::current_user()), spi::arg(right == Right::Own)],
@@ -124,12 +124,12 @@ pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
 
 /// The columns whose old values are logged.
 pub fn image(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let rows = look_up("SELECT to_json(image) FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+    let rows = read_now("SELECT to_json(image) FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.list(0)).unwrap_or_default())
 }
 
 pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT name, to_json(key), to_json(columns), to_json(exclude), to_json(readonly), scope_column, scope_values, \
                 soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads \
          FROM snapsync.collection WHERE relation = $1",
@@ -223,7 +223,7 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     // A table that is only tracked for its influence on others: nothing but its images matters.
     let columns = if s.name.is_none() { Some(Vec::new()) } else { s.columns };
     let touched = s.conflict == ConflictPolicy::Merge.name();
-    let parent = look_up(
+    let parent = read_now(
         "SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent' AND NOT untracked LIMIT 1",
         &[spi::arg(relation)],
     )?;
@@ -329,7 +329,7 @@ pub fn drop_triggers(relation: pg_sys::Oid) -> Result<()> {
 
 /// Does the table have its row trigger? It has not in the middle of a restore.
 pub fn is_installed(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT 1 FROM pg_trigger WHERE tgrelid = $1 AND tgname = $2::name",
         &[spi::arg(relation), spi::arg(ROW_TRIGGER)],
     )?;
@@ -343,7 +343,7 @@ pub fn is_complete(relation: pg_sys::Oid) -> Result<bool> {
 
 /// Has any tracked table, or a partition of one, not all of its triggers?
 pub fn is_any_incomplete() -> Result<bool> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT 1 FROM snapsync.collection AS c CROSS JOIN LATERAL ( \
              SELECT relid::oid AS oid FROM pg_partition_tree(c.relation) UNION SELECT c.relation) AS part \
          JOIN pg_class AS r ON r.oid = part.oid AND r.relkind IN ('r', 'p') \
@@ -373,7 +373,7 @@ struct Part {
 /// The table and its partitions with the state of their triggers, which are right if they have this argument.
 fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
     // tgtype: AFTER ROW INSERT, DELETE, UPDATE, and AFTER STATEMENT TRUNCATE (catalog/pg_trigger.h).
-    let rows = look_up(
+    let rows = read_now(
         "SELECT t.oid, t.oid = $1, r.state, s.state \
          FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) UNION SELECT $1) AS t \
          JOIN pg_class AS c ON c.oid = t.oid AND c.relkind IN ('r', 'p') \

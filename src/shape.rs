@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys;
 
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, look_up, owner_execute, Stored};
+use crate::registry::{self, owner_execute, read_now, Stored};
 use crate::{admin, pg, spi, subxact, track};
 
 mod declared;
@@ -114,7 +114,7 @@ fn look_at_readers(relation: pg_sys::Oid) -> Result<()> {
 
 /// The tables whose policies or settings read this one.
 pub fn readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT DISTINCT c.relation::oid FROM snapsync.dependency AS d JOIN snapsync.collection AS c ON c.relation = d.relation \
          WHERE d.classid = 'pg_class'::regclass AND d.objid = $1 AND d.relation <> $1 \
          UNION SELECT relation::oid FROM snapsync.access WHERE access = $1 AND relation <> $1 ORDER BY 1",
@@ -167,8 +167,8 @@ impl Look {
         let acting = (why != Because::Elsewhere).then(pg::current_user);
         let (edges, functions) = edges::wanted(relation, &stored, acting)?;
         let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
-        let shape = look_up(&definition::shape_query(), &[spi::arg(relation)])?;
-        let old = look_up("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+        let shape = read_now(&definition::shape_query(), &[spi::arg(relation)])?;
+        let old = read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
         Ok(Some(Look {
             stored,
             old_shape: old.first().map(|r| r.string(0)).unwrap_or_default(),

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use crate::access::depends;
 use crate::error::Result;
-use crate::registry::{look_up, owner_execute};
+use crate::registry::{owner_execute, read_now};
 use crate::spi;
 
 /// An object: its catalog, its Oid, is it a part of the table, and the name by which the settings know it.
@@ -44,14 +44,14 @@ fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
 /// What the table rests on now.
 pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
     let sql = format!("WITH RECURSIVE {}, {}, {RESTS_ON}", depends::policies_rest_on(), super::definition::MADE_OF);
-    let rows = look_up(&sql, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
+    let rows = read_now(&sql, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
     Ok(rows_of(&rows))
 }
 
 /// What it rested on when it was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<BTreeSet<Object>> {
     const SQL: &str = "SELECT classid, objid, own, name FROM snapsync.dependency WHERE relation = $1";
-    Ok(rows_of(&look_up(SQL, &[spi::arg(relation)])?))
+    Ok(rows_of(&read_now(SQL, &[spi::arg(relation)])?))
 }
 
 /// Writes what differs. With it goes what is said of a look that is due.
@@ -120,7 +120,7 @@ pub fn database() -> [spi::Arg; 2] {
 pub fn are_foreign() -> Result<bool> {
     const SQL: &str = "SELECT 1 WHERE EXISTS (SELECT FROM snapsync.collection) \
          AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)";
-    Ok(!look_up(SQL, &database())?.is_empty())
+    Ok(!read_now(SQL, &database())?.is_empty())
 }
 
 /// From here on they are of this one: all is about to be looked at.

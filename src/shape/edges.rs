@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 use super::declared;
 use crate::access;
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, look_up, owner_execute, Stored};
+use crate::registry::{self, owner_execute, read_now, Stored};
 use crate::{pg, spi};
 
 /// One table's reading of another.
@@ -52,7 +52,7 @@ pub fn wanted(
         return Ok((edges, functions));
     }
     // A table that reads itself is tracked by its own right; an unlogged one would be emptied by a crash without a trace.
-    let vouchers = look_up(
+    let vouchers = read_now(
         "SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname \
                             WHEN m.relpersistence <> 'p' THEN NULL \
                             WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname \
@@ -75,7 +75,7 @@ pub fn wanted(
 
 /// The edges as they were when the table was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<Edges> {
-    let rows = look_up(
+    let rows = read_now(
         "SELECT access::oid, kind, predicate, whole, CASE WHEN NOT untracked THEN voucher END FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -121,7 +121,7 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
     let Some((&access, _)) = edges.iter().find(|(_, e)| e.voucher.is_none()) else { return Ok(()) };
     let name = |oid| pg::qualified_name(oid).map(|(table, _)| table).unwrap_or_default();
     let (reader, read) = (name(relation), name(pg_sys::Oid::from(access)));
-    let unlogged = look_up(
+    let unlogged = read_now(
         "SELECT r.relpersistence <> 'p', o.rolname FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
          WHERE r.oid = $1 AND reader.oid = $2",
         &[spi::arg(pg_sys::Oid::from(access)), spi::arg(relation)],
@@ -144,7 +144,7 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
 
 /// Must the table be tracked: is it a collection, or do the policies of one read it, maybe through others?
 pub fn is_needed(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = look_up(
+    let rows = read_now(
         "WITH RECURSIVE reader(oid) AS (SELECT $1 UNION \
              SELECT a.relation::oid FROM reader JOIN snapsync.access AS a ON a.access = reader.oid AND NOT a.untracked) \
          SELECT 1 FROM reader JOIN snapsync.collection AS c ON c.relation = reader.oid WHERE c.name IS NOT NULL LIMIT 1",

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use super::definition::IDENTITY;
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, look_up, Stored};
+use crate::registry::{self, read_now, Stored};
 use crate::{admin, pg, spi};
 
 /// The numbers of the columns, by their names when the table was looked at last, and their names now, by number. None where the
@@ -21,12 +21,12 @@ impl Columns {
     fn of(relation: pg_sys::Oid) -> Result<Option<Columns>> {
         let sql =
             format!("SELECT shape -> 'columns', shape ->> 'identity' = {IDENTITY} FROM snapsync.collection AS c WHERE c.relation = $1");
-        let rows = look_up(&sql, &[spi::arg(relation)])?;
+        let rows = read_now(&sql, &[spi::arg(relation)])?;
         let Some(old) = rows.first().filter(|r| r.bool(1)) else { return Ok(None) };
         let old: serde_json::Value = old.text(0).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
         let before = old.as_object().into_iter().flatten();
         let before = before.filter_map(|(n, c)| Some((c[0].as_str()?.to_string(), n.clone()))).collect();
-        let rows = look_up(
+        let rows = read_now(
             "SELECT attnum, attname FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
             &[spi::arg(relation)],
         )?;
