@@ -85,6 +85,15 @@ impl Filter {
     pub fn scopes(&self, name: &str, collection: &Collection) -> Result<Option<Vec<String>>> {
         let Some(scope) = &collection.scope else { return Ok(None) };
         let asked = self.0.get(name).and_then(|columns| columns.get(&scope.name));
+        if asked.is_some() && !pg::may_select(collection.relation, scope.attnum) {
+            // Which rows are of a scope that the caller names would tell him what he may not read.
+            return Err(SyncError::new(
+                code::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for the scope column of collection \"{}\"", clip(name)),
+            )
+            .detail("Only who may read the column can filter by it.")
+            .hint("Leave the filter out, or let the table's owner grant SELECT on the column."));
+        }
         let given = match (asked, &collection.scope_values) {
             (Some(asked), _) => asked.clone(),
             (None, None) => return Ok(None),
