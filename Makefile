@@ -41,6 +41,9 @@ clients:     ## WatermelonDB, supabase-js, plain HTTP
 bench: setup ## measurements against plain SQL; ARGS="--quick --only push" for a look (docs/performance.md)
 	@$t/tier.sh bench $(ARGS)
 
+faults: setup ## servers are killed, copied, failed over, restored; ARGS="--fault copy --runs 20"
+	@$t/tier.sh faults $(ARGS)
+
 instructions: ## how many instructions a pulled row takes, under valgrind: the same on a busy machine
 	@$t/setup.sh valgrind
 	@$t/tier.sh instructions $(ARGS)
@@ -48,4 +51,4 @@ instructions: ## how many instructions a pulled row takes, under valgrind: the s
 lint: setup  ## rustfmt, clippy, shellcheck, checks of the SQL
 	@$t/lint.sh
 
-.PHONY: help setup demo up down install test major unit pgtest regress isolation e2e clients bench instructions lint
+.PHONY: help setup demo up down install test major unit pgtest regress isolation e2e clients bench faults instructions lint

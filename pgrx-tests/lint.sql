@@ -37,3 +37,10 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'sna
 CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
 WHERE a.grantee = 0 AND NOT (a.privilege_type = 'SELECT' AND c.relkind = 'v')
 ORDER BY 1;
+
+-- A view that leaves rows out must do so before its reader's own functions see them.
+SELECT pg_catalog.format('%s is a view without security_barrier', c.oid::pg_catalog.regclass)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'snapsync'
+WHERE c.relkind = 'v' AND NOT coalesce(c.reloptions && '{security_barrier,security_barrier=true,security_barrier=on}', false)
+ORDER BY 1;

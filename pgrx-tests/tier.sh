@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|e2e-short|clients|demo|bench|instructions [ARGUMENT...]
+# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|e2e-short|clients|demo|bench|faults|instructions [ARGUMENT...]
 # T names a part of it: T=pull for a file of regress or isolation (several, separated by spaces), T="model-check --seed 7" for a
 # program of e2e, T=cursor for unit tests with this in their name. ACCEPT=1 takes what regress and isolation print as expected.
 . "$(dirname "$0")/env.sh"
@@ -130,6 +130,11 @@ e2e)
 		cargo run --quiet --profile quick -p snapsync-e2e --bin "$program" -- "${arguments[@]}" || status=1
 	done
 	exit "$status"
+	;;
+faults)
+	"$here/install.sh" private
+	cd "$REPO" || exit
+	exec cargo run --quiet --profile quick -p snapsync-e2e --bin faults -- "${@:2}"
 	;;
 e2e-short)
 	# For another major: what reads policies, and what concurrency does.

@@ -10,6 +10,7 @@ COMMENT ON SEQUENCE snapsync.clock IS 'Stamps of committed changes; a cursor is 
 CREATE TABLE snapsync.collection (
     relation            regclass NOT NULL,
     name                text COLLATE "C",
+    qualified_name      text COLLATE "C",
     key                 name[] NOT NULL,
     columns             name[],
     exclude             name[] NOT NULL DEFAULT '{}',
@@ -26,12 +27,14 @@ CREATE TABLE snapsync.collection (
     shape               jsonb NOT NULL DEFAULT '{}',
     CONSTRAINT collection_pkey PRIMARY KEY (relation),
     CONSTRAINT collection_name_key UNIQUE (name),
+    CONSTRAINT collection_qualified_name_key UNIQUE (qualified_name),
     CONSTRAINT collection_conflict_check CHECK (conflict OPERATOR(pg_catalog.=) ANY (
         '{reject,last_write_wins,client_wins,server_wins,merge,custom}'::text[]))
 );
 COMMENT ON TABLE snapsync.collection IS 'One row per tracked table; written by snapsync.enable()';
 COMMENT ON COLUMN snapsync.collection.relation IS 'The table';
 COMMENT ON COLUMN snapsync.collection.name IS 'The name clients use; NULL for a table that is only tracked because policies of synced ones read it';
+COMMENT ON COLUMN snapsync.collection.qualified_name IS 'The name with the schema, as the table was called when it got its name: clients may use it as well';
 COMMENT ON COLUMN snapsync.collection.key IS 'Columns of the unique key whose text form is the row''s id, in order';
 COMMENT ON COLUMN snapsync.collection.columns IS 'The only columns that are synced; NULL for all';
 COMMENT ON COLUMN snapsync.collection.exclude IS 'Columns that are not synced';
@@ -101,23 +104,31 @@ COMMENT ON TABLE snapsync.horizon IS 'The snapmin that writers saw, and when: cu
 COMMENT ON COLUMN snapsync.horizon.snapmin IS 'No transaction invisible to a snapshot that sees this row has a smaller stamp';
 COMMENT ON COLUMN snapsync.horizon.at IS 'When that was computed';
 CREATE INDEX horizon_snapmin ON snapsync.horizon (snapmin);
-CREATE INDEX horizon_at ON snapsync.horizon (at);
+CREATE INDEX horizon_at ON snapsync.horizon (at, snapmin);
 
+-- No key, and no index: entries are inserted frozen, past both (clock/history.rs).
 CREATE TABLE snapsync.epoch (
     number              integer NOT NULL,
     system              text NOT NULL,
     timeline            bigint NOT NULL,
     database            bigint NOT NULL,
+    home                bigint NOT NULL,
+    place               text NOT NULL,
+    started             timestamptz NOT NULL,
+    lost                boolean NOT NULL,
     gap_from            bigint NOT NULL,
-    gap_to              bigint NOT NULL,
-    CONSTRAINT epoch_pkey PRIMARY KEY (number)
+    gap_to              bigint NOT NULL
 );
-COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on; a fail-over or a restore begins a new one';
+COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on: a fail-over, a restore, a copy or a start of the server begins a new one';
 COMMENT ON COLUMN snapsync.epoch.number IS 'Order';
 COMMENT ON COLUMN snapsync.epoch.system IS 'System identifier of the cluster';
 COMMENT ON COLUMN snapsync.epoch.timeline IS 'WAL timeline';
 COMMENT ON COLUMN snapsync.epoch.database IS 'Oid of the database';
-COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from the branch of history that was lost';
+COMMENT ON COLUMN snapsync.epoch.home IS 'Oid of this table';
+COMMENT ON COLUMN snapsync.epoch.place IS 'When the cluster''s control file was born (ns since 1970), if the file system knows: a copied directory has another';
+COMMENT ON COLUMN snapsync.epoch.started IS 'When the server was started';
+COMMENT ON COLUMN snapsync.epoch.lost IS 'A branch of history may have been lost; otherwise the server was only started';
+COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from a branch of history that was lost';
 COMMENT ON COLUMN snapsync.epoch.gap_to IS 'The clock leapt to here; smaller cursors of the gap are reset';
 
 CREATE TABLE snapsync.role (

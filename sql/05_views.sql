@@ -1,6 +1,6 @@
--- What is synced. Everybody sees the tables that they may read.
+-- What is synced. Everybody sees the tables that they may read: no condition or function of theirs is given other rows.
 
-CREATE VIEW snapsync.status AS
+CREATE VIEW snapsync.status WITH (security_barrier) AS
 SELECT c.name,
        c.relation AS "table",
        c.key,

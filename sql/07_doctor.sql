@@ -1,30 +1,97 @@
--- What is wrong or could be better, each with the SQL that fixes it, or a template for it (`-- adapt:`).
+-- What is wrong or could be better. A `fix` is one statement that can be run as it is, whatever tables and roles are called:
+-- it has no comments, and names stand in it as quoted identifiers or literals only. Where somebody has to decide or to fill
+-- something in, there is no fix, and the `hint`, a constant text, says what to do.
+--
+-- Nothing here runs what users can give: catalogs are read, and policies are deparsed.
+
+CREATE FUNCTION snapsync.policy_text(expression pg_node_tree, relation oid) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN pg_get_expr(expression, relation);
+EXCEPTION WHEN OTHERS THEN
+    -- Nested too deep, say: one table's policy must not keep the others' owners from their findings.
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION snapsync.policy_text(pg_node_tree, oid) IS 'A policy''s expression as text, NULL where that fails; for doctor()';
+REVOKE EXECUTE ON FUNCTION snapsync.policy_text(pg_node_tree, oid) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.doctor()
-RETURNS TABLE (severity text, collection text, finding text, fix text)
+RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
 LANGUAGE sql STABLE SECURITY DEFINER PARALLEL UNSAFE
 -- As its owner, because nobody else reads snapsync's tables; each role is told about its own tables only.
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+SET quote_all_identifiers = off
+SET transform_null_equals = off
+SET DateStyle = 'ISO, MDY'
+SET IntervalStyle = postgres
+SET jit = off
 AS $$
-WITH RECURSIVE mine AS (
-    SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind
+WITH RECURSIVE own AS NOT MATERIALIZED (
+    -- The names that tables have for clients: names.rs.
+    SELECT r.oid, n.nspname, CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.' || r.relname AS own_name
+    FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.relkind IN ('r', 'p')
+), mine AS MATERIALIZED (
+    SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind, r.relname, o.nspname, o.own_name
     FROM snapsync.collection AS c
     JOIN pg_class AS r ON r.oid = c.relation
+    JOIN own AS o ON o.oid = r.oid
     WHERE pg_has_role(session_user, r.relowner, 'USAGE')
-), synced AS (
-    SELECT * FROM mine WHERE name IS NOT NULL
-), part AS (
-    SELECT m.tab AS root, coalesce(m.name, m.tab) AS name, p.relid
+), synced AS MATERIALIZED (
+    -- With the arguments that give another table the same settings.
+    SELECT m.*, concat(', key => ' || quote_literal(m.key::text),
+                       ', columns => ' || quote_literal(m.columns::text),
+                       ', exclude => ' || quote_literal(nullif(m.exclude, '{}')::text),
+                       ', readonly => ' || quote_literal(nullif(m.readonly, '{}')::text),
+                       ', scope_column => ' || quote_literal(m.scope_column::text),
+                       ', scope_values => ' || quote_literal(m.scope_values),
+                       ', access_tables => ' || quote_literal(m.access_tables::text),
+                       ', conflict => ' || quote_literal(nullif(m.conflict, 'reject')),
+                       ', version_column => ' || quote_literal(m.version_column::text),
+                       ', conflict_function => ' || quote_literal(m.conflict_function),
+                       ', soft_delete_column => ' || quote_literal(m.soft_delete_column::text)) AS settings
+    FROM mine AS m WHERE m.name IS NOT NULL
+), part AS MATERIALIZED (
+    SELECT m.relation, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
     FROM mine AS m, LATERAL (SELECT relid FROM pg_partition_tree(m.relation) UNION SELECT m.relation) AS p
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
+), granted(relation, privilege, grantee) AS MATERIALIZED (
+    SELECT s.relation, a.privilege_type, a.grantee FROM synced AS s, aclexplode(s.relacl) AS a WHERE a.grantee <> s.relowner
+    UNION
+    SELECT s.relation, a.privilege_type, a.grantee
+    FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND NOT t.attisdropped, aclexplode(t.attacl) AS a
+    WHERE a.grantee <> s.relowner
+), policy AS MATERIALIZED (
+    -- The policies that decide what is read; their text, and the same without literals.
+    SELECT s.relation, s.name, p.oid, p.polname, p.polpermissive, p.polroles, q.qual, regexp_replace(q.qual, $r$'([^']|'')*'$r$, '', 'g') AS code
+    FROM synced AS s JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
+    CROSS JOIN LATERAL (SELECT snapsync.policy_text(p.polqual, p.polrelid) AS qual OFFSET 0) AS q
+    WHERE s.relrowsecurity
+), reader(relation, oid, role, called) AS MATERIALIZED (
+    -- Who syncs, as far as privileges tell; those whom policies name, where everybody may select.
+    SELECT g.relation, g.grantee, CASE g.grantee WHEN 0 THEN 'public' ELSE r.rolname END,
+           CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END
+    FROM (SELECT relation, grantee FROM granted WHERE privilege = 'SELECT'
+          UNION SELECT p.relation, role FROM policy AS p, unnest(p.polroles) AS role
+                 WHERE EXISTS (SELECT FROM granted AS g WHERE g.relation = p.relation AND g.privilege = 'SELECT' AND g.grantee = 0)) AS g
+    LEFT JOIN pg_roles AS r ON r.oid = g.grantee
+    WHERE g.grantee = 0 OR NOT (r.rolsuper OR r.rolbypassrls)
+), called AS MATERIALIZED (
+    SELECT p.relation, p.name, p.oid AS policy, p.polname, p.qual, p.code, f.oid AS fn, f.prosrc, format('%I.%I(', n.nspname, f.proname) AS opening,
+           f.pronargs = 0 AND f.provolatile = 's' AS once
+    FROM policy AS p
+    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
+    JOIN pg_proc AS f ON f.oid = d.refobjid JOIN pg_namespace AS n ON n.oid = f.pronamespace
 ), read(relation, classid, objid, direct) AS (
     -- What policies rest on, also behind views, operators and functions with bodies in standard SQL.
-    SELECT s.relation, d.refclassid, d.refobjid, true
-    FROM synced AS s
-    JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
+    SELECT p.relation, d.refclassid, d.refobjid, true
+    FROM policy AS p
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
-    WHERE s.relrowsecurity AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+    WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
     UNION
     SELECT r.relation, d.refclassid, d.refobjid, false
     FROM read AS r
@@ -34,14 +101,14 @@ WITH RECURSIVE mine AS (
     WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
 ), hidden AS (
     -- Functions among these that seem to read tables: no dependency says which (of bodies in standard SQL, one does).
-    SELECT s.name, s.tab, f.oid::regprocedure::text AS fn, bool_or(r.direct) AS direct
+    SELECT s.name, f.oid::regprocedure::text AS fn, bool_or(r.direct) AS direct
     FROM synced AS s
     JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = r.objid
     WHERE s.access_tables IS NULL AND f.prosrc ~* '\m(from|join)\M'
-    GROUP BY 1, 2, 3
+    GROUP BY 1, 2
 ), hidden_scope AS (
-    SELECT DISTINCT s.name, s.tab, f.oid::regprocedure::text AS fn
+    SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn
     FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
     JOIN pg_proc AS f ON f.oid = to_regprocedure(called.signature)
     WHERE s.access_tables IS NULL
@@ -51,143 +118,294 @@ WITH RECURSIVE mine AS (
 ), declared AS (
     SELECT s.name, s.tab, s.relation, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
     FROM synced AS s, jsonb_each_text(s.access_tables) AS d
+), writing AS (
+    -- Registrations of writers that have not committed: see clock.rs. Of a prepared transaction there is also the lock on its own number.
+    SELECT l.pid, (SELECT t.transactionid FROM pg_locks AS t WHERE l.pid IS NULL AND t.locktype = 'transactionid' AND t.pid IS NULL
+                      AND t.virtualtransaction = l.virtualtransaction AND t.mode = 'ExclusiveLock' LIMIT 1) AS prepared
+    FROM pg_locks AS l
+    WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND EXISTS (SELECT FROM mine)
+), found(severity, collection, finding, hint, fix) AS (
+    -- Row-level security and privileges
+    SELECT CASE WHEN can THEN 'error' ELSE 'warning' END, name,
+           'row-level security is off' || CASE WHEN can THEN ', so its policies do nothing' ELSE '' END
+               || ': every role that may select the table syncs every row',
+           CASE WHEN NOT can THEN 'First write policies that let users select their rows: switched on without any, row-level security '
+               'hides every row. Then ALTER TABLE ... ENABLE ROW LEVEL SECURITY.' END,
+           CASE WHEN can THEN format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab) END
+    FROM (SELECT s.name, s.tab, EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd IN ('*', 'r')) AS can
+          FROM synced AS s WHERE NOT s.relrowsecurity) AS off
+    UNION ALL
+    SELECT 'error', name, 'row-level security is on, but no policy lets anybody select a row',
+           'CREATE POLICY ... FOR SELECT USING (user_id = (SELECT auth.uid())), or what else says whose a row is.', NULL
+    FROM synced AS s WHERE relrowsecurity AND NOT EXISTS (SELECT FROM policy AS p WHERE p.relation = s.relation AND p.polpermissive)
+    UNION ALL
+    SELECT 'info', s.name, format('no policy for %s: pushed %s are refused', v.word, v.consequence || more.too),
+           'If clients shall do this: CREATE POLICY ... FOR ' || v.word || CASE v.cmd WHEN 'a' THEN ' WITH CHECK' ELSE ' USING' END
+               || ' (user_id = (SELECT auth.uid())).', NULL
+    FROM synced AS s CROSS JOIN verb AS v
+    CROSS JOIN LATERAL (SELECT CASE WHEN v.cmd = 'w' AND s.soft_delete_column IS NOT NULL THEN ' and deletions' ELSE '' END AS too) AS more
+    WHERE s.relrowsecurity AND NOT (v.cmd = 'd' AND s.soft_delete_column IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd::text IN ('*', v.cmd))
+    UNION ALL
+    SELECT 'error', s.name, 'no role but its owner may select the table',
+           'GRANT SELECT, and what else clients shall do, to the role that syncs.', NULL
+    FROM synced AS s WHERE NOT EXISTS (SELECT FROM granted AS g WHERE g.relation = s.relation AND g.privilege = 'SELECT')
+    UNION ALL
+    SELECT 'info', s.name, format('no role but its owner has the privilege %s: pushed %s are refused', v.word, v.consequence || more.too),
+           'If clients shall do this, GRANT it to the role that syncs.', NULL
+    FROM synced AS s CROSS JOIN verb AS v
+    CROSS JOIN LATERAL (SELECT CASE WHEN v.cmd = 'w' AND s.soft_delete_column IS NOT NULL THEN ' and deletions' ELSE '' END AS too) AS more
+    WHERE NOT (v.cmd = 'd' AND s.soft_delete_column IS NOT NULL)
+      AND EXISTS (SELECT FROM granted AS g WHERE g.relation = s.relation AND g.privilege = 'SELECT')
+      AND NOT EXISTS (SELECT FROM granted AS g WHERE g.relation = s.relation AND g.privilege = v.word)
+    UNION ALL
+    SELECT 'error', s.name, format('role %s may not select %s, of the key: its pulls are refused', r.called,
+                                  string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum)),
+           'Rows are known by their key, so whoever syncs must be able to read it.',
+           format('GRANT SELECT (%s) ON %s TO %s;', string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum), s.tab, r.called)
+    FROM synced AS s JOIN reader AS r ON r.relation = s.relation
+    JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attnum > 0 AND t.attname = ANY (s.key)
+    WHERE EXISTS (SELECT FROM granted AS g WHERE g.relation = s.relation AND g.privilege = 'SELECT' AND g.grantee = r.oid)
+      AND NOT has_column_privilege(r.role, s.relation, t.attnum, 'SELECT')
+    GROUP BY s.name, s.tab, r.called
+    UNION ALL
+    SELECT DISTINCT 'error', p.name,
+           CASE d.refclassid WHEN 'pg_proc'::regclass
+                THEN format('role %s may not execute function %s, which policy %I calls: its calls fail',
+                            r.called, d.refobjid::regprocedure, p.polname)
+                ELSE format('role %s may not select %s of %s, which policy %I reads: its calls fail',
+                            r.called, coalesce('column ' || quote_ident(t.attname), 'rows'), k.oid::regclass, p.polname) END,
+           'Policies read other tables and call functions with the rights of the role that syncs: GRANT them. Mind that a table '
+           'without row-level security then shows it all its rows; a SECURITY DEFINER function need not.', NULL
+    FROM policy AS p JOIN reader AS r ON r.relation = p.relation
+    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+    LEFT JOIN pg_class AS k ON d.refclassid = 'pg_class'::regclass AND k.oid = d.refobjid AND k.relkind IN ('r', 'p', 'v', 'm', 'f')
+    LEFT JOIN pg_attribute AS t ON t.attrelid = k.oid AND t.attnum = d.refobjsubid AND d.refobjsubid <> 0
+    WHERE d.refobjid <> p.relation AND (0 = ANY (p.polroles) OR r.oid <> 0 AND EXISTS (
+              SELECT FROM unnest(p.polroles) AS role WHERE role <> 0 AND pg_has_role(r.oid, role, 'USAGE')))
+      AND CASE WHEN d.refclassid = 'pg_proc'::regclass THEN NOT has_function_privilege(r.role, d.refobjid, 'EXECUTE')
+               WHEN k.oid IS NULL THEN false
+               WHEN t.attnum IS NULL THEN NOT (has_table_privilege(r.role, k.oid, 'SELECT') OR has_any_column_privilege(r.role, k.oid, 'SELECT'))
+               ELSE NOT has_column_privilege(r.role, k.oid, t.attnum, 'SELECT') END
+    -- What policies say
+    UNION ALL
+    SELECT 'info', p.name, format('policy %I calls %s) for every row', p.polname, c.opening),
+           'Write (SELECT ...) around the call: it is then made once for each statement.', NULL
+    FROM policy AS p
+    CROSS JOIN LATERAL (SELECT regexp_replace(p.code, ' SELECT (\(|[\w.]+\()+', ' SELECT ', 'g') AS bare OFFSET 0) AS without
+    JOIN (SELECT policy, opening FROM called WHERE once UNION SELECT oid, 'current_setting(' FROM policy) AS c
+      ON c.policy = p.oid AND strpos(without.bare, c.opening) > 0
+    UNION ALL
+    SELECT 'warning', name, format('policy %I looks at the time: no change tells a client that time alone has shown or hidden a row', polname),
+           'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
+    FROM policy
+    WHERE code ~ '\m(now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday)\('
+       OR code ~ '\m(CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)\M'
+    UNION ALL
+    SELECT DISTINCT 'warning', s.name,
+           format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
+           'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
+    WHERE f.prosrc ~* '\m(now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
+       OR f.prosrc ~* '\m(current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
+    UNION ALL
+    -- A setting or a claim that says who the user is (sub) is the same for as long as a cursor is good.
+    SELECT 'info', p.name,
+           format('policy %I asks for a setting or a claim of the token: no change tells a client that another value shows or hides rows', p.polname),
+           'Let clients start from a null cursor when the value changes, or keep it in a table, which is noticed.', NULL
+    FROM policy AS p
+    WHERE regexp_count(p.qual, '\mcurrent_setting\(')
+          + coalesce((SELECT sum((length(p.qual) - length(replace(p.qual, c.opening, ''))) / length(c.opening)) FROM called AS c
+                       WHERE c.policy = p.oid AND regexp_count(c.prosrc, 'current_setting') > regexp_count(c.prosrc, '\msub\M')), 0)
+          > regexp_count(p.qual, $r$\msub'$r$)
+    UNION ALL
+    SELECT 'warning', p.name,
+           format('policy %I does not look at the scope column %I: rows that it shows outside of what scope_values gives are not synced',
+                  p.polname, s.scope_column),
+           'Let scope_values give every scope in which the caller may see rows, or leave it out.', NULL
+    FROM policy AS p JOIN synced AS s ON s.relation = p.relation AND s.scope_values IS NOT NULL
+    JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = s.scope_column
+    WHERE p.polpermissive AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+                                             AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation AND d.refobjsubid = t.attnum)
+    UNION ALL
+    SELECT 'warning', s.name,
+           format('policy %s reads the soft-delete column %I: if it hides rows that are marked, PostgreSQL refuses to mark one, '
+                  'and so every pushed deletion', string_agg(quote_ident(p.polname), ' and policy ' ORDER BY p.polname), s.soft_delete_column),
+           'Take the condition out of the policies for SELECT: pulls leave marked rows out by themselves, and an UPDATE must leave '
+           'a row that may be selected.', NULL
+    FROM synced AS s
+    JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = s.soft_delete_column
+    JOIN policy AS p ON p.relation = s.relation
+    WHERE EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+                     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation AND d.refobjsubid = t.attnum)
+    GROUP BY s.relation, s.name, s.soft_delete_column
+    HAVING bool_or(NOT p.polpermissive)
+        OR count(*) FILTER (WHERE p.polpermissive) = (SELECT count(*) FROM policy AS a WHERE a.relation = s.relation AND a.polpermissive)
+    -- Tracking
+    UNION ALL
+    SELECT 'error', p.name, format('trigger %s of %s is missing', want.trigger, p.relid),
+           'Call snapsync.enable() for the table, or for one whose policies read it.',
+           'SELECT snapsync.enable(' || quote_literal(CASE WHEN p.synced THEN p.root ELSE
+               (SELECT min(s.tab) FROM snapsync.access AS a JOIN synced AS s ON s.relation = a.relation WHERE a.access = p.relation) END) || ');'
+    FROM part AS p CROSS JOIN (VALUES ('00_snapsync_track'), ('00_snapsync_truncate')) AS want(trigger)
+    WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = p.relid AND tgname = want.trigger)
+    UNION ALL
+    SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes are lost', t.tgname, p.relid),
+           'Enabled again it fires always, and the clients are reset.',
+           CASE WHEN p.synced THEN format('SELECT snapsync.enable(%L);', p.root)
+                ELSE format('ALTER TABLE %s ENABLE TRIGGER %I;', p.relid, t.tgname) END
+    FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
+    WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
+    UNION ALL
+    SELECT 'error', NULL, format('event trigger %I does not fire always: DDL is not followed', evtname),
+           'Afterwards call snapsync.enable() for the tables that were altered meanwhile, and snapsync.reset() where clients see it.',
+           format('ALTER EVENT TRIGGER %I ENABLE ALWAYS;', evtname)
+    FROM pg_event_trigger WHERE evtname IN ('snapsync_command_end', 'snapsync_drop', 'snapsync_rewrite') AND evtenabled <> 'A'
+      AND EXISTS (SELECT FROM mine)
+    UNION ALL
+    SELECT DISTINCT 'error', root.tab,
+           'it has snapsync''s triggers but is not synced, as after a restore without data: its changes fill the log for nobody',
+           'Call snapsync.enable() for it, with the settings that it had.', NULL
+    FROM pg_trigger AS t
+    JOIN pg_class AS r ON r.oid = t.tgrelid
+    CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid) AS top
+    CROSS JOIN LATERAL (SELECT top.oid::regclass::text AS tab) AS root
+    WHERE t.tgfoid = 'snapsync.track'::regproc AND pg_has_role(session_user, r.relowner, 'USAGE')
+      AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = top.oid)
+    UNION ALL
+    SELECT 'error', p.name, format('%s is unlogged: a crash empties it without a trace, and clients keep its rows', p.relid), NULL,
+           format('ALTER TABLE %s SET LOGGED;', p.relid)
+    FROM part AS p JOIN pg_class AS r ON r.oid = p.relid WHERE r.relpersistence = 'u'
+    UNION ALL
+    SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)),
+           'Sync the partitioned table in its place.',
+           format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings)
+    FROM synced WHERE pg_partition_root(relation) <> relation
+    UNION ALL
+    SELECT 'error', coalesce(name, tab), 'the table has another owner since REASSIGN OWNED, which nobody was told of', NULL,
+           format('SELECT snapsync.enable(%L), snapsync.reset(%L);', tab, tab)
+    FROM mine WHERE shape #>> '{security,2}' <> relowner::regrole::text AND name IS NOT NULL
+    UNION ALL
+    SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', 'Use a partitioned table.', NULL
+    FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)
+    -- Names
+    UNION ALL
+    SELECT 'warning', s.name,
+           format('it was called %s when it got its name, and another table is called so now: clients go on with this one', s.qualified_name),
+           'To sync that table in its place, with the same settings, run the fix; or give this one another name.',
+           CASE WHEN NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
+                THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END
+    FROM synced AS s JOIN own AS other ON other.own_name = s.qualified_name AND other.oid <> s.relation
+    WHERE s.qualified_name <> s.own_name
+    UNION ALL
+    SELECT 'warning', s.name, format('clients know %s as %I, which is this table''s own name', o.relation, o.name),
+           'Let clients ask for this table by its name with the schema; or let a superuser give the other one another name, and then '
+           'this one its own: enable(..., name => ...).', NULL
+    FROM synced AS s JOIN snapsync.collection AS o ON o.name = s.relname AND o.relation <> s.relation
+    WHERE s.nspname = 'public' AND s.name = s.own_name
+    -- Access tables
+    UNION ALL
+    SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
+                                   fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
+           'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL
+    FROM hidden
+    UNION ALL
+    SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
+           'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL
+    FROM hidden_scope
+    UNION ALL
+    SELECT DISTINCT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
+           'Call snapsync.reset() after each change there; better, keep what decides in a table of this database.', NULL
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_class'::regclass
+    JOIN pg_class AS f ON f.oid = r.objid AND f.relkind = 'f'
+    UNION ALL
+    SELECT 'error', d.name, format('access table %s does not exist: what a function reads in its place goes unnoticed', d.access),
+           'The fix takes it out of access_tables.',
+           format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
+                  (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o
+                    WHERE o.relation = d.relation AND o.oid IS NOT NULL))
+    FROM declared AS d WHERE d.oid IS NULL
+    UNION ALL
+    SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
+           'Give it anew: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL
+    FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
+    WHERE d.predicate <> 'true' AND a.predicate = 'true'
+    UNION ALL
+    SELECT 'warning', s.name,
+           CASE WHEN p.columns IS NULL
+                THEN format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access)
+                ELSE format('table %s, which decides who sees a row, has a primary key that cannot name one (%s): any change in it resets everybody',
+                            a.access, p.columns) END,
+           'Give it a primary key of uuid, text, varchar, smallint, integer, bigint or numeric columns.', NULL
+    FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access,
+         -- The columns of the primary key that are of other types than a key may have (admin.rs), domains looked through.
+         LATERAL (SELECT string_agg(format('%I %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum) AS columns
+                  FROM pg_index AS i JOIN pg_attribute AS t ON t.attrelid = i.indrelid AND t.attnum = ANY (i.indkey)
+                  JOIN pg_type AS y ON y.oid = t.atttypid
+                  WHERE i.indrelid = a.access AND i.indisprimary AND coalesce(nullif(y.typbasetype, 0), y.oid)
+                      <> ALL ('{uuid,text,varchar,smallint,integer,bigint,numeric}'::regtype[])) AS p
+    WHERE k.key = '{}'
+    UNION ALL
+    SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access),
+           'Give it policies, or name it with a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL
+    FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
+    WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
+    UNION ALL
+    SELECT 'warning', coalesce(m.name, m.tab),
+           format('foreign key %I was not enforced for a time: rows may hang on none, so new rows of %s reset those whom they concern',
+                  f.conname, f.confrelid::regclass), NULL,
+           format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid))
+    FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND m.shape -> 'unenforced' ? f.oid::text
+    WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
+    -- What makes it slow
+    UNION ALL
+    SELECT 'warning', s.name,
+           format('key column %I is numeric: row-level security keeps its index from being used, so pulls and pushes read the whole table',
+                  t.attname),
+           'ALTER TABLE ... ALTER COLUMN ... TYPE bigint, if its values are whole numbers.', NULL
+    FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = ANY (s.key) JOIN pg_type AS y ON y.oid = t.atttypid
+    WHERE s.relrowsecurity AND coalesce(nullif(y.typbasetype, 0), y.oid) = 'numeric'::regtype
+    UNION ALL
+    SELECT 'info', s.name, format('column %I is read by a policy and leads no index', t.attname), NULL,
+           format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
+    FROM synced AS s
+    JOIN pg_attribute AS t ON t.attrelid = s.relation JOIN pg_type AS y ON y.oid = t.atttypid
+    WHERE s.relrowsecurity AND t.attnum > 0 AND t.attgenerated <> 'v'
+      AND EXISTS (SELECT FROM policy AS p JOIN pg_depend AS d ON d.objid = p.oid
+                  WHERE p.relation = s.relation AND d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass
+                    AND d.refobjid = s.relation AND d.refobjsubid = t.attnum)
+      AND (y.typcategory IN ('A', 'E', 'R') OR EXISTS (SELECT FROM pg_opclass AS o JOIN pg_am AS m ON m.oid = o.opcmethod AND m.amname = 'btree'
+               WHERE o.opcdefault AND o.opcintype IN (coalesce(nullif(y.typbasetype, 0), y.oid),
+                                                       CASE WHEN y.typcategory = 'S' THEN 'text'::regtype END)))
+      AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = s.relation AND indkey[0] = t.attnum)
+    -- The log and the clock
+    UNION ALL
+    SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),
+           'Clients that stayed away for longer than prune() keeps take everything anew.', 'SELECT snapsync.prune(''30 days'');'
+    WHERE pg_total_relation_size('snapsync.change') > 1024::bigint * 1024 * 1024 AND EXISTS (SELECT FROM mine)
+    UNION ALL
+    SELECT 'warning', NULL,
+           format('prepared transaction %L of %s holds every cursor back: changes since then are sent again with every pull', x.gid, x.prepared),
+           'COMMIT PREPARED or ROLLBACK PREPARED it.', NULL
+    FROM pg_prepared_xacts AS x WHERE x.transaction IN (SELECT prepared FROM writing)
+    UNION ALL
+    SELECT 'info', NULL,
+           format('process %s has been writing its changes for %s; until it commits, changes are sent again',
+                  w.pid, date_trunc('second', now() - a.xact_start)),
+           'Wait for it, or end it with pg_terminate_backend().', NULL
+    FROM writing AS w JOIN pg_stat_activity AS a ON a.pid = w.pid WHERE a.xact_start < now() - interval '1 minute'
+    UNION ALL
+    SELECT 'error', NULL, format('the clock stands at %s, but has been at %s: a script or a restore has set it back', clock.now, clock.was),
+           'Cursors that clients have from then are worth nothing now. The next change of a synced table begins a new history, in '
+           'which they are replaced.', NULL
+    FROM (SELECT (SELECT last_value FROM snapsync.clock) AS now, (SELECT max(snapmin) FROM snapsync.horizon) - 1 AS was) AS clock
+    WHERE clock.now < clock.was AND EXISTS (SELECT FROM mine)
 )
-SELECT 'warning', name, 'row-level security is off: every role that may select the table syncs every row',
-       format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab)
-FROM synced WHERE NOT relrowsecurity
-UNION ALL
-SELECT 'error', name, 'row-level security is on, but no policy lets anybody select a row',
-       format('-- adapt: CREATE POLICY read_own ON %s FOR SELECT USING (user_id = (SELECT auth.uid()));', tab)
-FROM synced AS s WHERE relrowsecurity
- AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd IN ('*', 'r'))
-UNION ALL
-SELECT 'info', s.name, format('no policy for %s: pushed %s are refused', v.word, v.consequence),
-       format('-- adapt: CREATE POLICY %s_own ON %s FOR %s %s (user_id = (SELECT auth.uid()));', lower(v.word), s.tab, v.word,
-              CASE v.cmd WHEN 'a' THEN 'WITH CHECK' ELSE 'USING' END)
-FROM synced AS s, verb AS v WHERE s.relrowsecurity
- AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd::text IN ('*', v.cmd))
-UNION ALL
-SELECT 'error', name, 'no role but its owner may select the table',
-       format('-- adapt: GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO authenticated;', tab)
-FROM synced AS s
-WHERE NOT EXISTS (SELECT FROM aclexplode(s.relacl) AS a WHERE a.grantee <> s.relowner AND a.privilege_type = 'SELECT')
-  AND NOT EXISTS (SELECT FROM pg_attribute AS t, aclexplode(t.attacl) AS a WHERE t.attrelid = s.relation AND a.privilege_type = 'SELECT')
-UNION ALL
-SELECT 'error', p.name, format('trigger %s of %s is missing', want.trigger, p.relid::text),
-       coalesce((SELECT format('SELECT snapsync.enable(%L);', p.root) FROM synced WHERE tab = p.root),
-                format('SELECT snapsync.enable(%L); -- any synced table whose policies read %s', (SELECT min(tab) FROM synced), p.root))
-FROM part AS p CROSS JOIN (VALUES ('00_snapsync_track'), ('00_snapsync_truncate')) AS want(trigger)
-WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = p.relid AND tgname = want.trigger)
-UNION ALL
-SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes are lost', t.tgname, p.relid::text),
-       format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I; SELECT snapsync.reset(%L);', p.relid::text, t.tgname, p.root)
-FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
-WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
-UNION ALL
-SELECT DISTINCT 'error', root.tab,
-       'it has snapsync''s triggers but is not synced, as after a restore without data: its changes fill the log for nobody',
-       format('-- adapt: SELECT snapsync.enable(%L, ...); with the settings that it had', root.tab)
-FROM pg_trigger AS t
-JOIN pg_class AS r ON r.oid = t.tgrelid
-CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid) AS top
-CROSS JOIN LATERAL (SELECT top.oid::regclass::text AS tab) AS root
-WHERE t.tgfoid = 'snapsync.track'::regproc AND pg_has_role(session_user, r.relowner, 'USAGE')
-  AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = top.oid)
-UNION ALL
-SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)::text),
-       format('SELECT snapsync.disable(%L); SELECT snapsync.enable(%L);', tab, pg_partition_root(relation)::text)
-FROM synced WHERE pg_partition_root(relation) <> relation
-UNION ALL
-SELECT 'error', coalesce(name, tab), 'the table has another owner since REASSIGN OWNED, which nobody was told of',
-       format('SELECT snapsync.enable(%L); SELECT snapsync.reset(%L);', tab, tab)
-FROM mine WHERE shape #>> '{security,2}' <> relowner::regrole::text AND name IS NOT NULL
-UNION ALL
-SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
-                               fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
-       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); or ''[]'' if it reads none', tab)
-FROM hidden
-UNION ALL
-SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
-       format('-- adapt: SELECT snapsync.enable(%L, access_tables => ''{"schema.table": "user_id = auth.uid()"}''); or ''[]'' if it reads none', tab)
-FROM hidden_scope
-UNION ALL
-SELECT DISTINCT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
-       format('SELECT snapsync.reset(%L); -- after each change there; better, keep what decides in a table of this database', s.tab)
-FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_class'::regclass
-JOIN pg_class AS f ON f.oid = r.objid AND f.relkind = 'f'
-UNION ALL
-SELECT 'error', d.name, format('access table %s does not exist: what a function reads in its place goes unnoticed', d.access),
-       format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
-              (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o WHERE o.relation = d.relation AND o.oid IS NOT NULL))
-FROM declared AS d WHERE d.oid IS NULL
-UNION ALL
-SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
-       format('-- adapt: SELECT snapsync.enable(%L, access_tables => %L);', d.tab, jsonb_build_object(d.access, 'user_id = auth.uid()'))
-FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
-WHERE d.predicate <> 'true' AND a.predicate = 'true'
-UNION ALL
-SELECT 'warning', s.name,
-       CASE WHEN p.columns IS NULL
-            THEN format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access::text)
-            ELSE format('table %s, which decides who sees a row, has a primary key that cannot name one (%s): any change in it resets everybody',
-                        a.access::text, p.columns) END,
-       format(CASE WHEN p.columns IS NULL THEN '-- adapt: ALTER TABLE %s ADD PRIMARY KEY (...);' ELSE 'ALTER TABLE %s %s;' END, a.access::text, p.mend)
-FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access,
-     -- The columns of the primary key that are of other types than a key may have (admin.rs), domains looked through.
-     LATERAL (SELECT string_agg(format('%I %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum) AS columns,
-                     string_agg(format('ALTER COLUMN %I TYPE text', t.attname), ', ' ORDER BY t.attnum) AS mend
-              FROM pg_index AS i JOIN pg_attribute AS t ON t.attrelid = i.indrelid AND t.attnum = ANY (i.indkey)
-              JOIN pg_type AS y ON y.oid = t.atttypid
-              WHERE i.indrelid = a.access AND i.indisprimary AND coalesce(nullif(y.typbasetype, 0), y.oid)
-                  <> ALL ('{uuid,text,varchar,smallint,integer,bigint,numeric}'::regtype[])) AS p
-WHERE k.key = '{}'
-UNION ALL
-SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access::text),
-       format('-- adapt: SELECT snapsync.enable(%L, access_tables => %L);', s.tab, jsonb_build_object(a.access::text, 'user_id = auth.uid()'))
-FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
-WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
-UNION ALL
-SELECT 'warning', coalesce(m.name, m.tab),
-       format('foreign key %I was not enforced for a time: rows may hang on none, so new rows of %s reset those whom they concern', f.conname, f.confrelid::regclass),
-       format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid))
-FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND m.shape -> 'unenforced' ? f.oid::text
-WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
-UNION ALL
-SELECT 'warning', s.name,
-       format('key column %s is numeric: row-level security keeps its index from being used, so pulls and pushes read the whole table', t.attname),
-       format('-- adapt: ALTER TABLE %s ALTER COLUMN %I TYPE bigint;', s.tab, t.attname)
-FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = ANY (s.key) JOIN pg_type AS y ON y.oid = t.atttypid
-WHERE s.relrowsecurity AND coalesce(nullif(y.typbasetype, 0), y.oid) = 'numeric'::regtype
-UNION ALL
-SELECT 'info', s.name, format('column %s is read by a policy and leads no index', t.attname),
-       format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
-FROM synced AS s
-JOIN pg_attribute AS t ON t.attrelid = s.relation
-WHERE s.relrowsecurity AND t.attnum > 0
-  AND EXISTS (SELECT FROM pg_depend AS d JOIN pg_policy AS p ON p.oid = d.objid
-              WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation
-                AND d.refobjsubid = t.attnum AND p.polrelid = s.relation)
-  AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = s.relation AND indkey[0] = t.attnum)
-UNION ALL
-SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', format('SELECT snapsync.disable(%L);', s.tab)
-FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)
-UNION ALL
-SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),
-       'SELECT snapsync.prune(''30 days''); -- clients that stayed away longer take everything anew'
-WHERE pg_total_relation_size('snapsync.change') > 1024::bigint * 1024 * 1024 AND EXISTS (SELECT FROM mine)
-UNION ALL
-SELECT 'warning', NULL,
-       format('prepared transaction %L of %s holds every cursor back: changes since then are sent again with every pull', x.gid, x.prepared),
-       format('COMMIT PREPARED %L; -- or ROLLBACK PREPARED %L', x.gid, x.gid)
-FROM pg_prepared_xacts AS x
-WHERE x.database = current_database() AND EXISTS (SELECT FROM mine)
-  AND EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.virtualtransaction = '-1/' || x.transaction)
-UNION ALL
-SELECT 'info', NULL, format('process %s has been writing its changes for %s; until it commits, changes are sent again', l.pid, now() - a.xact_start),
-       format('SELECT pg_terminate_backend(%s); -- or wait', l.pid)
-FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND a.xact_start < now() - interval '1 minute' AND EXISTS (SELECT FROM mine)
+-- A name with a line break in it must not look like a line of the report.
+SELECT severity, collection, regexp_replace(finding, '[[:cntrl:]]', '?', 'g'), hint, fix
+FROM found
+ORDER BY array_position('{error,warning,info}', severity), collection COLLATE "C", finding COLLATE "C", fix COLLATE "C"
 $$;
 COMMENT ON FUNCTION snapsync.doctor() IS
-'Findings about the synced tables of the user who opened the session (SET ROLE changes nothing), each with its severity (error: wrong now; warning; info) and the SQL that fixes it, or a template for it (-- adapt: ...)';
+'Findings about the synced tables of the user who opened the session (SET ROLE changes nothing), each with its severity (error: wrong now; warning; info), what to do about it, and where nothing is to be decided the statement that does it';

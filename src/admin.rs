@@ -6,7 +6,7 @@ use crate::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::error::{code, in_sql_of, listed, Result, SyncError};
 use crate::registry::{self, owner_query, Stored};
 use crate::spi::{self, Mode};
-use crate::{access, pg, shape, track};
+use crate::{access, names, pg, shape, track};
 
 /// Key types: their text form is the same in every session and reads back as the same value. (Domains over these too.)
 const KEY_TYPES: [pg_sys::Oid; 7] = [
@@ -53,9 +53,11 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let scope_reads =
         |expression| in_sql_of(|| "It is in scope_values.".into(), || access::scope_reads(relation, expression));
     new.scope_reads = new.scope_values.as_deref().map(scope_reads).transpose()?;
-    check_name(new.name.as_deref().unwrap_or(""), relation)?;
+    let names = names::decide(relation, new.name.as_deref(), old.as_ref())?;
+    new.name = Some(names.name.clone());
 
     registry::store(relation, &new)?;
+    names::remember(relation, &names)?;
     let was_off = registry::enable_triggers(relation)?;
     shape::refresh(relation, shape::Because::Enabled)?;
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
@@ -129,14 +131,6 @@ impl Table {
         )?;
         let row = rows.first().ok_or_else(gone)?;
         Ok(Table { relation, schema: row.string(0), name: row.string(1) })
-    }
-
-    fn default_name(&self) -> String {
-        if self.schema == "public" {
-            self.name.clone()
-        } else {
-            format!("{}.{}", self.schema, self.name)
-        }
     }
 
     fn check_owner(&self, what: &str) -> Result<()> {
@@ -239,7 +233,8 @@ impl Table {
         // An empty text takes a setting away again.
         let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
         Ok(Stored {
-            name: Some(s.name.or(old.and_then(|o| o.name.clone())).unwrap_or_else(|| self.default_name())),
+            // Which one if it is left out, names.rs decides.
+            name: s.name,
             key,
             columns,
             exclude,
@@ -462,23 +457,6 @@ fn conflict_function(function: pg_sys::Oid) -> Result<String> {
             .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb."));
     }
     Ok(row.string(1))
-}
-
-fn check_name(name: &str, relation: pg_sys::Oid) -> Result<()> {
-    if name.is_empty() {
-        return Err(SyncError::new(code::INVALID_PARAMETER, "the collection's name must not be empty")
-            .hint("Leave the name out to use the table's own."));
-    }
-    let taken = owner_query(
-        "SELECT relation::text FROM snapsync.collection WHERE name = $1 AND relation <> $2",
-        &[spi::arg(name), spi::arg(relation)],
-    )?;
-    match taken.first() {
-        Some(other) => Err(SyncError::new(code::DUPLICATE_OBJECT, format!("collection \"{name}\" already exists"))
-            .detail(format!("It is table {}.", other.string(0)))
-            .hint("Give this one another name: enable(..., name => '...').")),
-        None => Ok(()),
-    }
 }
 
 /// Tracks a table that policies of synced tables read. Its rows are told apart by its primary key; without a usable one,

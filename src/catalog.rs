@@ -37,6 +37,8 @@ pub struct Column {
 pub struct Collection {
     pub relation: pg_sys::Oid,
     pub name: String,
+    /// The second name that clients may use, if it has one; see names.rs.
+    pub qualified_name: Option<String>,
     /// `schema.table`, quoted.
     pub table: String,
     /// The bare table name: policies are evaluated under it.
@@ -156,12 +158,9 @@ unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relat
     pg::forget_relations();
 }
 
-/// The collection that a client calls `name`: its name as given to `enable`, or `public.` in front of it.
+/// The collection that a client calls `name`: by the one that `enable` gave it, or by the table's own with its schema.
 pub fn collection(name: &str) -> Result<Rc<Collection>> {
-    let found = lookup(name)?.or(match name.strip_prefix("public.") {
-        Some(bare) => lookup(bare)?,
-        None => None,
-    });
+    let found = lookup(name)?;
     found.ok_or_else(|| {
         SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{}\" does not exist", clip(name)))
             .detail("No table is synced under this name.")
@@ -184,12 +183,15 @@ fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
     let known = CACHE.with(|c| c.borrow().by_name.get(name).copied());
     let relation = match known {
         Some(relation) => Some(relation),
-        None => query_now("SELECT relation::oid FROM snapsync.collection WHERE name = $1", &[spi::arg(name)])?
-            .first()
-            .map(|r| r.oid(0)),
+        None => query_now(
+            "SELECT relation::oid FROM snapsync.collection WHERE name = $1 OR qualified_name = $1",
+            &[spi::arg(name)],
+        )?
+        .first()
+        .map(|r| r.oid(0)),
     };
     let Some(relation) = relation else { return Ok(None) };
-    let found = tracked(relation)?.filter(|c| c.name == name);
+    let found = tracked(relation)?.filter(|c| c.name == name || c.qualified_name.as_deref() == Some(name));
     if let Some(found) = &found {
         CACHE.with(|c| c.borrow_mut().by_name.insert(name.to_string(), found.relation));
     }
@@ -232,7 +234,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let rows = query_now(
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
-                c.version_column, c.conflict_function, c.access_tables, c.scope_reads \
+                c.version_column, c.conflict_function, c.access_tables, c.scope_reads, c.qualified_name \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -281,6 +283,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     Ok(Some(Collection {
         relation,
         name: name.clone(),
+        qualified_name: row.text(15).map(str::to_string),
         table,
         relname,
         from,

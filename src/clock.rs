@@ -23,16 +23,28 @@
 //! registered, so snapmin <= stamp(t); or registered later, so stamp(t) > n; or had released, but then t committed before w
 //! and would be visible. QED (A transaction whose own snapshot is that old writes no such row: it would see its own.)
 //!
+//! What of this a crash, a fail-over or a copy leaves standing is argued in `history.rs` (cursors of branches that are lost) and
+//! `durable.rs` (changes that were seen and are lost); `horizon.rs` has the old snapshots, and times.
+//!
+//! Stamps are never given twice on one history, also if the clock is set back (`setval`, by a script that copies all sequences, or a
+//! restore). Whoever does that leaves a sequence's `log_cnt` at 0, and `advance`, which never does, finds it: then the clock leaps past
+//! all that can have been given, by the time and the newest horizon. Until that, a reader may return a smaller snapmin, which is right.
+//!
 //! Why not `nextval`: it sets the session's `lastval()`, which PDO's and others' `lastInsertId()` read after their own
 //! INSERT committed. The clock is still an ordinary sequence (dumped, visible, `setval` works); `advance` does on its page
 //! what nextval does, with the public generic WAL interface.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
 use crate::error::{code, Result, SyncError};
-use crate::{pg, spi};
+use crate::pg;
+
+pub mod durable;
+pub mod history;
+pub mod horizon;
 
 /// Cursors and stamps start at 1: 0 and null mean "nothing yet" (WatermelonDB: a timestamp must be > 0).
 pub const FIRST: i64 = 1;
@@ -41,8 +53,8 @@ pub const FIRST: i64 = 1;
 /// a larger step makes that wait 32 times rarer. A crash skips at most this many numbers.
 const LOGGED_AHEAD: i64 = 1024;
 
-/// After a fail-over or a restore the clock leaps by this much, past everything the lost branch can have handed out.
-pub const LEAP: i64 = 1 << 32;
+/// What `log_cnt` is when nothing that is logged ahead is left. A sequence that somebody else has set has 0 there.
+const OURS: i64 = 1;
 
 /// `field4` of our advisory locks. pg_advisory_lock's tags have 1 or 2 there, so SQL can neither take nor release these.
 const REGISTRATION: u16 = 3;
@@ -53,6 +65,11 @@ struct SequenceData {
     last_value: i64,
     log_cnt: i64,
     is_called: bool,
+}
+
+/// Was the clock last set by somebody else (`setval`, `ALTER SEQUENCE ... RESTART`, a restore, CREATE EXTENSION)?
+fn is_foreign(data: &SequenceData) -> bool {
+    data.log_cnt < OURS
 }
 
 /// The value of the sequence before its first advance reads as 0.
@@ -115,25 +132,60 @@ pub fn read() -> Result<i64> {
 }
 
 /// The same for a reader, who turns it into a cursor that leaves the server: after a crash the clock must not fall behind a
-/// cursor that a client holds. The last logged value is flushed first if it is not yet (once in 1024 transactions).
-fn read_durable() -> Result<i64> {
-    // SAFETY: only reads under a share lock; XLogFlush after it is released, and not in recovery.
-    unsafe {
-        let (value, lsn) = with_page(pg_sys::BUFFER_LOCK_SHARE, |_, buffer| {
-            let page = pg_sys::BufferGetPage(buffer);
-            (current(data(page)), page_lsn(page))
-        })?;
-        if !pg::in_recovery() && pg_sys::XLogNeedsFlush(lsn) {
+/// cursor that a client holds. The last logged value is flushed first if it is not yet (once in 1024 transactions), and the clock
+/// read again: between that and the snapshot nothing waits for a disk. Also: was the clock set by somebody else?
+fn read_durable() -> Result<(i64, bool)> {
+    loop {
+        // SAFETY: only reads under a share lock; XLogFlush after it is released, and not in recovery.
+        unsafe {
+            let (value, foreign, lsn) = with_page(pg_sys::BUFFER_LOCK_SHARE, |_, buffer| {
+                let page = pg_sys::BufferGetPage(buffer);
+                let data = data(page);
+                (current(data), is_foreign(data), page_lsn(page))
+            })?;
+            if pg::in_recovery() || !pg_sys::XLogNeedsFlush(lsn) {
+                return Ok((value, foreign));
+            }
             pg_sys::XLogFlush(lsn);
         }
-        Ok(value)
     }
 }
 
-/// Adds `by` to the clock, atomically, and returns the new value. With `register` the value is registered first: taking that
-/// lock under the page's is what makes registration and draw one step. It cannot deadlock: the lock is new, so nobody
-/// waits for it, and the lock manager never waits for a page.
-fn advance(by: i64, register: bool) -> Result<i64> {
+/// Moves the clock on by one, atomically, and returns the new value, registered. Taking that lock under the page's is what makes
+/// registration and draw one step. It cannot deadlock: the lock is new, so nobody waits for it, and the lock manager never waits for a
+/// page.
+fn advance() -> Result<i64> {
+    advance_to(|clock| clock + 1, true)
+}
+
+/// Moves the clock to this value, unless it is past it.
+fn advance_past(value: i64) -> Result<()> {
+    advance_to(|clock| clock.max(value), false).map(|_| ())
+}
+
+fn advance_to(next: impl Fn(i64) -> i64, register: bool) -> Result<i64> {
+    let mut leap = None;
+    loop {
+        match try_advance(&next, leap, register)? {
+            Moved::To(value) => return Ok(value),
+            Moved::Foreign(clock) => leap = Some(history::target(clock.max(horizon::newest()?), false)?),
+            Moved::Registered => {
+                return Err(SyncError::new(code::INTERNAL, "the stamp's registration is held by somebody else")
+                    .hint("Does another extension take advisory locks of class 3? It must not."))
+            }
+        }
+    }
+}
+
+enum Moved {
+    To(i64),
+    /// Somebody else has set the clock to this value.
+    Foreign(i64),
+    /// The next value is registered.
+    Registered,
+}
+
+fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) -> Result<Moved> {
     // SAFETY: all changes happen under the page's exclusive lock, after everything that can raise an ERROR. As in
     // nextval_internal, what is in the WAL is always ahead of or equal to what is on the page, also when the last record
     // came before the last checkpoint's redo point; the logged page is a full image, because a delta against the page's
@@ -142,7 +194,12 @@ fn advance(by: i64, register: bool) -> Result<i64> {
         with_page(pg_sys::BUFFER_LOCK_EXCLUSIVE, |relation, buffer| {
             let page = pg_sys::BufferGetPage(buffer);
             let sequence = data(page);
-            let next = current(sequence) + by;
+            let clock = current(sequence);
+            let next = match (is_foreign(sequence), leap) {
+                (false, _) => next(clock),
+                (true, Some(leap)) => next(clock.max(leap)),
+                (true, None) => return Moved::Foreign(clock),
+            };
             if register {
                 // Charged to the top transaction: the registration outlives the subtransaction we may be in.
                 let owner = pg_sys::CurrentResourceOwner;
@@ -150,10 +207,12 @@ fn advance(by: i64, register: bool) -> Result<i64> {
                 let taken = pg_sys::LockAcquire(&tag(next), pg_sys::ShareLock as i32, false, true);
                 pg_sys::CurrentResourceOwner = owner;
                 if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-                    return None;
+                    return Moved::Registered;
                 }
             }
-            if sequence.is_called && by <= sequence.log_cnt && page_lsn(page) > pg_sys::GetRedoRecPtr() {
+            let by = next - clock;
+            let ahead = !is_foreign(sequence) && by <= sequence.log_cnt - OURS;
+            if sequence.is_called && ahead && page_lsn(page) > pg_sys::GetRedoRecPtr() {
                 sequence.log_cnt -= by;
                 sequence.last_value = next;
                 pg_sys::MarkBufferDirty(buffer);
@@ -163,20 +222,16 @@ fn advance(by: i64, register: bool) -> Result<i64> {
                     data(pg_sys::GenericXLogRegisterBuffer(state, buffer, pg_sys::GENERIC_XLOG_FULL_IMAGE as i32));
                 image.is_called = true;
                 image.last_value = next + LOGGED_AHEAD;
-                image.log_cnt = 0;
+                image.log_cnt = OURS;
                 pg_sys::GenericXLogFinish(state);
                 let sequence = data(page);
                 sequence.last_value = next;
-                sequence.log_cnt = LOGGED_AHEAD;
+                sequence.log_cnt = OURS + LOGGED_AHEAD;
                 pg_sys::MarkBufferDirty(buffer);
             }
-            Some(next)
-        })?
+            Moved::To(next)
+        })
     }
-    .ok_or_else(|| {
-        SyncError::new(code::INTERNAL, "the stamp's registration is held by somebody else")
-            .hint("Does another extension take advisory locks of class 3? It must not.")
-    })
 }
 
 fn tag(h: i64) -> pg_sys::LOCKTAG {
@@ -194,21 +249,38 @@ fn tag(h: i64) -> pg_sys::LOCKTAG {
 /// A writer's steps 1 to 3. The registration lasts until the top transaction's end and moves to the prepared transaction
 /// with PREPARE TRANSACTION.
 pub fn register_and_stamp() -> Result<i64> {
-    advance(1, true)
+    advance()
 }
 
 /// What a reader learns from the clock.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Reading {
-    /// The largest stamp handed out before: no entry with a larger one was committed by then.
+    /// The largest stamp handed out before: no entry with a larger one was committed by then. (i64::MAX where that is not known.)
     pub newest: i64,
     pub snapmin: i64,
 }
 
 /// A reader's steps 1 and 2. The snapshot must be taken afterwards (or, for `snapsync.horizon`, never).
 pub fn read_snapmin() -> Result<Reading> {
-    let newest = read_durable()?;
-    Ok(Reading { newest, snapmin: first_unfinished(newest)?.unwrap_or(newest + 1) })
+    let (clock, foreign) = read_durable()?;
+    let snapmin = first_unfinished(clock)?.unwrap_or(clock + 1);
+    Ok(Reading { newest: if foreign { i64::MAX } else { clock }, snapmin })
+}
+
+/// A pull's snapshot is not older than this when it has it, counted from its reading of the clock (history.rs asks for that).
+const OBSERVED_WITHIN: Duration = Duration::from_millis(100);
+
+/// A reader's three steps: the clock, then a snapshot. If the processor was taken away in between, they are done again.
+pub fn observe() -> Result<(Reading, pg::ActiveSnapshot)> {
+    loop {
+        pgrx::check_for_interrupts!();
+        let begun = Instant::now();
+        let reading = read_snapmin()?;
+        let snapshot = pg::ActiveSnapshot::take();
+        if begun.elapsed() < OBSERVED_WITHIN {
+            return Ok((reading, snapshot));
+        }
+    }
 }
 
 pub fn snapmin() -> Result<i64> {
@@ -276,180 +348,5 @@ fn registered_min() -> Option<i64> {
         pg_sys::pfree((*status).locks.cast());
         pg_sys::pfree(status.cast());
         min
-    }
-}
-
-/// The largest snapmin that the active snapshot sees in `snapsync.horizon`; 1 where there is none.
-pub fn snapmin_of_old_snapshot() -> Result<i64> {
-    let rows = spi::as_owner(|| {
-        spi::query("SELECT snapmin FROM snapsync.horizon ORDER BY snapmin DESC LIMIT 1", &[], spi::Mode::Read)
-    })?;
-    Ok(rows.first().and_then(|r| r.i64(0)).unwrap_or(FIRST))
-}
-
-/// A cursor for a client that only remembers when it last synced (microseconds since the Unix epoch, by a clock that may be wrong by
-/// `slack`): the snapmin known that much earlier. None when nothing that old is recorded, or when the client may have read a branch
-/// of history that is lost.
-pub fn cursor_at(micros: i64, slack: i64) -> Result<Option<i64>> {
-    let Some(earliest) = snapmin_at(micros.saturating_sub(slack))? else { return Ok(None) };
-    let latest = snapmin_at(micros.saturating_add(slack))?.unwrap_or(earliest);
-    let of_this_history = cursor_is_of_this_history(earliest)? && cursor_is_of_this_history(latest)?;
-    Ok((of_this_history && in_one_branch(&all_gaps()?, earliest, latest)).then_some(earliest))
-}
-
-/// Is there no gap between these two, neither of which is in one?
-fn in_one_branch(gaps: &[(i64, i64)], earliest: i64, latest: i64) -> bool {
-    !gaps.iter().any(|&(from, to)| earliest < from && to <= latest)
-}
-
-/// The snapmin known at a wall-clock time: that of the newest horizon that is no younger.
-fn snapmin_at(micros: i64) -> Result<Option<i64>> {
-    let rows = spi::as_owner(|| {
-        spi::query(
-            "SELECT snapmin FROM snapsync.horizon \
-             WHERE at <= ('epoch'::timestamptz + \
-                   $1 * '1 microsecond'::interval) \
-             ORDER BY at DESC LIMIT 1",
-            &[spi::arg(micros as f64)],
-            spi::Mode::Read,
-        )
-    })?;
-    Ok(rows.first().and_then(|r| r.i64(0)))
-}
-
-/// Where this database's history runs. Another system identifier, timeline or database Oid than the last recorded one
-/// means a fail-over, a point-in-time recovery or a restored dump: stamps may be handed out a second time.
-fn identity() -> (String, i64, i64) {
-    // SAFETY: reads of control data; not in recovery (callers).
-    unsafe {
-        let timeline = pg_sys::GetWALInsertionTimeLine();
-        (pg_sys::GetSystemIdentifier().to_string(), i64::from(timeline), i64::from(u32::from(pg_sys::MyDatabaseId)))
-    }
-}
-
-const IS_CURRENT: &str =
-    "SELECT 1 FROM (SELECT system, timeline, database FROM snapsync.epoch ORDER BY number DESC LIMIT 1) AS e \
-     WHERE e.system = $1 AND e.timeline = $2 AND e.database = $3";
-
-type Gaps = Vec<(i64, i64)>;
-
-thread_local! {
-    /// The gaps of all epochs, and the table that they were read from (the extension may have been created anew). Set only once
-    /// this backend has seen that the newest epoch is the one it runs in, which cannot change while it is out of recovery.
-    static GAPS: RefCell<Option<(pg_sys::Oid, Gaps)>> = const { RefCell::new(None) };
-    /// This transaction wrote the newest epoch itself and may still abort: nothing may be remembered from it.
-    static RECORDING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// At the end of every transaction.
-pub fn end_of_transaction() {
-    RECORDING.with(|r| r.set(false));
-}
-
-fn identity_args() -> [spi::Arg; 3] {
-    let (system, timeline, database) = identity();
-    [spi::arg(system), spi::arg(timeline), spi::arg(database)]
-}
-
-fn known_gaps() -> Result<Option<Gaps>> {
-    let table = pg::relation_oid(c"epoch")?;
-    Ok(GAPS.with(|g| g.borrow().clone()).filter(|(from, _)| *from == table).map(|(_, gaps)| gaps))
-}
-
-fn all_gaps() -> Result<Gaps> {
-    match known_gaps()? {
-        Some(known) => Ok(known),
-        None => spi::as_owner(|| gaps(spi::Mode::Read)),
-    }
-}
-
-fn gaps(mode: spi::Mode) -> Result<Gaps> {
-    let rows = spi::query("SELECT gap_from, gap_to FROM snapsync.epoch", &[], mode)?;
-    Ok(rows.iter().filter_map(|r| r.i64(0).zip(r.i64(1))).collect())
-}
-
-/// Has the history that this database is on been recorded by a writer? (Not asked in recovery.)
-pub fn epoch_is_current(mode: spi::Mode) -> Result<bool> {
-    let table = pg::relation_oid(c"epoch")?;
-    if GAPS.with(|g| g.borrow().as_ref().is_some_and(|(from, _)| *from == table)) {
-        return Ok(true);
-    }
-    spi::as_owner(|| {
-        // As it is now, whatever the transaction's snapshot: it is remembered.
-        let _now = pg::ActiveSnapshot::latest();
-        let current = !spi::query(IS_CURRENT, &identity_args(), mode)?.is_empty();
-        if current && !RECORDING.with(Cell::get) {
-            let known = gaps(mode)?;
-            let table = pg::relation_oid(c"epoch")?;
-            GAPS.with(|g| *g.borrow_mut() = Some((table, known)));
-        }
-        Ok(current)
-    })
-}
-
-/// A writer's first act in a backend: on a new history it records it and makes the clock leap. The cursors of the gap,
-/// from the newest snapmin that survived (every pull that saw a lost transaction returned at least that: snapmins only
-/// grow) to the leap's end, belong to the lost branch. False: somebody else is recording it, and until he has, nobody may
-/// write a horizon, by which the next one would take the gap for smaller than it is.
-pub fn ensure_epoch() -> Result<bool> {
-    if epoch_is_current(spi::Mode::Write)? {
-        return Ok(true);
-    }
-    spi::as_owner(|| {
-        // Another session may be recording it and take long, or be prepared; nobody waits. If it aborts, the stamps handed out
-        // meanwhile lie in the gap that the next recorder writes, and cursors from there are reset.
-        if !pg::try_lock_for_recording(pg::relation_oid(c"epoch")?) {
-            return Ok(false);
-        }
-        // Another backend may have been first; Mode::Write takes a new snapshot that sees it.
-        if !spi::query(IS_CURRENT, &identity_args(), spi::Mode::Write)?.is_empty() {
-            return Ok(true);
-        }
-        let (from, to) = if gaps(spi::Mode::Write)?.is_empty() {
-            (0, 0)
-        } else {
-            let newest = spi::query("SELECT max(snapmin) FROM snapsync.horizon", &[], spi::Mode::Write)?;
-            (newest.first().and_then(|r| r.i64(0)).unwrap_or(FIRST), advance(LEAP, false)?)
-        };
-        let [system, timeline, database] = identity_args();
-        RECORDING.with(|r| r.set(true));
-        spi::execute(
-            "INSERT INTO snapsync.epoch (number, system, timeline, database, gap_from, gap_to) \
-             SELECT coalesce(max(number), 0) + 1, $1, $2, $3, $4, $5 FROM snapsync.epoch",
-            &[system, timeline, database, spi::arg(from), spi::arg(to)],
-            spi::Mode::Write,
-        )?;
-        Ok(true)
-    })
-}
-
-/// May a client trust what it holds under this cursor? Not when it is ahead of the clock (a restored backup) or was issued
-/// by a branch of history that is lost.
-pub fn cursor_is_of_this_history(cursor: i64) -> Result<bool> {
-    let standby = pg::in_recovery();
-    if !standby && cursor > read()? + 1 {
-        return Ok(false);
-    }
-    let current = !standby && epoch_is_current(spi::Mode::Read)?;
-    let known = all_gaps()?;
-    if known.iter().any(|&(from, to)| from <= cursor && cursor < to) {
-        return Ok(false);
-    }
-    // A new history that no writer has recorded yet: what will be its gap is in doubt already.
-    Ok(standby || current || known.is_empty() || cursor < snapmin_of_old_snapshot()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_belongs_to_one_branch_of_history() {
-        // The first epoch has no gap; the second begins after a branch that was lost from 20 on.
-        let gaps = [(0, 0), (20, 100)];
-        assert!(in_one_branch(&gaps, 5, 19));
-        assert!(in_one_branch(&gaps, 100, 130));
-        assert!(!in_one_branch(&gaps, 5, 100));
-        assert!(!in_one_branch(&gaps, 19, 130));
     }
 }

@@ -155,7 +155,7 @@ fn refuse_partitions() -> Result<()> {
 /// Dumps begin by setting both of these, but so may a migration: only in a database on which the log's history has not
 /// begun yet, because it is another one's, is it a restore.
 fn restoring() -> Result<bool> {
-    if crate::pg::in_recovery() || crate::clock::epoch_is_current(crate::spi::Mode::Write)? {
+    if crate::pg::in_recovery() || crate::clock::history::is_known()? {
         return Ok(false);
     }
     // SAFETY: reads variables of this backend. (A query of ours would see row_security as it is pinned.)

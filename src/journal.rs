@@ -13,6 +13,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::clock::{history, horizon};
 use crate::error::Result;
 use crate::shape::unenforced;
 use crate::{clock, pg, roles, settings};
@@ -129,8 +130,6 @@ struct Journal {
     sending: Option<Sent>,
     /// The transaction is committing: what comes now (from another extension's callback) has no later flush to wait for.
     committing: bool,
-    /// When this backend last wrote a horizon row.
-    horizon_written: pg_sys::TimestampTz,
 }
 
 struct Mark {
@@ -142,10 +141,6 @@ struct Mark {
 thread_local! {
     static JOURNAL: RefCell<Journal> = RefCell::new(Journal::default());
 }
-
-/// How often a backend adds to `snapsync.horizon`, which only REPEATABLE READ callers, standbys and wall-clock cursors use.
-/// 5 ms bounds what those see twice, above all resets; it costs a writer of 10,000 transactions a second 0.6 %.
-const HORIZON_EVERY_MICROS: i64 = 5_000;
 
 pub fn register_callbacks() {
     // SAFETY: called once per backend when the library is loaded; the callbacks are guarded functions.
@@ -163,13 +158,14 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
     match event {
         // Everything that can fail happens here, where an ERROR still aborts the transaction.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            if let Err(e) = flush(Flush::All) {
+            let prepared = event == XACT_EVENT_PRE_PREPARE;
+            if let Err(e) = flush(Flush::All).and_then(|()| if prepared { Ok(()) } else { horizon::thin_if_due() }) {
                 e.raise()
             }
             JOURNAL.with(|j| j.borrow_mut().committing = true);
         }
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
-            clock::end_of_transaction();
+            horizon::end_of_transaction();
             roles::end_of_transaction();
             unenforced::forget();
             // An ERROR inside one of our own borrows has released it by unwinding; try_borrow only makes sure that this
@@ -433,12 +429,10 @@ fn flush(which: Flush) -> Result<()> {
         Some(stamp) if roles::record_was_undone() => roles::record(stamp)?,
         Some(_) => {}
         None => {
-            let recorded = clock::ensure_epoch()?;
+            history::ensure()?;
             let stamp = clock::register_and_stamp()?;
             JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
-            if recorded {
-                write_horizon_if_due()?;
-            }
+            horizon::write_if_due()?;
             roles::record(stamp)?;
         }
     }
@@ -455,36 +449,5 @@ fn flush(which: Flush) -> Result<()> {
         j.entries.truncate(done.0);
         j.arena.truncate(done.1);
     });
-    Ok(())
-}
-
-fn write_horizon_if_due() -> Result<()> {
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    // A transaction whose snapshot is older than this moment would see its own row, which says nothing about others that
-    // committed in between (clock.rs).
-    if pg::transaction_snapshot_is_fixed() {
-        return Ok(());
-    }
-    if JOURNAL.with(|j| now - j.borrow().horizon_written < HORIZON_EVERY_MICROS) {
-        return Ok(());
-    }
-    let snapmin = clock::snapmin()?;
-    // Not the time before: a transaction with a smaller stamp may have been under way then, whose changes a client that read at
-    // that time has not seen.
-    // SAFETY: as above.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    let oid = pg::relation_oid(c"horizon")?;
-    // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its indexes.
-    unsafe {
-        let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
-        let mut values = [pg_sys::Datum::from(snapmin), pg_sys::Datum::from(now)];
-        let mut nulls = [false, false];
-        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::CatalogTupleInsert(relation, tuple);
-        pg_sys::heap_freetuple(tuple);
-        write::close_written(relation);
-    }
-    JOURNAL.with(|j| j.borrow_mut().horizon_written = now);
     Ok(())
 }

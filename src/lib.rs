@@ -3,7 +3,7 @@
 //! The path of the data is the order to read in: [`track`] (the trigger; [`row`] compares versions) -> [`journal`] (the
 //! transaction's log and its flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`reach`]
 //! (did a user's access move?) -> [`pull`] and [`push`].
-//! What a collection is: [`admin`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
+//! What a collection is: [`admin`], [`names`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
 //! (following changes of definition), [`roles`], [`scope`], [`retention`], [`settings`].
 //! Row-level security over old rows: [`policy`] and [`judge`]. Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`]
 //! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`lookup`] (rows by
@@ -32,6 +32,7 @@ pub mod json;
 pub mod judge;
 pub mod log;
 pub mod lookup;
+pub mod names;
 pub mod old_rows;
 pub mod pg;
 pub mod policy;

@@ -5,6 +5,7 @@ use std::ffi::c_int;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
+use crate::clock::durable;
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Op};
 use crate::old_rows::Image;
@@ -218,7 +219,11 @@ impl<'a> Log<'a> {
             loop {
                 pgrx::check_for_interrupts!();
                 let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
-                if tuple.is_null() || !each(tuple)? {
+                if tuple.is_null() {
+                    break;
+                }
+                durable::saw(tuple);
+                if !each(tuple)? {
                     break;
                 }
             }

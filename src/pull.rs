@@ -6,6 +6,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use crate::catalog::{self, Collection};
+use crate::clock::{durable, history, horizon};
 use crate::cursor::{self, Cursor};
 use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
@@ -66,11 +67,16 @@ pub fn pull(request: &Request) -> Result<Output> {
 
     // Clock, then snapshot: the order that the proof in clock.rs rests on.
     let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
-    let seen_by_clock = if old_snapshot { None } else { Some(clock::read_snapmin()?) };
-    let snapshot = pg::ActiveSnapshot::take();
+    durable::start();
+    let (seen_by_clock, snapshot) = if old_snapshot {
+        (None, pg::ActiveSnapshot::take())
+    } else {
+        let (reading, snapshot) = clock::observe()?;
+        (Some(reading), snapshot)
+    };
     let snapmin = match seen_by_clock {
         Some(clock) => clock.snapmin,
-        None => clock::snapmin_of_old_snapshot()?,
+        None => horizon::snapmin_of_old_snapshot()?,
     };
     // Settings, functions and privileges change without a lock on the table. Who did so with a stamp below snapmin has sent
     // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
@@ -131,6 +137,7 @@ pub fn pull(request: &Request) -> Result<Output> {
         out.put(b"}}");
     }
     out.put(b"}");
+    durable::flush();
     Ok(out)
 }
 
@@ -161,10 +168,10 @@ fn start(cursor: Cursor) -> Result<From> {
     match cursor {
         Cursor::Start => Ok(From::Nothing),
         Cursor::Stamp(stamp) => {
-            Ok(if clock::cursor_is_of_this_history(stamp)? { From::Stamp(stamp) } else { From::Anything })
+            Ok(if history::cursor_is_of_this_history(stamp)? { From::Stamp(stamp) } else { From::Anything })
         }
         Cursor::At { micros_since_unix_epoch } => {
-            let cursor = clock::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
+            let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
             Ok(cursor.map_or(From::Anything, From::Stamp))
         }
     }
@@ -226,6 +233,7 @@ impl CollectionPull<'_> {
     /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
     /// what was deleted locally and not pushed yet (a created row would come back to life).
     fn write_all(&self, from: From, out: &mut Output) -> Result<()> {
+        durable::saw_rows();
         let created = from == From::Nothing && !self.request.send_created_as_updated;
         out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
         let (select, spec) = self.select(false)?;

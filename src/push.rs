@@ -164,14 +164,14 @@ fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
             let snapshot = pg::ActiveSnapshot::take();
             if roles::standing(&snapshot)?.stands_for_now(stamp)? {
                 Baseline::Stamp(clock.snapmin)
-            } else if clock::cursor_is_of_this_history(stamp)? {
+            } else if clock::history::cursor_is_of_this_history(stamp)? {
                 Baseline::Stamp(stamp)
             } else {
                 Baseline::Unknown
             }
         }
         Cursor::At { micros_since_unix_epoch } => {
-            let cursor = clock::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
+            let cursor = clock::horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
             cursor.map_or(Baseline::Unknown, Baseline::Stamp)
         }
     })

@@ -28,10 +28,16 @@ mod tests {
              columns smallint[], as_sent boolean, keys text[]"
         );
         assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
+        assert_eq!(
+            columns("epoch"),
+            "number integer, system text, timeline bigint, database bigint, home bigint, place text, \
+             started timestamp with time zone, lost boolean, gap_from bigint, gap_to bigint"
+        );
     }
 
     #[pg_test]
     fn a_registered_stamp_holds_snapmin_back() {
+        clock::history::ensure().expect("a history");
         let before = clock::snapmin().expect("a snapmin");
         let stamp = clock::register_and_stamp().expect("a stamp");
         assert_eq!(stamp, before, "the next stamp is the first that a reader may miss");

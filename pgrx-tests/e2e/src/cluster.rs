@@ -47,6 +47,10 @@ struct RunAs {
 impl Cluster {
     /// Makes and starts a cluster. `settings` are added to postgresql.conf, after the harness's own.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::make(|bin, dir, run_as| initdb(bin, dir, run_as, settings).and_then(|()| spawn(bin, dir, run_as)))
+    }
+
+    fn make(begin: impl FnOnce(&Path, &Path, Option<RunAs>) -> Result<Child>) -> Result<Self> {
         install_signal_handler()?;
         let bin = PathBuf::from(
             std::env::var_os("SNAPSYNC_PG_BIN")
@@ -62,8 +66,7 @@ impl Cluster {
         if let Some(user) = run_as {
             std::os::unix::fs::chown(&dir, Some(user.uid), Some(user.gid))?;
         }
-        let started = initdb(&bin, &dir, run_as, settings).and_then(|()| spawn(&bin, &dir, run_as));
-        let postmaster = match started {
+        let postmaster = match begin(&bin, &dir, run_as) {
             Ok(child) => child,
             Err(e) => {
                 let _ = fs::remove_dir_all(&dir);
@@ -138,6 +141,74 @@ impl Cluster {
         }
         anyhow::ensure!(status.success(), "the server did not stop in order ({status})\n{}", self.log_tail(30));
         Ok(())
+    }
+
+    /// The server and all its processes are killed, as by a power cut.
+    pub fn crash(&mut self) -> Result<()> {
+        let postmaster = self.postmaster.id();
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap_or_default();
+        let children: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        signal(postmaster, libc::SIGKILL);
+        children.iter().for_each(|pid| signal(*pid, libc::SIGKILL));
+        self.postmaster.wait()?;
+        let gone = Instant::now();
+        while children.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+            anyhow::ensure!(gone.elapsed() < Duration::from_secs(20), "a backend does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.halted = true;
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        Ok(())
+    }
+
+    /// Starts a server that was halted, or has crashed, with the data that it has.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.postmaster = spawn(&self.bin, &self.dir, self.run_as)?;
+        self.halted = false;
+        for (pid, dir) in RUNNING.lock().unwrap().iter_mut() {
+            if *dir == self.dir {
+                *pid = Some(self.postmaster.id());
+            }
+        }
+        self.wait_until_ready()
+    }
+
+    /// A cluster of its own with data that `fill` puts into the directory that it is given, started.
+    pub fn start_from(fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        Self::make(|bin, dir, run_as| {
+            let sockets = dir.join("s");
+            fs::create_dir(&sockets)?;
+            if let Some(user) = run_as {
+                std::os::unix::fs::chown(&sockets, Some(user.uid), Some(user.gid))?;
+            }
+            let data = dir.join("data");
+            fill(&data)?;
+            let mut conf = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?;
+            writeln!(conf, "unix_socket_directories = '{}'", sockets.display())?;
+            spawn(bin, dir, run_as)
+        })
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("s")
+    }
+
+    /// A program of this Postgres, or of the system, run as the server's user; what it prints where it fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<std::result::Result<(), String>> {
+        let own = self.bin.join(program);
+        let program = if own.exists() { own } else { PathBuf::from(program) };
+        let output = command(program, &self.dir, self.run_as)
+            .env("PGHOST", self.socket())
+            .env("PGPORT", PORT.to_string())
+            .env("PGUSER", "postgres")
+            .args(arguments)
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(if output.status.success() { Ok(()) } else { Err(text) })
     }
 
     /// A single-user backend over the halted cluster's data, run by another program (`["valgrind", ...]`); it takes
@@ -215,7 +286,7 @@ fn initdb(bin: &Path, dir: &Path, run_as: Option<RunAs>, settings: &[(&str, &str
 }
 
 fn spawn(bin: &Path, dir: &Path, run_as: Option<RunAs>) -> Result<Child> {
-    let log = fs::File::create(dir.join("log"))?;
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log"))?;
     let mut postgres = command(bin.join("postgres"), dir, run_as);
     postgres.arg("-D").arg(dir.join("data")).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // Its own process group: a Ctrl-C at the terminal is for us, and we stop the server ourselves.

@@ -4,6 +4,7 @@
 pub mod abuse;
 pub mod bench;
 pub mod cluster;
+pub mod faults;
 pub mod fuzz;
 pub mod model;
 pub mod naive;

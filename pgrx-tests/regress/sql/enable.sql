@@ -76,6 +76,9 @@ SELECT * FROM t.error($$ SELECT snapsync.enable('public.alices') $$);
 SELECT * FROM t.error($$ SELECT snapsync.disable('public.alices') $$);
 SELECT * FROM t.error($$ SELECT snapsync.reset('public.alices') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('app.todos', name => 'x') $$);
+-- A function of theirs is not shown what the view hides, however cheap it says it is.
+CREATE FUNCTION pg_temp.peep(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS 'BEGIN RAISE NOTICE ''%'', $1; RETURN true; END';
+SELECT name FROM snapsync.status WHERE pg_temp.peep(name);
 RESET ROLE;
 GRANT alice TO bob;
 SET ROLE bob;

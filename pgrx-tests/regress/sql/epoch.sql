@@ -10,9 +10,9 @@ CREATE TABLE todos (id int PRIMARY KEY, title text);
 SELECT snapsync.enable('todos');
 INSERT INTO todos VALUES (1, 'one');
 SELECT pull_changes('{todos}') ->> 'timestamp' AS early \gset
--- (Horizons are noted every few milliseconds.)
+-- (Of the last 0.2 s before a branch, nothing is believed.)
 INSERT INTO todos VALUES (2, 'two'); SELECT pg_sleep(0.05);
-INSERT INTO todos VALUES (3, 'three'); SELECT pg_sleep(0.05);
+INSERT INTO todos VALUES (3, 'three'); SELECT pg_sleep(0.3);
 INSERT INTO todos VALUES (4, 'four');
 SELECT pull_changes('{todos}') ->> 'timestamp' AS late \gset
 \connect postgres

@@ -1,0 +1,221 @@
+-- snapsync.doctor(): what it finds, and that its fixes can be run as they are, whatever things are called.
+\set ECHO none
+\set test regress_doctor
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = warning;
+SELECT format('CREATE ROLE %I', r) FROM (VALUES (E'doctor_"\n; CREATE TABLE public.pwned () --')) AS v(r)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) \gexec
+CREATE SCHEMA auth;
+CREATE FUNCTION auth.uid() RETURNS text LANGUAGE sql STABLE AS $$ SELECT current_setting('request.jwt.claims', true)::json ->> 'sub' $$;
+CREATE FUNCTION auth.jwt() RETURNS json LANGUAGE sql STABLE AS $$ SELECT current_setting('request.jwt.claims', true)::json $$;
+GRANT USAGE ON SCHEMA auth TO PUBLIC;
+-- A table with an id, an owner and what else, all privileges, row-level security, and these policies: name, then `FOR ... USING ...`.
+CREATE FUNCTION t.table(name text, columns text DEFAULT '', VARIADIC policies text[] DEFAULT '{}') RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE %I (id int PRIMARY KEY, owner text%s)', name, columns);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO authenticated', name);
+    FOR i IN 1 .. cardinality(policies) LOOP
+        EXECUTE format('CREATE POLICY p%s ON %I %s', i, name, policies[i]);
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    END LOOP;
+END
+$$;
+-- What the doctor says of a collection.
+CREATE FUNCTION t.doctor(name text) RETURNS TABLE (severity text, finding text, fix text) LANGUAGE sql AS $$
+    SELECT severity, finding, fix FROM snapsync.doctor() WHERE collection = name OR collection IS NULL AND name IS NULL
+$$;
+
+-- Nothing to say of a table in order.
+SELECT t.table('good', '', 'USING (owner = (SELECT auth.uid()))');
+CREATE INDEX ON good (owner);
+SELECT snapsync.enable('good');
+SELECT * FROM snapsync.doctor();
+
+-- Row-level security: to be switched on only where policies show somebody something.
+SELECT t.table('open');
+SELECT snapsync.enable('open');
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'open';
+CREATE POLICY w ON open FOR UPDATE USING (true);
+SELECT * FROM t.doctor('open');
+CREATE POLICY r ON open FOR SELECT USING (true);
+SELECT * FROM t.doctor('open');
+ALTER TABLE public.open ENABLE ROW LEVEL SECURITY;
+SELECT * FROM t.doctor('open');
+DROP POLICY r ON open;
+SELECT * FROM t.doctor('open');
+DROP TABLE open;
+
+-- Privileges. Nobody but the owner may do anything; only select; columns only; a key that is not among them.
+SELECT t.table('priv', '', 'USING (true)');
+SELECT snapsync.enable('priv');
+REVOKE ALL ON priv FROM authenticated;
+SELECT * FROM t.doctor('priv');
+GRANT SELECT, INSERT (id) ON priv TO authenticated;
+SELECT * FROM t.doctor('priv');
+REVOKE SELECT ON priv FROM authenticated;
+GRANT SELECT (owner), UPDATE, DELETE ON priv TO authenticated, PUBLIC;
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'priv';
+GRANT SELECT (id) ON public.priv TO authenticated;
+GRANT SELECT (id) ON public.priv TO PUBLIC;
+SELECT * FROM t.doctor('priv');
+DROP TABLE priv;
+-- What policies read and call, they do with the rights of the role that syncs. Those of other roles do not count.
+CREATE TABLE members (id int PRIMARY KEY, team int, who text, secret text);
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+CREATE FUNCTION may() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+SELECT t.table('reads', '', 'TO authenticated USING (id IN (SELECT team FROM members WHERE who = current_user) AND (SELECT may()))',
+               'TO service_role USING (id IN (SELECT length(secret) FROM members))', 'TO carol USING (id IN (SELECT length(secret) FROM members))');
+SELECT snapsync.enable('reads');
+SELECT * FROM t.doctor('reads');
+REVOKE EXECUTE ON FUNCTION may FROM PUBLIC;
+GRANT SELECT (who, id) ON members TO authenticated;
+GRANT SELECT ON reads TO PUBLIC;
+SELECT * FROM t.doctor('reads');
+DROP TABLE reads, members;
+
+-- Policies that look at what is no row, and calls for every row.
+SELECT t.table('timed', ', till timestamptz', 'FOR SELECT USING (till > now())', 'FOR SELECT USING (till::date >= CURRENT_DATE)', 'USING (owner = ''now()'')');
+CREATE FUNCTION open_now() RETURNS boolean LANGUAGE sql AS 'SELECT date_part(''hour'', clock_timestamp()) > 8';
+SELECT t.table('hours', '', 'USING ((SELECT open_now()))');
+SELECT t.table('claims', '', 'USING (owner = current_setting(''request.jwt.claims'')::json ->> ''org'')', 'USING (((SELECT auth.jwt()) ->> ''role'') = ''admin'')',
+               'USING (((SELECT auth.jwt()) ->> ''sub'') = owner)', 'USING (owner = (SELECT current_setting(''request.jwt.claim.sub'')))', 'USING ((SELECT auth.uid()) = owner)');
+SELECT t.table('calls', '', 'USING (owner = auth.uid())', 'USING (owner = (SELECT (auth.uid())::text))', 'USING (id IN (SELECT g.id FROM good AS g WHERE g.owner = auth.uid()))',
+               'USING (owner = current_setting(''x.sub''))', 'USING (owner = (SELECT coalesce(current_setting(''x.sub''), ''nobody'')))');
+SELECT snapsync.enable('timed'), snapsync.enable('hours'), snapsync.enable('claims'), snapsync.enable('calls');
+SELECT collection, severity, finding, fix FROM snapsync.doctor() WHERE collection IN ('timed', 'hours', 'claims', 'calls') AND finding !~ 'index';
+DROP TABLE timed, hours, claims, calls;
+
+-- Scopes narrower than the policies.
+SELECT t.table('scoped', ', org int', 'USING (org IN (SELECT id FROM good))', 'USING (owner = ''all'')', 'AS RESTRICTIVE USING (owner <> ''none'')');
+SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => 'ARRAY[''1'']');
+SELECT * FROM t.doctor('scoped') WHERE finding ~ 'scope';
+SELECT snapsync.enable('scoped', scope_values => '');
+SELECT * FROM t.doctor('scoped') WHERE finding ~ 'scope';
+DROP TABLE scoped;
+
+-- Soft deletion: an UPDATE, after which the row must pass a policy for SELECT.
+SELECT t.table('soft', ', gone timestamptz', 'FOR SELECT USING (gone IS NULL)', 'FOR UPDATE USING (true)', 'FOR INSERT WITH CHECK (true)');
+REVOKE DELETE ON soft FROM authenticated;
+SELECT snapsync.enable('soft', soft_delete_column => 'gone');
+INSERT INTO soft VALUES (1);
+SELECT * FROM t.doctor('soft') WHERE finding !~ 'index';
+SET ROLE authenticated;
+SELECT * FROM t.error($$ SELECT push_changes('{"soft": {"deleted": ["1"]}}') $$);
+RESET ROLE;
+CREATE POLICY too ON soft FOR SELECT USING (owner IS NULL);
+SELECT * FROM t.doctor('soft') WHERE finding !~ 'index';
+SET ROLE authenticated;
+SELECT push_changes('{"soft": {"deleted": ["1"]}}');
+RESET ROLE;
+CREATE POLICY never ON soft AS RESTRICTIVE FOR SELECT USING (gone IS NULL);
+DROP POLICY p2 ON soft; REVOKE UPDATE ON soft FROM authenticated;
+SELECT * FROM t.doctor('soft') WHERE finding !~ 'index';
+DROP TABLE soft;
+
+-- Tracking: switched off in part, with event triggers off; taken away.
+CREATE TABLE mates (id int PRIMARY KEY, who text);
+SELECT t.table('tracked', '', 'USING (id IN (SELECT id FROM mates WHERE who = current_user))');
+GRANT SELECT ON mates TO authenticated;
+CREATE INDEX ON tracked (owner);
+SELECT snapsync.enable('tracked');
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER TABLE tracked ENABLE TRIGGER "00_snapsync_track";
+ALTER TABLE mates DISABLE TRIGGER "00_snapsync_track";
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
+DROP TRIGGER "00_snapsync_truncate" ON mates;
+SELECT severity, collection, finding, fix FROM snapsync.doctor() WHERE collection IN ('tracked', 'public.mates') OR collection IS NULL;
+SELECT fix FROM snapsync.doctor() WHERE collection = 'public.mates' OR collection IS NULL ORDER BY fix \gexec
+SELECT fix FROM snapsync.doctor() WHERE collection = 'tracked' ORDER BY fix \gexec
+SELECT severity, collection, finding, fix FROM snapsync.doctor() WHERE collection IN ('tracked', 'public.mates') OR collection IS NULL;
+DROP TABLE tracked, mates;
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER TABLE good SET UNLOGGED;
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+SELECT * FROM t.doctor('good');
+ALTER TABLE public.good SET LOGGED;
+
+-- Another table in the place of a renamed one; its name taken by somebody else.
+SELECT t.table('orders', ', "secret ''s" text', 'USING (true)'), t.table('orders_new', ', "secret ''s" text', 'USING (true)');
+SELECT snapsync.enable('orders', exclude => '{"secret ''s"}', readonly => '{owner}', conflict => 'merge');
+ALTER TABLE orders RENAME TO orders_old; ALTER TABLE orders_new RENAME TO orders;
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'orders';
+INSERT INTO orders VALUES (1, 'o', 's');
+SELECT fix FROM t.doctor('orders') \gexec
+SELECT name, qualified_name, relation, key, columns, exclude, readonly, conflict FROM snapsync.collection WHERE name = 'orders';
+SELECT * FROM t.doctor('orders');
+SELECT pull_changes('{orders}') -> 'changes';
+DROP TABLE orders, orders_old;
+CREATE SCHEMA bobs AUTHORIZATION bob;
+SET ROLE bob;
+CREATE TABLE bobs.squat (id int PRIMARY KEY);
+SELECT snapsync.enable('bobs.squat', name => 'bills');
+RESET ROLE;
+SELECT t.table('bills', '', 'USING (true)');
+SELECT snapsync.enable('bills');
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'public.bills';
+DROP TABLE bills, bobs.squat;
+
+-- A prepared transaction, whose lock has the session's virtual transaction until the server is restarted; another one that wrote nothing synced.
+BEGIN; INSERT INTO good VALUES (1); PREPARE TRANSACTION E'doctor_it''s\n; CREATE TABLE public.pwned () --';
+BEGIN; CREATE TABLE unsynced (); PREPARE TRANSACTION 'doctor_other';
+SELECT regexp_replace(finding, '\d{4}-\S* \S*', 'TIME'), hint, fix FROM snapsync.doctor() WHERE finding ~ 'prepared';
+ROLLBACK PREPARED E'doctor_it''s\n; CREATE TABLE public.pwned () --'; ROLLBACK PREPARED 'doctor_other';
+SELECT count(*) FROM snapsync.doctor();
+-- The clock behind what it has given out.
+BEGIN;
+SELECT setval('snapsync.clock', (SELECT max(snapmin) FROM snapsync.horizon) - 2) IS NOT NULL;
+SELECT severity, regexp_replace(finding, '\d+', 'N', 'g'), hint, fix FROM snapsync.doctor();
+SELECT setval('snapsync.clock', (SELECT max(snapmin) FROM snapsync.horizon) + 2) IS NOT NULL;
+ROLLBACK;
+SELECT count(*) FROM snapsync.doctor();
+
+-- Names that end a quotation, a comment or a line. Every fix is one statement and does what it says; nothing else is run.
+SELECT E'x"\'\\\n; CREATE TABLE public.pwned (); --' AS bad, E'doctor_"\n; CREATE TABLE public.pwned () --' AS role \gset
+CREATE SCHEMA :"bad";
+CREATE TABLE :"bad".:"bad" (:"bad" int PRIMARY KEY, :"role" int REFERENCES :"bad".:"bad", gone boolean);
+GRANT SELECT (gone) ON :"bad".:"bad" TO :"role";
+CREATE TABLE :"bad".access (id int PRIMARY KEY, :"bad" int);
+CREATE POLICY :"bad" ON :"bad".:"bad" USING (:"role" IN (SELECT a.:"bad" FROM :"bad".access AS a));
+ALTER TABLE :"bad".:"bad" ENABLE ROW LEVEL SECURITY;
+CREATE POLICY :"bad" ON :"bad".access USING (true);
+SELECT snapsync.enable(format('%I.%I', :'bad', :'bad')::regclass, exclude => ARRAY[:'role'], soft_delete_column => 'gone', access_tables => '[]');
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER TABLE :"bad".:"bad" ENABLE TRIGGER "00_snapsync_track";
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
+DROP TRIGGER "00_snapsync_track" ON :"bad".access;
+ALTER TABLE :"bad".:"bad" RENAME TO renamed;
+CREATE TABLE :"bad".:"bad" (LIKE :"bad".renamed INCLUDING ALL);
+CREATE TABLE t.fixes AS SELECT row_number() OVER () AS n, * FROM snapsync.doctor();
+SELECT n, severity, finding FROM t.fixes ORDER BY n;
+SELECT n, fix FROM t.fixes WHERE fix IS NOT NULL ORDER BY n;
+-- Outside of quotes there is no second statement, no comment and no line break.
+SELECT n, fix FROM t.fixes WHERE regexp_replace(fix, $r$"([^"]|"")*"|'([^']|'')*'$r$, 'q', 'g') !~ '^[^;\n\\]*;$' OR fix ~ '--' AND fix !~ 'pwned';
+-- Nor does the report depend on the session's settings, or hints on names.
+SET quote_all_identifiers = on; SET standard_conforming_strings = off; SET escape_string_warning = off; SET search_path = public, t;
+SELECT count(*) FROM snapsync.doctor() AS d JOIN t.fixes AS f ON (d.severity, d.finding, d.hint, d.fix) IS NOT DISTINCT FROM (f.severity, f.finding, f.hint, f.fix);
+RESET quote_all_identifiers; RESET standard_conforming_strings; RESET escape_string_warning; RESET search_path;
+SELECT count(*) FROM t.fixes WHERE hint ~ 'pwned' OR finding ~ '\n';
+-- They do what they say, and nobody has made that table.
+SELECT fix FROM t.fixes WHERE fix IS NOT NULL ORDER BY fix !~ 'EVENT', fix ~ 'disable', n \gexec
+SELECT severity, finding, fix FROM snapsync.doctor();
+SELECT to_regclass('public.pwned');
+
+-- Everybody hears of his own tables only; of what concerns the database, who has any.
+SET SESSION AUTHORIZATION alice;
+SELECT * FROM snapsync.doctor();
+CREATE TABLE alices (id int PRIMARY KEY);
+SELECT snapsync.enable('alices');
+SELECT DISTINCT collection FROM snapsync.doctor();
+SELECT * FROM t.error('SELECT snapsync.policy_text(NULL, 0)');
+RESET SESSION AUTHORIZATION;
+-- A policy too deep to be read keeps nobody from his findings.
+DO $$ BEGIN EXECUTE format('CREATE POLICY deep ON alices USING (%s id %s > 0)', repeat('abs(', 1800), repeat(')', 1800)); END $$;
+ALTER TABLE alices ENABLE ROW LEVEL SECURITY;
+RESET SESSION AUTHORIZATION;
+SET max_stack_depth = '600kB';
+SELECT count(*) > 0 FROM snapsync.doctor() WHERE collection = 'alices';
+RESET max_stack_depth;
+DROP TABLE alices;
+\set ECHO none
+\c postgres
