@@ -205,10 +205,11 @@ impl<'a> Player<'a> {
 
     fn step(&mut self, op: &Op) -> Result<(), Found> {
         self.stats.steps += 1;
-        self.act(op)?;
+        let done = self.act(op);
+        // First, as the rest follows from it.
         let heard = std::mem::take(&mut *self.decoys.lock().unwrap_or_else(|e| e.into_inner()));
         match heard.first() {
-            None => Ok(()),
+            None => done,
             Some(first) => Err(Found { kind: Kind::Decoy, text: format!("{first} (and {} more)", heard.len() - 1) }),
         }
     }
