@@ -1,6 +1,6 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -12,12 +12,13 @@ use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
 use crate::journal;
 use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::judge::Statement;
 use crate::log::Entries;
 use crate::lookup::Keys;
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
-use crate::{clock, pg, policy, roles, settings, spi};
+use crate::{clock, pg, policy, push, roles, settings, spi};
 
 mod changes;
 mod echo;
@@ -50,6 +51,7 @@ enum From {
 
 pub fn pull(request: &Request) -> Result<Output> {
     let dialect = parse_dialect(request.dialect)?;
+    push::check_client(request.client_id)?;
     let names = names(&request.collections)?;
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());
@@ -151,13 +153,14 @@ pub fn parse_dialect(argument: Option<&str>) -> Result<Dialect> {
 
 /// The names asked for, each once, in order.
 fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::with_capacity(asked.len());
+    let mut names: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for name in asked {
         let Some(name) = name else {
             return Err(SyncError::new(code::NULL_NOT_ALLOWED, "collections must not contain null")
                 .hint("Pass the names of the collections to pull, for example '{todos,lists}'."));
         };
-        if !names.contains(name) {
+        if seen.insert(name) {
             names.push(name.clone());
         }
     }
@@ -360,9 +363,36 @@ impl CollectionPull<'_> {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let mut receiver = json::Receiver::new(spec, sink);
+        let hidden = self.hidden();
         // SAFETY: the receiver outlives the call and its callbacks are guarded.
-        unsafe { spi::stream(beside, sql, args, planned, receiver.dest())? };
+        unsafe {
+            if hidden.is_empty() {
+                spi::stream(beside, sql, args, planned, receiver.dest())?;
+            } else {
+                self.statement(beside, sql, args, &hidden)?.stream(receiver.dest())?;
+            }
+        }
         Ok(())
+    }
+
+    /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That
+    /// much he learns of them.
+    fn hidden(&self) -> Vec<i16> {
+        let deciding = [&self.collection.scope, &self.collection.soft_delete].into_iter().flatten();
+        deciding.map(|c| c.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)).collect()
+    }
+
+    /// A statement of ours that uses such columns.
+    fn statement<'s>(
+        &self,
+        beside: &[pg_sys::EphemeralNamedRelation],
+        sql: &str,
+        args: &'s [spi::Arg],
+        hidden: &[i16],
+    ) -> Result<Statement<'s>> {
+        let mut statement = Statement::analyze_beside(beside, sql, args)?;
+        statement.use_without_privilege(self.collection.relation, hidden);
+        Ok(statement)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What raises rights: takes another role's, or runs what such a function is given.
-const RAISING: [&str; 10] = [
+const RAISING: [&str; 11] = [
     "as_owner",
     "as_table_owner",
     "as_author",
@@ -18,6 +18,7 @@ const RAISING: [&str; 10] = [
     "SetUserIdAndSecContext",
     "checkAsUser",
     "requiredPerms",
+    "selectedCols",
 ];
 
 /// Those whose first argument is the statement.
