@@ -147,7 +147,9 @@ clients)
 	"$here/install.sh" private
 	npm_modules
 	cd "$here/clients" || exit
-	"$here/cluster.sh" with clients node --test test/*.test.mjs
+	files=(test/*.test.mjs)
+	if [ -n "${T:-}" ]; then mapfile -t files < <(printf 'test/%s.test.mjs\n' $T); fi
+	"$here/cluster.sh" with clients node --test "${files[@]}"
 	;;
 demo)
 	"$here/install.sh" private

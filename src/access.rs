@@ -13,7 +13,8 @@ use std::ffi::{CStr, CString};
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
-use crate::error::{code, in_sql_of, Result, SyncError};
+use crate::error::{code, Result, SyncError};
+use crate::owned::{self, Purpose};
 use crate::pg;
 use crate::registry::owner_query;
 use crate::spi::{self, pointers};
@@ -22,7 +23,7 @@ pub mod depends;
 mod scope_values;
 pub mod tree;
 
-pub use scope_values::scope_reads;
+pub use scope_values::take_scope_values;
 use scope_values::ScopeReads;
 use tree::{conjuncts, equality, strip, sublinks, vars, walk};
 
@@ -257,8 +258,14 @@ fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
 }
 
 fn has_virtual_columns(relation: pg_sys::Oid) -> bool {
-    let of = "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped LIMIT 1";
-    cfg!(feature = "pg18") && owner_query(of, &[spi::arg(relation)]).is_ok_and(|rows| !rows.is_empty())
+    if !cfg!(feature = "pg18") {
+        return false;
+    }
+    let found = owner_query(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped LIMIT 1",
+        &[spi::arg(relation)],
+    );
+    found.is_ok_and(|rows| !rows.is_empty())
 }
 
 /// What in a table's own policies decides how its images can be judged.
@@ -352,24 +359,22 @@ fn declarations(declared: Option<&str>) -> Result<Vec<(String, Option<String>)>>
     })
 }
 
-/// The declarations with the tables' full names, as they are stored; checks that the tables and predicates make sense.
-pub fn normalize(declared: &str) -> Result<String> {
+/// The declarations for `reader`, as they are stored: with the tables' full names, and with predicates as `owned.rs` keeps them.
+pub fn normalize(reader: pg_sys::Oid, declared: &str) -> Result<String> {
     let mut out = serde_json::Map::new();
     for (name, predicate) in declarations(Some(declared))? {
         let sql = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
         let relation = spi::query(sql, &[spi::arg(name.as_str())], spi::Mode::Write)?.first().map(|r| r.oid(0));
-        let Some((table, relname)) = relation.and_then(pg::qualified_name) else {
+        let named = relation.and_then(|r| Some((r, pg::qualified_name(r)?.0)));
+        let Some((relation, table)) = named else {
             return Err(SyncError::new(code::UNDEFINED_TABLE, format!("access table \"{name}\" does not exist"))
                 .hint("Write its name with its schema."));
         };
         // The predicate sees all rows of the table, so only its owner may give one.
-        table_may_be_declared(relation.unwrap_or(pg_sys::InvalidOid), &table)?;
-        if let Some(predicate) = &predicate {
-            // Parsed, not run; with no schema searched, as a caller's path may come to.
-            let sql = format!("SELECT FROM {table} AS {} WHERE false AND ({predicate})", pg::ident(&relname));
-            let place = || format!("It is in the predicate of access table {table}.");
-            in_sql_of(place, || spi::with_search_path("pg_catalog", || spi::query(&sql, &[], spi::Mode::Write)))?;
-        }
+        table_may_be_declared(relation, &table)?;
+        let what = format!("the predicate of access table {table}");
+        let take = |given: String| owned::take(reader, &Purpose::Rows(relation), &given, &what, |_| Ok(()));
+        let predicate = predicate.map(take).transpose()?;
         out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
     }
     Ok(serde_json::Value::Object(out).to_string())

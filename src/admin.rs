@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::conflict::{ConflictPolicy, ConflictPolicyError};
-use crate::error::{code, in_sql_of, listed, Result, SyncError};
+use crate::error::{code, listed, Result, SyncError};
 use crate::registry::{self, owner_query, Stored};
 use crate::spi::{self, Mode};
 use crate::{access, names, pg, shape, track};
@@ -50,9 +50,6 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
     let mut new = table.merge(settings, old.as_ref())?;
     table.check(&new, &attributes)?;
-    let scope_reads =
-        |expression| in_sql_of(|| "It is in scope_values.".into(), || access::scope_reads(relation, expression));
-    new.scope_reads = new.scope_values.as_deref().map(scope_reads).transpose()?;
     let names = names::decide(relation, new.name.as_deref(), old.as_ref())?;
     new.name = Some(names.name.clone());
 
@@ -230,6 +227,12 @@ impl Table {
             (None, None, Some(old)) => (old.columns.clone(), old.exclude.clone()),
             (None, None, None) => (None, Vec::new()),
         };
+        let (scope_values, scope_reads) = match s.scope_values {
+            // Read anew only where it is given anew: whoever calls now need not be who wrote it.
+            None => old.map(|o| (o.scope_values.clone(), o.scope_reads.clone())).unwrap_or_default(),
+            Some(given) if given.is_empty() => (None, None),
+            Some(given) => access::take_scope_values(self.relation, &given).map(|(v, r)| (Some(v), Some(r)))?,
+        };
         // An empty text takes a setting away again.
         let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
         Ok(Stored {
@@ -240,17 +243,17 @@ impl Table {
             exclude,
             readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
             scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
-            scope_values: text(s.scope_values, old.and_then(|o| o.scope_values.as_ref())),
-            scope_reads: None,
+            scope_values,
+            scope_reads,
             soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
             conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
             version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
             conflict_function: match s.conflict_function {
-                Some(function) => Some(conflict_function(function)?),
+                Some(function) => Some(conflict_function(self.relation, function)?),
                 None => old.and_then(|o| o.conflict_function.clone()),
             },
             access_tables: match s.access_tables {
-                Some(given) => Some(access::normalize(&given)?),
+                Some(given) => Some(access::normalize(self.relation, &given)?),
                 None => old.and_then(|o| o.access_tables.clone()),
             },
         })
@@ -285,10 +288,6 @@ impl Table {
                 .hint("Name the column that divides the rows: enable(..., scope_column => 'org_id')."));
         }
         self.check_scope_and_mark(s, attributes)?;
-        if let Some(expression) = &s.scope_values {
-            // Parsed, not run.
-            spi::query(&format!("SELECT (({expression})::pg_catalog.text[]) WHERE false"), &[], Mode::Write)?;
-        }
         check_conflict(s)
     }
 
@@ -443,18 +442,29 @@ fn check_conflict(s: &Stored) -> Result<()> {
     Ok(())
 }
 
-/// The signature of a function that decides conflicts, as it is stored: by name, because a dump carries no oids.
-fn conflict_function(function: pg_sys::Oid) -> Result<String> {
+/// The signature of a function that decides conflicts, as it is stored: by its full name, because a dump carries no oids and the
+/// search path of who pushes decides nothing. It runs as whoever pushes; the table's owner must be one who may call it.
+fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<String> {
     let rows = owner_query(
         "SELECT p.proargtypes = '25 25 3802 3802'::oidvector \
-                AND p.prorettype = 'jsonb'::regtype AND p.prokind = 'f' AND NOT p.proretset, p.oid::regprocedure::text \
-         FROM pg_proc AS p WHERE p.oid = $1",
-        &[spi::arg(function)],
+                AND p.prorettype = 'jsonb'::regtype AND p.prokind = 'f' AND NOT p.proretset, p.oid::regprocedure::text, \
+                has_function_privilege(c.relowner, p.oid, 'EXECUTE'), starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), \
+                c.relowner::regrole::text \
+         FROM pg_proc AS p, pg_class AS c WHERE p.oid = $1 AND c.oid = $2",
+        &[spi::arg(function), spi::arg(relation)],
     )?;
     let row = rows.first().ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
-    if !row.bool(0) {
+    if !row.bool(0) || row.bool(3) {
         return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot decide conflicts", row.string(1)))
             .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb."));
+    }
+    if !row.bool(2) {
+        return Err(SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for conflict function {}", row.string(1)),
+        )
+        .detail(format!("The table's owner, {}, may not execute it.", row.string(4)))
+        .hint("Name a function that the owner of the table may execute: GRANT EXECUTE ON FUNCTION ... TO ..."));
     }
     Ok(row.string(1))
 }

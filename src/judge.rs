@@ -18,6 +18,7 @@ pub struct Statement<'a> {
     text: CString,
     args: &'a [Arg],
     tree: *mut pg_sys::Query,
+    environment: *mut pg_sys::QueryEnvironment,
     _connection: spi::Connection,
     _depth: spi::DepthGuard,
     _remembering: Remembering,
@@ -27,6 +28,11 @@ impl<'a> Statement<'a> {
     /// Parses and analyzes `sql`, a SELECT, as the current role and under the current search path. Types' input functions may run
     /// here (for literals), and so may checks of domains: the role must not be one whose rights their owners should not have.
     pub fn analyze(sql: &str, args: &'a [Arg]) -> Result<Self> {
+        Self::analyze_beside(&[], sql, args)
+    }
+
+    /// The same, with these named relations beside the tables.
+    pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let text = spi::c_string(sql)?;
         let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
@@ -38,8 +44,18 @@ impl<'a> Statement<'a> {
             let [statement] = parsed[..] else {
                 return Err(SyncError::new(code::INTERNAL, "not one statement").detail(sql.to_string()));
             };
-            let tree = analyze(statement, &text, &types);
-            Ok(Statement { text, args, tree, _connection: connection, _depth: depth, _remembering: remembering })
+            let environment = pg_sys::create_queryEnv();
+            relations.iter().for_each(|relation| pg_sys::register_ENR(environment, *relation));
+            let tree = analyze(statement, &text, &types, environment);
+            Ok(Statement {
+                text,
+                args,
+                tree,
+                environment,
+                _connection: connection,
+                _depth: depth,
+                _remembering: remembering,
+            })
         }
     }
 
@@ -48,15 +64,52 @@ impl<'a> Statement<'a> {
         self.tree
     }
 
+    /// Lets it use these columns of a table that it names itself without the privilege to select them.
+    pub fn use_without_privilege(&mut self, relation: pg_sys::Oid, columns: &[i16]) {
+        // SAFETY: a tree of our own that nothing else refers to yet. Privileges are asked for by number, counted from the first
+        // system column.
+        unsafe {
+            #[cfg(feature = "pg15")]
+            let entries = pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable)
+                .into_iter()
+                .filter(|e| (**e).rtekind == pg_sys::RTEKind::RTE_RELATION);
+            #[cfg(not(feature = "pg15"))]
+            let entries = pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos).into_iter();
+            for entry in entries.filter(|e| (**e).relid == relation) {
+                for column in columns {
+                    let number = i32::from(*column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+                    (*entry).selectedCols = pg_sys::bms_del_member((*entry).selectedCols, number);
+                }
+            }
+        }
+    }
+
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
         let mut rows = Vec::new();
+        // SAFETY: the executor's slot; there is a column.
+        self.each(&mut |slot| rows.push(unsafe { first_as_text(slot) }))?;
+        Ok(rows)
+    }
+
+    fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
+        let mut receiver = Receiver::new(each);
+        // SAFETY: the receiver outlives the call.
+        unsafe { self.stream(receiver.dest()) }
+    }
+
+    /// Runs it so and sends the rows to `dest`.
+    ///
+    /// # Safety
+    /// A live DestReceiver whose callbacks are safe to call until this returns.
+    pub unsafe fn stream(self, dest: *mut pg_sys::DestReceiver) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
-            let (params, nothing) = (spi::params(self.args), std::ptr::null_mut());
-            execute(self.tree, &self.text, params, nothing, &mut |slot| rows.push(first_as_text(slot)))?;
+            let params = spi::params(self.args);
+            let plan = plan(self.tree, &self.text, params)?;
+            run_into(plan, &self.text, params, self.environment, dest);
         }
-        Ok(rows)
+        Ok(())
     }
 }
 
@@ -111,6 +164,21 @@ pub unsafe fn run(
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) {
     let mut receiver = Receiver::new(each);
+    // SAFETY: see above; the receiver outlives the execution.
+    unsafe { run_into(plan, text, params, environment, receiver.dest()) }
+}
+
+/// The same, sending the rows to `dest`.
+///
+/// # Safety
+/// As for `run`; a live DestReceiver.
+unsafe fn run_into(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+) {
     // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
     // releases what it holds.
     unsafe {
@@ -119,7 +187,7 @@ pub unsafe fn run(
             text.as_ptr(),
             pg_sys::GetActiveSnapshot(),
             std::ptr::null_mut(),
-            receiver.dest(),
+            dest,
             params,
             environment,
             0,
@@ -134,10 +202,15 @@ pub unsafe fn run(
 
 /// # Safety
 /// Within an SPI connection; text and types outlive what is returned.
-unsafe fn analyze(statement: *mut pg_sys::RawStmt, text: &CStr, types: &[pg_sys::Oid]) -> *mut pg_sys::Query {
-    let (count, no_environment) = (types.len() as i32, std::ptr::null_mut());
+unsafe fn analyze(
+    statement: *mut pg_sys::RawStmt,
+    text: &CStr,
+    types: &[pg_sys::Oid],
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::Query {
+    let count = types.len() as i32;
     // SAFETY: see `Statement::analyze`; the types are only read.
-    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, no_environment) }
+    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, environment) }
 }
 
 /// # Safety

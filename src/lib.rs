@@ -4,7 +4,8 @@
 //! transaction's log and its flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`reach`]
 //! (did a user's access move?) -> [`pull`] and [`push`].
 //! What a collection is: [`admin`], [`names`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
-//! (following changes of definition), [`roles`], [`scope`], [`retention`], [`settings`].
+//! (following changes of definition), [`roles`], [`scope`], [`owned`] (SQL that owners
+//! give), [`retention`], [`settings`].
 //! Row-level security over old rows: [`policy`] and [`judge`]. Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`]
 //! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`lookup`] (rows by
 //! their key), [`subxact`], [`pg`], [`error`], [`memory`].
@@ -35,6 +36,7 @@ pub mod lookup;
 pub mod memory;
 pub mod names;
 pub mod old_rows;
+pub mod owned;
 pub mod pg;
 pub mod policy;
 pub mod pull;

@@ -12,6 +12,7 @@ use crate::dialect::{self, Dialect, SelectAs};
 use crate::error::{code, Result, SyncError};
 use crate::journal;
 use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::judge::Statement;
 use crate::log::Entries;
 use crate::lookup::Keys;
 use crate::reach::Reach;
@@ -362,9 +363,36 @@ impl CollectionPull<'_> {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let mut receiver = json::Receiver::new(spec, sink);
+        let hidden = self.hidden();
         // SAFETY: the receiver outlives the call and its callbacks are guarded.
-        unsafe { spi::stream(beside, sql, args, planned, receiver.dest())? };
+        unsafe {
+            if hidden.is_empty() {
+                spi::stream(beside, sql, args, planned, receiver.dest())?;
+            } else {
+                self.statement(beside, sql, args, &hidden)?.stream(receiver.dest())?;
+            }
+        }
         Ok(())
+    }
+
+    /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That
+    /// much he learns of them.
+    fn hidden(&self) -> Vec<i16> {
+        let deciding = [&self.collection.scope, &self.collection.soft_delete].into_iter().flatten();
+        deciding.map(|c| c.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)).collect()
+    }
+
+    /// A statement of ours that uses such columns.
+    fn statement<'s>(
+        &self,
+        beside: &[pg_sys::EphemeralNamedRelation],
+        sql: &str,
+        args: &'s [spi::Arg],
+        hidden: &[i16],
+    ) -> Result<Statement<'s>> {
+        let mut statement = Statement::analyze_beside(beside, sql, args)?;
+        statement.use_without_privilege(self.collection.relation, hidden);
+        Ok(statement)
     }
 }
 

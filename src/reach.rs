@@ -15,11 +15,11 @@ use crate::access::Concerns;
 use crate::catalog::{self, Access, Collection};
 use crate::error::Result;
 use crate::journal::Op;
-use crate::judge::Statement;
 use crate::log::{Entries, Log, Scopes};
 use crate::old_rows::Image;
+use crate::owned::{self, Purpose};
 use crate::policy::{self, Judge, Rows, Shadow};
-use crate::{pg, spi, subxact};
+use crate::{pg, subxact};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
 pub struct Reach<'a> {
@@ -358,9 +358,8 @@ enum Told {
 /// The condition that an owner has given in `access_tables` or `scope_values` for rows of this table, as a tree: nodeToString of an
 /// expression over range table entry 1. Its names are looked up with the rights of the owner of `reader`. None where it cannot be read.
 fn condition_of(table: &Collection, text: &str, reader: pg_sys::Oid) -> Result<Option<CString>> {
-    let sql = format!("SELECT FROM {} AS {} WHERE ({text})", table.table, pg::ident(&table.relname));
     let read = subxact::run(|| {
-        let statement = spi::as_table_owner(reader, || spi::pinned(|| Statement::analyze(&sql, &[])))?;
+        let statement = owned::read(reader, &Purpose::Rows(table.relation), text)?;
         // SAFETY: an analyzed SELECT from one table, which is range table entry 1.
         Ok(unsafe { CStr::from_ptr(pg_sys::nodeToString((*(*statement.tree()).jointree).quals.cast())).to_owned() })
     });

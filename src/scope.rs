@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog::{clip, Collection};
 use crate::error::{code, in_sql_of, Result, SyncError};
+use crate::owned::{self, Purpose};
 use crate::spi::{self, Mode};
 use crate::{pg, wire_id};
 
@@ -91,10 +92,8 @@ impl Filter {
             // does it: a superuser pulls all.
             (None, Some(_)) if pg::bypasses_policies() => return Ok(None),
             (None, Some(expression)) => {
-                let sql = format!("SELECT pg_catalog.to_json(({expression})::pg_catalog.text[])");
                 let place = || format!("It is in scope_values of collection \"{name}\".");
-                let rows = in_sql_of(place, || spi::query(&sql, &[], Mode::Read))?;
-                rows.first().and_then(|r| r.list(0)).unwrap_or_default()
+                in_sql_of(place, || values_of(collection.relation, expression))?
             }
         };
         if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
@@ -109,6 +108,26 @@ impl Filter {
         let mut scopes = rows.first().and_then(|r| r.list(0)).unwrap_or_default();
         scopes.sort_unstable();
         Ok(Some(scopes))
+    }
+}
+
+/// The caller's scopes by the owner's expression. Where that gives NULL there are none, and a NULL among them is passed over: what is
+/// not known is nobody's scope.
+fn values_of(relation: pg_sys::Oid, expression: &str) -> Result<Vec<String>> {
+    // How it writes dates and numbers is no matter of the session's settings. The functions that it calls find what they always find.
+    let rows = spi::pinned_but_path(|| owned::read(relation, &Purpose::Scopes, expression)?.run())?;
+    let value = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let mut scopes = Vec::new();
+    flatten(value, &mut scopes);
+    Ok(scopes)
+}
+
+/// The texts in an array, of whatever dimensions, as `= ANY` sees them.
+fn flatten(value: serde_json::Value, out: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Array(members) => members.into_iter().for_each(|member| flatten(member, out)),
+        serde_json::Value::String(text) => out.push(text),
+        _ => {}
     }
 }
 

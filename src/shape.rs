@@ -274,7 +274,9 @@ fn sync_access_only() -> Result<()> {
         let stored = registry::load(relation)?.unwrap_or_default();
         for mut found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
             // Texts that somebody gave, which DDL does not keep right.
-            if (stored.access_tables.is_some() || stored.scope_reads.is_some()) && !declared::makes_sense(&found)? {
+            if (stored.access_tables.is_some() || stored.scope_reads.is_some())
+                && !declared::makes_sense(relation, &found)?
+            {
                 (found.predicate, found.whole) = (Some("true".into()), true);
             }
             open.push(found.access);

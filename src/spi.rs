@@ -16,7 +16,7 @@ use crate::{pg, roles};
 
 mod guard;
 
-pub use guard::{as_owner, as_table_owner, pinned, pinned_but_path, quietly, with_search_path};
+pub use guard::{as_author, as_owner, as_table_owner, pinned, pinned_but_path, quietly, with_search_path};
 
 /// A statement parameter: a type and a datum (None is SQL NULL).
 #[derive(Clone, Copy)]
@@ -195,34 +195,6 @@ pub fn utility(command: &str) -> Result<()> {
         let status = pg_sys::SPI_execute(text.as_ptr(), false, 0);
         if status < 0 {
             return Err(SyncError::new(code::INTERNAL, format!("SPI returned {status}")).detail(command.to_string()));
-        }
-    }
-    Ok(())
-}
-
-/// Parses and analyzes a statement under this search path, without running it: gives `each` query's tree, and the relations
-/// that it reads.
-pub fn analyzed(
-    sql: &str,
-    path: &str,
-    mut each: impl FnMut(*mut pg_sys::Query, &[pg_sys::Oid]) -> Result<()>,
-) -> Result<()> {
-    let text = c_string(sql)?;
-    // SAFETY: within an SPI connection, which the plan lives in; the lists are of a plan that nothing invalidates meanwhile but
-    // DDL, against which preparing it has locked what it reads.
-    unsafe {
-        let _connection = Connection::open()?;
-        let plan = with_search_path(path, || Ok(pg_sys::SPI_prepare(text.as_ptr(), 0, std::ptr::null_mut())))?;
-        if plan.is_null() {
-            return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
-        }
-        for source in pointers::<pg_sys::CachedPlanSource>(pg_sys::SPI_plan_get_plan_sources(plan)) {
-            let oids = (*source).relationOids;
-            let length = if oids.is_null() { 0 } else { (*oids).length as usize };
-            let reads: Vec<pg_sys::Oid> = (0..length).map(|i| (*(*oids).elements.add(i)).oid_value).collect();
-            for query in pointers::<pg_sys::Query>((*source).query_list) {
-                each(query, &reads)?;
-            }
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! `#[pg_test]`s: what can only be seen from inside a backend. Everything that SQL can show is tested from outside, in
 //! pgrx-tests. (pgrx puts `pg_` before their names, by which `make pgtest` and `make unit` tell the two kinds apart.)
 
+#[cfg(test)]
+mod rights;
+
 #[pgrx::pg_schema]
 mod tests {
     use pgrx::prelude::*;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{any_of, tree, walk, Analysis};
 use crate::error::{code, Result, SyncError};
+use crate::owned::{self, Purpose};
 use crate::registry::owner_query;
 use crate::spi;
 
@@ -20,31 +21,22 @@ pub(super) struct ScopeReads {
     functions: BTreeSet<String>,
 }
 
-/// The tables that `scope_values` reads, and the functions that it calls, as JSON text.
-pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
-    let path = spi::query("SELECT pg_catalog.current_setting('search_path')", &[], spi::Mode::Read)?;
-    let path = path.first().map(|r| r.string(0)).unwrap_or_default();
-    let sql = format!("SELECT (({expression})::pg_catalog.text[])");
+/// What is stored of `scope_values` that are given for `relation` now: the expression (`owned.rs`), and as JSON text the tables that it
+/// reads and the functions that it calls.
+pub fn take_scope_values(relation: pg_sys::Oid, given: &str) -> Result<(String, String)> {
     let mut occurrences = Vec::new();
-    let (mut relations, mut functions) = (BTreeSet::new(), BTreeSet::new());
+    let mut functions = BTreeSet::new();
     let mut read: BTreeMap<u32, usize> = BTreeMap::new();
-    // As the extension's owner, whom no policy concerns: those would be in the tree, too. Nothing is run.
-    spi::as_owner(|| {
-        let each = |query: *mut pg_sys::Query, reads: &[pg_sys::Oid]| {
-            relations.extend(reads.iter().map(|oid| oid.to_u32()));
-            // SAFETY: the tree of an analyzed query, which is only read.
-            unsafe {
-                walk(query.cast(), &mut |node, _| {
-                    if (*node).type_ == pg_sys::NodeTag::T_FuncExpr {
-                        functions.insert((*node.cast::<pg_sys::FuncExpr>()).funcid.to_u32());
-                    }
-                });
-                tree::relations_read(query.cast()).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
-                Analysis { relation, occurrences: &mut occurrences, ties: true }.query(query, None, &[])
-            }
-        };
-        spi::analyzed(&sql, &path, each)
+    // Analyzed, but not rewritten: the policies of what it reads are not in the tree.
+    let stored = owned::take(relation, &Purpose::Scopes, given, "scope_values", |tree| {
+        // SAFETY: the tree of an analyzed query, which is only read.
+        unsafe {
+            walk(tree.cast(), &mut |node, _| functions.extend(function_of(node)));
+            read = tree::relations_read(tree.cast());
+            Analysis { relation, occurrences: &mut occurrences, ties: true }.query(tree, None, &[])
+        }
     })?;
+    let relations = read.keys().copied();
     let mut reads = ScopeReads::default();
     for oid in relations {
         // Not those of the system: they have no triggers.
@@ -64,10 +56,31 @@ pub fn scope_reads(relation: pg_sys::Oid, expression: &str) -> Result<String> {
             reads.tables.insert(row.string(0), predicate);
         }
     }
-    for oid in functions.into_iter().filter(|oid| *oid >= 16384) {
+    for oid in functions.into_iter().filter(|oid| *oid >= pg_sys::FirstNormalObjectId) {
         let rows = owner_query("SELECT $1::regprocedure::text", &[spi::arg(pg_sys::Oid::from(oid))])?;
         reads.functions.extend(rows.first().map(|r| r.string(0)));
     }
-    serde_json::to_string(&reads)
-        .map_err(|e| SyncError::new(code::INTERNAL, "could not write what scope_values reads").detail(e.to_string()))
+    let reads = serde_json::to_string(&reads)
+        .map_err(|e| SyncError::new(code::INTERNAL, "could not write what scope_values reads").detail(e.to_string()))?;
+    Ok((stored, reads))
+}
+
+/// The function that a node calls, by itself or as an operator.
+///
+/// # Safety
+/// A node of an analyzed tree.
+unsafe fn function_of(node: *mut pg_sys::Node) -> Option<u32> {
+    use pg_sys::NodeTag;
+    // SAFETY: nodes with these tags are of these types; DistinctExpr and NullIfExpr are OpExprs by another name.
+    let function = unsafe {
+        match (*node).type_ {
+            NodeTag::T_FuncExpr => (*node.cast::<pg_sys::FuncExpr>()).funcid,
+            NodeTag::T_OpExpr | NodeTag::T_DistinctExpr | NodeTag::T_NullIfExpr => {
+                pg_sys::get_opcode((*node.cast::<pg_sys::OpExpr>()).opno)
+            }
+            NodeTag::T_ScalarArrayOpExpr => pg_sys::get_opcode((*node.cast::<pg_sys::ScalarArrayOpExpr>()).opno),
+            _ => return None,
+        }
+    };
+    Some(function.to_u32())
 }

@@ -42,17 +42,24 @@ impl CollectionPull<'_> {
             return Ok(HashMap::new());
         }
         let key = &self.collection.key;
-        let mut select: Vec<String> = key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident)).collect();
-        select.push(match &self.collection.soft_delete {
-            Some(column) => format!("NOT ({})", policy::not_deleted("t", column)),
-            None => "false".into(),
+        let mut fields: Vec<String> = key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident)).collect();
+        fields.push(match &self.collection.soft_delete {
+            Some(column) => format!("(NOT ({}))::pg_catalog.text", policy::not_deleted("t", column)),
+            None => "'false'::pg_catalog.text".into(),
         });
-        let by_keys = self.by_keys(&select.join(", "), ids, true)?;
-        let rows = spi::query_beside(&[by_keys.keys.relation()], &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
-        let row = |r: &spi::Row| {
-            let parts: Vec<&str> = (0..key.len()).map(|i| r.text(i).unwrap_or_default()).collect();
-            (wire_id::encode(&parts).into_owned(), r.bool(key.len()))
+        let select = format!("pg_catalog.array_to_json(ARRAY[{}])", fields.join(", "));
+        let by_keys = self.by_keys(&select, ids, true)?;
+        let of = |mut texts: Vec<String>| {
+            let marked = texts.pop().is_some_and(|marked| marked == "true");
+            let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            (wire_id::encode(&parts).into_owned(), marked)
         };
-        Ok(rows.iter().map(row).collect())
+        let (beside, hidden) = ([by_keys.keys.relation()], self.hidden());
+        if !hidden.is_empty() {
+            let rows = self.statement(&beside, &by_keys.sql, &by_keys.args, &hidden)?.run()?;
+            return Ok(rows.into_iter().flatten().filter_map(|row| serde_json::from_str(&row).ok()).map(of).collect());
+        }
+        let rows = spi::query_beside(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
+        Ok(rows.iter().filter_map(|r| r.list(0)).map(of).collect())
     }
 }

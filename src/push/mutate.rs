@@ -15,7 +15,7 @@ use crate::error::{code, Result, SyncError};
 use crate::journal::Origin;
 use crate::registry::{owner_execute, owner_query};
 use crate::spi::{self, Mode};
-use crate::{catalog, subxact};
+use crate::{catalog, pg, subxact};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,15 +182,23 @@ pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
     let rows = owner_query(
         "SELECT p.oid::regprocedure::text, p.prokind = 'f' AND p.pronargs = 1 \
                 AND p.proargtypes[0] IN ('json'::regtype, 'jsonb'::regtype) \
+                AND NOT starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), has_function_privilege($2, p.oid, 'EXECUTE') \
          FROM pg_proc AS p WHERE p.oid = $1",
-        &[spi::arg(function)],
+        &[spi::arg(function), spi::arg(pg::current_user())],
     )?;
     let row = rows.first().ok_or_else(|| SyncError::new("42883", "the function does not exist"))?;
     if !row.bool(1) {
         return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot be a mutator", row.string(0)))
             .hint("Write it as function(args json) or function(args jsonb), returning anything."));
     }
-    // By name, because a dump carries no oids.
+    if !row.bool(2) {
+        return Err(SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for function {}", row.string(0)),
+        )
+        .hint("Register a function that you may execute yourself."));
+    }
+    // By its full name, because a dump carries no oids and the search path of who sends mutations decides nothing.
     owner_execute(
         "INSERT INTO snapsync.mutator (name, function) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET function = excluded.function",

@@ -1,10 +1,12 @@
 //! Access tables that an owner has named, because functions hide them: names and predicates are texts, which PostgreSQL does not
 //! keep right when what they name is renamed.
 
+use pgrx::pg_sys;
+
 use crate::access::Found;
 use crate::error::Result;
+use crate::owned::{self, Purpose};
 use crate::registry::owner_execute;
-use crate::{pg, spi, subxact};
 
 /// A declared table is known by its number in the shape. One that has another name now is declared under that one as well, and
 /// stays declared under the old: which of the two a function reads that names it in a string, nobody knows, and another table
@@ -25,14 +27,11 @@ pub fn follow_names() -> Result<()> {
     owner_execute(&sql, &[]).map(|_| ())
 }
 
-/// Can the predicate still be read? A column or function that it names may be gone; then every row concerns everybody.
-pub fn makes_sense(found: &Found) -> Result<bool> {
-    let Some(predicate) = found.predicate.as_deref().filter(|p| *p != "true") else { return Ok(true) };
-    let Some((table, relname)) = pg::qualified_name(found.access) else { return Ok(true) };
-    let sql = format!("SELECT FROM {table} AS {} WHERE ({predicate})", pg::ident(&relname));
-    // Analyzed, not run nor planned, for which constant expressions would be: it is somebody else's SQL.
-    match subxact::run(|| spi::as_owner(|| spi::analyzed(&sql, "pg_catalog", |_, _| Ok(())))) {
-        Err(e) if subxact::is_transient(&e) => Err(e),
-        parsed => Ok(parsed.is_ok()),
+/// Can the predicate, which the owner of `reader` gave, still be read? A column or function that it names may be gone; then every row
+/// concerns everybody.
+pub fn makes_sense(reader: pg_sys::Oid, found: &Found) -> Result<bool> {
+    match found.predicate.as_deref().filter(|p| *p != "true") {
+        None => Ok(true),
+        Some(predicate) => owned::makes_sense(reader, &Purpose::Rows(found.access), predicate),
     }
 }

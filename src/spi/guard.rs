@@ -161,14 +161,20 @@ fn with_settings<'s, R>(
 /// statements over snapsync's own tables and catalogs: no user's function, operator or type may be used in here. The unit
 /// tests have a list of all that call it (src/tests/rights.rs).
 pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(crate::pg::relation_oid(c"collection")?)?, 0, work)
+    as_role(owner(crate::pg::relation_oid(c"collection")?)?, 0, || pinned(work))
 }
 
 /// Runs `work` as the owner of a user's table, past its row-level security, under pinned settings and in a security-restricted
 /// operation. What code the table's types bring along, or the owner's SQL, runs with no more rights than the owner has; and
 /// nothing that it does outlives this: no deferred trigger or temporary table, no SET ROLE.
 pub fn as_table_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, work)
+    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, || pinned(work))
+}
+
+/// The same for SQL that the owner, or a superuser in the owner's place, has just written: under the settings of the session that it was
+/// written in, and with names looked up in these schemas.
+pub fn as_author<R>(relation: pg_sys::Oid, path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, || with_search_path(path, work))
 }
 
 fn as_role<R>(role: pg_sys::Oid, more: u32, work: impl FnOnce() -> Result<R>) -> Result<R> {
@@ -179,7 +185,7 @@ fn as_role<R>(role: pg_sys::Oid, more: u32, work: impl FnOnce() -> Result<R>) ->
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS | more;
         pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
-        let result = pinned(work);
+        let result = work();
         pg_sys::SetUserIdAndSecContext(user, context);
         result
     }

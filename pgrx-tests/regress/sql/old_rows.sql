@@ -163,6 +163,25 @@ UPDATE members SET who = 'bob' WHERE id = 11999;
 UPDATE members SET who = 'carol' WHERE id = 11999;
 SELECT t.sync('bob', 'papers'), t.sync('alice', 'papers');
 
+-- Columns that decide and that the role may not read: it gets rows without them.
+CREATE TABLE drawers (id int PRIMARY KEY, org int, gone timestamptz, t text);
+GRANT SELECT (id, t), INSERT, UPDATE ON drawers TO bob;
+SELECT snapsync.enable('drawers', soft_delete_column => 'gone', scope_column => 'org', scope_values => 'ARRAY[''7'']');
+INSERT INTO drawers VALUES (1, 7, NULL, 'a'), (2, 8, NULL, 'b'), (3, 7, now(), 'c');
+SET ROLE bob;
+SELECT set_config('t.cursor', '', false);
+SELECT what, item FROM t.pull('{drawers}');
+RESET ROLE;
+UPDATE drawers SET t = 'd';
+UPDATE drawers SET gone = now() WHERE id = 1;
+UPDATE drawers SET gone = NULL WHERE id = 3;
+SET ROLE bob;
+SELECT what, item FROM t.pull('{drawers}');
+SELECT public.push_changes('{"drawers": {"updated": [{"id": 3, "t": "e"}]}}', client_id => 'd');
+SELECT public.pull_changes('{drawers}', current_setting('t.cursor'), client_id => 'd', skip_echoes => true) -> 'changes';
+SELECT id, gone FROM drawers;
+RESET ROLE;
+
 \set ECHO none
 SET client_min_messages = error;
 DROP OWNED BY old_rows_mallory CASCADE;
