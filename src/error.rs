@@ -202,6 +202,11 @@ impl Drop for Remembering {
 /// Called by `errfinish`, while there is an error at hand.
 #[pg_guard]
 unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
+    // Without memory there is nothing to copy it into: that would be the next error, and the next, until Postgres gives up.
+    // SAFETY: inside errfinish, there is an error at hand.
+    if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
+        return REMEMBERED.with(|r| *r.borrow_mut() = None);
+    }
     // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext.
     unsafe {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);

@@ -334,7 +334,7 @@ fn memory() -> Result<Outcome> {
             let mut client = cluster.connect(DATABASE)?;
             client
                 .batch_execute("LOAD 'snapsync'; SELECT 1 FROM snapsync.collection; SET statement_timeout = '60s'")?;
-            limit(client.query_one("SELECT pg_backend_pid()", &[])?.get(0), megabytes)?;
+            limit(&cluster, client.query_one("SELECT pg_backend_pid()", &[])?.get(0), megabytes)?;
             let end = match client.batch_execute(statement) {
                 Ok(()) => "done".to_owned(),
                 Err(e) => match e.as_db_error() {
@@ -354,14 +354,10 @@ fn memory() -> Result<Outcome> {
 }
 
 /// Lets a backend's address space grow by so much, and no more.
-fn limit(pid: i32, megabytes: u64) -> Result<()> {
+fn limit(cluster: &Cluster, pid: i32, megabytes: u64) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let size =
         status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let most = (size.unwrap_or(0) + megabytes * 1024) * 1024;
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-    // SAFETY: the limit of a process of ours (as root, or as the same user); nothing is read back.
-    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &limit, std::ptr::null_mut()) };
-    ensure!(done == 0, "prlimit: {}", std::io::Error::last_os_error());
-    Ok(())
+    must(cluster.run("prlimit", &["--pid", &pid.to_string(), &format!("--as={most}")])?)
 }
