@@ -88,8 +88,8 @@ COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: 
 COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column';
 COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it; NULL where the entry is about several rows';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
-COMMENT ON COLUMN snapsync.change.origin IS 'client_id of the push that made the change';
-COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPDATE touched, where the conflict policy is merge';
+COMMENT ON COLUMN snapsync.change.origin IS 'client_id of the push that made the change; where columns is {0}: whom the entry is for (JSON)';
+COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPDATE touched, where the conflict policy is merge; {0}: not about a change, but word for one client that a row which it pushed is not there';
 COMMENT ON COLUMN snapsync.change.as_sent IS 'True: the push of origin did no more and no less to this row than it said, so that client need not hear of it';
 COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the same happened';
 

@@ -10,7 +10,7 @@ CREATE TABLE snapsync.push (
     CONSTRAINT push_pkey PRIMARY KEY (who, push_id)
 );
 COMMENT ON TABLE snapsync.push IS 'Pushes that were carried out, by push_id; kept for snapsync.push_retention';
-COMMENT ON COLUMN snapsync.push.who IS 'The role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
+COMMENT ON COLUMN snapsync.push.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.push.push_id IS 'The client''s id of the batch';
 COMMENT ON COLUMN snapsync.push.digest IS 'SHA-256 of the batch';
 COMMENT ON COLUMN snapsync.push.at IS 'When';
@@ -34,7 +34,7 @@ CREATE TABLE snapsync.mutation_client (
     CONSTRAINT mutation_client_pkey PRIMARY KEY (who, client_id)
 );
 COMMENT ON TABLE snapsync.mutation_client IS 'How far each client''s mutations were carried out';
-COMMENT ON COLUMN snapsync.mutation_client.who IS 'The role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
+COMMENT ON COLUMN snapsync.mutation_client.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.mutation_client.client_id IS 'The client';
 COMMENT ON COLUMN snapsync.mutation_client.last_id IS 'Its last mutation that was carried out, or failed';
 COMMENT ON COLUMN snapsync.mutation_client.at IS 'When';
@@ -51,7 +51,7 @@ CREATE TABLE snapsync.mutation_failure (
     CONSTRAINT mutation_failure_pkey PRIMARY KEY (who, client_id, id)
 );
 COMMENT ON TABLE snapsync.mutation_failure IS 'Mutations that failed and were skipped; kept for snapsync.push_retention';
-COMMENT ON COLUMN snapsync.mutation_failure.who IS 'The role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
+COMMENT ON COLUMN snapsync.mutation_failure.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.mutation_failure.client_id IS 'The client';
 COMMENT ON COLUMN snapsync.mutation_failure.id IS 'The mutation';
 COMMENT ON COLUMN snapsync.mutation_failure.name IS 'Its mutator';

@@ -67,7 +67,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE a.grantee <> s.relowner
 ), policy AS MATERIALIZED (
     -- The policies that decide what is read; their text, and the same without literals.
-    SELECT s.relation, s.name, p.oid, p.polname, p.polpermissive, p.polroles, q.qual, regexp_replace(q.qual, $r$'([^']|'')*'$r$, '', 'g') AS code
+    SELECT s.relation, s.name, p.oid, p.polname, p.polpermissive, p.polroles, q.qual, regexp_replace(q.qual, $r$'(?:[^']|'')*'$r$, '', 'g') AS code
     FROM synced AS s JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
     CROSS JOIN LATERAL (SELECT snapsync.policy_text(p.polqual, p.polrelid) AS qual OFFSET 0) AS q
     WHERE s.relrowsecurity
@@ -105,14 +105,14 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s
     JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = r.objid
-    WHERE s.access_tables IS NULL AND f.prosrc ~* '\m(from|join)\M'
+    WHERE s.access_tables IS NULL AND f.prosrc ~* '\m(?:from|join)\M'
     GROUP BY 1, 2
 ), hidden_scope AS (
     SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn
     FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
     JOIN pg_proc AS f ON f.oid = to_regprocedure(called.signature)
     WHERE s.access_tables IS NULL
-      AND (f.prosrc ~* '\m(from|join)\M'
+      AND (f.prosrc ~* '\m(?:from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
 ), declared AS (
@@ -193,22 +193,22 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'info', p.name, format('policy %I calls %s) for every row', p.polname, c.opening),
            'Write (SELECT ...) around the call: it is then made once for each statement.', NULL
     FROM policy AS p
-    CROSS JOIN LATERAL (SELECT regexp_replace(p.code, ' SELECT (\(|[\w.]+\()+', ' SELECT ', 'g') AS bare OFFSET 0) AS without
+    CROSS JOIN LATERAL (SELECT regexp_replace(p.code, ' SELECT (?:\(|[\w.]+\()+', ' SELECT ', 'g') AS bare OFFSET 0) AS without
     JOIN (SELECT policy, opening FROM called WHERE once UNION SELECT oid, 'current_setting(' FROM policy) AS c
       ON c.policy = p.oid AND strpos(without.bare, c.opening) > 0
     UNION ALL
     SELECT 'warning', name, format('policy %I looks at the time: no change tells a client that time alone has shown or hidden a row', polname),
            'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
     FROM policy
-    WHERE code ~ '\m(now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday)\('
-       OR code ~ '\m(CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)\M'
+    WHERE code ~ '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday)\('
+       OR code ~ '\m(?:CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)\M'
     UNION ALL
     SELECT DISTINCT 'warning', s.name,
            format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
            'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
-    WHERE f.prosrc ~* '\m(now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
-       OR f.prosrc ~* '\m(current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
+    WHERE f.prosrc ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
+       OR f.prosrc ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
     UNION ALL
     -- A setting or a claim that says who the user is (sub) is the same for as long as a cursor is good.
     SELECT 'info', p.name,
@@ -396,9 +396,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Wait for it, or end it with pg_terminate_backend().', NULL
     FROM writing AS w JOIN pg_stat_activity AS a ON a.pid = w.pid WHERE a.xact_start < now() - interval '1 minute'
     UNION ALL
-    SELECT 'error', NULL, format('the clock stands at %s, but has been at %s: a script or a restore has set it back', clock.now, clock.was),
-           'Cursors that clients have from then are worth nothing now. The next change of a synced table begins a new history, in '
-           'which they are replaced.', NULL
+    SELECT 'warning', NULL, format('the clock stands at %s, but has been at %s: a script or a restore has set it back', clock.now, clock.was),
+           'The next change of a synced table makes it leap past all that it has been. Until then, clients that have seen more take '
+           'everything anew with each pull.', NULL
     FROM (SELECT (SELECT last_value FROM snapsync.clock) AS now, (SELECT max(snapmin) FROM snapsync.horizon) - 1 AS was) AS clock
     WHERE clock.now < clock.was AND EXISTS (SELECT FROM mine)
 )

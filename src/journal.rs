@@ -358,6 +358,17 @@ pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
     append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
 
+/// What an entry that is only for the client which its `origin` names has for the numbers of its columns: no column has this one.
+/// See push/standing.rs.
+pub const NOTICE: [i16; 1] = [0];
+
+/// Tells a client, with its next pull, that this row is not there.
+pub fn notify(relation: pg_sys::Oid, key: &str, address: &str) -> Result<()> {
+    let _address = Origin::set(Some(address));
+    let when = When::AfterCommand(u32::MAX);
+    append(Change { touched: Some(&NOTICE[0].to_ne_bytes()), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+}
+
 /// What this transaction's entries have as their stamp, if it has written some already.
 pub fn own_stamp() -> Option<i64> {
     JOURNAL.with(|j| j.borrow().stamp)

@@ -13,6 +13,8 @@ use pgrx::prelude::*;
 use crate::error::{code, Remembering, Result, SyncError};
 use crate::spi::{self, pointers, Arg};
 
+pub mod kept;
+
 /// One SELECT, analyzed.
 pub struct Statement<'a> {
     text: CString,
@@ -111,6 +113,30 @@ impl<'a> Statement<'a> {
         }
         Ok(())
     }
+}
+
+/// The first column, as text, of the rows of a SELECT without parameters that `read` analyzes; its plan is kept under the key. It runs as
+/// the current role, under the active snapshot as it is.
+pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
+    let mut rows = Vec::new();
+    // SAFETY: the executor's slot; there is a column.
+    let mut each = |slot| rows.push(unsafe { first_as_text(slot) });
+    let (no_params, no_environment) = (std::ptr::null_mut(), std::ptr::null_mut());
+    const TEXT: &CStr = c"snapsync: an owner's expression";
+    let generation = crate::catalog::generation();
+    // SAFETY: a kept plan, which `find` has locked what it reads for; or one made just now. There are no parameters.
+    unsafe {
+        if let Some(plan) = kept::find(&key) {
+            let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
+            run(plan, TEXT, no_params, no_environment, &mut each);
+        } else {
+            let statement = read()?;
+            let plan = plan(statement.tree, TEXT, no_params)?;
+            kept::keep(key, plan, generation);
+            run(plan, TEXT, no_params, no_environment, &mut each);
+        }
+    }
+    Ok(rows)
 }
 
 /// Rewrites (this applies row-level security), plans and runs an analyzed SELECT as the current role, under the active snapshot as it is,

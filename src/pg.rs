@@ -173,14 +173,20 @@ pub enum Privilege {
     Delete,
 }
 
+impl Privilege {
+    fn mode(self) -> pg_sys::AclMode {
+        match self {
+            Privilege::Insert => 1 << 0,
+            Privilege::Update => 1 << 2,
+            Privilege::Delete => 1 << 3,
+        }
+    }
+}
+
 /// Has the caller this privilege on the table or on any of its columns? (`has_any_column_privilege()`, without the 25 us of
 /// a statement: a push asks three times.)
 pub fn may(relation: pg_sys::Oid, privilege: Privilege) -> bool {
-    let mode: pg_sys::AclMode = match privilege {
-        Privilege::Insert => 1 << 0,
-        Privilege::Update => 1 << 2,
-        Privilege::Delete => 1 << 3,
-    };
+    let mode = privilege.mode();
     // SAFETY: catalog look-ups on an existing relation (the caller holds a lock).
     unsafe {
         let user = pg_sys::GetUserId();
@@ -188,6 +194,17 @@ pub fn may(relation: pg_sys::Oid, privilege: Privilege) -> bool {
         pg_sys::pg_class_aclcheck(relation, user, mode) == pg_sys::AclResult::ACLCHECK_OK
             || privilege != Privilege::Delete
                 && pg_sys::pg_attribute_aclcheck_all(relation, user, mode, any) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// May the caller INSERT or UPDATE this column?
+pub fn may_write(relation: pg_sys::Oid, privilege: Privilege, attnum: i16) -> bool {
+    let mode = privilege.mode();
+    // SAFETY: catalog look-ups on an existing relation (the caller holds a lock).
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(relation, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+            || pg_sys::pg_attribute_aclcheck(relation, attnum, user, mode) == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 

@@ -13,15 +13,13 @@ use pgrx::{pg_sys, FromDatum};
 
 use crate::catalog::{Collection, Column};
 use crate::error::{Result, SyncError};
+use crate::judge::kept::Key;
 use crate::lookup::Keys;
 use crate::old_rows::{Image, OldRows};
 use crate::spi::pointers;
 use crate::{pg, spi, subxact};
 
-mod kept;
 mod query;
-
-use kept::Key;
 
 /// Deleted rows of a table that policies read, to be seen again while old rows are judged: those that the caller could see.
 pub struct Shadow {

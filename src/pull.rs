@@ -1,6 +1,6 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -18,7 +18,7 @@ use crate::lookup::Keys;
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
-use crate::{clock, pg, policy, roles, settings, spi};
+use crate::{clock, pg, policy, push, roles, settings, spi};
 
 mod changes;
 mod echo;
@@ -51,6 +51,7 @@ enum From {
 
 pub fn pull(request: &Request) -> Result<Output> {
     let dialect = parse_dialect(request.dialect)?;
+    push::check_client(request.client_id)?;
     let names = names(&request.collections)?;
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());
@@ -154,13 +155,14 @@ pub fn parse_dialect(argument: Option<&str>) -> Result<Dialect> {
 
 /// The names asked for, each once, in order.
 fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::with_capacity(asked.len());
+    let mut names: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for name in asked {
         let Some(name) = name else {
             return Err(SyncError::new(code::NULL_NOT_ALLOWED, "collections must not contain null")
                 .hint("Pass the names of the collections to pull, for example '{todos,lists}'."));
         };
-        if !names.contains(name) {
+        if seen.insert(name) {
             names.push(name.clone());
         }
     }

@@ -40,7 +40,7 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
 /// scope says so to every cursor that the earlier one concerns, if it keeps what else the earlier one says: that somebody
 /// else than its pusher did it (`origin`), which columns it touched (none noted: any), and that it is not as sent. Exception:
 /// if the same transaction logged inner images (`u`, `d`) of this key, the entry also proves that the row existed before the
-/// transaction, which log.rs needs; so it is kept.
+/// transaction, which log.rs needs; so it is kept. So is word for one client (`columns` is `{0}`), which says that a row is gone.
 pub fn compact() -> Result<i64> {
     check_owner("compact")?;
     one_at_a_time()?;
@@ -50,7 +50,8 @@ pub fn compact() -> Result<i64> {
                     AND NOT (c.op = 'U' AND bool_or(c.op IN ('u', 'd') AND c.image IS NOT NULL) OVER same_stamp) \
                     AND coalesce(lead(c.origin) OVER later = c.origin, lead(c.origin) OVER later IS NULL) \
                     AND coalesce(c.columns <@ lead(c.columns) OVER later, lead(c.columns) OVER later IS NULL) \
-                    AND NOT (lead(c.as_sent) OVER later IS NOT NULL AND c.as_sent IS NULL) AS superseded \
+                    AND NOT (lead(c.as_sent) OVER later IS NOT NULL AND c.as_sent IS NULL) \
+                    AND c.columns IS DISTINCT FROM '{0}' AS superseded \
              FROM snapsync.change AS c LEFT JOIN snapsync.early AS w ON w.early = c.stamp \
                   CROSS JOIN LATERAL unnest(coalesce(c.keys, ARRAY[c.key])) AS e(key) \
              WHERE c.op <> 'R' \

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::catalog::{clip, Collection};
 use crate::error::{code, in_sql_of, Result, SyncError};
+use crate::judge::{self, kept::Key};
 use crate::owned::{self, Purpose};
 use crate::spi::{self, Mode};
 use crate::{pg, wire_id};
@@ -85,6 +86,15 @@ impl Filter {
     pub fn scopes(&self, name: &str, collection: &Collection) -> Result<Option<Vec<String>>> {
         let Some(scope) = &collection.scope else { return Ok(None) };
         let asked = self.0.get(name).and_then(|columns| columns.get(&scope.name));
+        if asked.is_some() && !pg::may_select(collection.relation, scope.attnum) {
+            // Which rows are of a scope that the caller names would tell him what he may not read.
+            return Err(SyncError::new(
+                code::INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for the scope column of collection \"{}\"", clip(name)),
+            )
+            .detail("Only who may read the column can filter by it.")
+            .hint("Leave the filter out, or let the table's owner grant SELECT on the column."));
+        }
         let given = match (asked, &collection.scope_values) {
             (Some(asked), _) => asked.clone(),
             (None, None) => return Ok(None),
@@ -115,7 +125,8 @@ impl Filter {
 /// not known is nobody's scope.
 fn values_of(relation: pg_sys::Oid, expression: &str) -> Result<Vec<String>> {
     // How it writes dates and numbers is no matter of the session's settings. The functions that it calls find what they always find.
-    let rows = spi::pinned_but_path(|| owned::read(relation, &Purpose::Scopes, expression)?.run())?;
+    let key = Key::of(relation, Some(&spi::c_string(expression)?));
+    let rows = spi::pinned_but_path(|| judge::rows_of(key, || owned::read(relation, &Purpose::Scopes, expression)))?;
     let value = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     let mut scopes = Vec::new();
     flatten(value, &mut scopes);

@@ -189,6 +189,7 @@ pub fn named_relation(
 /// Runs a utility command (DDL).
 pub fn utility(command: &str) -> Result<()> {
     let text = c_string(command)?;
+    let _remembering = Remembering::start();
     // SAFETY: as in `run`; nothing is kept.
     unsafe {
         let _connection = Connection::open()?;

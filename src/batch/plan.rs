@@ -37,6 +37,10 @@ pub struct Deletion<'a> {
     pub id: Cow<'a, str>,
     /// Where it stands first.
     pub source: Source,
+    /// Index into `columns`; none of them, where only the id stands there.
+    pub(super) shape: Option<u32>,
+    /// Where its values begin.
+    pub(super) start: u32,
 }
 
 /// A row to write.
@@ -120,6 +124,13 @@ impl<'a> Plan<'a> {
         let columns = &self.columns[record.shape as usize];
         let at = columns.binary_search_by(|(rank, _)| self.names[*rank as usize].cmp(column)).ok()?;
         Some(self.values_of(record)[columns[at].1 as usize])
+    }
+
+    /// The same of a deletion that was sent as a record.
+    pub fn raw_of_deletion(&self, deletion: &Deletion<'a>, column: &str) -> Option<&'a str> {
+        let columns = &self.columns[deletion.shape? as usize];
+        let at = columns.binary_search_by(|(rank, _)| self.names[*rank as usize].cmp(column)).ok()?;
+        Some(self.values[(deletion.start + columns[at].1) as usize])
     }
 
     /// Does this hold for all values of the group's column of this index?
@@ -256,6 +267,23 @@ impl<'a> Plan<'a> {
                 out.push(',');
             }
             self.push_key(&mut out, *row as usize, &self.deletions[*row as usize].id);
+            out.push('}');
+        }
+        out.push(']');
+        out
+    }
+
+    /// The same with a column that each of them carries, as `c0`.
+    pub fn render_deletions_with(&self, rows: &[u32], column: &str) -> String {
+        let mut out = String::from("[");
+        for (i, row) in rows.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            let deletion = &self.deletions[*row as usize];
+            self.push_key(&mut out, *row as usize, &deletion.id);
+            out.push_str(",\"c0\":");
+            out.push_str(self.raw_of_deletion(deletion, column).unwrap_or("null"));
             out.push('}');
         }
         out.push(']');

@@ -191,7 +191,9 @@ impl<'p> Resolver<'p, '_, '_> {
             let source = Source { array: Array::Deleted, index: small(index) };
             let id = self.id(*entry, source)?;
             if self.slots.insert(id.clone(), Slot::Deleted).is_none() {
-                self.plan.deletions.push(Deletion { id, source });
+                let Entry { shape, start } = *entry;
+                let shape = (shape != Entry::BARE).then_some(shape);
+                self.plan.deletions.push(Deletion { id, source, shape, start });
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
-use super::{Journal, Op, When};
+use super::{Journal, Op, When, NOTICE};
 use crate::error::Result;
 use crate::memory;
 
@@ -46,11 +46,18 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
             continue;
         }
+        let touched = entry.touched.as_ref().map(|t| &journal.arena[t.clone()]);
+        // It says nothing about the row to anybody else.
+        if touched == Some(&NOTICE[0].to_ne_bytes()) {
+            let touched = touched.map(<[u8]>::to_vec);
+            nets.push(Net { first: i, last: i, image: None, one_origin: true, touched, as_sent: false });
+            continue;
+        }
         let image = entry.image.clone().map(|image| (entry.when, image));
         match at.entry((relation, &journal.arena[entry.key.clone()])) {
             Vacant(slot) => {
                 slot.insert(nets.len());
-                let touched = entry.touched.as_ref().map(|t| journal.arena[t.clone()].to_vec());
+                let touched = touched.map(<[u8]>::to_vec);
                 nets.push(Net { first: i, last: i, image, one_origin: true, touched, as_sent: entry.as_sent });
             }
             Occupied(slot) => {

@@ -6,11 +6,11 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, NodeTag};
 
-use super::kept::{self, Key};
 use super::Shadow;
 use crate::access::tree::walk;
 use crate::catalog::{self, Collection};
 use crate::error::{code, Result, SyncError};
+use crate::judge::kept::{self, Key};
 use crate::lookup::Keys;
 use crate::old_rows::OldRows;
 use crate::spi::pointers;

@@ -10,6 +10,7 @@ use crate::log::{Entries, Logged};
 use crate::old_rows::Image;
 use crate::pg;
 use crate::policy::Judge;
+use crate::push::standing;
 use crate::reach::{synced, BATCH, BATCH_BYTES};
 
 /// A row that changed since the cursor.
@@ -19,7 +20,7 @@ pub(super) struct Changed {
     pub inserted: bool,
     /// Could the caller see the oldest state there is? Changes before it left its columns alone. None: there is no old state.
     pub first_seen: Option<bool>,
-    /// Could he see any?
+    /// Could he see any? Or is he left word that the row, which he pushed, is not there?
     pub seen: bool,
     /// Old states are logged.
     pub has_images: bool,
@@ -40,14 +41,21 @@ struct Batch {
     /// For each image: its row, and whether it is that row's first.
     of: Vec<(usize, bool)>,
     bytes: usize,
+    /// Whom such word for this caller is addressed to, once there is any.
+    address: Option<String>,
 }
 
 impl Batch {
-    fn add(&mut self, id: &str, entries: &[Logged], pull: &CollectionPull) {
+    fn add(&mut self, id: &str, entries: &[Logged], pull: &CollectionPull) -> Result<()> {
+        let told = self.is_told(entries, pull)?;
+        let mut entries = entries.iter().filter(|e| !standing::is_notice(e)).peekable();
+        if entries.peek().is_none() && !told {
+            return Ok(());
+        }
         if self.rows.last().is_none_or(|row| row.id != id) {
             self.rows.push(Changed {
                 id: id.to_string(),
-                inserted: entries[0].op == Op::Insert,
+                inserted: entries.peek().is_some_and(|e| e.op == Op::Insert),
                 first_seen: None,
                 seen: false,
                 has_images: false,
@@ -59,6 +67,8 @@ impl Batch {
         }
         let at = self.rows.len() - 1;
         let row = &mut self.rows[at];
+        row.seen |= told;
+        row.echo &= !told;
         for entry in entries {
             row.deleted = entry.op == Op::Delete;
             if let Some(image) = entry.image {
@@ -70,6 +80,20 @@ impl Batch {
             row.own |= own;
             row.echo &= own && entry.as_sent;
         }
+        Ok(())
+    }
+
+    /// Is one of the entries word for the caller?
+    fn is_told(&mut self, entries: &[Logged], pull: &CollectionPull) -> Result<bool> {
+        let mut told = false;
+        for entry in entries.iter().filter(|e| standing::is_notice(e)) {
+            let address = match &self.address {
+                Some(known) => known,
+                None => self.address.insert(standing::address(pull.request.client_id)?),
+            };
+            told |= entry.origin.as_ref() == Some(address);
+        }
+        Ok(told)
     }
 
     fn is_full(&self) -> bool {
@@ -101,7 +125,7 @@ impl CollectionPull<'_> {
         let mut scratch = pg::Scratch::new(c"snapsync pull");
         let mut told = true;
         entries.each(&mut |id, changes| {
-            batch.add(id, changes, self);
+            batch.add(id, changes, self)?;
             if entries.are_many() && batch.is_full() {
                 told = batch.judge(self, judge)?;
                 if told {

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::decide::not_quickly;
 use super::echo;
+use super::facts::{self, Facts};
 use super::target::{json_arg, Columns, Target};
+use super::write::{by_target, Surprises, UNIQUE_VIOLATION};
 use crate::batch::Group;
 use crate::error::{Result, SyncError};
 use crate::journal::Sending;
-use crate::pg::Privilege;
 use crate::spi::{self, Mode, Planned};
 use crate::{pg, subxact};
 
@@ -26,19 +27,7 @@ pub struct Item {
 pub enum What {
     Update(u32),
     Insert(u32),
-    Upsert(u32),
     Delete,
-}
-
-impl What {
-    fn privilege(self, soft_delete: bool) -> Privilege {
-        match self {
-            What::Update(_) => Privilege::Update,
-            What::Insert(_) | What::Upsert(_) => Privilege::Insert,
-            What::Delete if soft_delete => Privilege::Update,
-            What::Delete => Privilege::Delete,
-        }
-    }
 }
 
 /// A row that a trigger kept as it was: the client does not know.
@@ -52,12 +41,6 @@ impl Item {
             _ => &plan.records[self.row as usize].id,
         }
     }
-}
-
-/// May the caller do this kind of thing to the item's table at all?
-pub fn is_permitted(targets: &[Target], item: Item) -> bool {
-    let target = &targets[item.target];
-    target.may(item.what.privilege(target.collection.soft_delete.is_some()))
 }
 
 /// A statement over some rows of one target.
@@ -91,7 +74,7 @@ pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<V
         let plan = &targets[target].plan;
         let payload = match what {
             What::Update(group) => plan.render_rows(&targets[target].updates[group as usize], &rows),
-            What::Insert(group) | What::Upsert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
+            What::Insert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
             What::Delete => plan.render_deletions_of(&rows),
         };
         statements.push(Statement { items, what, target, payload });
@@ -167,8 +150,7 @@ impl Statement<'_> {
     fn sql(&self, target: &Target, parameter: usize) -> String {
         match self.what {
             What::Update(group) => update(target, &target.updates[group as usize], parameter),
-            What::Insert(group) => insert(target, &target.plan.groups[group as usize], parameter, false),
-            What::Upsert(group) => insert(target, &target.plan.groups[group as usize], parameter, true),
+            What::Insert(group) => insert(target, &target.plan.groups[group as usize], parameter),
             What::Delete => delete(target, parameter),
         }
     }
@@ -182,8 +164,8 @@ impl Statement<'_> {
         let target = &targets[self.target];
         let left: Vec<&Item> = self.items.iter().copied().filter(|i| !done.contains(&i.row)).collect();
         let soft = target.collection.soft_delete.is_some();
-        let event = if self.what == What::Delete && !soft { "DELETE" } else { "UPDATE" };
-        let may_veto = target.has_before_trigger(event)?;
+        let event = if self.what == What::Delete && !soft { facts::DELETE } else { facts::UPDATE };
+        let may_veto = Facts::of(&target.collection)?.vetoes & event != 0;
         let ids: Vec<&str> = left.iter().map(|i| i.id(targets)).collect();
         let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().collect();
         let what = if self.what == What::Delete { "deleted" } else { "updated" };
@@ -218,8 +200,8 @@ fn update(target: &Target, group: &Group, parameter: usize) -> String {
     format!("UPDATE {from} AS t SET {} FROM {rows} WHERE {matching} RETURNING r.n", set.join(", "))
 }
 
-/// INSERT; with `or_update`, a row that exists is updated ("created that exists: update, no error").
-fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> String {
+/// Without ON CONFLICT, for which PostgreSQL checks more than for an INSERT: SELECT policies for the new row, the UPDATE privilege.
+fn insert(target: &Target, group: &Group, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns(group);
     let collection = &target.collection;
     let keys: Vec<String> = collection.key.iter().map(|k| k.ident.clone()).collect();
@@ -227,22 +209,8 @@ fn insert(target: &Target, group: &Group, parameter: usize, or_update: bool) -> 
     let columns: Vec<&str> = keys.iter().chain(&names).map(String::as_str).collect();
     let source: Vec<&str> = key_values.iter().chain(&values).map(String::as_str).collect();
     let overriding = if collection.key.iter().any(|k| k.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
-    // ON CONFLICT DO UPDATE needs the UPDATE privilege even if nothing conflicts.
-    let on_conflict = if !or_update || !target.may(Privilege::Update) {
-        String::new()
-    } else if names.is_empty() {
-        format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", "))
-    } else {
-        let set: Vec<String> = names.iter().map(|n| format!("{n} = excluded.{n}")).collect();
-        let version = collection.version.as_ref().filter(|v| group.columns.contains(&v.name.as_str()));
-        let newer = version.map_or(String::new(), |v| {
-            let v = pg::ident(&v.name);
-            format!(" WHERE t.{v} IS NULL OR t.{v} OPERATOR(pg_catalog.<=) excluded.{v}")
-        });
-        format!(" ON CONFLICT ({}) DO UPDATE SET {}{newer}", keys.join(", "), set.join(", "))
-    };
     format!(
-        "INSERT INTO {} AS t ({}){overriding} SELECT {} FROM {}{on_conflict}",
+        "INSERT INTO {} AS t ({}){overriding} SELECT {} FROM {}",
         collection.table,
         columns.join(", "),
         source.join(", "),
@@ -269,18 +237,19 @@ fn delete(target: &Target, parameter: usize) -> String {
 /// What came of writing items one by one.
 #[derive(Default)]
 pub struct Outcome {
-    pub vetoed: Vec<Vetoed>,
+    pub surprises: Surprises,
+    /// Those that were to be inserted, and were there by then.
+    pub updated: Vec<Item>,
     pub failed: Vec<(Item, SyncError)>,
 }
 
 /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
 pub fn gone(targets: &[Target], failed: &[(Item, SyncError)]) -> Result<HashSet<Item>> {
     let mut gone = HashSet::new();
-    for (index, target) in targets.iter().enumerate() {
-        let updates = failed.iter().map(|(item, _)| *item).filter(|i| i.target == index);
-        let updates: Vec<Item> = updates.filter(|i| matches!(i.what, What::Update(_))).collect();
+    let updates = failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_)));
+    for (target, updates) in by_target(updates) {
         let ids: Vec<&str> = updates.iter().map(|i| i.id(targets)).collect();
-        let visible: HashSet<usize> = target.visible_now(&ids)?.into_iter().map(|(place, _)| place).collect();
+        let visible: HashSet<usize> = targets[target].visible_now(&ids)?.into_iter().map(|(place, _)| place).collect();
         gone.extend(updates.iter().enumerate().filter(|(place, _)| !visible.contains(place)).map(|(_, i)| *i));
     }
     Ok(gone)
@@ -289,24 +258,15 @@ pub fn gone(targets: &[Target], failed: &[(Item, SyncError)]) -> Result<HashSet<
 /// Writes the items, each in a subtransaction of its own where it must be: halves what fails until the culprits stand alone.
 /// With `enough`, stops when so many have failed.
 pub fn bisect(targets: &[Target], items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<()> {
+    pgrx::check_for_interrupts!();
     if items.is_empty() || outcome.failed.len() >= enough {
         return Ok(());
     }
     match subxact::run(|| apply(targets, items, together)) {
-        Ok(mut vetoed) => outcome.vetoed.append(&mut vetoed),
+        Ok(mut vetoed) => outcome.surprises.vetoed.append(&mut vetoed),
         Err(e) if subxact::is_transient(&e) => return Err(e),
-        Err(e) if items.len() == 1 => {
-            let e = targets[items[0].target].about(items[0].id(targets), e);
-            outcome.failed.push((items[0], e));
-        }
-        Err(e) => {
-            let same = |i: &Item| (i.target, std::mem::discriminant(&i.what));
-            if items.iter().all(|i| same(i) == same(&items[0])) && !is_permitted(targets, items[0]) {
-                // The whole kind of thing is forbidden: no need to find that out for each.
-                let each = |i: &Item| (*i, targets[i.target].about(i.id(targets), e.clone()));
-                outcome.failed.extend(items.iter().map(each));
-                return Ok(());
-            }
+        Err(e) if items.len() == 1 => failed(targets, items[0], e, outcome)?,
+        Err(_) => {
             let (left, right) = items.split_at(items.len() / 2);
             bisect(targets, left, together, enough, outcome)?;
             bisect(targets, right, together, enough, outcome)?;
@@ -314,3 +274,31 @@ pub fn bisect(targets: &[Target], items: &[Item], together: bool, enough: usize,
     }
     Ok(())
 }
+
+/// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else,
+/// it is an update after all: a created row that exists is updated.
+fn failed(targets: &[Target], item: Item, e: SyncError, outcome: &mut Outcome) -> Result<()> {
+    let (target, id) = (&targets[item.target], item.id(targets));
+    let is_taken = matches!(item.what, What::Insert(_)) && e.code == UNIQUE_VIOLATION;
+    let mut e = e;
+    if is_taken && !target.visible_now(&[id])?.is_empty() {
+        let update = Item { what: What::Update(target.group_of_update(item.row)), ..item };
+        match subxact::run(|| apply(targets, &[update], false)) {
+            Ok(mut vetoed) => {
+                outcome.surprises.vetoed.append(&mut vetoed);
+                outcome.updated.push(update);
+                return Ok(());
+            }
+            Err(error) if subxact::is_transient(&error) => return Err(error),
+            Err(error) => e = error,
+        }
+    } else if is_taken && pg::transaction_snapshot_is_fixed() && target.was_created_unseen(id)? {
+        return Err(SyncError::new(SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+            .detail(format!("It is about {}.", target.path_of(id)))
+            .hint("Nothing was applied. Push again, in a new transaction."));
+    }
+    outcome.failed.push((item, target.about(id, e)));
+    Ok(())
+}
+
+const SERIALIZATION_FAILURE: &str = "40001";

@@ -4,23 +4,23 @@
 //! The collection's policy decides it. Two things are no conflict under any policy: a row deleted on both sides, and
 //! a created row that is stored already as it is pushed (a push that is repeated because its answer was lost).
 
-use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::target::{json_arg, Stored, Target};
+use super::target::{Stored, Target};
 use super::{Baseline, Push, Rejection};
-use crate::batch;
-use crate::conflict::{merge, ConflictPolicy, Merge, ServerChange};
+use crate::conflict::ConflictPolicy;
 use crate::error::{code, Result, SyncError};
 use crate::journal::Op;
 use crate::log::Logged;
-use crate::old_rows::Image;
-use crate::pg::Privilege;
-use crate::reach::Reach;
-use crate::spi::{self, Mode};
-use crate::{clock, json, pg, subxact};
+use crate::{clock, json, pg};
 
 mod ask;
+mod fates;
+mod history;
+mod stored;
+mod version;
+
+use fates::Deciding;
 
 /// What to do with a row of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +29,6 @@ pub enum Fate {
     Update,
     /// The row does not exist: INSERT.
     Insert,
-    /// As Insert, but a row that somebody creates at this moment is updated.
-    Upsert,
     Delete,
     /// The stored row stands, and the client gets it with its next pull.
     Keep,
@@ -97,16 +95,19 @@ fn stale() -> SyncError {
         .hint("Nothing was applied. Pull, let the client resolve, and push again.")
 }
 
-/// The quick attempt gives up: something is to be decided with more care.
+/// Why the quick attempt gives up: something is to be decided with more care, as after any error that the push itself is to
+/// blame for. Never seen by anybody.
 pub fn not_quickly() -> SyncError {
-    SyncError::new("SS003", "not to be decided quickly")
+    SyncError::new(code::NOT_IN_STATE, "not to be decided quickly")
 }
 
 /// Locks the rows and decides about all of them.
 pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     let mut unreadable: Vec<HashMap<String, SyncError>> = Vec::with_capacity(targets.len());
     for target in targets {
-        unreadable.push(target.unreadable_ids()?);
+        let mut refused = target.unreadable_ids()?;
+        refused.extend(target.misfits.iter().map(|(id, e)| (id.clone(), e.clone())));
+        unreadable.push(refused);
     }
     // One global order for locks, whatever the payload's: two pushes cannot wait for each other.
     let mut by_oid: Vec<usize> = (0..targets.len()).collect();
@@ -143,20 +144,10 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
                 stored[places[at]] = Stored { visible: true, locked: false, deleted };
             }
         }
-        let mut one = Deciding {
-            push,
-            index,
-            target,
-            assumed: if itself { Some(Fate::Update) } else { new[index].then_some(Fate::Insert) },
-            newest: reading.newest,
-            stored,
-            places: OnceCell::new(),
-            may_update: target.may(Privilege::Update),
-            rejections: Vec::new(),
-            written: Vec::new(),
-            deleted: Vec::new(),
-        };
+        let mut one = Deciding::new(push, index, target, stored, reading.newest);
+        one.assumed = if itself { Some(Fate::Update) } else { new[index].then_some(Fate::Insert) };
         for (id, e) in std::mem::take(&mut unreadable[index]) {
+            pgrx::check_for_interrupts!();
             one.reject(&id, target.about(&id, e));
         }
         let fates = one.fates()?;
@@ -202,332 +193,19 @@ fn settled_payload(targets: &[Target], settled: &[(usize, Vec<String>, Vec<Strin
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// One target's decisions in the making.
-struct Deciding<'d, 'a> {
-    push: &'d Push<'d>,
-    index: usize,
-    target: &'d Target<'a>,
-    /// In the quick attempt: what all rows are taken to become, until the statement finds otherwise.
-    assumed: Option<Fate>,
-    /// No entry of the log with a larger stamp was committed when the rows were locked.
-    newest: i64,
-    /// In the order of `Target::ids`.
-    stored: Vec<Stored>,
-    places: OnceCell<HashMap<&'d str, usize>>,
-    may_update: bool,
-    rejections: Vec<Rejection>,
-    /// What the conflict function returned: rows to write, as JSON, and ids to delete.
-    written: Vec<String>,
-    deleted: Vec<String>,
-}
-
-impl<'d> Deciding<'d, '_> {
-    fn reject(&mut self, id: &str, error: SyncError) {
-        self.rejections.push(Rejection { target: self.index, id: id.to_string(), error, expected: false });
-    }
-
-    fn stored(&self, id: &str) -> Stored {
-        self.places().get(id).map(|place| self.stored[*place]).unwrap_or_default()
-    }
-
-    fn places(&self) -> &HashMap<&'d str, usize> {
-        self.places.get_or_init(|| self.target.ids().into_iter().enumerate().map(|(place, id)| (id, place)).collect())
-    }
-
-    fn fates(&mut self) -> Result<Fates> {
-        let target = self.target;
-        let policy = if target.settled { ConflictPolicy::ClientWins } else { target.collection.conflict };
-        let refused: HashSet<String> = self.rejections.iter().map(|r| r.id.clone()).collect();
-        let entries = self.entries()?;
-        if let Some(fate) = self.assumed {
-            return match entries.as_deref() {
-                Some([]) => Ok(Fates { records: vec![fate; target.plan.records.len()], deletions: Vec::new() }),
-                _ => Err(not_quickly()),
-            };
-        }
-        let changed = self.changed(entries.as_deref())?;
-        let deleted = if policy == ConflictPolicy::ClientWins { HashSet::new() } else { self.known_deleted(&refused)? };
-        let stored_already = self.stored_already(&changed)?;
-        let older = if policy == ConflictPolicy::LastWriteWins { self.older()? } else { HashMap::new() };
-
-        let blind = !target.may_read_key();
-        let mut records = Vec::with_capacity(target.plan.records.len());
-        for (row, record) in target.plan.records.iter().enumerate() {
-            let (id, row) = (&*record.id, row as u32);
-            let stored = self.stored[row as usize];
-            if refused.contains(id) {
-                records.push(Fate::Rejected);
-                continue;
-            }
-            let write = match (stored.visible || blind, record.created || target.settled) {
-                // Without the right to read the key, let Postgres say so.
-                (true, false) => Fate::Update,
-                (true, true) if !blind => Fate::Update,
-                (true, true) => Fate::Upsert,
-                (false, true) => Fate::Upsert,
-                (false, false) => Fate::Insert,
-            };
-            // A tombstone that is sent as a row is a change of that row like any other.
-            let revives = stored.deleted && !self.sends_soft_delete(target.plan.fields(record).map(|(name, _)| name));
-            let conflict = match changed.get(id) {
-                _ if stored_already.contains(&row) => None,
-                Some(change) => Some(change),
-                None if deleted.contains(id) || revives && !matches!(self.push.baseline, Baseline::None) => Some(&GONE),
-                None => None,
-            };
-            let fate = match (policy, conflict) {
-                (ConflictPolicy::LastWriteWins, _) => match older.get(&row) {
-                    Some(None) => Fate::Keep,
-                    Some(Some(e)) => {
-                        self.reject(id, e.clone());
-                        Fate::Rejected
-                    }
-                    None if !stored.visible && conflict.is_some() => self.conflict(id, conflict),
-                    None => write,
-                },
-                (_, None) | (ConflictPolicy::ClientWins, _) => write,
-                (ConflictPolicy::Reject, _) => self.conflict(id, conflict),
-                (ConflictPolicy::ServerWins, _) => self.server_wins(id),
-                (ConflictPolicy::Merge, Some(change)) => {
-                    let touched = self.touched(change);
-                    match merge(target.changed_columns(record), &touched) {
-                        Merge::Apply => write,
-                        Merge::Conflict(_) => self.conflict(id, conflict),
-                    }
-                }
-                (ConflictPolicy::Custom, _) => self.ask(id, Some(&target.plan.object(record)))?,
-            };
-            records.push(self.permitted(id, stored, fate));
-        }
-
-        let mut deletions = Vec::with_capacity(target.plan.deletions.len());
-        for (deletion, place) in target.plan.deletions.iter().zip(target.plan.records.len()..) {
-            let id = &*deletion.id;
-            let stored = self.stored[place];
-            let conflict = changed.get(id).filter(|c| !c.deleted_last());
-            let fate = match (policy, conflict) {
-                _ if refused.contains(id) => Fate::Rejected,
-                _ if blind => Fate::Delete,
-                _ if !stored.visible || stored.deleted => Fate::Nothing,
-                (_, None) | (ConflictPolicy::ClientWins, _) => Fate::Delete,
-                (ConflictPolicy::Reject | ConflictPolicy::Merge, _) => self.conflict(id, conflict),
-                (ConflictPolicy::ServerWins, _) => self.server_wins(id),
-                // A deletion carries no version: what changed after the client looked stands.
-                (ConflictPolicy::LastWriteWins, _) => Fate::Keep,
-                (ConflictPolicy::Custom, _) => self.ask(id, None)?,
-            };
-            deletions.push(fate);
-        }
-        Ok(Fates { records, deletions })
-    }
-
-    /// A row that can be seen but was not locked: no policy lets the caller update it.
-    fn permitted(&mut self, id: &str, stored: Stored, fate: Fate) -> Fate {
-        if fate == Fate::Update && stored.visible && self.may_update && !stored.locked {
-            self.reject(id, self.target.refused("updated", id));
-            return Fate::Rejected;
-        }
-        fate
-    }
-
-    fn conflict(&mut self, id: &str, change: Option<&Change>) -> Fate {
-        let error = match change {
-            Some(Change::Unknown) => stale(),
-            _ => conflict_error(),
-        };
-        self.reject(id, error);
-        Fate::Rejected
-    }
-
-    fn server_wins(&mut self, id: &str) -> Fate {
-        let error = SyncError::new(code::CONFLICT, "the row was changed on the server, and the stored one stands");
-        self.rejections.push(Rejection { target: self.index, id: id.to_string(), error, expected: true });
-        Fate::Rejected
-    }
-
-    fn sends_soft_delete(&self, mut columns: impl Iterator<Item = &'d str>) -> bool {
-        self.target.collection.soft_delete.as_ref().is_some_and(|c| columns.any(|name| name == c.name))
-    }
-
-    /// The log's entries about these rows, by others and since the baseline; None where the log does not reach back that far.
-    fn entries(&self) -> Result<Option<Vec<Logged>>> {
-        let from = match self.push.baseline {
-            Baseline::None => return Ok(Some(Vec::new())),
-            Baseline::Stamp(stamp) => stamp,
-            Baseline::Unknown => return Ok(None),
-        };
-        // Nothing has been written since: the usual case, which needs no look at the log.
-        if self.newest < from {
-            return Ok(Some(Vec::new()));
-        }
-        let snapshot = pg::ActiveSnapshot::take();
-        let mut entries = self.target.logged(&self.target.ids(), from, &snapshot)?;
-        entries.retain(|e| self.push.is_by_others(e));
-        Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
-    }
-
-    /// The pushed rows that others changed and that the caller can see or could: another's row is not his conflict to hear of.
-    fn changed<'l>(&self, entries: Option<&'l [Logged]>) -> Result<HashMap<String, Change<'l>>> {
-        let Some(entries) = entries else {
-            return Ok(self.target.ids().into_iter().map(|id| (id.to_string(), Change::Unknown)).collect());
-        };
-        if entries.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let mut changed: HashMap<&str, Vec<&Logged>> = HashMap::new();
-        for entry in entries {
-            changed.entry(&entry.key).or_default().push(entry);
-        }
-        let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
-        let past: Vec<(&str, Image)> =
-            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| e.image.map(|i| (*id, i)))).collect();
-        let images: Vec<Image> = past.iter().map(|(_, image)| *image).collect();
-        let seen = self.visible(&images)?;
-        let could_see: HashSet<&str> = past.iter().zip(seen).filter(|(_, s)| *s).map(|((id, _), _)| *id).collect();
-        changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
-        Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), Change::Entries(entries))).collect())
-    }
-
-    /// Which of these old rows the caller could see; all, where that cannot be told.
-    fn visible(&self, images: &[Image]) -> Result<Vec<bool>> {
-        let from = match self.push.baseline {
-            Baseline::Stamp(stamp) => stamp,
-            _ => clock::FIRST,
-        };
-        let snapshot = pg::ActiveSnapshot::take();
-        let seen = Reach::since(from, &snapshot).visible(&self.target.collection, images, None)?;
-        Ok(seen.unwrap_or_else(|| vec![true; images.len()]))
-    }
-
-    /// The updated records whose row is gone and is known to have been deleted, however long ago: the client must hear of
-    /// it and not bring it back.
-    fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
-        let records = self.target.plan.records.iter().zip(&self.stored);
-        let missing = records.filter(|(r, stored)| !r.created && !stored.visible);
-        let missing: Vec<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).collect();
-        if missing.is_empty() || matches!(self.push.baseline, Baseline::None) {
-            return Ok(HashSet::new());
-        }
-        let snapshot = pg::ActiveSnapshot::take();
-        let entries = self.target.logged(&missing, clock::FIRST, &snapshot)?;
-        let mut last: HashMap<&str, &Logged> = HashMap::new();
-        for entry in entries.iter().filter(|e| e.op != Op::Reset) {
-            last.insert(&entry.key, entry);
-        }
-        let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
-        // Without an image it was made and deleted by one transaction: nobody ever knew it.
-        let (keys, images): (Vec<&str>, Vec<Image>) =
-            deleted.iter().filter_map(|e| e.image.map(|image| (e.key.as_str(), image))).unzip();
-        let seen = self.visible(&images)?;
-        Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())
-    }
-
-    /// The created records in conflict that are stored already as they are pushed: the push is repeated.
-    fn stored_already(&self, changed: &HashMap<String, Change>) -> Result<HashSet<u32>> {
-        if changed.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let records = self.target.plan.records.iter().enumerate();
-        // An updated row that two clients changed alike is a conflict all the same: both may have added one to the same number.
-        let in_conflict =
-            records.filter(|(row, r)| r.created && changed.contains_key(&*r.id) && self.stored[*row].visible);
-        let rows: HashSet<u32> = in_conflict.map(|(row, _)| row as u32).collect();
-        if rows.is_empty() {
-            return Ok(rows);
-        }
-        self.target.stored_already(&self.target.updates, &rows)
-    }
-
-    /// The columns that a change touched, by name.
-    fn touched(&self, change: &Change) -> ServerChange<'d> {
-        let Change::Entries(entries) = change else { return ServerChange::Unknown };
-        let Some(last) = entries.last() else { return ServerChange::Deleted };
-        if last.op == Op::Delete {
-            return ServerChange::Deleted;
-        }
-        let mut touched: BTreeSet<&'d str> = BTreeSet::new();
-        for entry in entries {
-            let (Op::Update, Some(numbers)) = (entry.op, &entry.touched) else { return ServerChange::Unknown };
-            let columns = &self.target.collection.columns;
-            touched.extend(columns.iter().filter(|c| numbers.contains(&c.attnum)).map(|c| c.name.as_str()));
-        }
-        ServerChange::Columns(touched)
-    }
-
-    /// Under last_write_wins: the records that are older than what is stored, and those that do not say how old they are.
-    fn older(&self) -> Result<HashMap<u32, Option<SyncError>>> {
-        let target = self.target;
-        let Some(version) = &target.collection.version else { return Ok(HashMap::new()) };
-        let mut older = HashMap::new();
-        let name = pg::ident(&version.name);
-        for group in target.plan.regroup(|_, column| column == version.name) {
-            let records = |row: &u32| &target.plan.records[*row as usize];
-            let rows: Vec<u32> = group.rows.iter().copied().filter(|r| self.stored[*r as usize].visible).collect();
-            let (sent, silent): (Vec<u32>, Vec<u32>) =
-                rows.iter().partition(|r| target.plan.raw(records(r), &version.name).is_some_and(|v| v != "null"));
-            for row in silent {
-                let error = SyncError::new(code::NULL_NOT_ALLOWED, format!("the record has no {name}"))
-                    .detail(format!("It is about {}.", target.plan.path(records(&row).source)))
-                    .hint("Under last_write_wins every pushed record carries its version.");
-                older.insert(row, Some(error));
-            }
-            if sent.is_empty() {
-                continue;
-            }
-            let columns = target.columns_over_stored(&group);
-            let sql = format!(
-                "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE t.{name} OPERATOR(pg_catalog.>) ({})",
-                target.recordset(1, &columns.declared),
-                target.collection.from,
-                target.key_match(),
-                columns.values[0]
-            );
-            self.older_of(&sql, &group, &sent, &mut older)?;
-        }
-        Ok(older)
-    }
-
-    fn older_of(
-        &self,
-        sql: &str,
-        group: &batch::Group,
-        rows: &[u32],
-        older: &mut HashMap<u32, Option<SyncError>>,
-    ) -> Result<()> {
-        let target = self.target;
-        let payload = target.plan.render_rows(group, rows);
-        let found = subxact::run(|| {
-            let _now = pg::ActiveSnapshot::take();
-            spi::numbers(sql, &[json_arg(&payload)], Mode::Read)
-        });
-        match found {
-            Ok(found) => older.extend(found.into_iter().map(|(n, _)| (n, None))),
-            Err(e) if subxact::is_transient(&e) => return Err(e),
-            Err(e) if rows.len() == 1 => {
-                let id = &target.plan.records[rows[0] as usize].id;
-                older.insert(rows[0], Some(target.about(id, e)));
-            }
-            Err(_) => {
-                let (left, right) = rows.split_at(rows.len() / 2);
-                self.older_of(sql, group, left, older)?;
-                self.older_of(sql, group, right, older)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A row that is known to be deleted.
 const GONE: Change<'static> = Change::Entries(Vec::new());
 
-/// Are there rows among those just written that somebody else wrote since the decisions? Those created were not there to be
-/// locked: the INSERT waited for such a row and updated it. Its entry is in the log now.
+/// Are there rows among those just written that somebody else wrote since the decisions? They were not locked then: they were
+/// not there, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.
 ///
 /// `snapmin` is that of the decisions: what came before was seen then.
 pub fn written_by_others(push: &Push, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
     let snapshot = pg::ActiveSnapshot::take();
     let from = match push.baseline {
         Baseline::Stamp(stamp) => stamp.max(snapmin),
+        // What is newer stands, whatever the client has seen.
+        _ if target.collection.conflict == ConflictPolicy::LastWriteWins => snapmin,
         _ => return Ok(false),
     };
     let entries = target.logged(ids, from, &snapshot)?;

@@ -6,7 +6,7 @@
 //! type must give back the JSON value that it took. Whatever else changes the row afterwards (AFTER triggers, cascades)
 //! makes an entry of its own in the journal, which takes the mark back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -110,15 +110,18 @@ pub fn rows<'i>(targets: &[Target], statements: impl Iterator<Item = (usize, Wha
                 let known = records.filter(|r| {
                     r.exact_key && !r.created && {
                         // What it says not to have changed is what it last saw.
-                        let changed = target.plan.changed(r).unwrap_or_default();
-                        target.plan.readonly(r).iter().all(|c| !changed.is_empty() && !changed.iter().any(|n| n == c))
+                        let readonly = target.plan.readonly(r);
+                        readonly.is_empty() || {
+                            let changed: HashSet<&str> =
+                                target.plan.changed(r).unwrap_or_default().iter().map(|n| &**n).collect();
+                            !changed.is_empty() && !readonly.iter().any(|c| changed.contains(c))
+                        }
                     }
                 });
                 let kept = known.filter(|r| keeps(target, &forms, target.plan.fields(r)));
                 keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Update)));
             }
-            // An upsert that becomes an update logs no insert, so it is not taken for one.
-            What::Insert(group) | What::Upsert(group) if echo.stores.inserts => {
+            What::Insert(group) if echo.stores.inserts => {
                 let group = &target.plan.groups[group as usize];
                 if is_complete(target, echo, group) {
                     let forms = forms(target, echo, group);

@@ -12,7 +12,42 @@ pub struct Facts {
     pub referenced_by: Vec<u32>,
     /// It has constraint triggers that may fire later than their statement.
     pub deferrable: bool,
+    /// The events on which triggers or rules of its owner run, as `tgtype` has them.
+    pub fires: i16,
+    /// Those at which such a trigger may veto the change of a row.
+    pub vetoes: i16,
+    /// Whoever the policies let insert a row may see it: they ask the same of new rows as of those that are selected.
+    pub shows_inserted: bool,
 }
+
+// Bits of tgtype (catalog/pg_trigger.h).
+pub const INSERT: i16 = 4;
+pub const DELETE: i16 = 8;
+pub const UPDATE: i16 = 16;
+
+/// The triggers of a table and its partitions (1 ROW, 2 BEFORE), without ours and those of foreign keys; rules count as triggers of
+/// every event.
+const TRIGGERS: &str = "\
+    WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
+         own AS (SELECT tgtype FROM pg_trigger JOIN tree ON relid = tgrelid \
+                 WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgfoid <> 'snapsync.track()'::regprocedure) \
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_rewrite JOIN tree ON relid = ev_class) THEN -1 \
+                ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END, \
+           coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0), \
+           EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND tgdeferrable)";
+
+/// Does every permissive policy for INSERT have one for SELECT that asks the same of the same roles, and every restrictive one for
+/// SELECT one for INSERT?
+const SHOWS_INSERTED: &str = "\
+    WITH policy AS (SELECT polpermissive AS permissive, polcmd AS cmd, polroles AS roles, pg_get_expr(polqual, polrelid) AS qual, \
+                           coalesce(pg_get_expr(polwithcheck, polrelid), pg_get_expr(polqual, polrelid)) AS test \
+                    FROM pg_policy WHERE polrelid = $1), \
+         writing AS (SELECT * FROM policy WHERE cmd IN ('a', '*')), \
+         reading AS (SELECT * FROM policy WHERE cmd IN ('r', '*')) \
+    SELECT NOT EXISTS (SELECT FROM writing AS w WHERE permissive AND NOT EXISTS ( \
+               SELECT FROM reading AS r WHERE r.permissive AND r.qual = w.test AND (r.roles @> w.roles OR 0 = ANY (r.roles)))) \
+       AND NOT EXISTS (SELECT FROM reading AS r WHERE NOT permissive AND NOT EXISTS ( \
+               SELECT FROM writing AS w WHERE NOT w.permissive AND r.qual = w.test AND (w.roles @> r.roles OR 0 = ANY (w.roles))))";
 
 impl Facts {
     pub fn of(collection: &Collection) -> Result<&Facts> {
@@ -22,9 +57,16 @@ impl Facts {
         let relation = [spi::arg(collection.relation)];
         let keys =
             query_now("SELECT DISTINCT conrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = $1", &relation)?;
-        let deferrable = query_now("SELECT 1 FROM pg_trigger WHERE tgrelid = $1 AND tgdeferrable LIMIT 1", &relation)?;
-        let referenced_by = keys.iter().map(|r| r.oid(0).to_u32()).collect();
-        let facts = Facts { referenced_by, deferrable: !deferrable.is_empty() };
+        let triggers = query_now(TRIGGERS, &relation)?;
+        let bits = |column: usize| triggers.first().and_then(|r| r.i64(column)).map_or(-1, |bits| bits as i16);
+        let policies = query_now(SHOWS_INSERTED, &relation)?;
+        let facts = Facts {
+            referenced_by: keys.iter().map(|r| r.oid(0).to_u32()).collect(),
+            deferrable: triggers.first().is_none_or(|r| r.bool(2)),
+            fires: bits(0),
+            vetoes: bits(1),
+            shows_inserted: policies.first().is_some_and(|r| r.bool(0)),
+        };
         Ok(collection.facts.get_or_init(|| facts))
     }
 }

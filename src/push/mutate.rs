@@ -10,7 +10,8 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{once, write_failure};
+use super::answer::write_failure;
+use super::once;
 use crate::error::{code, Result, SyncError};
 use crate::journal::Origin;
 use crate::registry::{owner_execute, owner_query};

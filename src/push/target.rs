@@ -1,22 +1,24 @@
 //! One collection of a push: its rows as the payload has them, and what the database says about them now.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
 use super::echo::Echo;
-use crate::batch::{Group, IdField, Plan, RawCollection, Record, Table};
+use super::standing;
+use crate::batch::{Group, IdField, Plan, RawCollection, Record, Source, Table};
 use crate::catalog::{self, Collection, Column};
 use crate::conflict::ConflictPolicy;
 use crate::dialect::Dialect;
 use crate::error::{code, Result, SyncError};
+use crate::journal::{self, Op};
 use crate::log::{self, Logged};
 use crate::pg::Privilege;
 use crate::spi::{self, Arg, Mode};
-use crate::{decode, excerpt, lookup, pg, subxact, wire_id};
+use crate::{clock, decode, excerpt, lookup, pg, subxact, wire_id};
 
 pub struct Target<'a> {
     /// The collection's name as the client wrote it.
@@ -32,6 +34,12 @@ pub struct Target<'a> {
     pub echo: Option<Echo>,
     /// Its UPDATE takes the locks.
     pub locks_itself: Cell<bool>,
+    /// The records that name columns which are not synced, where they are to be reported.
+    pub misfits: HashMap<String, SyncError>,
+    /// Where each id stands in the payload.
+    sources: OnceCell<HashMap<String, Source>>,
+    /// The number of each record's group in `updates`.
+    update_groups: OnceCell<Vec<u32>>,
 }
 
 /// A row of the payload as it is stored now.
@@ -51,6 +59,10 @@ pub struct Columns {
     pub names: Vec<String>,
     pub values: Vec<String>,
 }
+
+/// So many ids that cannot be read are named one by one, each at the price of a few statements. More of them are no mistakes of
+/// some records: all are refused.
+const MOST_UNREADABLE: usize = 1_000;
 
 impl<'a> Target<'a> {
     pub fn resolve(
@@ -86,7 +98,8 @@ impl<'a> Target<'a> {
         };
         let plan = raw.resolve_with(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
-        let updates = plan.regroup(|record, column| whole || writes(&plan, record, column));
+        let mut changed = Changed::default();
+        let updates = plan.regroup(|record, column| whole || changed.has(&plan, record, column));
         let echo = if echo { Echo::of(&collection)? } else { None };
         Ok(Target {
             asked: raw.name(),
@@ -97,6 +110,9 @@ impl<'a> Target<'a> {
             updates,
             echo,
             locks_itself: Cell::new(false),
+            misfits: HashMap::new(),
+            sources: OnceCell::new(),
+            update_groups: OnceCell::new(),
         })
     }
 
@@ -104,26 +120,34 @@ impl<'a> Target<'a> {
         self.plan.records.is_empty() && self.plan.deletions.is_empty()
     }
 
-    /// Every column must be one that is synced: a misspelt one would be lost silently.
-    pub fn check_columns(&self) -> Result<()> {
-        for name in self.plan.columns() {
-            if self.collection.column(name).is_none() {
-                let at = self.plan.first_with(name).map(|r| self.plan.field_path(r.source, name)).unwrap_or_default();
-                return Err(SyncError::new(
-                    code::UNDEFINED_COLUMN,
-                    format!(
-                        "column \"{}\" of collection \"{}\" does not exist",
-                        catalog::clip(name),
-                        self.collection.name
-                    ),
-                )
-                .detail(format!("It is in {at}."))
-                .hint(
-                    "Send only synced columns. A table's columns are synced unless snapsync.enable() left them out.",
-                ));
+    /// Every column must be one that is synced: a misspelt one would be lost silently. With `report` that is the fault of each
+    /// record that has another: an old version of an app goes on sending a column that was dropped.
+    pub fn check_columns(&mut self, report: bool) -> Result<()> {
+        let known: HashSet<&str> = self.collection.columns.iter().map(|c| c.name.as_str()).collect();
+        let mut misfits = HashMap::new();
+        for group in &self.plan.groups {
+            let Some(name) = group.columns.iter().find(|name| !known.contains(*name)) else { continue };
+            for row in &group.rows {
+                let record = &self.plan.records[*row as usize];
+                let error = self.no_column(name, record);
+                if !report {
+                    return Err(error);
+                }
+                misfits.insert(record.id.to_string(), error);
             }
         }
+        self.misfits = misfits;
         Ok(())
+    }
+
+    fn no_column(&self, name: &str, record: &Record) -> SyncError {
+        let (column, collection) = (catalog::clip(name), &self.collection.name);
+        SyncError::new(
+            code::UNDEFINED_COLUMN,
+            format!("column \"{column}\" of collection \"{collection}\" does not exist"),
+        )
+        .detail(format!("It is in {}.", self.plan.field_path(record.source, name)))
+        .hint("Send only synced columns. A table's columns are synced unless snapsync.enable() left them out.")
     }
 
     /// Are all rows created ones, of a caller who could tell whether they exist? (A row in `created` that exists is updated.)
@@ -172,11 +196,12 @@ impl<'a> Target<'a> {
         Cow::Owned(wire_id::encode(&parts).into_owned())
     }
 
-    /// What the log says of these ids from this stamp on, with the ids as the keys.
+    /// What the log says of these ids from this stamp on, with the ids as the keys. (Not what it says to one client.)
     pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
         let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).collect();
         let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
         let mut entries = log::since_of(self.collection.relation, from, &wanted, snapshot)?;
+        entries.retain(|e| !standing::is_notice(e));
         for entry in &mut entries {
             if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
                 entry.key = id.to_string();
@@ -185,11 +210,28 @@ impl<'a> Target<'a> {
         Ok(entries)
     }
 
+    /// Has somebody created this row since the transaction's snapshot, which does not see it (REPEATABLE READ)?
+    pub fn was_created_unseen(&self, id: &str) -> Result<bool> {
+        let from = {
+            let _seen = pg::ActiveSnapshot::take();
+            clock::horizon::snapmin_of_old_snapshot()?
+        };
+        let entries = self.logged(&[id], from, &pg::ActiveSnapshot::latest())?;
+        Ok(entries.iter().any(|e| e.op == Op::Insert && Some(e.stamp) != journal::own_stamp()))
+    }
+
     /// Where an id stands in the payload.
     pub fn path_of(&self, id: &str) -> String {
-        let record = self.plan.records.iter().find(|r| r.id == id).map(|r| r.source);
-        let source = record.or_else(|| self.plan.deletions.iter().find(|d| d.id == id).map(|d| d.source));
-        source.map(|s| self.plan.path(s)).unwrap_or_default()
+        let sources = self.sources.get_or_init(|| {
+            let records = self.plan.records.iter().map(|r| (r.id.to_string(), r.source));
+            records.chain(self.plan.deletions.iter().map(|d| (d.id.to_string(), d.source))).collect()
+        });
+        sources.get(id).map(|s| self.plan.path(*s)).unwrap_or_default()
+    }
+
+    /// The number of a record's group in `updates`.
+    pub fn group_of_update(&self, row: u32) -> u32 {
+        self.update_groups.get_or_init(|| groups_of(&self.updates, self.plan.records.len()))[row as usize]
     }
 
     /// `t.key = r.k` for all parts of the key, with the recordset's columns for it.
@@ -257,6 +299,14 @@ impl<'a> Target<'a> {
         columns
     }
 
+    /// The declaration of a column of the recordset whose values may be of any kind, and its value where a row exists.
+    pub fn value_over_stored(&self, column: &Column, field: &str) -> (String, String) {
+        let (declaration, value) = decode::value(self.dialect, column, field, false);
+        let readable = pg::may_select(self.collection.relation, column.attnum);
+        let value = if readable { decode::over_stored(column, field, value) } else { value };
+        (format!("{field} {declaration}"), value)
+    }
+
     /// Is every value of this column of the group a text or null? Then the column's type reads it without more ado: taking
     /// json apart once more for each value cost 3 us.
     fn is_text(&self, group: &Group<'a>, index: usize, column: &Column) -> bool {
@@ -289,11 +339,18 @@ impl<'a> Target<'a> {
     }
 
     fn find_unreadable(&self, ids: &[&str], bad: &mut HashMap<String, SyncError>) -> Result<()> {
+        pgrx::check_for_interrupts!();
         let (rows, args) = self.id_rows(ids);
         let sql = format!("SELECT pg_catalog.count(*) FROM {rows}");
         match subxact::run(|| spi::query(&sql, &args, Mode::Read)) {
             Ok(_) => {}
             Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(e) if bad.len() == MOST_UNREADABLE => {
+                let name = &self.collection.name;
+                return Err(e
+                    .detail(format!("More than {MOST_UNREADABLE} ids of collection \"{name}\" cannot be read."))
+                    .hint("Nothing was applied. Send ids as pull_changes writes them."));
+            }
             Err(e) if ids.len() == 1 => drop(bad.insert(ids[0].to_string(), e)),
             Err(_) => {
                 let (left, right) = ids.split_at(ids.len() / 2);
@@ -352,70 +409,6 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The records of `rows` whose columns, as `groups` write them, are stored already.
-    pub fn stored_already(&self, groups: &[Group<'a>], rows: &HashSet<u32>) -> Result<HashSet<u32>> {
-        let mut equal = HashSet::new();
-        for group in groups {
-            let wanted: Vec<u32> = group.rows.iter().copied().filter(|r| rows.contains(r)).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let readable = |name: &&str| {
-                let column = self.collection.column(name);
-                column.is_some_and(|c| pg::may_select(self.collection.relation, c.attnum))
-            };
-            if !self.may_read_key() || !group.columns.iter().all(readable) {
-                continue;
-            }
-            let columns = self.columns_over_stored(group);
-            // `*=` compares the values' bytes: it knows every type, and calls nobody's operator.
-            let same = if columns.names.is_empty() {
-                "true".to_string()
-            } else {
-                let stored: Vec<String> = columns.names.iter().map(|n| format!("t.{n}")).collect();
-                let typed = group.columns.iter().zip(&columns.values).map(|(name, value)| {
-                    format!("({value})::{}", self.collection.column(name).map_or("text", |c| &c.type_name))
-                });
-                format!(
-                    "ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record",
-                    stored.join(", "),
-                    typed.collect::<Vec<_>>().join(", ")
-                )
-            };
-            let sql = format!(
-                "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
-                self.recordset(1, &columns.declared),
-                self.collection.from,
-                self.key_match()
-            );
-            let payload = self.plan.render_rows(group, &wanted);
-            let found = subxact::run(|| {
-                let _now = pg::ActiveSnapshot::take();
-                spi::numbers(&sql, &[json_arg(&payload)], Mode::Read)
-            });
-            match found {
-                Ok(found) => equal.extend(found.into_iter().map(|(n, _)| n)),
-                // A value that its column cannot hold is not stored.
-                Err(e) if e.code.starts_with("22") || e.code.starts_with("23") => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(equal)
-    }
-
-    /// Does the table have a BEFORE ROW trigger that may veto this (a soft-delete trigger, say)?
-    pub fn has_before_trigger(&self, event: &str) -> Result<bool> {
-        let bit: i16 = if event == "DELETE" { 8 } else { 16 };
-        let rows = spi::query(
-            "SELECT 1 FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) $1 \
-             AND tgtype OPERATOR(pg_catalog.&) 3::int2 OPERATOR(pg_catalog.=) 3::int2 \
-             AND tgtype OPERATOR(pg_catalog.&) $2 OPERATOR(pg_catalog.<>) 0::int2 LIMIT 1",
-            &[spi::arg(self.collection.relation), spi::arg(bit)],
-            Mode::Read,
-        )?;
-        Ok(!rows.is_empty())
-    }
-
     /// A row that the caller sees and no policy lets him change.
     pub fn refused(&self, what: &str, id: &str) -> SyncError {
         SyncError::new(
@@ -428,8 +421,9 @@ impl<'a> Target<'a> {
 
     /// The columns that the client changed in a record: `_changed`, or those sent.
     pub fn changed_columns(&self, record: &Record<'a>) -> Vec<&'a str> {
+        let mut changed = Changed::default();
         let fields = self.plan.fields(record).map(|(name, _)| name);
-        fields.filter(|name| writes(&self.plan, record, name)).collect()
+        fields.filter(|name| changed.has(&self.plan, record, name)).collect()
     }
 
     /// An error of Postgres about one record, with the record's place in the payload.
@@ -472,14 +466,39 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Is this column of an updated record to be written? WatermelonDB sends whole rows and says in `_changed` what of them the
+/// Which columns of an updated record are to be written. WatermelonDB sends whole rows and says in `_changed` what of them the
 /// user changed: the rest is what the client last saw, perhaps without the digits that JavaScript cannot hold. A created
 /// record, and one that says nothing, counts with all it has.
-fn writes<'a>(plan: &Plan<'a>, record: &Record<'a>, column: &str) -> bool {
-    match plan.changed(record) {
-        Some(changed) if !record.created && !changed.is_empty() => changed.iter().any(|c| c == column),
-        _ => true,
+#[derive(Default)]
+struct Changed<'p> {
+    /// Of the record that was asked about last: a client may send thousands of names with thousands of columns.
+    names: HashSet<&'p str>,
+    of: Option<usize>,
+}
+
+impl<'p> Changed<'p> {
+    fn has<'a>(&mut self, plan: &'p Plan<'a>, record: &Record<'a>, column: &str) -> bool {
+        match plan.changed(record) {
+            Some(changed) if !record.created && !changed.is_empty() => {
+                let of = Some(changed.as_ptr() as usize);
+                if self.of != of {
+                    self.names = changed.iter().map(|name| &**name).collect();
+                    self.of = of;
+                }
+                self.names.contains(column)
+            }
+            _ => true,
+        }
     }
+}
+
+/// By row: the number of its group.
+pub fn groups_of(groups: &[Group], rows: usize) -> Vec<u32> {
+    let mut of = vec![0; rows];
+    for (number, group) in (0..).zip(groups) {
+        group.rows.iter().for_each(|row| of[*row as usize] = number);
+    }
+    of
 }
 
 /// Does a pull write this column of the key as a number? WatermelonDB's ids are texts.

@@ -20,6 +20,8 @@ SELECT push_changes('{"counters": {"created": [{"id": "b", "n": "many"}, {"id": 
 SELECT id FROM pushes ORDER BY n;
 -- The id of another batch.
 SELECT * FROM t.error($$SELECT push_changes('{"counters": {"created": [{"id": "z", "n": 1}]}}', push_id => '00000000-0000-0000-0000-000000000001')$$);
+-- Whoever lost the answer may have pulled before he sends the batch again.
+SELECT push_changes('{"counters": {"created": [{"id": "a", "n": 1}]}}', '1', push_id => '00000000-0000-0000-0000-000000000001');
 -- A failed one did not happen: it can come again.
 SELECT * FROM t.error($$SELECT push_changes('{"counters": {"created": [{"id": "d", "n": "many"}]}}', push_id => '00000000-0000-0000-0000-000000000003')$$);
 SELECT push_changes('{"counters": {"created": [{"id": "d", "n": 4}]}}', push_id => '00000000-0000-0000-0000-000000000003');
@@ -31,8 +33,20 @@ SELECT * FROM t.error('SELECT * FROM snapsync.push');
 RESET ROLE;
 SELECT id, n FROM counters ORDER BY id;
 SELECT who, right(push_id::text, 1) AS push_id, answer IS NOT NULL AS answered FROM snapsync.push ORDER BY 1, 2;
+-- And each user's own, where one role serves all of them: a number is another user than the text of its digits, and a role's name
+-- is no user.
+CREATE ROLE "authenticated/A";
+GRANT ALL ON ALL TABLES IN SCHEMA public TO authenticated, "authenticated/A";
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO authenticated, "authenticated/A";
+SELECT set_config('request.jwt.claims', sub, true), set_config('role', role, true),
+       push_changes(format('{"counters": {"created": [{"id": "%s %s", "n": 1}]}}', i, role)::json, push_id => '00000000-0000-0000-0000-000000000005')
+FROM (VALUES (1, 'authenticated', '{"sub": "A"}'), (2, 'authenticated', '{"sub": 1}'), (3, 'authenticated', '{"sub": 2}'), (4, 'authenticated', '{"sub": "1"}'),
+             (5, 'authenticated', '{}'), (6, 'authenticated/A', '{}')) AS v(i, role, sub);
+SELECT who FROM snapsync.push WHERE push_id = '00000000-0000-0000-0000-000000000005' ORDER BY 1;
+DROP OWNED BY "authenticated/A";
+DROP ROLE "authenticated/A";
 -- Kept for snapsync.push_retention.
-UPDATE snapsync.push SET at = now() - interval '8 days' WHERE who = 'alice';
+UPDATE snapsync.push SET at = now() - interval '8 days' WHERE who = '["alice"]';
 SELECT push_changes('{}', push_id => '00000000-0000-0000-0000-000000000004');
 SELECT who, right(push_id::text, 1) AS push_id FROM snapsync.push ORDER BY 1, 2;
 SHOW snapsync.push_retention;

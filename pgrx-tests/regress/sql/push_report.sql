@@ -32,8 +32,10 @@ SELECT right(id::text, 1) AS id, list, n, code FROM items ORDER BY 1;
 -- As WatermelonDB reads it.
 SELECT push_changes('{"lists": {"created": [{"id": "x", "name": "bad"}], "updated": [{"id": "p", "name": "public!"}]}, "items": {"updated": [{"id": "no uuid", "n": 1}]}}', on_rejected => 'report');
 SELECT push_changes('{"lists": {"updated": [{"id": "a", "name": "fine"}]}}', on_rejected => 'report');
+-- An old version of the app goes on sending a column that was dropped: that is each record's.
+SELECT * FROM t.report('{"lists": {"created": [{"id": "w", "title": "?"}], "updated": [{"id": "a", "title": "?", "name": "not written"}, {"id": "n", "name": "written"}]}}');
+SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"id": "a", "title": "?"}]}}')$$);
 -- Nothing of it is the shape of a batch: that is no record's fault.
-SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"id": "a", "title": "?"}]}}', on_rejected => 'report')$$);
 SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"name": "?"}]}}', on_rejected => 'report')$$);
 SELECT * FROM t.error($$SELECT push_changes('{}', on_rejected => 'ignore')$$);
 

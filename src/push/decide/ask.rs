@@ -2,7 +2,8 @@
 
 use pgrx::pg_sys;
 
-use super::{conflict_error, not_quickly, Deciding, Fate};
+use super::fates::Deciding;
+use super::{conflict_error, not_quickly, Fate};
 use crate::error::{code, Result, SyncError};
 use crate::push::target::Target;
 use crate::spi::{self, Mode};

@@ -1,4 +1,5 @@
-//! Plans of judging queries, kept for the next few old rows of the same table: planning takes longer than judging ten.
+//! Plans that are kept, of queries that judge a few old rows and of owners' expressions for scopes: planning takes longer than judging
+//! ten rows.
 //!
 //! plancache.c cannot keep them, for it analyzes a plan's text again where it has to; so what it watches is watched here, and one
 //! invalidation drops all.
@@ -15,10 +16,10 @@ use crate::{catalog, pg, roles, spi};
 /// What a plan depends on besides the catalogs: what is asked of which table, by whom, and the path by which the functions that
 /// are planned along find things.
 #[derive(PartialEq, Eq, Hash, Clone)]
-pub(super) struct Key {
+pub struct Key {
     relation: u32,
-    /// Of a condition that is not the table's policies.
-    condition: Option<Box<CStr>>,
+    /// What is not the table's policies.
+    text: Option<Box<CStr>>,
     role: u32,
     roles: u64,
     path: Box<CStr>,
@@ -26,13 +27,13 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn of(relation: pg_sys::Oid, condition: Option<&CStr>) -> Key {
+    pub fn of(relation: pg_sys::Oid, text: Option<&CStr>) -> Key {
         // SAFETY: guc.c's own copy of the setting, and a setting.
         let (path, row_security) =
             unsafe { (CStr::from_ptr(pg_sys::namespace_search_path).into(), pg_sys::row_security) };
         Key {
             relation: relation.to_u32(),
-            condition: condition.map(Box::from),
+            text: text.map(Box::from),
             role: pg::current_user().to_u32(),
             roles: roles::generation(),
             path,
@@ -62,7 +63,7 @@ thread_local! {
 }
 
 /// The kept plan, after what it reads is locked as a query would lock it.
-pub(super) fn find(key: &Key) -> Option<*mut pg_sys::PlannedStmt> {
+pub fn find(key: &Key) -> Option<*mut pg_sys::PlannedStmt> {
     let plan = PLANS.with_borrow(|kept| current(kept).then(|| kept.plans.get(key).copied()).flatten())?;
     // SAFETY: a plan that nothing frees meanwhile; taking a lock processes invalidations, which only count.
     unsafe {
@@ -83,7 +84,7 @@ fn current(kept: &Kept) -> bool {
 ///
 /// # Safety
 /// A plan as the planner gives it.
-pub(super) unsafe fn keep(key: Key, statement: *mut pg_sys::PlannedStmt, generation: u64) {
+pub unsafe fn keep(key: Key, statement: *mut pg_sys::PlannedStmt, generation: u64) {
     // SAFETY: see above; the copy lives in a context of its own until it is dropped here.
     unsafe {
         // Inside another statement of ours one of the plans may be running: a policy's function can pull.

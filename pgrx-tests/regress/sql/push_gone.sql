@@ -1,0 +1,104 @@
+-- Rows that were pushed without an error and are not there: their client hears so, and nobody else hears of them.
+\set ECHO none
+\set test regress_push_gone
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET timezone = 'UTC';
+
+CREATE TABLE inbox (id int PRIMARY KEY, what text, n int);
+CREATE TABLE archive (id int PRIMARY KEY, what text);
+CREATE FUNCTION before() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    CASE new.what
+        WHEN 'veto' THEN RETURN NULL;
+        WHEN 'rekey' THEN new.id := new.id + 1000;
+        WHEN 'move' THEN INSERT INTO archive VALUES (new.id, new.what); RETURN NULL;
+        ELSE
+    END CASE;
+    RETURN new;
+END
+$$;
+CREATE FUNCTION after() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM inbox WHERE id = new.id AND what = 'consume';
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER before BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION before();
+CREATE TRIGGER consume AFTER INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION after();
+SELECT snapsync.enable('inbox'), snapsync.enable('archive');
+GRANT ALL ON inbox, archive TO alice, bob, authenticated;
+SELECT t.catch_up('inbox') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SELECT push_changes('{"inbox": {"created": [{"id": 1, "what": "veto"}, {"id": 2, "what": "rekey"}, {"id": 3, "what": "move"}, {"id": 4, "what": "consume"}, {"id": 5, "what": "stay"}]}}', :'c', client_id => 'phone');
+SELECT * FROM t.pull('{inbox,archive}', :'c', client_id => 'phone');
+-- The same with skip_echoes, and as often as the same cursor comes.
+SELECT pull_changes('{inbox}', :'c', 'watermelondb', client_id => 'phone', skip_echoes => true) #> '{changes,inbox}' AS changes;
+-- Another device, and somebody else who knows the device's id, hear nothing.
+SELECT * FROM t.pull('{inbox}', :'c', client_id => 'tablet');
+SELECT * FROM t.pull('{inbox}', :'c');
+SET ROLE bob;
+SELECT * FROM t.pull('{inbox}', :'c', client_id => 'phone');
+RESET ROLE;
+-- It is no conflict to anybody, and does not outlive the row's coming.
+SELECT push_changes('{"inbox": {"updated": [{"id": 1, "what": "now it stays"}]}}', :'c', client_id => 'tablet');
+SELECT * FROM t.pull('{inbox}', :'c', client_id => 'phone');
+SELECT push_changes('{"inbox": {"updated": [{"id": 1, "what": "and is changed"}]}}', :'c', client_id => 'tablet');
+-- A client without an id is known by its user, and users of one role by what signed them in.
+SELECT t.catch_up('inbox') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SET ROLE authenticated;
+SET request.jwt.claims = '{"sub": "ann"}';
+SELECT push_changes('{"inbox": {"created": [{"id": 11, "what": "veto"}]}}', :'c');
+SELECT * FROM t.pull('{inbox}', :'c');
+SET request.jwt.claims = '{"sub": "ben"}';
+SELECT * FROM t.pull('{inbox}', :'c');
+RESET ROLE;
+RESET request.jwt.claims;
+-- compact() keeps the word, and one who reports hears of the others as ever.
+SELECT t.catch_up('inbox') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SELECT push_changes('{"inbox": {"created": [{"id": 21, "what": "veto"}, {"id": 22, "n": "x"}, {"id": 23, "what": "stay"}]}}', :'c', client_id => 'phone', on_rejected => 'report');
+SELECT push_changes('{"inbox": {"created": [{"id": 21, "what": "veto"}]}}', :'c', client_id => 'phone');
+SELECT push_changes('{"inbox": {"created": [{"id": 21, "what": "veto"}]}}', :'c', client_id => 'phone');
+SELECT snapsync.compact() >= 0;
+SELECT * FROM t.pull('{inbox}', :'c', client_id => 'phone');
+-- A savepoint that is rolled back takes the word along.
+SELECT t.catch_up('inbox') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+BEGIN;
+SAVEPOINT s;
+SELECT push_changes('{"inbox": {"created": [{"id": 31, "what": "veto"}]}}', :'c', client_id => 'phone');
+ROLLBACK TO s;
+COMMIT;
+SELECT * FROM t.pull('{inbox}', :'c', client_id => 'phone');
+
+-- A cascade of the same push, and a trigger of another table.
+CREATE TABLE folders (id int PRIMARY KEY);
+CREATE TABLE files (id int PRIMARY KEY, folder int REFERENCES folders ON DELETE CASCADE);
+CREATE TABLE orders (id int PRIMARY KEY, cancels int);
+CREATE FUNCTION cancel() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM files WHERE id = new.cancels; RETURN NULL; END $$;
+CREATE TRIGGER cancel AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION cancel();
+SELECT snapsync.enable('folders'), snapsync.enable('files'), snapsync.enable('orders');
+INSERT INTO folders VALUES (1), (2);
+INSERT INTO orders VALUES (1);
+SELECT t.catch_up('folders', 'files', 'orders') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SELECT push_changes('{"folders": {"deleted": [1]}, "files": {"created": [{"id": 1, "folder": 1}, {"id": 2, "folder": 2}, {"id": 3}]}, "orders": {"updated": [{"id": 1, "cancels": 3}]}}', :'c', client_id => 'phone');
+SELECT * FROM t.pull('{folders,files,orders}', :'c', client_id => 'phone');
+
+-- A row that no policy shows to who inserted it.
+CREATE TABLE letters (id int PRIMARY KEY, sender name DEFAULT CURRENT_USER, addressee name);
+ALTER TABLE letters ENABLE ROW LEVEL SECURITY;
+CREATE POLICY send ON letters FOR INSERT WITH CHECK (sender = CURRENT_USER);
+CREATE POLICY receive ON letters FOR SELECT USING (addressee = CURRENT_USER);
+GRANT ALL ON letters TO alice, bob;
+SELECT snapsync.enable('letters');
+SELECT t.catch_up('letters') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SET ROLE alice;
+SELECT push_changes('{"letters": {"created": [{"id": 1, "addressee": "bob"}, {"id": 2, "addressee": "alice"}]}}', :'c', client_id => 'phone');
+SELECT * FROM t.pull('{letters}', :'c', client_id => 'phone');
+SET ROLE bob;
+SELECT * FROM t.pull('{letters}', :'c', client_id => 'phone');
+RESET ROLE;

@@ -1,0 +1,45 @@
+-- No loop over what a client sends takes more than the time that it takes to read it, or it can be interrupted: each of these is
+-- answered, or refused with a reason, before the statement's time is up.
+\set ECHO none
+\set test regress_push_load
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE TABLE notes (id text PRIMARY KEY, title text);
+CREATE TABLE readable (id text PRIMARY KEY, a text, b text);
+CREATE TABLE numbered (id int PRIMARY KEY, n int);
+SELECT snapsync.enable('notes'), snapsync.enable('readable'), snapsync.enable('numbered');
+GRANT ALL ON notes, numbered TO alice;
+GRANT SELECT, INSERT (id, a), UPDATE (a) ON readable TO alice;
+INSERT INTO readable SELECT 'r' || i FROM generate_series(1, 20000) AS i;
+CREATE FUNCTION t.count(answer json) RETURNS TABLE (rejected bigint, code text, message text) LANGUAGE sql AS $$
+    SELECT count(*), e ->> 'code', e ->> 'message' FROM json_array_elements(answer -> 'rejected') AS e GROUP BY 2, 3
+$$;
+SET ROLE alice;
+-- What is asked is made before the clock runs.
+SELECT array_agg('n' || i) AS names FROM generate_series(1, 60000) AS i \gset
+SELECT json_build_object('notes', json_build_object('updated', json_build_array(json_object_agg(k, v)))) AS columns
+FROM (SELECT 'id', '"x"'::json UNION ALL SELECT '_changed', to_json(string_agg('c' || i, ',')) FROM generate_series(1, 60000) AS i
+      UNION ALL SELECT 'c' || i, '1' FROM generate_series(1, 60000) AS i) AS x(k, v) \gset
+SELECT json_build_object('notes', json_build_object('updated', json_agg(json_build_object('id', j, 'title', '', '_changed', c)))) AS changed
+FROM generate_series(1, 200) AS j, (SELECT string_agg('c' || i, ',') FROM generate_series(1, 10000) AS i) AS x(c) \gset
+SELECT json_build_object('readable', json_build_object('created', json_agg(json_build_object('id', lpad(i::text, 6, '0'), 'b', 1)))) AS denied FROM generate_series(1, 60000) AS i \gset
+SELECT json_build_object('readable', json_build_object('updated', json_agg(json_build_object('id', 'r' || i, 'b', 1)), 'deleted', json_agg('d' || i))) AS denied_too FROM generate_series(1, 20000) AS i \gset
+SELECT json_build_object('numbered', json_build_object('deleted', json_agg('x' || i))) AS unreadable FROM generate_series(1, 60000) AS i \gset
+SELECT json_build_object('numbered', json_build_object('deleted', json_agg('x' || i))) AS some_unreadable FROM generate_series(1, 500) AS i \gset
+SELECT json_build_object('notes', json_build_object('created', json_agg(json_build_object('id', i, 'gone', 1)))) AS misfits FROM generate_series(1, 60000) AS i \gset
+SET statement_timeout = '8s';
+\set VERBOSITY terse
+SELECT pull_changes(:'names');
+SELECT pull_changes(array_fill('notes'::text, '{60000}')) ->> 'changes';
+SELECT push_changes(:'columns');
+SELECT push_changes(:'columns', on_rejected => 'report') #>> '{rejected,0,message}';
+SELECT push_changes(:'changed');
+SELECT push_changes(:'denied');
+SELECT * FROM t.count(push_changes(:'denied', on_rejected => 'report'));
+SELECT push_changes(:'denied_too');
+SELECT * FROM t.count(push_changes(:'denied_too', on_rejected => 'report'));
+SELECT push_changes(:'unreadable');
+SELECT push_changes(:'unreadable', on_rejected => 'report');
+SELECT count(*), min(message) FROM t.count(push_changes(:'some_unreadable', on_rejected => 'report'));
+SELECT * FROM t.count(push_changes(:'misfits', on_rejected => 'report'));

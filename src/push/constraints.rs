@@ -1,0 +1,61 @@
+//! Constraints that can be deferred: two rows of a push may swap a unique value or refer to each other, whichever statements write
+//! them. So a constraint that refuses a statement, and can be deferred, is deferred until everything is written.
+
+use super::facts::Facts;
+use super::target::Target;
+use crate::catalog::query_now;
+use crate::error::{Result, SyncError};
+use crate::{pg, spi, subxact};
+
+/// A constraint's name, with its schema, quoted. It is IMMEDIATE for the caller: it has refused a statement.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Constraint(String);
+
+/// The constraint that raised this error at the end of a statement, if it can be deferred and is not yet.
+pub fn to_defer(e: &SyncError, deferred: &[Constraint]) -> Result<Option<Constraint>> {
+    let [Some(schema), _, _, _, Some(name)] = &e.names else { return Ok(None) };
+    if !e.code.starts_with("23") {
+        return Ok(None);
+    }
+    // SET CONSTRAINTS means all of that name in the schema: one of another table, which may be deferred already, must be left
+    // alone.
+    let found = query_now(
+        "SELECT c.condeferrable FROM pg_constraint AS c JOIN pg_namespace AS n ON n.oid = c.connamespace \
+         WHERE n.nspname = $1 AND c.conname = $2",
+        &[spi::arg(schema.as_str()), spi::arg(name.as_str())],
+    )?;
+    let constraint = Constraint(format!("{}.{}", pg::ident(schema), pg::ident(name)));
+    let can_be = matches!(&found[..], [row] if row.bool(0)) && !deferred.contains(&constraint);
+    Ok(can_be.then_some(constraint))
+}
+
+/// To be called before anything is written, in the subtransaction that writes.
+pub fn defer(constraints: &[Constraint]) -> Result<()> {
+    set(constraints, "DEFERRED")
+}
+
+/// Makes them IMMEDIATE again, as the caller had them. What they have to say was heard by [`check`].
+pub fn settle(constraints: &[Constraint]) -> Result<()> {
+    set(constraints, "IMMEDIATE")
+}
+
+fn set(constraints: &[Constraint], to: &str) -> Result<()> {
+    if constraints.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = constraints.iter().map(|c| c.0.as_str()).collect();
+    spi::utility(&format!("SET CONSTRAINTS {} {to}", names.join(", ")))
+}
+
+/// Deferred constraints are checked now, while the error can still be told apart from others and answered; then put back,
+/// with their triggers, to fire at commit as usual. All of that is what rolling back does.
+pub fn check(targets: &[Target]) -> Result<()> {
+    let mut deferrable = false;
+    for target in targets {
+        deferrable |= Facts::of(&target.collection)?.deferrable;
+    }
+    if !deferrable {
+        return Ok(());
+    }
+    subxact::try_out(|| spi::utility("SET CONSTRAINTS ALL IMMEDIATE"))
+}

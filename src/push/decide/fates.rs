@@ -1,0 +1,245 @@
+//! One target's decisions in the making: the collection's policy, and what the caller may do.
+
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
+
+use super::version::Versions;
+use super::{conflict_error, not_quickly, stale, Baseline, Change, Fate, Fates, Push, GONE};
+use crate::batch::{Group, Record};
+use crate::conflict::{merge, ConflictPolicy, Merge};
+use crate::error::{code, Result, SyncError};
+use crate::pg::{self, Privilege};
+use crate::push::answer::Rejection;
+use crate::push::target::{groups_of, Stored, Target};
+
+pub(super) struct Deciding<'d, 'a> {
+    pub push: &'d Push<'d>,
+    pub index: usize,
+    pub target: &'d Target<'a>,
+    /// In the quick attempt: what all rows are taken to become, until the statement finds otherwise.
+    pub assumed: Option<Fate>,
+    /// No entry of the log with a larger stamp was committed when the rows were locked.
+    pub newest: i64,
+    /// In the order of `Target::ids`.
+    pub stored: Vec<Stored>,
+    places: OnceCell<HashMap<&'d str, usize>>,
+    /// By the number of the group of `Target::updates`: may the caller write all its columns?
+    pub may_update: Vec<bool>,
+    pub rejections: Vec<Rejection>,
+    /// What the conflict function returned: rows to write, as JSON, and ids to delete.
+    pub written: Vec<String>,
+    pub deleted: Vec<String>,
+}
+
+/// What is known of the rows before each is decided about.
+struct Known<'l> {
+    policy: ConflictPolicy,
+    /// Ids that have been rejected already.
+    refused: HashSet<String>,
+    changed: HashMap<String, Change<'l>>,
+    deleted: HashSet<String>,
+    equal: HashSet<u32>,
+    versions: Versions,
+    /// The caller may not read the key.
+    blind: bool,
+    /// By row: may the caller insert all its columns?
+    may_insert: Vec<bool>,
+    may_delete: bool,
+}
+
+impl<'d, 'a> Deciding<'d, 'a> {
+    pub fn new(push: &'d Push<'d>, index: usize, target: &'d Target<'a>, stored: Vec<Stored>, newest: i64) -> Self {
+        let (assumed, places) = (None, OnceCell::new());
+        let (rejections, written, deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let may_update = target.updates.iter().map(|g| may(target, Privilege::Update, g)).collect();
+        Deciding { push, index, target, assumed, newest, stored, places, may_update, rejections, written, deleted }
+    }
+
+    pub fn reject(&mut self, id: &str, error: SyncError) -> Fate {
+        self.rejections.push(Rejection { target: self.index, id: id.to_string(), error, expected: false });
+        Fate::Rejected
+    }
+
+    pub fn stored(&self, id: &str) -> Stored {
+        self.places().get(id).map(|place| self.stored[*place]).unwrap_or_default()
+    }
+
+    fn places(&self) -> &HashMap<&'d str, usize> {
+        self.places.get_or_init(|| self.target.ids().into_iter().enumerate().map(|(place, id)| (id, place)).collect())
+    }
+
+    pub fn fates(&mut self) -> Result<Fates> {
+        let target = self.target;
+        let entries = self.entries()?;
+        if let Some(fate) = self.assumed {
+            return match entries.as_deref() {
+                Some([]) => Ok(Fates { records: vec![fate; target.plan.records.len()], deletions: Vec::new() }),
+                _ => Err(not_quickly()),
+            };
+        }
+        let policy = if target.settled { ConflictPolicy::ClientWins } else { target.collection.conflict };
+        let refused: HashSet<String> = self.rejections.iter().map(|r| r.id.clone()).collect();
+        let changed = self.changed(entries.as_deref())?;
+        let keeps_deleted = policy != ConflictPolicy::ClientWins;
+        let known = Known {
+            policy,
+            deleted: if keeps_deleted { self.known_deleted(&refused)? } else { HashSet::new() },
+            equal: self.stored_already(&changed)?,
+            versions: if policy == ConflictPolicy::LastWriteWins { self.versions()? } else { Versions::default() },
+            blind: !target.may_read_key(),
+            may_insert: self.may_insert(),
+            may_delete: match &target.collection.soft_delete {
+                Some(mark) => pg::may_write(target.collection.relation, Privilege::Update, mark.attnum),
+                None => target.may(Privilege::Delete),
+            },
+            refused,
+            changed,
+        };
+        let mut fates = Fates { records: Vec::new(), deletions: Vec::new() };
+        for (row, record) in (0..).zip(&target.plan.records) {
+            pgrx::check_for_interrupts!();
+            let fate = self.record(&known, row, record)?;
+            fates.records.push(self.permitted_record(&known, row, &record.id, fate));
+        }
+        for (row, deletion) in (0..).zip(&target.plan.deletions) {
+            pgrx::check_for_interrupts!();
+            let fate = self.deletion(&known, row, &deletion.id)?;
+            fates.deletions.push(self.permitted_deletion(&known, &deletion.id, fate));
+        }
+        Ok(fates)
+    }
+
+    fn record(&mut self, known: &Known, row: u32, record: &Record<'a>) -> Result<Fate> {
+        let id = &*record.id;
+        let stored = self.stored[row as usize];
+        if known.refused.contains(id) {
+            return Ok(Fate::Rejected);
+        }
+        let created = record.created || self.target.settled;
+        let write = match stored.visible {
+            true => Fate::Update,
+            // Whether an updated record exists is for Postgres to say where the caller may not read the key.
+            false if known.blind && !created => Fate::Update,
+            false => Fate::Insert,
+        };
+        // A tombstone that is sent as a row is a change of that row like any other.
+        let revives = stored.deleted && !self.sends_soft_delete(record);
+        let is_equal = known.equal.contains(&row);
+        let conflict = match known.changed.get(id) {
+            // A created row that is stored as it is pushed: the push is repeated. An updated row that two clients changed alike is a
+            // conflict all the same: both may have added one to the same number.
+            _ if is_equal && record.created => None,
+            Some(change) => Some(change),
+            None if known.deleted.contains(id) || revives && !matches!(self.push.baseline, Baseline::None) => {
+                Some(&GONE)
+            }
+            None => None,
+        };
+        Ok(match (known.policy, conflict) {
+            (_, None) if is_equal => Fate::Nothing,
+            (ConflictPolicy::LastWriteWins, _) => match known.versions.records.get(&row) {
+                Some(None) => Fate::Keep,
+                Some(Some(e)) => self.reject(id, e.clone()),
+                None if !stored.visible && conflict.is_some() => self.conflict(id, conflict),
+                None => write,
+            },
+            (_, None) | (ConflictPolicy::ClientWins, _) => write,
+            (ConflictPolicy::Reject, _) => self.conflict(id, conflict),
+            (ConflictPolicy::ServerWins, _) => self.stands(id),
+            (ConflictPolicy::Merge, Some(change)) => {
+                let touched = self.touched(change);
+                match merge(self.target.changed_columns(record), &touched) {
+                    Merge::Apply => write,
+                    Merge::Conflict(_) => self.conflict(id, conflict),
+                }
+            }
+            (ConflictPolicy::Custom, _) => self.ask(id, Some(&self.target.plan.object(record)))?,
+        })
+    }
+
+    fn deletion(&mut self, known: &Known, row: u32, id: &str) -> Result<Fate> {
+        let stored = self.stored[self.target.plan.records.len() + row as usize];
+        let conflict = known.changed.get(id).filter(|c| !c.deleted_last());
+        Ok(match (known.policy, conflict) {
+            _ if known.refused.contains(id) => Fate::Rejected,
+            _ if known.blind => Fate::Delete,
+            _ if !stored.visible || stored.deleted => Fate::Nothing,
+            (ConflictPolicy::LastWriteWins, _) if known.versions.with_version.contains(&row) => {
+                match known.versions.deletions.get(&row) {
+                    Some(None) => Fate::Keep,
+                    Some(Some(e)) => self.reject(id, e.clone()),
+                    None => Fate::Delete,
+                }
+            }
+            (_, None) | (ConflictPolicy::ClientWins, _) => Fate::Delete,
+            (ConflictPolicy::Reject | ConflictPolicy::Merge, _) => self.conflict(id, conflict),
+            // Under last_write_wins, a deletion without a version: what changed after the client looked stands.
+            (ConflictPolicy::ServerWins | ConflictPolicy::LastWriteWins, _) => self.stands(id),
+            (ConflictPolicy::Custom, _) => self.ask(id, None)?,
+        })
+    }
+
+    /// What the caller may not do to all rows of a kind is refused here: to find it out row by row would take as many statements.
+    fn permitted_record(&mut self, known: &Known, row: u32, id: &str, fate: Fate) -> Fate {
+        let stored = self.stored[row as usize];
+        let may_update = self.may_update[self.target.group_of_update(row) as usize];
+        match fate {
+            Fate::Insert if !known.may_insert[row as usize] => self.deny(id),
+            Fate::Update if !may_update => self.deny(id),
+            // A row that can be seen but was not locked: no policy lets the caller update it.
+            Fate::Update if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
+            fate => fate,
+        }
+    }
+
+    fn permitted_deletion(&mut self, known: &Known, id: &str, fate: Fate) -> Fate {
+        match fate {
+            Fate::Delete if !known.may_delete => self.deny(id),
+            fate => fate,
+        }
+    }
+
+    /// In the words of Postgres.
+    fn deny(&mut self, id: &str) -> Fate {
+        let message = format!("permission denied for table {}", self.target.collection.relname);
+        let error = self.target.about(id, SyncError::new(code::INSUFFICIENT_PRIVILEGE, message));
+        self.reject(id, error)
+    }
+
+    pub fn conflict(&mut self, id: &str, change: Option<&Change>) -> Fate {
+        let error = match change {
+            Some(Change::Unknown) => stale(),
+            _ => conflict_error(),
+        };
+        self.reject(id, error)
+    }
+
+    /// What is stored stands because the policy wants it so.
+    fn stands(&mut self, id: &str) -> Fate {
+        let error = SyncError::new(code::CONFLICT, "the row was changed on the server, and the stored one stands");
+        self.rejections.push(Rejection { target: self.index, id: id.to_string(), error, expected: true });
+        Fate::Rejected
+    }
+
+    fn sends_soft_delete(&self, record: &Record<'a>) -> bool {
+        let mut columns = self.target.plan.fields(record).map(|(name, _)| name);
+        self.target.collection.soft_delete.as_ref().is_some_and(|c| columns.any(|name| name == c.name))
+    }
+
+    fn may_insert(&self) -> Vec<bool> {
+        let target = self.target;
+        let relation = target.collection.relation;
+        let key = target.collection.key.iter().all(|k| pg::may_write(relation, Privilege::Insert, k.attnum));
+        let groups = &target.plan.groups;
+        let allowed: Vec<bool> = groups.iter().map(|g| key && may(target, Privilege::Insert, g)).collect();
+        let of = groups_of(groups, target.plan.records.len());
+        of.into_iter().map(|group| allowed[group as usize]).collect()
+    }
+}
+
+/// May the caller write all columns of the group?
+fn may(target: &Target, privilege: Privilege, group: &Group) -> bool {
+    let column = |name: &&str| target.collection.column(name);
+    let mut columns = group.columns.iter().filter_map(column);
+    columns.all(|c| pg::may_write(target.collection.relation, privilege, c.attnum))
+}

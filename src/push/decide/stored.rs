@@ -1,0 +1,97 @@
+//! Records that stand as they are pushed: there is nothing to write, so it takes no right to write either. A push is repeated when
+//! its answer was lost, perhaps by a role that may insert rows and not update them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::fates::Deciding;
+use super::Change;
+use crate::batch::Group;
+use crate::error::Result;
+use crate::push::target::{json_arg, Columns, Target};
+use crate::spi::{self, Mode};
+use crate::{pg, subxact};
+
+impl Deciding<'_, '_> {
+    /// The records, of those that are compared, whose columns stand as they are sent: created ones that exist, and updated ones
+    /// that the caller may not write. (Of the others it costs more to find out than to write them.)
+    pub(super) fn stored_already(&self, changed: &HashMap<String, Change>) -> Result<HashSet<u32>> {
+        let mut equal = HashSet::new();
+        for (number, group) in self.target.updates.iter().enumerate() {
+            let rows = group.rows.iter().copied().filter(|row| {
+                let (record, stored) = (&self.target.plan.records[*row as usize], self.stored[*row as usize]);
+                let in_question = if record.created {
+                    // What is marked as deleted does not stand.
+                    !stored.deleted || changed.contains_key(&*record.id)
+                } else {
+                    !stored.deleted && !(stored.locked && self.may_update[number])
+                };
+                stored.visible && in_question
+            });
+            let rows: Vec<u32> = rows.collect();
+            if !rows.is_empty() && may_compare(self.target, group) {
+                compare(self.target, group, &sql(self.target, group), &rows, &mut equal)?;
+            }
+        }
+        Ok(equal)
+    }
+}
+
+/// May the caller read what is to be compared?
+fn may_compare(target: &Target, group: &Group) -> bool {
+    let collection = &target.collection;
+    let readable = |name: &&str| collection.column(name).is_some_and(|c| pg::may_select(collection.relation, c.attnum));
+    target.may_read_key() && group.columns.iter().all(readable)
+}
+
+fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
+    let Columns { declared, names, values } = target.columns_over_stored(group);
+    let collection = &target.collection;
+    // `*=` compares the values' bytes: it knows every type, and calls nobody's operator.
+    let same = if names.is_empty() {
+        "true".to_string()
+    } else {
+        let stored: Vec<String> = names.iter().map(|n| format!("t.{n}")).collect();
+        let typed =
+            group.columns.iter().zip(&values).map(|(name, value)| {
+                format!("({value})::{}", collection.column(name).map_or("text", |c| &c.type_name))
+            });
+        format!(
+            "ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record",
+            stored.join(", "),
+            typed.collect::<Vec<_>>().join(", ")
+        )
+    };
+    format!(
+        "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
+        target.recordset(1, &declared),
+        collection.from,
+        target.key_match()
+    )
+}
+
+fn compare<'a>(
+    target: &Target<'a>,
+    group: &Group<'a>,
+    sql: &str,
+    rows: &[u32],
+    equal: &mut HashSet<u32>,
+) -> Result<()> {
+    pgrx::check_for_interrupts!();
+    let payload = target.plan.render_rows(group, rows);
+    let found = subxact::run(|| {
+        let _now = pg::ActiveSnapshot::take();
+        spi::numbers(sql, &[json_arg(&payload)], Mode::Read)
+    });
+    match found {
+        Ok(found) => equal.extend(found.into_iter().map(|(n, _)| n)),
+        Err(e) if subxact::is_transient(&e) => return Err(e),
+        // A value that its column cannot hold is not stored.
+        Err(_) if rows.len() == 1 => {}
+        Err(_) => {
+            let (left, right) = rows.split_at(rows.len() / 2);
+            compare(target, group, sql, left, equal)?;
+            compare(target, group, sql, right, equal)?;
+        }
+    }
+    Ok(())
+}

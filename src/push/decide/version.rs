@@ -1,0 +1,126 @@
+//! The policy `last_write_wins`: which of the pushed rows are older than what is stored.
+
+use std::collections::{HashMap, HashSet};
+
+use super::fates::Deciding;
+use crate::batch::Group;
+use crate::catalog::Column;
+use crate::error::{code, Result, SyncError};
+use crate::push::target::{json_arg, Target};
+use crate::spi::{self, Mode};
+use crate::{pg, subxact};
+
+/// What the versions say, by row.
+#[derive(Default)]
+pub(super) struct Versions {
+    /// The records that are older than what is stored, and those (with an error) that do not say how old they are.
+    pub records: HashMap<u32, Option<SyncError>>,
+    /// The same of the deletions that carry a version.
+    pub deletions: HashMap<u32, Option<SyncError>>,
+    /// Which do.
+    pub with_version: HashSet<u32>,
+}
+
+/// Where versions are sent.
+#[derive(Clone, Copy)]
+enum Sent<'s, 'a> {
+    Records(&'s Group<'a>),
+    Deletions(&'s str),
+}
+
+impl Deciding<'_, '_> {
+    pub(super) fn versions(&self) -> Result<Versions> {
+        let mut versions = Versions::default();
+        if let Some(version) = &self.target.collection.version {
+            self.records(version, &mut versions.records)?;
+            self.deletions(version, &mut versions)?;
+        }
+        Ok(versions)
+    }
+
+    fn records(&self, version: &Column, older: &mut HashMap<u32, Option<SyncError>>) -> Result<()> {
+        let target = self.target;
+        for group in target.plan.regroup(|_, column| column == version.name) {
+            let record = |row: &u32| &target.plan.records[*row as usize];
+            let rows: Vec<u32> = group.rows.iter().copied().filter(|r| self.stored[*r as usize].visible).collect();
+            let (sent, silent): (Vec<u32>, Vec<u32>) =
+                rows.iter().partition(|r| target.plan.raw(record(r), &version.name).is_some_and(|v| v != "null"));
+            for row in silent {
+                let error = SyncError::new(code::NULL_NOT_ALLOWED, format!("the record has no {}", version.ident))
+                    .detail(format!("It is about {}.", target.plan.path(record(&row).source)))
+                    .hint("Under last_write_wins every pushed record carries its version.");
+                older.insert(row, Some(error));
+            }
+            if !sent.is_empty() {
+                let columns = target.columns_over_stored(&group);
+                let sql = later_stored(target, version, &columns.declared, &columns.values[0]);
+                older_of(target, &sql, Sent::Records(&group), &sent, older)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A deletion may come as a whole row.
+    fn deletions(&self, version: &Column, versions: &mut Versions) -> Result<()> {
+        let target = self.target;
+        let first = target.plan.records.len();
+        let rows = (0..).zip(&target.plan.deletions).filter(|(row, deletion)| {
+            let raw = target.plan.raw_of_deletion(deletion, &version.name);
+            self.stored[first + *row as usize].visible && raw.is_some_and(|raw| raw != "null")
+        });
+        let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        versions.with_version.extend(&rows);
+        let (declared, value) = target.value_over_stored(version, "c0");
+        let sql = later_stored(target, version, &[declared], &value);
+        older_of(target, &sql, Sent::Deletions(&version.name), &rows, &mut versions.deletions)
+    }
+}
+
+/// SQL for the rows of which a later version than the one sent is stored.
+fn later_stored(target: &Target, version: &Column, declared: &[String], value: &str) -> String {
+    format!(
+        "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE t.{} OPERATOR(pg_catalog.>) ({value})",
+        target.recordset(1, declared),
+        target.collection.from,
+        target.key_match(),
+        version.ident
+    )
+}
+
+fn older_of<'a>(
+    target: &Target<'a>,
+    sql: &str,
+    sent: Sent<'_, 'a>,
+    rows: &[u32],
+    older: &mut HashMap<u32, Option<SyncError>>,
+) -> Result<()> {
+    pgrx::check_for_interrupts!();
+    let payload = match sent {
+        Sent::Records(group) => target.plan.render_rows(group, rows),
+        Sent::Deletions(column) => target.plan.render_deletions_with(rows, column),
+    };
+    let found = subxact::run(|| {
+        let _now = pg::ActiveSnapshot::take();
+        spi::numbers(sql, &[json_arg(&payload)], Mode::Read)
+    });
+    match found {
+        Ok(found) => older.extend(found.into_iter().map(|(n, _)| (n, None))),
+        Err(e) if subxact::is_transient(&e) => return Err(e),
+        Err(e) if rows.len() == 1 => {
+            let id = match sent {
+                Sent::Records(_) => &target.plan.records[rows[0] as usize].id,
+                Sent::Deletions(_) => &target.plan.deletions[rows[0] as usize].id,
+            };
+            older.insert(rows[0], Some(target.about(id, e)));
+        }
+        Err(_) => {
+            let (left, right) = rows.split_at(rows.len() / 2);
+            older_of(target, sql, sent, left, older)?;
+            older_of(target, sql, sent, right, older)?;
+        }
+    }
+    Ok(())
+}
