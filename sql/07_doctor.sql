@@ -371,7 +371,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
     FROM synced AS s
     JOIN pg_attribute AS t ON t.attrelid = s.relation JOIN pg_type AS y ON y.oid = t.atttypid
-    WHERE s.relrowsecurity AND t.attnum > 0 AND t.attgenerated <> 'v'
+    -- (Of two values, or nearly: an index would not be used.)
+    WHERE s.relrowsecurity AND t.attnum > 0 AND t.attgenerated <> 'v' AND t.attname IS DISTINCT FROM s.soft_delete_column
+      AND coalesce(nullif(y.typbasetype, 0), y.oid) <> 'bool'::regtype
       AND EXISTS (SELECT FROM policy AS p JOIN pg_depend AS d ON d.objid = p.oid
                   WHERE p.relation = s.relation AND d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass
                     AND d.refobjid = s.relation AND d.refobjsubid = t.attnum)

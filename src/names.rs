@@ -12,6 +12,9 @@ use crate::error::{code, Result, SyncError};
 use crate::registry::{self, owner_execute, owner_query, Stored};
 use crate::spi::{self, Mode};
 
+/// In bytes; a table's own name is shorter: two identifiers of 63, one of them with all its quotes doubled.
+const LONGEST: usize = 255;
+
 /// The two names of a collection.
 #[derive(Debug, PartialEq)]
 pub struct Names {
@@ -59,7 +62,7 @@ pub fn decide(relation: pg_sys::Oid, asked: Option<&str>, old: Option<&Stored>) 
         match taken(&table, relation)? {
             None => return Ok(Names { name: table, qualified }),
             // Who has both names is this table under its former name: `check` says so.
-            Some(other) if qualified.is_some() => pgrx::notice!(
+            Some(other) if qualified.is_some() => pgrx::warning!(
                 "table \"{table}\" is synced as \"{own}\", because clients know table {other} as \"{table}\""
             ),
             Some(_) => {}
@@ -74,6 +77,11 @@ fn check(name: &str, own: &str, relation: pg_sys::Oid) -> Result<()> {
     if name.is_empty() {
         return Err(SyncError::new(code::INVALID_PARAMETER, "the collection's name must not be empty")
             .hint("Leave the name out to use the table's own."));
+    }
+    if name.len() > LONGEST {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "the collection's name is too long")
+            .detail(format!("It has {} bytes, {LONGEST} at most.", name.len()))
+            .hint("Give it a shorter one."));
     }
     if !is_bare(name) && name != own {
         return Err(SyncError::new(code::INVALID_PARAMETER, format!("the name \"{name}\" belongs to another table"))

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-use super::{any_of, tree, walk, Analysis};
+use super::analysis::Analysis;
+use super::{any_of, tree, walk};
 use crate::error::{code, Result, SyncError};
 use crate::owned::{self, Purpose};
 use crate::registry::owner_query;

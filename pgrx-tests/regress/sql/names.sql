@@ -46,6 +46,7 @@ SELECT * FROM t.error($$ SELECT snapsync.enable('bobs.trap', name => 'public.not
 SELECT * FROM t.error($$ SELECT snapsync.enable('bobs.trap', name => 'public.nobodys') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('bobs.trap', name => 'trap.bobs') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('bobs.trap', name => '.') $$);
+SELECT * FROM t.error($$ SELECT snapsync.enable('bobs.trap', name => repeat('x', 256)) $$);
 SELECT snapsync.enable('bobs.trap', name => 'bobs.trap');
 -- Bare names belong to the tables of public, whether they are synced or not.
 SELECT * FROM t.error($$ SELECT snapsync.enable('bobs.trap', name => 'notes') $$);
