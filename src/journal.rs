@@ -462,19 +462,18 @@ fn flush(which: Flush) -> Result<()> {
             });
         }
         None => {
-            history::ensure()?;
+            let recorded = history::ensure()?;
             let stamp = clock::register_and_stamp()?;
             JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
-            horizon::write_if_due()?;
-            roles::record(stamp)?;
+            leave_behind(recorded, stamp)?;
         }
         Some(number) if end && early => {
+            let recorded = history::ensure()?;
             let stamp = clock::register_and_stamp()?;
             // SAFETY: inside a transaction that holds an xid: it has written entries.
             unsafe { write::insert_early(number, stamp)? };
             JOURNAL.with(|j| j.borrow_mut().early = false);
-            horizon::write_if_due()?;
-            roles::record(stamp)?;
+            leave_behind(recorded, stamp)?;
         }
         Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
         Some(_) => {}
@@ -496,4 +495,13 @@ fn flush(which: Flush) -> Result<()> {
         j.arena.truncate(done.1);
     });
     Ok(())
+}
+
+/// What a writer notes for readers besides its entries, where the history that it is on is recorded.
+fn leave_behind(recorded: bool, stamp: i64) -> Result<()> {
+    if !recorded {
+        return Ok(());
+    }
+    horizon::write_if_due()?;
+    roles::record(stamp)
 }
