@@ -117,7 +117,7 @@ pub fn pull(request: &Request) -> Result<Output> {
         }
         json::escape_json(&mut out, name.as_bytes());
         out.put(b":");
-        if nothing_since && !filter.names(name) {
+        if nothing_since && !collection.unsure && !filter.names(name) {
             may_read(collection)?;
             out.put(NOTHING);
             continue;
