@@ -25,6 +25,7 @@ CREATE TABLE snapsync.collection (
     access_tables       jsonb,
     image               name[] NOT NULL DEFAULT '{}',
     shape               jsonb NOT NULL DEFAULT '{}',
+    trouble             text,
     CONSTRAINT collection_pkey PRIMARY KEY (relation),
     CONSTRAINT collection_name_key UNIQUE (name),
     CONSTRAINT collection_qualified_name_key UNIQUE (qualified_name),
@@ -49,6 +50,7 @@ COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decide
 COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an array of names, or an object of names and predicates';
 COMMENT ON COLUMN snapsync.collection.image IS 'Columns whose old values are logged, because they decide who could see a row';
 COMMENT ON COLUMN snapsync.collection.shape IS 'Columns, policies, partitions and readers when they were last looked at; a difference resets the clients';
+COMMENT ON COLUMN snapsync.collection.trouble IS 'Why DDL could not be followed: until it can be, every pull is a replacement';
 
 CREATE TABLE snapsync.access (
     relation            regclass NOT NULL,
@@ -56,6 +58,8 @@ CREATE TABLE snapsync.access (
     kind                text NOT NULL,
     predicate           text,
     whole               boolean NOT NULL,
+    untracked           boolean NOT NULL DEFAULT false,
+    voucher             name,
     CONSTRAINT access_pkey PRIMARY KEY (relation, access),
     CONSTRAINT access_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{grant,parent}'::text[]))
 );
@@ -64,7 +68,28 @@ COMMENT ON COLUMN snapsync.access.relation IS 'The table whose policies read the
 COMMENT ON COLUMN snapsync.access.access IS 'The table that is read';
 COMMENT ON COLUMN snapsync.access.kind IS 'parent: rows hang on it by a foreign key that the policy follows; grant: anything else';
 COMMENT ON COLUMN snapsync.access.whole IS 'All its columns are logged: a whole row is read, or the predicate is the owner''s';
+COMMENT ON COLUMN snapsync.access.untracked IS 'Nobody with the TRIGGER privilege on the read table stands up for this, so its changes are unknown: every pull is a replacement';
+COMMENT ON COLUMN snapsync.access.voucher IS 'The role whose TRIGGER privilege on the read table lets it be tracked for this';
 COMMENT ON COLUMN snapsync.access.predicate IS 'Which of its rows concern the caller (SQL over its columns); NULL for those he may see';
+CREATE INDEX access_access ON snapsync.access (access);
+
+-- Not part of a dump: oids mean nothing in another database. The row of relation 0 says of which database they are.
+CREATE TABLE snapsync.dependency (
+    relation            regclass NOT NULL,
+    classid             oid NOT NULL,
+    objid               oid NOT NULL,
+    own                 boolean NOT NULL,
+    name                text COLLATE "C"
+);
+COMMENT ON TABLE snapsync.dependency IS 'What each tracked table rests on: where DDL touches one of these objects, the table is looked at again';
+COMMENT ON COLUMN snapsync.dependency.relation IS 'The tracked table';
+COMMENT ON COLUMN snapsync.dependency.classid IS 'The catalog that the object is in; 0 where a look at the table is due that could not be had';
+COMMENT ON COLUMN snapsync.dependency.objid IS 'The object';
+COMMENT ON COLUMN snapsync.dependency.own IS 'It is the table itself, or a part of it: a partition, policy, index or constraint';
+COMMENT ON COLUMN snapsync.dependency.name IS 'The full name of a table that the settings name, also while there is none';
+CREATE INDEX dependency_object ON snapsync.dependency (classid, objid);
+CREATE INDEX dependency_relation ON snapsync.dependency (relation);
+CREATE INDEX dependency_name ON snapsync.dependency (name) WHERE name IS NOT NULL;
 
 CREATE TABLE snapsync.change (
     relation            regclass NOT NULL,
@@ -95,6 +120,15 @@ COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the 
 
 -- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
 CREATE INDEX change_relation_scope_stamp ON snapsync.change (relation, scope, stamp);
+
+CREATE TABLE snapsync.early (
+    early               bigint NOT NULL,
+    stamp               bigint NOT NULL
+);
+COMMENT ON TABLE snapsync.early IS 'Transactions that wrote entries before they committed: which stamp they got';
+COMMENT ON COLUMN snapsync.early.early IS 'What their entries have as stamp';
+COMMENT ON COLUMN snapsync.early.stamp IS 'What counts';
+CREATE INDEX early_stamp ON snapsync.early (stamp);
 
 CREATE TABLE snapsync.horizon (
     snapmin             bigint NOT NULL,
@@ -146,9 +180,10 @@ SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.access', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.change', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.early', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.horizon', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.role', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.epoch', '');
 
 -- Entries name rows of every tenant: nobody but the owner reads them.
-REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.change, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;
+REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.early, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;

@@ -21,9 +21,8 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_track';
 COMMENT ON FUNCTION snapsync.track() IS
 'Trigger that logs changed rows; made by snapsync.enable(), its argument says which columns are the key and which decide who sees a row';
-
--- Triggers are made by snapsync.enable(), as the extension's owner: nobody else shall write to the log.
-REVOKE EXECUTE ON FUNCTION snapsync.track() FROM PUBLIC;
+-- Whoever adds a partition to a tracked table makes a trigger like the table's, for which PUBLIC must be able to execute it. It does
+-- nothing in a trigger of any other name, nor for a table that is not tracked.
 
 CREATE FUNCTION snapsync.enable(
     "table"                 regclass,

@@ -304,7 +304,21 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'this one its own: enable(..., name => ...).', NULL
     FROM synced AS s JOIN snapsync.collection AS o ON o.name = s.relname AND o.relation <> s.relation
     WHERE s.nspname = 'public' AND s.name = s.own_name
+    -- Looks after DDL (shape.rs)
+    UNION ALL
+    SELECT DISTINCT 'error', coalesce(m.name, m.tab),
+           format('a change of its definition, or of what it rests on, could not be followed (%s): every pull replaces it', d.name),
+           CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
+           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
+    FROM mine AS m JOIN snapsync.dependency AS d ON d.relation = m.relation AND d.classid = 0
     -- Access tables
+    UNION ALL
+    SELECT 'warning', coalesce(m.name, m.tab),
+           format('table %s, which decides who sees a row, is not tracked, because nobody with the TRIGGER privilege on it stands up for '
+                  'this: every pull replaces the collection', a.access),
+           'Let its owner run the fix; or let somebody who has the privilege call snapsync.enable().',
+           format('GRANT TRIGGER ON %s TO %I;', a.access, o.rolname)
+    FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked JOIN pg_roles AS o ON o.oid = m.relowner
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
@@ -371,7 +385,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
     FROM synced AS s
     JOIN pg_attribute AS t ON t.attrelid = s.relation JOIN pg_type AS y ON y.oid = t.atttypid
-    WHERE s.relrowsecurity AND t.attnum > 0 AND t.attgenerated <> 'v'
+    -- (Of two values, or nearly: an index would not be used.)
+    WHERE s.relrowsecurity AND t.attnum > 0 AND t.attgenerated <> 'v' AND t.attname IS DISTINCT FROM s.soft_delete_column
+      AND coalesce(nullif(y.typbasetype, 0), y.oid) <> 'bool'::regtype
       AND EXISTS (SELECT FROM policy AS p JOIN pg_depend AS d ON d.objid = p.oid
                   WHERE p.relation = s.relation AND d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass
                     AND d.refobjid = s.relation AND d.refobjsubid = t.attnum)

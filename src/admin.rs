@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use crate::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::error::{code, listed, Result, SyncError};
-use crate::registry::{self, owner_query, Stored};
+use crate::registry::{self, owner_query, read_now, Stored};
 use crate::spi::{self, Mode};
 use crate::{access, names, pg, shape, track};
 
@@ -44,19 +44,23 @@ pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
     table.check_owner("sync")?;
     // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
     pg::lock_against_ddl(relation);
-    table.check_kind()?;
+    if let Some((reason, hint)) = table.unfit(read_now)? {
+        return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", table.name))
+            .detail(reason)
+            .hint(hint));
+    }
     let attributes = table.attributes()?;
     // A table that was tracked for its influence only is new as a collection.
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
     let mut new = table.merge(settings, old.as_ref())?;
-    table.check(&new, &attributes)?;
+    table.check(&new, old.as_ref(), &attributes)?;
     let names = names::decide(relation, new.name.as_deref(), old.as_ref())?;
     new.name = Some(names.name.clone());
 
     registry::store(relation, &new)?;
     names::remember(relation, &names)?;
     let was_off = registry::enable_triggers(relation)?;
-    shape::refresh(relation, shape::Because::Enabled)?;
+    shape::refresh(relation)?;
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
     // resolved and what may be written changes nothing on the clients.
     let on_clients = |s: &Stored| {
@@ -83,10 +87,11 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::find(relation)?;
     table.check_owner("stop syncing")?;
     table.check_enabled()?;
-    registry::drop_triggers(relation)?;
-    registry::forget(relation)?;
     // It may still be read by other tables' policies.
-    shape::refresh_all(shape::Because::Enabled)
+    let readers: Vec<_> = shape::readers(relation)?.into_iter().map(|reader| (reader, false)).collect();
+    registry::drop_triggers(relation)?;
+    shape::forget(relation)?;
+    shape::look_again(&readers)
 }
 
 /// Makes every client forget what it has of this collection and take it anew.
@@ -96,6 +101,9 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
     table.check_enabled()?;
     track::reset(relation)
 }
+
+/// How catalogs are read: as they are, or as they were.
+type Read = fn(&str, &[spi::Arg]) -> Result<Vec<spi::Row>>;
 
 /// A table that is being administered.
 struct Table {
@@ -154,61 +162,57 @@ impl Table {
             .hint("snapsync.status lists the synced tables."))
     }
 
-    fn check_kind(&self) -> Result<()> {
-        let rows = owner_query(
-            "SELECT relkind, relpersistence, relispartition, \
+    /// Why this table cannot be synced, and what helps, as `read` finds it in the catalogs.
+    fn unfit(&self, read: Read) -> Result<Option<(&'static str, &'static str)>> {
+        // Not pg_partition_tree(), which sees what is there now, whatever the snapshot.
+        let rows = read(
+            "WITH RECURSIVE part(oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM part JOIN pg_inherits AS i ON i.inhparent = part.oid) \
+             SELECT relkind, relpersistence, relispartition, \
                     relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), \
                     EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AND NOT relispartition, \
-                    EXISTS (SELECT FROM (SELECT relid FROM pg_partition_tree(c.oid) UNION SELECT c.oid) AS part \
-                              JOIN pg_class AS p ON p.oid = part.relid AND p.relkind = 'r' JOIN pg_am AS m ON m.oid = p.relam \
-                             WHERE m.amname <> 'heap') \
+                    EXISTS (SELECT FROM part JOIN pg_class AS p ON p.oid = part.oid AND p.relkind = 'r' JOIN pg_am AS m ON m.oid = p.relam \
+                             WHERE m.amname <> 'heap'), \
+                    EXISTS (SELECT FROM part JOIN pg_class AS p ON p.oid = part.oid WHERE p.relpersistence = 'u' AND p.relispartition), \
+                    EXISTS (SELECT FROM part JOIN pg_class AS p ON p.oid = part.oid WHERE p.relkind = 'f' AND p.relispartition) \
              FROM pg_class AS c WHERE oid = $1",
             &[spi::arg(self.relation)],
         )?;
-        let Some(row) = rows.first() else { return Ok(()) };
-        let refuse = |reason: &str, hint: &str| {
-            Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", self.name))
-                .detail(reason)
-                .hint(hint))
-        };
-        match row.text(0).unwrap_or("") {
-            "r" | "p" => {}
-            "v" => {
-                return refuse("It is a view: changes to its rows cannot be tracked.", "Sync the tables that it reads.")
+        let Some(row) = rows.first() else { return Ok(None) };
+        let system = ["snapsync", "pg_catalog", "information_schema"].contains(&self.schema.as_str());
+        Ok(match (row.text(0).unwrap_or(""), row.text(1).unwrap_or("")) {
+            ("v", _) => {
+                Some(("It is a view: changes to its rows cannot be tracked.", "Sync the tables that it reads."))
             }
-            "m" => return refuse("It is a materialized view.", "Sync the tables that it reads."),
-            "f" => return refuse("It is a foreign table: changes are made elsewhere.", "Sync it where it is stored."),
-            _ => return refuse("It is not a table.", "Name a table."),
-        }
-        match row.text(1).unwrap_or("") {
-            "t" => return refuse("It is a temporary table: no other session sees it.", "Sync a permanent table."),
-            "u" => {
-                return refuse(
-                    "It is an unlogged table: a crash empties it without a trace.",
-                    "ALTER TABLE ... SET LOGGED first.",
-                )
+            ("m", _) => Some(("It is a materialized view.", "Sync the tables that it reads.")),
+            ("f", _) => Some(("It is a foreign table: changes are made elsewhere.", "Sync it where it is stored.")),
+            ("r" | "p", "t") => Some(("It is a temporary table: no other session sees it.", "Sync a permanent table.")),
+            ("r" | "p", "u") => Some((
+                "It is an unlogged table: a crash empties it without a trace.",
+                "ALTER TABLE ... SET LOGGED first.",
+            )),
+            ("r" | "p", _) if system => Some(("It is a system table.", "Name a table of your own.")),
+            ("r" | "p", _) if row.bool(2) => {
+                Some(("It is a partition.", "Sync the partitioned table that it belongs to."))
             }
-            _ => {}
-        }
-        if self.schema == "snapsync" || self.schema == "pg_catalog" || self.schema == "information_schema" {
-            return refuse("It is a system table.", "Name a table of your own.");
-        }
-        if row.bool(2) {
-            return refuse("It is a partition.", "Sync the partitioned table that it belongs to.");
-        }
-        if row.bool(3) {
-            return refuse(
+            ("r" | "p", _) if row.bool(3) => Some((
                 "Other tables inherit from it: their rows would show up in queries without being tracked.",
                 "Use a partitioned table.",
-            );
-        }
-        if row.bool(5) {
-            return refuse("It is not stored as a heap.", "Only tables of the access method \"heap\" can be tracked.");
-        }
-        if row.bool(4) {
-            return refuse("It inherits from another table.", "Use a partitioned table.");
-        }
-        Ok(())
+            )),
+            ("r" | "p", _) if row.bool(5) => {
+                Some(("It is not stored as a heap.", "Only tables of the access method \"heap\" can be tracked."))
+            }
+            ("r" | "p", _) if row.bool(4) => Some(("It inherits from another table.", "Use a partitioned table.")),
+            ("r" | "p", _) if row.bool(6) => Some((
+                "A partition of it is unlogged: a crash empties that without a trace.",
+                "ALTER TABLE ... SET LOGGED the partition first.",
+            )),
+            ("r" | "p", _) if row.bool(7) => Some((
+                "A partition of it is a foreign table: changes are made elsewhere.",
+                "Sync the partitioned table without it.",
+            )),
+            ("r" | "p", _) => None,
+            _ => Some(("It is not a table.", "Name a table.")),
+        })
     }
 
     /// The settings asked for, over those that are set, over the defaults.
@@ -259,13 +263,18 @@ impl Table {
         })
     }
 
-    fn check(&self, s: &Stored, attributes: &[Attribute]) -> Result<()> {
+    fn check(&self, s: &Stored, old: Option<&Stored>, attributes: &[Attribute]) -> Result<()> {
         self.check_key(&s.key, attributes)?;
         let one = |name: &Option<String>| name.iter().cloned().collect::<Vec<_>>();
+        // Those that are set go by name, also while there is no such column.
+        let new = |names: &[String], of: fn(&Stored) -> &[String]| {
+            let set = old.map(of).unwrap_or_default();
+            names.iter().filter(|n| !set.contains(n)).cloned().collect::<Vec<_>>()
+        };
         for (setting, names) in [
-            ("columns", s.columns.clone().unwrap_or_default()),
-            ("exclude", s.exclude.clone()),
-            ("readonly", s.readonly.clone()),
+            ("columns", new(s.columns.as_deref().unwrap_or_default(), |o| o.columns.as_deref().unwrap_or_default())),
+            ("exclude", new(&s.exclude, |o| &o.exclude)),
+            ("readonly", new(&s.readonly, |o| &o.readonly)),
             ("scope_column", one(&s.scope_column)),
             ("soft_delete_column", one(&s.soft_delete_column)),
             ("version_column", one(&s.version_column)),
@@ -337,7 +346,9 @@ impl Table {
         let rows = owner_query(
             "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
                     NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic), \
-                    attgenerated = 'v' \
+                    attgenerated = 'v', \
+                    EXISTS (SELECT FROM pg_constraint AS n WHERE n.contype = 'n' AND n.conrelid = attrelid AND n.conkey = ARRAY[attnum] \
+                               AND NOT n.convalidated) \
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             &[spi::arg(self.relation)],
         )?;
@@ -345,7 +356,8 @@ impl Table {
             .iter()
             .map(|r| Attribute {
                 name: r.string(0),
-                not_null: r.bool(1),
+                // Since PostgreSQL 18 the constraint may not have been checked for the rows that were there before it.
+                not_null: r.bool(1) && !r.bool(6),
                 // SAFETY: a syscache look-up of an existing type.
                 base_type: unsafe { pg_sys::getBaseType(r.oid(2)) },
                 type_name: r.string(3),
@@ -416,6 +428,31 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// After DDL on a tracked table: refuses it if the table is such as cannot be synced, or tracked, now, and was not before this
+/// transaction. (What was done behind our back fails no other command; `doctor` tells of it.)
+pub fn check_still_fit(relation: pg_sys::Oid, synced: bool) -> Result<()> {
+    let table = Table::find(relation)?;
+    let Some((reason, _)) = table.unfit(read_now)? else { return Ok(()) };
+    if table.unfit(registry::read_as_before)?.is_some() {
+        return Ok(());
+    }
+    let message = match synced {
+        true => format!("table \"{}\" is synced, and could not be any more", table.name),
+        // Others may inherit from it, or it from others.
+        false if !reason.contains("unlogged") => return Ok(()),
+        false => {
+            format!("policies of synced tables read table \"{}\", which could not be tracked any more", table.name)
+        }
+    };
+    let hint = match synced {
+        true => {
+            format!("Call snapsync.disable('{}') first.", pg::qualified_name(relation).map(|n| n.0).unwrap_or_default())
+        }
+        false => "Change these policies, or stop syncing their tables, first.".into(),
+    };
+    Err(SyncError::new(code::NOT_IN_STATE, message).detail(reason).hint(hint))
 }
 
 /// Are the columns that a collection rests on, after DDL, still such as `enable` takes?

@@ -63,6 +63,11 @@ pub struct Collection {
     pub conflict_function: Option<String>,
     /// The tables that decide who sees which row.
     pub access: Vec<Access>,
+    /// A look at its definition is due (shape.rs): nothing is sure of what was logged.
+    pub due: bool,
+    /// Or at that of a table that its policies read, maybe through others; or one of these is not tracked: then an empty log says
+    /// nothing.
+    pub unsure: bool,
     /// What only pushes ask for.
     pub facts: OnceCell<Facts>,
     pub stores: OnceCell<Rc<Stores>>,
@@ -77,6 +82,8 @@ pub struct Access {
     pub concerns: access::Concerns,
     /// A whole row of it is read.
     pub whole: bool,
+    /// Its changes are not logged for this one.
+    pub untracked: bool,
 }
 
 impl Collection {
@@ -234,7 +241,12 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let rows = query_now(
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
-                c.version_column, c.conflict_function, c.access_tables, c.scope_reads, c.qualified_name \
+                c.version_column, c.conflict_function, c.access_tables, c.scope_reads, c.qualified_name, \
+                EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0), \
+                EXISTS (WITH RECURSIVE read(oid) AS (SELECT c.relation UNION \
+                            SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked) \
+                        SELECT FROM read WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked) \
+                                            OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)) \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -270,14 +282,15 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let columns = all.iter().filter(|c| synced(c)).cloned().collect();
     let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
     let rows = query_now(
-        "SELECT access::oid, kind = 'parent', predicate, whole FROM snapsync.access WHERE relation = $1",
+        "SELECT access::oid, kind = 'parent', predicate, whole, untracked FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
     let access = rows
         .iter()
         .map(|r| {
             let concerns = access::concerns(relation, r.oid(0), r.text(2), row.text(13), row.text(14))?;
-            Ok(Access { relation: r.oid(0), parent: r.bool(1), concerns, whole: r.bool(3) })
+            let (parent, whole, untracked) = (r.bool(1), r.bool(3), r.bool(4));
+            Ok(Access { relation: r.oid(0), parent, concerns, whole, untracked })
         })
         .collect::<Result<_>>()?;
     Ok(Some(Collection {
@@ -299,6 +312,8 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         version,
         conflict_function: row.text(12).map(str::to_string),
         access,
+        due: row.bool(16),
+        unsure: row.bool(17),
         facts: OnceCell::new(),
         stores: OnceCell::new(),
     }))

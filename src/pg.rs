@@ -242,6 +242,16 @@ impl ActiveSnapshot {
             ActiveSnapshot(pg_sys::GetActiveSnapshot())
         }
     }
+    /// What was there before this transaction began to write: what others have committed, and nothing of its own.
+    pub fn before_transaction() -> Self {
+        // SAFETY: as above. The copy is ours, and its command counter says which of the transaction's own changes it sees: none.
+        unsafe {
+            pg_sys::PushCopiedSnapshot(pg_sys::GetLatestSnapshot());
+            let snapshot = pg_sys::GetActiveSnapshot();
+            (*snapshot).curcid = 0;
+            ActiveSnapshot(snapshot)
+        }
+    }
     pub fn raw(&self) -> pg_sys::Snapshot {
         self.0
     }
@@ -297,21 +307,31 @@ pub fn row_by_name<R>(
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
+    // A name's comparison stops at its NUL.
+    row_by(table, index, (pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr())), snapshot, read)
+}
+
+/// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
+pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
+    let now = ActiveSnapshot::latest();
+    Ok(row_by(table, index, (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)), &now, |_| ())?.is_some())
+}
+
+fn row_by<R>(
+    table: &'static CStr,
+    index: &'static CStr,
+    (equality, value): (u32, pg_sys::Datum),
+    snapshot: &ActiveSnapshot,
+    read: impl FnOnce(&OwnRow) -> R,
+) -> Result<Option<R>> {
     let table = relation_oid(table)?;
-    // SAFETY: both relations exist; on an ERROR the resource owner closes them. `name` outlives the scan; a name's
-    // comparison stops at its NUL.
+    // SAFETY: both relations exist; on an ERROR the resource owner closes them. What `value` points to outlives the scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
         let index = relation_oid(index)?;
         let mut key = pg_sys::ScanKeyData::default();
-        pg_sys::ScanKeyInit(
-            &mut key,
-            1,
-            pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::F_NAMEEQ.into(),
-            pg_sys::Datum::from(name.as_ptr()),
-        );
+        pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
         let scan = pg_sys::systable_beginscan(relation, index, true, snapshot.raw(), 1, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
         let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));

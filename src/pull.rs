@@ -97,7 +97,9 @@ pub fn pull(request: &Request) -> Result<Output> {
     };
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
-    let nothing_since = matches!((from, seen_by_clock), (From::Stamp(c), Some(clock)) if clock.newest < c);
+    // (But for what this transaction has written itself, under a number from before.)
+    let nothing_since = journal::own_stamp().is_none()
+        && matches!((from, seen_by_clock), (From::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
@@ -115,7 +117,7 @@ pub fn pull(request: &Request) -> Result<Output> {
         }
         json::escape_json(&mut out, name.as_bytes());
         out.put(b":");
-        if nothing_since && !filter.names(name) {
+        if nothing_since && !collection.unsure && !filter.names(name) {
             may_read(collection)?;
             out.put(NOTHING);
             continue;

@@ -58,7 +58,7 @@ impl<'a> Reach<'a> {
             if !seen.insert(table.relation.to_u32()) {
                 continue;
             }
-            if self.was_reset(&table, scoped && table.relation == collection.relation)? {
+            if table.due || self.was_reset(&table, scoped && table.relation == collection.relation)? {
                 return Ok(true);
             }
             // Access tables also tell when `scope_values` gives other scopes, which it does to those whom policies spare too.
@@ -67,6 +67,9 @@ impl<'a> Reach<'a> {
                 continue;
             }
             for access in &table.access {
+                if access.untracked {
+                    return Ok(true);
+                }
                 let Some(read) = catalog::tracked(access.relation)? else { return Ok(true) };
                 let edge = (table.relation.to_u32(), read.relation.to_u32());
                 let concerned = match self.concerned.get(&edge) {
@@ -234,6 +237,9 @@ impl<'a> Reach<'a> {
             // has moved him.
             let parents = collection.access.iter().filter(|a| a.parent && a.relation != collection.relation);
             for access in parents {
+                if access.untracked {
+                    return Ok(None);
+                }
                 let Some(table) = catalog::tracked(access.relation)? else { return Ok(None) };
                 match self.shadow(table, access.whole)? {
                     Told::Cannot => return Ok(None),

@@ -30,6 +30,7 @@ mod tests {
             "relation regclass, ord integer, stamp bigint, op \"char\", scope text, key text, image jsonb, origin text, \
              columns smallint[], as_sent boolean, keys text[]"
         );
+        assert_eq!(columns("early"), "early bigint, stamp bigint");
         assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
         assert_eq!(
             columns("epoch"),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Change, Op, When};
+use crate::registry::{ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::row::{self, made_by, value, when, Slot};
 use crate::{pg, wire_id};
 
@@ -69,6 +70,8 @@ struct Tracker {
     last: i16,
     touched: bool,
     parent: bool,
+    /// Is it a tracked table's? (A restore without data leaves triggers behind; and whoever may make triggers may make these.)
+    tracked: bool,
 }
 
 thread_local! {
@@ -118,6 +121,9 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
                 .hint("Call snapsync.enable('your_table'), which creates the triggers."));
         }
         let tracker = tracker(data)?;
+        if !tracker.tracked {
+            return Ok(());
+        }
         let replica = pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
         if replica {
             crate::shape::unenforced::changed_by_replica(tracker.root)?;
@@ -329,6 +335,11 @@ impl Tracker {
         // SAFETY: an open relation and its trigger.
         unsafe {
             let name = CStr::from_ptr(trigger.tgname).to_string_lossy();
+            if ![ROW_TRIGGER, TRUNCATE_TRIGGER].contains(&&*name) {
+                return Err(SyncError::new(code::NOT_IN_STATE, format!("trigger \"{name}\" is none of snapsync's"))
+                    .detail("What it would say is not what the table's settings say.")
+                    .hint("Drop it, and call snapsync.enable('your_table'), which creates the triggers."));
+            }
             let argument = (trigger.tgnargs == 1).then(|| CStr::from_ptr(*trigger.tgargs).to_string_lossy());
             let spec: Spec = argument.and_then(|a| serde_json::from_str(&a).ok()).ok_or_else(|| {
                 SyncError::new(code::NOT_IN_STATE, format!("trigger \"{name}\" does not say what to track"))
@@ -355,6 +366,7 @@ impl Tracker {
             }
             let scope = spec.scope.as_ref().map(|s| Column::named(relation, s)).transpose()?;
             let root = pg::root_of(relation.rd_id);
+            let tracked = pg::has_row_of(c"collection", c"collection_pkey", root)?;
             if root != relation.rd_id {
                 // A partition may number its columns otherwise than the root does.
                 for column in image.iter_mut().chain(&mut rest) {
@@ -363,7 +375,7 @@ impl Tracker {
                 }
             }
             let last = key.iter().chain(&image).chain(&scope).chain(&rest).map(|c| c.attnum).max().unwrap_or(0);
-            Ok(Tracker { root, key, image, scope, rest, last, touched: spec.touched, parent: spec.parent })
+            Ok(Tracker { root, key, image, scope, rest, last, touched: spec.touched, parent: spec.parent, tracked })
         }
     }
 }

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::registry::owner_query;
+use crate::registry::read_now as owner_query;
 use crate::spi;
 
 /// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
@@ -90,4 +90,26 @@ pub fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
         &[spi::arg(relation), spi::arg(access)],
     )
     .is_ok_and(|rows| !rows.is_empty())
+}
+
+/// The functions that an expression calls, by name or by an operator.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub unsafe fn functions_called(node: *mut pg_sys::Node) -> Vec<u32> {
+    let mut called = Vec::new();
+    // SAFETY: nodes of the tree, which are of the types that their tags say and are only read.
+    unsafe {
+        super::walk(node, &mut |node, _| match (*node).type_ {
+            pg_sys::NodeTag::T_FuncExpr => called.push((*node.cast::<pg_sys::FuncExpr>()).funcid.to_u32()),
+            pg_sys::NodeTag::T_OpExpr => {
+                called.push(pg_sys::get_opcode((*node.cast::<pg_sys::OpExpr>()).opno).to_u32())
+            }
+            pg_sys::NodeTag::T_ScalarArrayOpExpr => {
+                called.push(pg_sys::get_opcode((*node.cast::<pg_sys::ScalarArrayOpExpr>()).opno).to_u32())
+            }
+            _ => {}
+        });
+    }
+    called
 }

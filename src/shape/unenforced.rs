@@ -37,14 +37,14 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.borrow_mut().insert(relation.to_u32())) {
         return Ok(());
     }
-    const NEW: &str =
-        "FROM snapsync.collection AS c JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = c.relation \
-         WHERE $1 IN (f.conrelid, f.confrelid) AND NOT coalesce(c.shape -> 'unenforced' ? f.oid::text, false)";
+    const NEW: &str = "FROM (SELECT oid, conrelid FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' \
+             UNION SELECT f.oid, f.conrelid FROM pg_depend AS d JOIN pg_constraint AS f ON f.oid = d.objid AND f.contype = 'f' \
+              WHERE d.classid = 'pg_constraint'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1) AS f \
+         JOIN snapsync.collection AS c ON c.relation = f.conrelid \
+         WHERE NOT coalesce(c.shape -> 'unenforced' ? f.oid::text, false)";
     if owner_query(&format!("SELECT 1 {NEW} LIMIT 1"), &[spi::arg(relation)])?.is_empty() {
         return Ok(());
     }
-    // In the order of shape.rs, which looks for access tables under this lock.
-    owner_execute("LOCK TABLE snapsync.access IN SHARE ROW EXCLUSIVE MODE", &[])?;
     let mark = format!(
         "UPDATE snapsync.collection AS c SET shape = c.shape || jsonb_build_object('unenforced', \
              coalesce(nullif(c.shape -> 'unenforced', 'null'), '[]') || keys.new) \
@@ -52,8 +52,10 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
          WHERE keys.relation = c.relation"
     );
     owner_execute(&mark, &[spi::arg(relation)])?;
-    let parents =
-        owner_query("SELECT DISTINCT relation::oid FROM snapsync.access WHERE kind = 'parent' ORDER BY 1", &[])?;
+    let parents = owner_query(
+        "SELECT DISTINCT relation::oid FROM snapsync.access WHERE kind = 'parent' AND $1 IN (relation::oid, access::oid) ORDER BY 1",
+        &[spi::arg(relation)],
+    )?;
     for reader in parents.iter().map(|r| r.oid(0)) {
         let stored = registry::load(reader)?.unwrap_or_default();
         let mut differs = 0;

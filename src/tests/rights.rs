@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What raises rights: takes another role's, or runs what such a function is given.
-const RAISING: [&str; 11] = [
+const RAISING: [&str; 13] = [
     "as_owner",
     "as_table_owner",
     "as_author",
@@ -15,6 +15,8 @@ const RAISING: [&str; 11] = [
     "owner_query",
     "owner_execute",
     "query_now",
+    "read_now",
+    "read_as_before",
     "SetUserIdAndSecContext",
     "checkAsUser",
     "requiredPerms",
@@ -22,7 +24,7 @@ const RAISING: [&str; 11] = [
 ];
 
 /// Those whose first argument is the statement.
-const TAKES_STATEMENT: [&str; 3] = ["owner_query", "owner_execute", "query_now"];
+const TAKES_STATEMENT: [&str; 5] = ["owner_query", "owner_execute", "query_now", "read_now", "read_as_before"];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).expect("a directory").flatten() {

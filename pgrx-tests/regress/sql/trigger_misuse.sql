@@ -7,12 +7,25 @@
 SELECT pg_backend_pid() AS pid \gset
 SELECT snapsync.track();
 \echo :SQLSTATE
--- A trigger of one's own with it is for superusers only: enable() makes those that are needed.
+-- A trigger of one's own with it says nothing: enable() makes those that are needed. By its name it is refused; under the name of
+-- snapsync's, on a table that is not synced, it does nothing.
 SET SESSION AUTHORIZATION alice;
 CREATE TABLE alices (id int PRIMARY KEY);
 CREATE TRIGGER own AFTER INSERT ON alices FOR EACH ROW EXECUTE FUNCTION snapsync.track('{"key": ["id"], "image": []}');
 \echo :SQLSTATE
+INSERT INTO alices VALUES (1);
+\echo :SQLSTATE
+DROP TRIGGER own ON alices;
+CREATE TRIGGER "00_snapsync_track" AFTER INSERT ON alices FOR EACH ROW EXECUTE FUNCTION snapsync.track('{"key": ["id"], "image": []}');
+INSERT INTO alices VALUES (1);
+RESET SESSION AUTHORIZATION;
+SELECT count(*) FROM snapsync.change;
+SET SESSION AUTHORIZATION alice;
+-- It is replaced by the right one.
 SELECT snapsync.enable('alices');
+SELECT tgtype, tgenabled, tgargs = '' FROM pg_trigger WHERE tgrelid = 'alices'::regclass ORDER BY tgname;
+DELETE FROM alices;
+SELECT t.pull_ids('alices');
 RESET SESSION AUTHORIZATION;
 -- What a superuser could try. Each statement is refused; 39P01 is PostgreSQL's code for a trigger function that is called
 -- wrongly, 55000 says that the trigger does not say what to track.

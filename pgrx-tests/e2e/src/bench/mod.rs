@@ -4,6 +4,7 @@
 
 pub mod advice;
 pub mod connections;
+pub mod ddl;
 pub mod incremental;
 pub mod instructions;
 pub mod machine;
@@ -49,6 +50,8 @@ pub struct Sizes {
     pub pullers: usize,
     pub writers: usize,
     pub idle: usize,
+    /// numbers of synced tables that DDL is measured beside
+    pub synced: Vec<usize>,
 }
 
 impl Sizes {
@@ -66,6 +69,7 @@ impl Sizes {
             pullers: 56,
             writers: 8,
             idle: 500,
+            synced: vec![0, 10, 100, 1_000],
         }
     }
 
@@ -84,6 +88,7 @@ impl Sizes {
             pullers: 14,
             writers: 2,
             idle: 100,
+            synced: vec![0, 10, 100],
         }
     }
 }
@@ -106,4 +111,5 @@ pub const GROUPS: &[Group] = &[
     ("connections", connections::connections),
     ("idle", connections::idle),
     ("advice", advice::advice),
+    ("ddl", ddl::ddl),
 ];

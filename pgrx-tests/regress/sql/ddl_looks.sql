@@ -1,0 +1,274 @@
+-- What DDL looks at: the tables that rest on what it touched, and no others; as whom, and what it refuses.
+\set ECHO none
+\set test regress_ddl_looks
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY '{ddl_mallory,ddl_bert}'::text[] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
+            EXECUTE format('CREATE ROLE %I', r);
+        END IF;
+    END LOOP;
+END
+$$;
+-- Rows of our own tables that this transaction has locked or written, and locks on tables that others have to wait for.
+CREATE FUNCTION t.locks() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT relation::regclass || ' ' || mode FROM pg_locks
+    WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode NOT IN ('AccessShareLock', 'RowExclusiveLock', 'RowShareLock')
+      AND relation IN (SELECT oid FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'snapsync'::regnamespace)) ORDER BY 1
+$$;
+
+-- Session settings change nothing about what a policy is.
+CREATE TABLE e (id int PRIMARY KEY, at timestamptz, f float8);
+ALTER TABLE e ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON e USING (at >= '2025-01-01Z' AND f < 0.1);
+GRANT SELECT ON e TO alice;
+SET timezone = 'UTC';
+SELECT snapsync.enable('e');
+SELECT t.sync('alice', 'e');
+SET timezone = 'Europe/Berlin';
+SET datestyle = 'German, DMY';
+SET quote_all_identifiers = on;
+SET extra_float_digits = -3;
+SET search_path = pg_catalog, public;
+CREATE FUNCTION public.unrelated() RETURNS int LANGUAGE sql AS 'SELECT 1';
+ALTER TABLE public.e ALTER at SET STATISTICS 10;
+GRANT SELECT ON public.e TO alice;
+RESET ALL;
+SELECT t.sync('alice', 'e');
+
+-- Unrelated commands lock nothing of ours.
+BEGIN;
+CREATE TEMP TABLE mine (); GRANT SELECT ON mine TO PUBLIC; DROP TABLE mine;
+CREATE FUNCTION nothing() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION nothing();
+CREATE TABLE u (id int); GRANT SELECT ON u TO PUBLIC; CREATE VIEW uv AS SELECT * FROM u; DROP TABLE u CASCADE;
+SELECT t.locks();
+SELECT count(*) FROM snapsync.collection WHERE xmax::text::bigint = txid_current() % 4294967296;
+COMMIT;
+
+-- What a policy makes fail in the look at its table fails neither that command nor anybody else's: clients have the table replaced.
+CREATE TABLE deep (id int PRIMARY KEY, v int);
+ALTER TABLE deep ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON deep TO alice;
+CREATE POLICY p ON deep USING (true);
+SELECT snapsync.enable('deep');
+INSERT INTO deep VALUES (1, 1);
+SELECT t.sync('alice', 'deep');
+SET client_min_messages = error;
+DO $$ BEGIN EXECUTE 'CREATE POLICY q ON deep USING (' || repeat('(v=1 OR NOT ', 600) || 'true' || repeat(')', 600) || ')'; END $$;
+SET max_stack_depth = '100kB';
+GRANT SELECT ON deep TO bob;
+RESET client_min_messages;
+SELECT DISTINCT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding LIKE '%followed%';
+CREATE FUNCTION innocent() RETURNS int LANGUAGE sql AS 'SELECT 1';
+RESET max_stack_depth;
+DROP POLICY q ON deep;
+SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+SELECT t.sync('alice', 'deep');
+SELECT t.sync('alice', 'deep');
+
+-- A table that a policy reads is tracked where its author, or who enables, may put triggers on it.
+CREATE SCHEMA bert AUTHORIZATION ddl_bert;
+GRANT USAGE ON SCHEMA bert TO PUBLIC;
+CREATE SCHEMA mallory AUTHORIZATION ddl_mallory;
+SET ROLE ddl_bert;
+CREATE TABLE bert.hot (id int PRIMARY KEY, v text);
+GRANT SELECT ON bert.hot TO ddl_mallory;
+RESET ROLE;
+SET ROLE ddl_mallory;
+CREATE TABLE mallory.w (id int PRIMARY KEY);
+ALTER TABLE mallory.w ENABLE ROW LEVEL SECURITY;
+SELECT snapsync.enable('mallory.w');
+BEGIN;
+CREATE POLICY p ON mallory.w USING (EXISTS (SELECT FROM bert.hot WHERE v = 'x'));
+SELECT relation::regclass, mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = 'bert.hot'::regclass;
+COMMIT;
+RESET ROLE;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'bert.hot'::regclass;
+SELECT relation, access, untracked, voucher FROM snapsync.access WHERE relation = 'mallory.w'::regclass;
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding LIKE '%TRIGGER%';
+-- It is replaced with every pull.
+SET ROLE ddl_mallory;
+ALTER TABLE mallory.w FORCE ROW LEVEL SECURITY;
+SELECT t.catch_up('mallory.w');
+SELECT * FROM t.pull('{mallory.w}');
+SELECT * FROM t.pull('{mallory.w}');
+SELECT snapsync.disable('mallory.w');
+SELECT * FROM t.error($$ SELECT snapsync.enable('mallory.w') $$);
+-- What is tracked for its own sake is not changed for a stranger's, nor kept.
+SET ROLE ddl_bert;
+SELECT snapsync.enable('bert.hot');
+RESET ROLE;
+SET ROLE ddl_mallory;
+DROP POLICY p ON mallory.w;
+SELECT snapsync.enable('mallory.w');
+CREATE POLICY p ON mallory.w USING (EXISTS (SELECT FROM bert.hot WHERE v = 'x'));
+RESET ROLE;
+SELECT image FROM snapsync.collection WHERE relation = 'bert.hot'::regclass;
+SET ROLE ddl_bert;
+SELECT snapsync.disable('bert.hot');
+RESET ROLE;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'bert.hot'::regclass;
+-- With the privilege it is, until it is taken away.
+SET ROLE ddl_bert;
+GRANT TRIGGER, SELECT ON bert.hot TO ddl_mallory;
+SET ROLE ddl_mallory;
+SELECT snapsync.enable('mallory.w');
+RESET ROLE;
+SELECT relation, access, untracked, voucher FROM snapsync.access WHERE relation = 'mallory.w'::regclass;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'bert.hot'::regclass ORDER BY 1;
+SET ROLE ddl_mallory;
+SELECT t.catch_up('mallory.w');
+SELECT * FROM t.pull('{mallory.w}');
+SET ROLE ddl_bert;
+REVOKE TRIGGER ON bert.hot FROM ddl_mallory;
+RESET ROLE;
+SELECT relation, access, untracked, voucher FROM snapsync.access WHERE relation = 'mallory.w'::regclass;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'bert.hot'::regclass ORDER BY 1;
+SELECT relation FROM snapsync.collection WHERE relation = 'bert.hot'::regclass;
+-- A superuser who enables it stands up for it, also later.
+SELECT snapsync.enable('mallory.w');
+SELECT access, untracked, voucher = session_user FROM snapsync.access WHERE relation = 'mallory.w'::regclass;
+SET ROLE ddl_bert;
+GRANT SELECT ON bert.hot TO alice;
+SET ROLE ddl_mallory;
+GRANT SELECT ON mallory.w TO alice;
+RESET ROLE;
+SELECT access, untracked, voucher = session_user FROM snapsync.access WHERE relation = 'mallory.w'::regclass;
+-- Unlogged: a crash would empty it without a trace.
+CREATE UNLOGGED TABLE volatile (id int PRIMARY KEY);
+CREATE TABLE upon (id int PRIMARY KEY);
+ALTER TABLE upon ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON upon USING (id IN (SELECT id FROM volatile));
+SELECT * FROM t.error($$ SELECT snapsync.enable('upon') $$);
+ALTER TABLE volatile SET LOGGED;
+SELECT snapsync.enable('upon');
+SELECT * FROM t.error($$ ALTER TABLE volatile SET UNLOGGED $$);
+
+-- The owner, who is no superuser, adds partitions.
+SET ROLE ddl_mallory;
+CREATE TABLE mallory.parted (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+SELECT snapsync.enable('mallory.parted');
+CREATE TABLE mallory.parted_1 PARTITION OF mallory.parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE mallory.parted_2 (id int NOT NULL, v text);
+ALTER TABLE mallory.parted ATTACH PARTITION mallory.parted_2 FOR VALUES FROM (10) TO (20);
+SELECT t.catch_up('mallory.parted');
+INSERT INTO mallory.parted VALUES (1), (11);
+SELECT * FROM t.pull('{mallory.parted}');
+TRUNCATE mallory.parted_2;
+SELECT * FROM t.pull('{mallory.parted}');
+-- Detached, a partition has no trigger of ours left.
+ALTER TABLE mallory.parted DETACH PARTITION mallory.parted_2;
+ALTER TABLE mallory.parted DETACH PARTITION mallory.parted_1;
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid IN ('mallory.parted_1'::regclass, 'mallory.parted_2'::regclass);
+-- Nor is one taken that could not be synced.
+SELECT * FROM t.error($$ CREATE UNLOGGED TABLE mallory.parted_3 PARTITION OF mallory.parted FOR VALUES FROM (20) TO (30) $$);
+CREATE UNLOGGED TABLE mallory.parted_3 (id int NOT NULL, v text);
+SELECT * FROM t.error($$ ALTER TABLE mallory.parted ATTACH PARTITION mallory.parted_3 FOR VALUES FROM (20) TO (30) $$);
+ALTER TABLE mallory.parted_3 SET LOGGED;
+ALTER TABLE mallory.parted ATTACH PARTITION mallory.parted_3 FOR VALUES FROM (20) TO (30);
+SELECT * FROM t.error($$ ALTER TABLE mallory.parted_3 SET UNLOGGED $$);
+RESET ROLE;
+CREATE TABLE w (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE UNLOGGED TABLE w1 PARTITION OF w DEFAULT;
+SELECT * FROM t.error($$ SELECT snapsync.enable('w') $$);
+CREATE TABLE heir (id int PRIMARY KEY, v text);
+SELECT snapsync.enable('heir');
+SELECT * FROM t.error($$ ALTER TABLE heir SET UNLOGGED $$);
+SELECT * FROM t.error($$ CREATE TABLE heirs_child () INHERITS (heir) $$);
+-- What was done behind our back fails no other command.
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER TABLE heir SET UNLOGGED;
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+ALTER TABLE heir ADD w int;
+ALTER TABLE heir SET LOGGED;
+
+-- Settings that protect go by name, and outlive the column.
+CREATE TABLE x (id int PRIMARY KEY, pin text, mark text, note text);
+SELECT snapsync.enable('x', exclude => '{pin}', readonly => '{mark}');
+ALTER TABLE x DROP pin, DROP mark;
+ALTER TABLE x ADD pin varchar(9), ADD mark int;
+INSERT INTO x VALUES (1, 'note', 'secret', 7);
+SELECT * FROM t.pull('{x}', NULL);
+SELECT exclude, readonly FROM snapsync.collection WHERE relation = 'x'::regclass;
+ALTER TABLE x DROP pin;
+SELECT snapsync.enable('x');
+SELECT * FROM t.error($$ SELECT snapsync.enable('x', exclude => '{pin,nothing}') $$);
+ALTER TABLE x RENAME note TO pin;
+SELECT * FROM t.pull('{x}', NULL);
+ALTER TABLE x RENAME pin TO note;
+SELECT exclude FROM snapsync.collection WHERE relation = 'x'::regclass;
+CREATE TABLE few (id int PRIMARY KEY, a int, b int);
+SELECT snapsync.enable('few', columns => '{a}');
+ALTER TABLE few DROP a;
+ALTER TABLE few ADD a text;
+INSERT INTO few VALUES (1, 2, 'a');
+SELECT * FROM t.pull('{few}', NULL);
+
+-- The version column is followed, and cannot be dropped.
+CREATE TABLE l (id int PRIMARY KEY, at timestamptz);
+SELECT snapsync.enable('l', conflict => 'last_write_wins', version_column => 'at');
+ALTER TABLE l RENAME at TO modified;
+SELECT version_column FROM snapsync.collection WHERE relation = 'l'::regclass;
+SELECT * FROM t.pull('{l}', NULL);
+SELECT * FROM t.error($$ ALTER TABLE l DROP modified $$);
+
+-- Triggers are known by their names. A disabled one is said once, and only where its table is concerned.
+SELECT * FROM t.error($$ ALTER TRIGGER "00_snapsync_track" ON l RENAME TO harmless $$);
+CREATE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER theirs AFTER INSERT ON l EXECUTE FUNCTION nop();
+ALTER TRIGGER theirs ON l RENAME TO others;
+ALTER TABLE l DISABLE TRIGGER "00_snapsync_track";
+CREATE OR REPLACE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+GRANT SELECT ON e TO bob;
+ALTER TABLE l ADD v int;
+ALTER TABLE l ENABLE TRIGGER "00_snapsync_track";
+
+-- A new version of a table that was filled aside takes its name: clients go on with the old one.
+CREATE TABLE swap (id int PRIMARY KEY);
+SELECT snapsync.enable('swap');
+CREATE TABLE swap_new (id int PRIMARY KEY);
+ALTER TABLE swap RENAME TO swap_old;
+ALTER TABLE swap_new RENAME TO swap;
+
+-- An aggregate and a function in scope_values, replaced.
+CREATE FUNCTION plus(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
+CREATE FUNCTION minus(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 - $2';
+CREATE AGGREGATE total(int) (SFUNC = plus, STYPE = int, INITCOND = '0');
+CREATE TABLE nums (n int PRIMARY KEY);
+INSERT INTO nums VALUES (1), (2);
+GRANT SELECT ON nums TO PUBLIC;
+SELECT t.secured('by_total', '', 'id = (SELECT total(n) FROM nums)');
+INSERT INTO by_total VALUES (3), (-3);
+SELECT t.sync('alice', 'by_total');
+CREATE OR REPLACE AGGREGATE total(int) (SFUNC = minus, STYPE = int, INITCOND = '0');
+SELECT t.sync('alice', 'by_total');
+CREATE FUNCTION my_scopes() RETURNS text[] LANGUAGE sql STABLE AS 'SELECT ARRAY[''1'']';
+CREATE TABLE scoped (id int PRIMARY KEY, org int);
+GRANT SELECT ON scoped TO alice;
+SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => 'public.my_scopes()', access_tables => '[]');
+INSERT INTO scoped VALUES (1, 1), (2, 2);
+SET ROLE alice;
+SELECT t.catch_up('scoped');
+RESET ROLE;
+CREATE OR REPLACE FUNCTION my_scopes() RETURNS text[] LANGUAGE sql STABLE AS 'SELECT ARRAY[''2'']';
+SET ROLE alice;
+SELECT t.pull_ids('scoped');
+RESET ROLE;
+
+-- In REPEATABLE READ a command looks at what is there now.
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT count(*) > 0 FROM snapsync.collection;
+ALTER TABLE e ADD g int;
+COMMIT;
+SELECT t.sync('alice', 'e');
+
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_ddl_looks;
+DROP ROLE ddl_mallory, ddl_bert;
