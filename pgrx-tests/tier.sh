@@ -44,12 +44,15 @@ cargo_pgrx() {
 
 # Runs pg_regress or pg_isolation_regress over all files, or those that T names, and prints the differences.
 pg_regress() { # PROGRAM DIRECTORY EXTENSION
-	local program out tests result expected status=0
+	local program out test tests result expected status=0
 	program=$(dirname "$("$SNAPSYNC_PG_BIN/pg_config" --pgxs)")/../test/$1
 	[ -x "$program" ] || die "$program is missing (Debian's package postgresql-client-$PG_MAJOR has it)"
 	mapfile -t tests < <(find "$here/$2" -name "*.$3" -printf '%f\n' | sed "s/\.$3\$//" | LC_ALL=C sort)
 	[ ${#tests[@]} -gt 0 ] || die "no *.$3 below pgrx-tests/$2"
 	if [ -n "${T:-}" ]; then read -ra tests <<<"$T"; fi
+	for test in "${tests[@]}"; do
+		compgen -G "$here/$2/s*/$test.$3" >/dev/null || die "no test $test in pgrx-tests/$2"
+	done
 	# A test that is new has nothing expected yet; pg_regress would stop there.
 	if [ "${ACCEPT:-}" = 1 ]; then (cd "$here/$2/expected" && touch -a "${tests[@]/%/.out}"); fi
 	out=$SNAPSYNC_STATE/$2-results
@@ -148,6 +151,7 @@ clients)
 	npm_modules
 	cd "$here/clients" || exit
 	files=(test/*.test.mjs)
+	# shellcheck disable=SC2086 # several names
 	if [ -n "${T:-}" ]; then mapfile -t files < <(printf 'test/%s.test.mjs\n' $T); fi
 	"$here/cluster.sh" with clients node --test "${files[@]}"
 	;;

@@ -121,6 +121,15 @@ COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the 
 -- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
 CREATE INDEX change_relation_scope_stamp ON snapsync.change (relation, scope, stamp);
 
+CREATE TABLE snapsync.early (
+    early               bigint NOT NULL,
+    stamp               bigint NOT NULL
+);
+COMMENT ON TABLE snapsync.early IS 'Transactions that wrote entries before they committed: which stamp they got';
+COMMENT ON COLUMN snapsync.early.early IS 'What their entries have as stamp';
+COMMENT ON COLUMN snapsync.early.stamp IS 'What counts';
+CREATE INDEX early_stamp ON snapsync.early (stamp);
+
 CREATE TABLE snapsync.horizon (
     snapmin             bigint NOT NULL,
     at                  timestamptz NOT NULL
@@ -171,9 +180,10 @@ SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.access', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.change', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.early', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.horizon', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.role', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.epoch', '');
 
 -- Entries name rows of every tenant: nobody but the owner reads them.
-REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;
+REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.early, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;

@@ -28,6 +28,7 @@ pub mod code {
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub const PROGRAM_LIMIT: &str = "54000";
     pub const NOT_IN_STATE: &str = "55000";
+    pub const OUT_OF_MEMORY: &str = "53200";
     pub const CONFLICT: &str = "PT409";
     pub const INTERNAL: &str = "XX000";
 }
@@ -150,6 +151,19 @@ pub fn in_sql_of<R>(place: impl FnOnce() -> String, body: impl FnOnce() -> Resul
     })
 }
 
+/// An ERROR passes through Rust as a panic, of which pgrx asks for a backtrace. Where somebody has set RUST_BACKTRACE for the server, that
+/// would take milliseconds and stand in the DETAIL of each error that a client sees. std looks at its settings once: now.
+pub fn without_backtraces() {
+    const SETTING: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(SETTING);
+    std::env::set_var(SETTING, "0");
+    drop(std::backtrace::Backtrace::capture());
+    match before {
+        Some(value) => std::env::set_var(SETTING, value),
+        None => std::env::remove_var(SETTING),
+    }
+}
+
 thread_local! {
     static REMEMBERED: RefCell<Option<SyncError>> = const { RefCell::new(None) };
 }
@@ -188,6 +202,11 @@ impl Drop for Remembering {
 /// Called by `errfinish`, while there is an error at hand.
 #[pg_guard]
 unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
+    // Without memory there is nothing to copy it into: that would be the next error, and the next, until Postgres gives up.
+    // SAFETY: inside errfinish, there is an error at hand.
+    if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
+        return REMEMBERED.with(|r| *r.borrow_mut() = None);
+    }
     // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext.
     unsafe {
         let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);

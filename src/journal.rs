@@ -2,8 +2,12 @@
 //!
 //! `track.rs` appends one entry per row change, in memory. When the transaction commits (PRE_COMMIT) or is prepared
 //! (PRE_PREPARE), the entries are merged to one per key, stamped, and inserted past the SQL layer: rows and index entries
-//! only, no planner, no triggers, no ACL, as catalog code does. Savepoints truncate the log; a transaction that writes more
-//! than `snapsync.flush_threshold` entries flushes early, which the clock allows: its registration holds until it ends.
+//! only, no planner, no triggers, no ACL, as catalog code does. Savepoints truncate the log.
+//!
+//! A transaction that writes more than `snapsync.flush_threshold` entries, or pulls after it has written, flushes early. Its stamp is
+//! drawn while it commits all the same, or every client's cursor would wait for its end. Its entries bear another number of the clock;
+//! with the stamp, it adds to `snapsync.early` which number that stands for. Who sees the entries sees that row, too, and takes the one
+//! for the other (log.rs).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +20,7 @@ use pgrx::prelude::*;
 use crate::clock::{history, horizon};
 use crate::error::Result;
 use crate::shape::unenforced;
-use crate::{clock, pg, roles, settings};
+use crate::{clock, memory, pg, roles, settings};
 
 mod net;
 mod write;
@@ -120,8 +124,10 @@ struct Journal {
     arena: Vec<u8>,
     /// Open subtransactions: their id and where the log stood when they began.
     marks: Vec<Mark>,
-    /// This transaction's stamp, once it is registered with the clock.
+    /// What this transaction's entries have as their stamp, once some are written.
     stamp: Option<i64>,
+    /// That is only a number: the transaction has no stamp yet.
+    early: bool,
     /// Entries of this transaction flushed so far: their order within the stamp.
     written: i32,
     /// The client_id of the push under way.
@@ -159,7 +165,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
         // Everything that can fail happens here, where an ERROR still aborts the transaction.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
             let prepared = event == XACT_EVENT_PRE_PREPARE;
-            if let Err(e) = flush(Flush::All).and_then(|()| if prepared { Ok(()) } else { horizon::thin_if_due() }) {
+            if let Err(e) = flush(Flush::End).and_then(|()| if prepared { Ok(()) } else { horizon::thin_if_due() }) {
                 e.raise()
             }
             JOURNAL.with(|j| j.borrow_mut().committing = true);
@@ -167,6 +173,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
             horizon::end_of_transaction();
             roles::end_of_transaction();
+            memory::refill();
             unenforced::forget();
             // An ERROR inside one of our own borrows has released it by unwinding; try_borrow only makes sure that this
             // callback cannot panic, which would take the backend down.
@@ -179,6 +186,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
                     j.arena.shrink_to(1 << 18);
                     j.marks.clear();
                     j.stamp = None;
+                    j.early = false;
                     j.written = 0;
                     j.origin = None;
                     j.sending = None;
@@ -236,19 +244,24 @@ unsafe extern "C-unwind" fn on_subtransaction(
 
 /// Logs a change of the current transaction.
 pub fn append(change: Change) -> Result<()> {
-    let full = JOURNAL.with(|j| {
+    memory::check()?;
+    let full = JOURNAL.with(|j| -> Result<bool> {
         let mut j = j.borrow_mut();
-        let key = j.store(change.key);
-        let image = change.image.map(|i| j.store(i));
-        let scope = change.scope.map(|s| j.store(s));
-        let scope_before = change.scope_before.map(|before| before.map(|s| j.store(s)));
+        let key = j.store(change.key)?;
+        let image = change.image.map(|i| j.store(i)).transpose()?;
+        let scope = change.scope.map(|s| j.store(s)).transpose()?;
+        let scope_before = match change.scope_before {
+            Some(before) => Some(before.map(|s| j.store(s)).transpose()?),
+            None => None,
+        };
         let origin = j.origin.clone();
-        let touched = change.touched.map(|t| j.store(t));
+        let touched = change.touched.map(|t| j.store(t)).transpose()?;
         let as_sent = j.sending.as_ref().is_some_and(|sent| sent.covers(&change));
         let Change { relation, op, when, .. } = change;
-        j.entries.push(Entry { relation, op, key, image, scope, scope_before, when, origin, touched, as_sent });
-        j.committing || j.is_full(j.innermost())
-    });
+        let entry = Entry { relation, op, key, image, scope, scope_before, when, origin, touched, as_sent };
+        memory::push(&mut j.entries, entry)?;
+        Ok(j.committing || j.is_full(j.innermost()))
+    })?;
     if full {
         flush(Flush::Innermost)?;
     }
@@ -356,7 +369,7 @@ pub fn notify(relation: pg_sys::Oid, key: &str, address: &str) -> Result<()> {
     append(Change { touched: Some(&NOTICE[0].to_ne_bytes()), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
 
-/// This transaction's stamp, if it has written entries already.
+/// What this transaction's entries have as their stamp, if it has written some already.
 pub fn own_stamp() -> Option<i64> {
     JOURNAL.with(|j| j.borrow().stamp)
 }
@@ -373,10 +386,11 @@ pub fn flush_before_reading() -> Result<()> {
 }
 
 impl Journal {
-    fn store(&mut self, bytes: &[u8]) -> Range<usize> {
+    fn store(&mut self, bytes: &[u8]) -> Result<Range<usize>> {
         let start = self.arena.len();
+        memory::room(&mut self.arena, bytes.len())?;
         self.arena.extend_from_slice(bytes);
-        start..self.arena.len()
+        Ok(start..self.arena.len())
     }
 
     /// Where the entries, and their texts, of the innermost subtransaction begin. Rows inserted now belong to it and vanish with
@@ -411,23 +425,25 @@ enum Flush {
     /// When that is about to become a part of the one that it is in: those of this one, too, for from now on they stay or vanish
     /// together.
     Outer,
-    /// All: at commit, or before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the
+    /// All: before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the
     /// entries from below it stay logged and are written again later: an entry twice is harmless, an entry lost is not.
     All,
+    /// The transaction is about to commit, or to be prepared.
+    End,
 }
 
 fn flush(which: Flush) -> Result<()> {
     // The entries from `from` on are written, those from `done` on forgotten.
-    let (from, done, length) = JOURNAL.with(|j| {
+    let (from, done, length, end, early) = JOURNAL.with(|j| {
         let j = j.borrow();
         let (from, done) = match which {
             Flush::Innermost => (j.innermost(), j.innermost()),
             Flush::Outer => (j.outer(), j.outer()),
-            Flush::All => ((0, 0), j.innermost()),
+            Flush::All | Flush::End => ((0, 0), j.innermost()),
         };
-        (from.0, done, j.entries.len())
+        (from.0, done, j.entries.len(), which == Flush::End || j.committing, j.early)
     });
-    if length <= from {
+    if length <= from && !(end && early) {
         return Ok(());
     }
     // The extension was dropped after these rows had changed: nobody is to be told.
@@ -437,20 +453,38 @@ fn flush(which: Flush) -> Result<()> {
     // At commit no statement runs any more whose snapshot could serve.
     let _snapshot = pg::ActiveSnapshot::take();
     match own_stamp() {
-        Some(stamp) if roles::record_was_undone() => roles::record(stamp)?,
-        Some(_) => {}
-        None => {
+        None if !end => {
             history::ensure()?;
+            let number = clock::draw()?;
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.stamp, j.early) = (Some(number), true);
+            });
+        }
+        None => {
+            let recorded = history::ensure()?;
             let stamp = clock::register_and_stamp()?;
             JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
-            horizon::write_if_due()?;
-            roles::record(stamp)?;
+            leave_behind(recorded, stamp)?;
         }
+        Some(number) if end && early => {
+            let recorded = history::ensure()?;
+            let stamp = clock::register_and_stamp()?;
+            // SAFETY: inside a transaction that holds an xid: it has written entries.
+            unsafe { write::insert_early(number, stamp)? };
+            JOURNAL.with(|j| j.borrow_mut().early = false);
+            leave_behind(recorded, stamp)?;
+        }
+        Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
+        Some(_) => {}
+    }
+    if length <= from {
+        return Ok(());
     }
     // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
     let written = JOURNAL.with(|j| {
         let j = j.borrow();
-        let nets = net::effects(&j, from);
+        let nets = net::effects(&j, from)?;
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
         unsafe { write::insert(&j, &nets) }
     })?;
@@ -461,4 +495,13 @@ fn flush(which: Flush) -> Result<()> {
         j.arena.truncate(done.1);
     });
     Ok(())
+}
+
+/// What a writer notes for readers besides its entries, where the history that it is on is recorded.
+fn leave_behind(recorded: bool, stamp: i64) -> Result<()> {
+    if !recorded {
+        return Ok(());
+    }
+    horizon::write_if_due()?;
+    roles::record(stamp)
 }

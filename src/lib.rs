@@ -8,7 +8,7 @@
 //! give), [`retention`], [`settings`].
 //! Row-level security over old rows: [`policy`] and [`judge`]. Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`]
 //! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`lookup`] (rows by
-//! their key), [`subxact`], [`pg`], [`error`].
+//! their key), [`subxact`], [`pg`], [`error`], [`memory`].
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]
@@ -33,6 +33,7 @@ pub mod json;
 pub mod judge;
 pub mod log;
 pub mod lookup;
+pub mod memory;
 pub mod names;
 pub mod old_rows;
 pub mod owned;
@@ -68,6 +69,8 @@ extension_sql_file!("../sql/07_doctor.sql", name = "doctor", requires = ["event_
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    memory::refill();
+    error::without_backtraces();
     settings::register();
     journal::register_callbacks();
     lookup::register_hook();

@@ -9,7 +9,7 @@ use crate::clock::durable;
 use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Op};
 use crate::old_rows::Image;
-use crate::pg;
+use crate::{memory, pg};
 
 mod entries;
 
@@ -54,6 +54,9 @@ const ORIGIN: i16 = 8;
 const TOUCHED: i16 = 9;
 const AS_SENT: i16 = 10;
 const KEYS: i16 = 11;
+// Those of snapsync.early.
+const EARLY_NUMBER: c_int = 1;
+const EARLY_STAMP: c_int = 2;
 
 /// The entries of `relation` with stamp >= `from` that are about wanted keys, and resets, in the order they happened.
 pub fn since_of(
@@ -119,23 +122,68 @@ impl<'a> Log<'a> {
         wanted: Option<Wanted>,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
-        let mut scan = |keys: &[pg_sys::ScanKeyData]| self.scan(keys, wanted, &mut *each);
+        let early = self.early(from)?;
+        let mut each = |mut entry: Logged| {
+            if let Ok(at) = early.binary_search_by_key(&entry.stamp, |(number, _)| *number) {
+                entry.stamp = early[at].1;
+            }
+            each(entry)
+        };
+        // Of this scope: stamps from the cursor on, and those that are such by `early`.
+        let mut scan = |scope: pg_sys::ScanKeyData| -> Result<()> {
+            self.scan(&[relation_is(relation), scope, stamp_from(from)], wanted, &mut each)?;
+            for (number, _) in early.iter().filter(|(number, _)| *number < from) {
+                self.scan(&[relation_is(relation), scope, stamp_is(*number)], wanted, &mut each)?;
+            }
+            Ok(())
+        };
         match scopes {
             Scopes::Only(scopes) => {
                 for scope in scopes {
-                    scan(&[relation_is(relation), scope_is(Some(scope)), stamp_from(from)])?;
+                    scan(scope_is(Some(scope)))?;
                 }
             }
             Scopes::All => {
                 // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
                 let mut last: Option<String> = None;
                 while let Some(scope) = self.next_scope(relation, last.as_deref())? {
-                    scan(&[relation_is(relation), scope_is(Some(&scope)), stamp_from(from)])?;
+                    scan(scope_is(Some(&scope)))?;
                     last = Some(scope);
                 }
             }
         }
-        scan(&[relation_is(relation), scope_is(None), stamp_from(from)])
+        scan(scope_is(None))
+    }
+
+    /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
+    /// own number stands for itself, wherever the cursor is: its pulls have seen some of its entries, not all.
+    fn early(&self, from: i64) -> Result<Vec<(i64, i64)>> {
+        let mut found = Vec::new();
+        // SAFETY: the table exists, and its index is looked up under a lock on it; on an ERROR the resource owner closes both.
+        unsafe {
+            let relation = pg_sys::table_open(pg::relation_oid(c"early")?, pg_sys::AccessShareLock as c_int);
+            let index = pg::relation_oid(c"early_stamp")?;
+            let mut key =
+                scan_key(EARLY_STAMP as i16, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
+            let scan = pg_sys::systable_beginscan(relation, index, true, self.snapshot.raw(), 1, &mut key);
+            loop {
+                pgrx::check_for_interrupts!();
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let mut null = false;
+                let number = pg_sys::heap_getattr(tuple, EARLY_NUMBER, (*relation).rd_att, &mut null);
+                let stamp = pg_sys::heap_getattr(tuple, EARLY_STAMP, (*relation).rd_att, &mut null);
+                found.push((number.value() as i64, stamp.value() as i64));
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as c_int);
+        }
+        found.extend(journal::own_stamp().map(|own| (own, own)));
+        found.sort_unstable();
+        found.dedup_by_key(|(number, _)| *number);
+        Ok(found)
     }
 
     fn scan(
@@ -222,6 +270,7 @@ impl<'a> Log<'a> {
                 if tuple.is_null() {
                     break;
                 }
+                memory::check()?;
                 durable::saw(tuple);
                 if !each(tuple)? {
                     break;
@@ -297,6 +346,10 @@ fn relation_is(relation: pg_sys::Oid) -> pg_sys::ScanKeyData {
 
 fn stamp_from(from: i64) -> pg_sys::ScanKeyData {
     scan_key(STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum())
+}
+
+fn stamp_is(stamp: i64) -> pg_sys::ScanKeyData {
+    scan_key(STAMP, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, stamp.into_datum())
 }
 
 fn scope_is(scope: Option<&str>) -> pg_sys::ScanKeyData {

@@ -97,7 +97,9 @@ pub fn pull(request: &Request) -> Result<Output> {
     };
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
-    let nothing_since = matches!((from, seen_by_clock), (From::Stamp(c), Some(clock)) if clock.newest < c);
+    // (But for what this transaction has written itself, under a number from before.)
+    let nothing_since = journal::own_stamp().is_none()
+        && matches!((from, seen_by_clock), (From::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;

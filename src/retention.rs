@@ -9,10 +9,9 @@ use crate::spi;
 /// an entry that takes the place of what is dropped: it is part of the log, so every snapshot sees one or the other.
 pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     check_owner("prune")?;
-    let rows = owner_query(
-        "SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1",
-        &[spi::arg(keep)],
-    )?;
+    let keep = spi::arg(keep);
+    let rows =
+        owner_query("SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1", &[keep])?;
     if rows.first().is_some_and(|r| r.bool(1)) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
             .hint("Pass how much to keep: '30 days'."));
@@ -20,13 +19,17 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
     one_at_a_time()?;
     let dropped = owner_query(
-        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 RETURNING relation, op, stamp), \
+        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 \
+                              AND stamp NOT IN (SELECT early FROM snapsync.early WHERE stamp >= $1) RETURNING relation, op, stamp), \
               marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
                         SELECT DISTINCT relation, 0, $1 - 1, 'R'::\"char\", '' FROM dropped) \
          SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
         &[spi::arg(mark)],
     )?;
+    owner_execute("DELETE FROM snapsync.early WHERE stamp < $1", &[spi::arg(mark)])?;
     owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
+    // A client that was not heard of for so long begins anew.
+    owner_execute("DELETE FROM snapsync.mutation_client WHERE at < now() - $1", &[keep])?;
     Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
 
@@ -49,9 +52,10 @@ pub fn compact() -> Result<i64> {
                     AND coalesce(c.columns <@ lead(c.columns) OVER later, lead(c.columns) OVER later IS NULL) \
                     AND NOT (lead(c.as_sent) OVER later IS NOT NULL AND c.as_sent IS NULL) \
                     AND c.columns IS DISTINCT FROM '{0}' AS superseded \
-             FROM snapsync.change AS c CROSS JOIN LATERAL unnest(coalesce(c.keys, ARRAY[c.key])) AS e(key) \
+             FROM snapsync.change AS c LEFT JOIN snapsync.early AS w ON w.early = c.stamp \
+                  CROSS JOIN LATERAL unnest(coalesce(c.keys, ARRAY[c.key])) AS e(key) \
              WHERE c.op <> 'R' \
-             WINDOW later AS (PARTITION BY c.relation, c.scope, e.key ORDER BY c.stamp, c.ord), \
+             WINDOW later AS (PARTITION BY c.relation, c.scope, e.key ORDER BY coalesce(w.stamp, c.stamp), c.ord), \
                     same_stamp AS (PARTITION BY c.relation, c.scope, e.key, c.stamp)), \
          thinned AS ( \
              SELECT place, array_agg(key) FILTER (WHERE NOT superseded) AS keys, count(*) FILTER (WHERE superseded) AS dropped \

@@ -30,6 +30,7 @@ mod tests {
             "relation regclass, ord integer, stamp bigint, op \"char\", scope text, key text, image jsonb, origin text, \
              columns smallint[], as_sent boolean, keys text[]"
         );
+        assert_eq!(columns("early"), "early bigint, stamp bigint");
         assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
         assert_eq!(
             columns("epoch"),
@@ -126,7 +127,8 @@ mod tests {
                    SET standard_conforming_strings = off; SET backslash_quote = on; SET array_nulls = off; \
                    SET transform_null_equals = on; SET quote_all_identifiers = on; SET row_security = off; \
                    SET lc_monetary = 'C.UTF-8'; SET search_path = public";
-        let all = "SELECT pg_catalog.string_agg(setting, ' ' ORDER BY name) FROM pg_catalog.pg_settings WHERE name = ANY \
+        let all = "SELECT pg_catalog.string_agg(setting, ' ' ORDER BY pg_catalog.lower(name) COLLATE \"C\") \
+                   FROM pg_catalog.pg_settings WHERE name = ANY \
                    ('{DateStyle,IntervalStyle,TimeZone,extra_float_digits,bytea_output,xmlbinary,xmloption,array_nulls,\
                    standard_conforming_strings,backslash_quote,transform_null_equals,quote_all_identifiers,row_security,\
                    lc_monetary,search_path}')";

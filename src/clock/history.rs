@@ -226,10 +226,22 @@ fn gap(recorded: Recorded) -> Result<(i64, bool)> {
     })
 }
 
-/// A writer's first act in a backend: records on which history it is, where nobody has yet.
-pub fn ensure() -> Result<()> {
+/// Is this a dump being loaded, into a database that has no history of its own? (Dumps begin by setting both of these.) What its triggers
+/// log is older than the history that comes with it, which must find the tables empty.
+fn is_loading() -> Result<bool> {
+    // SAFETY: reads backend-local settings.
+    let dumps_settings = unsafe { !pg_sys::check_function_bodies && !pg_sys::row_security };
+    Ok(dumps_settings && !is_known()?)
+}
+
+/// A writer's first act in a backend: records on which history it is, where nobody has yet. False: there is nothing to record now, of a
+/// horizon or roles neither; the stamps handed out meanwhile lie in the gap that will be.
+pub fn ensure() -> Result<bool> {
     if is_known_to_be_current()? {
-        return Ok(());
+        return Ok(true);
+    }
+    if is_loading()? {
+        return Ok(false);
     }
     let table = pg::relation_oid(c"epoch")?;
     let lock = pg_sys::ShareUpdateExclusiveLock as i32;
@@ -249,7 +261,7 @@ pub fn ensure() -> Result<()> {
     remember()?;
     // SAFETY: as above.
     unsafe { pg_sys::UnlockRelationOid(table, lock) };
-    Ok(())
+    Ok(true)
 }
 
 /// An entry that everybody sees from now on, whether or not this transaction commits.

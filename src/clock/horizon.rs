@@ -58,7 +58,6 @@ struct Horizon {
 
 // Column numbers, in the order of sql/02_tables.sql; the index is on (at, snapmin).
 const AT: c_int = 2;
-const AT_INDEXED: i16 = 1;
 
 impl Horizon {
     /// For writing: the lock stays until the transaction ends.
@@ -79,13 +78,11 @@ impl Horizon {
             let mut key = pg_sys::ScanKeyData::default();
             pg_sys::ScanKeyInit(
                 &mut key,
-                AT_INDEXED,
+                AT as i16,
                 pg_sys::BTLessEqualStrategyNumber as u16,
                 pg_sys::F_TIMESTAMPTZ_LE.into(),
                 pg_sys::Datum::from(from),
             );
-            // A system table's scan takes the table's column numbers.
-            key.sk_attno = AT as i16;
             let snapshot = pg_sys::GetActiveSnapshot();
             let scan = pg_sys::systable_beginscan_ordered(self.relation, self.index, snapshot, 1, &mut key);
             loop {

@@ -8,6 +8,8 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use super::{Journal, Op, When, NOTICE};
+use crate::error::Result;
+use crate::memory;
 
 /// The net effect of a transaction on one key, as nobody outside can see anything in between: the first old state, the last
 /// new one.
@@ -24,18 +26,22 @@ pub struct Net {
 }
 
 /// The net effects of the entries from this one on, in the order of the keys' first appearance.
-pub(super) fn effects(journal: &Journal, from: usize) -> Vec<Net> {
+pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     let entries = &journal.entries;
     let mut at: HashMap<(u32, &[u8]), usize, RandomState> = HashMap::default();
     // One change needs no map; that is most transactions.
     if entries.len() - from > 1 {
-        at.reserve(entries.len() - from);
+        let room = memory::asking(|| at.try_reserve(entries.len() - from));
+        room.map_err(|_| memory::out_of_memory("for what a transaction has changed"))?;
     }
-    let mut nets: Vec<Net> = Vec::with_capacity(entries.len() - from);
+    let mut nets: Vec<Net> = Vec::new();
+    memory::room(&mut nets, entries.len() - from)?;
     // A reset says all there is to say about its relation.
     let resets = entries[from..].iter().filter(|e| e.op == Op::Reset);
     let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).collect();
     for (i, entry) in entries.iter().enumerate().skip(from) {
+        pgrx::check_for_interrupts!();
+        memory::check()?;
         let relation = entry.relation.to_u32();
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
             continue;
@@ -91,7 +97,7 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Vec<Net> {
         }
         true
     });
-    nets
+    Ok(nets)
 }
 
 /// The scope stands in the log's index, whose entries end at 2704 bytes; the user's table may hold longer ones.

@@ -9,7 +9,7 @@ use pgrx::{pg_sys, IntoDatum};
 use super::net::{self, Effect, Net};
 use super::{Journal, Op};
 use crate::error::Result;
-use crate::{clock, pg, spi};
+use crate::{clock, memory, pg, spi};
 
 /// Rows that may be toasted (from 2 kB on) are inserted one by one: the multi-insert of catalog tuples, which never are, would
 /// index the place of the tuple as it was before, which has none.
@@ -65,6 +65,7 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
     let mut table = unsafe { Table::open(journal)? };
     let mut packs: Vec<Pack> = Vec::new();
     for effect in net::entries(journal, nets) {
+        memory::check()?;
         if effect.image.is_some() || !matches!(effect.op, Op::Insert | Op::Update) || nets.len() < PACK_FROM {
             table.add(&effect, &[effect.key])?;
             continue;
@@ -153,6 +154,25 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
         close_written(relation);
         Ok(Some(written))
     }
+}
+
+/// Says which stamp the transaction has got whose entries bear this number.
+///
+/// # Safety
+/// Inside a transaction that holds an xid.
+pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
+    let table = pg::relation_oid(c"early")?;
+    // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its index.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let mut values = [pg_sys::Datum::from(number), pg_sys::Datum::from(stamp)];
+        let mut nulls = [false, false];
+        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CatalogTupleInsert(relation, tuple);
+        pg_sys::heap_freetuple(tuple);
+        close_written(relation);
+    }
+    Ok(())
 }
 
 type Slot = *mut pg_sys::TupleTableSlot;

@@ -8,6 +8,7 @@ use std::alloc::Layout;
 use pgrx::pg_sys;
 
 use crate::error::{code, SyncError};
+use crate::memory;
 use crate::spi::{self, Mode};
 
 /// The longest answer. A Postgres value ends at MaxAllocSize; the message that carries it to the client ends there too, and
@@ -32,12 +33,13 @@ pub trait Buffer {
 impl Buffer for Vec<u8> {
     #[inline(always)]
     fn room(&mut self, n: usize) {
-        if self.capacity() - self.len() < n && self.try_reserve(n).is_err() {
-            no_memory(self.len(), n);
+        if let Err(e) = memory::room(self, n) {
+            e.raise();
         }
     }
     #[inline(always)]
     fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len());
         self.extend_from_slice(bytes);
     }
     #[inline(always)]
@@ -94,7 +96,7 @@ fn zeros(size: usize) -> Option<Vec<u8>> {
     let layout = Layout::array::<u8>(size).ok().filter(|_| size > 0)?;
     // SAFETY: of a size that is not zero; the vector gets what was allocated for it, as it would have allocated it.
     unsafe {
-        let start = std::alloc::alloc_zeroed(layout);
+        let start = memory::asking(|| std::alloc::alloc_zeroed(layout));
         (!start.is_null()).then(|| Vec::from_raw_parts(start, size, size))
     }
 }
@@ -230,15 +232,6 @@ impl Drop for Output {
             unsafe { pg_sys::pfree(self.value.cast()) }
         }
     }
-}
-
-/// No memory is a Postgres error like any other, not the end of the backend.
-#[cold]
-fn no_memory(length: usize, more: usize) -> ! {
-    SyncError::new("53200", "out of memory")
-        .detail(format!("Failed to enlarge a text of {length} bytes by {more}."))
-        .hint("Pull fewer collections per call.")
-        .raise()
 }
 
 /// A result too large for one Postgres value.

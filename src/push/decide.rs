@@ -118,7 +118,11 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
         [target] => push.quick.get() && unreadable[0].is_empty() && target.can_lock_itself(),
         _ => false,
     };
-    targets.iter().for_each(|t| t.locks_itself.set(itself));
+    for target in targets {
+        target.locks_itself.set(itself);
+        let asks = push.quick.get() && target.may_read_key();
+        target.shows_inserted.set(asks && target.may_hide_inserted()?);
+    }
     let mut stored: Vec<Vec<Stored>> = Vec::with_capacity(targets.len());
     stored.extend(targets.iter().map(|t| vec![Stored::default(); t.ids().len()]));
     for i in by_oid.into_iter().filter(|i| !new[*i] && !itself) {

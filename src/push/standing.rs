@@ -10,8 +10,8 @@ use super::facts::{Facts, DELETE, INSERT, UPDATE};
 use super::target::Target;
 use super::{once, write};
 use crate::error::Result;
+use crate::journal;
 use crate::log::Logged;
-use crate::{journal, pg};
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
 /// is not.
@@ -36,9 +36,7 @@ pub fn missing(targets: &[Target], written: impl Iterator<Item = Item>) -> Resul
     let mut missing = Vec::new();
     for (index, items) in write::by_target(inserted.into_iter()) {
         let target = &targets[index];
-        let hidden = || -> Result<bool> {
-            Ok(pg::rls_active(target.collection.relation) && !Facts::of(&target.collection)?.shows_inserted)
-        };
+        let hidden = || -> Result<bool> { Ok(!target.shows_inserted.get() && target.may_hide_inserted()?) };
         // Who may not read the key has no copy to mend.
         if !target.may_read_key() || !(meddled || hidden()?) {
             continue;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::echo::Echo;
+use super::facts::Facts;
 use super::standing;
 use crate::batch::{Group, IdField, Plan, RawCollection, Record, Source, Table};
 use crate::catalog::{self, Collection, Column};
@@ -34,6 +35,8 @@ pub struct Target<'a> {
     pub echo: Option<Echo>,
     /// Its UPDATE takes the locks.
     pub locks_itself: Cell<bool>,
+    /// Its INSERTs are to fail for rows that no policy shows to the caller.
+    pub shows_inserted: Cell<bool>,
     /// The records that name columns which are not synced, where they are to be reported.
     pub misfits: HashMap<String, SyncError>,
     /// Where each id stands in the payload.
@@ -110,6 +113,7 @@ impl<'a> Target<'a> {
             updates,
             echo,
             locks_itself: Cell::new(false),
+            shows_inserted: Cell::new(false),
             misfits: HashMap::new(),
             sources: OnceCell::new(),
             update_groups: OnceCell::new(),
@@ -315,6 +319,11 @@ impl<'a> Target<'a> {
 
     pub fn may(&self, privilege: Privilege) -> bool {
         pg::may(self.collection.relation, privilege)
+    }
+
+    /// May policies let the caller insert rows that he does not see then?
+    pub fn may_hide_inserted(&self) -> Result<bool> {
+        Ok(pg::rls_active(self.collection.relation) && !Facts::of(&self.collection)?.shows_inserted)
     }
 
     pub fn may_read_key(&self) -> bool {

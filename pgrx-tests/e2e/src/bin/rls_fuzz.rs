@@ -37,7 +37,7 @@ struct Arguments {
     whole_row: bool,
     /// random session settings, columns and policies that they matter to, operators and functions of the tables' owner, and decoys of
     /// somebody else's
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     hostile: bool,
     /// kinds of operations to leave out
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -92,6 +92,9 @@ fn main() -> Result<ExitCode> {
         worlds += 1;
         let (played, failure) = play(&cluster, &case, arguments.plant)?;
         stats += played;
+        if worlds % 100 == 0 {
+            println!("{} steps, {} pulls, {:.0} s", stats.steps, stats.pulls, started.elapsed().as_secs_f64());
+        }
         if let (Some(failure), Some(plant)) = (&failure, arguments.plant) {
             let text = format!(
                 "{plant:?} is noticed after {} steps: {:?} {}",

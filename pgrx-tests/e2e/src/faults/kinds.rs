@@ -40,6 +40,9 @@ pub enum Fault {
     Restart,
     /// a snapshot of the volume is put back: the files are the same ones
     Volume,
+    /// a backend gets no more memory; counted are statements, and wrong is what takes the server down
+    #[value(alias = "H")]
+    Memory,
 }
 
 /// Those of `make test`.
@@ -59,6 +62,7 @@ pub fn run(fault: Fault, seed: u64) -> Result<Outcome> {
         Fault::Kill => kill(seed, random),
         Fault::Restart => restart(seed, random),
         Fault::Volume => volume(seed),
+        Fault::Memory => memory(),
     }
 }
 
@@ -300,4 +304,60 @@ fn volume(seed: u64) -> Result<Outcome> {
     let (_, devices) = load(&address, seed + 2, STEADY, 3000);
     resolve(&address)?;
     check(&address, [lost, devices].concat())
+}
+
+/// So much more than it has may a backend's memory become.
+const MEGABYTES: [u64; 6] = [4, 12, 24, 40, 64, 100];
+
+fn memory() -> Result<Outcome> {
+    let (cluster, address) = server(&[("jit", "off")])?;
+    let mut owner = cluster.connect(DATABASE)?;
+    owner.batch_execute(
+        "CREATE TABLE big (id int PRIMARY KEY, t text); GRANT ALL ON big TO PUBLIC; SELECT snapsync.enable('big'); \
+         INSERT INTO big SELECT i, repeat('x', 100) FROM generate_series(1, 200000) AS i",
+    )?;
+    let cursor: String = owner.query_one("SELECT pull_changes('{items}') ->> 'timestamp'", &[])?.get(0);
+    owner.batch_execute("UPDATE big SET t = t || 'q' WHERE id < 100000")?;
+    let push = "SELECT push_changes(json_build_object('big', json_build_object('created', (SELECT json_agg(json_build_object( \
+                'id', i + 1000000, 't', repeat('y', 100))) FROM generate_series(1, 50000) AS i), 'updated', '[]'::json, 'deleted', '[]'::json)))";
+    let statements = [
+        ("first pull", "SELECT length(pull_changes('{big}')::text)".to_owned()),
+        ("pull of 100,000 changes", format!("SELECT length(pull_changes('{{big}}', '{cursor}')::text)")),
+        ("push of 50,000 rows", push.to_owned()),
+        ("UPDATE of 200,000 rows", "UPDATE big SET t = t || 'z'".to_owned()),
+        ("the same in memory", "SET snapsync.flush_threshold = 2000000000; UPDATE big SET t = t || 'z'".to_owned()),
+        ("compact()", "SELECT snapsync.compact()".to_owned()),
+    ];
+    let mut outcome = Outcome::default();
+    for megabytes in MEGABYTES {
+        for (name, statement) in &statements {
+            let mut client = cluster.connect(DATABASE)?;
+            client
+                .batch_execute("LOAD 'snapsync'; SELECT 1 FROM snapsync.collection; SET statement_timeout = '60s'")?;
+            limit(&cluster, client.query_one("SELECT pg_backend_pid()", &[])?.get(0), megabytes)?;
+            let end = match client.batch_execute(statement) {
+                Ok(()) => "done".to_owned(),
+                Err(e) => match e.as_db_error() {
+                    Some(e) => format!("{} {}: {}", e.severity(), e.code().code(), e.message()),
+                    None => e.to_string(),
+                },
+            };
+            println!("  {name}, {megabytes} MB more: {end}");
+            outcome.devices += 1;
+            let refused = ["done", "ERROR 53200", "FATAL 53200"].iter().any(|good| end.starts_with(good));
+            outcome.wrong += usize::from(!refused);
+        }
+    }
+    ensure!(!cluster.crashed(), "the server went down\n{}", cluster.log_tail(5));
+    outcome.add(check(&address, app::ROLES.map(Device::new).to_vec())?);
+    Ok(outcome)
+}
+
+/// Lets a backend's address space grow by so much, and no more.
+fn limit(cluster: &Cluster, pid: i32, megabytes: u64) -> Result<()> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let size =
+        status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let most = (size.unwrap_or(0) + megabytes * 1024) * 1024;
+    must(cluster.run("prlimit", &["--pid", &pid.to_string(), &format!("--as={most}")])?)
 }

@@ -13,7 +13,7 @@ pub enum Plant {
     DropInsert,
     /// a deleted row's image is missing: nobody hears of the deletion
     StripImage,
-    /// another image says that others could see the row as well: they hear of it
+    /// a deletion of a row that never was, with an image that says that others could see it: they hear of it
     ForgeImage,
     /// an entry has the key of another row
     ForgeKey,
@@ -37,11 +37,11 @@ impl Plant {
             Self::DropDelete => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'D' AND hashtext(key || stamp) % 5 = 0",
             Self::DropInsert => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'I' AND hashtext(key || stamp) % 7 = 0",
             Self::StripImage => "UPDATE snapsync.change SET image = NULL WHERE stamp > $1 AND op = 'D'",
-            // A second entry for the same deletion: those who saw the row still hear of it.
+            // Of a row that never was: those who saw the deleted one still hear of that.
             Self::ForgeImage => {
-                "INSERT INTO snapsync.change SELECT (jsonb_populate_record(c, jsonb_build_object('ord', c.ord + 1000, 'image', \
+                "INSERT INTO snapsync.change SELECT (jsonb_populate_record(c, jsonb_build_object('ord', c.ord + 1000, 'key', '999', 'image', \
                  coalesce(c.image, '{}') || '{\"owner\": 1, \"org\": 1, \"public\": true, \"n\": 96}'))).* \
-                 FROM snapsync.change c WHERE stamp > $1 AND op = 'D' AND ord < 1000"
+                 FROM snapsync.change c WHERE stamp > $1 AND op = 'D' AND ord < 1000 AND relation <> 'members'::regclass"
             }
             Self::ForgeKey => "UPDATE snapsync.change SET key = '29' WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 7 = 0",
             Self::DropAccess => "DELETE FROM snapsync.change WHERE stamp > $1 AND op <> 'R' AND relation = 'members'::regclass",

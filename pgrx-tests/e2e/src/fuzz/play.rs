@@ -35,6 +35,8 @@ pub enum Kind {
     Contract,
     /// an error that nothing in the operations explains
     Unexpected,
+    /// the schema's statements failed
+    World,
 }
 
 #[derive(Clone, Debug)]
@@ -106,7 +108,13 @@ pub fn play(cluster: &Cluster, case: &Case, plant: Option<Plant>) -> Result<(Sta
     let mut postgres = cluster.connect("postgres")?;
     postgres.batch_execute(ROLES_AS_MADE)?;
     postgres.batch_execute(&format!("CREATE DATABASE {database} TEMPLATE {TEMPLATE_DATABASE}"))?;
-    let mut player = Player::new(cluster, &database, &case.world)?;
+    let mut player = match Player::new(cluster, &database, &case.world) {
+        Ok(player) => player,
+        Err(e) => {
+            cluster.drop_database(&database)?;
+            return Ok((Stats::default(), Some(Failure { kind: Kind::World, text: format!("{e:#}"), at: 0 })));
+        }
+    };
     player.plant = plant;
     let mut failure = None;
     for (at, op) in case.ops.iter().enumerate() {
@@ -197,10 +205,11 @@ impl<'a> Player<'a> {
 
     fn step(&mut self, op: &Op) -> Result<(), Found> {
         self.stats.steps += 1;
-        self.act(op)?;
+        let done = self.act(op);
+        // First, as the rest follows from it.
         let heard = std::mem::take(&mut *self.decoys.lock().unwrap_or_else(|e| e.into_inner()));
         match heard.first() {
-            None => Ok(()),
+            None => done,
             Some(first) => Err(Found { kind: Kind::Decoy, text: format!("{first} (and {} more)", heard.len() - 1) }),
         }
     }
