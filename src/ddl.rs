@@ -100,6 +100,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
     let mut concerned = concerned_by_commands(&granted)?;
+    shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
         concerned.extend(concerned_by_schema()?);
     }
@@ -113,6 +114,22 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         refuse_partitions()?;
     }
     look_again(concerned)
+}
+
+/// Tables whose privileges the command has changed, and functions that were there before: others may be making policies upon them.
+fn changed_without_a_lock(
+    fcinfo: pg_sys::FunctionCallInfo,
+    granted: Vec<pg_sys::Oid>,
+) -> Result<Vec<(pg_sys::Oid, pg_sys::Oid)>> {
+    let mut changed: Vec<_> = granted.into_iter().map(|table| (pg_sys::RelationRelationId, table)).collect();
+    let created = statement::<pg_sys::CreateFunctionStmt>(fcinfo, pg_sys::NodeTag::T_CreateFunctionStmt);
+    // SAFETY: a node of this type.
+    let replaced = created.is_some_and(|c| unsafe { (*c).replace });
+    if replaced || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_AlterFunctionStmt).is_some() {
+        const FUNCTIONS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_proc'::regclass";
+        changed.extend(read_now(FUNCTIONS, &[])?.iter().map(|r| (pg_sys::ProcedureRelationId, r.oid(0))));
+    }
+    Ok(changed)
 }
 
 /// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.

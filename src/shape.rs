@@ -91,10 +91,20 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     }
 }
 
+/// Tables that other sessions are about to make rest on what a command has changed: they have seen it as it was.
+pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
+    for relation in dependency::being_made(objects)? {
+        put_off(relation, Due::Busy, "another session was changing what it rests on")?;
+    }
+    Ok(())
+}
+
 /// Notes that a look is due; until then nothing that clients have of the table is taken for right.
 fn put_off(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     dependency::mark_due(relation, due, reason)?;
-    registry::changed(relation);
+    if pg::qualified_name(relation).is_some() {
+        registry::changed(relation);
+    }
     track::reset(relation)
 }
 
@@ -230,6 +240,9 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
     let told = why != Because::Enabled && definition::clients_must_know(&old, &new);
+    if dependency::is_being_changed(relation)? {
+        dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
+    }
     if gap || rekeyed || installed && unlike || told {
         track::reset(relation)?;
     }

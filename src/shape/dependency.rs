@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 use crate::access::depends;
 use crate::error::Result;
 use crate::registry::{owner_execute, read_now};
-use crate::spi;
+use crate::{pg, spi};
 
 /// An object: its catalog, its Oid, is it a part of the table, and the name by which the settings know it.
 type Object = (u32, u32, bool, Option<String>);
@@ -106,6 +106,60 @@ pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
         &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
     )?;
     Ok(())
+}
+
+/// The tables that transactions which have not ended yet make rest on one of these objects: functions, or tables by their privileges,
+/// which nobody locks. Their rows are seen as they are being written.
+pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::Oid>> {
+    let table = pg::relation_oid(c"dependency")?;
+    let mut found = Vec::new();
+    // SAFETY: our own relations; on an ERROR the resource owner closes them. A dirty snapshot is filled in for each row that a scan
+    // returns (HeapTupleSatisfiesDirty): with the transaction that has made the row, where that has not ended and is not ours.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = pg::relation_oid(c"dependency_object")?;
+        for (classid, objid) in objects {
+            let mut snapshot =
+                pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..Default::default() };
+            let mut keys = [pg_sys::ScanKeyData::default(), pg_sys::ScanKeyData::default()];
+            for (key, (attnum, value)) in keys.iter_mut().zip([(2, classid), (3, objid)]) {
+                let equal = pg_sys::BTEqualStrategyNumber as u16;
+                pg_sys::ScanKeyInit(key, attnum, equal, pg_sys::F_OIDEQ.into(), pg_sys::Datum::from(*value));
+            }
+            let scan = pg_sys::systable_beginscan(relation, index, true, &mut snapshot, 2, keys.as_mut_ptr());
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let mut null = false;
+                let reader = pg_sys::heap_getattr(tuple, 1, (*relation).rd_att, &mut null);
+                if u32::from(snapshot.xmin) != 0 && !null {
+                    found.push(pg_sys::Oid::from(reader.value() as u32));
+                }
+            }
+            pg_sys::systable_endscan(scan);
+        }
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found.sort_unstable_by_key(|r| r.to_u32());
+    found.dedup();
+    Ok(found)
+}
+
+/// Does a transaction that has not ended yet change a function that the table rests on, or the privileges of a table that it reads?
+pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = read_now(
+        "SELECT f.xmax FROM snapsync.dependency AS d JOIN pg_proc AS f ON f.oid = d.objid \
+          WHERE d.relation = $1 AND d.classid = 'pg_proc'::regclass AND f.xmax <> 0 \
+         UNION SELECT r.xmax FROM snapsync.dependency AS d JOIN pg_class AS r ON r.oid = d.objid \
+          WHERE d.relation = $1 AND d.classid = 'pg_class'::regclass AND NOT d.own AND r.xmax <> 0",
+        &[spi::arg(relation)],
+    )?;
+    // SAFETY: look-ups in shared memory. (The number of a multixact may be taken for a transaction's: then a look is due too many.)
+    Ok(rows.iter().map(|r| r.oid(0).to_u32()).any(|xid| unsafe {
+        pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into())
+    }))
 }
 
 /// Which database of which cluster the Oids are of: those of a restored dump, or of an upgraded cluster, are others. So nothing is
