@@ -27,7 +27,7 @@ test: setup  ## all tiers of tests, one summary
 	@$t/test.sh unit pgtest + regress isolation clients e2e
 
 major: setup ## what another major may do otherwise, in one summary: make major PG=18
-	@$t/test.sh pgtest + regress isolation e2e-short
+	@$t/test.sh regress isolation e2e-short
 
 unit pgtest regress isolation e2e clients: setup
 	@$t/tier.sh $@
