@@ -29,7 +29,7 @@ use datetime::{date_millis, timestamp_millis, write_date, write_timestamp, Zone}
 pub use escape::escape_json;
 use jsonb::write_jsonb;
 use numeric::write_numeric;
-pub use output::{Buffer, Output};
+pub use output::{toast_has_lz4, Buffer, Output};
 
 /// One column of the sync key in the result.
 #[derive(Debug, Clone)]

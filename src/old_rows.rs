@@ -139,7 +139,8 @@ impl OldRows {
         self.descriptor
     }
 
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.count
     }
 

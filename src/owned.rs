@@ -111,14 +111,6 @@ pub fn read(table: pg_sys::Oid, purpose: &Purpose, stored: &str) -> Result<State
     spi::as_table_owner(table, || Statement::analyze(&statement, &[]))
 }
 
-/// Can a stored text still be read? What it names may be gone, or have another name.
-pub fn makes_sense(table: pg_sys::Oid, purpose: &Purpose, stored: &str) -> Result<bool> {
-    match subxact::run(|| read(table, purpose, stored).map(drop)) {
-        Err(e) if subxact::is_transient(&e) => Err(e),
-        parsed => Ok(parsed.is_ok()),
-    }
-}
-
 fn not_to_be_stored(what: &str, stored: &str, e: Option<&SyncError>) -> SyncError {
     let reason = e.map_or("It reads back as something else".to_string(), |e| e.message.clone());
     SyncError::new(code::FEATURE_NOT_SUPPORTED, format!("{what} cannot be stored"))

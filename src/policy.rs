@@ -162,7 +162,7 @@ pub fn is_synced(table: &Collection, rows: Rows, image: &Image) -> bool {
     if let (Some(scope), Some(scopes)) = (&table.scope, scopes) {
         let value = image.text(&scope.name);
         // In order (scope.rs): a client may send very many.
-        if !value.is_some_and(|v| scopes.binary_search_by(|s| s.as_bytes().cmp(v)).is_ok()) {
+        if value.is_none_or(|v| scopes.binary_search_by(|s| s.as_bytes().cmp(v)).is_err()) {
             return false;
         }
     }

@@ -83,7 +83,7 @@ const COMPRESSED: usize = 2;
 const LZ4: u32 = 1;
 
 /// Can this server read values compressed with LZ4? It is built with it or not.
-fn toast_has_lz4() -> bool {
+pub fn toast_has_lz4() -> bool {
     const METHODS: &str = "SELECT 'lz4' OPERATOR(pg_catalog.=) ANY (enumvals) FROM pg_catalog.pg_settings \
                            WHERE name OPERATOR(pg_catalog.=) 'default_toast_compression'";
     let methods = spi::query(METHODS, &[], Mode::Read);

@@ -51,7 +51,7 @@ pub(super) unsafe fn satisfying(
     unsafe {
         let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
         pg_sys::register_ENR(environment, rows.relation(planned_for));
-        shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.len() as f64)));
+        shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
         let plan = match key.as_ref().and_then(kept::find) {
             Some(plan) => plan,
             None => {

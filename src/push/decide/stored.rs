@@ -23,7 +23,7 @@ impl Deciding<'_, '_> {
                     // What is marked as deleted does not stand.
                     !stored.deleted || changed.contains_key(&*record.id)
                 } else {
-                    !stored.deleted && !(stored.locked && self.may_update[number])
+                    !(stored.deleted || stored.locked && self.may_update[number])
                 };
                 stored.visible && in_question
             });
