@@ -5,8 +5,9 @@
 //! broken into, the next [`check`] raises that ERROR. If not even that is enough, the session ends by PostgreSQL's own means.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 use crate::error::{code, Result, SyncError};
 
@@ -17,10 +18,13 @@ static ALLOCATOR: Careful = Careful;
 
 /// Memory that nobody uses, until there is no other.
 static RESERVE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
-/// The reserve was broken into, and nobody has been told.
-static SHORT: AtomicBool = AtomicBool::new(false);
-/// Whoever is asking can take no for an answer.
-static ASKING: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The reserve was broken into, and nobody has been told. (A backend has one thread; unit tests have several.)
+    static SHORT: Cell<bool> = const { Cell::new(false) };
+    /// Whoever is asking can take no for an answer.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
 
 const RESERVED: Layout = match Layout::from_size_align(1 << 19, 16) {
     Ok(layout) => layout,
@@ -66,12 +70,12 @@ fn or_else(place: *mut u8, again: impl FnOnce() -> *mut u8) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn without_memory(again: impl FnOnce() -> *mut u8) -> *mut u8 {
-    if ASKING.load(Relaxed) {
+    if ASKING.get() {
         return std::ptr::null_mut();
     }
     let reserve = RESERVE.swap(std::ptr::null_mut(), Relaxed);
     if !reserve.is_null() {
-        SHORT.store(true, Relaxed);
+        SHORT.set(true);
         // SAFETY: allocated by `refill` with this layout.
         unsafe { System.dealloc(reserve, RESERVED) };
         let place = again();
@@ -113,8 +117,7 @@ pub fn refill() {
 /// An ERROR if there is hardly any memory left. For every loop over data.
 #[inline(always)]
 pub fn check() -> Result<()> {
-    if SHORT.load(Relaxed) {
-        SHORT.store(false, Relaxed);
+    if SHORT.replace(false) {
         return Err(out_of_memory("of the reserve"));
     }
     Ok(())
@@ -122,9 +125,9 @@ pub fn check() -> Result<()> {
 
 /// An allocation by which `work` can do without: what fails is null, or an `Err` of std's.
 pub fn asking<R>(work: impl FnOnce() -> R) -> R {
-    let before = ASKING.swap(true, Relaxed);
+    let before = ASKING.replace(true);
     let result = work();
-    ASKING.store(before, Relaxed);
+    ASKING.set(before);
     result
 }
 

@@ -38,7 +38,11 @@ pub fn make(cluster: &Cluster) -> Result<()> {
         client.batch_execute(&format!("CREATE ROLE {role} LOGIN"))?;
     }
     client.batch_execute(&format!("CREATE DATABASE {DATABASE} TEMPLATE template0"))?;
-    Ok(cluster.connect(DATABASE)?.batch_execute(SCHEMA)?)
+    let mut owner = cluster.connect(DATABASE)?;
+    owner.batch_execute(SCHEMA)?;
+    // A horizon from after enable(): a first pull under an old snapshot would take that for news.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    Ok(owner.batch_execute("UPDATE items SET n = n + 1 WHERE id = 1")?)
 }
 
 /// Where clients find the server now; a fault may move it.
