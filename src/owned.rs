@@ -83,8 +83,9 @@ pub fn take(
             let given = purpose.statement(text)?;
             let given = spi::as_author(table, &path, || Statement::analyze(&given, &[]))?;
             spi::as_table_owner(table, || {
-                // SAFETY: the tree of this purpose's statement.
-                let stored = unsafe { purpose.written(given.tree()) }?;
+                // SAFETY: the tree of this purpose's statement; a copy, because writing changes what it writes (PostgreSQL 18 flattens
+                // what is grouped by).
+                let stored = unsafe { purpose.written(pg_sys::copyObjectImpl(given.tree().cast()).cast()) }?;
                 check_lasts(&given, &stored, what)?;
                 let statement = purpose.statement(&stored)?;
                 let read = subxact::run(|| {

@@ -78,6 +78,11 @@ impl Judge {
         Some(Judge { table: Rc::clone(table), condition: selectable(table.relation), text: None, shadows })
     }
 
+    /// Where there is no old row to judge.
+    pub fn of_none(table: &Rc<Collection>) -> Judge {
+        Judge { table: Rc::clone(table), condition: Condition::None, text: None, shadows: Vec::new() }
+    }
+
     /// By a condition over the table's rows: nodeToString of an expression over range table entry 1.
     pub fn by_condition(table: &Rc<Collection>, text: &CStr) -> Judge {
         // SAFETY: the text of a tree that this server wrote, in this session.

@@ -15,6 +15,7 @@ use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
 use crate::judge::Statement;
 use crate::log::Entries;
 use crate::lookup::Keys;
+use crate::policy::Judge;
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
@@ -275,7 +276,11 @@ impl CollectionPull<'_> {
             return Ok(true);
         }
         let (select, spec) = self.select(true)?;
-        let Some(judge) = reach.judge(self.collection)? else { return Ok(false) };
+        let judge = match entries.have_images() {
+            true => reach.judge(self.collection)?,
+            false => Some(Judge::of_none(self.collection)),
+        };
+        let Some(judge) = judge else { return Ok(false) };
         let Some(mut rows) = self.changed(entries, &judge)? else { return Ok(false) };
         if self.request.skip_echoes {
             self.leave_out_echoes(&mut rows)?;

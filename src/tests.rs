@@ -126,11 +126,12 @@ mod tests {
     /// Whatever the session has set; and it has it again afterwards, also where the work fails.
     #[pg_test]
     fn pinned_settings_are_always_the_same() {
-        let set = "SET datestyle = 'SQL, DMY'; SET intervalstyle = sql_standard; SET timezone = 'Asia/Kathmandu'; \
+        // The path first, or it would be written with quotes.
+        let set = "SET search_path = public; SET datestyle = 'SQL, DMY'; SET intervalstyle = sql_standard; SET timezone = 'Asia/Kathmandu'; \
                    SET extra_float_digits = 0; SET bytea_output = escape; SET xmlbinary = hex; SET xmloption = document; \
                    SET standard_conforming_strings = off; SET backslash_quote = on; SET array_nulls = off; \
                    SET transform_null_equals = on; SET quote_all_identifiers = on; SET row_security = off; \
-                   SET lc_monetary = 'C.UTF-8'; SET search_path = public";
+                   SET lc_monetary = 'C.UTF-8'";
         let all = "SELECT pg_catalog.string_agg(setting, ' ' ORDER BY pg_catalog.lower(name) COLLATE \"C\") \
                    FROM pg_catalog.pg_settings WHERE name = ANY \
                    ('{DateStyle,IntervalStyle,TimeZone,extra_float_digits,bytea_output,xmlbinary,xmloption,array_nulls,\

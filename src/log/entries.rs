@@ -14,6 +14,7 @@ const FEW_BYTES: usize = 4 << 20;
 
 pub struct Entries {
     was_reset: bool,
+    have_images: bool,
     few: Vec<Logged>,
     bytes: usize,
     many: Option<Sorted>,
@@ -21,7 +22,7 @@ pub struct Entries {
 
 impl Entries {
     pub(super) fn new() -> Entries {
-        Entries { was_reset: false, few: Vec::new(), bytes: 0, many: None }
+        Entries { was_reset: false, have_images: false, few: Vec::new(), bytes: 0, many: None }
     }
 
     pub(super) fn add(&mut self, entry: Logged, log: &Log) -> Result<()> {
@@ -29,6 +30,7 @@ impl Entries {
             self.was_reset = true;
             return Ok(());
         }
+        self.have_images |= entry.image.is_some();
         if let Some(many) = &mut self.many {
             many.put(entry);
             return Ok(());
@@ -52,6 +54,11 @@ impl Entries {
     /// Is there a reset among them, which concerns every key and scope?
     pub fn was_reset(&self) -> bool {
         self.was_reset
+    }
+
+    /// Has any of them an old state of its row?
+    pub fn have_images(&self) -> bool {
+        self.have_images
     }
 
     pub fn is_empty(&self) -> bool {
