@@ -1,9 +1,8 @@
-//! Statements whose names are looked up with other rights than they run with.
+//! SELECTs that SPI cannot run: trees that are built and not parsed (policies over old rows, policy/query.rs), and texts whose names are
+//! looked up with other rights than they run with (an owner's SQL, owned.rs).
 //!
-//! A policy is stored parsed: whoever runs it needs no right on the schemas that it names. Where its text is run over images, that
-//! must hold too. So the text is parsed and analyzed by a role that may look those names up, and what comes of it is rewritten
-//! (this applies row-level security), planned and run by the caller, with his rights on tables and functions and under his search
-//! path. SPI cannot serve here: it analyzes a plan again when it finds another role than before.
+//! A tree is rewritten (this applies row-level security), planned and run by the caller, with his rights on tables and functions and under
+//! his search path. SPI takes texts only, and analyzes a plan's again when it finds another role than before.
 
 use std::ffi::{CStr, CString};
 

@@ -4,11 +4,10 @@
 //! transaction's log and its flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`reach`]
 //! (did a user's access move?) -> [`pull`] and [`push`].
 //! What a collection is: [`admin`], [`names`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
-//! (following changes of definition), [`roles`], [`scope`], [`owned`] (SQL that owners
-//! give), [`retention`], [`settings`].
-//! Row-level security over old rows: [`policy`] and [`judge`]. Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`]
-//! from it, [`conflict`], [`cursor`] and [`wire_id`] (pure decisions). The server: [`spi`], [`lookup`] (rows by
-//! their key), [`subxact`], [`pg`], [`error`], [`memory`].
+//! (following changes of definition), [`roles`], [`scope`], [`owned`] (SQL that owners give), [`retention`], [`settings`].
+//! Row-level security over old rows: [`policy`], [`old_rows`] (rows again, in a tuplestore) and [`judge`] (runs such queries).
+//! Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`] from it, [`conflict`], [`cursor`] and [`wire_id`] (pure
+//! decisions). The server: [`spi`], [`lookup`] (rows by their key), [`subxact`], [`pg`], [`error`], [`memory`].
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]

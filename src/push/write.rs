@@ -269,7 +269,7 @@ struct Search<'s, 't> {
     targets: &'s [Target<'t>],
     steps: &'s [Step],
     deferred: &'s [Constraint],
-    /// Rows that are left out for now.
+    /// Rows that are left out so far.
     without: HashSet<Item>,
     /// Those of them that were tried alone, with why they did not pass.
     refused: Vec<(Item, SyncError)>,
