@@ -94,7 +94,13 @@ pub fn concerns(
         }
     }
     if !texts.is_empty() {
-        return Ok(Concerns::Satisfying { trees: Vec::new(), texts });
+        // The owner speaks for what functions read. Where policies read the table themselves, under conditions of their own, these hold
+        // beside it.
+        let trees = conditions_in_policies(relation, access)?.into_iter().flatten().collect::<Vec<_>>();
+        if !trees.is_empty() && !depends::may_read_all(relation, access) {
+            return Ok(Concerns::Everybody);
+        }
+        return Ok(Concerns::Satisfying { trees, texts });
     }
     let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
     for (name, predicate) in scope_reads.tables {
@@ -105,25 +111,28 @@ pub fn concerns(
             }
         }
     }
+    let Some(trees) = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>() else {
+        return Ok(Concerns::Everybody);
+    };
+    if trees.is_empty() && texts.is_empty() {
+        return Ok(Concerns::Everybody);
+    }
+    Ok(Concerns::Satisfying { trees, texts })
+}
+
+/// The conditions that the policies of `relation` put on rows of `access` alone, at each place where they read it; None for a place
+/// without any.
+fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<Vec<Option<CString>>> {
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
         unsafe { Analysis { relation, occurrences: &mut occurrences, ties: false }.expression(node, &[Level::Policy]) }
     })?;
-    let mut trees = Vec::new();
-    for occurrence in occurrences {
-        if pg::root_of(occurrence.relation.into()) == access {
-            match occurrence.predicate {
-                Some(predicate) if !trees.contains(&predicate.tree) => trees.push(predicate.tree),
-                Some(_) => {}
-                None => return Ok(Concerns::Everybody),
-            }
-        }
-    }
-    if trees.is_empty() && texts.is_empty() {
-        return Ok(Concerns::Everybody);
-    }
-    Ok(Concerns::Satisfying { trees, texts })
+    let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
+    let mut conditions: Vec<Option<CString>> = of_table.map(|o| o.predicate.map(|p| p.tree)).collect();
+    conditions.sort_unstable();
+    conditions.dedup();
+    Ok(conditions)
 }
 
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
