@@ -24,10 +24,8 @@ pub struct Column {
     pub attnum: i16,
     /// The type as SQL, with its modifier: `character varying(20)`.
     pub type_name: String,
-    /// The type under all domains: images are read back without their constraints, which may have changed.
+    /// The type under all domains.
     pub base_type_name: String,
-    /// Where it is not that type's own.
-    pub collation: Option<String>,
     pub facts: TypeFacts,
     pub generated: bool,
     pub identity_always: bool,
@@ -336,7 +334,6 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                 );
                 let name = CStr::from_ptr(a.attname.data.as_ptr()).to_string_lossy().into_owned();
                 let base = pg_sys::getBaseType(a.atttypid);
-                let collated = a.attcollation != pg_sys::get_typcollation(base);
                 Column {
                     ident: pg::ident(&name),
                     name,
@@ -349,7 +346,6 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                     ))
                     .to_string_lossy()
                     .into_owned(),
-                    collation: if collated { pg::collation_name(a.attcollation) } else { None },
                     type_name: CStr::from_ptr(type_name).to_string_lossy().into_owned(),
                     facts: type_facts(a.atttypid),
                     generated: a.attgenerated != 0,

@@ -78,23 +78,6 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
     }
 }
 
-/// `schema.name` of a collation, quoted; None when there is no such collation.
-pub fn collation_name(collation: pg_sys::Oid) -> Option<String> {
-    use pg_sys::SysCacheIdentifier::COLLOID;
-    // SAFETY: a syscache look-up; what is needed is copied before the tuple is released. A namespace's name is palloc'd or NULL.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(COLLOID as i32, pg_sys::Datum::from(collation));
-        if tuple.is_null() {
-            return None;
-        }
-        let form = &*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_collation);
-        let name = CStr::from_ptr(form.collname.data.as_ptr()).to_string_lossy().into_owned();
-        let schema = pg_sys::get_namespace_name(form.collnamespace);
-        pg_sys::ReleaseSysCache(tuple);
-        (!schema.is_null()).then(|| format!("{}.{}", ident(&CStr::from_ptr(schema).to_string_lossy()), ident(&name)))
-    }
-}
-
 /// Is it a type whose values are object Oids, but whose text form is the object's current name (regclass, regrole, ...)?
 pub fn is_object_name(base: pg_sys::Oid) -> bool {
     matches!(

@@ -42,23 +42,6 @@ pub fn jsonb(text: &str) -> Result<pg_sys::Datum> {
         .ok_or_else(|| SyncError::new(code::INTERNAL, "jsonb_in returned null"))
 }
 
-/// A jsonb[] of datums that are jsonb already.
-pub fn jsonb_array(elements: &[pg_sys::Datum]) -> Arg {
-    let mut elements = elements.to_vec();
-    // SAFETY: detoasted jsonb datums; construct_array copies them into the current memory context.
-    let array = unsafe {
-        pg_sys::construct_array(
-            elements.as_mut_ptr(),
-            elements.len() as i32,
-            pg_sys::JSONBOID,
-            -1,
-            false,
-            pg_sys::TYPALIGN_INT as std::ffi::c_char,
-        )
-    };
-    Arg { oid: pg_sys::JSONBARRAYOID, datum: Some(pg_sys::Datum::from(array)) }
-}
-
 /// One result row, every value in its text form.
 #[derive(Debug)]
 pub struct Row(Vec<Option<String>>);
