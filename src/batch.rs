@@ -4,17 +4,17 @@
 //!
 //! 1. [`parse()`] checks the shape of the whole payload and finds every field of every record, in one pass. No value is
 //!    interpreted: a field stays the slice of the payload that it was, so that `1.10` and `12345678901234567890.12345`
-//!    arrive digit by digit (design, Push: "never through f64"). PostgreSQL interprets the values.
+//!    arrive digit by digit. PostgreSQL interprets the values.
 //! 2. [`RawCollection::resolve`] works out the id of each record from the table's key, merges records that stand in the batch
 //!    more than once, and groups the records by the columns they carry, so that the core can apply one statement per group.
-//!    [`Plan::render`] gives the one parameter of that statement.
+//!    [`Plan::render_rows`] gives the one parameter of that statement.
 //!
 //! Both are linear in the size of the payload: a field is a slice, the names of a record's fields are stored once per
 //! *shape* (list of field names) and not per record, and an id is hashed once.
 //!
 //! # Rules
 //!
-//! From WatermelonDB's rules for backends, from `contracts.md`, and where those are silent the strictest reading that no
+//! From WatermelonDB's rules for backends, and where those are silent the strictest reading that no
 //! known client violates, because a batch that is misunderstood is lost silently and one that is refused is not:
 //!
 //! - `_status` and `_changed` are no columns. `_changed` is kept as the list of columns that the client changed: text with
@@ -43,8 +43,8 @@ mod resolve;
 mod tests;
 
 pub use parse::{parse, RawCollection};
-pub use plan::{Deletion, Group, Plan, Record};
-pub use resolve::{Canonical, IdField, Table};
+pub use plan::{Group, Plan, Record};
+pub use resolve::{IdField, Table};
 
 /// How deeply the value of a field may be nested. PostgreSQL's own parser uses the stack and gives up at a depth that depends
 /// on its settings; this one says so beforehand, with the path.

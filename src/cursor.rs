@@ -24,7 +24,7 @@ pub enum Cursor {
     },
 }
 
-/// Why a text is no cursor. The message says what was wrong; [`CursorError::HINT`] says what would have been right.
+/// Why a text is no cursor. The message says what was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CursorError {
     /// Below zero.
@@ -55,12 +55,6 @@ pub enum CursorError {
         /// What was expected and where.
         reason: &'static str,
     },
-}
-
-impl CursorError {
-    /// What a cursor looks like, for the HINT of the error.
-    pub const HINT: &'static str = "Pass the \"timestamp\" of the last pull's answer as it came, an ISO 8601 time, or \
-                                    null to pull everything.";
 }
 
 /// Reads a cursor.

@@ -29,7 +29,9 @@ use datetime::{date_millis, timestamp_millis, write_date, write_timestamp, Zone}
 pub use escape::escape_json;
 use jsonb::write_jsonb;
 use numeric::write_numeric;
-pub use output::{toast_has_lz4, Buffer, Output};
+#[cfg(feature = "pg_test")]
+pub use output::toast_has_lz4;
+pub use output::{Buffer, Output};
 
 /// One column of the sync key in the result.
 #[derive(Debug, Clone)]

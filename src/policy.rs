@@ -36,15 +36,6 @@ impl Shadow {
     }
 }
 
-/// What is asked of old rows.
-#[derive(Clone, Copy)]
-pub enum Rows<'a> {
-    /// Could the caller select them? So another table's policies see them: to those a soft-deleted row is a row as any.
-    Selected,
-    /// Could they be on a client of his: were they in these scopes (None: whichever) and not soft-deleted, besides?
-    Synced(Option<&'a [String]>),
-}
-
 /// Judges old rows of one table for the calling role.
 pub struct Judge {
     table: Rc<Collection>,
@@ -161,9 +152,9 @@ fn ends_the_call(e: &SyncError) -> bool {
     subxact::is_transient(e) && e.code != "XX000"
 }
 
-/// Is an old row in these scopes, and not marked as deleted? The log has both columns' values, in the types' own text form.
-pub fn is_synced(table: &Collection, rows: Rows, image: &Image) -> bool {
-    let Rows::Synced(scopes) = rows else { return true };
+/// Was an old row in these scopes (None: whichever), and not marked as deleted? The log has both columns' values, in the types' own
+/// text form.
+pub fn is_synced(table: &Collection, scopes: Option<&[String]>, image: &Image) -> bool {
     if let (Some(scope), Some(scopes)) = (&table.scope, scopes) {
         let value = image.text(&scope.name);
         // In order (scope.rs): a client may send very many.

@@ -18,7 +18,7 @@ use crate::journal::Op;
 use crate::log::{Entries, Log, Scopes};
 use crate::old_rows::Image;
 use crate::owned::{self, Purpose};
-use crate::policy::{self, Judge, Rows, Shadow};
+use crate::policy::{self, Judge, Shadow};
 use crate::{pg, subxact};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -383,9 +383,8 @@ pub fn synced(
     images: &[Image],
     scopes: Option<&[String]>,
 ) -> Result<Option<Vec<bool>>> {
-    let rows = Rows::Synced(scopes);
     let in_question: Vec<usize> =
-        (0..images.len()).filter(|&i| policy::is_synced(collection, rows, &images[i])).collect();
+        (0..images.len()).filter(|&i| policy::is_synced(collection, scopes, &images[i])).collect();
     let asked: Vec<Image> = in_question.iter().map(|&i| images[i]).collect();
     let Some(seen) = judge.of(&asked)? else { return Ok(None) };
     let mut all = vec![false; images.len()];

@@ -16,7 +16,7 @@ use crate::{pg, roles};
 
 mod guard;
 
-pub use guard::{as_author, as_owner, as_table_owner, pinned, pinned_but_path, quietly, with_search_path};
+pub use guard::{as_author, as_owner, as_table_owner, pinned, pinned_but_path, quietly};
 
 /// A statement parameter: a type and a datum (None is SQL NULL).
 #[derive(Clone, Copy)]

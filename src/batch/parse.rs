@@ -51,11 +51,6 @@ impl<'a> RawCollection<'a> {
         self.entries[array as usize].len()
     }
 
-    /// Whether all three arrays are empty.
-    pub fn is_empty(&self) -> bool {
-        self.entries.iter().all(Vec::is_empty)
-    }
-
     /// The collection's path, for error messages: `changes.todos`.
     pub fn path(&self) -> String {
         collection_path(&self.name)

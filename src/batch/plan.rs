@@ -89,21 +89,6 @@ impl<'a> Plan<'a> {
         field_path(self.collection, source, field)
     }
 
-    /// The names of all columns that `records` carry, in order: what must exist in the table. (What a deleted record carries
-    /// besides its id does not matter.)
-    pub fn columns(&self) -> Vec<&'a str> {
-        let mut used = vec![false; self.names.len()];
-        for group in &self.groups {
-            group.ranks.iter().for_each(|rank| used[*rank as usize] = true);
-        }
-        self.names.iter().zip(used).filter(|(_, used)| *used).map(|(name, _)| *name).collect()
-    }
-
-    /// A record that carries `column`, for the message that there is no such column.
-    pub fn first_with(&self, column: &str) -> Option<&Record<'a>> {
-        self.records.iter().find(|record| self.raw(record, column).is_some())
-    }
-
     /// The parts of the key in a wire id of this plan, one per column of the key.
     pub fn key_parts(&self, id: &str) -> Vec<String> {
         wire_id::decode(id, self.key_len).expect("an id that resolve checked")
@@ -200,7 +185,7 @@ impl<'a> Plan<'a> {
         groups
     }
 
-    /// A group as one JSON array, the parameter of a statement that reads it with `json_to_recordset`:
+    /// Some of a group's rows as one JSON array, the parameter of a statement that reads it with `json_to_recordset`:
     ///
     /// ```json
     /// [{"n":0,"k0":"7f1c","c0":"Buy milk","c1":false}]
@@ -209,11 +194,6 @@ impl<'a> Plan<'a> {
     /// `n` is the index into [`Plan::records`], `k0`, `k1`, ... the columns of the key as text, `c0`, `c1`, ... the group's columns
     /// in its order, with their values as they were sent. Numbers for names, because no name of a column can then collide
     /// with anything, and because they are shorter.
-    pub fn render(&self, group: &Group<'a>) -> String {
-        self.render_rows(group, &group.rows)
-    }
-
-    /// [`Plan::render`] for some of the group's rows.
     pub fn render_rows(&self, group: &Group<'a>, rows: &[u32]) -> String {
         let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!(",\"c{i}\":")).collect();
         let mut out = String::with_capacity(rows.len().saturating_mul(32 + 16 * labels.len()));
@@ -249,17 +229,7 @@ impl<'a> Plan<'a> {
         out
     }
 
-    /// The keys of all records, `[{"n":0,"k0":"7f1c"}]`: for locking them.
-    pub fn render_keys(&self) -> String {
-        self.push_keys(self.records.iter().map(|record| &*record.id))
-    }
-
-    /// The keys of all deletions in the same form; `n` is the index into [`Plan::deletions`].
-    pub fn render_deletions(&self) -> String {
-        self.push_keys(self.deletions.iter().map(|deletion| &*deletion.id))
-    }
-
-    /// [`Plan::render_deletions`] for some of them.
+    /// The keys of some deletions, `[{"n":0,"k0":"7f1c"}]`; `n` is the index into [`Plan::deletions`].
     pub fn render_deletions_of(&self, rows: &[u32]) -> String {
         let mut out = String::from("[");
         for (i, row) in rows.iter().enumerate() {
@@ -284,19 +254,6 @@ impl<'a> Plan<'a> {
             self.push_key(&mut out, *row as usize, &deletion.id);
             out.push_str(",\"c0\":");
             out.push_str(self.raw_of_deletion(deletion, column).unwrap_or("null"));
-            out.push('}');
-        }
-        out.push(']');
-        out
-    }
-
-    fn push_keys<'i>(&self, ids: impl Iterator<Item = &'i str>) -> String {
-        let mut out = String::from("[");
-        for (n, id) in ids.enumerate() {
-            if n > 0 {
-                out.push(',');
-            }
-            self.push_key(&mut out, n, id);
             out.push('}');
         }
         out.push(']');

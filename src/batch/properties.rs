@@ -34,7 +34,7 @@ fn hostile(n: usize) -> Vec<String> {
 fn decode_all(text: &str) -> usize {
     let mut size = 0;
     for collection in &parse(text).unwrap() {
-        let plan = collection.resolve(&["id"], &["r"]).unwrap();
+        let plan = collection.by_key(&["id"], &["r"]).unwrap();
         size += plan.groups.iter().map(|group| plan.render(group).len()).sum::<usize>();
         size += plan.render_deletions().len() + plan.columns().len();
     }
@@ -147,7 +147,7 @@ proptest! {
         let payload = json!({ "t": collection });
         let text = if pretty { serde_json::to_string_pretty(&payload).unwrap() } else { payload.to_string() };
         let raw = one(&text);
-        let plan = raw.resolve(&["id"], &["ro"]).unwrap();
+        let plan = raw.by_key(&["id"], &["ro"]).unwrap();
         let (deleted, rows) = oracle(&payload["t"]);
         prop_assert_eq!(deleted_ids(&plan), deleted);
 
@@ -183,7 +183,7 @@ proptest! {
         let payload = json!({ "t": collection });
         let text = payload.to_string();
         let raw = one(&text);
-        let plan = raw.resolve(&["id"], &[]).unwrap();
+        let plan = raw.by_key(&["id"], &[]).unwrap();
         let sources = plan.records.iter().map(|r| (&r.id, r.source)).chain(plan.deletions.iter().map(|d| (&d.id, d.source)));
         for (id, source) in sources {
             let element = &payload["t"][source.array.name()][source.index as usize];
@@ -216,7 +216,7 @@ proptest! {
                 prop_assert!(serde_json::from_str::<Value>(&text.replace("1e999", "1")).is_ok(), "{}", text);
                 for key in [&["id"][..], &["k0"], &["a", "b"]] {
                     for collection in &collections {
-                        match collection.resolve(key, &[]) {
+                        match collection.by_key(key, &[]) {
                             Err(error) => prop_assert!(error.to_string().chars().count() < 250),
                             Ok(plan) => for group in &plan.groups {
                                 prop_assert!(serde_json::from_str::<Vec<&RawValue>>(&plan.render(group)).is_ok());
@@ -250,7 +250,7 @@ proptest! {
         let record: Map<String, Value> = names.iter().zip(&parts).map(|(n, p)| (n.to_string(), p.as_str().into())).collect();
         let text = json!({"t": {"created": [record]}}).to_string();
         let raw = one(&text);
-        let plan = raw.resolve(&names, &[]).unwrap();
+        let plan = raw.by_key(&names, &[]).unwrap();
         prop_assert_eq!(plan.key_parts(&plan.records[0].id), parts.clone());
         let keys: Value = serde_json::from_str(&plan.render_keys()).unwrap();
         for (i, part) in parts.iter().enumerate() {

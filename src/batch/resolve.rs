@@ -19,7 +19,7 @@ pub enum IdField {
     Column,
 }
 
-/// What [`RawCollection::resolve_with`] must know about the table.
+/// What [`RawCollection::resolve`] must know about the table.
 #[derive(Clone, Copy, Default)]
 pub struct Table<'t> {
     /// The columns of the sync key, in the order of the wire id's parts.
@@ -63,23 +63,15 @@ struct Layout {
 type Layouts<'a> = (Vec<Layout>, Vec<Vec<(u32, u32)>>, Vec<Vec<&'a str>>);
 
 impl<'a> RawCollection<'a> {
-    /// [`RawCollection::resolve_with`] for a table whose `id` in records is the wire id (or a column of a key of several, where
-    /// the key has one named so), and ids whose text the client does not vary.
-    pub fn resolve<'p>(&'p self, key_columns: &[&str], readonly: &[&str]) -> Result<Plan<'p>, BatchError> {
-        let among_several = key_columns.len() > 1 && key_columns.contains(&"id");
-        let id_field = if among_several { IdField::Column } else { IdField::WireId };
-        self.resolve_with(&Table { key_columns, readonly, id_field, ..Table::default() })
-    }
-
     /// Works out ids, merges what stands there twice, groups by columns. The id of a record is
     ///
-    /// - its `id`, a text or a number (design; WatermelonDB: always there), where that is the wire id; columns of the key that
+    /// - its `id`, a text or a number (WatermelonDB: always there), where that is the wire id; columns of the key that
     ///   are there as well, and not null, must say the same;
     /// - else its columns of the key, each a text or a number.
     ///
     /// A number is taken as it is written, so an exponent is refused: `1e3` and `1000` would be two rows. An empty id is
     /// refused; a part of an id of several parts may be empty.
-    pub fn resolve_with<'p>(&'p self, table: &Table<'_>) -> Result<Plan<'p>, BatchError> {
+    pub fn resolve<'p>(&'p self, table: &Table<'_>) -> Result<Plan<'p>, BatchError> {
         let (roles, names) = self.roles(table);
         let (layouts, columns, readonly) = self.layouts(table, &roles);
         let mut resolver = Resolver {
@@ -173,7 +165,7 @@ enum Slot {
     Record(u32),
 }
 
-/// What [`RawCollection::resolve_with`] has so far.
+/// What [`RawCollection::resolve`] has so far.
 struct Resolver<'p, 'a, 't> {
     raw: &'p RawCollection<'a>,
     table: &'t Table<'t>,

@@ -3,6 +3,42 @@
 use super::*;
 use crate::wire_id;
 
+impl<'a> RawCollection<'a> {
+    /// For a table whose `id` in records is the wire id (or a column of a key of several, where the key has one named so), and
+    /// ids whose text the client does not vary.
+    pub(super) fn by_key<'p>(&'p self, key_columns: &[&str], readonly: &[&str]) -> Result<Plan<'p>, BatchError> {
+        let among_several = key_columns.len() > 1 && key_columns.contains(&"id");
+        let id_field = if among_several { IdField::Column } else { IdField::WireId };
+        self.resolve(&Table { key_columns, readonly, id_field, ..Table::default() })
+    }
+
+    fn is_empty(&self) -> bool {
+        [Array::Created, Array::Updated, Array::Deleted].iter().all(|array| self.len(*array) == 0)
+    }
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn render(&self, group: &Group<'a>) -> String {
+        self.render_rows(group, &group.rows)
+    }
+
+    /// The keys of all records.
+    pub(super) fn render_keys(&self) -> String {
+        self.regroup(|_, _| false).first().map_or("[]".into(), |all| self.render(all))
+    }
+
+    /// The keys of all deletions.
+    pub(super) fn render_deletions(&self) -> String {
+        self.render_deletions_of(&(0..small(self.deletions.len())).collect::<Vec<_>>())
+    }
+
+    /// The names of all columns that the records carry, in order.
+    pub(super) fn columns(&self) -> Vec<&'a str> {
+        let columns: std::collections::BTreeSet<&str> = self.groups.iter().flat_map(|g| g.columns.clone()).collect();
+        columns.into_iter().collect()
+    }
+}
+
 /// Parses a payload of one collection.
 pub(super) fn one(text: &str) -> RawCollection<'_> {
     let mut collections = parse(text).unwrap();
@@ -21,7 +57,7 @@ pub(super) fn created(records: &str) -> String {
 
 /// The message with which a table refuses the payload.
 pub(super) fn unresolved(text: &str, key: &[&str]) -> String {
-    one(text).resolve(key, &[]).expect_err(text).to_string()
+    one(text).by_key(key, &[]).expect_err(text).to_string()
 }
 
 pub(super) fn ids<'p>(plan: &'p Plan<'_>) -> Vec<&'p str> {
@@ -50,7 +86,7 @@ fn a_watermelondb_batch() {
     assert_eq!(Array::ALL.map(|array| todos.len(array)), [1, 1, 1]);
     assert_eq!(todos.path(), "changes.todos");
 
-    let plan = todos.resolve(&["id"], &[]).unwrap();
+    let plan = todos.by_key(&["id"], &[]).unwrap();
     assert_eq!(deleted_ids(&plan), ["c3"]);
     assert_eq!(ids(&plan), ["a1", "b2"]);
     assert_eq!(plan.records.iter().map(|r| r.created).collect::<Vec<_>>(), [true, false]);
@@ -73,8 +109,6 @@ fn a_watermelondb_batch() {
     assert_eq!(plan.raw(&plan.records[1], "_changed"), None);
     assert_eq!(plan.raw(&plan.records[1], "nope"), None);
     assert_eq!(plan.object(&plan.records[0]), r#"{"done":false,"title":"Milk"}"#);
-    assert_eq!(plan.first_with("done").unwrap().id, "a1");
-    assert!(plan.first_with("nope").is_none());
 }
 
 #[test]
@@ -87,7 +121,7 @@ fn a_drift_batch() {
     }}"#;
     let raw = one(text);
     assert_eq!(raw.path(), "changes[\"public.task\"]");
-    let plan = raw.resolve(&["id"], &[]).unwrap();
+    let plan = raw.by_key(&["id"], &[]).unwrap();
     assert_eq!(deleted_ids(&plan), ["b"]);
     assert_eq!(ids(&plan), ["a"]);
     assert!(!plan.records[0].created);
@@ -113,7 +147,7 @@ fn values_survive_digit_by_digit() {
     let fields: Vec<String> = values.iter().enumerate().map(|(i, v)| format!("\"f{i}\" : {v} ")).collect();
     let text = created(&format!("[ {{ \"id\" : 1 , {} }} ]", fields.join(",")));
     let raw = one(&text);
-    let plan = raw.resolve(&["id"], &[]).unwrap();
+    let plan = raw.by_key(&["id"], &[]).unwrap();
     for (i, value) in values.iter().enumerate() {
         assert_eq!(plan.raw(&plan.records[0], &format!("f{i}")), Some(*value));
         assert!(plan.render(&plan.groups[0]).contains(value));
@@ -126,7 +160,7 @@ fn missing_and_null_arrays_are_empty() {
     for text in [r#"{"t":{}}"#, r#"{"t":{"created":null,"updated":[],"deleted":null}}"#] {
         let raw = one(text);
         assert!(raw.is_empty());
-        let plan = raw.resolve(&["id"], &[]).unwrap();
+        let plan = raw.by_key(&["id"], &[]).unwrap();
         assert!(plan.records.is_empty() && plan.deletions.is_empty() && plan.groups.is_empty());
         assert_eq!((plan.render_keys(), plan.render_deletions()), ("[]".into(), "[]".into()));
     }
@@ -233,7 +267,7 @@ fn nesting_has_a_limit() {
     };
     for depth in [1, 100, 128, MAX_DEPTH] {
         let text = nested("[", "]", depth);
-        assert_eq!(one(&text).resolve(&["id"], &[]).unwrap().records.len(), 1);
+        assert_eq!(one(&text).by_key(&["id"], &[]).unwrap().records.len(), 1);
         assert!(parse(&nested("{\"a\":", "}", depth)).is_ok());
     }
     for depth in [MAX_DEPTH + 1, 1000, 2_000_000] {
@@ -258,7 +292,7 @@ fn names_are_data() {
     let text = r#"{"__proto__":{"created":[{"id":"constructor","__proto__":1,"":2,"n":3,"k0":4,"c0":5,"\"":6}]}}"#;
     let raw = one(text);
     assert_eq!(raw.name(), "__proto__");
-    let plan = raw.resolve(&["id"], &[]).unwrap();
+    let plan = raw.by_key(&["id"], &[]).unwrap();
     assert_eq!(plan.groups[0].columns, ["", "\"", "__proto__", "c0", "k0", "n"]);
     assert_eq!(
         plan.render(&plan.groups[0]),
@@ -271,7 +305,7 @@ fn names_are_data() {
 fn the_last_of_equal_fields_counts() {
     let text = created(r#"[{"id":"x","a":1,"b":2,"a":3,"id":"y","\u0061":4}]"#);
     let raw = one(&text);
-    let plan = raw.resolve(&["id"], &[]).unwrap();
+    let plan = raw.by_key(&["id"], &[]).unwrap();
     assert_eq!(ids(&plan), ["y"]);
     assert_eq!(plan.render(&plan.groups[0]), r#"[{"n":0,"k0":"y","c0":4,"c1":2}]"#);
 }
@@ -282,7 +316,7 @@ fn ids_are_texts_or_numbers() {
         r#"[{"id":"a"},{"id":17},{"id":-5},{"id":-0},{"id":1.50},{"id":"ä\u00e4\n"},{"id":12345678901234567890}]"#,
     );
     let raw = one(&text);
-    let plan = raw.resolve(&["id"], &[]).unwrap();
+    let plan = raw.by_key(&["id"], &[]).unwrap();
     assert_eq!(ids(&plan), ["a", "17", "-5", "0", "1.50", "ää\n", "12345678901234567890"]);
     assert!(plan.render_keys().contains(r#"{"n":5,"k0":"ää\u000a"}"#));
     for (id, problem) in [
@@ -310,7 +344,7 @@ fn a_key_that_is_not_called_id() {
         "created":[{"uuid":"a","x":1},{"id":"b","x":2},{"id":"c","uuid":"c","x":3},{"id":"d","uuid":null},{"uuid":7}],
         "deleted":["e",{"uuid":"f"},{"id":"g"}]}}"#;
     let raw = one(text);
-    let plan = raw.resolve(&["uuid"], &[]).unwrap();
+    let plan = raw.by_key(&["uuid"], &[]).unwrap();
     assert_eq!(ids(&plan), ["a", "b", "c", "d", "7"]);
     assert_eq!(deleted_ids(&plan), ["e", "f", "g"]);
     assert_eq!(plan.columns(), ["x"]);
@@ -333,12 +367,12 @@ fn an_id_that_is_a_column_beside_the_key() {
     let text = r#"{"t":{"created":[{"id":5,"uuid":"a"}],"deleted":["b",{"id":6,"uuid":"c"}]}}"#;
     let raw = one(text);
     let table = Table { key_columns: &["uuid"], id_field: IdField::Column, ..Table::default() };
-    let plan = raw.resolve_with(&table).unwrap();
+    let plan = raw.resolve(&table).unwrap();
     assert_eq!(ids(&plan), ["a"]);
     assert_eq!(deleted_ids(&plan), ["b", "c"]);
     assert_eq!(plan.render(&plan.groups[0]), r#"[{"n":0,"k0":"a","c0":5}]"#);
     let text = created(r#"[{"id":5}]"#);
-    assert_eq!(one(&text).resolve_with(&table).unwrap_err().to_string(), "changes.t.created[0]: \"uuid\" is missing");
+    assert_eq!(one(&text).resolve(&table).unwrap_err().to_string(), "changes.t.created[0]: \"uuid\" is missing");
 }
 
 #[test]
@@ -347,7 +381,7 @@ fn keys_of_several_columns() {
         "created":[{"org":"a b","no":7,"x":1},{"id":"o.8","x":1},{"id":"o.9","org":"o","no":9,"x":1},{"org":"","no":""}],
         "deleted":["a%2Eb.1",{"org":"z","no":2}]}}"#;
     let raw = one(text);
-    let plan = raw.resolve(&["org", "no"], &[]).unwrap();
+    let plan = raw.by_key(&["org", "no"], &[]).unwrap();
     assert_eq!(ids(&plan), ["a%20b.7", "o.8", "o.9", "."]);
     assert_eq!(deleted_ids(&plan), ["a%2Eb.1", "z.2"]);
     assert_eq!(plan.key_parts("a%2Eb.1"), ["a.b", "1"]);
@@ -365,10 +399,10 @@ fn keys_of_several_columns() {
 
     // `id` as a column of the key, and as the wire id.
     let text = created(r#"[{"org":"a","id":7}]"#);
-    assert_eq!(ids(&one(&text).resolve(&["org", "id"], &[]).unwrap()), ["a.7"]);
+    assert_eq!(ids(&one(&text).by_key(&["org", "id"], &[]).unwrap()), ["a.7"]);
     let text = created(r#"[{"org":"a","id":"a.7"}]"#);
     let table = Table { key_columns: &["org", "id"], ..Table::default() };
-    assert_eq!(ids(&one(&text).resolve_with(&table).unwrap()), ["a.7"]);
+    assert_eq!(ids(&one(&text).resolve(&table).unwrap()), ["a.7"]);
 }
 
 #[test]
@@ -382,13 +416,13 @@ fn ids_are_made_canonical() {
         "created":[{"id":"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11","x":1}, {"id":"none"}],
         "deleted":["a0eebc999c0b4ef8bb6d6bb9bd380a11"]}}"#;
     let raw = one(text);
-    let plan = raw.resolve_with(&table).unwrap();
+    let plan = raw.resolve(&table).unwrap();
     assert_eq!(deleted_ids(&plan), ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]);
     assert_eq!(ids(&plan), ["none"]);
 
     let table = Table { key_columns: &["a", "b"], canonical: Some(&canonical), ..Table::default() };
     let text = created(r#"[{"a":"x","b":"07"},{"id":"x.07"},{"id":"x.7","b":"007"}]"#);
-    assert_eq!(ids(&one(&text).resolve_with(&table).unwrap()), ["x.7"]);
+    assert_eq!(ids(&one(&text).resolve(&table).unwrap()), ["x.7"]);
 }
 
 #[test]
@@ -398,7 +432,7 @@ fn the_same_id_twice_is_merged() {
         "created":[{"id":"c","x":9},{"id":"a","_changed":"","x":1,"z":[1]},{"id":"b","x":5},{"id":"b","y":6},{"id":1},{"id":"1"}],
         "deleted":["d","e","d",{"id":"e"}]}}"#;
     let raw = one(text);
-    let plan = raw.resolve(&["id"], &[]).unwrap();
+    let plan = raw.by_key(&["id"], &[]).unwrap();
     assert_eq!(deleted_ids(&plan), ["d", "e"]);
     assert_eq!(ids(&plan), ["c", "a", "b", "1"]);
     let find = |id: &str| plan.records.iter().find(|r| r.id == id).unwrap();
@@ -424,7 +458,7 @@ fn what_is_not_known_to_be_changed_stays_so() {
     for (first, second) in [("\"x\"", "null"), ("null", "\"x\"")] {
         let text = created(&format!(r#"[{{"id":1,"_changed":{first}}},{{"id":1,"_changed":{second}}}]"#));
         let raw = one(&text);
-        let plan = raw.resolve(&["id"], &[]).unwrap();
+        let plan = raw.by_key(&["id"], &[]).unwrap();
         assert_eq!(plan.changed(&plan.records[0]), None);
     }
 }
@@ -434,7 +468,7 @@ fn changed_is_a_list_of_names() {
     let names = |value: &str| {
         let text = created(&format!(r#"[{{"id":1,"_changed":{value},"_status":{{}}}}]"#));
         let raw = one(&text);
-        let plan = raw.resolve(&["id"], &[])?;
+        let plan = raw.by_key(&["id"], &[])?;
         let names = plan.changed(&plan.records[0]).map(|names| names.join("|"));
         Ok::<_, BatchError>(names)
     };
@@ -454,7 +488,7 @@ fn changed_is_a_list_of_names() {
 fn readonly_columns_are_taken_off() {
     let text = created(r#"[{"id":"a","x":1,"total":2,"created_at":3},{"id":"b","x":1}]"#);
     let raw = one(&text);
-    let plan = raw.resolve(&["id"], &["total", "created_at", "id"]).unwrap();
+    let plan = raw.by_key(&["id"], &["total", "created_at", "id"]).unwrap();
     assert_eq!(ids(&plan), ["a", "b"]);
     assert_eq!(plan.groups.len(), 1);
     assert_eq!(plan.columns(), ["x"]);
@@ -464,7 +498,7 @@ fn readonly_columns_are_taken_off() {
 fn groups_do_not_depend_on_the_order_of_fields() {
     let text = created(r#"[{"id":1,"a":1,"b":2},{"b":4,"a":3,"id":2},{"a":5,"id":3},{"a":6,"x":null,"id":4,"b":7}]"#);
     let raw = one(&text);
-    let plan = raw.resolve(&["id"], &["x"]).unwrap();
+    let plan = raw.by_key(&["id"], &["x"]).unwrap();
     assert_eq!(plan.groups.len(), 2);
     assert_eq!(plan.groups[0].rows, [0, 1, 3]);
     assert_eq!(

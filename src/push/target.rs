@@ -99,7 +99,7 @@ impl<'a> Target<'a> {
             canonical: Some(&canonical),
             numbers: echo.then_some(&numbers),
         };
-        let plan = raw.resolve_with(&table)?;
+        let plan = raw.resolve(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
         let mut changed = Changed::default();
         let updates = plan.regroup(|record, column| whole || changed.has(&plan, record, column));

@@ -117,7 +117,7 @@ fn differing(pins: &'static [Pin]) -> impl Iterator<Item = (&'static CStr, &'sta
 }
 
 /// Runs `work` under another search path.
-pub fn with_search_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+fn with_search_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     let path = c_string(path)?;
     with_settings([(c"search_path", path.as_c_str())].into_iter(), work)
 }
