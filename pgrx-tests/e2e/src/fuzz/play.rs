@@ -218,13 +218,13 @@ impl<'a> Player<'a> {
         match op {
             Op::Write { by, statements, commit, settings } => {
                 if self.write(*by, statements, *commit, settings)? && *commit {
-                    self.happened(op);
+                    self.happened(op)?;
                 }
                 self.look()
             }
             Op::Ddl { sql, settings } => {
                 if self.execute(sql, settings)? {
-                    self.happened(op);
+                    self.happened(op)?;
                 }
                 self.look()
             }
@@ -238,14 +238,15 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn happened(&mut self, op: &Op) {
+    fn happened(&mut self, op: &Op) -> Result<()> {
         let kinds = op.kinds();
         if kinds.iter().any(|k| *k < OpKind::Truncate) {
-            self.sight.forget();
+            self.sight.forget(&mut self.admin)?;
         }
         for replica in &mut self.replicas {
             replica.since.extend(kinds.iter().filter(|k| **k <= OpKind::Rows));
         }
+        Ok(())
     }
 
     fn write(

@@ -27,8 +27,8 @@ struct Column {
 pub struct Sight {
     columns: HashMap<(String, String), Vec<Column>>,
     bypassing: HashMap<String, bool>,
-    /// the numbers of the columns that are not synced
-    excluded: HashMap<String, i16>,
+    /// the number and the name of the column that is not synced, by table
+    excluded: HashMap<String, (i16, String)>,
     hostile: bool,
 }
 
@@ -40,18 +40,28 @@ impl Sight {
     pub fn of(admin: &mut Client, world: &World) -> Result<Self> {
         let mut sight = Self { hostile: world.hostile, ..Self::default() };
         for (table, column) in world.collections().filter_map(|t| Some((&t.name, t.exclude.as_ref()?))) {
-            let row = admin.query_one(
-                "SELECT attnum FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = $2",
-                &[table, column],
-            )?;
-            sight.excluded.insert(table.clone(), row.get(0));
+            sight.excluded.insert(table.clone(), (0, column.clone()));
         }
+        sight.forget(admin)?;
         Ok(sight)
     }
 
-    pub fn forget(&mut self) {
+    /// Something other than rows has changed. A column that is not synced is followed when it is renamed; one that was dropped
+    /// is known by its name when it comes again.
+    pub fn forget(&mut self, admin: &mut Client) -> Result<()> {
         self.columns.clear();
         self.bypassing.clear();
+        for (table, (number, name)) in &mut self.excluded {
+            let row = admin.query_opt(
+                "SELECT attnum, attname::text FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND NOT attisdropped \
+                 AND (attnum = $2 OR attname = $3) ORDER BY attnum <> $2 LIMIT 1",
+                &[table, number, name],
+            )?;
+            if let Some(row) = row {
+                (*number, *name) = (row.get(0), row.get(1));
+            }
+        }
+        Ok(())
     }
 
     fn bypasses(&mut self, admin: &mut Client, role: &str) -> Result<bool> {
@@ -105,7 +115,7 @@ impl Sight {
         }
         // `scope_values` is somebody's SQL: not for those who may do more than its author.
         let bypasses = self.bypasses(admin, &caller.role)?;
-        let (excluded, hostile) = (self.excluded.get(&table.name).copied(), self.hostile);
+        let (excluded, hostile) = (self.excluded.get(&table.name).map(|(number, _)| *number), self.hostile);
         let columns = self.columns(admin, &caller.role, &table.name)?;
         let named = |number| columns.iter().find(|c| c.number == number).map_or("", |c| c.name.as_str());
         let list: Vec<&str> =
