@@ -16,7 +16,6 @@ use pgrx::pg_sys;
 use crate::error::{code, Result, SyncError};
 use crate::owned::{self, Purpose};
 use crate::pg;
-use crate::registry::owner_query;
 use crate::spi;
 
 mod analysis;
@@ -209,7 +208,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
 
 /// The table of this full name; none (any more): InvalidOid.
 fn named(name: &str) -> Result<pg_sys::Oid> {
-    let rows = owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name)])?;
+    let rows = spi::owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name)])?;
     Ok(rows.first().map_or(pg_sys::InvalidOid, |r| r.oid(0)))
 }
 
@@ -256,7 +255,7 @@ fn has_virtual_columns(relation: pg_sys::Oid) -> bool {
     if !cfg!(feature = "pg18") {
         return false;
     }
-    let found = owner_query(
+    let found = spi::owner_query(
         "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped LIMIT 1",
         &[spi::arg(relation)],
     );
@@ -275,7 +274,7 @@ pub struct Traits {
 
 pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
     let mut traits = Traits::default();
-    let is_virtual = owner_query(
+    let is_virtual = spi::owner_query(
         "SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped",
         &[spi::arg(relation)],
     )?;
@@ -307,7 +306,7 @@ pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
 }
 
 fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node) -> Result<()>) -> Result<()> {
-    let policies = owner_query(
+    let policies = spi::owner_query(
         "SELECT p.polqual::text FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
          WHERE p.polrelid = $1 AND c.relrowsecurity AND p.polcmd IN ('*', 'r') AND p.polqual IS NOT NULL",
         &[spi::arg(relation)],
@@ -323,7 +322,7 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
 }
 
 fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
-    let rows = owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
+    let rows = spi::owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
 }
 

@@ -12,9 +12,8 @@ use pgrx::prelude::*;
 use crate::conflict::ConflictPolicy;
 use crate::dialect::TypeFacts;
 use crate::error::{code, Result, SyncError};
-use crate::push::echo::Stores;
-use crate::push::facts::Facts;
-use crate::{access, pg, spi, track};
+use crate::facts::{Facts, Stores};
+use crate::{access, excerpt, pg, spi, track};
 
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -167,7 +166,7 @@ unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relat
 pub fn collection(name: &str) -> Result<Rc<Collection>> {
     let found = lookup(name)?;
     found.ok_or_else(|| {
-        SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{}\" does not exist", clip(name)))
+        SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{}\" does not exist", excerpt::name(name)))
             .detail("No table is synced under this name.")
             .hint(
                 "Let the table's owner call snapsync.enable('table'), or ask for one of the names in snapsync.status.",
@@ -175,20 +174,12 @@ pub fn collection(name: &str) -> Result<Rc<Collection>> {
     })
 }
 
-/// At most 100 characters of what the client sent.
-pub fn clip(text: &str) -> String {
-    match text.char_indices().nth(100) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_string(),
-    }
-}
-
 fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
     drop_stale();
     let known = CACHE.with(|c| c.borrow().by_name.get(name).copied());
     let relation = match known {
         Some(relation) => Some(relation),
-        None => query_now(
+        None => spi::query_now(
             "SELECT relation::oid FROM snapsync.collection WHERE name = $1 OR qualified_name = $1",
             &[spi::arg(name)],
         )?
@@ -226,17 +217,8 @@ fn drop_stale() {
     }
 }
 
-/// Reads snapsync's own tables as they are at this instant, whatever the transaction's snapshot: what is cached from them
-/// must never be older than the invalidation that was processed last.
-pub fn query_now(sql: &str, args: &[spi::Arg]) -> Result<Vec<spi::Row>> {
-    spi::as_owner(|| {
-        let _now = pg::ActiveSnapshot::latest();
-        spi::query(sql, args, spi::Mode::Read)
-    })
-}
-
 fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
-    let rows = query_now(
+    let rows = spi::query_now(
         "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
                 r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
                 c.version_column, c.conflict_function, c.access_tables, c.scope_reads, c.qualified_name, \
@@ -279,7 +261,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     };
     let columns = all.iter().filter(|c| synced(c)).cloned().collect();
     let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
-    let rows = query_now(
+    let rows = spi::query_now(
         "SELECT access::oid, kind = 'parent', predicate, whole, untracked FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -324,7 +306,7 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
         let open = pg_sys::relation_open(relation, pg_sys::NoLock as i32);
         let descriptor = (*open).rd_att;
         let columns = (0..(*descriptor).natts as usize)
-            .map(|i| attribute(descriptor, i))
+            .map(|i| pg::attribute(descriptor, i))
             .filter(|a| !a.attisdropped)
             .map(|a| {
                 let type_name = pg_sys::format_type_extended(
@@ -355,20 +337,6 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
             .collect();
         pg_sys::relation_close(open, pg_sys::NoLock as i32);
         columns
-    }
-}
-
-/// The attribute number `i` (from 0) of a descriptor.
-///
-/// # Safety
-/// `descriptor` is valid and has more than `i` attributes; the result lives as long as it does.
-pub unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
-    // SAFETY: see above. PostgreSQL 18 moved the attributes behind an array of compact ones.
-    unsafe {
-        #[cfg(not(feature = "pg18"))]
-        return &*(*descriptor).attrs.as_ptr().add(i);
-        #[cfg(feature = "pg18")]
-        return &*pg_sys::TupleDescAttr(descriptor, i as i32);
     }
 }
 

@@ -1,33 +1,13 @@
 //! The event triggers: tracked tables stay right when their columns, policies, partitions or readers change.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, read_now};
+use crate::registry;
 use crate::shape::{self, dependency};
-use crate::spi;
-
-thread_local! {
-    /// DDL of our own under way, which fires event triggers like any other.
-    static OWN: Cell<u32> = const { Cell::new(0) };
-}
-
-/// While this lives, DDL is our own and changes nothing that we would have to look at.
-pub struct OwnCommands(());
-
-pub fn own_commands() -> OwnCommands {
-    OWN.with(|o| o.set(o.get() + 1));
-    OwnCommands(())
-}
-
-impl Drop for OwnCommands {
-    fn drop(&mut self) {
-        OWN.with(|o| o.set(o.get() - 1));
-    }
-}
+use crate::{spi, triggers};
 
 fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     // SAFETY: fcinfo is valid; its context says what kind of call this is (CALLED_AS_EVENT_TRIGGER).
@@ -87,7 +67,7 @@ fn renames(fcinfo: pg_sys::FunctionCallInfo) -> Option<pg_sys::ObjectType::Type>
 /// Looks again at the tables that rest on what a command has touched.
 pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if OWN.with(Cell::get) > 0 {
+    if triggers::own_commands_run() {
         return Ok(());
     }
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER) {
@@ -127,21 +107,21 @@ fn changed_without_a_lock(
     let replaced = created.is_some_and(|c| unsafe { (*c).replace });
     if replaced || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_AlterFunctionStmt).is_some() {
         const FUNCTIONS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_proc'::regclass";
-        changed.extend(read_now(FUNCTIONS, &[])?.iter().map(|r| (pg_sys::ProcedureRelationId, r.oid(0))));
+        changed.extend(spi::read_now(FUNCTIONS, &[])?.iter().map(|r| (pg_sys::ProcedureRelationId, r.oid(0))));
     }
     Ok(changed)
 }
 
 /// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.
 fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
-    if concerned.contains_key(&0) && !(dumps_settings() && registry::is_any_incomplete()?) {
+    if concerned.contains_key(&0) && !(dumps_settings() && triggers::is_any_incomplete()?) {
         shape::look_at_all()?;
     }
     let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();
     // In the middle of a restore a table has only some of its triggers.
     let complete = |(relation, own): (u32, bool)| {
         let relation = pg_sys::Oid::from(relation);
-        let there = !dumps_settings() || registry::is_complete(relation)?;
+        let there = !dumps_settings() || triggers::is_complete(relation)?;
         Ok(there.then_some((relation, own)))
     };
     let concerned = concerned.into_iter().map(complete).collect::<Result<Vec<_>>>()?;
@@ -162,7 +142,7 @@ fn concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
     let [database, system] = dependency::database();
     let args: Vec<spi::Arg> = [database, system].into_iter().chain(args.iter().copied()).collect();
     let mut concerned = BTreeMap::new();
-    for row in read_now(sql, &args)? {
+    for row in spi::read_now(sql, &args)? {
         *concerned.entry(row.oid(0).to_u32()).or_insert(false) |= row.bool(1);
     }
     Ok(concerned)
@@ -243,7 +223,7 @@ fn tables_granted() -> Result<Vec<pg_sys::Oid>> {
 /// Forgets tables that are dropped, and looks again at those that rest on what was.
 pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if OWN.with(Cell::get) > 0 {
+    if triggers::own_commands_run() {
         return Ok(());
     }
     // With DROP EXTENSION our own tables are on their way out.
@@ -259,19 +239,19 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if concerned.is_empty() {
         return Ok(());
     }
-    let dropped = read_now(
+    let dropped = spi::read_now(
         "SELECT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN snapsync.collection AS c ON c.relation = d.objid \
          WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0",
         &[],
     )?;
     for row in &dropped {
         // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
-        let readers = read_now(
+        let readers = spi::read_now(
             "SELECT a.relation::oid FROM snapsync.access AS a JOIN pg_class AS r ON r.oid = a.relation WHERE access = $1 AND relation <> $1",
             &[spi::arg(row.oid(0))],
         )?;
         shape::forget(row.oid(0))?;
-        readers.iter().try_for_each(|reader| crate::track::reset(reader.oid(0)))?;
+        readers.iter().try_for_each(|reader| crate::journal::reset(reader.oid(0)))?;
         concerned.remove(&row.oid(0).to_u32());
     }
     if restoring()? {
@@ -283,7 +263,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 /// Our triggers go with `snapsync.disable()` only. A dump that is loaded over what is there (`pg_dump --clean`) drops them one by one
 /// before the tables: there it is as if that had been called.
 fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
-    let dropped = read_now(
+    let dropped = spi::read_now(
         "SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid FROM pg_event_trigger_dropped_objects() \
          WHERE object_type = 'trigger' AND original AND NOT is_temporary \
            AND address_names[3] IN ('00_snapsync_track', '00_snapsync_truncate')",
@@ -300,9 +280,9 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
                 .hint("Call snapsync.disable() for the table to stop syncing it."));
         }
         let readers = shape::readers(table)?;
-        registry::drop_triggers(table)?;
+        triggers::drop(table)?;
         shape::forget(table)?;
-        readers.into_iter().try_for_each(crate::track::reset)?;
+        readers.into_iter().try_for_each(crate::journal::reset)?;
         concerned.remove(&table.to_u32());
     }
     Ok(())
@@ -310,7 +290,7 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
 
 /// The triggers are known by their names.
 fn refuse_renamed_trigger() -> Result<()> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "SELECT 1 FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
          WHERE d.classid = 'pg_trigger'::regclass AND g.tgfoid = 'snapsync.track'::regproc LIMIT 1",
         &[],
@@ -325,7 +305,7 @@ fn refuse_renamed_trigger() -> Result<()> {
 
 /// A table has got the name by which clients know another one: a new version of it, maybe, that was filled aside.
 fn say_who_has_the_name() -> Result<()> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "SELECT c.name, format('%I.%I', n.nspname, r.relname), c.relation::text FROM pg_event_trigger_ddl_commands() AS d \
          JOIN pg_class AS r ON r.oid = d.objid JOIN pg_namespace AS n ON n.oid = r.relnamespace \
          JOIN snapsync.collection AS c ON c.qualified_name = n.nspname || '.' || r.relname \
@@ -346,7 +326,7 @@ fn say_who_has_the_name() -> Result<()> {
 /// A synced table does not become a partition: its changes would be logged under the root, which is not synced. Only the command
 /// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
 fn refuse_partitions() -> Result<()> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, pg_partition_tree(d.objid) AS p \
            JOIN snapsync.collection AS c ON c.relation = p.relid \
          WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
@@ -371,10 +351,10 @@ fn restoring() -> Result<bool> {
 /// After ALTER TABLE ... that rewrites the table: its values may have changed without a trigger.
 pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    let rows = read_now("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
+    let rows = spi::read_now("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
     let Some(relation) = rows.first().map(|r| crate::pg::root_of(r.oid(0))) else { return Ok(()) };
     if !restoring()? && registry::load(relation)?.is_some() {
-        crate::track::reset(relation)?;
+        crate::journal::reset(relation)?;
     }
     Ok(())
 }

@@ -19,6 +19,11 @@ pub fn cut(text: &str, limit: usize) -> String {
     out
 }
 
+/// As much of what a client sent in place of a name.
+pub fn name(text: &str) -> String {
+    cut(text, NAME)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

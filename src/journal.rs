@@ -17,6 +17,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::change::{Change, Op, When, NOTICE};
 use crate::clock::{history, horizon};
 use crate::error::Result;
 use crate::shape::unenforced;
@@ -24,35 +25,6 @@ use crate::{clock, memory, pg, roles, settings};
 
 mod net;
 mod write;
-
-/// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Op {
-    Insert = b'I',
-    Update = b'U',
-    Delete = b'D',
-    Reset = b'R',
-}
-
-impl Op {
-    /// As `snapsync.change` holds it. In lower case: of an inner state (see [`Effect::inner`](net::Effect)).
-    pub fn byte(self, inner: bool) -> u8 {
-        let byte = self as u8;
-        if inner {
-            byte.to_ascii_lowercase()
-        } else {
-            byte
-        }
-    }
-
-    /// What this byte says, and whether of an inner state.
-    pub fn from_byte(byte: u8) -> Option<(Op, bool)> {
-        let all = [Op::Insert, Op::Update, Op::Delete, Op::Reset];
-        let op = all.into_iter().find(|op| *op as u8 == byte.to_ascii_uppercase())?;
-        Some((op, byte.is_ascii_lowercase()))
-    }
-}
 
 /// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
 struct Entry {
@@ -71,51 +43,6 @@ struct Entry {
     touched: Option<Range<usize>>,
     /// This change is what the client sent, no more and no less: see [`Sending`].
     as_sent: bool,
-}
-
-/// What a caller appends; the journal copies it.
-pub struct Change<'a> {
-    pub relation: pg_sys::Oid,
-    pub op: Op,
-    pub key: &'a [u8],
-    pub image: Option<&'a [u8]>,
-    pub scope: Option<&'a [u8]>,
-    pub scope_before: Option<Option<&'a [u8]>>,
-    pub when: When,
-    pub touched: Option<&'a [u8]>,
-    /// The command that made the new version of the row; None where there is none.
-    pub made_by: Option<u32>,
-}
-
-impl<'a> Change<'a> {
-    /// Without any of what only some changes have.
-    pub fn of(relation: pg_sys::Oid, op: Op, key: &'a [u8], when: When) -> Self {
-        let (image, scope, scope_before) = (None, None, None);
-        Change { relation, op, key, image, scope, scope_before, when, touched: None, made_by: None }
-    }
-}
-
-/// When in its transaction a change happened: the order of the changes of one key. Triggers do not fire in that order (those
-/// of a statement inside another one fire first).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum When {
-    /// The old row version was there before the transaction: this is the key's first change.
-    First,
-    /// A version was inserted by this command.
-    InsertedBy(u32),
-    /// The old version was made by this command of the transaction itself. Nobody outside ever saw it.
-    AfterCommand(u32),
-}
-
-impl When {
-    /// Command by command; a version is made before it is changed.
-    fn order(self) -> (u64, u8) {
-        match self {
-            When::First => (0, 0),
-            When::InsertedBy(command) => (u64::from(command) + 1, 0),
-            When::AfterCommand(command) => (u64::from(command) + 1, 1),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -268,6 +195,11 @@ pub fn append(change: Change) -> Result<()> {
     Ok(())
 }
 
+/// Logs that every client must forget what it has of `relation`.
+pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    append(Change::of(relation, Op::Reset, b"", When::First))
+}
+
 /// When a subtransaction is about to end well. Otherwise a loop that begins one for each row would keep them all: none of them has
 /// enough for a flush of its own.
 fn flush_before_release() -> Result<()> {
@@ -357,10 +289,6 @@ pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
     let when = When::AfterCommand(u32::MAX);
     append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
-
-/// What an entry that is only for the client which its `origin` names has for the numbers of its columns: no column has this one.
-/// See push/standing.rs.
-pub const NOTICE: [i16; 1] = [0];
 
 /// Tells a client, with its next pull, that this row is not there.
 pub fn notify(relation: pg_sys::Oid, key: &str, address: &str) -> Result<()> {

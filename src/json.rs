@@ -14,10 +14,9 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
-use crate::catalog;
 use crate::dialect::{Encoder, Form, Nesting, NonFinite, Time, TypeFacts};
 use crate::error::{code, SyncError};
-use crate::wire_id;
+use crate::{pg, wire_id};
 
 mod datetime;
 mod escape;
@@ -187,7 +186,7 @@ impl RowEncoder {
                 mismatch(format!("The query returns {found} columns where {expected} are expected."));
             }
             let column_type = |i: usize, name: &str, expected: pg_sys::Oid| {
-                let found = catalog::attribute(columns, i).atttypid;
+                let found = pg::attribute(columns, i).atttypid;
                 if found != expected && pg_sys::getBaseType(found) != expected {
                     let (found, expected) = (found.to_u32(), expected.to_u32());
                     mismatch(format!("Column \"{name}\" is of type {found} where {expected} is expected."));

@@ -258,9 +258,9 @@ unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
 unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
     // SAFETY: see above; the output function's palloc'd text is copied and freed.
     unsafe {
-        let datum = crate::row::value(slot, 1)?;
+        let datum = crate::slot::value(slot, 1)?;
         let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
-        let type_oid = crate::catalog::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
+        let type_oid = crate::pg::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
         pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
         let text = pg_sys::OidOutputFunctionCall(output, datum);
         let copy = CStr::from_ptr(text).to_string_lossy().into_owned();

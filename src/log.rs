@@ -5,10 +5,10 @@ use std::ffi::c_int;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
+use crate::change::{column, early, Image, Op, NOTICE};
 use crate::clock::durable;
 use crate::error::{code, Result, SyncError};
-use crate::journal::{self, Op};
-use crate::old_rows::Image;
+use crate::journal;
 use crate::{memory, pg};
 
 mod entries;
@@ -33,6 +33,13 @@ pub struct Logged {
     pub as_sent: bool,
 }
 
+impl Logged {
+    /// Is it only for the client that its `origin` names, and not about a change?
+    pub fn is_notice(&self) -> bool {
+        self.touched.as_deref() == Some(&NOTICE)
+    }
+}
+
 /// Whose entries to read.
 #[derive(Clone, Copy)]
 pub enum Scopes<'a> {
@@ -41,22 +48,6 @@ pub enum Scopes<'a> {
     /// These scopes, and the entries that concern every scope.
     Only(&'a [String]),
 }
-
-// Column numbers of snapsync.change, in the order of sql/02_tables.sql.
-const RELATION: i16 = 1;
-const ORD: i16 = 2;
-const STAMP: i16 = 3;
-const OP: i16 = 4;
-const SCOPE: i16 = 5;
-const KEY: i16 = 6;
-const IMAGE: i16 = 7;
-const ORIGIN: i16 = 8;
-const TOUCHED: i16 = 9;
-const AS_SENT: i16 = 10;
-const KEYS: i16 = 11;
-// Those of snapsync.early.
-const EARLY_NUMBER: c_int = 1;
-const EARLY_STAMP: c_int = 2;
 
 /// The entries of `relation` with stamp >= `from` that are about wanted keys, and resets, in the order they happened.
 pub fn since_of(
@@ -164,7 +155,7 @@ impl<'a> Log<'a> {
             let relation = pg_sys::table_open(pg::relation_oid(c"early")?, pg_sys::AccessShareLock as c_int);
             let index = pg::relation_oid(c"early_stamp")?;
             let mut key =
-                scan_key(EARLY_STAMP as i16, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
+                scan_key(early::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
             let scan = pg_sys::systable_beginscan(relation, index, true, self.snapshot.raw(), 1, &mut key);
             loop {
                 pgrx::check_for_interrupts!();
@@ -173,8 +164,8 @@ impl<'a> Log<'a> {
                     break;
                 }
                 let mut null = false;
-                let number = pg_sys::heap_getattr(tuple, EARLY_NUMBER, (*relation).rd_att, &mut null);
-                let stamp = pg_sys::heap_getattr(tuple, EARLY_STAMP, (*relation).rd_att, &mut null);
+                let number = pg_sys::heap_getattr(tuple, c_int::from(early::NUMBER), (*relation).rd_att, &mut null);
+                let stamp = pg_sys::heap_getattr(tuple, c_int::from(early::STAMP), (*relation).rd_att, &mut null);
                 found.push((number.value() as i64, stamp.value() as i64));
             }
             pg_sys::systable_endscan(scan);
@@ -195,7 +186,7 @@ impl<'a> Log<'a> {
         self.tuples(keys, |tuple| {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {
-                let byte = self.value(tuple, OP).map_or(0, |d| d.value() as u8);
+                let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
                 let (op, inner) = Op::from_byte(byte).ok_or_else(|| {
                     SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}"))
                 })?;
@@ -203,25 +194,25 @@ impl<'a> Log<'a> {
                 let wanted = |key: &str| op == Op::Reset || wanted.is_none_or(|wanted| wanted(key));
                 let entry = |key: String| -> Result<Logged> {
                     Ok(Logged {
-                        stamp: self.value(tuple, STAMP).map_or(0, |d| d.value() as i64),
-                        ord: self.value(tuple, ORD).map_or(0, |d| d.value() as i32),
+                        stamp: self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64),
+                        ord: self.value(tuple, column::ORD).map_or(0, |d| d.value() as i32),
                         op,
                         inner,
                         key,
                         image: self
-                            .value(tuple, IMAGE)
+                            .value(tuple, column::IMAGE)
                             .map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
-                        origin: self.value(tuple, ORIGIN).and_then(|d| String::from_datum(d, false)),
-                        touched: self.value(tuple, TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
-                        as_sent: self.value(tuple, AS_SENT).is_some_and(|d| d.value() as u8 != 0),
+                        origin: self.value(tuple, column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                        touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                        as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
                     })
                 };
-                if let Some(key) = self.value(tuple, KEY) {
+                if let Some(key) = self.value(tuple, column::KEY) {
                     let key = <&str>::from_datum(key, false).unwrap_or_default();
                     if wanted(key) {
                         each(entry(key.to_string())?)?;
                     }
-                } else if let Some(keys) = self.value(tuple, KEYS) {
+                } else if let Some(keys) = self.value(tuple, column::KEYS) {
                     for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
                         if wanted(&key) {
                             each(entry(key)?)?;
@@ -236,13 +227,13 @@ impl<'a> Log<'a> {
     fn next_scope(&self, relation: pg_sys::Oid, after: Option<&str>) -> Result<Option<String>> {
         let mut keys = vec![relation_is(relation)];
         keys.push(match after {
-            Some(scope) => scan_key(SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum()),
-            None => null_key(SCOPE, pg_sys::SK_SEARCHNOTNULL),
+            Some(scope) => scan_key(column::SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum()),
+            None => null_key(column::SCOPE, pg_sys::SK_SEARCHNOTNULL),
         });
         let mut found = None;
         self.tuples(&keys, |tuple| {
             // SAFETY: a tuple of snapsync.change.
-            found = unsafe { self.value(tuple, SCOPE).and_then(|d| String::from_datum(d, false)) };
+            found = unsafe { self.value(tuple, column::SCOPE).and_then(|d| String::from_datum(d, false)) };
             Ok(false)
         })?;
         Ok(found)
@@ -341,21 +332,21 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
 }
 
 fn relation_is(relation: pg_sys::Oid) -> pg_sys::ScanKeyData {
-    scan_key(RELATION, pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, relation.into_datum())
+    scan_key(column::RELATION, pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, relation.into_datum())
 }
 
 fn stamp_from(from: i64) -> pg_sys::ScanKeyData {
-    scan_key(STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum())
+    scan_key(column::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum())
 }
 
 fn stamp_is(stamp: i64) -> pg_sys::ScanKeyData {
-    scan_key(STAMP, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, stamp.into_datum())
+    scan_key(column::STAMP, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, stamp.into_datum())
 }
 
 fn scope_is(scope: Option<&str>) -> pg_sys::ScanKeyData {
     match scope {
-        Some(scope) => scan_key(SCOPE, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, scope.into_datum()),
-        None => null_key(SCOPE, pg_sys::SK_SEARCHNULL),
+        Some(scope) => scan_key(column::SCOPE, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, scope.into_datum()),
+        None => null_key(column::SCOPE, pg_sys::SK_SEARCHNULL),
     }
 }
 

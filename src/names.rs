@@ -9,7 +9,7 @@
 use pgrx::pg_sys;
 
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, owner_execute, owner_query, Stored};
+use crate::registry::{self, Stored};
 use crate::spi::{self, Mode};
 
 /// In bytes; a table's own name is shorter: two identifiers of 63, one of them with all its quotes doubled.
@@ -39,7 +39,7 @@ fn is_bare(name: &str) -> bool {
 
 /// The names that `enable` gives: what it is asked for, else what the table has, else its own.
 pub fn decide(relation: pg_sys::Oid, asked: Option<&str>, old: Option<&Stored>) -> Result<Names> {
-    let rows = owner_query(
+    let rows = spi::owner_query(
         "SELECT n.nspname, r.relname, (SELECT c.qualified_name FROM snapsync.collection AS c WHERE c.relation = r.oid) \
          FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.oid = $1",
         &[spi::arg(relation)],
@@ -106,7 +106,7 @@ fn check(name: &str, own: &str, relation: pg_sys::Oid) -> Result<()> {
 
 /// The other table that clients know by this name.
 fn taken(name: &str, relation: pg_sys::Oid) -> Result<Option<String>> {
-    let rows = owner_query(
+    let rows = spi::owner_query(
         "SELECT relation::text FROM snapsync.collection WHERE (name = $1 OR qualified_name = $1) AND relation <> $2",
         &[spi::arg(name), spi::arg(relation)],
     )?;
@@ -128,7 +128,7 @@ fn is_anothers(name: &str, relation: pg_sys::Oid) -> Result<bool> {
 
 /// Stores the second name; the first is among the settings.
 pub fn remember(relation: pg_sys::Oid, names: &Names) -> Result<()> {
-    owner_execute(
+    spi::owner_execute(
         "UPDATE snapsync.collection SET qualified_name = $2 WHERE relation = $1 AND qualified_name IS DISTINCT FROM $2",
         &[spi::arg(relation), spi::arg(names.qualified.as_deref())],
     )?;

@@ -8,52 +8,10 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
+use crate::change::Image;
 use crate::catalog::{self, Collection};
 use crate::error::Result;
 use crate::{pg, spi};
-
-/// Old values of a row, as the log holds them: a jsonb object of texts (track.rs).
-#[derive(Clone, Copy)]
-pub struct Image(pg_sys::Datum);
-
-impl Image {
-    pub fn new(jsonb: pg_sys::Datum) -> Image {
-        Image(jsonb)
-    }
-
-    pub fn datum(&self) -> pg_sys::Datum {
-        self.0
-    }
-
-    /// In the current memory context.
-    pub fn copied(&self) -> Image {
-        // SAFETY: a detoasted jsonb (log.rs).
-        Image(unsafe { pg_sys::pg_detoast_datum_copy(self.0.cast_mut_ptr()) }.into())
-    }
-
-    /// In bytes.
-    pub fn size(&self) -> usize {
-        // SAFETY: a detoasted jsonb (log.rs).
-        unsafe { pgrx::varlena::varsize_any(self.0.cast_mut_ptr()) }
-    }
-
-    /// The text of a column's value; None for NULL, and for a column that the image does not have.
-    pub fn text(&self, column: &str) -> Option<&[u8]> {
-        // SAFETY: a detoasted jsonb object, which outlives the image (log.rs); the text that is found points into it.
-        unsafe {
-            let stored: *mut pg_sys::Jsonb = self.0.cast_mut_ptr();
-            let mut value = pg_sys::JsonbValue::default();
-            let root = &raw mut (*stored).root;
-            let found =
-                pg_sys::getKeyJsonValueFromContainer(root, column.as_ptr().cast(), column.len() as i32, &mut value);
-            if found.is_null() || value.type_ != pg_sys::jbvType::jbvString {
-                return None;
-            }
-            let text = value.val.string;
-            Some(std::slice::from_raw_parts(text.val.cast::<u8>(), text.len as usize))
-        }
-    }
-}
 
 /// A column's place in the row, and how its text is read.
 struct Reader {
@@ -180,7 +138,7 @@ impl Reader {
         // SAFETY: the descriptor has so many attributes (caller); the look-ups are of an existing type.
         unsafe {
             let place = column.attnum as usize - 1;
-            if place >= (*descriptor).natts as usize || catalog::attribute(descriptor, place).attisdropped {
+            if place >= (*descriptor).natts as usize || pg::attribute(descriptor, place).attisdropped {
                 return None;
             }
             // Without the constraints of domains, which may have changed since.

@@ -410,3 +410,17 @@ impl Drop for Scratch {
         }
     }
 }
+
+/// The attribute number `i` (from 0) of a descriptor.
+///
+/// # Safety
+/// `descriptor` is valid and has more than `i` attributes; the result lives as long as it does.
+pub unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: see above. PostgreSQL 18 moved the attributes behind an array of compact ones.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return &*(*descriptor).attrs.as_ptr().add(i);
+        #[cfg(feature = "pg18")]
+        return &*pg_sys::TupleDescAttr(descriptor, i as i32);
+    }
+}

@@ -11,11 +11,12 @@ use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum};
 
+use crate::change::Image;
 use crate::catalog::{Collection, Column};
 use crate::error::{Result, SyncError};
 use crate::judge::kept::Key;
 use crate::lookup::Keys;
-use crate::old_rows::{Image, OldRows};
+use crate::old_rows::OldRows;
 use crate::spi::pointers;
 use crate::{pg, spi, subxact};
 

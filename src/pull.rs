@@ -19,7 +19,7 @@ use crate::policy::Judge;
 use crate::reach::Reach;
 use crate::scope;
 use crate::spi::Planned;
-use crate::{clock, pg, policy, push, roles, settings, spi};
+use crate::{client, clock, pg, policy, roles, settings, spi};
 
 mod changes;
 mod echo;
@@ -52,7 +52,7 @@ enum From {
 
 pub fn pull(request: &Request) -> Result<Output> {
     let dialect = parse_dialect(request.dialect)?;
-    push::check_client(request.client_id)?;
+    client::check(request.client_id)?;
     let names = names(&request.collections)?;
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());

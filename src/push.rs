@@ -18,18 +18,17 @@ use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Origin};
 use crate::log::Logged;
 use crate::subxact::{self, End};
-use crate::{clock, pg, pull, roles, settings};
+use crate::{client, clock, excerpt, pg, pull, roles, settings};
 
 mod answer;
 mod apply;
 mod constraints;
 mod decide;
-pub mod echo;
-pub mod facts;
+mod echo;
 pub mod mutate;
 mod once;
 mod order;
-pub mod standing;
+mod standing;
 mod target;
 mod write;
 
@@ -87,12 +86,12 @@ pub fn push(request: &Request) -> Result<String> {
         other => {
             return Err(SyncError::new(
                 code::INVALID_PARAMETER,
-                format!("unknown on_rejected \"{}\"", catalog::clip(other)),
+                format!("unknown on_rejected \"{}\"", excerpt::name(other)),
             )
             .hint("It is 'abort' (apply all or nothing) or 'report' (leave out what is refused and say so)."))
         }
     };
-    check_client(request.client_id)?;
+    client::check(request.client_id)?;
     let push = Push {
         baseline: baseline(request.last_pulled_at)?,
         client_id: request.client_id,
@@ -118,16 +117,6 @@ pub fn push(request: &Request) -> Result<String> {
         claim.answer(&answer)?;
     }
     Ok(answer)
-}
-
-/// A device that has no id must not share one with others that have none: their changes would be taken for its own.
-pub fn check_client(client_id: Option<&str>) -> Result<()> {
-    match client_id {
-        Some("") => Err(SyncError::new(code::INVALID_PARAMETER, "malformed client_id")
-            .detail("It is empty.")
-            .hint("Pass a random uuid that the device keeps, or leave client_id out.")),
-        _ => Ok(()),
-    }
 }
 
 fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -> Result<Vec<Target<'a>>> {

@@ -11,12 +11,11 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use crate::change::{Image, Op};
 use crate::access::Concerns;
 use crate::catalog::{self, Access, Collection};
 use crate::error::Result;
-use crate::journal::Op;
 use crate::log::{Entries, Log, Scopes};
-use crate::old_rows::Image;
 use crate::owned::{self, Purpose};
 use crate::policy::{self, Judge, Shadow};
 use crate::{pg, subxact};

@@ -2,7 +2,6 @@
 
 use crate::error::{code, Result, SyncError};
 use crate::pg;
-use crate::registry::{owner_execute, owner_query};
 use crate::spi;
 
 /// Drops what happened before `keep` ago from the log; returns how many entries. Clients whose cursor is older are reset by
@@ -11,14 +10,14 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     check_owner("prune")?;
     let keep = spi::arg(keep);
     let rows =
-        owner_query("SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1", &[keep])?;
+        spi::owner_query("SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1", &[keep])?;
     if rows.first().is_some_and(|r| r.bool(1)) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
             .hint("Pass how much to keep: '30 days'."));
     }
     let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
     one_at_a_time()?;
-    let dropped = owner_query(
+    let dropped = spi::owner_query(
         "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 \
                               AND stamp NOT IN (SELECT early FROM snapsync.early WHERE stamp >= $1) RETURNING relation, op, stamp), \
               marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
@@ -26,10 +25,10 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
          SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
         &[spi::arg(mark)],
     )?;
-    owner_execute("DELETE FROM snapsync.early WHERE stamp < $1", &[spi::arg(mark)])?;
-    owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
+    spi::owner_execute("DELETE FROM snapsync.early WHERE stamp < $1", &[spi::arg(mark)])?;
+    spi::owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
     // A client that was not heard of for so long begins anew.
-    owner_execute("DELETE FROM snapsync.mutation_client WHERE at < now() - $1", &[keep])?;
+    spi::owner_execute("DELETE FROM snapsync.mutation_client WHERE at < now() - $1", &[keep])?;
     Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
 
@@ -44,7 +43,7 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
 pub fn compact() -> Result<i64> {
     check_owner("compact")?;
     one_at_a_time()?;
-    let dropped = owner_query(
+    let dropped = spi::owner_query(
         "WITH entry AS ( \
              SELECT c.ctid AS place, e.key, upper(c.op::text) = 'U' AND c.image IS NULL AND lead(c.stamp) OVER later IS NOT NULL \
                     AND NOT (c.op = 'U' AND bool_or(c.op IN ('u', 'd') AND c.image IS NOT NULL) OVER same_stamp) \
@@ -69,7 +68,7 @@ pub fn compact() -> Result<i64> {
 }
 
 fn check_owner(what: &str) -> Result<()> {
-    let allowed = owner_query(
+    let allowed = spi::owner_query(
         "SELECT pg_has_role($1, relowner, 'USAGE') FROM pg_class WHERE oid = 'snapsync.change'::regclass",
         &[spi::arg(pg::current_user())],
     )?;
@@ -82,5 +81,5 @@ fn check_owner(what: &str) -> Result<()> {
 
 /// Two would each see the other's old entries.
 fn one_at_a_time() -> Result<()> {
-    owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[]).map(|_| ())
+    spi::owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[]).map(|_| ())
 }

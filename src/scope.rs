@@ -7,12 +7,12 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use serde_json::value::RawValue;
 
-use crate::catalog::{clip, Collection};
+use crate::catalog::Collection;
 use crate::error::{code, in_sql_of, Result, SyncError};
 use crate::judge::{self, kept::Key};
 use crate::owned::{self, Purpose};
 use crate::spi::{self, Mode};
-use crate::{pg, wire_id};
+use crate::{excerpt, pg, wire_id};
 
 /// `{"todos": {"org_id": ["42", "43"]}}`.
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Filter {
         let mut filter = BTreeMap::new();
         for (collection, columns) in object(raw, "It")? {
             let mut values = BTreeMap::new();
-            for (column, wanted) in object(&columns, &format!("The filter of \"{}\"", clip(&collection)))? {
+            for (column, wanted) in object(&columns, &format!("The filter of \"{}\"", excerpt::name(&collection)))? {
                 let wanted = match wanted.get().as_bytes().first() {
                     Some(b'[') => serde_json::from_str(wanted.get()).map_err(|e| malformed(e.to_string()))?,
                     _ => vec![wanted],
@@ -47,7 +47,7 @@ impl Filter {
                 let texts = wanted.iter().map(|v| match v.get().as_bytes().first() {
                     Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
                     Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
-                    _ => Err(malformed(format!("A value for \"{}\" is neither a text nor a number.", clip(&column)))),
+                    _ => Err(malformed(format!("A value for \"{}\" is neither a text nor a number.", excerpt::name(&column)))),
                 });
                 let texts = texts.collect::<Result<Vec<_>>>()?;
                 values.insert(column, texts);
@@ -62,13 +62,13 @@ impl Filter {
         let pulled: HashMap<&String, &Rc<Collection>> = names.iter().zip(collections).collect();
         for (name, columns) in &self.0 {
             let Some(collection) = pulled.get(name) else {
-                return Err(malformed(format!("Collection \"{}\" is not pulled.", clip(name))));
+                return Err(malformed(format!("Collection \"{}\" is not pulled.", excerpt::name(name))));
             };
             for column in columns.keys() {
                 if collection.scope.as_ref().is_none_or(|s| s.name != *column) {
                     return Err(SyncError::new(
                         code::INVALID_PARAMETER,
-                        format!("column \"{}\" is not the scope column of collection \"{}\"", clip(column), clip(name)),
+                        format!("column \"{}\" is not the scope column of collection \"{}\"", excerpt::name(column), excerpt::name(name)),
                     )
                     .hint("Only a collection's scope column can be filtered: snapsync.enable(..., scope_column => '...')."));
                 }
@@ -90,7 +90,7 @@ impl Filter {
             // Which rows are of a scope that the caller names would tell him what he may not read.
             return Err(SyncError::new(
                 code::INSUFFICIENT_PRIVILEGE,
-                format!("permission denied for the scope column of collection \"{}\"", clip(name)),
+                format!("permission denied for the scope column of collection \"{}\"", excerpt::name(name)),
             )
             .detail("Only who may read the column can filter by it.")
             .hint("Leave the filter out, or let the table's owner grant SELECT on the column."));

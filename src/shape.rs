@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use crate::error::{code, Result, SyncError};
-use crate::registry::{self, owner_execute, read_now, Stored};
-use crate::{admin, pg, spi, subxact, track};
+use crate::error::{Result, SyncError};
+use crate::registry::{self, Stored};
+use crate::{journal, pg, spi, subxact, table, triggers};
 
 mod declared;
 pub mod definition;
@@ -65,7 +65,7 @@ pub fn look_at_all() -> Result<()> {
 
 fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     // In the middle of a restore nothing is there yet.
-    if pg::qualified_name(relation).is_none() || !registry::is_installed(relation)? {
+    if pg::qualified_name(relation).is_none() || !triggers::is_installed(relation)? {
         return Ok(());
     }
     // Became a partition behind our back (ddl.rs refuses it), which no other command is to fail for.
@@ -105,7 +105,7 @@ fn put_off(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     if pg::qualified_name(relation).is_some() {
         registry::changed(relation);
     }
-    track::reset(relation)
+    journal::reset(relation)
 }
 
 /// After `enable`: looks at the table, at what its policies read, and at those that read it.
@@ -124,7 +124,7 @@ fn look_at_readers(relation: pg_sys::Oid) -> Result<()> {
 
 /// The tables whose policies or settings read this one.
 pub fn readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "SELECT DISTINCT c.relation::oid FROM snapsync.dependency AS d JOIN snapsync.collection AS c ON c.relation = d.relation \
          WHERE d.classid = 'pg_class'::regclass AND d.objid = $1 AND d.relation <> $1 \
          UNION SELECT relation::oid FROM snapsync.access WHERE access = $1 AND relation <> $1 ORDER BY 1",
@@ -149,7 +149,7 @@ fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> 
         let fresh = derive(relation, why, rekeyed)?;
         for access in fresh {
             // Changes of before are unknown.
-            track::reset(access)?;
+            journal::reset(access)?;
             open.push((access, if why == Because::Elsewhere { why } else { Because::Enabled }, false));
         }
         if rekeyed {
@@ -177,8 +177,8 @@ impl Look {
         let acting = (why != Because::Elsewhere).then(pg::current_user);
         let (edges, functions) = edges::wanted(relation, &stored, acting)?;
         let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
-        let shape = read_now(&definition::shape_query(), &[spi::arg(relation)])?;
-        let old = read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+        let shape = spi::read_now(&definition::shape_query(), &[spi::arg(relation)])?;
+        let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
         Ok(Some(Look {
             stored,
             old_shape: old.first().map(|r| r.string(0)).unwrap_or_default(),
@@ -204,7 +204,7 @@ impl Look {
 
 /// Brings up to date what is derived from one table; returns the tables that are tracked from now on for its sake.
 fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_sys::Oid>> {
-    let installed = registry::is_installed(relation)?;
+    let installed = triggers::is_installed(relation)?;
     if why != Because::Enabled {
         let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
         if now.stored.name.is_none() && !edges::is_needed(relation)? {
@@ -212,9 +212,9 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
         }
         if !rekeyed && now.is_settled() && image::columns(relation)? == registry::image(relation)? {
             // The triggers may have been changed by hand.
-            if why == Because::Altered && registry::sync_triggers(relation, true)? {
+            if why == Because::Altered && triggers::sync(relation, true)? {
                 registry::changed(relation);
-                track::reset(relation)?;
+                journal::reset(relation)?;
             }
             return Ok(Vec::new());
         }
@@ -231,7 +231,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     let gap = settle(relation, why)?;
     for access in touched.into_iter().filter(|a| *a != relation && !fresh.contains(a)) {
         if registry::load(access)?.is_some() && settle(access, why)? {
-            track::reset(access)?;
+            journal::reset(access)?;
         }
     }
     let let_go = |access: &&u32| now.edges.get(access).is_none_or(|e| e.voucher.is_none());
@@ -244,7 +244,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }
     if gap || rekeyed || installed && unlike || told {
-        track::reset(relation)?;
+        journal::reset(relation)?;
     }
     Ok(fresh)
 }
@@ -268,7 +268,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
         match registry::load(access)? {
             // In two transactions that make policies upon the same table, the second one waits for what the first has found.
             Some(stored) if registry::lock(access, why != Because::Elsewhere)? => {
-                if stored.name.is_none() && stored.key.is_empty() && admin::find_key_for_access(access, &stored, None)?
+                if stored.name.is_none() && stored.key.is_empty() && table::find_key_for_access(access, &stored, None)?
                 {
                     fresh.push(access);
                 }
@@ -277,7 +277,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
                 return Err(SyncError::new(BUSY, "the table's row is locked"))
             }
             _ => {
-                admin::track_for_access(access)?;
+                table::track_for_access(access)?;
                 fresh.push(access);
             }
         }
@@ -286,7 +286,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
     touched.extend(differing);
     touched.sort_unstable_by_key(|t| t.to_u32());
     touched.dedup();
-    owner_execute(
+    spi::owner_execute(
         "UPDATE snapsync.collection SET shape = $2::jsonb WHERE relation = $1 AND shape <> $2::jsonb",
         &[spi::arg(relation), spi::arg(now.shape.as_str())],
     )?;
@@ -302,7 +302,7 @@ fn drop_triggers_of_lost_parts(relation: pg_sys::Oid, now: &Look) -> Result<()> 
     for (_, part, ..) in now.known_objects.difference(&now.objects).filter(|(c, _, own, _)| *own && *c == class) {
         let part = pg_sys::Oid::from(*part);
         if part != relation && pg::root_of(part) != relation && registry::load(pg::root_of(part))?.is_none() {
-            registry::drop_triggers(part)?;
+            triggers::drop(part)?;
         }
     }
     Ok(())
@@ -312,23 +312,16 @@ fn drop_triggers_of_lost_parts(relation: pg_sys::Oid, now: &Look) -> Result<()> 
 fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
     let (image, old) = (image::columns(relation)?, registry::image(relation)?);
     let shrinks = image.iter().all(|column| old.contains(column));
-    if registry::is_installed(relation)? && shrinks && !registry::may(relation, registry::Right::Trigger)? {
+    if triggers::is_installed(relation)? && shrinks && !registry::may(relation, registry::Right::Trigger)? {
         // More is logged than must be, until somebody comes who may change it.
         return Ok(false);
     }
     if image != old {
-        owner_execute(
+        spi::owner_execute(
             "UPDATE snapsync.collection SET image = $2::name[] WHERE relation = $1",
             &[spi::arg(relation), spi::arg(image)],
         )?;
         registry::changed(relation);
     }
-    registry::sync_triggers(relation, why == Because::Altered)
-}
-
-/// An error that says that a table's triggers would have to change, which the session's role may not do.
-pub fn not_allowed(table: &str) -> SyncError {
-    SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {table}"))
-        .detail("Its triggers have to be changed, which takes the TRIGGER privilege on it.")
-        .hint("Let somebody who has it call snapsync.enable() for the table that reads it.")
+    triggers::sync(relation, why == Because::Altered)
 }

@@ -10,39 +10,19 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use serde::{Deserialize, Serialize};
 
+use crate::change::{Change, Op, When};
 use crate::error::{code, Result, SyncError};
-use crate::journal::{self, Change, Op, When};
-use crate::registry::{ROW_TRIGGER, TRUNCATE_TRIGGER};
-use crate::row::{self, made_by, value, when, Slot};
+use crate::journal;
+use crate::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
+use crate::slot::{self, value, Slot};
 use crate::{pg, wire_id};
 
 mod text;
+mod version;
 
 use text::{has_image, write_image, write_text, Settings};
-
-/// The trigger's argument.
-#[derive(Serialize, Deserialize, Default, Clone, PartialEq, Debug)]
-pub struct Spec {
-    pub key: Vec<String>,
-    /// Columns whose old values decide who could see a row.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub image: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
-    /// Only these columns are synced; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub exclude: Vec<String>,
-    /// Log which columns an UPDATE touched: for merging conflicts by column.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub touched: bool,
-    /// Rows of other tables hang on its rows by foreign keys: what comes and goes here is told by their entries (access.rs).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub parent: bool,
-}
+use version::{made_by, when};
 
 /// A column of the relation that fires, which may be a partition with another column order than the root.
 struct Column {
@@ -130,14 +110,14 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         }
         // Without a key to tell rows apart (a table that only policies read) any change may concern anybody.
         if event == pg_sys::TRIGGER_EVENT_TRUNCATE || tracker.key.is_empty() {
-            return reset(tracker.root);
+            return journal::reset(tracker.root);
         }
         if tracker.parent && replica {
             // Foreign keys are not enforced now: rows that hang on this one may have been there before it, or stay after it.
             let comes_or_goes =
                 event != pg_sys::TRIGGER_EVENT_UPDATE || differs(&tracker.key, data.tg_trigslot, data.tg_newslot);
             if comes_or_goes {
-                reset(tracker.root)?;
+                journal::reset(tracker.root)?;
             }
         }
         BUFFERS.with(|buffers| {
@@ -154,11 +134,6 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     }
 }
 
-/// Logs that every client must forget what it has of `relation`.
-pub fn reset(relation: pg_sys::Oid) -> Result<()> {
-    journal::append(Change::of(relation, Op::Reset, b"", When::First))
-}
-
 /// # Safety
 /// The slot holds a row of the tracker's relation.
 unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Result<()> {
@@ -167,7 +142,7 @@ unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Res
         write_key(&t.key, new, &mut b.key, &mut b.parts);
         let scope = write_scope(t, new, &mut b.scope).then_some(b.scope.as_slice());
         if !has_image(t, new) {
-            return reset(t.root);
+            return journal::reset(t.root);
         }
         let change = Change::of(t.root, Op::Insert, &b.key, When::InsertedBy(made_by));
         journal::append(Change { scope, made_by: Some(made_by), ..change })
@@ -181,7 +156,7 @@ unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result
     unsafe {
         write_key(&t.key, old, &mut b.key, &mut b.parts);
         if !write_image(t, old, &mut b.image) {
-            return reset(t.root);
+            return journal::reset(t.root);
         }
         let scope = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
         journal::append(Change { image: Some(&b.image), scope, ..Change::of(t.root, Op::Delete, &b.key, when) })
@@ -193,8 +168,8 @@ unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result
 unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When, made_by: u32) -> Result<()> {
     // SAFETY: both versions of the row (caller).
     unsafe {
-        row::read(old, t.last);
-        row::read(new, t.last);
+        slot::read(old, t.last);
+        slot::read(new, t.last);
         let image_changed = differs(&t.image, old, new);
         let key_changed = differs(&t.key, old, new);
         if !image_changed && !key_changed && !differs(&t.rest, old, new) {
@@ -214,7 +189,7 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When
         }
         let scope_before = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
         if !write_image(t, old, &mut b.image) || !has_image(t, new) {
-            return reset(t.root);
+            return journal::reset(t.root);
         }
         let image = Some(b.image.as_slice());
         write_key(&t.key, new, &mut b.new_key, &mut b.parts);
@@ -256,7 +231,7 @@ unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
         unsafe {
             match (value(old, c.attnum), value(new, c.attnum)) {
                 (None, None) => false,
-                (Some(a), Some(b)) => !row::same(a, b, c.by_value, c.length),
+                (Some(a), Some(b)) => !slot::same(a, b, c.by_value, c.length),
                 _ => true,
             }
         }
@@ -352,7 +327,7 @@ impl Tracker {
             let mut rest = Vec::new();
             // Triggers are not given virtual columns (PostgreSQL 18), which change with any of the others.
             let virtual_ones = (0..(*relation.rd_att).natts as usize)
-                .any(|i| crate::catalog::attribute(relation.rd_att, i).attgenerated as u8 == b'v');
+                .any(|i| crate::pg::attribute(relation.rd_att, i).attgenerated as u8 == b'v');
             for i in 0..(*relation.rd_att).natts {
                 let column = match Column::at(relation, i as usize) {
                     Some(column) => column,
@@ -388,7 +363,7 @@ impl Column {
     unsafe fn at(relation: &pg_sys::RelationData, i: usize) -> Option<Column> {
         // SAFETY: i < natts (callers); the descriptor lives as long as the relation is open.
         unsafe {
-            let attribute = crate::catalog::attribute(relation.rd_att, i);
+            let attribute = crate::pg::attribute(relation.rd_att, i);
             if attribute.attisdropped {
                 return None;
             }

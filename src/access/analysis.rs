@@ -7,7 +7,6 @@ use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use super::tree::{self, conjuncts, equality, strip, sublinks, vars};
 use crate::error::Result;
-use crate::registry::owner_query;
 use crate::spi::{self, pointers};
 
 /// One place in a policy where a table is read.
@@ -250,7 +249,7 @@ impl Analysis<'_> {
 /// logical replication, nor for tables that inherit. Another key of the row would come and go unnoticed while the row is there; and
 /// so would one that equals another of a different text (numeric, or a collation that is not deterministic).
 fn references(from: ColumnRef, to: ColumnRef) -> bool {
-    owner_query(
+    spi::owner_query(
         "SELECT 1 FROM pg_constraint AS f JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attnum = $4 \
                   JOIN pg_type AS y ON y.oid = a.atttypid \
          WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \

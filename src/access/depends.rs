@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::registry::read_now as owner_query;
+use crate::spi::read_now as owner_query;
 use crate::spi;
 
 /// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A

@@ -9,7 +9,6 @@ use super::analysis::Analysis;
 use super::{any_of, tree, walk};
 use crate::error::{code, Result, SyncError};
 use crate::owned::{self, Purpose};
-use crate::registry::owner_query;
 use crate::spi;
 
 /// What an expression for scopes reads. Looked at once, by `enable`, because its names mean what they mean there.
@@ -41,7 +40,7 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str) -> Result<(String, 
     let mut reads = ScopeReads::default();
     for oid in relations {
         // Not those of the system: they have no triggers.
-        let rows = owner_query(
+        let rows = spi::owner_query(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
              WHERE c.oid = $1 AND c.oid >= 16384 AND c.relpersistence <> 't' AND n.nspname <> 'snapsync'",
             &[spi::arg(pg_sys::Oid::from(oid))],
@@ -58,7 +57,7 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str) -> Result<(String, 
         }
     }
     for oid in functions.into_iter().filter(|oid| *oid >= pg_sys::FirstNormalObjectId) {
-        let rows = owner_query("SELECT $1::regprocedure::text", &[spi::arg(pg_sys::Oid::from(oid))])?;
+        let rows = spi::owner_query("SELECT $1::regprocedure::text", &[spi::arg(pg_sys::Oid::from(oid))])?;
         reads.functions.extend(rows.first().map(|r| r.string(0)));
     }
     let reads = serde_json::to_string(&reads)

@@ -7,7 +7,8 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
-use super::{Journal, Op, When, NOTICE};
+use super::Journal;
+use crate::change::{Op, When, NOTICE};
 use crate::error::Result;
 use crate::memory;
 

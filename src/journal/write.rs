@@ -7,7 +7,8 @@
 use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
-use super::{Journal, Op};
+use super::Journal;
+use crate::change::{column, Op};
 use crate::error::Result;
 use crate::{clock, memory, pg, spi};
 
@@ -248,8 +249,8 @@ impl<'a> Table<'a> {
             pg_sys::MemoryContextSwitchTo(caller);
             let slot = self.next_slot();
             pg_sys::ExecClearTuple(slot);
-            values.as_ptr().copy_to_nonoverlapping((*slot).tts_values, COLUMNS);
-            nulls.as_ptr().copy_to_nonoverlapping((*slot).tts_isnull, COLUMNS);
+            values.as_ptr().copy_to_nonoverlapping((*slot).tts_values, column::COUNT);
+            nulls.as_ptr().copy_to_nonoverlapping((*slot).tts_isnull, column::COUNT);
             pg_sys::ExecStoreVirtualTuple(slot);
         }
         self.filled += 1;
@@ -306,14 +307,12 @@ impl<'a> Table<'a> {
     }
 }
 
-const COLUMNS: usize = 11;
-
-/// Which of them the index is on: relation, scope, stamp.
-const INDEXED: [usize; 3] = [0, 4, 2];
+/// Which columns the index is on, counted from 0.
+const INDEXED: [usize; 3] = [column::RELATION as usize - 1, column::SCOPE as usize - 1, column::STAMP as usize - 1];
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.
-fn datums(journal: &Journal, written: i32, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; COLUMNS]> {
+fn datums(journal: &Journal, written: i32, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
         _ => (None, Some(text_array(keys))),

@@ -3,10 +3,10 @@
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
-use super::{by_key, show_what_was_found, Log, Logged, AS_SENT, IMAGE, KEY, OP, ORD, ORIGIN, STAMP, TOUCHED};
+use super::{by_key, show_what_was_found, Log, Logged};
+use crate::change::{column, Image, Op};
 use crate::error::Result;
-use crate::journal::{self, Op};
-use crate::old_rows::Image;
+use crate::journal;
 
 /// So many entries are kept in memory, and so many bytes of images.
 const FEW: usize = 10_000;
@@ -126,7 +126,7 @@ impl Sorted {
         // current memory context; temporary files belong to the current resource owner.
         unsafe {
             let descriptor = pg_sys::CreateTupleDescCopy(log.descriptor());
-            let mut columns = [KEY, STAMP, ORD];
+            let mut columns = [column::KEY, column::STAMP, column::ORD];
             let mut operators =
                 [pg_sys::Oid::from(pg_sys::TextLessOperator), less_than(pg_sys::INT8OID), less_than(pg_sys::INT4OID)];
             let mut collations = [pg_sys::C_COLLATION_OID, pg_sys::InvalidOid, pg_sys::InvalidOid];
@@ -169,14 +169,14 @@ impl Sorted {
                 nulls[place] = datum.is_none();
                 values[place] = datum.unwrap_or(pg_sys::Datum::null());
             };
-            set(KEY, entry.key.into_datum());
-            set(STAMP, entry.stamp.into_datum());
-            set(ORD, entry.ord.into_datum());
-            set(OP, (entry.op.byte(entry.inner) as i8).into_datum());
-            set(IMAGE, entry.image.map(|i| i.datum()));
-            set(ORIGIN, entry.origin.into_datum());
-            set(TOUCHED, entry.touched.into_datum());
-            set(AS_SENT, entry.as_sent.into_datum());
+            set(column::KEY, entry.key.into_datum());
+            set(column::STAMP, entry.stamp.into_datum());
+            set(column::ORD, entry.ord.into_datum());
+            set(column::OP, (entry.op.byte(entry.inner) as i8).into_datum());
+            set(column::IMAGE, entry.image.map(|i| i.datum()));
+            set(column::ORIGIN, entry.origin.into_datum());
+            set(column::TOUCHED, entry.touched.into_datum());
+            set(column::AS_SENT, entry.as_sent.into_datum());
             pg_sys::ExecStoreVirtualTuple(self.slot);
             pg_sys::tuplesort_puttupleslot(self.state, self.slot);
             pg_sys::MemoryContextSwitchTo(before);
@@ -204,18 +204,18 @@ impl Sorted {
             if !pg_sys::tuplesort_gettupleslot(self.state, forward, copy, self.row, no_abbreviation) {
                 return None;
             }
-            let value = |column: i16| crate::row::value(self.row, column);
-            let (op, inner) = value(OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
+            let value = |column: i16| crate::slot::value(self.row, column);
+            let (op, inner) = value(column::OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
             Some(Logged {
-                stamp: value(STAMP).map_or(0, |d| d.value() as i64),
-                ord: value(ORD).map_or(0, |d| d.value() as i32),
+                stamp: value(column::STAMP).map_or(0, |d| d.value() as i64),
+                ord: value(column::ORD).map_or(0, |d| d.value() as i32),
                 op,
                 inner,
-                key: value(KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
-                image: value(IMAGE).map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
-                origin: value(ORIGIN).and_then(|d| String::from_datum(d, false)),
-                touched: value(TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
-                as_sent: value(AS_SENT).is_some_and(|d| d.value() as u8 != 0),
+                key: value(column::KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
+                image: value(column::IMAGE).map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
+                origin: value(column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                touched: value(column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                as_sent: value(column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
             })
         }
     }

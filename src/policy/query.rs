@@ -14,7 +14,7 @@ use crate::judge::kept::{self, Key};
 use crate::lookup::Keys;
 use crate::old_rows::OldRows;
 use crate::spi::pointers;
-use crate::{judge, spi};
+use crate::{judge, pg, spi};
 
 /// makeNode() of nodes/nodes.h: zeroed, with its tag.
 fn node<T>(tag: NodeTag) -> *mut T {
@@ -64,7 +64,7 @@ pub(super) unsafe fn satisfying(
                 plan
             }
         };
-        let mut each = |slot| found.extend(crate::row::value(slot, 1).map(|number| number.value() as i64));
+        let mut each = |slot| found.extend(crate::slot::value(slot, 1).map(|number| number.value() as i64));
         judge::run(plan, TEXT, no_params, environment, &mut each);
     }
     Ok(found)
@@ -131,7 +131,7 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
         (*query).rtable = list(&[entry, entry_named(keys.name(), environment)]);
         let mut same: *mut pg_sys::List = std::ptr::null_mut();
         for (i, column) in table.key.iter().enumerate() {
-            let own = catalog::attribute(rows.descriptor(), column.attnum as usize - 1);
+            let own = pg::attribute(rows.descriptor(), column.attnum as usize - 1);
             let own = pg_sys::makeVar(1, column.attnum, own.atttypid, own.atttypmod, own.attcollation, 0);
             let base = column.facts.base;
             let key = pg_sys::makeVar(2, i as i16 + 1, base, -1, pg_sys::get_typcollation(base), 0);
@@ -226,7 +226,7 @@ unsafe fn whole_rows_as_rows(condition: *mut pg_sys::Node, rows: &OldRows) -> Re
         let descriptor = rows.descriptor();
         let mut columns: *mut pg_sys::List = std::ptr::null_mut();
         for i in 1..rows.number_column() {
-            let column = catalog::attribute(descriptor, i as usize - 1);
+            let column = pg::attribute(descriptor, i as usize - 1);
             if !column.attisdropped {
                 let var = pg_sys::makeVar(1, i, column.atttypid, column.atttypmod, column.attcollation, 0);
                 let name = pg_sys::pstrdup(column.attname.data.as_ptr());
@@ -354,7 +354,7 @@ unsafe fn select(rows: &OldRows, entry: *mut pg_sys::RangeTblEntry) -> *mut pg_s
         (*query).rtable = list(&[entry]);
         (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1)]), std::ptr::null_mut());
         for i in 1..rows.number_column() {
-            let column = catalog::attribute(rows.descriptor(), i as usize - 1);
+            let column = pg::attribute(rows.descriptor(), i as usize - 1);
             let value: *mut pg_sys::Expr = if column.attisdropped {
                 pg_sys::makeNullConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid).cast()
             } else {

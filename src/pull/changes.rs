@@ -4,13 +4,11 @@
 //! for its user's changes, however many others there were.
 
 use super::CollectionPull;
+use crate::change::{Image, Op};
 use crate::error::Result;
-use crate::journal::Op;
 use crate::log::{Entries, Logged};
-use crate::old_rows::Image;
-use crate::pg;
+use crate::{client, pg};
 use crate::policy::Judge;
-use crate::push::standing;
 use crate::reach::{synced, BATCH, BATCH_BYTES};
 
 /// A row that changed since the cursor.
@@ -48,7 +46,7 @@ struct Batch {
 impl Batch {
     fn add(&mut self, id: &str, entries: &[Logged], pull: &CollectionPull) -> Result<()> {
         let told = self.is_told(entries, pull)?;
-        let mut entries = entries.iter().filter(|e| !standing::is_notice(e)).peekable();
+        let mut entries = entries.iter().filter(|e| !e.is_notice()).peekable();
         if entries.peek().is_none() && !told {
             return Ok(());
         }
@@ -86,10 +84,10 @@ impl Batch {
     /// Is one of the entries word for the caller?
     fn is_told(&mut self, entries: &[Logged], pull: &CollectionPull) -> Result<bool> {
         let mut told = false;
-        for entry in entries.iter().filter(|e| standing::is_notice(e)) {
+        for entry in entries.iter().filter(|e| e.is_notice()) {
             let address = match &self.address {
                 Some(known) => known,
-                None => self.address.insert(standing::address(pull.request.client_id)?),
+                None => self.address.insert(client::address(pull.request.client_id)?),
             };
             told |= entry.origin.as_ref() == Some(address);
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::decide::not_quickly;
 use super::echo;
-use super::facts::{self, Facts};
+use crate::facts::{self, Facts};
 use super::target::{json_arg, Columns, Target};
 use super::write::{by_target, Surprises, UNIQUE_VIOLATION};
 use crate::batch::Group;

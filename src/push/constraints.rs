@@ -1,9 +1,8 @@
 //! Constraints that can be deferred: two rows of a push may swap a unique value or refer to each other, whichever statements write
 //! them. So a constraint that refuses a statement, and can be deferred, is deferred until everything is written.
 
-use super::facts::Facts;
+use crate::facts::Facts;
 use super::target::Target;
-use crate::catalog::query_now;
 use crate::error::{Result, SyncError};
 use crate::{pg, spi, subxact};
 
@@ -19,7 +18,7 @@ pub fn to_defer(e: &SyncError, deferred: &[Constraint]) -> Result<Option<Constra
     }
     // SET CONSTRAINTS means all of that name in the schema: one of another table, which may be deferred already, must be left
     // alone.
-    let found = query_now(
+    let found = spi::query_now(
         "SELECT c.condeferrable FROM pg_constraint AS c JOIN pg_namespace AS n ON n.oid = c.connamespace \
          WHERE n.nspname = $1 AND c.conname = $2",
         &[spi::arg(schema.as_str()), spi::arg(name.as_str())],

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use super::target::{Stored, Target};
 use super::{Baseline, Push, Rejection};
+use crate::change::Op;
 use crate::conflict::ConflictPolicy;
 use crate::error::{code, Result, SyncError};
-use crate::journal::Op;
 use crate::log::Logged;
 use crate::{clock, json, pg};
 

@@ -13,26 +13,14 @@ use pgrx::pg_sys;
 
 use super::apply::{Item, What};
 use super::target::Target;
+use crate::change::Op;
 use crate::batch::Group;
-use crate::catalog::{query_now, Collection, Column};
+use crate::catalog::{Collection, Column};
 use crate::dialect::Dialect;
 use crate::error::Result;
-use crate::journal::{Op, SentRows};
-use crate::{pg, spi, wire_id};
-
-/// What must be known of a table. Looked up once and forgotten with the collection: the query takes 0.3 ms, as long as
-/// writing a row.
-#[derive(Debug)]
-pub struct Stores {
-    /// An inserted row is what the statement says, but for defaults.
-    inserts: bool,
-    /// An updated row is the old one with what the statement sets.
-    updates: bool,
-    /// Columns that get a value when none is given.
-    filled: Vec<String>,
-    /// Columns whose type has a cast to json, by which pulls write it.
-    cast: Vec<String>,
-}
+use crate::facts::Stores;
+use crate::journal::SentRows;
+use crate::{pg, wire_id};
 
 /// The same for the calling role.
 #[derive(Debug)]
@@ -49,41 +37,9 @@ impl Echo {
         if !collection.key.iter().all(may_read) {
             return Ok(None);
         }
-        let stores = match collection.stores.get() {
-            Some(known) => Rc::clone(known),
-            None => {
-                let Some(found) = Stores::of(collection)? else { return Ok(None) };
-                Rc::clone(collection.stores.get_or_init(|| Rc::new(found)))
-            }
-        };
+        let Some(stores) = Stores::of(collection)? else { return Ok(None) };
         let computed = collection.columns.iter().any(|c| c.generated && may_read(c));
         Ok(Some(Echo { updates_only: stores.updates && !computed, stores }))
-    }
-}
-
-impl Stores {
-    fn of(collection: &Collection) -> Result<Option<Stores>> {
-        // tgtype (catalog/pg_trigger.h): 1 ROW, 2 BEFORE, 4 INSERT, 16 UPDATE.
-        let rows = query_now(
-            "WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
-                  before AS (SELECT coalesce(bit_or(tgtype), 0::int2) AS events FROM pg_trigger JOIN tree ON relid = tgrelid \
-                             WHERE tgtype & 3::int2 = 3 AND tgenabled <> 'D'), \
-                  ruled AS (SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1) AS r), \
-                  attribute AS (SELECT a.attname, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS filled, \
-                                       EXISTS (SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype) AS has_cast \
-                                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0) \
-             SELECT events & 4::int2 = 0 AND NOT r, events & 16::int2 = 0 AND NOT r, \
-                    (SELECT to_json(array_agg(attname)) FROM attribute WHERE filled), \
-                    (SELECT to_json(array_agg(attname)) FROM attribute WHERE has_cast) \
-             FROM before, ruled",
-            &[spi::arg(collection.relation)],
-        )?;
-        Ok(rows.first().map(|row| Stores {
-            inserts: row.bool(0),
-            updates: row.bool(1),
-            filled: row.list(2).unwrap_or_default(),
-            cast: row.list(3).unwrap_or_default(),
-        }))
     }
 }
 

@@ -14,9 +14,8 @@ use super::answer::write_failure;
 use super::once;
 use crate::error::{code, Result, SyncError};
 use crate::journal::Origin;
-use crate::registry::{owner_execute, owner_query};
 use crate::spi::{self, Mode};
-use crate::{catalog, pg, subxact};
+use crate::{client, excerpt, pg, subxact};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,7 +47,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     if let Some((at, m)) = list.iter().enumerate().find(|(i, m)| m.id < 1 || *i > 0 && m.id != list[i - 1].id + 1) {
         return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
     }
-    let who = once::who()?;
+    let who = client::who()?;
     let last = last_of(&who, client_id)?;
     if let Some(first) = list.first().filter(|m| m.id > last + 1) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "mutations are missing")
@@ -74,7 +73,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     let reached = list.last().map_or(last, |m| m.id.max(last));
     for (id, name, e) in &failures {
-        owner_execute(
+        spi::owner_execute(
             "INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, constraint_name, at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, now())",
             &[
@@ -89,7 +88,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
         )?;
     }
     if reached > last {
-        owner_execute(
+        spi::owner_execute(
             "UPDATE snapsync.mutation_client SET last_id = $3, at = now() WHERE who = $1 AND client_id = $2",
             &[spi::arg(who.as_str()), spi::arg(client_id), spi::arg(reached)],
         )?;
@@ -102,12 +101,12 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
 /// The last mutation of this client that was carried out. Its row is the lock: a second call waits for the first.
 fn last_of(who: &str, client_id: &str) -> Result<i64> {
     let args = [spi::arg(who), spi::arg(client_id)];
-    owner_execute(
+    spi::owner_execute(
         "INSERT INTO snapsync.mutation_client (who, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
          ON CONFLICT (who, client_id) DO NOTHING",
         &args,
     )?;
-    let rows = owner_query(
+    let rows = spi::owner_query(
         "SELECT last_id FROM snapsync.mutation_client WHERE who = $1 AND client_id = $2 FOR UPDATE",
         &args,
     )?;
@@ -115,7 +114,7 @@ fn last_of(who: &str, client_id: &str) -> Result<i64> {
 }
 
 fn mutator(name: &str) -> Result<Option<Mutator>> {
-    let rows = owner_query(
+    let rows = spi::owner_query(
         "SELECT format('%I.%I', n.nspname, p.proname), p.proargtypes[0] FROM snapsync.mutator AS m \
          JOIN pg_proc AS p ON p.oid = to_regprocedure(m.function) JOIN pg_namespace AS n ON n.oid = p.pronamespace \
          WHERE m.name = $1",
@@ -126,7 +125,7 @@ fn mutator(name: &str) -> Result<Option<Mutator>> {
 
 fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
     let Some(mutator) = mutator else {
-        return Err(SyncError::new("42883", format!("mutator \"{}\" does not exist", catalog::clip(name)))
+        return Err(SyncError::new("42883", format!("mutator \"{}\" does not exist", excerpt::name(name)))
             .hint("Register it: snapsync.register_mutator('name', 'function(json)')."));
     };
     // The text as it was sent: numbers keep their digits.
@@ -138,7 +137,7 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
 }
 
 fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
-    let rows = owner_query(
+    let rows = spi::owner_query(
         "SELECT id, name, code, message, constraint_name FROM snapsync.mutation_failure \
          WHERE who = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
         &[spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)],
@@ -177,10 +176,10 @@ pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
             .hint("Pass the name that clients send: snapsync.register_mutator('like_quote', 'like_quote(json)')."));
     }
     let Some(function) = function else {
-        owner_execute("DELETE FROM snapsync.mutator WHERE name = $1", &[spi::arg(name)])?;
+        spi::owner_execute("DELETE FROM snapsync.mutator WHERE name = $1", &[spi::arg(name)])?;
         return Ok(());
     };
-    let rows = owner_query(
+    let rows = spi::owner_query(
         "SELECT p.oid::regprocedure::text, p.prokind = 'f' AND p.pronargs = 1 \
                 AND p.proargtypes[0] IN ('json'::regtype, 'jsonb'::regtype) \
                 AND NOT starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), has_function_privilege($2, p.oid, 'EXECUTE') \
@@ -200,7 +199,7 @@ pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
         .hint("Register a function that you may execute yourself."));
     }
     // By its full name, because a dump carries no oids and the search path of who sends mutations decides nothing.
-    owner_execute(
+    spi::owner_execute(
         "INSERT INTO snapsync.mutator (name, function) VALUES ($1, $2) \
          ON CONFLICT (name) DO UPDATE SET function = excluded.function",
         &[spi::arg(name), spi::arg(row.string(0))],

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::facts::Facts;
+use crate::facts::Facts;
 use super::target::Target;
 use crate::error::Result;
 

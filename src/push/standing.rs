@@ -3,15 +3,14 @@
 //!
 //! Their client has them and believes that they are stored. No old row of them was ever visible, so no image could tell it. So an
 //! entry of the log that only it understands says that they are gone: one that is addressed to the pusher (by what
-//! [`once::who`] knows, and the `client_id`), by which others learn nothing.
+//! [`client::who`] knows, and the `client_id`), by which others learn nothing.
 
 use super::apply::{Item, What};
-use super::facts::{Facts, DELETE, INSERT, UPDATE};
+use crate::facts::{Facts, DELETE, INSERT, UPDATE};
 use super::target::Target;
-use super::{once, write};
+use super::write;
 use crate::error::Result;
-use crate::journal;
-use crate::log::Logged;
+use crate::{client, journal};
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
 /// is not.
@@ -65,20 +64,9 @@ pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[Item]) -> Re
     if missing.is_empty() {
         return Ok(());
     }
-    let address = address(client_id)?;
+    let address = client::address(client_id)?;
     for item in missing {
         journal::notify(targets[item.target].collection.relation, item.id(targets), &address)?;
     }
     Ok(())
-}
-
-/// Whom such an entry is for: a user, and one of his devices, if it said which.
-pub fn address(client_id: Option<&str>) -> Result<String> {
-    let who = once::who()?;
-    Ok(serde_json::to_string(&(who, client_id)).unwrap_or_default())
-}
-
-/// Is it such an entry, and not about a change?
-pub fn is_notice(entry: &Logged) -> bool {
-    entry.touched.as_deref() == Some(&journal::NOTICE)
 }

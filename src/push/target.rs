@@ -8,14 +8,14 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::echo::Echo;
-use super::facts::Facts;
-use super::standing;
+use crate::facts::Facts;
+use crate::change::Op;
 use crate::batch::{Group, IdField, Plan, RawCollection, Record, Source, Table};
-use crate::catalog::{self, Collection, Column};
+use crate::catalog::{Collection, Column};
 use crate::conflict::ConflictPolicy;
 use crate::dialect::Dialect;
 use crate::error::{code, Result, SyncError};
-use crate::journal::{self, Op};
+use crate::journal;
 use crate::log::{self, Logged};
 use crate::pg::Privilege;
 use crate::spi::{self, Arg, Mode};
@@ -145,7 +145,7 @@ impl<'a> Target<'a> {
     }
 
     fn no_column(&self, name: &str, record: &Record) -> SyncError {
-        let (column, collection) = (catalog::clip(name), &self.collection.name);
+        let (column, collection) = (excerpt::name(name), &self.collection.name);
         SyncError::new(
             code::UNDEFINED_COLUMN,
             format!("column \"{column}\" of collection \"{collection}\" does not exist"),
@@ -205,7 +205,7 @@ impl<'a> Target<'a> {
         let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).collect();
         let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
         let mut entries = log::since_of(self.collection.relation, from, &wanted, snapshot)?;
-        entries.retain(|e| !standing::is_notice(e));
+        entries.retain(|e| !e.is_notice());
         for entry in &mut entries {
             if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
                 entry.key = id.to_string();
@@ -437,7 +437,7 @@ impl<'a> Target<'a> {
 
     /// An error of Postgres about one record, with the record's place in the payload.
     pub fn about(&self, id: &str, e: SyncError) -> SyncError {
-        self.located(e, format!("It is about {} (id \"{}\").", self.path_of(id), catalog::clip(id)))
+        self.located(e, format!("It is about {} (id \"{}\").", self.path_of(id), excerpt::name(id)))
     }
 
     /// An error of Postgres about the collection.

@@ -6,7 +6,6 @@ use pgrx::pg_sys;
 use crate::access::{self, Found};
 use crate::error::Result;
 use crate::owned::{self, Purpose};
-use crate::registry::owner_execute;
 use crate::{spi, subxact};
 
 /// A declared table is known by its number in the shape. One that has another name now is declared under that one as well, and
@@ -25,7 +24,7 @@ pub fn follow_names(relation: pg_sys::Oid) -> Result<bool> {
          WHERE renamed.relation = c.relation",
         super::definition::IDENTITY
     );
-    Ok(owner_execute(&sql, &[spi::arg(relation)])? > 0)
+    Ok(spi::owner_execute(&sql, &[spi::arg(relation)])? > 0)
 }
 
 /// The functions that the predicate calls, which the owner of `reader` gave. None if it cannot be read any more, because a column or

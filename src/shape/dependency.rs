@@ -10,7 +10,6 @@ use pgrx::pg_sys;
 
 use crate::access::depends;
 use crate::error::Result;
-use crate::registry::{owner_execute, read_now};
 use crate::{pg, spi};
 
 /// An object: its catalog, its Oid, is it a part of the table, and the name by which the settings know it.
@@ -44,14 +43,14 @@ fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
 /// What the table rests on now.
 pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
     let sql = format!("WITH RECURSIVE {}, {}, {RESTS_ON}", depends::policies_rest_on(), super::definition::MADE_OF);
-    let rows = read_now(&sql, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
+    let rows = spi::read_now(&sql, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
     Ok(rows_of(&rows))
 }
 
 /// What it rested on when it was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<BTreeSet<Object>> {
     const SQL: &str = "SELECT classid, objid, own, name FROM snapsync.dependency WHERE relation = $1";
-    Ok(rows_of(&read_now(SQL, &[spi::arg(relation)])?))
+    Ok(rows_of(&spi::read_now(SQL, &[spi::arg(relation)])?))
 }
 
 /// Writes what differs. With it goes what is said of a look that is due.
@@ -74,7 +73,7 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
         }
         // As numbers: an Oid of 0 would become NULL.
         let oids = |of: fn(&Object) -> u32| objects.iter().map(|o| i64::from(of(o))).collect::<Vec<_>>();
-        owner_execute(
+        spi::owner_execute(
             sql,
             &[
                 spi::arg(relation),
@@ -100,7 +99,7 @@ pub enum Due {
 /// A look at the table is due that could not be had: until it is had, what is derived may be wrong, and every pull is a
 /// replacement. It is a row of its own, which waits for nobody.
 pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
-    owner_execute(
+    spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) SELECT $1, 0, $2::oid, false, $3 \
          WHERE NOT EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = $2::oid AND name = $3)",
         &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
@@ -149,7 +148,7 @@ pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::
 
 /// Does a transaction that has not ended yet change a function that the table rests on, or the privileges of a table that it reads?
 pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "SELECT f.xmax FROM snapsync.dependency AS d JOIN pg_proc AS f ON f.oid = d.objid \
           WHERE d.relation = $1 AND d.classid = 'pg_proc'::regclass AND f.xmax <> 0 \
          UNION SELECT r.xmax FROM snapsync.dependency AS d JOIN pg_class AS r ON r.oid = d.objid \
@@ -174,14 +173,14 @@ pub fn database() -> [spi::Arg; 2] {
 pub fn are_foreign() -> Result<bool> {
     const SQL: &str = "SELECT 1 WHERE EXISTS (SELECT FROM snapsync.collection) \
          AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)";
-    Ok(!read_now(SQL, &database())?.is_empty())
+    Ok(!spi::read_now(SQL, &database())?.is_empty())
 }
 
 /// From here on they are of this one: all is about to be looked at.
 pub fn adopt() -> Result<()> {
-    owner_execute("DELETE FROM snapsync.dependency WHERE classid <> 0 OR relation::oid = 0", &[])?;
+    spi::owner_execute("DELETE FROM snapsync.dependency WHERE classid <> 0 OR relation::oid = 0", &[])?;
     let [database, system] = database();
-    owner_execute(
+    spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) VALUES (0::oid::regclass, 0, $1, false, $2)",
         &[database, system],
     )?;

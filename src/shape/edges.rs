@@ -11,8 +11,8 @@ use pgrx::pg_sys;
 use super::declared;
 use crate::access;
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, owner_execute, read_now, Stored};
-use crate::{pg, spi};
+use crate::registry::{self, Stored};
+use crate::{pg, spi, triggers};
 
 /// One table's reading of another.
 #[derive(Clone, PartialEq, Debug)]
@@ -52,7 +52,7 @@ pub fn wanted(
         return Ok((edges, functions));
     }
     // A table that reads itself is tracked by its own right; an unlogged one would be emptied by a crash without a trace.
-    let vouchers = read_now(
+    let vouchers = spi::read_now(
         "SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname \
                             WHEN m.relpersistence <> 'p' THEN NULL \
                             WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname \
@@ -75,7 +75,7 @@ pub fn wanted(
 
 /// The edges as they were when the table was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<Edges> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "SELECT access::oid, kind, predicate, whole, CASE WHEN NOT untracked THEN voucher END FROM snapsync.access WHERE relation = $1",
         &[spi::arg(relation)],
     )?;
@@ -98,9 +98,9 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges) -> Result<Vec
     differing.dedup();
     for access in differing.iter().map(|a| pg_sys::Oid::from(*a)) {
         let args = [spi::arg(relation), spi::arg(access)];
-        owner_execute("DELETE FROM snapsync.access WHERE relation = $1 AND access = $2", &args)?;
+        spi::owner_execute("DELETE FROM snapsync.access WHERE relation = $1 AND access = $2", &args)?;
         let Some(edge) = wanted.get(&access.to_u32()) else { continue };
-        owner_execute(
+        spi::owner_execute(
             "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked) \
              VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL)",
             &[
@@ -121,7 +121,7 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
     let Some((&access, _)) = edges.iter().find(|(_, e)| e.voucher.is_none()) else { return Ok(()) };
     let name = |oid| pg::qualified_name(oid).map(|(table, _)| table).unwrap_or_default();
     let (reader, read) = (name(relation), name(pg_sys::Oid::from(access)));
-    let unlogged = read_now(
+    let unlogged = spi::read_now(
         "SELECT r.relpersistence <> 'p', o.rolname FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
          WHERE r.oid = $1 AND reader.oid = $2",
         &[spi::arg(pg_sys::Oid::from(access)), spi::arg(relation)],
@@ -144,7 +144,7 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
 
 /// Must the table be tracked: is it a collection, or do the policies of one read it, maybe through others?
 pub fn is_needed(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "WITH RECURSIVE reader(oid) AS (SELECT $1 UNION \
              SELECT a.relation::oid FROM reader JOIN snapsync.access AS a ON a.access = reader.oid AND NOT a.untracked) \
          SELECT 1 FROM reader JOIN snapsync.collection AS c ON c.relation = reader.oid WHERE c.name IS NOT NULL LIMIT 1",
@@ -166,7 +166,7 @@ pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
             continue;
         }
         let read = known(relation)?;
-        registry::drop_triggers(relation)?;
+        triggers::drop(relation)?;
         registry::forget(relation)?;
         open.extend(read.keys().map(|a| pg_sys::Oid::from(*a)));
     }

@@ -7,8 +7,8 @@ use pgrx::pg_sys;
 
 use super::definition::IDENTITY;
 use crate::error::{code, Result, SyncError};
-use crate::registry::{self, read_now, Stored};
-use crate::{admin, pg, spi};
+use crate::registry::{self, Stored};
+use crate::{pg, spi, table};
 
 /// The numbers of the columns, by their names when the table was looked at last, and their names now, by number. None where the
 /// old shape is of another database: a restored dump numbers columns anew.
@@ -21,12 +21,12 @@ impl Columns {
     fn of(relation: pg_sys::Oid) -> Result<Option<Columns>> {
         let sql =
             format!("SELECT shape -> 'columns', shape ->> 'identity' = {IDENTITY} FROM snapsync.collection AS c WHERE c.relation = $1");
-        let rows = read_now(&sql, &[spi::arg(relation)])?;
+        let rows = spi::read_now(&sql, &[spi::arg(relation)])?;
         let Some(old) = rows.first().filter(|r| r.bool(1)) else { return Ok(None) };
         let old: serde_json::Value = old.text(0).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
         let before = old.as_object().into_iter().flatten();
         let before = before.filter_map(|(n, c)| Some((c[0].as_str()?.to_string(), n.clone()))).collect();
-        let rows = read_now(
+        let rows = spi::read_now(
             "SELECT attnum, attname FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
             &[spi::arg(relation)],
         )?;
@@ -59,12 +59,12 @@ impl Columns {
 /// more. True if the rows of a table that is no collection are told apart by other columns now.
 pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     let Some(stored) = registry::load(relation)? else { return Ok(false) };
-    admin::check_still_fit(relation, stored.name.is_some())?;
+    table::check_still_fit(relation, stored.name.is_some())?;
     let Some(columns) = Columns::of(relation)? else { return Ok(false) };
     // The key of an access table was not chosen by a user, so its columns may be dropped.
     if stored.name.is_none() {
         let key = stored.key.iter().map(|name| columns.follow(name)).collect();
-        return admin::find_key_for_access(relation, &stored, key);
+        return table::find_key_for_access(relation, &stored, key);
     }
     let table = || pg::qualified_name(relation).map(|(_, name)| name).unwrap_or_default();
     let needed = |name: &String, role: &str| columns.follow(name).ok_or_else(|| refuse_loss(&table(), name, role));
@@ -82,10 +82,10 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     if followed != stored {
         registry::store(relation, &followed)?;
     }
-    if !admin::is_unique(relation, &followed.key)? {
+    if !table::is_unique(relation, &followed.key)? {
         return Err(refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
     }
-    admin::check_columns(relation, &followed)?;
+    table::check_columns(relation, &followed)?;
     Ok(false)
 }
 

@@ -4,7 +4,6 @@ use pgrx::pg_sys;
 
 use crate::access;
 use crate::error::Result;
-use crate::registry::read_now;
 use crate::spi;
 
 /// The columns of the table whose old values are logged: those that policies read (`pg_depend` knows them by number), its own and
@@ -12,7 +11,7 @@ use crate::spi;
 /// with any of these the key; all where a policy reads the row as a whole, which PostgreSQL records no dependency for, but the
 /// parsed tree shows.
 pub fn columns(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let rows = read_now(
+    let rows = spi::read_now(
         "WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
               reader AS (SELECT relid FROM tree UNION SELECT relation FROM snapsync.access WHERE access = $1 AND NOT untracked), \
               reading AS (SELECT a.attname FROM pg_depend AS d JOIN tree ON tree.relid = d.refobjid \

@@ -10,8 +10,8 @@ use pgrx::pg_sys;
 
 use crate::access::{self, Kind};
 use crate::error::Result;
-use crate::registry::{self, owner_execute, owner_query};
-use crate::{spi, track};
+use crate::registry;
+use crate::{journal, spi};
 
 /// A part of the shape of `c`.
 pub const UNENFORCED: &str = "'unenforced', (SELECT json_agg(f.oid::text ORDER BY f.oid) FROM pg_constraint AS f \
@@ -42,7 +42,7 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
               WHERE d.classid = 'pg_constraint'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1) AS f \
          JOIN snapsync.collection AS c ON c.relation = f.conrelid \
          WHERE NOT coalesce(c.shape -> 'unenforced' ? f.oid::text, false)";
-    if owner_query(&format!("SELECT 1 {NEW} LIMIT 1"), &[spi::arg(relation)])?.is_empty() {
+    if spi::owner_query(&format!("SELECT 1 {NEW} LIMIT 1"), &[spi::arg(relation)])?.is_empty() {
         return Ok(());
     }
     let mark = format!(
@@ -51,8 +51,8 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
          FROM (SELECT c.relation, jsonb_agg(f.oid::text) AS new {NEW} GROUP BY c.relation) AS keys \
          WHERE keys.relation = c.relation"
     );
-    owner_execute(&mark, &[spi::arg(relation)])?;
-    let parents = owner_query(
+    spi::owner_execute(&mark, &[spi::arg(relation)])?;
+    let parents = spi::owner_query(
         "SELECT DISTINCT relation::oid FROM snapsync.access WHERE kind = 'parent' AND $1 IN (relation::oid, access::oid) ORDER BY 1",
         &[spi::arg(relation)],
     )?;
@@ -61,7 +61,7 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
         let mut differs = 0;
         for found in access::find(reader, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
             if found.kind == Kind::Grant {
-                differs += owner_execute(
+                differs += spi::owner_execute(
                     "UPDATE snapsync.access SET kind = 'grant' WHERE relation = $1 AND access = $2 AND kind = 'parent'",
                     &[spi::arg(reader), spi::arg(found.access)],
                 )?;
@@ -69,7 +69,7 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
         }
         if differs > 0 {
             registry::changed(reader);
-            track::reset(reader)?;
+            journal::reset(reader)?;
         }
     }
     Ok(())

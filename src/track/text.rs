@@ -6,7 +6,7 @@ use pgrx::{pg_sys, FromDatum};
 
 use super::{Column, Tracker};
 use crate::error::SyncError;
-use crate::row::{value, Slot};
+use crate::slot::{value, Slot};
 use crate::{pg, spi};
 
 /// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text

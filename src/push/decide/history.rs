@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::fates::Deciding;
 use super::{Baseline, Change};
+use crate::change::{Image, Op};
 use crate::conflict::ServerChange;
 use crate::error::Result;
-use crate::journal::Op;
 use crate::log::Logged;
-use crate::old_rows::Image;
 use crate::reach::Reach;
 use crate::{clock, pg};
 

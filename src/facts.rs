@@ -2,7 +2,9 @@
 //! Postgres says that some relation changed. Constraints and triggers do not come without such a message; asking for them
 //! took 100 us of each push.
 
-use crate::catalog::{query_now, Collection};
+use std::rc::Rc;
+
+use crate::catalog::Collection;
 use crate::error::Result;
 use crate::spi;
 
@@ -56,10 +58,10 @@ impl Facts {
         }
         let relation = [spi::arg(collection.relation)];
         let keys =
-            query_now("SELECT DISTINCT conrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = $1", &relation)?;
-        let triggers = query_now(TRIGGERS, &relation)?;
+            spi::query_now("SELECT DISTINCT conrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = $1", &relation)?;
+        let triggers = spi::query_now(TRIGGERS, &relation)?;
         let bits = |column: usize| triggers.first().and_then(|r| r.i64(column)).map_or(-1, |bits| bits as i16);
-        let policies = query_now(SHOWS_INSERTED, &relation)?;
+        let policies = spi::query_now(SHOWS_INSERTED, &relation)?;
         let facts = Facts {
             referenced_by: keys.iter().map(|r| r.oid(0).to_u32()).collect(),
             deferrable: triggers.first().is_none_or(|r| r.bool(2)),
@@ -68,5 +70,51 @@ impl Facts {
             shows_inserted: policies.first().is_some_and(|r| r.bool(0)),
         };
         Ok(collection.facts.get_or_init(|| facts))
+    }
+}
+
+/// What a statement that writes the table stores, besides what the statement says: for who skips the echoes of his own pushes. The
+/// query takes 0.3 ms, as long as writing a row.
+#[derive(Debug)]
+pub struct Stores {
+    /// An inserted row is what the statement says, but for defaults.
+    pub inserts: bool,
+    /// An updated row is the old one with what the statement sets.
+    pub updates: bool,
+    /// Columns that get a value when none is given.
+    pub filled: Vec<String>,
+    /// Columns whose type has a cast to json, by which pulls write it.
+    pub cast: Vec<String>,
+}
+
+impl Stores {
+    /// None for a table that is no more.
+    pub fn of(collection: &Collection) -> Result<Option<Rc<Stores>>> {
+        if let Some(known) = collection.stores.get() {
+            return Ok(Some(Rc::clone(known)));
+        }
+
+        // tgtype (catalog/pg_trigger.h): 1 ROW, 2 BEFORE, 4 INSERT, 16 UPDATE.
+        let rows = spi::query_now(
+            "WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
+                  before AS (SELECT coalesce(bit_or(tgtype), 0::int2) AS events FROM pg_trigger JOIN tree ON relid = tgrelid \
+                             WHERE tgtype & 3::int2 = 3 AND tgenabled <> 'D'), \
+                  ruled AS (SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1) AS r), \
+                  attribute AS (SELECT a.attname, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS filled, \
+                                       EXISTS (SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype) AS has_cast \
+                                FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0) \
+             SELECT events & 4::int2 = 0 AND NOT r, events & 16::int2 = 0 AND NOT r, \
+                    (SELECT to_json(array_agg(attname)) FROM attribute WHERE filled), \
+                    (SELECT to_json(array_agg(attname)) FROM attribute WHERE has_cast) \
+             FROM before, ruled",
+            &[spi::arg(collection.relation)],
+        )?;
+        let found = rows.first().map(|row| Stores {
+            inserts: row.bool(0),
+            updates: row.bool(1),
+            filled: row.list(2).unwrap_or_default(),
+            cast: row.list(3).unwrap_or_default(),
+        });
+        Ok(found.map(|found| Rc::clone(collection.stores.get_or_init(|| Rc::new(found)))))
     }
 }

@@ -1,12 +1,11 @@
-//! Row versions as a trigger gets them: their values, whether two are the same, and which command made them.
+//! Row versions in slots: their values, and whether two are the same.
 //!
-//! This runs several times for each changed row, where crossing over to C and back (with a guard against its `longjmp`) takes
+//! A trigger asks several times for each changed row, where crossing over to C and back (with a guard against its `longjmp`) takes
 //! longer than what is asked there: what macros and inline functions of the server's headers do is done here.
 
 use pgrx::pg_sys;
 use pgrx::varlena::{varatt_is_1b_e, varatt_is_4b_c, vardata_any, varsize_any, varsize_any_exhdr};
 
-use crate::journal::When;
 use crate::pg;
 
 pub type Slot = *mut pg_sys::TupleTableSlot;
@@ -77,38 +76,4 @@ unsafe fn same_varlena(a: pg_sys::Datum, b: pg_sys::Datum) -> bool {
 unsafe fn bytes<'a>(datum: pg_sys::Datum, length: usize) -> &'a [u8] {
     // SAFETY: see above.
     unsafe { std::slice::from_raw_parts(datum.cast_mut_ptr(), length) }
-}
-
-/// When the change of this old version happened.
-///
-/// # Safety
-/// A version as it is in the table.
-pub unsafe fn when(old: pg_sys::HeapTuple) -> When {
-    // SAFETY: see above; a version of the running transaction has a command number.
-    unsafe {
-        let header = (*old).t_data;
-        // Known to have committed (or frozen): not of the running transaction.
-        let committed = (*header).t_infomask & pg_sys::HEAP_XMIN_COMMITTED as u16 != 0;
-        if !committed && pg_sys::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin) {
-            When::AfterCommand(made_by(old))
-        } else {
-            When::First
-        }
-    }
-}
-
-/// Which command made this version.
-///
-/// # Safety
-/// The running transaction made it.
-pub unsafe fn made_by(new: pg_sys::HeapTuple) -> u32 {
-    // SAFETY: see above. Only a version that the transaction has also deleted stands for two commands.
-    unsafe {
-        let header = (*new).t_data;
-        if (*header).t_infomask & pg_sys::HEAP_COMBOCID as u16 == 0 {
-            (*header).t_choice.t_heap.t_field3.t_cid
-        } else {
-            pg_sys::HeapTupleHeaderGetCmin(header)
-        }
-    }
 }
