@@ -1,19 +1,19 @@
 //! What is known about a collection: its table, key, columns and settings. Loaded once per backend, dropped when Postgres
 //! says that the table changed.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use crate::conflict::ConflictPolicy;
 use crate::dialect::TypeFacts;
 use crate::error::{code, Result, SyncError};
 use crate::facts::{Facts, Stores};
-use crate::{access, excerpt, pg, spi, track};
+use crate::session::{Cached, Event};
+use crate::{access, excerpt, pg, spi};
 
 #[derive(Debug, Clone)]
 pub struct Column {
@@ -105,61 +105,7 @@ struct Cache {
 }
 
 thread_local! {
-    static CACHE: RefCell<Cache> = RefCell::new(Cache::default());
-    /// Written by the invalidation callback, which may come at any moment, also while the cache is borrowed.
-    static STALE: Cell<bool> = const { Cell::new(false) };
-    /// Counts what this backend hears of changes of the catalogs that plans depend on.
-    static GENERATION: Cell<u64> = const { Cell::new(1) };
-}
-
-/// Changes whenever a plan may have to be made anew.
-pub fn generation() -> u64 {
-    GENERATION.with(Cell::get)
-}
-
-pub fn register_callbacks() {
-    use pg_sys::SysCacheIdentifier::{
-        AMOPOPID, CASTSOURCETARGET, FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID, NAMESPACEOID, OPEROID, PROCOID, TYPEOID,
-    };
-    // SAFETY: once per backend; these callbacks cannot be removed, nor need they.
-    unsafe {
-        pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_invalidation), pg_sys::Datum::null());
-        // A domain's default and a cast to json change no relation.
-        for cache in [CASTSOURCETARGET, TYPEOID] {
-            pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_type_change), pg_sys::Datum::null());
-        }
-        // What plancache.c watches, too (relations and types besides).
-        for cache in [PROCOID, NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID] {
-            pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_plan_change), pg_sys::Datum::null());
-        }
-    }
-}
-
-/// # Safety
-/// Called by the cache that it is registered with.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_type_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
-    STALE.with(|s| s.set(true));
-    GENERATION.with(|g| g.set(g.get() + 1));
-}
-
-/// # Safety
-/// Called by the cache that it is registered with.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_plan_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
-    GENERATION.with(|g| g.set(g.get() + 1));
-}
-
-/// Any relation's change clears both caches: DDL is rare, a wrong cache is a lost row.
-///
-/// # Safety
-/// Called by the cache that it is registered with.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_relcache_invalidation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
-    STALE.with(|s| s.set(true));
-    GENERATION.with(|g| g.set(g.get() + 1));
-    track::invalidate();
-    pg::forget_relations();
+    static CACHE: Cached<Cache> = Cached::until(Event::Definition);
 }
 
 /// The collection that a client calls `name`: by the one that `enable` gave it, or by the table's own with its schema.
@@ -175,8 +121,8 @@ pub fn collection(name: &str) -> Result<Rc<Collection>> {
 }
 
 fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
-    drop_stale();
-    let known = CACHE.with(|c| c.borrow().by_name.get(name).copied());
+    let then = CACHE.with(Cached::now);
+    let known = CACHE.with(|c| c.look(|cache| cache.by_name.get(name).copied()));
     let relation = match known {
         Some(relation) => Some(relation),
         None => spi::query_now(
@@ -189,7 +135,7 @@ fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
     let Some(relation) = relation else { return Ok(None) };
     let found = tracked(relation)?.filter(|c| c.name == name || c.qualified_name.as_deref() == Some(name));
     if let Some(found) = &found {
-        CACHE.with(|c| c.borrow_mut().by_name.insert(name.to_string(), found.relation));
+        CACHE.with(|c| c.remember(then, |cache| _ = cache.by_name.insert(name.to_string(), found.relation)));
     }
     Ok(found)
 }
@@ -198,8 +144,8 @@ fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
 pub fn tracked(relation: pg_sys::Oid) -> Result<Option<Rc<Collection>>> {
     // Waits for DDL under way and processes its invalidations; then what is cached is current, or dropped here.
     pg::lock_for_reading(relation);
-    drop_stale();
-    if let Some(known) = CACHE.with(|c| c.borrow().by_relation.get(&relation.to_u32()).cloned()) {
+    let then = CACHE.with(Cached::now);
+    if let Some(known) = CACHE.with(|c| c.look(|cache| cache.by_relation.get(&relation.to_u32()).cloned())) {
         return Ok(Some(known));
     }
     if pg::qualified_name(relation).is_none() {
@@ -207,14 +153,8 @@ pub fn tracked(relation: pg_sys::Oid) -> Result<Option<Rc<Collection>>> {
     }
     let Some(loaded) = load(relation)? else { return Ok(None) };
     let loaded = Rc::new(loaded);
-    CACHE.with(|c| c.borrow_mut().by_relation.insert(relation.to_u32(), Rc::clone(&loaded)));
+    CACHE.with(|c| c.remember(then, |cache| _ = cache.by_relation.insert(relation.to_u32(), Rc::clone(&loaded))));
     Ok(Some(loaded))
-}
-
-fn drop_stale() {
-    if STALE.with(|s| s.replace(false)) {
-        CACHE.with(|c| *c.borrow_mut() = Cache::default());
-    }
 }
 
 fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {

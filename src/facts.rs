@@ -57,8 +57,10 @@ impl Facts {
             return Ok(known);
         }
         let relation = [spi::arg(collection.relation)];
-        let keys =
-            spi::query_now("SELECT DISTINCT conrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = $1", &relation)?;
+        let keys = spi::query_now(
+            "SELECT DISTINCT conrelid FROM pg_constraint WHERE contype = 'f' AND confrelid = $1",
+            &relation,
+        )?;
         let triggers = spi::query_now(TRIGGERS, &relation)?;
         let bits = |column: usize| triggers.first().and_then(|r| r.i64(column)).map_or(-1, |bits| bits as i16);
         let policies = spi::query_now(SHOWS_INSERTED, &relation)?;

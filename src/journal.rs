@@ -15,12 +15,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use crate::change::{Change, Op, When, NOTICE};
 use crate::clock::{history, horizon};
 use crate::error::Result;
-use crate::shape::unenforced;
 use crate::{clock, memory, pg, roles, settings};
 
 mod net;
@@ -75,96 +73,65 @@ thread_local! {
     static JOURNAL: RefCell<Journal> = RefCell::new(Journal::default());
 }
 
-pub fn register_callbacks() {
-    // SAFETY: called once per backend when the library is loaded; the callbacks are guarded functions.
-    unsafe {
-        pg_sys::RegisterXactCallback(Some(on_transaction), std::ptr::null_mut());
-        pg_sys::RegisterSubXactCallback(Some(on_subtransaction), std::ptr::null_mut());
+/// When the transaction is about to commit, or to be prepared.
+pub fn before_commit(prepared: bool) -> Result<()> {
+    flush(Flush::End)?;
+    if !prepared {
+        horizon::thin_if_due()?;
     }
+    JOURNAL.with(|j| j.borrow_mut().committing = true);
+    Ok(())
 }
 
-/// # Safety
-/// Called by the transaction manager, which it is registered with.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
-    use pg_sys::XactEvent::*;
-    match event {
-        // Everything that can fail happens here, where an ERROR still aborts the transaction.
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            let prepared = event == XACT_EVENT_PRE_PREPARE;
-            if let Err(e) = flush(Flush::End).and_then(|()| if prepared { Ok(()) } else { horizon::thin_if_due() }) {
-                e.raise()
-            }
-            JOURNAL.with(|j| j.borrow_mut().committing = true);
-        }
-        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
-            horizon::end_of_transaction();
-            roles::end_of_transaction();
-            memory::refill();
-            unenforced::forget();
-            // An ERROR inside one of our own borrows has released it by unwinding; try_borrow only makes sure that this
-            // callback cannot panic, which would take the backend down.
-            JOURNAL.with(|j| {
-                if let Ok(mut j) = j.try_borrow_mut() {
-                    j.entries.clear();
-                    j.arena.clear();
-                    // A bulk transaction's memory is not kept for the rest of the session.
-                    j.entries.shrink_to(1 << 12);
-                    j.arena.shrink_to(1 << 18);
-                    j.marks.clear();
-                    j.stamp = None;
-                    j.early = false;
-                    j.written = 0;
-                    j.origin = None;
-                    j.sending = None;
-                    j.committing = false;
-                }
-            });
-        }
-        _ => {}
-    }
+/// When the transaction has ended. Nothing here may fail: that would take the backend down.
+pub fn end() {
+    with_log(|j| {
+        // A bulk transaction's memory is not kept for the rest of the session.
+        j.entries.clear();
+        j.arena.clear();
+        j.entries.shrink_to(1 << 12);
+        j.arena.shrink_to(1 << 18);
+        j.marks.clear();
+        j.stamp = None;
+        j.early = false;
+        j.written = 0;
+        j.origin = None;
+        j.sending = None;
+        j.committing = false;
+    });
 }
 
-/// # Safety
-/// Called by the transaction manager, which it is registered with.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_subtransaction(
-    event: pg_sys::SubXactEvent::Type,
-    id: pg_sys::SubTransactionId,
-    _parent: pg_sys::SubTransactionId,
-    _arg: *mut std::ffi::c_void,
-) {
-    use pg_sys::SubXactEvent::*;
-    if event == SUBXACT_EVENT_PRE_COMMIT_SUB {
-        // Here an ERROR still aborts the subtransaction.
-        if let Err(e) = flush_before_release() {
-            e.raise()
+pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
+    with_log(|j| {
+        let mark = Mark { subtransaction: id, entries: j.entries.len(), arena: j.arena.len() };
+        j.marks.push(mark);
+    });
+}
+
+pub fn subtransaction_released(id: pg_sys::SubTransactionId) {
+    with_log(|j| {
+        if let Some(at) = j.marks.iter().rposition(|m| m.subtransaction == id) {
+            j.marks.truncate(at);
         }
-        return;
-    }
+    });
+}
+
+pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
+    with_log(|j| {
+        // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
+        let at = j.marks.iter().rposition(|m| m.subtransaction == id);
+        let (entries, arena) = at.map_or((0, 0), |at| (j.marks[at].entries, j.marks[at].arena));
+        j.entries.truncate(entries);
+        j.arena.truncate(arena);
+        j.marks.truncate(at.unwrap_or(0));
+    });
+}
+
+/// An ERROR inside one of our own borrows has released it by unwinding; try_borrow only makes sure that a callback cannot panic.
+fn with_log(work: impl FnOnce(&mut Journal)) {
     JOURNAL.with(|j| {
-        let Ok(mut j) = j.try_borrow_mut() else { return };
-        match event {
-            SUBXACT_EVENT_START_SUB => {
-                let mark = Mark { subtransaction: id, entries: j.entries.len(), arena: j.arena.len() };
-                j.marks.push(mark);
-            }
-            SUBXACT_EVENT_COMMIT_SUB => {
-                if let Some(at) = j.marks.iter().rposition(|m| m.subtransaction == id) {
-                    j.marks.truncate(at);
-                }
-            }
-            SUBXACT_EVENT_ABORT_SUB => {
-                roles::subtransaction_aborted();
-                unenforced::forget();
-                // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
-                let at = j.marks.iter().rposition(|m| m.subtransaction == id);
-                let (entries, arena) = at.map_or((0, 0), |at| (j.marks[at].entries, j.marks[at].arena));
-                j.entries.truncate(entries);
-                j.arena.truncate(arena);
-                j.marks.truncate(at.unwrap_or(0));
-            }
-            _ => {}
+        if let Ok(mut j) = j.try_borrow_mut() {
+            work(&mut j);
         }
     });
 }
@@ -202,7 +169,7 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
 
 /// When a subtransaction is about to end well. Otherwise a loop that begins one for each row would keep them all: none of them has
 /// enough for a flush of its own.
-fn flush_before_release() -> Result<()> {
+pub fn before_release() -> Result<()> {
     let full = JOURNAL.with(|j| {
         let j = j.borrow();
         j.is_full(j.outer())

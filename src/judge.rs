@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::error::{code, Remembering, Result, SyncError};
+use crate::session::{self, Event};
 use crate::spi::{self, pointers, Arg};
 
 pub mod kept;
@@ -122,7 +123,7 @@ pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>
     let mut each = |slot| rows.push(unsafe { first_as_text(slot) });
     let (no_params, no_environment) = (std::ptr::null_mut(), std::ptr::null_mut());
     const TEXT: &CStr = c"snapsync: an owner's expression";
-    let generation = crate::catalog::generation();
+    let generation = session::count(Event::Plan);
     // SAFETY: a kept plan, which `find` has locked what it reads for; or one made just now. There are no parameters.
     unsafe {
         if let Some(plan) = kept::find(&key) {

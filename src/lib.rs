@@ -17,6 +17,7 @@ use pgrx::prelude::*;
 mod access;
 mod admin;
 mod batch;
+mod callbacks;
 mod catalog;
 mod change;
 mod client;
@@ -48,6 +49,7 @@ mod registry;
 mod retention;
 mod roles;
 mod scope;
+mod session;
 mod settings;
 mod shape;
 mod slot;
@@ -76,10 +78,7 @@ pub extern "C-unwind" fn _PG_init() {
     memory::refill();
     error::without_backtraces();
     settings::register();
-    journal::register_callbacks();
-    lookup::register_hook();
-    catalog::register_callbacks();
-    roles::register_callbacks();
+    callbacks::register();
 }
 
 /// What `cargo pgrx test` asks of the crate root.

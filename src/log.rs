@@ -227,7 +227,9 @@ impl<'a> Log<'a> {
     fn next_scope(&self, relation: pg_sys::Oid, after: Option<&str>) -> Result<Option<String>> {
         let mut keys = vec![relation_is(relation)];
         keys.push(match after {
-            Some(scope) => scan_key(column::SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum()),
+            Some(scope) => {
+                scan_key(column::SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum())
+            }
             None => null_key(column::SCOPE, pg_sys::SK_SEARCHNOTNULL),
         });
         let mut found = None;

@@ -36,10 +36,13 @@ thread_local! {
 
 static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
 
-/// Called once per backend, when the library is loaded.
-pub fn register_hook() {
-    // SAFETY: a backend has one thread; hooks are chained, as everybody does.
-    unsafe { NEXT_HOOK = std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(on_relation)) };
+/// Whose turn it is after `on_relation`.
+///
+/// # Safety
+/// Called once, by who hooks it in.
+pub unsafe fn chain(next: pg_sys::get_relation_info_hook_type) {
+    // SAFETY: a backend has one thread.
+    unsafe { NEXT_HOOK = next };
 }
 
 /// The keys that a function gives, as rows `r(columns)` to join with the collection's table: it is looked up by its key.
@@ -172,7 +175,7 @@ impl Drop for Keys<'_> {
 /// # Safety
 /// Called by the planner.
 #[pg_guard]
-unsafe extern "C-unwind" fn on_relation(
+pub unsafe extern "C-unwind" fn on_relation(
     root: *mut pg_sys::PlannerInfo,
     relation: pg_sys::Oid,
     inhparent: bool,

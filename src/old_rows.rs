@@ -8,8 +8,8 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use crate::change::Image;
 use crate::catalog::{self, Collection};
+use crate::change::Image;
 use crate::error::Result;
 use crate::{pg, spi};
 

@@ -1,29 +1,21 @@
 //! Small safe wrappers over server calls that several modules need.
 
-use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
 
 use pgrx::{pg_sys, FromDatum};
 
 use crate::error::{code, Result, SyncError};
+use crate::session::{Cached, Event};
 
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
-    static RELATIONS: RefCell<Vec<(&'static CStr, pg_sys::Oid)>> = const { RefCell::new(Vec::new()) };
-    static RELATIONS_STALE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Called by the relation cache's invalidation callback (catalog.rs): the extension may have been dropped.
-pub fn forget_relations() {
-    RELATIONS_STALE.with(|s| s.set(true));
+    static RELATIONS: Cached<Vec<(&'static CStr, pg_sys::Oid)>> = Cached::until(Event::Definition);
 }
 
 /// The Oid of one of the extension's own relations.
 pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
-    if RELATIONS_STALE.with(|s| s.replace(false)) {
-        RELATIONS.with(|r| r.borrow_mut().clear());
-    }
-    let known = RELATIONS.with(|r| r.borrow().iter().find(|(n, _)| *n == name).map(|(_, oid)| *oid));
+    let then = RELATIONS.with(Cached::now);
+    let known = RELATIONS.with(|r| r.look(|all| all.iter().find(|(n, _)| *n == name).map(|(_, oid)| *oid)));
     if let Some(oid) = known {
         return Ok(oid);
     }
@@ -43,7 +35,7 @@ pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
         )
         .hint("Run CREATE EXTENSION snapsync in this database."));
     }
-    RELATIONS.with(|r| r.borrow_mut().push((name, oid)));
+    RELATIONS.with(|r| r.remember(then, |all| all.push((name, oid))));
     Ok(oid)
 }
 

@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum};
 
-use crate::change::Image;
 use crate::catalog::{Collection, Column};
+use crate::change::Image;
 use crate::error::{Result, SyncError};
 use crate::judge::kept::Key;
 use crate::lookup::Keys;

@@ -51,7 +51,7 @@ enum From {
 }
 
 pub fn pull(request: &Request) -> Result<Output> {
-    let dialect = parse_dialect(request.dialect)?;
+    let dialect = settings::dialect(request.dialect)?;
     client::check(request.client_id)?;
     let names = names(&request.collections)?;
     if request.skip_echoes && request.client_id.is_none() {
@@ -144,14 +144,6 @@ pub fn pull(request: &Request) -> Result<Output> {
     out.put(b"}");
     durable::flush();
     Ok(out)
-}
-
-pub fn parse_dialect(argument: Option<&str>) -> Result<Dialect> {
-    let Some(name) = argument else { return Ok(settings::dialect()) };
-    Dialect::parse(name).map_err(|e| {
-        SyncError::new(code::INVALID_PARAMETER, e.to_string())
-            .hint("The dialects are 'postgrest' and 'watermelondb'. The setting snapsync.dialect is the default.")
-    })
 }
 
 /// The names asked for, each once, in order.

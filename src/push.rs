@@ -18,7 +18,7 @@ use crate::error::{code, Result, SyncError};
 use crate::journal::{self, Origin};
 use crate::log::Logged;
 use crate::subxact::{self, End};
-use crate::{client, clock, excerpt, pg, pull, roles, settings};
+use crate::{client, clock, excerpt, pg, roles, settings};
 
 mod answer;
 mod apply;
@@ -120,7 +120,7 @@ pub fn push(request: &Request) -> Result<String> {
 }
 
 fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -> Result<Vec<Target<'a>>> {
-    let dialect = pull::parse_dialect(request.dialect)?;
+    let dialect = settings::dialect(request.dialect)?;
     let mut targets: Vec<Target> = Vec::new();
     // Where a mutator pushes, the client has not sent these rows.
     let echo = !settled && request.client_id.is_some() && !journal::has_origin();

@@ -11,9 +11,9 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use crate::change::{Image, Op};
 use crate::access::Concerns;
 use crate::catalog::{self, Access, Collection};
+use crate::change::{Image, Op};
 use crate::error::Result;
 use crate::log::{Entries, Log, Scopes};
 use crate::owned::{self, Purpose};

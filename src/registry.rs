@@ -55,7 +55,8 @@ pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
 
 /// The columns whose old values are logged.
 pub fn image(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let rows = spi::read_now("SELECT to_json(image) FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+    let rows =
+        spi::read_now("SELECT to_json(image) FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
     Ok(rows.first().and_then(|r| r.list(0)).unwrap_or_default())
 }
 

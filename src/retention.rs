@@ -9,8 +9,10 @@ use crate::spi;
 pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     check_owner("prune")?;
     let keep = spi::arg(keep);
-    let rows =
-        spi::owner_query("SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1", &[keep])?;
+    let rows = spi::owner_query(
+        "SELECT max(snapmin), $1 < interval '0' FROM snapsync.horizon WHERE at <= now() - $1",
+        &[keep],
+    )?;
     if rows.first().is_some_and(|r| r.bool(1)) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "keep must not be negative")
             .hint("Pass how much to keep: '30 days'."));

@@ -9,13 +9,12 @@
 //! a cursor no larger than the record's stamp s. A later pull with a cursor > s has been given it by a pull that saw the
 //! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use crate::error::Result;
+use crate::session::{self, Cached, Event, PerTransaction};
 use crate::spi::{self, Mode};
 use crate::{clock, pg};
 
@@ -33,60 +32,27 @@ const STANDINGS: &str = "WITH RECURSIVE reached(role, via, how) AS ( \
     FROM pg_authid AS a WHERE $1::oid IS NULL OR a.oid = $1";
 
 thread_local! {
-    /// Counts changes of roles that this backend has heard of.
-    static GENERATION: Cell<u64> = const { Cell::new(1) };
-    /// The generation for which the records are known to be right.
-    static RECORDED: Cell<u64> = const { Cell::new(0) };
-    /// This transaction is recording and may still abort: nothing may be remembered from it.
-    static RECORDING: Cell<bool> = const { Cell::new(false) };
-    /// What this transaction recorded may have been rolled back with a subtransaction.
-    static UNDONE: Cell<bool> = const { Cell::new(false) };
-    /// By role (a pooled session has several in turn): generation and standing.
-    static OWN: RefCell<BTreeMap<u32, (u64, String)>> = const { RefCell::new(BTreeMap::new()) };
+    /// Are the records known to be right?
+    static RECORDED: Cached<bool> = Cached::until(Event::Role);
+    /// This transaction is recording and may still abort: nothing may be remembered from it. How many subtransactions had been
+    /// rolled back by then.
+    static RECORDING: PerTransaction<Option<u64>> = PerTransaction::until_end();
+    /// By role (a pooled session has several in turn).
+    static OWN: Cached<BTreeMap<u32, String>> = Cached::until(Event::Role);
 }
 
-pub fn register_callbacks() {
-    use pg_sys::SysCacheIdentifier::{AUTHMEMROLEMEM, AUTHOID};
-    for cache in [AUTHOID, AUTHMEMROLEMEM] {
-        // SAFETY: once per backend.
-        unsafe { pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(on_role_change), pg_sys::Datum::null()) };
-    }
-}
-
-/// # Safety
-/// Called by the cache that it is registered with.
-#[pg_guard]
-unsafe extern "C-unwind" fn on_role_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
-    GENERATION.with(|g| g.set(g.get() + 1));
-}
-
-/// Changes whenever this backend hears of a change of roles.
-pub fn generation() -> u64 {
-    GENERATION.with(Cell::get)
-}
-
-/// At the end of every transaction.
-pub fn end_of_transaction() {
-    RECORDING.with(|r| r.set(false));
-    UNDONE.with(|u| u.set(false));
-}
-
-/// When a subtransaction is rolled back.
-pub fn subtransaction_aborted() {
-    UNDONE.with(|u| u.set(RECORDING.with(Cell::get)));
-}
-
-/// Must this transaction record once more, before it commits?
+/// Must this transaction record once more, before it commits: may what it recorded have been rolled back with a subtransaction?
 pub fn record_was_undone() -> bool {
-    UNDONE.with(|u| u.replace(false))
+    let now = session::count(Event::Rollback);
+    RECORDING.with(|r| r.with(|then| then.as_mut().is_some_and(|then| std::mem::replace(then, now) != now)))
 }
 
 /// A writer's duty, once its stamp is known: records the standings that have changed.
 pub fn record(stamp: i64) -> Result<()> {
     // Who changed a role before we took our stamp has been heard of.
     pg::accept_invalidations();
-    let generation = generation();
-    if RECORDED.with(Cell::get) == generation {
+    let then = RECORDED.with(Cached::now);
+    if RECORDED.with(|r| r.look(|recorded| *recorded)) {
         return Ok(());
     }
     let changed = format!(
@@ -98,13 +64,13 @@ pub fn record(stamp: i64) -> Result<()> {
         // As the roles are now, and their records, whatever the transaction's snapshot.
         let now = pg::ActiveSnapshot::latest();
         if spi::query(&changed, &[nobody], Mode::Read)?.first().and_then(|r| r.i64(0)) == Some(0) {
-            if !RECORDING.with(Cell::get) {
-                RECORDED.with(|r| r.set(generation));
+            if RECORDING.with(|r| r.with(|then| then.is_none())) {
+                RECORDED.with(|r| r.remember(then, |recorded| *recorded = true));
             }
             return Ok(());
         }
         drop(now);
-        RECORDING.with(|r| r.set(true));
+        RECORDING.with(|r| r.with(|then| then.get_or_insert_with(|| session::count(Event::Rollback)).to_owned()));
         // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
         // record, pushes must know that there was none. An old snapshot cannot write over what others have recorded since.
         if pg::transaction_snapshot_is_fixed() || !pg::try_lock_for_recording(pg::relation_oid(c"role")?) {
@@ -189,9 +155,8 @@ const STANDING: i16 = 2;
 const STAMP: i16 = 3;
 
 fn own_standing(role: pg_sys::Oid) -> Result<String> {
-    let generation = generation();
-    let known = OWN.with(|o| o.borrow().get(&role.to_u32()).cloned()).filter(|(g, _)| *g == generation);
-    if let Some((_, standing)) = known {
+    let then = OWN.with(Cached::now);
+    if let Some(standing) = OWN.with(|o| o.look(|own| own.get(&role.to_u32()).cloned())) {
         return Ok(standing);
     }
     let rows = spi::as_owner(|| {
@@ -200,11 +165,6 @@ fn own_standing(role: pg_sys::Oid) -> Result<String> {
         spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
     })?;
     let standing = rows.first().map(|r| r.string(1)).unwrap_or_default();
-    OWN.with(|o| {
-        let mut own = o.borrow_mut();
-        // Those of before will not be asked for again.
-        own.retain(|_, (g, _)| *g == generation);
-        own.insert(role.to_u32(), (generation, standing.clone()));
-    });
+    OWN.with(|o| o.remember(then, |own| _ = own.insert(role.to_u32(), standing.clone())));
     Ok(standing)
 }

@@ -47,7 +47,10 @@ impl Filter {
                 let texts = wanted.iter().map(|v| match v.get().as_bytes().first() {
                     Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
                     Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
-                    _ => Err(malformed(format!("A value for \"{}\" is neither a text nor a number.", excerpt::name(&column)))),
+                    _ => Err(malformed(format!(
+                        "A value for \"{}\" is neither a text nor a number.",
+                        excerpt::name(&column)
+                    ))),
                 });
                 let texts = texts.collect::<Result<Vec<_>>>()?;
                 values.insert(column, texts);

@@ -3,6 +3,7 @@
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 use crate::dialect::Dialect;
+use crate::error::{code, Result, SyncError};
 
 static DIALECT: GucSetting<Dialect> = GucSetting::<Dialect>::new(Dialect::Postgrest);
 static FLUSH_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(50_000);
@@ -50,8 +51,13 @@ pub fn register() {
     );
 }
 
-pub fn dialect() -> Dialect {
-    DIALECT.get()
+/// The dialect that a call asks for, or the session's.
+pub fn dialect(asked: Option<&str>) -> Result<Dialect> {
+    let Some(name) = asked else { return Ok(DIALECT.get()) };
+    Dialect::parse(name).map_err(|e| {
+        SyncError::new(code::INVALID_PARAMETER, e.to_string())
+            .hint("The dialects are 'postgrest' and 'watermelondb'. The setting snapsync.dialect is the default.")
+    })
 }
 
 pub fn flush_threshold() -> usize {

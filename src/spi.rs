@@ -12,7 +12,8 @@ use pgrx::pg_sys;
 use pgrx::IntoDatum;
 
 use crate::error::{code, Remembering, Result, SyncError};
-use crate::{pg, roles};
+use crate::pg;
+use crate::session::{self, Event};
 
 mod guard;
 mod own;
@@ -294,7 +295,7 @@ impl Drop for DepthGuard {
 /// Within an SPI connection.
 unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
     let types_key = args.iter().map(|a| a.oid.to_u32()).collect();
-    let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), roles::generation(), planned);
+    let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), session::count(Event::Role), planned);
     if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
         return Ok(plan);
     }

@@ -3,9 +3,9 @@
 use pgrx::pg_sys;
 
 use crate::error::{code, listed, Result, SyncError};
+use crate::pg;
 use crate::registry::{self, Stored};
 use crate::spi::{self, Mode};
-use crate::pg;
 
 /// Key types: their text form is the same in every session and reads back as the same value. (Domains over these too.)
 const KEY_TYPES: [pg_sys::Oid; 7] = [

@@ -4,7 +4,7 @@
 //! to look at (key, image and scope columns) stands in the trigger's argument, a JSON object that `admin.rs` writes: the
 //! relation cache carries it, invalidates it, and `\d` shows it. Parsed once per relation and backend.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
@@ -14,8 +14,9 @@ use pgrx::pg_sys;
 use crate::change::{Change, Op, When};
 use crate::error::{code, Result, SyncError};
 use crate::journal;
-use crate::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
+use crate::session::{Cached, Event};
 use crate::slot::{self, value, Slot};
+use crate::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::{pg, wire_id};
 
 mod text;
@@ -55,9 +56,7 @@ struct Tracker {
 }
 
 thread_local! {
-    static TRACKERS: RefCell<HashMap<(u32, u32), Rc<Tracker>>> = RefCell::new(HashMap::new());
-    /// Set by the relation cache's callback, which may come at any moment; acted on at the next look-up.
-    static STALE: Cell<bool> = const { Cell::new(false) };
+    static TRACKERS: Cached<HashMap<(u32, u32), Rc<Tracker>>> = Cached::until(Event::Definition);
     static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
 }
 
@@ -72,9 +71,19 @@ struct Buffers {
     touched: Vec<u8>,
 }
 
-/// Called by the relation cache's invalidation callback (catalog.rs). DDL is rare: all trackers go.
-pub fn invalidate() {
-    STALE.with(|s| s.set(true));
+impl Buffers {
+    /// An image may have 16 MB, which are not kept for the rest of the session.
+    fn give_back(&mut self) {
+        const KEPT: usize = 64 << 10;
+        for buffer in [&mut self.key, &mut self.new_key, &mut self.image, &mut self.scope, &mut self.new_scope] {
+            if buffer.capacity() > KEPT {
+                *buffer = Vec::new();
+            }
+        }
+        if self.parts.capacity() * size_of::<String>() + self.parts.iter().map(String::capacity).sum::<usize>() > KEPT {
+            self.parts = Vec::new();
+        }
+    }
 }
 
 /// The trigger function.
@@ -122,14 +131,16 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         }
         BUFFERS.with(|buffers| {
             let b = &mut *buffers.borrow_mut();
-            match event {
+            let logged = match event {
                 pg_sys::TRIGGER_EVENT_INSERT => inserted(&tracker, data.tg_trigslot, b, made_by(data.tg_trigtuple)),
                 pg_sys::TRIGGER_EVENT_DELETE => deleted(&tracker, data.tg_trigslot, b, when(data.tg_trigtuple)),
                 _ => {
                     let (when, made_by) = (when(data.tg_trigtuple), made_by(data.tg_newtuple));
                     updated(&tracker, data.tg_trigslot, data.tg_newslot, b, when, made_by)
                 }
-            }
+            };
+            b.give_back();
+            logged
         })
     }
 }
@@ -289,17 +300,15 @@ unsafe fn write_scope(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> bool {
 unsafe fn tracker(data: &pg_sys::TriggerData) -> Result<Rc<Tracker>> {
     // SAFETY: the trigger manager's relation is open and locked.
     let relation = unsafe { &*data.tg_relation };
-    if STALE.with(|s| s.replace(false)) {
-        TRACKERS.with(|t| t.borrow_mut().clear());
-    }
     // SAFETY: tg_trigger is valid during the call.
     let key = unsafe { (relation.rd_id.to_u32(), (*data.tg_trigger).tgoid.to_u32()) };
-    if let Some(tracker) = TRACKERS.with(|t| t.borrow().get(&key).cloned()) {
+    let then = TRACKERS.with(Cached::now);
+    if let Some(tracker) = TRACKERS.with(|t| t.look(|trackers| trackers.get(&key).cloned())) {
         return Ok(tracker);
     }
     // SAFETY: tg_trigger is valid during the call.
     let tracker = Rc::new(unsafe { Tracker::new(relation, &*data.tg_trigger)? });
-    TRACKERS.with(|t| t.borrow_mut().insert(key, Rc::clone(&tracker)));
+    TRACKERS.with(|t| t.remember(then, |trackers| _ = trackers.insert(key, Rc::clone(&tracker))));
     Ok(tracker)
 }
 

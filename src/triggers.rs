@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::conflict::ConflictPolicy;
 use crate::error::{code, Result, SyncError};
+use crate::pg;
 use crate::registry::{self, Right};
 use crate::spi::{self, Row};
-use crate::pg;
 
 /// The row trigger's name sorts before every ordinary name: triggers fire in alphabetical order, and the first old state of
 /// a row must be logged before another AFTER trigger changes the row again.

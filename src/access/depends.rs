@@ -3,8 +3,8 @@
 use pgrx::pg_sys;
 
 use crate::error::Result;
-use crate::spi::read_now as owner_query;
 use crate::spi;
+use crate::spi::read_now as owner_query;
 
 /// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
 /// table that is read directly is judged in `reach.rs` by what the caller sees.)

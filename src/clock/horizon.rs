@@ -18,6 +18,7 @@ use pgrx::{pg_sys, FromDatum};
 use super::history::{cursor_is_of_this_history, gaps, in_one_branch};
 use super::FIRST;
 use crate::error::Result;
+use crate::session::PerTransaction;
 use crate::{pg, spi};
 
 /// How often a row is added. 5 ms bounds what old snapshots and standbys see twice, above all resets; it costs a writer of 10,000
@@ -38,12 +39,7 @@ thread_local! {
     static WRITTEN: Cell<Option<Instant>> = const { Cell::new(None) };
     static THINNED: Cell<Option<Instant>> = const { Cell::new(None) };
     /// This transaction has added a row.
-    static WROTE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// At the end of every transaction.
-pub fn end_of_transaction() {
-    WROTE.with(|w| w.set(false));
+    static WROTE: PerTransaction<bool> = PerTransaction::until_end();
 }
 
 fn is_due(since: Option<Instant>, every: Duration) -> bool {
@@ -145,7 +141,7 @@ pub fn write_if_due() -> Result<()> {
             pg_sys::CatalogTupleInsert(horizon.relation, tuple);
             pg_sys::heap_freetuple(tuple);
         }
-        WROTE.with(|w| w.set(true));
+        WROTE.with(|w| w.with(|wrote| *wrote = true));
     }
     horizon.close();
     WRITTEN.with(|w| w.set(Some(Instant::now())));
@@ -154,7 +150,7 @@ pub fn write_if_due() -> Result<()> {
 
 /// A writer's that has added a row and is about to commit (not to be prepared: nobody may wait for what it deletes).
 pub fn thin_if_due() -> Result<()> {
-    if !WROTE.with(|w| w.replace(false)) || !is_due(THINNED.with(Cell::get), THIN_EVERY) {
+    if !WROTE.with(|w| w.with(std::mem::take)) || !is_due(THINNED.with(Cell::get), THIN_EVERY) {
         return Ok(());
     }
     THINNED.with(|t| t.set(Some(Instant::now())));

@@ -312,7 +312,12 @@ const INDEXED: [usize; 3] = [column::RELATION as usize - 1, column::SCOPE as usi
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.
-fn datums(journal: &Journal, written: i32, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
+fn datums(
+    journal: &Journal,
+    written: i32,
+    effect: &Effect,
+    keys: &[&str],
+) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
         _ => (None, Some(text_array(keys))),

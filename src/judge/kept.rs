@@ -10,8 +10,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use crate::session::{self, Event};
 use crate::spi::pointers;
-use crate::{catalog, pg, roles, spi};
+use crate::{pg, spi};
 
 /// What a plan depends on besides the catalogs: what is asked of which table, by whom, and the path by which the functions that
 /// are planned along find things.
@@ -35,7 +36,7 @@ impl Key {
             relation: relation.to_u32(),
             text: text.map(Box::from),
             role: pg::current_user().to_u32(),
-            roles: roles::generation(),
+            roles: session::count(Event::Role),
             path,
             row_security,
         }
@@ -44,7 +45,7 @@ impl Key {
 
 #[derive(Default)]
 struct Kept {
-    /// When they were made, by `catalog::generation`.
+    /// When they were made, by the count of events.
     generation: u64,
     plans: HashMap<Key, Plan>,
 }
@@ -77,7 +78,7 @@ pub fn find(key: &Key) -> Option<*mut pg_sys::PlannedStmt> {
 }
 
 fn current(kept: &Kept) -> bool {
-    kept.generation == catalog::generation()
+    kept.generation == session::count(Event::Plan)
 }
 
 /// Keeps a copy of a plan that was made in this generation of the catalogs.
@@ -88,7 +89,7 @@ pub unsafe fn keep(key: Key, statement: *mut pg_sys::PlannedStmt, generation: u6
     // SAFETY: see above; the copy lives in a context of its own until it is dropped here.
     unsafe {
         // Inside another statement of ours one of the plans may be running: a policy's function can pull.
-        if (*statement).transientPlan || generation != catalog::generation() || !spi::is_outermost() {
+        if (*statement).transientPlan || generation != session::count(Event::Plan) || !spi::is_outermost() {
             return;
         }
         let context = pg_sys::AllocSetContextCreateInternal(

@@ -205,7 +205,8 @@ impl Sorted {
                 return None;
             }
             let value = |column: i16| crate::slot::value(self.row, column);
-            let (op, inner) = value(column::OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
+            let (op, inner) =
+                value(column::OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
             Some(Logged {
                 stamp: value(column::STAMP).map_or(0, |d| d.value() as i64),
                 ord: value(column::ORD).map_or(0, |d| d.value() as i32),

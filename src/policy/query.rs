@@ -8,11 +8,12 @@ use pgrx::pg_sys::{self, NodeTag};
 
 use super::Shadow;
 use crate::access::tree::walk;
-use crate::catalog::{self, Collection};
+use crate::catalog::Collection;
 use crate::error::{code, Result, SyncError};
 use crate::judge::kept::{self, Key};
 use crate::lookup::Keys;
 use crate::old_rows::OldRows;
+use crate::session::{self, Event};
 use crate::spi::pointers;
 use crate::{judge, pg, spi};
 
@@ -55,7 +56,7 @@ pub(super) unsafe fn satisfying(
         let plan = match key.as_ref().and_then(kept::find) {
             Some(plan) => plan,
             None => {
-                let generation = catalog::generation();
+                let generation = session::count(Event::Plan);
                 let condition = pg_sys::copyObjectImpl(condition.cast()).cast();
                 let plan = judge::plan(query(rows, condition, shadows, environment)?, TEXT, no_params)?;
                 if let Some(key) = key {

@@ -7,9 +7,9 @@ use super::CollectionPull;
 use crate::change::{Image, Op};
 use crate::error::Result;
 use crate::log::{Entries, Logged};
-use crate::{client, pg};
 use crate::policy::Judge;
 use crate::reach::{synced, BATCH, BATCH_BYTES};
+use crate::{client, pg};
 
 /// A row that changed since the cursor.
 pub(super) struct Changed {

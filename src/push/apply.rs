@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::decide::not_quickly;
 use super::echo;
-use crate::facts::{self, Facts};
 use super::target::{json_arg, Columns, Target};
 use super::write::{by_target, Surprises, UNIQUE_VIOLATION};
 use crate::batch::Group;
 use crate::error::{Result, SyncError};
+use crate::facts::{self, Facts};
 use crate::journal::Sending;
 use crate::spi::{self, Mode, Planned};
 use crate::{pg, subxact};

@@ -1,9 +1,9 @@
 //! Constraints that can be deferred: two rows of a push may swap a unique value or refer to each other, whichever statements write
 //! them. So a constraint that refuses a statement, and can be deferred, is deferred until everything is written.
 
-use crate::facts::Facts;
 use super::target::Target;
 use crate::error::{Result, SyncError};
+use crate::facts::Facts;
 use crate::{pg, spi, subxact};
 
 /// A constraint's name, with its schema, quoted. It is IMMEDIATE for the caller: it has refused a statement.

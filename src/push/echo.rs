@@ -13,9 +13,9 @@ use pgrx::pg_sys;
 
 use super::apply::{Item, What};
 use super::target::Target;
-use crate::change::Op;
 use crate::batch::Group;
 use crate::catalog::{Collection, Column};
+use crate::change::Op;
 use crate::dialect::Dialect;
 use crate::error::Result;
 use crate::facts::Stores;

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::facts::Facts;
 use super::target::Target;
 use crate::error::Result;
+use crate::facts::Facts;
 
 /// Targets that are written together.
 pub struct Stage {

@@ -6,10 +6,10 @@
 //! [`client::who`] knows, and the `client_id`), by which others learn nothing.
 
 use super::apply::{Item, What};
-use crate::facts::{Facts, DELETE, INSERT, UPDATE};
 use super::target::Target;
 use super::write;
 use crate::error::Result;
+use crate::facts::{Facts, DELETE, INSERT, UPDATE};
 use crate::{client, journal};
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it

@@ -8,13 +8,13 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::echo::Echo;
-use crate::facts::Facts;
-use crate::change::Op;
 use crate::batch::{Group, IdField, Plan, RawCollection, Record, Source, Table};
 use crate::catalog::{Collection, Column};
+use crate::change::Op;
 use crate::conflict::ConflictPolicy;
 use crate::dialect::Dialect;
 use crate::error::{code, Result, SyncError};
+use crate::facts::Facts;
 use crate::journal;
 use crate::log::{self, Logged};
 use crate::pg::Privilege;

@@ -3,7 +3,6 @@
 //! are seen without a change of theirs, so what is read by such a key is a grant and no parent (access.rs) until the key is made
 //! anew, which checks it. The shape of the table that has the key remembers which ones these are, by Oid.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
@@ -11,6 +10,7 @@ use pgrx::pg_sys;
 use crate::access::{self, Kind};
 use crate::error::Result;
 use crate::registry;
+use crate::session::PerTransaction;
 use crate::{journal, spi};
 
 /// A part of the shape of `c`.
@@ -20,21 +20,12 @@ pub const UNENFORCED: &str = "'unenforced', (SELECT json_agg(f.oid::text ORDER B
 
 thread_local! {
     /// Tables for which this transaction has seen to it.
-    static SEEN: RefCell<BTreeSet<u32>> = const { RefCell::new(BTreeSet::new()) };
-}
-
-/// The transaction ended, or a part of it was rolled back.
-pub fn forget() {
-    SEEN.with(|s| {
-        if let Ok(mut s) = s.try_borrow_mut() {
-            s.clear();
-        }
-    });
+    static SEEN: PerTransaction<BTreeSet<u32>> = PerTransaction::until_rollback();
 }
 
 /// A session that enforces no foreign keys has changed a row of this table: the keys from it and to it.
 pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
-    if !SEEN.with(|s| s.borrow_mut().insert(relation.to_u32())) {
+    if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
     const NEW: &str = "FROM (SELECT oid, conrelid FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' \

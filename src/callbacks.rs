@@ -1,0 +1,114 @@
+//! The only place that registers callbacks and hooks with the server. They count what happens (session.rs), and hand on to the
+//! journal what it must do at the ends of transactions.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::session::{happened, Event};
+use crate::{journal, lookup, memory};
+
+/// Called once per backend, when the library is loaded.
+pub fn register() {
+    use pg_sys::SysCacheIdentifier::{
+        AMOPOPID, AUTHMEMROLEMEM, AUTHOID, CASTSOURCETARGET, FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID, NAMESPACEOID,
+        OPEROID, PROCOID, TYPEOID,
+    };
+    let watch = |caches: &[_], callback| {
+        for cache in caches {
+            // SAFETY: once per backend; these callbacks cannot be removed, nor need they. They are guarded functions.
+            unsafe { pg_sys::CacheRegisterSyscacheCallback(*cache as i32, callback, pg_sys::Datum::null()) };
+        }
+    };
+    // A domain's default and a cast to json change no relation.
+    watch(&[CASTSOURCETARGET, TYPEOID], Some(on_definition));
+    // What plancache.c watches, too (relations and types besides).
+    watch(&[PROCOID, NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID], Some(on_plan));
+    watch(&[AUTHOID, AUTHMEMROLEMEM], Some(on_role));
+    // SAFETY: as above; a backend has one thread; hooks are chained, as everybody does.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(on_relation), pg_sys::Datum::null());
+        pg_sys::RegisterXactCallback(Some(on_transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(on_subtransaction), std::ptr::null_mut());
+        lookup::chain(std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(lookup::on_relation)));
+    }
+}
+
+/// Any relation's change outdates all that was read from the catalogs: DDL is rare, a wrong cache is a lost row.
+///
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_relation(_arg: pg_sys::Datum, _relation: pg_sys::Oid) {
+    happened(Event::Definition);
+    happened(Event::Plan);
+}
+
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_definition(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    happened(Event::Definition);
+    happened(Event::Plan);
+}
+
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_plan(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    happened(Event::Plan);
+}
+
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_role(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    happened(Event::Role);
+}
+
+/// # Safety
+/// Called by the transaction manager, which it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        // Everything that can fail happens here, where an ERROR still aborts the transaction.
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
+            if let Err(e) = journal::before_commit(event == XACT_EVENT_PRE_PREPARE) {
+                e.raise()
+            }
+        }
+        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
+            happened(Event::End);
+            memory::refill();
+            journal::end();
+        }
+        _ => {}
+    }
+}
+
+/// # Safety
+/// Called by the transaction manager, which it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    id: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    use pg_sys::SubXactEvent::*;
+    match event {
+        SUBXACT_EVENT_START_SUB => journal::subtransaction_began(id),
+        // Here an ERROR still aborts the subtransaction.
+        SUBXACT_EVENT_PRE_COMMIT_SUB => {
+            if let Err(e) = journal::before_release() {
+                e.raise()
+            }
+        }
+        SUBXACT_EVENT_COMMIT_SUB => journal::subtransaction_released(id),
+        SUBXACT_EVENT_ABORT_SUB => {
+            happened(Event::Rollback);
+            journal::subtransaction_rolled_back(id);
+        }
+        _ => {}
+    }
+}
