@@ -4,8 +4,10 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::session::{happened, Event};
-use crate::{journal, lookup, memory};
+use crate::collections::lookup;
+use crate::log::journal;
+use crate::server::memory;
+use crate::server::session::{happened, Event};
 
 /// Called once per backend, when the library is loaded.
 pub fn register() {

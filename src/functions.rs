@@ -4,8 +4,10 @@
 use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
-use crate::error::{code, raising, Result, SyncError};
-use crate::{admin, ddl, pull, push, retention, track};
+use crate::collections::{admin, ddl};
+use crate::log::retention;
+use crate::server::error::{code, raising, Result, SyncError};
+use crate::{pull, push, track};
 
 /// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.
 macro_rules! sql_function {

@@ -1,66 +1,38 @@
 //! snapsync: offline-first sync inside PostgreSQL.
 //!
-//! The path of the data is the order to read in: [`track`] (the trigger; [`row`] compares versions) -> [`journal`] (the
-//! transaction's log and its flush) -> [`clock`] (stamps and cursors, with the proof) -> [`log`] (reading it back) -> [`reach`]
-//! (did a user's access move?) -> [`pull`] and [`push`].
-//! What a collection is: [`admin`], [`names`], [`registry`], [`catalog`], [`access`] (tables that policies read), [`shape`] and [`ddl`]
-//! (following changes of definition), [`roles`], [`scope`], [`owned`] (SQL that owners give), [`retention`], [`settings`].
-//! Row-level security over old rows: [`policy`], [`old_rows`] (rows again, in a tuplestore) and [`judge`] (runs such queries).
-//! Values: [`json`] and [`dialect`] to JSON, [`batch`] and [`decode`] from it, [`conflict`], [`cursor`] and [`wire_id`] (pure
-//! decisions). The server: [`spi`], [`lookup`] (rows by their key), [`subxact`], [`pg`], [`error`], [`memory`].
+//! Rooms, from the top floor down; each imports from those below it only (`tests/floors.rs`):
+//!
+//! - [`callbacks`] and [`functions`]: what the server calls.
+//! - [`push`] and [`pull`]: a client's changes applied, and what changed for a user.
+//! - [`sight`]: what a user sees or saw. Row-level security over old rows.
+//! - [`track`]: the trigger. A changed row becomes an entry.
+//! - [`collections`]: what is synced, and how; following DDL.
+//! - [`policies`]: what policies and owners' SQL read.
+//! - [`log`]: the journal of a transaction, the clock with the proof, reading back.
+//! - [`values`]: to JSON, and from clients.
+//! - [`server`]: SPI, errors, memory, sessions.
+//!
+//! The path of a change is the order to read in: [`track`] -> [`log::journal`] -> [`log::clock`] -> [`log::read`] ->
+//! [`sight::reach`] -> [`pull`].
 
 // An error is made once, raised and gone; boxing its texts would only add an allocation.
 #![allow(clippy::result_large_err)]
 
 use pgrx::prelude::*;
 
-mod access;
-mod admin;
-mod batch;
 mod callbacks;
-mod catalog;
-mod change;
-mod client;
-mod clock;
-mod conflict;
-mod cursor;
-mod ddl;
-mod decode;
-mod dialect;
-mod error;
-mod excerpt;
-mod facts;
+mod collections;
 mod functions;
-mod journal;
-mod json;
-mod judge;
 mod log;
-mod lookup;
-mod memory;
-mod names;
-mod old_rows;
-mod owned;
-mod pg;
-mod policy;
+mod policies;
 mod pull;
 mod push;
-mod reach;
-mod registry;
-mod retention;
-mod roles;
-mod scope;
-mod session;
-mod settings;
-mod shape;
-mod slot;
-mod spi;
-mod subxact;
-mod table;
+mod server;
+mod sight;
 #[cfg(any(test, feature = "pg_test"))]
 mod tests;
 mod track;
-mod triggers;
-mod wire_id;
+mod values;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -75,9 +47,9 @@ extension_sql_file!("../sql/07_doctor.sql", name = "doctor", requires = ["event_
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    memory::refill();
-    error::without_backtraces();
-    settings::register();
+    server::memory::refill();
+    server::error::without_backtraces();
+    values::settings::register();
     callbacks::register();
 }
 

@@ -5,21 +5,22 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use crate::catalog::{self, Collection};
-use crate::clock::{durable, history, horizon};
-use crate::cursor::{self, Cursor};
-use crate::dialect::{self, Dialect, SelectAs};
-use crate::error::{code, Result, SyncError};
-use crate::journal;
-use crate::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
-use crate::judge::Statement;
-use crate::log::Entries;
-use crate::lookup::Keys;
-use crate::policy::Judge;
-use crate::reach::Reach;
-use crate::scope;
-use crate::spi::Planned;
-use crate::{client, clock, pg, policy, roles, settings, spi};
+use crate::collections::catalog::{self, Collection};
+use crate::collections::lookup::Keys;
+use crate::log::clock::{self, durable, history, horizon};
+use crate::log::read::Entries;
+use crate::log::{client, journal, roles};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
+use crate::server::spi::{self, Planned};
+use crate::server::statement::Statement;
+use crate::sight::policy::{self, Judge};
+use crate::sight::reach::Reach;
+use crate::sight::scope;
+use crate::values::cursor::{self, Cursor};
+use crate::values::dialect::{self, Dialect, SelectAs};
+use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::values::settings;
 
 mod changes;
 mod echo;

@@ -11,29 +11,33 @@
 
 use std::cell::Cell;
 
-use crate::batch::{self, BatchError, RawCollection};
-use crate::catalog;
-use crate::cursor::{self, Cursor};
-use crate::error::{code, Result, SyncError};
-use crate::journal::{self, Origin};
-use crate::log::Logged;
-use crate::subxact::{self, End};
-use crate::{client, clock, excerpt, pg, roles, settings};
+use crate::collections::catalog;
+use crate::log::journal::{self, Origin};
+use crate::log::read::Logged;
+use crate::log::{client, clock, roles};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
+use crate::server::subxact::{self, End};
+use crate::values::cursor::{self, Cursor};
+use crate::values::{excerpt, settings};
 
 mod answer;
 mod apply;
 mod constraints;
 mod decide;
+mod decode;
 mod echo;
 pub mod mutate;
 mod once;
 mod order;
+mod payload;
 mod standing;
 mod target;
 mod write;
 
 use answer::{answer, Rejection};
 use decide::Decisions;
+use payload::{BatchError, RawCollection};
 use target::Target;
 use write::Written;
 
@@ -98,7 +102,7 @@ pub fn push(request: &Request) -> Result<String> {
         report,
         quick: Cell::new(false),
     };
-    let raw = batch::parse(request.changes)?;
+    let raw = payload::parse(request.changes)?;
     let targets = resolve(&raw, request, false)?;
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request)? {
@@ -185,7 +189,7 @@ impl Push<'_> {
             let mut decisions = decide::decide(self, &targets)?;
             self.abort_on_rejections(&decisions.rejections, &targets)?;
             // What conflict functions returned is a payload of its own, written together with the rest.
-            let settled = batch::parse(&decisions.settled)?;
+            let settled = payload::parse(&decisions.settled)?;
             let mut settled = resolve(&settled, request, true)?;
             if settled.is_empty() {
                 match self.write(&targets, &mut decisions)? {

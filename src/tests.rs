@@ -2,17 +2,22 @@
 //! pgrx-tests. (pgrx puts `pg_` before their names, by which `make pgtest` and `make unit` tell the two kinds apart.)
 
 #[cfg(test)]
+mod floors;
+#[cfg(test)]
 mod rights;
+#[cfg(test)]
+mod source;
 
 #[pgrx::pg_schema]
 mod tests {
     use pgrx::prelude::*;
     use pgrx::{FromDatum, JsonB};
 
-    use crate::error::{caught, code, SyncError};
-    use crate::json::{Buffer, Output};
-    use crate::spi::{self, Mode};
-    use crate::{clock, pg};
+    use crate::log::clock;
+    use crate::server::error::{caught, code, SyncError};
+    use crate::server::pg;
+    use crate::server::spi::{self, Mode};
+    use crate::values::json::{Buffer, Output};
 
     fn columns(table: &str) -> String {
         let sql = format!(
@@ -65,7 +70,7 @@ mod tests {
     /// Only answers of hundreds of megabytes are compressed.
     #[pg_test]
     fn a_compressed_answer_reads_as_it_was_written() {
-        if !crate::json::toast_has_lz4() {
+        if !crate::values::json::toast_has_lz4() {
             pgrx::warning!("skipped: this server is built without lz4");
             return;
         }

@@ -11,13 +11,14 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use crate::change::{Change, Op, When};
-use crate::error::{code, Result, SyncError};
-use crate::journal;
-use crate::session::{Cached, Event};
-use crate::slot::{self, value, Slot};
-use crate::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
-use crate::{pg, wire_id};
+use crate::collections::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
+use crate::log::change::{Change, Op, When};
+use crate::log::journal;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
+use crate::server::session::{Cached, Event};
+use crate::server::slot::{self, value, Slot};
+use crate::values::wire_id;
 
 mod text;
 mod version;
@@ -115,7 +116,7 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         }
         let replica = pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32;
         if replica {
-            crate::shape::unenforced::changed_by_replica(tracker.root)?;
+            crate::collections::shape::unenforced::changed_by_replica(tracker.root)?;
         }
         // Without a key to tell rows apart (a table that only policies read) any change may concern anybody.
         if event == pg_sys::TRIGGER_EVENT_TRUNCATE || tracker.key.is_empty() {
@@ -336,7 +337,7 @@ impl Tracker {
             let mut rest = Vec::new();
             // Triggers are not given virtual columns (PostgreSQL 18), which change with any of the others.
             let virtual_ones = (0..(*relation.rd_att).natts as usize)
-                .any(|i| crate::pg::attribute(relation.rd_att, i).attgenerated as u8 == b'v');
+                .any(|i| crate::server::pg::attribute(relation.rd_att, i).attgenerated as u8 == b'v');
             for i in 0..(*relation.rd_att).natts {
                 let column = match Column::at(relation, i as usize) {
                     Some(column) => column,
@@ -354,7 +355,7 @@ impl Tracker {
             if root != relation.rd_id {
                 // A partition may number its columns otherwise than the root does.
                 for column in image.iter_mut().chain(&mut rest) {
-                    let name = crate::spi::c_string(&column.name())?;
+                    let name = crate::server::spi::c_string(&column.name())?;
                     column.root_attnum = pg_sys::get_attnum(root, name.as_ptr());
                 }
             }
@@ -372,7 +373,7 @@ impl Column {
     unsafe fn at(relation: &pg_sys::RelationData, i: usize) -> Option<Column> {
         // SAFETY: i < natts (callers); the descriptor lives as long as the relation is open.
         unsafe {
-            let attribute = crate::pg::attribute(relation.rd_att, i);
+            let attribute = crate::server::pg::attribute(relation.rd_att, i);
             if attribute.attisdropped {
                 return None;
             }
@@ -380,7 +381,7 @@ impl Column {
             let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(attribute.atttypid, &mut output, &mut varlena);
             let mut json_key = Vec::new();
-            crate::json::escape_json(&mut json_key, name.as_bytes());
+            crate::values::json::escape_json(&mut json_key, name.as_bytes());
             json_key.push(b':');
             let type_oid = pg_sys::getBaseType(attribute.atttypid);
             Some(Column {

@@ -4,12 +4,13 @@
 //! for its user's changes, however many others there were.
 
 use super::CollectionPull;
-use crate::change::{Image, Op};
-use crate::error::Result;
-use crate::log::{Entries, Logged};
-use crate::policy::Judge;
-use crate::reach::{synced, BATCH, BATCH_BYTES};
-use crate::{client, pg};
+use crate::log::change::{Image, Op};
+use crate::log::client;
+use crate::log::read::{Entries, Logged};
+use crate::server::error::Result;
+use crate::server::pg;
+use crate::sight::policy::Judge;
+use crate::sight::reach::{synced, BATCH, BATCH_BYTES};
 
 /// A row that changed since the cursor.
 pub(super) struct Changed {

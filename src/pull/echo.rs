@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::changes::Changed;
 use super::CollectionPull;
-use crate::error::{code, Result, SyncError};
-use crate::spi;
-use crate::{policy, wire_id};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi;
+use crate::sight::policy;
+use crate::values::wire_id;
 
 /// Echoes of whose pushes?
 pub fn whose() -> SyncError {

@@ -1,8 +1,8 @@
 //! What a push answers: `{}`, or the rows that were left out, with the reasons.
 
 use super::target::Target;
-use crate::error::SyncError;
-use crate::json;
+use crate::server::error::SyncError;
+use crate::values::json;
 
 /// A row that is not applied.
 #[derive(Clone)]

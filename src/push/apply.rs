@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::decide::not_quickly;
 use super::echo;
+use super::payload::Group;
 use super::target::{json_arg, Columns, Target};
 use super::write::{by_target, Surprises, UNIQUE_VIOLATION};
-use crate::batch::Group;
-use crate::error::{Result, SyncError};
-use crate::facts::{self, Facts};
-use crate::journal::Sending;
-use crate::spi::{self, Mode, Planned};
-use crate::{pg, subxact};
+use crate::collections::facts::{self, Facts};
+use crate::log::journal::Sending;
+use crate::server::error::{Result, SyncError};
+use crate::server::spi::{self, Mode, Planned};
+use crate::server::{pg, subxact};
 
 /// One row to write or to delete.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

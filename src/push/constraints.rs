@@ -2,9 +2,9 @@
 //! them. So a constraint that refuses a statement, and can be deferred, is deferred until everything is written.
 
 use super::target::Target;
-use crate::error::{Result, SyncError};
-use crate::facts::Facts;
-use crate::{pg, spi, subxact};
+use crate::collections::facts::Facts;
+use crate::server::error::{Result, SyncError};
+use crate::server::{pg, spi, subxact};
 
 /// A constraint's name, with its schema, quoted. It is IMMEDIATE for the caller: it has refused a statement.
 #[derive(PartialEq, Eq, Debug)]

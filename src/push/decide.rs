@@ -8,11 +8,13 @@ use std::collections::HashMap;
 
 use super::target::{Stored, Target};
 use super::{Baseline, Push, Rejection};
-use crate::change::Op;
-use crate::conflict::ConflictPolicy;
-use crate::error::{code, Result, SyncError};
-use crate::log::Logged;
-use crate::{clock, json, pg};
+use crate::log::change::Op;
+use crate::log::clock;
+use crate::log::read::Logged;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
+use crate::values::conflict::ConflictPolicy;
+use crate::values::json;
 
 mod ask;
 mod fates;

@@ -12,15 +12,16 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::apply::{Item, What};
+use super::payload::Group;
 use super::target::Target;
-use crate::batch::Group;
-use crate::catalog::{Collection, Column};
-use crate::change::Op;
-use crate::dialect::Dialect;
-use crate::error::Result;
-use crate::facts::Stores;
-use crate::journal::SentRows;
-use crate::{pg, wire_id};
+use crate::collections::catalog::{Collection, Column};
+use crate::collections::facts::Stores;
+use crate::log::change::Op;
+use crate::log::journal::SentRows;
+use crate::server::error::Result;
+use crate::server::pg;
+use crate::values::dialect::Dialect;
+use crate::values::wire_id;
 
 /// The same for the calling role.
 #[derive(Debug)]

@@ -12,10 +12,12 @@ use serde_json::value::RawValue;
 
 use super::answer::write_failure;
 use super::once;
-use crate::error::{code, Result, SyncError};
-use crate::journal::Origin;
-use crate::spi::{self, Mode};
-use crate::{client, excerpt, pg, subxact};
+use crate::log::client;
+use crate::log::journal::Origin;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi::{self, Mode};
+use crate::server::{pg, subxact};
+use crate::values::excerpt;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

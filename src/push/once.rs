@@ -5,8 +5,10 @@
 //! with another payload is a mistake (or somebody guessing), and must get neither silence nor another's answer.
 
 use super::Request;
-use crate::error::{code, Result, SyncError};
-use crate::{client, settings, spi};
+use crate::log::client;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi;
+use crate::values::settings;
 
 pub enum Claim {
     /// Nobody has carried it out yet.

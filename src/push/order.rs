@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::target::Target;
-use crate::error::Result;
-use crate::facts::Facts;
+use crate::collections::facts::Facts;
+use crate::server::error::Result;
 
 /// Targets that are written together.
 pub struct Stage {

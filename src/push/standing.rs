@@ -8,9 +8,9 @@
 use super::apply::{Item, What};
 use super::target::Target;
 use super::write;
-use crate::error::Result;
-use crate::facts::{Facts, DELETE, INSERT, UPDATE};
-use crate::{client, journal};
+use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
+use crate::log::{client, journal};
+use crate::server::error::Result;
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
 /// is not.

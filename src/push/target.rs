@@ -7,19 +7,22 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use super::decode;
 use super::echo::Echo;
-use crate::batch::{Group, IdField, Plan, RawCollection, Record, Source, Table};
-use crate::catalog::{Collection, Column};
-use crate::change::Op;
-use crate::conflict::ConflictPolicy;
-use crate::dialect::Dialect;
-use crate::error::{code, Result, SyncError};
-use crate::facts::Facts;
-use crate::journal;
-use crate::log::{self, Logged};
-use crate::pg::Privilege;
-use crate::spi::{self, Arg, Mode};
-use crate::{clock, decode, excerpt, lookup, pg, subxact, wire_id};
+use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, Table};
+use crate::collections::catalog::{Collection, Column};
+use crate::collections::facts::Facts;
+use crate::collections::lookup;
+use crate::log::change::Op;
+use crate::log::read::{self, Logged};
+use crate::log::{clock, journal};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg::{self, Privilege};
+use crate::server::spi::{self, Arg, Mode};
+use crate::server::subxact;
+use crate::values::conflict::ConflictPolicy;
+use crate::values::dialect::Dialect;
+use crate::values::{excerpt, wire_id};
 
 pub struct Target<'a> {
     /// The collection's name as the client wrote it.
@@ -204,7 +207,7 @@ impl<'a> Target<'a> {
     pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
         let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).collect();
         let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
-        let mut entries = log::since_of(self.collection.relation, from, &wanted, snapshot)?;
+        let mut entries = read::since_of(self.collection.relation, from, &wanted, snapshot)?;
         entries.retain(|e| !e.is_notice());
         for entry in &mut entries {
             if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {

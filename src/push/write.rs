@@ -11,9 +11,9 @@ use super::decide::{self, Decisions, Fate};
 use super::order::{self, Stage};
 use super::target::Target;
 use super::{standing, Push};
-use crate::error::{Result, SyncError};
-use crate::subxact::{self, End};
-use crate::{clock, journal};
+use crate::log::{clock, journal};
+use crate::server::error::{Result, SyncError};
+use crate::server::subxact::{self, End};
 
 /// With `abort`, how many culprits are looked for before giving up: enough to see whether the order was all that was wrong.
 const ENOUGH: usize = 32;

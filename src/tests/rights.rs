@@ -4,7 +4,7 @@
 //! The few that are put together from parts say so on the list (`builds:`), with what the parts are.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What raises rights: takes another role's, or runs what such a function is given.
 const RAISING: [&str; 13] = [
@@ -25,17 +25,6 @@ const RAISING: [&str; 13] = [
 
 /// Those whose first argument is the statement.
 const TAKES_STATEMENT: [&str; 5] = ["owner_query", "owner_execute", "query_now", "read_now", "read_as_before"];
-
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
-        let path = entry.path();
-        match path.extension() {
-            _ if path.is_dir() && path.file_name().is_some_and(|n| n != "tests") => sources(&path, found),
-            Some(extension) if extension == "rs" && path.file_stem().is_some_and(|n| n != "tests") => found.push(path),
-            _ => {}
-        }
-    }
-}
 
 /// The text after this word, at each place where it stands as a word of its own.
 fn after_word<'t>(text: &'t str, word: &'static str) -> impl Iterator<Item = (usize, &'t str)> {
@@ -62,20 +51,8 @@ fn is_constant(rest: &str) -> bool {
 
 /// `file function` of everything that raises rights; and whether it builds a statement.
 fn raising() -> BTreeMap<String, bool> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut files, mut found) = (Vec::new(), BTreeMap::new());
-    sources(&root, &mut files);
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("a source file");
-        let name = file.strip_prefix(&root).expect("a path below src").display().to_string();
-        let code: String = text.lines().map(|l| if l.trim_start().starts_with("//") { "\n" } else { l }).fold(
-            String::new(),
-            |mut all, line| {
-                all.push_str(line.trim_end());
-                all.push('\n');
-                all
-            },
-        );
+    let mut found = BTreeMap::new();
+    for (name, code) in super::source::files() {
         for word in RAISING {
             for (at, rest) in after_word(&code, word) {
                 let line = code[..at].lines().count().max(1);

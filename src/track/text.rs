@@ -5,9 +5,9 @@ use std::ffi::CStr;
 use pgrx::{pg_sys, FromDatum};
 
 use super::{Column, Tracker};
-use crate::error::SyncError;
-use crate::slot::{value, Slot};
-use crate::{pg, spi};
+use crate::server::error::SyncError;
+use crate::server::slot::{value, Slot};
+use crate::server::{pg, spi};
 
 /// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
 /// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
@@ -39,7 +39,7 @@ pub(super) unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> 
                 if std::str::from_utf8(&text).is_err() {
                     return false;
                 }
-                crate::json::escape_json(out, &text);
+                crate::values::json::escape_json(out, &text);
             }
         }
         if out.len() > LARGEST_IMAGE {

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::change::When;
+use crate::log::change::When;
 
 /// When the change of this old version happened.
 ///

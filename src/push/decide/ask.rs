@@ -4,10 +4,11 @@ use pgrx::pg_sys;
 
 use super::fates::Deciding;
 use super::{conflict_error, not_quickly, Fate};
-use crate::error::{code, Result, SyncError};
 use crate::push::target::Target;
-use crate::spi::{self, Mode};
-use crate::{json, pg, subxact};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi::{self, Mode};
+use crate::server::{pg, subxact};
+use crate::values::json;
 
 impl Deciding<'_, '_> {
     /// Calls the collection's conflict function, as the caller. It returns the row to write, JSON null to delete the row (or

@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::version::Versions;
 use super::{conflict_error, not_quickly, stale, Baseline, Change, Fate, Fates, Push, GONE};
-use crate::batch::{Group, Record};
-use crate::conflict::{merge, ConflictPolicy, Merge};
-use crate::error::{code, Result, SyncError};
-use crate::pg::{self, Privilege};
 use crate::push::answer::Rejection;
+use crate::push::payload::{Group, Record};
 use crate::push::target::{groups_of, Stored, Target};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg::{self, Privilege};
+use crate::values::conflict::{merge, ConflictPolicy, Merge};
 
 pub(super) struct Deciding<'d, 'a> {
     pub push: &'d Push<'d>,

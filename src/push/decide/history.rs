@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::fates::Deciding;
 use super::{Baseline, Change};
-use crate::change::{Image, Op};
-use crate::conflict::ServerChange;
-use crate::error::Result;
-use crate::log::Logged;
-use crate::reach::Reach;
-use crate::{clock, pg};
+use crate::log::change::{Image, Op};
+use crate::log::clock;
+use crate::log::read::Logged;
+use crate::server::error::Result;
+use crate::server::pg;
+use crate::sight::reach::Reach;
+use crate::values::conflict::ServerChange;
 
 impl<'d> Deciding<'d, '_> {
     /// The log's entries about these rows, by others and since the baseline; None where the log does not reach back that far.

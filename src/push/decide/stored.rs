@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
 use super::Change;
-use crate::batch::Group;
-use crate::error::Result;
+use crate::push::payload::Group;
 use crate::push::target::{json_arg, Columns, Target};
-use crate::spi::{self, Mode};
-use crate::{pg, subxact};
+use crate::server::error::Result;
+use crate::server::spi::{self, Mode};
+use crate::server::{pg, subxact};
 
 impl Deciding<'_, '_> {
     /// The records, of those that are compared, whose columns stand as they are sent: created ones that exist, and updated ones

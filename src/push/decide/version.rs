@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
-use crate::batch::Group;
-use crate::catalog::Column;
-use crate::error::{code, Result, SyncError};
+use crate::collections::catalog::Column;
+use crate::push::payload::Group;
 use crate::push::target::{json_arg, Target};
-use crate::spi::{self, Mode};
-use crate::{pg, subxact};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi::{self, Mode};
+use crate::server::{pg, subxact};
 
 /// What the versions say, by row.
 #[derive(Default)]

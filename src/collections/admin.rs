@@ -1,0 +1,195 @@
+//! `snapsync.enable`, `disable`, `reset`: which tables are synced, and how.
+
+use pgrx::pg_sys;
+
+use crate::collections::registry::{self, Stored};
+use crate::collections::table::Table;
+use crate::collections::{names, shape, triggers};
+use crate::log::journal;
+use crate::policies::access;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{pg, spi};
+use crate::values::conflict::{ConflictPolicy, ConflictPolicyError};
+
+/// The optional arguments of `enable`; None keeps what is set, or the default.
+#[derive(Default, Debug)]
+pub struct Settings {
+    pub name: Option<String>,
+    pub key: Option<Vec<String>>,
+    pub columns: Option<Vec<String>>,
+    pub exclude: Option<Vec<String>>,
+    pub readonly: Option<Vec<String>>,
+    pub scope_column: Option<String>,
+    pub scope_values: Option<String>,
+    pub soft_delete_column: Option<String>,
+    pub conflict: Option<String>,
+    pub version_column: Option<String>,
+    /// A function, for the policy `custom`.
+    pub conflict_function: Option<pg_sys::Oid>,
+    pub access_tables: Option<String>,
+}
+
+/// Starts syncing a table, or changes its settings. Instant for a table of any size: a row here and two triggers; no column
+/// is added and no row is touched.
+pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
+    let table = Table::find(relation)?;
+    table.check_owner("sync")?;
+    // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
+    pg::lock_against_ddl(relation);
+    if let Some((reason, hint)) = table.unfit(spi::read_now)? {
+        return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", table.name))
+            .detail(reason)
+            .hint(hint));
+    }
+    let attributes = table.attributes()?;
+    // A table that was tracked for its influence only is new as a collection.
+    let old = registry::load(relation)?.filter(|o| o.name.is_some());
+    let mut new = merge(&table, settings, old.as_ref())?;
+    table.check(&new, old.as_ref(), &attributes)?;
+    check_conflict(&new)?;
+    let names = names::decide(relation, new.name.as_deref(), old.as_ref())?;
+    new.name = Some(names.name.clone());
+
+    registry::store(relation, &new)?;
+    names::remember(relation, &names)?;
+    let was_off = triggers::enable(relation)?;
+    shape::refresh(relation)?;
+    // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
+    // resolved and what may be written changes nothing on the clients.
+    let on_clients = |s: &Stored| {
+        let (version_column, conflict_function) = (None, None);
+        Stored { conflict: String::new(), version_column, conflict_function, readonly: Vec::new(), ..s.clone() }
+    };
+    if was_off || old.as_ref().map(on_clients) != Some(on_clients(&new)) {
+        journal::reset(relation)?;
+    }
+    let has_id = |columns: &[String]| columns.iter().any(|c| c == "id");
+    let sent = new.columns.as_deref().map_or_else(|| attributes.iter().any(|a| a.name == "id"), has_id);
+    let hidden = sent && !has_id(&new.key) && !has_id(&new.exclude);
+    if hidden && old.is_none_or(|o| o.key != new.key) {
+        pgrx::notice!(
+            "the dialect watermelondb does not send column \"id\" of table \"{}\": its \"id\" is made of the key",
+            table.name
+        );
+    }
+    Ok(())
+}
+
+/// Stops syncing a table and forgets its log. Clients that still ask for it get an error.
+pub fn disable(relation: pg_sys::Oid) -> Result<()> {
+    let table = Table::find(relation)?;
+    table.check_owner("stop syncing")?;
+    check_enabled(&table)?;
+    // It may still be read by other tables' policies.
+    let readers: Vec<_> = shape::readers(relation)?.into_iter().map(|reader| (reader, false)).collect();
+    triggers::drop(relation)?;
+    shape::forget(relation)?;
+    shape::look_again(&readers)
+}
+
+/// Makes every client forget what it has of this collection and take it anew.
+pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    let table = Table::find(relation)?;
+    table.check_owner("reset")?;
+    check_enabled(&table)?;
+    journal::reset(relation)
+}
+
+fn check_enabled(table: &Table) -> Result<()> {
+    if registry::load(table.relation)?.is_some_and(|s| s.name.is_some()) {
+        return Ok(());
+    }
+    Err(SyncError::new(code::UNDEFINED_TABLE, format!("table \"{}\" is not synced", table.name))
+        .hint("snapsync.status lists the synced tables."))
+}
+
+/// The settings asked for, over those that are set, over the defaults.
+fn merge(table: &Table, s: Settings, old: Option<&Stored>) -> Result<Stored> {
+    let key = match s.key.or_else(|| old.map(|o| o.key.clone())) {
+        Some(key) => key,
+        None => table.primary_key()?,
+    };
+    if s.columns.is_some() && s.exclude.as_ref().is_some_and(|e| !e.is_empty()) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "columns and exclude cannot both be given")
+            .hint("Name the columns to sync, or those to leave out."));
+    }
+    let (columns, exclude) = match (s.columns, s.exclude, old) {
+        (Some(columns), _, _) => (Some(columns), Vec::new()),
+        (None, Some(exclude), _) => (None, exclude),
+        (None, None, Some(old)) => (old.columns.clone(), old.exclude.clone()),
+        (None, None, None) => (None, Vec::new()),
+    };
+    let (scope_values, scope_reads) = match s.scope_values {
+        // Read anew only where it is given anew: whoever calls now need not be who wrote it.
+        None => old.map(|o| (o.scope_values.clone(), o.scope_reads.clone())).unwrap_or_default(),
+        Some(given) if given.is_empty() => (None, None),
+        Some(given) => access::take_scope_values(table.relation, &given).map(|(v, r)| (Some(v), Some(r)))?,
+    };
+    // An empty text takes a setting away again.
+    let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
+    Ok(Stored {
+        // Which one if it is left out, names.rs decides.
+        name: s.name,
+        key,
+        columns,
+        exclude,
+        readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
+        scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
+        scope_values,
+        scope_reads,
+        soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
+        conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
+        version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
+        conflict_function: match s.conflict_function {
+            Some(function) => Some(conflict_function(table.relation, function)?),
+            None => old.and_then(|o| o.conflict_function.clone()),
+        },
+        access_tables: match s.access_tables {
+            Some(given) => Some(access::normalize(table.relation, &given)?),
+            None => old.and_then(|o| o.access_tables.clone()),
+        },
+    })
+}
+
+/// The policy must be one, and have what it needs.
+fn check_conflict(s: &Stored) -> Result<()> {
+    let invalid = |message: String| SyncError::new(code::INVALID_PARAMETER, message);
+    let policy =
+        ConflictPolicy::parse(&s.conflict).map_err(|e| invalid(e.to_string()).hint(ConflictPolicyError::HINT))?;
+    if policy == ConflictPolicy::LastWriteWins && s.version_column.is_none() {
+        return Err(invalid("the conflict policy last_write_wins needs a version column".into())
+            .hint("Name the column that grows with every change: enable(..., version_column => 'updated_at')."));
+    }
+    if policy == ConflictPolicy::Custom && s.conflict_function.is_none() {
+        return Err(invalid("the conflict policy custom needs a function".into())
+            .hint("Name it: enable(..., conflict_function => 'my_function(text, text, jsonb, jsonb)')."));
+    }
+    Ok(())
+}
+
+/// The signature of a function that decides conflicts, as it is stored: by its full name, because a dump carries no oids and the
+/// search path of who pushes decides nothing. It runs as whoever pushes; the table's owner must be one who may call it.
+fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<String> {
+    let rows = spi::owner_query(
+        "SELECT p.proargtypes = '25 25 3802 3802'::oidvector \
+                AND p.prorettype = 'jsonb'::regtype AND p.prokind = 'f' AND NOT p.proretset, p.oid::regprocedure::text, \
+                has_function_privilege(c.relowner, p.oid, 'EXECUTE'), starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), \
+                c.relowner::regrole::text \
+         FROM pg_proc AS p, pg_class AS c WHERE p.oid = $1 AND c.oid = $2",
+        &[spi::arg(function), spi::arg(relation)],
+    )?;
+    let row = rows.first().ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
+    if !row.bool(0) || row.bool(3) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot decide conflicts", row.string(1)))
+            .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb."));
+    }
+    if !row.bool(2) {
+        return Err(SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for conflict function {}", row.string(1)),
+        )
+        .detail(format!("The table's owner, {}, may not execute it.", row.string(4)))
+        .hint("Name a function that the owner of the table may execute: GRANT EXECUTE ON FUNCTION ... TO ..."));
+    }
+    Ok(row.string(1))
+}

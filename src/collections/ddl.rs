@@ -1,0 +1,370 @@
+//! The event triggers: tracked tables stay right when their columns, policies, partitions or readers change.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys;
+
+use crate::collections::shape::{self, dependency};
+use crate::collections::{registry, triggers};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi;
+
+fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    // SAFETY: fcinfo is valid; its context says what kind of call this is (CALLED_AS_EVENT_TRIGGER).
+    let called_right = unsafe {
+        let context = (*fcinfo).context;
+        !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_EventTriggerData
+    };
+    if called_right {
+        return Ok(());
+    }
+    Err(SyncError::new("39P03", "this function can only be called by an event trigger")
+        .hint("It works by itself; there is nothing to call."))
+}
+
+/// DROP OWNED takes roles out of policies and privileges, and lists none of it; no table rests on a subscription by an object, but all
+/// foreign keys depend on whether there is one.
+fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: is_event_trigger has seen that the context is an EventTriggerData, whose parse tree is the command's.
+    unsafe {
+        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
+        use pg_sys::NodeTag::{T_CreateSubscriptionStmt, T_DropOwnedStmt, T_DropSubscriptionStmt};
+        let unlisted = [T_DropOwnedStmt, T_CreateSubscriptionStmt, T_DropSubscriptionStmt];
+        !tree.is_null() && unlisted.contains(&(*tree).type_)
+    }
+}
+
+/// Is it ALTER TABLE ... ATTACH PARTITION?
+fn attaches(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: as above; nodes with these tags are of these types, and `cmds` is a list of AlterTableCmd.
+    unsafe {
+        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
+        if tree.is_null() || (*tree).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+            return false;
+        }
+        let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
+        let mut commands = spi::pointers::<pg_sys::AlterTableCmd>(commands).into_iter();
+        commands.any(|c| (*c).subtype == pg_sys::AlterTableType::AT_AttachPartition)
+    }
+}
+
+/// The command's parse tree, if it is of this kind.
+fn statement<T>(fcinfo: pg_sys::FunctionCallInfo, tag: pg_sys::NodeTag) -> Option<*mut T> {
+    // SAFETY: as above; the caller names the type that nodes with this tag are of.
+    unsafe {
+        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
+        (!tree.is_null() && (*tree).type_ == tag).then(|| tree.cast())
+    }
+}
+
+/// What is renamed, where something is.
+fn renames(fcinfo: pg_sys::FunctionCallInfo) -> Option<pg_sys::ObjectType::Type> {
+    let rename = statement::<pg_sys::RenameStmt>(fcinfo, pg_sys::NodeTag::T_RenameStmt);
+    // SAFETY: a node of this type.
+    rename.map(|r| unsafe { (*r).renameType })
+}
+
+/// Looks again at the tables that rest on what a command has touched.
+pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    if triggers::own_commands_run() {
+        return Ok(());
+    }
+    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER) {
+        return refuse_renamed_trigger();
+    }
+    if lists_nothing(fcinfo) {
+        return if restoring()? { Ok(()) } else { shape::look_at_all() };
+    }
+    let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
+        || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
+    let granted = if grants { tables_granted()? } else { Vec::new() };
+    let mut concerned = concerned_by_commands(&granted)?;
+    shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
+    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
+        concerned.extend(concerned_by_schema()?);
+    }
+    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABLE) {
+        say_who_has_the_name()?;
+    }
+    if concerned.is_empty() || restoring()? {
+        return Ok(());
+    }
+    if attaches(fcinfo) {
+        refuse_partitions()?;
+    }
+    look_again(concerned)
+}
+
+/// Tables whose privileges the command has changed, and functions that were there before: others may be making policies upon them.
+fn changed_without_a_lock(
+    fcinfo: pg_sys::FunctionCallInfo,
+    granted: Vec<pg_sys::Oid>,
+) -> Result<Vec<(pg_sys::Oid, pg_sys::Oid)>> {
+    let mut changed: Vec<_> = granted.into_iter().map(|table| (pg_sys::RelationRelationId, table)).collect();
+    let created = statement::<pg_sys::CreateFunctionStmt>(fcinfo, pg_sys::NodeTag::T_CreateFunctionStmt);
+    // SAFETY: a node of this type.
+    let replaced = created.is_some_and(|c| unsafe { (*c).replace });
+    if replaced || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_AlterFunctionStmt).is_some() {
+        const FUNCTIONS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_proc'::regclass";
+        changed.extend(spi::read_now(FUNCTIONS, &[])?.iter().map(|r| (pg_sys::ProcedureRelationId, r.oid(0))));
+    }
+    Ok(changed)
+}
+
+/// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.
+fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
+    if concerned.contains_key(&0) && !(dumps_settings() && triggers::is_any_incomplete()?) {
+        shape::look_at_all()?;
+    }
+    let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();
+    // In the middle of a restore a table has only some of its triggers.
+    let complete = |(relation, own): (u32, bool)| {
+        let relation = pg_sys::Oid::from(relation);
+        let there = !dumps_settings() || triggers::is_complete(relation)?;
+        Ok(there.then_some((relation, own)))
+    };
+    let concerned = concerned.into_iter().map(complete).collect::<Result<Vec<_>>>()?;
+    shape::look_again(&concerned.into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// The tracked tables that rest on objects(classid, objid): whether one of these is the table itself, or a part of it. And those at
+/// which a look is due (`dependency::Due::Busy`).
+const CONCERNED: &str = "\
+    SELECT d.relation::oid, bool_or(d.own) FROM object AS o CROSS JOIN LATERAL ( \
+        SELECT relation, own FROM snapsync.dependency AS d \
+         WHERE d.classid = o.classid AND d.objid = o.objid AND o.classid <> 0 OFFSET 0) AS d GROUP BY 1 \
+    UNION ALL SELECT relation::oid, false FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 \
+    UNION ALL SELECT 0, false WHERE EXISTS (SELECT FROM snapsync.collection) \
+         AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)";
+
+fn concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
+    let [database, system] = dependency::database();
+    let args: Vec<spi::Arg> = [database, system].into_iter().chain(args.iter().copied()).collect();
+    let mut concerned = BTreeMap::new();
+    for row in spi::read_now(sql, &args)? {
+        *concerned.entry(row.oid(0).to_u32()).or_insert(false) |= row.bool(1);
+    }
+    Ok(concerned)
+}
+
+/// By the commands that have just run, and grants on these tables.
+fn concerned_by_commands(granted: &[pg_sys::Oid]) -> Result<BTreeMap<u32, bool>> {
+    let sql = format!(
+        "WITH touched AS MATERIALIZED ( \
+            SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands() \
+             WHERE classid IS NOT NULL AND schema_name IS DISTINCT FROM 'pg_temp' \
+            UNION ALL SELECT 'pg_class'::regclass, oid, NULL FROM unnest($3::oid[]) AS oid), \
+         relation(oid) AS ( \
+            SELECT objid FROM touched WHERE classid = 'pg_class'::regclass \
+            UNION SELECT p.polrelid FROM touched JOIN pg_policy AS p ON p.oid = objid WHERE classid = 'pg_policy'::regclass \
+            UNION SELECT w.ev_class FROM touched JOIN pg_rewrite AS w ON w.oid = objid WHERE classid = 'pg_rewrite'::regclass \
+            UNION SELECT f.conrelid FROM touched JOIN pg_constraint AS f ON f.oid = objid WHERE classid = 'pg_constraint'::regclass), \
+         object(classid, objid) AS ( \
+            SELECT 'pg_class'::regclass::oid, oid FROM relation \
+            UNION SELECT 'pg_class'::regclass, inhparent FROM relation JOIN pg_inherits ON inhrelid = oid \
+            UNION SELECT 'pg_class'::regclass, pg_partition_root(oid) FROM relation \
+            UNION SELECT 'pg_class'::regclass, p.relid FROM relation, pg_partition_tree(oid) AS p \
+            UNION SELECT classid, objid FROM touched WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass)) \
+         {CONCERNED} \
+         UNION ALL SELECT d.relation::oid, false FROM touched AS t CROSS JOIN LATERAL ( \
+             SELECT relation FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d \
+          WHERE t.classid = 'pg_class'::regclass"
+    );
+    concerned(&sql, &[spi::arg(granted.to_vec())])
+}
+
+/// By a schema that was renamed: names in texts are others now.
+fn concerned_by_schema() -> Result<BTreeMap<u32, bool>> {
+    let sql = format!(
+        "WITH schema AS MATERIALIZED (SELECT objid AS oid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_namespace'::regclass), \
+         object(classid, objid) AS ( \
+            SELECT 'pg_class'::regclass::oid, r.oid FROM schema JOIN pg_class AS r ON r.relnamespace = schema.oid \
+            UNION ALL SELECT 'pg_proc'::regclass, f.oid FROM schema JOIN pg_proc AS f ON f.pronamespace = schema.oid \
+            UNION ALL SELECT 'pg_type'::regclass, y.oid FROM schema JOIN pg_type AS y ON y.typnamespace = schema.oid) \
+         {CONCERNED}"
+    );
+    concerned(&sql, &[])
+}
+
+/// The tables in the commands' GRANTs and REVOKEs, of which PostgreSQL lists no objects; the collected command has them.
+fn tables_granted() -> Result<Vec<pg_sys::Oid>> {
+    let mut granted = Vec::new();
+    spi::as_owner(|| {
+        // SAFETY: within an SPI connection. The column is of type pg_ddl_command, a pointer to a CollectedCommand that lives as long
+        // as the event trigger runs; of a grant it is the variant `grant`.
+        unsafe {
+            let _connection = spi::Connection::open()?;
+            let sql = c"SELECT command FROM pg_event_trigger_ddl_commands() WHERE classid IS NULL";
+            if pg_sys::SPI_execute(sql.as_ptr(), true, 0) != pg_sys::SPI_OK_SELECT as i32 {
+                return Ok(());
+            }
+            let table = pg_sys::SPI_tuptable;
+            for i in 0..pg_sys::SPI_processed as usize {
+                let mut null = false;
+                let datum = pg_sys::SPI_getbinval(*(*table).vals.add(i), (*table).tupdesc, 1, &mut null);
+                let command = datum.cast_mut_ptr::<pg_sys::CollectedCommand>();
+                if null || (*command).type_ != pg_sys::CollectedCommandType::SCT_Grant {
+                    continue;
+                }
+                let grant = (*command).d.grant.istmt;
+                if (*grant).objtype == pg_sys::ObjectType::OBJECT_TABLE {
+                    let objects = (*grant).objects;
+                    let length = if objects.is_null() { 0 } else { (*objects).length as usize };
+                    granted.extend((0..length).map(|i| (*(*objects).elements.add(i)).oid_value));
+                }
+            }
+            Ok(())
+        }
+    })?;
+    Ok(granted)
+}
+
+/// Forgets tables that are dropped, and looks again at those that rest on what was.
+pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    if triggers::own_commands_run() {
+        return Ok(());
+    }
+    // With DROP EXTENSION our own tables are on their way out.
+    if crate::server::pg::relation_oid(c"collection").is_err()
+        || crate::server::pg::relation_oid(c"dependency").is_err()
+    {
+        return Ok(());
+    }
+    // A transaction that drops its temporary tables must not make others wait.
+    let sql = format!(
+        "WITH object AS MATERIALIZED (SELECT classid, objid FROM pg_event_trigger_dropped_objects() WHERE NOT is_temporary) {CONCERNED}"
+    );
+    let mut concerned = concerned(&sql, &[])?;
+    refuse_dropped_triggers(&mut concerned)?;
+    if concerned.is_empty() {
+        return Ok(());
+    }
+    let dropped = spi::read_now(
+        "SELECT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN snapsync.collection AS c ON c.relation = d.objid \
+         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0",
+        &[],
+    )?;
+    for row in &dropped {
+        // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
+        let readers = spi::read_now(
+            "SELECT a.relation::oid FROM snapsync.access AS a JOIN pg_class AS r ON r.oid = a.relation WHERE access = $1 AND relation <> $1",
+            &[spi::arg(row.oid(0))],
+        )?;
+        shape::forget(row.oid(0))?;
+        readers.iter().try_for_each(|reader| crate::log::journal::reset(reader.oid(0)))?;
+        concerned.remove(&row.oid(0).to_u32());
+    }
+    if restoring()? {
+        return Ok(());
+    }
+    look_again(concerned)
+}
+
+/// Our triggers go with `snapsync.disable()` only. A dump that is loaded over what is there (`pg_dump --clean`) drops them one by one
+/// before the tables: there it is as if that had been called.
+fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
+    let dropped = spi::read_now(
+        "SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid FROM pg_event_trigger_dropped_objects() \
+         WHERE object_type = 'trigger' AND original AND NOT is_temporary \
+           AND address_names[3] IN ('00_snapsync_track', '00_snapsync_truncate')",
+        &[],
+    )?;
+    for row in &dropped {
+        let table = crate::server::pg::root_of(row.oid(0));
+        if registry::load(table)?.is_none() {
+            continue;
+        }
+        if !dumps_settings() {
+            return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be dropped")
+                .detail("Changes would go unnoticed.")
+                .hint("Call snapsync.disable() for the table to stop syncing it."));
+        }
+        let readers = shape::readers(table)?;
+        triggers::drop(table)?;
+        shape::forget(table)?;
+        readers.into_iter().try_for_each(crate::log::journal::reset)?;
+        concerned.remove(&table.to_u32());
+    }
+    Ok(())
+}
+
+/// The triggers are known by their names.
+fn refuse_renamed_trigger() -> Result<()> {
+    let rows = spi::read_now(
+        "SELECT 1 FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
+         WHERE d.classid = 'pg_trigger'::regclass AND g.tgfoid = 'snapsync.track'::regproc LIMIT 1",
+        &[],
+    )?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be renamed")
+        .detail("It is known by its name, which also makes it fire before others.")
+        .hint("Call snapsync.disable() for the table to stop syncing it."))
+}
+
+/// A table has got the name by which clients know another one: a new version of it, maybe, that was filled aside.
+fn say_who_has_the_name() -> Result<()> {
+    let rows = spi::read_now(
+        "SELECT c.name, format('%I.%I', n.nspname, r.relname), c.relation::text FROM pg_event_trigger_ddl_commands() AS d \
+         JOIN pg_class AS r ON r.oid = d.objid JOIN pg_namespace AS n ON n.oid = r.relnamespace \
+         JOIN snapsync.collection AS c ON c.qualified_name = n.nspname || '.' || r.relname \
+         WHERE d.classid = 'pg_class'::regclass AND c.relation <> r.oid",
+        &[],
+    )?;
+    for row in &rows {
+        pgrx::notice!(
+            "collection \"{}\" is still table {}, not {}: call snapsync.disable() and snapsync.enable() to sync the other one",
+            row.string(0),
+            row.string(2),
+            row.string(1)
+        );
+    }
+    Ok(())
+}
+
+/// A synced table does not become a partition: its changes would be logged under the root, which is not synced. Only the command
+/// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
+fn refuse_partitions() -> Result<()> {
+    let rows = spi::read_now(
+        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, pg_partition_tree(d.objid) AS p \
+           JOIN snapsync.collection AS c ON c.relation = p.relid \
+         WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
+           AND pg_partition_root(c.relation) <> c.relation",
+        &[],
+    )?;
+    rows.first().map_or(Ok(()), |row| Err(refuse_partition(row.oid(0))))
+}
+
+/// Dumps begin by setting both of these, but so may a migration.
+fn dumps_settings() -> bool {
+    // SAFETY: reads variables of this backend. (A query of ours would see row_security as it is pinned.)
+    unsafe { !pg_sys::check_function_bodies && !pg_sys::row_security }
+}
+
+/// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end. It is if
+/// it has a dump's settings in a database on which the log's history has not begun yet, because it is another one's.
+fn restoring() -> Result<bool> {
+    Ok(dumps_settings() && !crate::server::pg::in_recovery() && !crate::log::clock::history::is_known()?)
+}
+
+/// After ALTER TABLE ... that rewrites the table: its values may have changed without a trigger.
+pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    is_event_trigger(fcinfo)?;
+    let rows = spi::read_now("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
+    let Some(relation) = rows.first().map(|r| crate::server::pg::root_of(r.oid(0))) else { return Ok(()) };
+    if !restoring()? && registry::load(relation)?.is_some() {
+        crate::log::journal::reset(relation)?;
+    }
+    Ok(())
+}
+
+/// Refuses to make a synced table a partition.
+fn refuse_partition(relation: pg_sys::Oid) -> SyncError {
+    let table = crate::server::pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+    SyncError::new(code::NOT_IN_STATE, format!("table {table} is synced by itself and cannot become a partition"))
+        .detail("Partitions are tracked on the partitioned table.")
+        .hint(format!("Call snapsync.disable('{table}') first."))
+}

@@ -1,0 +1,269 @@
+//! Rows that were pushed, or that the log names, are looked up in the table by their key, whatever the planner makes of its other
+//! indexes.
+//!
+//! Policies have an index as well, and plans are made for unknown users and numbers of rows. So the planner would read all rows of
+//! the user, who may have thousands of times more than others (10 updates of a user with 200,000 of 1M rows: 46 ms instead of
+//! 0.6), or all partitions. Telling it that there are few keys does not help where it expects one row of the user, too (tenant
+//! and user, which it takes for independent): the user's index looks as cheap as the key's, and each key is compared with each of
+//! the user's rows (a nested loop of 1,000 and 20,000: 6 s). In these statements it therefore hears of no other index than the key's.
+//!
+//! The keys that a pull looks up are those of rows that others have changed, too. So they are no parameters, which a plan made for
+//! them holds as constants and settings like debug_print_plan show to the caller, but rows of a named tuplestore.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{c_char, CStr};
+
+use pgrx::{pg_guard, pg_sys};
+
+use crate::collections::catalog::Collection;
+use crate::server::error::Result;
+use crate::server::spi::{self, Planned};
+use crate::values::wire_id;
+
+/// A source of keys has this alias in our SQL, by which the planner's hook knows statements that look rows up.
+const KEYS_OF: &CStr = c"snapsync_keys";
+
+/// A smaller table is planned for as if it had so many pages and rows: few rows would be read from one end to the other, for
+/// each key, and the plan stays when there are more.
+const PAGES: u32 = 10_000;
+const ROWS: f64 = 1_000_000.0;
+
+thread_local! {
+    /// The columns of the keys of the collections whose rows this backend has looked up.
+    static KEYS: RefCell<HashMap<pg_sys::Oid, Vec<String>>> = RefCell::new(HashMap::new());
+}
+
+static mut NEXT_HOOK: pg_sys::get_relation_info_hook_type = None;
+
+/// Whose turn it is after `on_relation`.
+///
+/// # Safety
+/// Called once, by who hooks it in.
+pub unsafe fn chain(next: pg_sys::get_relation_info_hook_type) {
+    // SAFETY: a backend has one thread.
+    unsafe { NEXT_HOOK = next };
+}
+
+/// The keys that a function gives, as rows `r(columns)` to join with the collection's table: it is looked up by its key.
+pub fn keys(collection: &Collection, function: &str, columns: &str) -> String {
+    know(collection);
+    format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
+}
+
+/// Tells the planner's hook by which columns the collection's rows are looked up.
+fn know(collection: &Collection) {
+    KEYS.with_borrow_mut(|keys| {
+        let names = collection.key_names();
+        if keys.get(&collection.relation).is_none_or(|known| *known != names) {
+            keys.insert(collection.relation, names.into_iter().map(str::to_string).collect());
+        }
+    });
+}
+
+/// Up to so many rows are looked up (6.6 ms for 1,000 of a user's 200,000, where any other plan takes 13); for more, PostgreSQL chooses.
+const LOOKED_UP: usize = 1000;
+
+/// Up to so many under a plan made once. For more it is worth its 0.3 ms to plan for just so many: a policy's table without an index is
+/// then read once for all of them, and not once for each.
+const PLANNED_ONCE: usize = 100;
+
+/// For so many rows plans that are made once are made.
+const ROWS_PLANNED_FOR: f64 = 10.0;
+
+/// Keys of a collection's rows, as a relation `r(k0, k1, ...)` that a statement can join with the table.
+pub struct Keys<'a> {
+    collection: &'a Collection,
+    name: &'static CStr,
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    count: usize,
+}
+
+impl<'a> Keys<'a> {
+    /// The rows of these wire ids, in this order. They are the trigger's, so they read back; an entry of a key that has since changed
+    /// its columns was reset.
+    pub fn of<S: AsRef<str>>(collection: &'a Collection, ids: &[S]) -> Result<Keys<'a>> {
+        // numeric's comparison is not leakproof, so under row-level security to look up is to read the table each time.
+        let equal_texts = collection.key.iter().any(|k| k.facts.has_equal_texts());
+        let few = ids.len() <= LOOKED_UP && !(equal_texts && crate::server::pg::rls_active(collection.relation));
+        let name = if few { KEYS_OF } else { c"snapsync_many_keys" };
+        // SAFETY: the descriptor has as many attributes as are filled; the arrays, too. The store copies the rows. What is allocated
+        // here lives in the current memory context.
+        unsafe {
+            let columns = collection.key.len();
+            let descriptor = pg_sys::CreateTemplateTupleDesc(columns as i32);
+            let mut inputs = Vec::with_capacity(columns);
+            for (i, column) in collection.key.iter().enumerate() {
+                let label = spi::c_string(&format!("k{i}"))?;
+                let base = column.facts.base;
+                pg_sys::TupleDescInitEntry(descriptor, i as i16 + 1, label.as_ptr(), base, -1, 0);
+                let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+                pg_sys::getTypeInputInfo(base, &mut function, &mut parameter);
+                let mut input = pg_sys::FmgrInfo::default();
+                pg_sys::fmgr_info(function, &mut input);
+                inputs.push((input, parameter));
+            }
+            let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+            let mut keys = Keys { collection, name, store, descriptor, count: 0 };
+            let mut nulls = vec![false; columns];
+            for id in ids {
+                pgrx::check_for_interrupts!();
+                let Ok(parts) = wire_id::decode(id.as_ref(), columns) else { continue };
+                let mut values = Vec::with_capacity(columns);
+                for (part, (input, parameter)) in parts.iter().zip(&mut inputs) {
+                    let part = spi::c_string(part)?;
+                    values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
+                }
+                pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+                keys.count += 1;
+            }
+            Ok(keys)
+        }
+    }
+
+    pub fn name(&self) -> &'static CStr {
+        if self.name == KEYS_OF {
+            know(self.collection);
+        }
+        self.name
+    }
+
+    /// For the FROM clause.
+    pub fn from(&self) -> String {
+        let name = self.name().to_string_lossy();
+        // numeric: a row comes once, also if its key was written in two ways.
+        if self.collection.key.iter().any(|k| k.facts.has_equal_texts()) {
+            return format!("(SELECT DISTINCT * FROM {name}) AS r");
+        }
+        format!("{name} AS r")
+    }
+
+    /// `t.id = r.k0`
+    pub fn on(&self) -> String {
+        let key = self.collection.key.iter().enumerate();
+        key.map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", k.ident)).collect::<Vec<_>>().join(" AND ")
+    }
+
+    pub fn planned(&self) -> Planned {
+        if self.name == KEYS_OF && self.count <= PLANNED_ONCE {
+            Planned::Once
+        } else {
+            Planned::Anew
+        }
+    }
+
+    /// What a statement that names it needs beside the tables.
+    pub fn relation(&self) -> pg_sys::EphemeralNamedRelation {
+        let rows = if self.planned() == Planned::Once { ROWS_PLANNED_FOR } else { self.count as f64 };
+        spi::named_relation(self.name, self.descriptor, self.store, rows)
+    }
+}
+
+impl Drop for Keys<'_> {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the abort closes its files, and the memory goes with its context.
+        if !std::thread::panicking() {
+            // SAFETY: no statement reads it any more.
+            unsafe { pg_sys::tuplestore_end(self.store) }
+        }
+    }
+}
+
+/// The planner has read what it has to know of a relation.
+///
+/// # Safety
+/// Called by the planner.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn on_relation(
+    root: *mut pg_sys::PlannerInfo,
+    relation: pg_sys::Oid,
+    inhparent: bool,
+    rel: *mut pg_sys::RelOptInfo,
+) {
+    // SAFETY: the planner's structures, in the planner; the lists hold what their names say.
+    unsafe {
+        if let Some(next) = NEXT_HOOK {
+            next(root, relation, inhparent, rel);
+        }
+        let Some(key) = KEYS.with_borrow(|keys| keys.get(&collection_of(root, rel)).cloned()) else { return };
+        if !has_keys((*(*root).parse).rtable) {
+            return;
+        }
+        let mut kept: *mut pg_sys::List = std::ptr::null_mut();
+        for index in spi::pointers::<pg_sys::IndexOptInfo>((*rel).indexlist) {
+            if is_of_key(relation, index, &key) {
+                kept = pg_sys::lappend(kept, index.cast());
+            }
+        }
+        // A foreign table that is a partition has none.
+        if !kept.is_null() {
+            (*rel).indexlist = kept;
+            (*rel).pages = (*rel).pages.max(PAGES);
+            (*rel).tuples = (*rel).tuples.max(ROWS);
+        }
+    }
+}
+
+/// Are such keys among these, or in a subquery among them (rows that are locked, to be updated by their ctid)?
+///
+/// # Safety
+/// The range table of a query.
+unsafe fn has_keys(rtable: *mut pg_sys::List) -> bool {
+    // SAFETY: a list of RangeTblEntry, whose aliases the parser has made.
+    unsafe {
+        spi::pointers::<pg_sys::RangeTblEntry>(rtable).into_iter().any(|rte| match (*rte).rtekind {
+            pg_sys::RTEKind::RTE_FUNCTION => CStr::from_ptr((*(*rte).eref).aliasname) == KEYS_OF,
+            pg_sys::RTEKind::RTE_NAMEDTUPLESTORE => CStr::from_ptr((*rte).enrname) == KEYS_OF,
+            pg_sys::RTEKind::RTE_SUBQUERY => !(*rte).subquery.is_null() && has_keys((*(*rte).subquery).rtable),
+            _ => false,
+        })
+    }
+}
+
+/// The table that the query names, of which this one may be a partition.
+///
+/// # Safety
+/// The planner's structures.
+unsafe fn collection_of(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> pg_sys::Oid {
+    // SAFETY: the arrays have a place for each relation of the query; append_rel_array is NULL where nothing is inherited.
+    unsafe {
+        let (parents, mut at) = ((*root).append_rel_array, (*rel).relid);
+        while !parents.is_null() && !(*parents.add(at as usize)).is_null() {
+            at = (**parents.add(at as usize)).parent_relid;
+        }
+        (**(*root).simple_rte_array.add(at as usize)).relid
+    }
+}
+
+/// Is this a unique index on just these columns? (By name: those of a partition may stand in another order.)
+///
+/// # Safety
+/// An index of this relation, as the planner knows it.
+unsafe fn is_of_key(relation: pg_sys::Oid, index: *mut pg_sys::IndexOptInfo, key: &[String]) -> bool {
+    let collation = |attnum| {
+        let (mut oid, mut modifier, mut collation) = (pg_sys::InvalidOid, 0, pg_sys::InvalidOid);
+        // SAFETY: a column that an index is on.
+        unsafe { pg_sys::get_atttypetypmodcoll(relation, attnum, &mut oid, &mut modifier, &mut collation) };
+        collation
+    };
+    // SAFETY: `indexkeys` and `indexcollations` have a place for each key column; 0 is an expression.
+    unsafe {
+        let index = &*index;
+        let is_key_column = |at: usize| {
+            let attnum = *index.indexkeys.add(at) as i16;
+            attnum > 0 && {
+                let name = pg_sys::get_attname(relation, attnum, true);
+                !name.is_null()
+                    && key.iter().any(|k| k.as_bytes() == CStr::from_ptr(name as *const c_char).to_bytes())
+                    // An index in another collation does not serve `=`.
+                    && *index.indexcollations.add(at) == collation(attnum)
+            }
+        };
+        index.unique
+            && index.immediate
+            && index.indpred.is_null()
+            && index.nkeycolumns as usize == key.len()
+            && (0..key.len()).all(is_key_column)
+    }
+}

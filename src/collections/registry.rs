@@ -1,0 +1,149 @@
+//! The settings of tracked tables: rows of `snapsync.collection` and `snapsync.access`, and the triggers that follow from
+//! them. `admin.rs` changes them on request, `shape.rs` when DDL changed what they rest on.
+
+use pgrx::pg_sys;
+
+use crate::server::error::Result;
+use crate::server::pg;
+use crate::server::spi::{self, Row};
+
+/// A row of snapsync.collection, except what is derived (`image`, `shape`).
+#[derive(Debug, PartialEq, Clone, Default)]
+pub struct Stored {
+    /// None: tracked only because other tables' policies read it.
+    pub name: Option<String>,
+    pub key: Vec<String>,
+    pub columns: Option<Vec<String>>,
+    pub exclude: Vec<String>,
+    pub readonly: Vec<String>,
+    pub scope_column: Option<String>,
+    pub scope_values: Option<String>,
+    /// The tables and functions in it: JSON text.
+    pub scope_reads: Option<String>,
+    pub soft_delete_column: Option<String>,
+    pub conflict: String,
+    pub version_column: Option<String>,
+    /// The signature of the function that decides conflicts.
+    pub conflict_function: Option<String>,
+    /// As given: JSON text.
+    pub access_tables: Option<String>,
+}
+
+/// What the calling role has of a table.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Right {
+    /// As CREATE TRIGGER asks for it.
+    Trigger,
+    Own,
+}
+
+pub fn may(relation: pg_sys::Oid, right: Right) -> Result<bool> {
+    let rows = spi::read_now(
+        "SELECT CASE WHEN $3 THEN pg_has_role($2, relowner, 'USAGE') ELSE has_table_privilege($2, oid, 'TRIGGER') END \
+         FROM pg_class WHERE oid = $1",
+        &[spi::arg(relation), spi::arg(pg::current_user()), spi::arg(right == Right::Own)],
+    )?;
+    Ok(rows.first().is_some_and(|r| r.bool(0)))
+}
+
+/// Keeps the table's row for this transaction. False if there is none, or, unless it waits, if another transaction has it.
+pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
+    let skip = if wait { "" } else { " SKIP LOCKED" };
+    let sql = format!("SELECT FROM snapsync.collection WHERE relation = $1 FOR UPDATE{skip}");
+    Ok(!spi::owner_query(&sql, &[spi::arg(relation)])?.is_empty())
+}
+
+/// The columns whose old values are logged.
+pub fn image(relation: pg_sys::Oid) -> Result<Vec<String>> {
+    let rows =
+        spi::read_now("SELECT to_json(image) FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+    Ok(rows.first().and_then(|r| r.list(0)).unwrap_or_default())
+}
+
+pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
+    let rows = spi::read_now(
+        "SELECT name, to_json(key), to_json(columns), to_json(exclude), to_json(readonly), scope_column, scope_values, \
+                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads \
+         FROM snapsync.collection WHERE relation = $1",
+        &[spi::arg(relation)],
+    )?;
+    let text = |r: &Row, i: usize| r.text(i).map(str::to_string);
+    Ok(rows.first().map(|r| Stored {
+        name: text(r, 0),
+        key: r.list(1).unwrap_or_default(),
+        columns: r.list(2),
+        exclude: r.list(3).unwrap_or_default(),
+        readonly: r.list(4).unwrap_or_default(),
+        scope_column: text(r, 5),
+        scope_values: text(r, 6),
+        soft_delete_column: text(r, 7),
+        conflict: r.string(8),
+        access_tables: text(r, 9),
+        version_column: text(r, 10),
+        conflict_function: text(r, 11),
+        scope_reads: text(r, 12),
+    }))
+}
+
+pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
+    spi::owner_execute(
+        "INSERT INTO snapsync.collection AS c (relation, name, key, columns, exclude, readonly, scope_column, scope_values, \
+                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads) \
+         VALUES ($1, $2, $3::name[], $4::name[], $5::name[], $6::name[], $7::name, $8, $9::name, $10, $11::jsonb, $12::name, $13, $14::jsonb) \
+         ON CONFLICT (relation) DO UPDATE SET name = excluded.name, key = excluded.key, columns = excluded.columns, \
+             exclude = excluded.exclude, readonly = excluded.readonly, scope_column = excluded.scope_column, \
+             scope_values = excluded.scope_values, soft_delete_column = excluded.soft_delete_column, \
+             conflict = excluded.conflict, access_tables = excluded.access_tables, \
+             version_column = excluded.version_column, conflict_function = excluded.conflict_function, \
+             scope_reads = excluded.scope_reads",
+        &[
+            spi::arg(relation),
+            spi::arg(s.name.as_deref()),
+            spi::arg(s.key.clone()),
+            spi::arg(s.columns.clone()),
+            spi::arg(s.exclude.clone()),
+            spi::arg(s.readonly.clone()),
+            spi::arg(s.scope_column.as_deref()),
+            spi::arg(s.scope_values.as_deref()),
+            spi::arg(s.soft_delete_column.as_deref()),
+            spi::arg(s.conflict.as_str()),
+            spi::arg(s.access_tables.as_deref()),
+            spi::arg(s.version_column.as_deref()),
+            spi::arg(s.conflict_function.as_deref()),
+            spi::arg(s.scope_reads.as_deref()),
+        ],
+    )?;
+    changed(relation);
+    Ok(())
+}
+
+/// Tells all backends to load this table's settings anew.
+pub fn changed(relation: pg_sys::Oid) {
+    // SAFETY: queues an invalidation of the relation's cache entry, sent at commit.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
+}
+
+/// Removes a table's settings and its log. That others read it is left to be seen to (`forget_readers`).
+pub fn forget(relation: pg_sys::Oid) -> Result<()> {
+    for table in ["collection", "change", "access", "dependency"] {
+        spi::owner_execute(&format!("DELETE FROM snapsync.{table} WHERE relation = $1"), &[spi::arg(relation)])?;
+    }
+    if pg::qualified_name(relation).is_some() {
+        changed(relation);
+    }
+    Ok(())
+}
+
+pub fn forget_readers(relation: pg_sys::Oid) -> Result<()> {
+    spi::owner_execute("DELETE FROM snapsync.access WHERE access = $1", &[spi::arg(relation)]).map(|_| ())
+}
+
+/// All tracked tables that exist.
+pub fn tracked() -> Result<Vec<pg_sys::Oid>> {
+    let rows = spi::owner_query(
+        "SELECT relation::oid FROM snapsync.collection AS c WHERE EXISTS (SELECT FROM pg_class WHERE oid = c.relation) \
+         ORDER BY relation::oid",
+        &[],
+    )?;
+    Ok(rows.iter().map(|r| r.oid(0)).collect())
+}

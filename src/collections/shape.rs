@@ -1,0 +1,329 @@
+//! What a table looked like when clients last got a consistent view of it: columns, policies, partitions, readers. Compared
+//! after DDL that touched something that it rests on (`shape/dependency.rs`); a difference updates what is derived from it
+//! (image columns, access tables, triggers) and resets the clients, since entries cannot say it.
+//!
+//! *Locks.* A look that finds nothing different takes none. Otherwise it locks the table's row in `snapsync.collection`, looks again
+//! as everything is by then, and writes. Nobody waits there for a stranger: a look that comes from DDL on something else (a function,
+//! a table that is read) and finds the row locked, or would have to put triggers where the session's role may not, is put down as due
+//! (`dependency::mark_due`). Until somebody has had it, the table is replaced with every pull.
+//!
+//! *Errors.* Only `enable`, and DDL on the table itself that takes away what it cannot be without, fail. What goes wrong otherwise is a
+//! WARNING, and the look is due.
+
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys;
+
+use crate::collections::registry::{self, Stored};
+use crate::collections::{table, triggers};
+use crate::log::journal;
+use crate::server::error::{Result, SyncError};
+use crate::server::{pg, spi, subxact};
+
+mod declared;
+pub mod definition;
+pub mod dependency;
+mod edges;
+mod follow;
+mod image;
+pub mod unenforced;
+
+use dependency::Due;
+use edges::Edges;
+
+/// Why a table is looked at.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Because {
+    /// `snapsync.enable` changed settings; it decides about the reset itself.
+    Enabled,
+    /// A command changed the table itself, or a part of it.
+    Altered,
+    /// A command changed something that it rests on.
+    Elsewhere,
+}
+
+/// The code of an error that never leaves: somebody else has the table's row.
+const BUSY: &str = "BUSY";
+
+/// Looks at these tables after DDL. `true`: the command was about the table itself.
+pub fn look_again(concerned: &[(pg_sys::Oid, bool)]) -> Result<()> {
+    for &(relation, own) in concerned {
+        pgrx::check_for_interrupts!();
+        look_at(relation, if own { Because::Altered } else { Because::Elsewhere })?;
+    }
+    Ok(())
+}
+
+/// Looks at all of them: after DDL of which is not known what it touched, and where nothing is known of what they rest on.
+pub fn look_at_all() -> Result<()> {
+    if dependency::are_foreign()? {
+        dependency::adopt()?;
+    }
+    registry::tracked()?.into_iter().try_for_each(|relation| {
+        pgrx::check_for_interrupts!();
+        look_at(relation, Because::Elsewhere)
+    })
+}
+
+fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
+    // In the middle of a restore nothing is there yet.
+    if pg::qualified_name(relation).is_none() || !triggers::is_installed(relation)? {
+        return Ok(());
+    }
+    // Became a partition behind our back (ddl.rs refuses it), which no other command is to fail for.
+    if pg::root_of(relation) != relation {
+        return Ok(());
+    }
+    let rekeyed = why == Because::Altered && follow::follow(relation)?;
+    match subxact::run(|| derive_all(relation, why, rekeyed)) {
+        Err(e) if e.code == BUSY => put_off(relation, Due::Busy, "another session was changing it"),
+        Err(e) if subxact::is_transient(&e) => Err(e),
+        Err(e) => {
+            let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+            pgrx::warning!(
+                "{}",
+                format!(
+                    "could not follow this command for table {table}, which is replaced with every pull now: {}",
+                    e.message
+                )
+            );
+            put_off(relation, Due::Failed, &e.message)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Tables that other sessions are about to make rest on what a command has changed: they have seen it as it was.
+pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
+    for relation in dependency::being_made(objects)? {
+        put_off(relation, Due::Busy, "another session was changing what it rests on")?;
+    }
+    Ok(())
+}
+
+/// Notes that a look is due; until then nothing that clients have of the table is taken for right.
+fn put_off(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
+    dependency::mark_due(relation, due, reason)?;
+    if pg::qualified_name(relation).is_some() {
+        registry::changed(relation);
+    }
+    journal::reset(relation)
+}
+
+/// After `enable`: looks at the table, at what its policies read, and at those that read it.
+pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
+    if dependency::are_foreign()? {
+        look_at_all()?;
+    }
+    derive_all(relation, Because::Enabled, false)?;
+    look_at_readers(relation)
+}
+
+/// After a table has got another key: those whose policies read it.
+fn look_at_readers(relation: pg_sys::Oid) -> Result<()> {
+    look_again(&readers(relation)?.into_iter().map(|reader| (reader, false)).collect::<Vec<_>>())
+}
+
+/// The tables whose policies or settings read this one.
+pub fn readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let rows = spi::read_now(
+        "SELECT DISTINCT c.relation::oid FROM snapsync.dependency AS d JOIN snapsync.collection AS c ON c.relation = d.relation \
+         WHERE d.classid = 'pg_class'::regclass AND d.objid = $1 AND d.relation <> $1 \
+         UNION SELECT relation::oid FROM snapsync.access WHERE access = $1 AND relation <> $1 ORDER BY 1",
+        &[spi::arg(relation)],
+    )?;
+    Ok(rows.iter().map(|r| r.oid(0)).collect())
+}
+
+/// Forgets a table, and stops tracking what was tracked only for it. What its policies read.
+pub fn forget(relation: pg_sys::Oid) -> Result<()> {
+    let read: Vec<pg_sys::Oid> = edges::known(relation)?.keys().map(|a| pg_sys::Oid::from(*a)).collect();
+    registry::forget(relation)?;
+    registry::forget_readers(relation)?;
+    edges::abandon(read)
+}
+
+/// Brings up to date what is derived from a table, and looks at the tables that are tracked from now on for its sake.
+fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> {
+    let mut open = vec![(relation, why, rekeyed)];
+    while let Some((relation, why, rekeyed)) = open.pop() {
+        pgrx::check_for_interrupts!();
+        let fresh = derive(relation, why, rekeyed)?;
+        for access in fresh {
+            // Changes of before are unknown.
+            journal::reset(access)?;
+            open.push((access, if why == Because::Elsewhere { why } else { Because::Enabled }, false));
+        }
+        if rekeyed {
+            look_at_readers(relation)?;
+        }
+    }
+    Ok(())
+}
+
+/// A table as it is, and as it was when it was looked at last.
+struct Look {
+    stored: Stored,
+    old_shape: String,
+    shape: String,
+    known: Edges,
+    edges: Edges,
+    known_objects: BTreeSet<(u32, u32, bool, Option<String>)>,
+    objects: BTreeSet<(u32, u32, bool, Option<String>)>,
+}
+
+impl Look {
+    fn at(relation: pg_sys::Oid, why: Because) -> Result<Option<Look>> {
+        let Some(stored) = registry::load(relation)? else { return Ok(None) };
+        // Whoever acts stands up for the tables that a table of his own reads, not for those that strangers' tables do.
+        let acting = (why != Because::Elsewhere).then(pg::current_user);
+        let (edges, functions) = edges::wanted(relation, &stored, acting)?;
+        let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
+        let shape = spi::read_now(&definition::shape_query(), &[spi::arg(relation)])?;
+        let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+        Ok(Some(Look {
+            stored,
+            old_shape: old.first().map(|r| r.string(0)).unwrap_or_default(),
+            shape: shape.first().map(|r| r.string(0)).unwrap_or_default(),
+            known: edges::known(relation)?,
+            edges,
+            known_objects: dependency::known(relation)?,
+            objects: dependency::wanted(relation, &read, &functions)?,
+        }))
+    }
+
+    fn is_settled(&self) -> bool {
+        self.known == self.edges
+            && self.known_objects == self.objects
+            && definition::parsed(&self.old_shape) == definition::parsed(&self.shape)
+    }
+
+    /// Was a look due, so that nothing is sure of what was logged since?
+    fn was_due(&self) -> bool {
+        self.known_objects.iter().any(|(class, ..)| *class == 0)
+    }
+}
+
+/// Brings up to date what is derived from one table; returns the tables that are tracked from now on for its sake.
+fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_sys::Oid>> {
+    let installed = triggers::is_installed(relation)?;
+    if why != Because::Enabled {
+        let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
+        if now.stored.name.is_none() && !edges::is_needed(relation)? {
+            return edges::abandon(vec![relation]).map(|()| Vec::new());
+        }
+        if !rekeyed && now.is_settled() && image::columns(relation)? == registry::image(relation)? {
+            // The triggers may have been changed by hand.
+            if why == Because::Altered && triggers::sync(relation, true)? {
+                registry::changed(relation);
+                journal::reset(relation)?;
+            }
+            return Ok(Vec::new());
+        }
+    }
+    if !registry::lock(relation, why != Because::Elsewhere)? {
+        return Err(SyncError::new(BUSY, "the table's row is locked"));
+    }
+    // As everything is now that nobody else changes it.
+    if why != Because::Enabled {
+        declared::follow_names(relation)?;
+    }
+    let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
+    let (fresh, touched) = store(relation, &now, why)?;
+    let gap = settle(relation, why)?;
+    for access in touched.into_iter().filter(|a| *a != relation && !fresh.contains(a)) {
+        if registry::load(access)?.is_some() && settle(access, why)? {
+            journal::reset(access)?;
+        }
+    }
+    let let_go = |access: &&u32| now.edges.get(access).is_none_or(|e| e.voucher.is_none());
+    edges::abandon(now.known.keys().filter(let_go).map(|a| pg_sys::Oid::from(*a)).collect())?;
+    let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
+    // Entries of before were judged, and logged, by what was known then.
+    let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
+    let told = why != Because::Enabled && definition::clients_must_know(&old, &new);
+    if dependency::is_being_changed(relation)? {
+        dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
+    }
+    if gap || rekeyed || installed && unlike || told {
+        journal::reset(relation)?;
+    }
+    Ok(fresh)
+}
+
+/// Writes what a look has found. Returns the tables that are tracked from now on, and those whose rôle for this one has changed.
+fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys::Oid>, Vec<pg_sys::Oid>)> {
+    if why == Because::Enabled {
+        edges::refuse_untracked(relation, &now.edges)?;
+    }
+    let policies = |shape: &str| definition::parsed(shape)["policies"].clone();
+    let reread = policies(&now.old_shape) != policies(&now.shape);
+    let mut fresh = Vec::new();
+    let mut touched = Vec::new();
+    for (&access, edge) in &now.edges {
+        let differs = now.known.get(&access) != Some(edge);
+        let access = pg_sys::Oid::from(access);
+        if access == relation || edge.voucher.is_none() || !differs && !reread {
+            continue;
+        }
+        touched.push(access);
+        match registry::load(access)? {
+            // In two transactions that make policies upon the same table, the second one waits for what the first has found.
+            Some(stored) if registry::lock(access, why != Because::Elsewhere)? => {
+                if stored.name.is_none() && stored.key.is_empty() && table::find_key_for_access(access, &stored, None)?
+                {
+                    fresh.push(access);
+                }
+            }
+            Some(_) if registry::load(access)?.is_some() => {
+                return Err(SyncError::new(BUSY, "the table's row is locked"))
+            }
+            _ => {
+                table::track_for_access(access)?;
+                fresh.push(access);
+            }
+        }
+    }
+    let differing = edges::store(relation, &now.known, &now.edges)?;
+    touched.extend(differing);
+    touched.sort_unstable_by_key(|t| t.to_u32());
+    touched.dedup();
+    spi::owner_execute(
+        "UPDATE snapsync.collection SET shape = $2::jsonb WHERE relation = $1 AND shape <> $2::jsonb",
+        &[spi::arg(relation), spi::arg(now.shape.as_str())],
+    )?;
+    drop_triggers_of_lost_parts(relation, now)?;
+    dependency::store(relation, &now.known_objects, &now.objects)?;
+    registry::changed(relation);
+    Ok((fresh, touched))
+}
+
+/// Partitions that were detached keep the trigger for TRUNCATE, which is their own.
+fn drop_triggers_of_lost_parts(relation: pg_sys::Oid, now: &Look) -> Result<()> {
+    let class = pg_sys::RelationRelationId.to_u32();
+    for (_, part, ..) in now.known_objects.difference(&now.objects).filter(|(c, _, own, _)| *own && *c == class) {
+        let part = pg_sys::Oid::from(*part);
+        if part != relation && pg::root_of(part) != relation && registry::load(pg::root_of(part))?.is_none() {
+            triggers::drop(part)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes image columns and triggers of a table what they must be. True when changes may have gone unnoticed.
+fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
+    let (image, old) = (image::columns(relation)?, registry::image(relation)?);
+    let shrinks = image.iter().all(|column| old.contains(column));
+    if triggers::is_installed(relation)? && shrinks && !registry::may(relation, registry::Right::Trigger)? {
+        // More is logged than must be, until somebody comes who may change it.
+        return Ok(false);
+    }
+    if image != old {
+        spi::owner_execute(
+            "UPDATE snapsync.collection SET image = $2::name[] WHERE relation = $1",
+            &[spi::arg(relation), spi::arg(image)],
+        )?;
+        registry::changed(relation);
+    }
+    triggers::sync(relation, why == Because::Altered)
+}

@@ -1,0 +1,120 @@
+//! The shape of a tracked table, as text that compares: what of its definition clients would have to know of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::unenforced;
+use crate::policies::access::depends;
+
+/// The shape as JSON text. Names and definitions: what decides about a reset must compare equal after a dump and restore, so Oids
+/// are only in `identity`, `declared` and `unenforced`. (A materialized view's row in pg_class is written anew by every REFRESH.)
+const SHAPE: &str = "'labels', (SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel)) \
+               FROM made_of AS m JOIN pg_enum AS e ON e.enumtypid = m.oid), \
+    'composites', (SELECT json_agg(json_build_array(y.oid::regtype::text, a.attname, format_type(a.atttypid, a.atttypmod)) \
+                                   ORDER BY y.oid::regtype::text, a.attnum) \
+                   FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid AND y.typtype = 'c' \
+                   JOIN pg_attribute AS a ON a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped), \
+    'declared', (SELECT json_object_agg(n.name, to_regclass(n.name)::oid::text) FROM jsonb_object_keys(c.access_tables) AS n(name)), \
+    'views', (SELECT json_agg(DISTINCT md5(concat(v.oid::regclass, pg_get_viewdef(v.oid), v.relowner::regrole, v.reloptions, \
+                                                  CASE v.relkind WHEN 'm' THEN v.xmin::text END))) \
+              FROM read JOIN pg_class AS v ON v.oid = read.objid AND v.relkind IN ('v', 'm') \
+              WHERE read.classid = 'pg_class'::regclass), \
+    'columns', (SELECT json_object_agg(a.attnum, json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum) \
+                FROM pg_attribute AS a WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped), \
+    'synced', (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum) \
+               FROM pg_attribute AS a WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped \
+                AND (c.columns IS NULL OR a.attname = ANY (c.columns) OR a.attname = ANY (c.key)) AND a.attname <> ALL (c.exclude)), \
+    'security', json_build_array(r.relrowsecurity, r.relforcerowsecurity, r.relowner::regrole::text), \
+    'policies', (SELECT json_agg(json_build_array(p.polname, p.polpermissive, \
+                        (SELECT json_agg(CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END ORDER BY 1) FROM unnest(p.polroles) AS role), \
+                        pg_get_expr(p.polqual, p.polrelid)) ORDER BY p.polname) \
+                 FROM pg_policy AS p WHERE p.polrelid = c.relation AND p.polcmd IN ('*', 'r')), \
+    'partition_policies', (SELECT json_agg(json_build_array(k.oid::regclass::text, k.relforcerowsecurity, k.relowner::regrole::text, \
+                                  (SELECT json_agg(json_build_array(p.polname, p.polpermissive, p.polroles::regrole[]::text, \
+                                                                    pg_get_expr(p.polqual, p.polrelid)) ORDER BY p.polname) \
+                                     FROM pg_policy AS p WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r'))) ORDER BY k.oid::regclass::text) \
+                 FROM pg_partition_tree(c.relation) AS t JOIN pg_class AS k ON k.oid = t.relid WHERE t.level > 0 AND k.relrowsecurity), \
+    'functions', (SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, \
+                                                      f.proisstrict, f.proowner::regrole, pg_get_function_sqlbody(f.oid), \
+                                                      g.aggtransfn, g.aggfinalfn, g.agginitval))) \
+                  FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass \
+                        UNION SELECT to_regprocedure(called)::oid FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS called) AS used \
+                  JOIN pg_proc AS f ON f.oid = used.objid LEFT JOIN pg_aggregate AS g ON g.aggfnoid = f.oid), \
+    'virtual', (SELECT json_agg(json_build_array(a.attrelid::regclass, a.attname, pg_get_expr(e.adbin, e.adrelid)) ORDER BY a.attrelid::regclass::text, a.attname) \
+                FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass UNION SELECT $1 UNION SELECT relid FROM pg_partition_tree($1)) AS t \
+                JOIN pg_attribute AS a ON a.attrelid = t.objid AND a.attgenerated = 'v' AND NOT a.attisdropped \
+                JOIN pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum), \
+    'partitions', (SELECT json_agg(t.relid::text ORDER BY t.relid::text) FROM pg_partition_tree(c.relation) AS t WHERE t.isleaf AND t.level > 0), \
+    'readers', (SELECT json_agg(reader ORDER BY reader) FROM \
+                (SELECT CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END AS reader \
+                   FROM aclexplode(r.relacl) AS x WHERE x.privilege_type = 'SELECT' \
+                 UNION SELECT a.attname || ' ' || CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END \
+                   FROM pg_attribute AS a, aclexplode(a.attacl) AS x \
+                  WHERE a.attrelid = c.relation AND x.privilege_type = 'SELECT' AND NOT a.attisdropped) AS readers)) \
+  FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1";
+
+/// Which table of which database of which cluster `c` is: only there do the shape's numbers mean anything.
+pub const IDENTITY: &str = "concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), \
+    (SELECT oid FROM pg_database WHERE datname = current_database()), c.relation::oid)";
+
+/// The types of table $1's columns and what they are made of: domains, arrays, ranges, composite types.
+pub const MADE_OF: &str = "made_of(oid) AS ( \
+        SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped \
+      UNION \
+        SELECT part.oid FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid CROSS JOIN LATERAL ( \
+                SELECT y.typbasetype UNION ALL SELECT y.typelem \
+                UNION ALL SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid) \
+                UNION ALL SELECT a.atttypid FROM pg_attribute AS a \
+                           WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid) \
+         WHERE part.oid <> 0)";
+
+/// The shape of table $1.
+pub fn shape_query() -> String {
+    let rest_on = depends::policies_rest_on();
+    let unenforced = unenforced::UNENFORCED;
+    format!(
+        "WITH RECURSIVE {rest_on}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}"
+    )
+}
+
+/// Did something change that entries cannot say?
+pub fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
+    let differs = |part: &str| old[part] != new[part];
+    let parts = [
+        "synced",
+        "security",
+        "policies",
+        "partition_policies",
+        "functions",
+        "views",
+        "partitions",
+        "readers",
+        "composites",
+        "virtual",
+    ];
+    if parts.into_iter().any(differs) {
+        return true;
+    }
+    // A label of an enum that is no more was renamed; a new one changes no row.
+    let labels = |shape: &serde_json::Value| -> BTreeSet<String> {
+        shape["labels"].as_array().into_iter().flatten().filter_map(|l| l.as_str().map(str::to_string)).collect()
+    };
+    if !labels(old).is_subset(&labels(new)) {
+        return true;
+    }
+    // A column dropped and added anew under its old name is another column; numbers mean that only in one database.
+    let numbers = |shape: &serde_json::Value| -> BTreeMap<String, String> {
+        let columns = shape["columns"].as_object().into_iter().flatten();
+        let synced: BTreeSet<&str> =
+            shape["synced"].as_array().into_iter().flatten().filter_map(|c| c[0].as_str()).collect();
+        columns
+            .filter_map(|(n, c)| Some((c[0].as_str()?.to_string(), n.clone())))
+            .filter(|(name, _)| synced.contains(name.as_str()))
+            .collect()
+    };
+    old["identity"] == new["identity"] && numbers(old) != numbers(new)
+}
+
+/// A shape's text, for comparing.
+pub fn parsed(shape: &str) -> serde_json::Value {
+    serde_json::from_str(shape).unwrap_or_default()
+}

@@ -1,0 +1,188 @@
+//! What each tracked table rests on, by object: DDL that touches one of these objects is a reason to look at the table again, and
+//! no other DDL is. The rows are written when a table is looked at.
+//!
+//! Whatever may begin to matter does so by a change of something that is there already: a view reads another table after CREATE OR
+//! REPLACE VIEW, a partition comes with its parent. Only what is named in texts may come out of nowhere, so names are kept, too.
+
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys;
+
+use crate::policies::access::depends;
+use crate::server::error::Result;
+use crate::server::{pg, spi};
+
+/// An object: its catalog, its Oid, is it a part of the table, and the name by which the settings know it.
+type Object = (u32, u32, bool, Option<String>);
+
+/// What table $1 rests on; $2: the tables that its policies read, as access.rs found them; $3: functions in texts.
+const RESTS_ON: &str = "\
+    part(oid) AS (SELECT relid::oid FROM pg_partition_tree($1) UNION SELECT $1), \
+    named(name) AS (SELECT jsonb_object_keys(access_tables) FROM snapsync.collection WHERE relation = $1 AND jsonb_typeof(access_tables) = 'object' \
+              UNION SELECT jsonb_object_keys(scope_reads -> 'tables') FROM snapsync.collection WHERE relation = $1) \
+    SELECT 'pg_class'::regclass::oid, oid, true, NULL::text FROM part \
+    UNION SELECT 'pg_policy'::regclass, p.oid, true, NULL FROM part JOIN pg_policy AS p ON p.polrelid = part.oid \
+    UNION SELECT 'pg_class'::regclass, indexrelid, true, NULL FROM pg_index WHERE indrelid = $1 AND indisunique \
+    UNION SELECT 'pg_constraint'::regclass, oid, true, NULL FROM pg_constraint WHERE conrelid = $1 AND contype IN ('f', 'p', 'u') \
+    UNION SELECT classid, objid, false, NULL FROM read WHERE objid >= 16384 AND objid <> $1 \
+    UNION SELECT 'pg_policy'::regclass, p.oid, false, NULL FROM read JOIN pg_policy AS p ON p.polrelid = read.objid \
+           WHERE read.classid = 'pg_class'::regclass AND NOT read.direct AND p.polrelid <> $1 \
+    UNION SELECT 'pg_type'::regclass, oid, false, NULL FROM made_of WHERE oid >= 16384 \
+    UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of JOIN pg_type AS y ON y.oid = made_of.oid WHERE y.typrelid <> 0 \
+    UNION SELECT 'pg_class'::regclass, a.oid, false, NULL FROM unnest($2::oid[]) AS a(oid) WHERE a.oid <> $1 \
+    UNION SELECT 'pg_proc'::regclass, f.oid, false, NULL FROM unnest($3::oid[]) AS f(oid) WHERE f.oid >= 16384 \
+    UNION SELECT 'pg_proc'::regclass, to_regprocedure(f.signature), false, NULL \
+            FROM snapsync.collection AS c, jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature) \
+           WHERE c.relation = $1 AND to_regprocedure(f.signature) IS NOT NULL \
+    UNION SELECT 'pg_class'::regclass, coalesce(to_regclass(name)::oid, 0), false, name FROM named";
+
+fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
+    rows.iter().map(|r| (r.oid(0).to_u32(), r.oid(1).to_u32(), r.bool(2), r.text(3).map(str::to_string))).collect()
+}
+
+/// What the table rests on now.
+pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
+    let sql = format!("WITH RECURSIVE {}, {}, {RESTS_ON}", depends::policies_rest_on(), super::definition::MADE_OF);
+    let rows = spi::read_now(&sql, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
+    Ok(rows_of(&rows))
+}
+
+/// What it rested on when it was looked at last.
+pub fn known(relation: pg_sys::Oid) -> Result<BTreeSet<Object>> {
+    const SQL: &str = "SELECT classid, objid, own, name FROM snapsync.dependency WHERE relation = $1";
+    Ok(rows_of(&spi::read_now(SQL, &[spi::arg(relation)])?))
+}
+
+/// Writes what differs. With it goes what is said of a look that is due.
+pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<Object>) -> Result<()> {
+    for (objects, sql) in [
+        (
+            known.difference(wanted).collect::<Vec<_>>(),
+            "DELETE FROM snapsync.dependency AS d USING unnest($2::int8[], $3::int8[], $4::bool[], $5::text[]) AS o(classid, objid, own, name) \
+             WHERE d.relation = $1 AND d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name",
+        ),
+        (
+            wanted.difference(known).collect(),
+            "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) \
+             SELECT $1, o.classid::oid, o.objid::oid, o.own, o.name \
+             FROM unnest($2::int8[], $3::int8[], $4::bool[], $5::text[]) AS o(classid, objid, own, name)",
+        ),
+    ] {
+        if objects.is_empty() {
+            continue;
+        }
+        // As numbers: an Oid of 0 would become NULL.
+        let oids = |of: fn(&Object) -> u32| objects.iter().map(|o| i64::from(of(o))).collect::<Vec<_>>();
+        spi::owner_execute(
+            sql,
+            &[
+                spi::arg(relation),
+                spi::arg(oids(|o| o.0)),
+                spi::arg(oids(|o| o.1)),
+                spi::arg(objects.iter().map(|o| o.2).collect::<Vec<bool>>()),
+                spi::arg(objects.iter().map(|o| o.3.clone()).collect::<Vec<Option<String>>>()),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Why a look could not be had.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Due {
+    /// It failed: DDL on the table itself, or `enable`, tries again.
+    Failed = 0,
+    /// Somebody else was at it: the next DDL whatever tries again.
+    Busy = 1,
+}
+
+/// A look at the table is due that could not be had: until it is had, what is derived may be wrong, and every pull is a
+/// replacement. It is a row of its own, which waits for nobody.
+pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
+    spi::owner_execute(
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) SELECT $1, 0, $2::oid, false, $3 \
+         WHERE NOT EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = $2::oid AND name = $3)",
+        &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
+    )?;
+    Ok(())
+}
+
+/// The tables that transactions which have not ended yet make rest on one of these objects: functions, or tables by their privileges,
+/// which nobody locks. Their rows are seen as they are being written.
+pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::Oid>> {
+    let table = pg::relation_oid(c"dependency")?;
+    let mut found = Vec::new();
+    // SAFETY: our own relations; on an ERROR the resource owner closes them. A dirty snapshot is filled in for each row that a scan
+    // returns (HeapTupleSatisfiesDirty): with the transaction that has made the row, where that has not ended and is not ours.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = pg::relation_oid(c"dependency_object")?;
+        for (classid, objid) in objects {
+            let mut snapshot =
+                pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..Default::default() };
+            let mut keys = [pg_sys::ScanKeyData::default(), pg_sys::ScanKeyData::default()];
+            for (key, (attnum, value)) in keys.iter_mut().zip([(2, classid), (3, objid)]) {
+                let equal = pg_sys::BTEqualStrategyNumber as u16;
+                pg_sys::ScanKeyInit(key, attnum, equal, pg_sys::F_OIDEQ.into(), pg_sys::Datum::from(*value));
+            }
+            let scan = pg_sys::systable_beginscan(relation, index, true, &mut snapshot, 2, keys.as_mut_ptr());
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let mut null = false;
+                let reader = pg_sys::heap_getattr(tuple, 1, (*relation).rd_att, &mut null);
+                if u32::from(snapshot.xmin) != 0 && !null {
+                    found.push(pg_sys::Oid::from(reader.value() as u32));
+                }
+            }
+            pg_sys::systable_endscan(scan);
+        }
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found.sort_unstable_by_key(|r| r.to_u32());
+    found.dedup();
+    Ok(found)
+}
+
+/// Does a transaction that has not ended yet change a function that the table rests on, or the privileges of a table that it reads?
+pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now(
+        "SELECT f.xmax FROM snapsync.dependency AS d JOIN pg_proc AS f ON f.oid = d.objid \
+          WHERE d.relation = $1 AND d.classid = 'pg_proc'::regclass AND f.xmax <> 0 \
+         UNION SELECT r.xmax FROM snapsync.dependency AS d JOIN pg_class AS r ON r.oid = d.objid \
+          WHERE d.relation = $1 AND d.classid = 'pg_class'::regclass AND NOT d.own AND r.xmax <> 0",
+        &[spi::arg(relation)],
+    )?;
+    // SAFETY: look-ups in shared memory. (The number of a multixact may be taken for a transaction's: then a look is due too many.)
+    Ok(rows.iter().map(|r| r.oid(0).to_u32()).any(|xid| unsafe {
+        pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into())
+    }))
+}
+
+/// Which database of which cluster the Oids are of: those of a restored dump, or of an upgraded cluster, are others. So nothing is
+/// known until all tables have been looked at once.
+pub fn database() -> [spi::Arg; 2] {
+    // SAFETY: reads variables of this backend and the control file's copy in shared memory.
+    let (database, system) = unsafe { (pg_sys::MyDatabaseId, pg_sys::GetSystemIdentifier()) };
+    [spi::arg(database), spi::arg(system.to_string())]
+}
+
+/// Are the rows of another database, while there is anything that they should be about?
+pub fn are_foreign() -> Result<bool> {
+    const SQL: &str = "SELECT 1 WHERE EXISTS (SELECT FROM snapsync.collection) \
+         AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)";
+    Ok(!spi::read_now(SQL, &database())?.is_empty())
+}
+
+/// From here on they are of this one: all is about to be looked at.
+pub fn adopt() -> Result<()> {
+    spi::owner_execute("DELETE FROM snapsync.dependency WHERE classid <> 0 OR relation::oid = 0", &[])?;
+    let [database, system] = database();
+    spi::owner_execute(
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) VALUES (0::oid::regclass, 0, $1, false, $2)",
+        &[database, system],
+    )?;
+    Ok(())
+}

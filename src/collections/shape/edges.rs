@@ -1,0 +1,175 @@
+//! Which tables a table's policies read, and for whose sake tables are tracked that are no collections.
+//!
+//! A table that a policy reads gets a trigger, which takes a lock on it and costs its writers: that takes what CREATE TRIGGER takes,
+//! the TRIGGER privilege on *that* table, for the owner of the table that reads it, or whoever enables it or makes the policy. Where
+//! nobody has it, nothing is done to the table, and what reads it is replaced with every pull.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys;
+
+use super::declared;
+use crate::collections::registry::{self, Stored};
+use crate::collections::triggers;
+use crate::policies::access;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{pg, spi};
+
+/// One table's reading of another.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Edge {
+    pub kind: String,
+    pub predicate: Option<String>,
+    pub whole: bool,
+    /// The role whose privilege lets the other be tracked for this one; none: it is not.
+    pub voucher: Option<String>,
+}
+
+pub type Edges = BTreeMap<u32, Edge>;
+
+/// The edges of a table as its policies and settings are now, and the functions in its texts. `acting`: a role besides its owner
+/// that may stand up for them.
+pub fn wanted(
+    relation: pg_sys::Oid,
+    stored: &Stored,
+    acting: Option<pg_sys::Oid>,
+) -> Result<(Edges, Vec<pg_sys::Oid>)> {
+    let (mut edges, mut functions) = (Edges::new(), Vec::new());
+    for mut found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
+        pgrx::check_for_interrupts!();
+        // Texts that somebody gave, which DDL does not keep right.
+        if stored.access_tables.is_some() || stored.scope_reads.is_some() {
+            match declared::functions_in(relation, &found)? {
+                Some(called) => functions.extend(called),
+                None => (found.predicate, found.whole) = (Some("true".into()), true),
+            }
+        }
+        let edge =
+            Edge { kind: found.kind.name().into(), predicate: found.predicate, whole: found.whole, voucher: None };
+        edges.insert(found.access.to_u32(), edge);
+    }
+    let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
+    if read.is_empty() {
+        return Ok((edges, functions));
+    }
+    // A table that reads itself is tracked by its own right; an unlogged one would be emptied by a crash without a trace.
+    let vouchers = spi::read_now(
+        "SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname \
+                            WHEN m.relpersistence <> 'p' THEN NULL \
+                            WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname \
+                            WHEN has_table_privilege(v.oid, m.oid, 'TRIGGER') THEN v.rolname \
+                            WHEN has_table_privilege(a.oid, m.oid, 'TRIGGER') THEN a.rolname END \
+         FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner CROSS JOIN unnest($2::oid[]) AS read(oid) \
+         JOIN pg_class AS m ON m.oid = read.oid \
+         LEFT JOIN snapsync.access AS x ON x.relation = r.oid AND x.access = m.oid \
+         LEFT JOIN pg_roles AS v ON v.rolname = x.voucher LEFT JOIN pg_roles AS a ON a.oid = $3 \
+         WHERE r.oid = $1",
+        &[spi::arg(relation), spi::arg(read), spi::arg(acting.unwrap_or(pg_sys::InvalidOid))],
+    )?;
+    for row in &vouchers {
+        if let Some(edge) = edges.get_mut(&row.oid(0).to_u32()) {
+            edge.voucher = row.text(1).map(str::to_string);
+        }
+    }
+    Ok((edges, functions))
+}
+
+/// The edges as they were when the table was looked at last.
+pub fn known(relation: pg_sys::Oid) -> Result<Edges> {
+    let rows = spi::read_now(
+        "SELECT access::oid, kind, predicate, whole, CASE WHEN NOT untracked THEN voucher END FROM snapsync.access WHERE relation = $1",
+        &[spi::arg(relation)],
+    )?;
+    let text = |r: &spi::Row, i: usize| r.text(i).map(str::to_string);
+    let edge = |r: &spi::Row| Edge { kind: r.string(1), predicate: text(r, 2), whole: r.bool(3), voucher: text(r, 4) };
+    Ok(rows.iter().map(|r| (r.oid(0).to_u32(), edge(r))).collect())
+}
+
+/// Do these say the same of who sees what? Who stands up for them does not matter.
+pub fn same_for_clients(a: &Edges, b: &Edges) -> bool {
+    let seen = |e: &Edge| (e.kind.clone(), e.predicate.clone(), e.whole, e.voucher.is_some());
+    a.len() == b.len() && a.iter().zip(b).all(|((x, a), (y, b))| x == y && seen(a) == seen(b))
+}
+
+/// Writes the edges that differ; returns the tables that they are about.
+pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges) -> Result<Vec<pg_sys::Oid>> {
+    let differing: Vec<u32> = known.keys().chain(wanted.keys()).copied().collect();
+    let mut differing: Vec<u32> = differing.into_iter().filter(|a| known.get(a) != wanted.get(a)).collect();
+    differing.sort_unstable();
+    differing.dedup();
+    for access in differing.iter().map(|a| pg_sys::Oid::from(*a)) {
+        let args = [spi::arg(relation), spi::arg(access)];
+        spi::owner_execute("DELETE FROM snapsync.access WHERE relation = $1 AND access = $2", &args)?;
+        let Some(edge) = wanted.get(&access.to_u32()) else { continue };
+        spi::owner_execute(
+            "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked) \
+             VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL)",
+            &[
+                args[0],
+                args[1],
+                spi::arg(edge.kind.as_str()),
+                spi::arg(edge.predicate.as_deref()),
+                spi::arg(edge.whole),
+                spi::arg(edge.voucher.as_deref()),
+            ],
+        )?;
+    }
+    Ok(differing.into_iter().map(pg_sys::Oid::from).collect())
+}
+
+/// `enable` does not take a table on that it could only replace with every pull.
+pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
+    let Some((&access, _)) = edges.iter().find(|(_, e)| e.voucher.is_none()) else { return Ok(()) };
+    let name = |oid| pg::qualified_name(oid).map(|(table, _)| table).unwrap_or_default();
+    let (reader, read) = (name(relation), name(pg_sys::Oid::from(access)));
+    let unlogged = spi::read_now(
+        "SELECT r.relpersistence <> 'p', o.rolname FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
+         WHERE r.oid = $1 AND reader.oid = $2",
+        &[spi::arg(pg_sys::Oid::from(access)), spi::arg(relation)],
+    )?;
+    let detail = format!("Policies or scopes of {reader} read it, so its changes must be logged.");
+    match unlogged.first() {
+        Some(row) if row.bool(0) => {
+            Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot track table {read}: it is unlogged"))
+                .detail(detail)
+                .hint(format!("ALTER TABLE {read} SET LOGGED first.")))
+        }
+        row => {
+            let role = pg::ident(&row.map(|r| r.string(1)).unwrap_or_default());
+            Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {read}"))
+                .detail(format!("{detail} That takes the TRIGGER privilege on it."))
+                .hint(format!("GRANT TRIGGER ON {read} TO {role}; or let somebody who has it call snapsync.enable().")))
+        }
+    }
+}
+
+/// Must the table be tracked: is it a collection, or do the policies of one read it, maybe through others?
+pub fn is_needed(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now(
+        "WITH RECURSIVE reader(oid) AS (SELECT $1 UNION \
+             SELECT a.relation::oid FROM reader JOIN snapsync.access AS a ON a.access = reader.oid AND NOT a.untracked) \
+         SELECT 1 FROM reader JOIN snapsync.collection AS c ON c.relation = reader.oid WHERE c.name IS NOT NULL LIMIT 1",
+        &[spi::arg(relation)],
+    )?;
+    Ok(!rows.is_empty())
+}
+
+/// Stops tracking those of these tables that nothing needs any more, and what was tracked for theirs. Only for who owns them: it
+/// takes a lock on the table that keeps everybody out. Otherwise it is left for the next DDL on them.
+pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
+    while let Some(relation) = open.pop() {
+        pgrx::check_for_interrupts!();
+        let Some(stored) = registry::load(relation)? else { continue };
+        if stored.name.is_some() || pg::qualified_name(relation).is_none() || is_needed(relation)? {
+            continue;
+        }
+        if !registry::may(relation, registry::Right::Own)? || !registry::lock(relation, true)? || is_needed(relation)? {
+            continue;
+        }
+        let read = known(relation)?;
+        triggers::drop(relation)?;
+        registry::forget(relation)?;
+        open.extend(read.keys().map(|a| pg_sys::Oid::from(*a)));
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! What the settings name goes on being what it is: columns that are renamed are followed, and DDL that takes away what a
+//! collection cannot be without is refused.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys;
+
+use super::definition::IDENTITY;
+use crate::collections::registry::{self, Stored};
+use crate::collections::table;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{pg, spi};
+
+/// The numbers of the columns, by their names when the table was looked at last, and their names now, by number. None where the
+/// old shape is of another database: a restored dump numbers columns anew.
+struct Columns {
+    before: BTreeMap<String, String>,
+    now: BTreeMap<String, String>,
+}
+
+impl Columns {
+    fn of(relation: pg_sys::Oid) -> Result<Option<Columns>> {
+        let sql =
+            format!("SELECT shape -> 'columns', shape ->> 'identity' = {IDENTITY} FROM snapsync.collection AS c WHERE c.relation = $1");
+        let rows = spi::read_now(&sql, &[spi::arg(relation)])?;
+        let Some(old) = rows.first().filter(|r| r.bool(1)) else { return Ok(None) };
+        let old: serde_json::Value = old.text(0).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
+        let before = old.as_object().into_iter().flatten();
+        let before = before.filter_map(|(n, c)| Some((c[0].as_str()?.to_string(), n.clone()))).collect();
+        let rows = spi::read_now(
+            "SELECT attnum, attname FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
+            &[spi::arg(relation)],
+        )?;
+        Ok(Some(Columns { before, now: rows.iter().map(|r| (r.string(0), r.string(1))).collect() }))
+    }
+
+    /// The column's name now; None: dropped. A name that was no column's is taken as it is.
+    fn follow(&self, name: &String) -> Option<String> {
+        match self.before.get(name) {
+            // Dropped and added anew in one command: still the column of that name.
+            Some(number) => self.now.get(number).or_else(|| self.now.values().find(|n| *n == name)).cloned(),
+            None => Some(name.clone()),
+        }
+    }
+
+    /// Settings that protect a column do so by its name, also while there is none: one that is dropped and added again (as another
+    /// type, say) is not sent or written all at once.
+    fn follow_all(&self, names: &[String]) -> Vec<String> {
+        let mut followed: Vec<String> = Vec::new();
+        for name in names.iter().map(|n| self.follow(n).unwrap_or_else(|| n.clone())) {
+            if !followed.contains(&name) {
+                followed.push(name);
+            }
+        }
+        followed
+    }
+}
+
+/// After DDL on the table itself: takes its columns' new names over, and refuses the command if the table cannot be synced any
+/// more. True if the rows of a table that is no collection are told apart by other columns now.
+pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
+    let Some(stored) = registry::load(relation)? else { return Ok(false) };
+    table::check_still_fit(relation, stored.name.is_some())?;
+    let Some(columns) = Columns::of(relation)? else { return Ok(false) };
+    // The key of an access table was not chosen by a user, so its columns may be dropped.
+    if stored.name.is_none() {
+        let key = stored.key.iter().map(|name| columns.follow(name)).collect();
+        return table::find_key_for_access(relation, &stored, key);
+    }
+    let table = || pg::qualified_name(relation).map(|(_, name)| name).unwrap_or_default();
+    let needed = |name: &String, role: &str| columns.follow(name).ok_or_else(|| refuse_loss(&table(), name, role));
+    let one = |name: &Option<String>, role: &str| name.as_ref().map(|n| needed(n, role)).transpose();
+    let followed = Stored {
+        key: stored.key.iter().map(|k| needed(k, "part of the key")).collect::<Result<_>>()?,
+        columns: stored.columns.as_deref().map(|c| columns.follow_all(c)),
+        exclude: columns.follow_all(&stored.exclude),
+        readonly: columns.follow_all(&stored.readonly),
+        scope_column: one(&stored.scope_column, "the scope column")?,
+        soft_delete_column: one(&stored.soft_delete_column, "the soft-delete column")?,
+        version_column: one(&stored.version_column, "the version column")?,
+        ..stored.clone()
+    };
+    if followed != stored {
+        registry::store(relation, &followed)?;
+    }
+    if !table::is_unique(relation, &followed.key)? {
+        return Err(refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
+    }
+    table::check_columns(relation, &followed)?;
+    Ok(false)
+}
+
+/// Refuses DDL that takes a column away that a collection cannot be without.
+fn refuse_loss(table: &str, column: &str, role: &str) -> SyncError {
+    SyncError::new(code::NOT_IN_STATE, format!("column \"{column}\" of table \"{table}\" is in use"))
+        .detail(format!("It is {role} of a synced table."))
+        .hint("Change the settings with snapsync.enable(), or call snapsync.disable(), first.")
+}

@@ -1,0 +1,32 @@
+//! The columns whose old values are logged.
+
+use pgrx::pg_sys;
+
+use crate::policies::access;
+use crate::server::error::Result;
+use crate::server::spi;
+
+/// The columns of the table whose old values are logged: those that policies read (`pg_depend` knows them by number), its own and
+/// those of the tables for whose sake it is tracked, the scope and the soft-delete column, what an access predicate may read, and
+/// with any of these the key; all where a policy reads the row as a whole, which PostgreSQL records no dependency for, but the
+/// parsed tree shows.
+pub fn columns(relation: pg_sys::Oid) -> Result<Vec<String>> {
+    let rows = spi::read_now(
+        "WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
+              reader AS (SELECT relid FROM tree UNION SELECT relation FROM snapsync.access WHERE access = $1 AND NOT untracked), \
+              reading AS (SELECT a.attname FROM pg_depend AS d JOIN tree ON tree.relid = d.refobjid \
+                          JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+                          JOIN pg_policy AS p ON p.oid = d.objid JOIN reader ON reader.relid = p.polrelid \
+                          WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass), \
+              read AS (SELECT EXISTS (SELECT FROM reading) \
+                              OR EXISTS (SELECT FROM snapsync.access WHERE access = $1 AND NOT untracked) AS r), \
+              whole AS (SELECT $2 OR EXISTS (SELECT FROM snapsync.access AS x WHERE x.access = $1 AND x.whole AND NOT x.untracked) AS w) \
+         SELECT a.attname FROM pg_attribute AS a, snapsync.collection AS c, whole, read \
+         WHERE c.relation = $1 AND a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped \
+           AND (w OR a.attname IN (SELECT attname FROM reading) OR a.attname = c.scope_column OR a.attname = c.soft_delete_column \
+             OR a.attname = ANY (c.key) AND (r OR c.scope_column IS NOT NULL OR c.soft_delete_column IS NOT NULL)) \
+         ORDER BY a.attnum",
+        &[spi::arg(relation), spi::arg(access::traits(relation)?.whole_row)],
+    )?;
+    Ok(rows.iter().map(|r| r.string(0)).collect())
+}

@@ -1,0 +1,147 @@
+//! A change of a row, on its way from the trigger to whoever reads the log: what happened, when in its transaction, the row's old
+//! values, and where each of these stands in `snapsync.change`.
+
+use pgrx::pg_sys;
+
+/// Column numbers of `snapsync.change`, in the order of sql/02_tables.sql.
+pub mod column {
+    pub const RELATION: i16 = 1;
+    pub const ORD: i16 = 2;
+    pub const STAMP: i16 = 3;
+    pub const OP: i16 = 4;
+    pub const SCOPE: i16 = 5;
+    pub const KEY: i16 = 6;
+    pub const IMAGE: i16 = 7;
+    pub const ORIGIN: i16 = 8;
+    pub const TOUCHED: i16 = 9;
+    pub const AS_SENT: i16 = 10;
+    pub const KEYS: i16 = 11;
+    pub const COUNT: usize = 11;
+}
+
+/// Those of `snapsync.early`.
+pub mod early {
+    pub const NUMBER: i16 = 1;
+    pub const STAMP: i16 = 2;
+}
+
+/// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Op {
+    Insert = b'I',
+    Update = b'U',
+    Delete = b'D',
+    Reset = b'R',
+}
+
+impl Op {
+    /// As `snapsync.change` holds it. In lower case: of an inner state (see journal/net.rs).
+    pub fn byte(self, inner: bool) -> u8 {
+        let byte = self as u8;
+        if inner {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        }
+    }
+
+    /// What this byte says, and whether of an inner state.
+    pub fn from_byte(byte: u8) -> Option<(Op, bool)> {
+        let all = [Op::Insert, Op::Update, Op::Delete, Op::Reset];
+        let op = all.into_iter().find(|op| *op as u8 == byte.to_ascii_uppercase())?;
+        Some((op, byte.is_ascii_lowercase()))
+    }
+}
+
+/// What an entry that is only for the client which its `origin` names has for the numbers of its columns: no column has this one.
+/// See push/standing.rs.
+pub const NOTICE: [i16; 1] = [0];
+
+/// What a caller appends; the journal copies it.
+pub struct Change<'a> {
+    pub relation: pg_sys::Oid,
+    pub op: Op,
+    pub key: &'a [u8],
+    pub image: Option<&'a [u8]>,
+    pub scope: Option<&'a [u8]>,
+    pub scope_before: Option<Option<&'a [u8]>>,
+    pub when: When,
+    pub touched: Option<&'a [u8]>,
+    /// The command that made the new version of the row; None where there is none.
+    pub made_by: Option<u32>,
+}
+
+impl<'a> Change<'a> {
+    /// Without any of what only some changes have.
+    pub fn of(relation: pg_sys::Oid, op: Op, key: &'a [u8], when: When) -> Self {
+        let (image, scope, scope_before) = (None, None, None);
+        Change { relation, op, key, image, scope, scope_before, when, touched: None, made_by: None }
+    }
+}
+
+/// When in its transaction a change happened: the order of the changes of one key. Triggers do not fire in that order (those
+/// of a statement inside another one fire first).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum When {
+    /// The old row version was there before the transaction: this is the key's first change.
+    First,
+    /// A version was inserted by this command.
+    InsertedBy(u32),
+    /// The old version was made by this command of the transaction itself. Nobody outside ever saw it.
+    AfterCommand(u32),
+}
+
+impl When {
+    /// Command by command; a version is made before it is changed.
+    pub fn order(self) -> (u64, u8) {
+        match self {
+            When::First => (0, 0),
+            When::InsertedBy(command) => (u64::from(command) + 1, 0),
+            When::AfterCommand(command) => (u64::from(command) + 1, 1),
+        }
+    }
+}
+
+/// Old values of a row, as the log holds them: a jsonb object of texts (track.rs).
+#[derive(Clone, Copy)]
+pub struct Image(pg_sys::Datum);
+
+impl Image {
+    pub fn new(jsonb: pg_sys::Datum) -> Image {
+        Image(jsonb)
+    }
+
+    pub fn datum(&self) -> pg_sys::Datum {
+        self.0
+    }
+
+    /// In the current memory context.
+    pub fn copied(&self) -> Image {
+        // SAFETY: a detoasted jsonb (read.rs).
+        Image(unsafe { pg_sys::pg_detoast_datum_copy(self.0.cast_mut_ptr()) }.into())
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> usize {
+        // SAFETY: a detoasted jsonb (read.rs).
+        unsafe { pgrx::varlena::varsize_any(self.0.cast_mut_ptr()) }
+    }
+
+    /// The text of a column's value; None for NULL, and for a column that the image does not have.
+    pub fn text(&self, column: &str) -> Option<&[u8]> {
+        // SAFETY: a detoasted jsonb object, which outlives the image (read.rs); the text that is found points into it.
+        unsafe {
+            let stored: *mut pg_sys::Jsonb = self.0.cast_mut_ptr();
+            let mut value = pg_sys::JsonbValue::default();
+            let root = &raw mut (*stored).root;
+            let found =
+                pg_sys::getKeyJsonValueFromContainer(root, column.as_ptr().cast(), column.len() as i32, &mut value);
+            if found.is_null() || value.type_ != pg_sys::jbvType::jbvString {
+                return None;
+            }
+            let text = value.val.string;
+            Some(std::slice::from_raw_parts(text.val.cast::<u8>(), text.len as usize))
+        }
+    }
+}

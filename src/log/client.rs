@@ -1,0 +1,68 @@
+//! Who calls: a user, and one of the user's devices.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi;
+
+/// A device that has no id must not share one with others that have none: their changes would be taken for its own.
+pub fn check(client_id: Option<&str>) -> Result<()> {
+    match client_id {
+        Some("") => Err(SyncError::new(code::INVALID_PARAMETER, "malformed client_id")
+            .detail("It is empty.")
+            .hint("Pass a random uuid that the device keeps, or leave client_id out.")),
+        _ => Ok(()),
+    }
+}
+
+/// Whom a notice in the log is for (push/standing.rs): a user, and one of the devices, if it said which.
+pub fn address(client_id: Option<&str>) -> Result<String> {
+    let who = who()?;
+    Ok(serde_json::to_string(&(who, client_id)).unwrap_or_default())
+}
+
+/// Whose call this is: the calling role, and where all users share one (PostgREST), which of them signed in. Otherwise a device
+/// that somebody else signs in on would have his mutations taken for those of the one before.
+pub fn who() -> Result<String> {
+    let claims = "SELECT CURRENT_USER::pg_catalog.text, pg_catalog.current_setting('request.jwt.claims', true)";
+    let rows = spi::query(claims, &[], spi::Mode::Read)?;
+    Ok(rows.first().map(|row| identity(&row.string(0), row.text(1))).unwrap_or_default())
+}
+
+/// `["role"]` or `["role",sub]`, the `sub` of the claims being of any JSON type: a number is not the text of its digits, and keeps
+/// all of them.
+fn identity(role: &str, claims: Option<&str>) -> String {
+    let claims: HashMap<String, Box<RawValue>> = claims.and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
+    let role = serde_json::Value::from(role).to_string();
+    match claims.get("sub").map(|sub| sub.get()).filter(|sub| *sub != "null") {
+        // One text can be written in several ways.
+        Some(sub) if sub.starts_with('"') => {
+            let text: Option<String> = serde_json::from_str(sub).ok();
+            format!("[{role},{}]", text.map_or(sub.to_string(), |t| serde_json::Value::from(t).to_string()))
+        }
+        Some(sub) => format!("[{role},{sub}]"),
+        None => format!("[{role}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::identity;
+
+    #[test]
+    fn nobody_is_somebody_else() {
+        assert_eq!(identity("alice", None), r#"["alice"]"#);
+        assert_eq!(identity("a", Some(r#"{"role": "a", "sub": "A"}"#)), r#"["a","A"]"#);
+        assert_eq!(identity("a/A", None), r#"["a/A"]"#);
+        assert_eq!(identity("a\",\"A", None), r#"["a\",\"A"]"#);
+        assert_eq!(identity("a", Some(r#"{"sub": 7}"#)), r#"["a",7]"#);
+        assert_eq!(identity("a", Some(r#"{"sub": "7"}"#)), r#"["a","7"]"#);
+        assert_eq!(identity("a", Some(r#"{"sub": 9007199254740993}"#)), r#"["a",9007199254740993]"#);
+        assert_eq!(identity("a", Some(r#"{"sub": "\u0041", "sub": "\u0042"}"#)), r#"["a","B"]"#);
+        for none in [r#"{"sub": null}"#, "{}", "", "no JSON", "[]"] {
+            assert_eq!(identity("a", Some(none)), r#"["a"]"#);
+        }
+    }
+}

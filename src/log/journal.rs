@@ -1,0 +1,404 @@
+//! The backend's own log of what its transaction changed, and its flush into `snapsync.change`.
+//!
+//! `track.rs` appends one entry per row change, in memory. When the transaction commits (PRE_COMMIT) or is prepared
+//! (PRE_PREPARE), the entries are merged to one per key, stamped, and inserted past the SQL layer: rows and index entries
+//! only, no planner, no triggers, no ACL, as catalog code does. Savepoints truncate the log.
+//!
+//! A transaction that writes more than `snapsync.flush_threshold` entries, or pulls after it has written, flushes early. Its stamp is
+//! drawn while it commits all the same, or every client's cursor would wait for its end. Its entries bear another number of the clock;
+//! with the stamp, it adds to `snapsync.early` which number that stands for. Who sees the entries sees that row, too, and takes the one
+//! for the other (read.rs).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use crate::log::change::{Change, Op, When, NOTICE};
+use crate::log::clock::{self, history, horizon};
+use crate::log::roles;
+use crate::server::error::Result;
+use crate::server::{memory, pg};
+use crate::values::settings;
+
+mod net;
+mod write;
+
+/// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
+struct Entry {
+    relation: pg_sys::Oid,
+    op: Op,
+    key: Range<usize>,
+    /// The old row's part that decides who could see it, as JSON text.
+    image: Option<Range<usize>>,
+    scope: Option<Range<usize>>,
+    /// Where the row's scope was before an UPDATE that moved it.
+    scope_before: Option<Option<Range<usize>>>,
+    when: When,
+    origin: Option<Rc<str>>,
+    /// The columns that an UPDATE touched, as int2 numbers of the root table in native byte order; None where nobody asked
+    /// (see `Spec::touched`) or where the row came into being.
+    touched: Option<Range<usize>>,
+    /// This change is what the client sent, no more and no less: see [`Sending`].
+    as_sent: bool,
+}
+
+#[derive(Default)]
+struct Journal {
+    entries: Vec<Entry>,
+    arena: Vec<u8>,
+    /// Open subtransactions: their id and where the log stood when they began.
+    marks: Vec<Mark>,
+    /// What this transaction's entries have as their stamp, once some are written.
+    stamp: Option<i64>,
+    /// That is only a number: the transaction has no stamp yet.
+    early: bool,
+    /// Entries of this transaction flushed so far: their order within the stamp.
+    written: i32,
+    /// The client_id of the push under way.
+    origin: Option<Rc<str>>,
+    /// What the push's statement under way does if nobody interferes.
+    sending: Option<Sent>,
+    /// The transaction is committing: what comes now (from another extension's callback) has no later flush to wait for.
+    committing: bool,
+}
+
+struct Mark {
+    subtransaction: pg_sys::SubTransactionId,
+    entries: usize,
+    arena: usize,
+}
+
+thread_local! {
+    static JOURNAL: RefCell<Journal> = RefCell::new(Journal::default());
+}
+
+/// When the transaction is about to commit, or to be prepared.
+pub fn before_commit(prepared: bool) -> Result<()> {
+    flush(Flush::End)?;
+    if !prepared {
+        horizon::thin_if_due()?;
+    }
+    JOURNAL.with(|j| j.borrow_mut().committing = true);
+    Ok(())
+}
+
+/// When the transaction has ended. Nothing here may fail: that would take the backend down.
+pub fn end() {
+    with_log(|j| {
+        // A bulk transaction's memory is not kept for the rest of the session.
+        j.entries.clear();
+        j.arena.clear();
+        j.entries.shrink_to(1 << 12);
+        j.arena.shrink_to(1 << 18);
+        j.marks.clear();
+        j.stamp = None;
+        j.early = false;
+        j.written = 0;
+        j.origin = None;
+        j.sending = None;
+        j.committing = false;
+    });
+}
+
+pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
+    with_log(|j| {
+        let mark = Mark { subtransaction: id, entries: j.entries.len(), arena: j.arena.len() };
+        j.marks.push(mark);
+    });
+}
+
+pub fn subtransaction_released(id: pg_sys::SubTransactionId) {
+    with_log(|j| {
+        if let Some(at) = j.marks.iter().rposition(|m| m.subtransaction == id) {
+            j.marks.truncate(at);
+        }
+    });
+}
+
+pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
+    with_log(|j| {
+        // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
+        let at = j.marks.iter().rposition(|m| m.subtransaction == id);
+        let (entries, arena) = at.map_or((0, 0), |at| (j.marks[at].entries, j.marks[at].arena));
+        j.entries.truncate(entries);
+        j.arena.truncate(arena);
+        j.marks.truncate(at.unwrap_or(0));
+    });
+}
+
+/// An ERROR inside one of our own borrows has released it by unwinding; try_borrow only makes sure that a callback cannot panic.
+fn with_log(work: impl FnOnce(&mut Journal)) {
+    JOURNAL.with(|j| {
+        if let Ok(mut j) = j.try_borrow_mut() {
+            work(&mut j);
+        }
+    });
+}
+
+/// Logs a change of the current transaction.
+pub fn append(change: Change) -> Result<()> {
+    memory::check()?;
+    let full = JOURNAL.with(|j| -> Result<bool> {
+        let mut j = j.borrow_mut();
+        let key = j.store(change.key)?;
+        let image = change.image.map(|i| j.store(i)).transpose()?;
+        let scope = change.scope.map(|s| j.store(s)).transpose()?;
+        let scope_before = match change.scope_before {
+            Some(before) => Some(before.map(|s| j.store(s)).transpose()?),
+            None => None,
+        };
+        let origin = j.origin.clone();
+        let touched = change.touched.map(|t| j.store(t)).transpose()?;
+        let as_sent = j.sending.as_ref().is_some_and(|sent| sent.covers(&change));
+        let Change { relation, op, when, .. } = change;
+        let entry = Entry { relation, op, key, image, scope, scope_before, when, origin, touched, as_sent };
+        memory::push(&mut j.entries, entry)?;
+        Ok(j.committing || j.is_full(j.innermost()))
+    })?;
+    if full {
+        flush(Flush::Innermost)?;
+    }
+    Ok(())
+}
+
+/// Logs that every client must forget what it has of `relation`.
+pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    append(Change::of(relation, Op::Reset, b"", When::First))
+}
+
+/// When a subtransaction is about to end well. Otherwise a loop that begins one for each row would keep them all: none of them has
+/// enough for a flush of its own.
+pub fn before_release() -> Result<()> {
+    let full = JOURNAL.with(|j| {
+        let j = j.borrow();
+        j.is_full(j.outer())
+    });
+    if full {
+        flush(Flush::Outer)?;
+    }
+    Ok(())
+}
+
+/// While this lives, changes are those of a client's push; its client_id goes into `change.origin`. Then it is given back
+/// to whose it was: a mutator may push.
+pub struct Origin(Option<Rc<str>>);
+
+impl Origin {
+    pub fn set(client: Option<&str>) -> Origin {
+        JOURNAL.with(|j| Origin(std::mem::replace(&mut j.borrow_mut().origin, client.map(Rc::from))))
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        JOURNAL.with(|j| {
+            if let Ok(mut j) = j.try_borrow_mut() {
+                j.origin = self.0.take();
+            }
+        });
+    }
+}
+
+/// Is there a push, or a mutation, under way whose client is known?
+pub fn has_origin() -> bool {
+    JOURNAL.with(|j| j.borrow().origin.is_some())
+}
+
+/// Rows of which the client that pushes them knows what they will be: by relation and key, with what happens to each.
+pub type SentRows = HashMap<u32, HashMap<Box<[u8]>, Op>>;
+
+/// What one statement of a push does to rows as the client sent them.
+struct Sent {
+    /// The statement's command. What a trigger, a cascade or a function of the user's does to the same rows is done by another
+    /// one, so it is never taken for what the client sent.
+    command: u32,
+    rows: SentRows,
+}
+
+impl Sent {
+    fn covers(&self, change: &Change) -> bool {
+        let op = self.rows.get(&change.relation.to_u32()).and_then(|keys| keys.get(change.key));
+        // Gone is gone, whoever was quicker.
+        op == Some(&change.op) && (change.op == Op::Delete || change.made_by == Some(self.command))
+    }
+}
+
+/// While this lives, one statement of a push runs; its changes of these rows are logged as what the client sent. They count as
+/// such in the end if nothing else happened to the row in this transaction (see [`net`]). The marks are on the entries, so
+/// a savepoint that is rolled back takes them along.
+pub struct Sending(Option<Sent>);
+
+impl Sending {
+    /// To be called immediately before the statement.
+    pub fn start(rows: SentRows) -> Sending {
+        // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
+        // SAFETY: inside a transaction that may write.
+        let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
+        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(Sent { command, rows })))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        JOURNAL.with(|j| {
+            if let Ok(mut j) = j.try_borrow_mut() {
+                j.sending = self.0.take();
+            }
+        });
+    }
+}
+
+/// Makes the next pulls send this row although it did not change: a client believes something else of it.
+pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
+    let _nobody = Origin::set(None);
+    // After whatever else happened to the row.
+    let when = When::AfterCommand(u32::MAX);
+    append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+}
+
+/// Tells a client, with its next pull, that this row is not there.
+pub fn notify(relation: pg_sys::Oid, key: &str, address: &str) -> Result<()> {
+    let _address = Origin::set(Some(address));
+    let when = When::AfterCommand(u32::MAX);
+    append(Change { touched: Some(&NOTICE[0].to_ne_bytes()), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+}
+
+/// What this transaction's entries have as their stamp, if it has written some already.
+pub fn own_stamp() -> Option<i64> {
+    JOURNAL.with(|j| j.borrow().stamp)
+}
+
+/// A pull or push in a transaction that has itself written must see its own changes in the log.
+pub fn flush_before_reading() -> Result<()> {
+    if JOURNAL.with(|j| j.borrow().entries.is_empty()) {
+        return Ok(());
+    }
+    flush(Flush::All)?;
+    // SAFETY: makes our inserts visible to the next snapshot of this transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    Ok(())
+}
+
+impl Journal {
+    fn store(&mut self, bytes: &[u8]) -> Result<Range<usize>> {
+        let start = self.arena.len();
+        memory::room(&mut self.arena, bytes.len())?;
+        self.arena.extend_from_slice(bytes);
+        Ok(start..self.arena.len())
+    }
+
+    /// Where the entries, and their texts, of the innermost subtransaction begin. Rows inserted now belong to it and vanish with
+    /// it, so a flush in mid-transaction may only write its own.
+    fn innermost(&self) -> (usize, usize) {
+        self.marks.last().map_or((0, 0), |m| (m.entries, m.arena))
+    }
+
+    /// The same of the one that it is in.
+    fn outer(&self) -> (usize, usize) {
+        self.marks.iter().nth_back(1).map_or((0, 0), |m| (m.entries, m.arena))
+    }
+
+    fn is_full(&self, (entries, arena): (usize, usize)) -> bool {
+        self.entries.len() - entries >= settings::flush_threshold() || self.arena.len() - arena >= LARGEST_ARENA
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        // SAFETY: the arena only ever receives the bytes of Postgres texts in a UTF8 database (checked at CREATE EXTENSION).
+        unsafe { std::str::from_utf8_unchecked(&self.arena[range.clone()]) }
+    }
+}
+
+/// Texts of so many bytes are written as if they were `snapsync.flush_threshold` entries: an image may have 16 MB.
+const LARGEST_ARENA: usize = 64 << 20;
+
+/// Which entries a flush writes.
+#[derive(Clone, Copy, PartialEq)]
+enum Flush {
+    /// Those of the innermost subtransaction, to free memory in a bulk transaction.
+    Innermost,
+    /// When that is about to become a part of the one that it is in: those of this one, too, for from now on they stay or vanish
+    /// together.
+    Outer,
+    /// All: before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the
+    /// entries from below it stay logged and are written again later: an entry twice is harmless, an entry lost is not.
+    All,
+    /// The transaction is about to commit, or to be prepared.
+    End,
+}
+
+fn flush(which: Flush) -> Result<()> {
+    // The entries from `from` on are written, those from `done` on forgotten.
+    let (from, done, length, end, early) = JOURNAL.with(|j| {
+        let j = j.borrow();
+        let (from, done) = match which {
+            Flush::Innermost => (j.innermost(), j.innermost()),
+            Flush::Outer => (j.outer(), j.outer()),
+            Flush::All | Flush::End => ((0, 0), j.innermost()),
+        };
+        (from.0, done, j.entries.len(), which == Flush::End || j.committing, j.early)
+    });
+    if length <= from && !(end && early) {
+        return Ok(());
+    }
+    // The extension was dropped after these rows had changed: nobody is to be told.
+    if pg::relation_oid(c"change").is_err() {
+        return Ok(());
+    }
+    // At commit no statement runs any more whose snapshot could serve.
+    let _snapshot = pg::ActiveSnapshot::take();
+    match own_stamp() {
+        None if !end => {
+            history::ensure()?;
+            let number = clock::draw()?;
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.stamp, j.early) = (Some(number), true);
+            });
+        }
+        None => {
+            let recorded = history::ensure()?;
+            let stamp = clock::register_and_stamp()?;
+            JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
+            leave_behind(recorded, stamp)?;
+        }
+        Some(number) if end && early => {
+            let recorded = history::ensure()?;
+            let stamp = clock::register_and_stamp()?;
+            // SAFETY: inside a transaction that holds an xid: it has written entries.
+            unsafe { write::insert_early(number, stamp)? };
+            JOURNAL.with(|j| j.borrow_mut().early = false);
+            leave_behind(recorded, stamp)?;
+        }
+        Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
+        Some(_) => {}
+    }
+    if length <= from {
+        return Ok(());
+    }
+    // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
+    let written = JOURNAL.with(|j| {
+        let j = j.borrow();
+        let nets = net::effects(&j, from)?;
+        // SAFETY: inside a transaction that holds an xid: it has changed rows.
+        unsafe { write::insert(&j, &nets) }
+    })?;
+    JOURNAL.with(|j| {
+        let j = &mut *j.borrow_mut();
+        j.written += written;
+        j.entries.truncate(done.0);
+        j.arena.truncate(done.1);
+    });
+    Ok(())
+}
+
+/// What a writer notes for readers besides its entries, where the history that it is on is recorded.
+fn leave_behind(recorded: bool, stamp: i64) -> Result<()> {
+    if !recorded {
+        return Ok(());
+    }
+    horizon::write_if_due()?;
+    roles::record(stamp)
+}

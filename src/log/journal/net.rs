@@ -1,0 +1,153 @@
+//! What a transaction's log amounts to: one entry per key, however often the row was changed.
+
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use foldhash::fast::RandomState;
+use pgrx::pg_sys;
+
+use super::Journal;
+use crate::log::change::{Op, When, NOTICE};
+use crate::server::error::Result;
+use crate::server::memory;
+
+/// The net effect of a transaction on one key, as nobody outside can see anything in between: the first old state, the last
+/// new one.
+pub struct Net {
+    first: usize,
+    last: usize,
+    image: Option<(When, Range<usize>)>,
+    /// All of it was one client's push (or nobody's).
+    one_origin: bool,
+    /// The union of the columns touched; None: not known.
+    touched: Option<Vec<u8>>,
+    /// Nothing happened to the key but what its client sent.
+    as_sent: bool,
+}
+
+/// The net effects of the entries from this one on, in the order of the keys' first appearance.
+pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
+    let entries = &journal.entries;
+    let mut at: HashMap<(u32, &[u8]), usize, RandomState> = HashMap::default();
+    // One change needs no map; that is most transactions.
+    if entries.len() - from > 1 {
+        let room = memory::asking(|| at.try_reserve(entries.len() - from));
+        room.map_err(|_| memory::out_of_memory("for what a transaction has changed"))?;
+    }
+    let mut nets: Vec<Net> = Vec::new();
+    memory::room(&mut nets, entries.len() - from)?;
+    // A reset says all there is to say about its relation.
+    let resets = entries[from..].iter().filter(|e| e.op == Op::Reset);
+    let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).collect();
+    for (i, entry) in entries.iter().enumerate().skip(from) {
+        pgrx::check_for_interrupts!();
+        memory::check()?;
+        let relation = entry.relation.to_u32();
+        if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
+            continue;
+        }
+        let touched = entry.touched.as_ref().map(|t| &journal.arena[t.clone()]);
+        // It says nothing about the row to anybody else.
+        if touched == Some(&NOTICE[0].to_ne_bytes()) {
+            let touched = touched.map(<[u8]>::to_vec);
+            nets.push(Net { first: i, last: i, image: None, one_origin: true, touched, as_sent: false });
+            continue;
+        }
+        let image = entry.image.clone().map(|image| (entry.when, image));
+        match at.entry((relation, &journal.arena[entry.key.clone()])) {
+            Vacant(slot) => {
+                slot.insert(nets.len());
+                let touched = touched.map(<[u8]>::to_vec);
+                nets.push(Net { first: i, last: i, image, one_origin: true, touched, as_sent: entry.as_sent });
+            }
+            Occupied(slot) => {
+                let net = &mut nets[*slot.get()];
+                let order = entry.when.order();
+                if order < entries[net.first].when.order() {
+                    net.first = i;
+                }
+                if order > entries[net.last].when.order() {
+                    net.last = i;
+                }
+                // The earliest: changes without an image left the image's columns alone.
+                if let Some((when, _)) = &image {
+                    if net.image.as_ref().is_none_or(|(known, _)| when.order() < known.order()) {
+                        net.image = image;
+                    }
+                }
+                // Two changes: even if both are the client's, what it has in between is not known here.
+                net.as_sent = false;
+                net.one_origin &= entry.origin == entries[net.first].origin;
+                net.touched = match (net.touched.take(), &entry.touched) {
+                    (Some(mut before), Some(now)) => {
+                        before.extend_from_slice(&journal.arena[now.clone()]);
+                        Some(before)
+                    }
+                    _ => None,
+                };
+            }
+        }
+    }
+    nets.retain_mut(|net| {
+        let (first, last) = (&entries[net.first], &entries[net.last]);
+        if first.op == Op::Insert {
+            // What the row was in between, nobody else could see; and inserted and deleted again, it never was.
+            net.image = None;
+            return last.op != Op::Delete;
+        }
+        true
+    });
+    Ok(nets)
+}
+
+/// The scope stands in the log's index, whose entries end at 2704 bytes; the user's table may hold longer ones.
+const LONGEST_SCOPE: usize = 2000;
+
+/// An entry of snapsync.change.
+pub struct Effect<'a> {
+    pub relation: pg_sys::Oid,
+    pub op: Op,
+    /// The first change in this entry was made to a row version that this same transaction had created, and that an earlier flush
+    /// may already have logged. Nobody else ever saw that version, so its image must not be used to judge visibility (read.rs).
+    pub inner: bool,
+    pub scope: Option<&'a str>,
+    pub key: &'a str,
+    pub image: Option<&'a str>,
+    pub origin: Option<&'a str>,
+    pub touched: Option<&'a [u8]>,
+    pub as_sent: bool,
+}
+
+/// What is to be written of them.
+pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = Effect<'a>> + 'a {
+    nets.iter().flat_map(move |net| {
+        let (first, last) = (&journal.entries[net.first], &journal.entries[net.last]);
+        let op = match (first.op, last.op) {
+            (Op::Reset, _) => Op::Reset,
+            (Op::Insert, _) => Op::Insert,
+            (_, Op::Delete) => Op::Delete,
+            _ => Op::Update,
+        };
+        let row = |scope: Option<&Range<usize>>| Effect {
+            relation: first.relation,
+            op,
+            inner: journal.written > 0 && matches!(op, Op::Update | Op::Delete) && first.when != When::First,
+            // An entry without a scope is read in all of them.
+            scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
+            key: journal.text(&first.key),
+            image: net.image.as_ref().map(|(_, i)| journal.text(i)),
+            origin: if net.one_origin { first.origin.as_deref() } else { None },
+            touched: net.touched.as_deref(),
+            as_sent: net.as_sent,
+        };
+        let before = match &first.scope_before {
+            Some(before) => before.as_ref(),
+            None => first.scope.as_ref(),
+        };
+        let after = if op == Op::Delete { before } else { last.scope.as_ref() };
+        let moved = op == Op::Update && before.map(|s| journal.text(s)) != after.map(|s| journal.text(s));
+        // A row that moved between scopes concerns both.
+        std::iter::once(row(after)).chain(moved.then(|| row(before)))
+    })
+}

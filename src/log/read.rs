@@ -1,0 +1,435 @@
+//! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
+//! server as it is; `policy.rs` decides what of it the caller may learn.
+
+use std::ffi::c_int;
+
+use pgrx::{pg_sys, FromDatum, IntoDatum};
+
+use crate::log::change::{column, early, Image, Op, NOTICE};
+use crate::log::clock::durable;
+use crate::log::journal;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{memory, pg};
+
+mod entries;
+
+pub use entries::Entries;
+
+/// An entry of the log.
+#[derive(Clone)]
+pub struct Logged {
+    pub stamp: i64,
+    pub ord: i32,
+    pub op: Op,
+    /// Of a row version that the same transaction had made before.
+    inner: bool,
+    pub key: String,
+    /// In the memory context that was current when it was read. Shows the row as it was before its transaction.
+    pub image: Option<Image>,
+    pub origin: Option<String>,
+    /// The columns that an UPDATE touched, by number; None: not known.
+    pub touched: Option<Vec<i16>>,
+    /// See [`crate::log::journal::Sending`].
+    pub as_sent: bool,
+}
+
+impl Logged {
+    /// Is it only for the client that its `origin` names, and not about a change?
+    pub fn is_notice(&self) -> bool {
+        self.touched.as_deref() == Some(&NOTICE)
+    }
+}
+
+/// Whose entries to read.
+#[derive(Clone, Copy)]
+pub enum Scopes<'a> {
+    /// All of the collection.
+    All,
+    /// These scopes, and the entries that concern every scope.
+    Only(&'a [String]),
+}
+
+/// The entries of `relation` with stamp >= `from` that are about wanted keys, and resets, in the order they happened.
+pub fn since_of(
+    relation: pg_sys::Oid,
+    from: i64,
+    wanted: Wanted,
+    snapshot: &pg::ActiveSnapshot,
+) -> Result<Vec<Logged>> {
+    let mut found = Vec::new();
+    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(wanted), &mut |entry| {
+        found.push(entry);
+        Ok(())
+    })?;
+    found.sort_by(by_key);
+    found.chunk_by_mut(|a, b| a.key == b.key).for_each(|key| show_what_was_found(key, journal::own_stamp()));
+    found.sort_by_key(|l| (l.stamp, l.ord));
+    Ok(found)
+}
+
+fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
+    (&a.key, a.stamp, a.ord).cmp(&(&b.key, b.stamp, b.ord))
+}
+
+/// Which keys are looked for.
+type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
+/// The log, open for reading.
+pub struct Log<'a> {
+    relation: pg_sys::Relation,
+    index: pg_sys::Relation,
+    snapshot: &'a pg::ActiveSnapshot,
+}
+
+impl<'a> Log<'a> {
+    pub fn open(snapshot: &'a pg::ActiveSnapshot) -> Result<Log<'a>> {
+        // SAFETY: both exist; closed in `drop`, or by the abort on ERROR. The index is looked up when there is a lock on its table:
+        // REINDEX CONCURRENTLY puts another one in its place.
+        unsafe {
+            let relation = pg_sys::table_open(pg::relation_oid(c"change")?, pg_sys::AccessShareLock as c_int);
+            let index = pg::relation_oid(c"change_relation_scope_stamp")?;
+            Ok(Log { relation, index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int), snapshot })
+        }
+    }
+
+    fn descriptor(&self) -> pg_sys::TupleDesc {
+        // SAFETY: the relation is open.
+        unsafe { (*self.relation).rd_att }
+    }
+
+    /// The entries of `relation` with stamp >= `from`.
+    pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
+        let mut entries = Entries::new();
+        self.read(relation, from, scopes, None, &mut |entry| entries.add(entry, self))?;
+        entries.complete();
+        Ok(entries)
+    }
+
+    fn read(
+        &self,
+        relation: pg_sys::Oid,
+        from: i64,
+        scopes: Scopes,
+        wanted: Option<Wanted>,
+        each: &mut dyn FnMut(Logged) -> Result<()>,
+    ) -> Result<()> {
+        let early = self.early(from)?;
+        let mut each = |mut entry: Logged| {
+            if let Ok(at) = early.binary_search_by_key(&entry.stamp, |(number, _)| *number) {
+                entry.stamp = early[at].1;
+            }
+            each(entry)
+        };
+        // Of this scope: stamps from the cursor on, and those that are such by `early`.
+        let mut scan = |scope: pg_sys::ScanKeyData| -> Result<()> {
+            self.scan(&[relation_is(relation), scope, stamp_from(from)], wanted, &mut each)?;
+            for (number, _) in early.iter().filter(|(number, _)| *number < from) {
+                self.scan(&[relation_is(relation), scope, stamp_is(*number)], wanted, &mut each)?;
+            }
+            Ok(())
+        };
+        match scopes {
+            Scopes::Only(scopes) => {
+                for scope in scopes {
+                    scan(scope_is(Some(scope)))?;
+                }
+            }
+            Scopes::All => {
+                // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
+                let mut last: Option<String> = None;
+                while let Some(scope) = self.next_scope(relation, last.as_deref())? {
+                    scan(scope_is(Some(&scope)))?;
+                    last = Some(scope);
+                }
+            }
+        }
+        scan(scope_is(None))
+    }
+
+    /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
+    /// own number stands for itself, wherever the cursor is: its pulls have seen some of its entries, not all.
+    fn early(&self, from: i64) -> Result<Vec<(i64, i64)>> {
+        let mut found = Vec::new();
+        // SAFETY: the table exists, and its index is looked up under a lock on it; on an ERROR the resource owner closes both.
+        unsafe {
+            let relation = pg_sys::table_open(pg::relation_oid(c"early")?, pg_sys::AccessShareLock as c_int);
+            let index = pg::relation_oid(c"early_stamp")?;
+            let mut key =
+                scan_key(early::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
+            let scan = pg_sys::systable_beginscan(relation, index, true, self.snapshot.raw(), 1, &mut key);
+            loop {
+                pgrx::check_for_interrupts!();
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let mut null = false;
+                let number = pg_sys::heap_getattr(tuple, c_int::from(early::NUMBER), (*relation).rd_att, &mut null);
+                let stamp = pg_sys::heap_getattr(tuple, c_int::from(early::STAMP), (*relation).rd_att, &mut null);
+                found.push((number.value() as i64, stamp.value() as i64));
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as c_int);
+        }
+        found.extend(journal::own_stamp().map(|own| (own, own)));
+        found.sort_unstable();
+        found.dedup_by_key(|(number, _)| *number);
+        Ok(found)
+    }
+
+    fn scan(
+        &self,
+        keys: &[pg_sys::ScanKeyData],
+        wanted: Option<Wanted>,
+        each: &mut dyn FnMut(Logged) -> Result<()>,
+    ) -> Result<()> {
+        self.tuples(keys, |tuple| {
+            // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
+            unsafe {
+                let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
+                let (op, inner) = Op::from_byte(byte).ok_or_else(|| {
+                    SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}"))
+                })?;
+                // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
+                let wanted = |key: &str| op == Op::Reset || wanted.is_none_or(|wanted| wanted(key));
+                let entry = |key: String| -> Result<Logged> {
+                    Ok(Logged {
+                        stamp: self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64),
+                        ord: self.value(tuple, column::ORD).map_or(0, |d| d.value() as i32),
+                        op,
+                        inner,
+                        key,
+                        image: self
+                            .value(tuple, column::IMAGE)
+                            .map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
+                        origin: self.value(tuple, column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                        touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                        as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
+                    })
+                };
+                if let Some(key) = self.value(tuple, column::KEY) {
+                    let key = <&str>::from_datum(key, false).unwrap_or_default();
+                    if wanted(key) {
+                        each(entry(key.to_string())?)?;
+                    }
+                } else if let Some(keys) = self.value(tuple, column::KEYS) {
+                    for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
+                        if wanted(&key) {
+                            each(entry(key)?)?;
+                        }
+                    }
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn next_scope(&self, relation: pg_sys::Oid, after: Option<&str>) -> Result<Option<String>> {
+        let mut keys = vec![relation_is(relation)];
+        keys.push(match after {
+            Some(scope) => {
+                scan_key(column::SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum())
+            }
+            None => null_key(column::SCOPE, pg_sys::SK_SEARCHNOTNULL),
+        });
+        let mut found = None;
+        self.tuples(&keys, |tuple| {
+            // SAFETY: a tuple of snapsync.change.
+            found = unsafe { self.value(tuple, column::SCOPE).and_then(|d| String::from_datum(d, false)) };
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` for the tuples in index order until it says false.
+    fn tuples(
+        &self,
+        keys: &[pg_sys::ScanKeyData],
+        mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+    ) -> Result<()> {
+        let mut keys = keys.to_vec();
+        // SAFETY: the scan copies the keys; both relations stay open while it runs; tuples are valid until the next one.
+        unsafe {
+            let scan = pg_sys::systable_beginscan_ordered(
+                self.relation,
+                self.index,
+                self.snapshot.raw(),
+                keys.len() as c_int,
+                keys.as_mut_ptr(),
+            );
+            loop {
+                pgrx::check_for_interrupts!();
+                let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                if tuple.is_null() {
+                    break;
+                }
+                memory::check()?;
+                durable::saw(tuple);
+                if !each(tuple)? {
+                    break;
+                }
+            }
+            pg_sys::systable_endscan_ordered(scan);
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// A tuple of snapsync.change, and a column of it.
+    unsafe fn value(&self, tuple: pg_sys::HeapTuple, attnum: i16) -> Option<pg_sys::Datum> {
+        let mut is_null = false;
+        // SAFETY: attnum is a column of snapsync.change; the descriptor is that of the open relation.
+        let datum = unsafe { pg_sys::heap_getattr(tuple, i32::from(attnum), (*self.relation).rd_att, &mut is_null) };
+        (!is_null).then_some(datum)
+    }
+}
+
+impl Drop for Log<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened in `open`; on an ERROR the resource owner closes them.
+            unsafe {
+                pg_sys::index_close(self.index, pg_sys::AccessShareLock as c_int);
+                pg_sys::table_close(self.relation, pg_sys::AccessShareLock as c_int);
+            }
+        }
+    }
+}
+
+/// A transaction that was written in several parts may have several entries of a key, and their images show states that it made
+/// itself and changed again before it ended. Whoever may see such a state never did, and must not hear of the row by it. So all of
+/// them get the image of the row as the transaction found it, or none where there was no row.
+///
+/// An entry that begins with what the transaction found is not `inner`. If it has an image, that is the one. If it has none, or there
+/// is no such entry because nothing that is synced differed, the image's columns were left alone, and the first image there is
+/// shows what was found; unless the transaction inserted the row. That entry may come later: a statement inside another one logs
+/// before it.
+///
+/// The running transaction itself has seen its states, in the pulls between them.
+///
+/// The entries are all of one key, in order.
+fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
+    for transaction in entries.chunk_by_mut(|a, b| a.stamp == b.stamp) {
+        if !transaction.iter().any(|l| l.inner && Some(l.stamp) != running) {
+            continue;
+        }
+        let (mut image, mut inner_image, mut was_there, mut inserted) = (None, None, false, false);
+        for entry in transaction.iter() {
+            match entry.op {
+                Op::Insert => inserted = true,
+                Op::Update | Op::Delete if entry.inner => inner_image = inner_image.or(entry.image),
+                Op::Update | Op::Delete => {
+                    image = image.or(entry.image);
+                    was_there = true;
+                }
+                Op::Reset => {}
+            }
+            // What is inserted after that was there before.
+            was_there |= entry.op == Op::Delete && !inserted;
+        }
+        for entry in transaction.iter_mut().filter(|l| l.image.is_some()) {
+            entry.image = image.or(inner_image.filter(|_| was_there || !inserted));
+        }
+    }
+}
+
+fn relation_is(relation: pg_sys::Oid) -> pg_sys::ScanKeyData {
+    scan_key(column::RELATION, pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, relation.into_datum())
+}
+
+fn stamp_from(from: i64) -> pg_sys::ScanKeyData {
+    scan_key(column::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum())
+}
+
+fn stamp_is(stamp: i64) -> pg_sys::ScanKeyData {
+    scan_key(column::STAMP, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, stamp.into_datum())
+}
+
+fn scope_is(scope: Option<&str>) -> pg_sys::ScanKeyData {
+    match scope {
+        Some(scope) => scan_key(column::SCOPE, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, scope.into_datum()),
+        None => null_key(column::SCOPE, pg_sys::SK_SEARCHNULL),
+    }
+}
+
+fn scan_key(column: i16, strategy: u32, procedure: u32, argument: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    // SAFETY: fills `key`; the procedure is a built-in comparison of the column's type (collation "C", as the column).
+    unsafe {
+        pg_sys::ScanKeyInit(
+            &mut key,
+            column,
+            strategy as u16,
+            procedure.into(),
+            argument.unwrap_or(pg_sys::Datum::null()),
+        )
+    };
+    key
+}
+
+fn null_key(column: i16, flag: u32) -> pg_sys::ScanKeyData {
+    let mut key = pg_sys::ScanKeyData::default();
+    let none = pg_sys::InvalidOid;
+    // SAFETY: fills `key`; IS [NOT] NULL needs no comparison procedure.
+    unsafe {
+        pg_sys::ScanKeyEntryInitialize(
+            &mut key,
+            (pg_sys::SK_ISNULL | flag) as c_int,
+            column,
+            0, // InvalidStrategy,
+            none,
+            none,
+            none,
+            pg_sys::Datum::null(),
+        )
+    };
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each entry as `(stamp, op byte, image)`, all of one key; the images that are left, 0 for none.
+    fn images(entries: &[(i64, u8, usize)]) -> Vec<usize> {
+        let entry = |(ord, (stamp, byte, image)): (usize, &(i64, u8, usize))| {
+            let (op, inner) = Op::from_byte(*byte).expect("an op");
+            let image = (*image > 0).then(|| Image::new(pg_sys::Datum::from(*image)));
+            let (key, ord, origin, touched) = ("k".to_string(), ord as i32, None, None);
+            Logged { stamp: *stamp, ord, op, inner, key, image, origin, touched, as_sent: false }
+        };
+        let mut entries: Vec<Logged> = entries.iter().enumerate().map(entry).collect();
+        show_what_was_found(&mut entries, Some(100));
+        entries.iter().map(|l| l.image.map_or(0, |i| i.datum().value())).collect()
+    }
+
+    #[test]
+    fn a_row_made_by_the_transaction_has_no_image() {
+        assert_eq!(images(&[(1, b'I', 0), (1, b'u', 7), (1, b'd', 8)]), [0, 0, 0]);
+        // A statement inside another one logs first.
+        assert_eq!(images(&[(1, b'u', 7), (1, b'I', 0)]), [0, 0]);
+    }
+
+    #[test]
+    fn a_row_that_was_there_has_the_image_of_then() {
+        assert_eq!(images(&[(1, b'U', 7), (1, b'u', 8), (1, b'd', 9)]), [7, 7, 7]);
+        assert_eq!(images(&[(1, b'u', 8), (1, b'U', 7)]), [7, 7]);
+        assert_eq!(images(&[(1, b'D', 7), (1, b'I', 0), (1, b'u', 8)]), [7, 0, 7]);
+    }
+
+    #[test]
+    fn a_first_change_without_image_left_its_columns_alone() {
+        assert_eq!(images(&[(1, b'U', 0), (1, b'u', 0), (1, b'd', 8), (1, b'u', 9)]), [0, 0, 8, 8]);
+        assert_eq!(images(&[(1, b'd', 8), (1, b'U', 0)]), [8, 0]);
+        // Or there was nothing to log of it.
+        assert_eq!(images(&[(1, b'd', 8)]), [8]);
+        assert_eq!(images(&[(1, b'd', 8), (1, b'I', 0), (1, b'u', 9)]), [8, 0, 8]);
+    }
+
+    #[test]
+    fn transactions_stand_each_for_itself() {
+        assert_eq!(images(&[(1, b'U', 7), (2, b'I', 0), (2, b'u', 8), (3, b'D', 9)]), [7, 0, 0, 9]);
+        assert_eq!(images(&[(1, b'U', 7), (1, b'U', 8)]), [7, 8]);
+        assert_eq!(images(&[(99, b'I', 0), (99, b'u', 7), (100, b'I', 0), (100, b'u', 8)]), [0, 0, 0, 8]);
+    }
+}

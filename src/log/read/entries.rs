@@ -1,0 +1,246 @@
+//! What the log says since a cursor, key by key. A few entries are kept as they are; many, which are mostly others', go through a sort that
+//! spills to disk, so that they take no more memory than `work_mem`.
+
+use pgrx::{pg_sys, FromDatum, IntoDatum};
+
+use super::{by_key, show_what_was_found, Log, Logged};
+use crate::log::change::{column, Image, Op};
+use crate::log::journal;
+use crate::server::error::Result;
+
+/// So many entries are kept in memory, and so many bytes of images.
+const FEW: usize = 10_000;
+const FEW_BYTES: usize = 4 << 20;
+
+pub struct Entries {
+    was_reset: bool,
+    have_images: bool,
+    few: Vec<Logged>,
+    bytes: usize,
+    many: Option<Sorted>,
+}
+
+impl Entries {
+    pub(super) fn new() -> Entries {
+        Entries { was_reset: false, have_images: false, few: Vec::new(), bytes: 0, many: None }
+    }
+
+    pub(super) fn add(&mut self, entry: Logged, log: &Log) -> Result<()> {
+        if entry.op == Op::Reset {
+            self.was_reset = true;
+            return Ok(());
+        }
+        self.have_images |= entry.image.is_some();
+        if let Some(many) = &mut self.many {
+            many.put(entry);
+            return Ok(());
+        }
+        self.bytes += entry.image.map_or(0, |i| i.size());
+        self.few.push(entry);
+        if self.few.len() > FEW || self.bytes > FEW_BYTES {
+            let many = self.many.insert(Sorted::begin(log));
+            self.few.drain(..).for_each(|entry| many.put(entry));
+        }
+        Ok(())
+    }
+
+    pub(super) fn complete(&mut self) {
+        match &mut self.many {
+            Some(many) => many.complete(),
+            None => self.few.sort_by(by_key),
+        }
+    }
+
+    /// Is there a reset among them, which concerns every key and scope?
+    pub fn was_reset(&self) -> bool {
+        self.was_reset
+    }
+
+    /// Has any of them an old state of its row?
+    pub fn have_images(&self) -> bool {
+        self.have_images
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_none()
+    }
+
+    /// Are they too many for their keys to be kept in memory?
+    pub fn are_many(&self) -> bool {
+        self.many.is_some()
+    }
+
+    /// Calls `each` for each key and transaction with the entries of both, in order of the keys, until it says false. (Not for each key:
+    /// a row that others change a million times has a million.) The images of many are in the memory context that is current.
+    pub fn each(&self, each: &mut dyn FnMut(&str, &[Logged]) -> Result<bool>) -> Result<()> {
+        let running = journal::own_stamp();
+        let Some(many) = &self.many else {
+            for entries in self.few.chunk_by(|a, b| (&a.key, a.stamp) == (&b.key, b.stamp)) {
+                pgrx::check_for_interrupts!();
+                let more = if entries.iter().any(|l| l.inner) {
+                    let mut entries = entries.to_vec();
+                    show_what_was_found(&mut entries, running);
+                    each(&entries[0].key, &entries)?
+                } else {
+                    each(&entries[0].key, entries)?
+                };
+                if !more {
+                    break;
+                }
+            }
+            return Ok(());
+        };
+        many.rewind();
+        let mut entries: Vec<Logged> = Vec::new();
+        loop {
+            pgrx::check_for_interrupts!();
+            let next = many.next();
+            let same = |entry: &Logged| entries.first().is_none_or(|f| (&f.key, f.stamp) == (&entry.key, entry.stamp));
+            if !next.as_ref().is_some_and(same) && !entries.is_empty() {
+                show_what_was_found(&mut entries, running);
+                if !each(&entries[0].key, &entries)? {
+                    return Ok(());
+                }
+                entries.clear();
+            }
+            match next {
+                Some(entry) => entries.push(entry),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Entries in a sort by key, stamp and order. Rows have the descriptor of snapsync.change.
+struct Sorted {
+    state: *mut pg_sys::Tuplesortstate,
+    slot: *mut pg_sys::TupleTableSlot,
+    /// Of what is made of an entry to be put.
+    scratch: pg_sys::MemoryContext,
+    row: *mut pg_sys::TupleTableSlot,
+}
+
+impl Sorted {
+    fn begin(log: &Log) -> Sorted {
+        // SAFETY: the log is open; the columns are those of its descriptor, the operators of their types. All is allocated in the
+        // current memory context; temporary files belong to the current resource owner.
+        unsafe {
+            let descriptor = pg_sys::CreateTupleDescCopy(log.descriptor());
+            let mut columns = [column::KEY, column::STAMP, column::ORD];
+            let mut operators =
+                [pg_sys::Oid::from(pg_sys::TextLessOperator), less_than(pg_sys::INT8OID), less_than(pg_sys::INT4OID)];
+            let mut collations = [pg_sys::C_COLLATION_OID, pg_sys::InvalidOid, pg_sys::InvalidOid];
+            let mut nulls_first = [false; 3];
+            let state = pg_sys::tuplesort_begin_heap(
+                descriptor,
+                3,
+                columns.as_mut_ptr(),
+                operators.as_mut_ptr(),
+                collations.as_mut_ptr(),
+                nulls_first.as_mut_ptr(),
+                pg_sys::work_mem,
+                std::ptr::null_mut(),
+                RANDOM_ACCESS,
+            );
+            let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsVirtual);
+            let row = pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsMinimalTuple);
+            let scratch = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                c"snapsync log entry".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            Sorted { state, slot, scratch, row }
+        }
+    }
+
+    fn put(&mut self, entry: Logged) {
+        // SAFETY: the slot has the columns of snapsync.change; the sort copies the row.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(self.scratch);
+            pg_sys::ExecClearTuple(self.slot);
+            let natts = (*(*self.slot).tts_tupleDescriptor).natts as usize;
+            let values = std::slice::from_raw_parts_mut((*self.slot).tts_values, natts);
+            let nulls = std::slice::from_raw_parts_mut((*self.slot).tts_isnull, natts);
+            nulls.fill(true);
+            let mut set = |column: i16, datum: Option<pg_sys::Datum>| {
+                let place = column as usize - 1;
+                nulls[place] = datum.is_none();
+                values[place] = datum.unwrap_or(pg_sys::Datum::null());
+            };
+            set(column::KEY, entry.key.into_datum());
+            set(column::STAMP, entry.stamp.into_datum());
+            set(column::ORD, entry.ord.into_datum());
+            set(column::OP, (entry.op.byte(entry.inner) as i8).into_datum());
+            set(column::IMAGE, entry.image.map(|i| i.datum()));
+            set(column::ORIGIN, entry.origin.into_datum());
+            set(column::TOUCHED, entry.touched.into_datum());
+            set(column::AS_SENT, entry.as_sent.into_datum());
+            pg_sys::ExecStoreVirtualTuple(self.slot);
+            pg_sys::tuplesort_puttupleslot(self.state, self.slot);
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(self.scratch);
+            if let Some(image) = entry.image {
+                pg_sys::pfree(image.datum().cast_mut_ptr());
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        // SAFETY: a sort that has all its rows.
+        unsafe { pg_sys::tuplesort_performsort(self.state) }
+    }
+
+    fn rewind(&self) {
+        // SAFETY: a completed sort with random access.
+        unsafe { pg_sys::tuplesort_rescan(self.state) }
+    }
+
+    fn next(&self) -> Option<Logged> {
+        // SAFETY: a completed sort; the row stays in its slot until the next one is fetched, and what is returned is a copy.
+        unsafe {
+            let (forward, copy, no_abbreviation) = (true, false, std::ptr::null_mut());
+            if !pg_sys::tuplesort_gettupleslot(self.state, forward, copy, self.row, no_abbreviation) {
+                return None;
+            }
+            let value = |column: i16| crate::server::slot::value(self.row, column);
+            let (op, inner) =
+                value(column::OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
+            Some(Logged {
+                stamp: value(column::STAMP).map_or(0, |d| d.value() as i64),
+                ord: value(column::ORD).map_or(0, |d| d.value() as i32),
+                op,
+                inner,
+                key: value(column::KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
+                image: value(column::IMAGE).map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
+                origin: value(column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                touched: value(column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                as_sent: value(column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
+            })
+        }
+    }
+}
+
+impl Drop for Sorted {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the abort closes its files, and the memory goes with its context.
+        if !std::thread::panicking() {
+            // SAFETY: made in `begin`; no row of it is referred to.
+            unsafe {
+                pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+                pg_sys::ExecDropSingleTupleTableSlot(self.row);
+                pg_sys::tuplesort_end(self.state);
+                pg_sys::MemoryContextDelete(self.scratch);
+            }
+        }
+    }
+}
+
+/// TUPLESORT_RANDOMACCESS (utils/tuplesort.h): the rows can be read again from the first one on.
+const RANDOM_ACCESS: i32 = 1;
+
+fn less_than(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a built-in type, which has a default order.
+    unsafe { (*pg_sys::lookup_type_cache(type_oid, pg_sys::TYPECACHE_LT_OPR as i32)).lt_opr }
+}

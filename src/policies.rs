@@ -1,0 +1,4 @@
+//! What policies and owners' SQL read, found in their parsed trees: no rows.
+
+pub mod access;
+pub mod owned;

@@ -1,0 +1,394 @@
+//! Which other tables decide who sees a table's rows, and how: read from the policies' parsed trees.
+//!
+//! Two kinds. A *parent* is a table d to which t has a foreign key, and wherever a policy of t reads d it asks for the row
+//! that the foreign key names (`project_id IN (SELECT id FROM projects ...)`, `EXISTS (... p.id = t.project_id ...)`). A
+//! row of t then always has its row of d, so a new row of d brings only new rows of t and a deleted one takes its rows of t
+//! with it or changes them: inserts and deletes in d are told by t's own entries. Anything else is a *grant*.
+//!
+//! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
+//! matter to the caller at all; they become its predicate.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+
+use crate::policies::owned::{self, Purpose};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{pg, spi};
+
+mod analysis;
+pub mod depends;
+mod scope_values;
+pub mod tree;
+
+use analysis::{Analysis, Level, Occurrence};
+pub use scope_values::take_scope_values;
+use scope_values::ScopeReads;
+use tree::{vars, walk};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Grant,
+    Parent,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Grant => "grant",
+            Kind::Parent => "parent",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub access: pg_sys::Oid,
+    pub kind: Kind,
+    /// Which rows concern the caller; `true` for all, None for those that he may see.
+    pub predicate: Option<String>,
+    /// All its columns are logged: a whole row is read, or the owner's predicate may read any; or a system column is, which no
+    /// image has.
+    pub whole: bool,
+}
+
+/// Whom a change of a row in an access table concerns.
+#[derive(Debug)]
+pub enum Concerns {
+    Everybody,
+    /// Those who may see the row.
+    WhoSees,
+    /// Those for whom one of these holds.
+    Satisfying {
+        trees: Vec<CString>,
+        texts: Vec<String>,
+    },
+}
+
+/// Whom changes in `access` concern, of those who read `relation`. What was found out when the tables were last looked at (`stored`)
+/// says how to tell; the trees are taken from the policies as they are now.
+pub fn concerns(
+    relation: pg_sys::Oid,
+    access: pg_sys::Oid,
+    stored: Option<&str>,
+    declared: Option<&str>,
+    scope_reads: Option<&str>,
+) -> Result<Concerns> {
+    match stored {
+        None => return Ok(Concerns::WhoSees),
+        Some("true") => return Ok(Concerns::Everybody),
+        Some(_) => {}
+    }
+    let is_meant = |name: &str| Ok::<_, SyncError>(pg::root_of(named(name)?) == access);
+    let mut texts = Vec::new();
+    // Where the owner names the table, what the policies say of it does not count.
+    for (name, predicate) in declarations(declared)? {
+        if is_meant(&name)? {
+            match predicate {
+                Some(predicate) => texts.push(predicate),
+                None => return Ok(Concerns::Everybody),
+            }
+        }
+    }
+    if !texts.is_empty() {
+        // The owner speaks for what functions read. Where policies read the table themselves, under conditions of their own, these hold
+        // beside it.
+        let trees = conditions_in_policies(relation, access)?.into_iter().flatten().collect::<Vec<_>>();
+        if !trees.is_empty() && !depends::may_read_all(relation, access) {
+            return Ok(Concerns::Everybody);
+        }
+        return Ok(Concerns::Satisfying { trees, texts });
+    }
+    let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
+    for (name, predicate) in scope_reads.tables {
+        if is_meant(&name)? {
+            match predicate {
+                Some(predicate) => texts.push(predicate),
+                None => return Ok(Concerns::Everybody),
+            }
+        }
+    }
+    let Some(trees) = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>() else {
+        return Ok(Concerns::Everybody);
+    };
+    if trees.is_empty() && texts.is_empty() {
+        return Ok(Concerns::Everybody);
+    }
+    Ok(Concerns::Satisfying { trees, texts })
+}
+
+/// The conditions that the policies of `relation` put on rows of `access` alone, at each place where they read it; None for a place
+/// without any.
+fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<Vec<Option<CString>>> {
+    let mut occurrences = Vec::new();
+    for_each_policy(relation, |node| {
+        // SAFETY: a policy's tree, which is only read.
+        unsafe { Analysis { relation, occurrences: &mut occurrences, ties: false }.expression(node, &[Level::Policy]) }
+    })?;
+    let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
+    let mut conditions: Vec<Option<CString>> = of_table.map(|o| o.predicate.map(|p| p.tree)).collect();
+    conditions.sort_unstable();
+    conditions.dedup();
+    Ok(conditions)
+}
+
+/// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
+pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&str>) -> Result<Vec<Found>> {
+    let mut occurrences = Vec::new();
+    let mut read: BTreeMap<u32, usize> = BTreeMap::new();
+    for_each_policy(relation, |node| {
+        // SAFETY: a policy's tree, which is only read.
+        unsafe {
+            tree::relations_read(node).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
+            Analysis { relation, occurrences: &mut occurrences, ties: true }.expression(node, &[Level::Policy])
+        }
+    })?;
+    // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
+    let mut found: BTreeMap<u32, Found> = BTreeMap::new();
+    let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
+    for (oid, direct) in depends::read_by_policies(relation)? {
+        if !matches!(relkind(oid)?, Some('r' | 'p')) {
+            continue;
+        }
+        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
+        // A view or a function may read with its owner's rights, a partition under policies of its own, and a table that inherits
+        // has its own.
+        if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {
+            merge(&mut found, everybody(oid));
+            continue;
+        }
+        let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
+        let predicate = any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)));
+        // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
+        let predicate = predicate.filter(|_| depends::may_read_all(relation, oid));
+        let whole = all.iter().any(|o| o.whole);
+        merge(&mut found, Found { access: oid, kind, predicate, whole });
+    }
+    let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
+    for (name, predicate) in scope_reads.tables {
+        let access = named(&name)?;
+        match relkind(access)? {
+            // No dependency says which of its columns are read.
+            Some('r' | 'p') => {
+                let all = predicate.as_deref() == Some("true");
+                let predicate = predicate.filter(|_| all || depends::may_read_all(relation, access));
+                merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+                depends::children(access)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
+                if all || pg::root_of(access) != access {
+                    depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
+                }
+            }
+            Some('v' | 'm') => {
+                depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)))
+            }
+            _ => {}
+        }
+    }
+    // Stored with full names; a table that was dropped since decides nothing any more.
+    let declared = declarations(declared)?.into_iter().map(|(name, predicate)| Ok((named(&name)?, predicate)));
+    let mut declared = declared.collect::<Result<Vec<_>>>()?;
+    declared.retain(|(access, _)| *access != pg_sys::InvalidOid);
+    // The owner knows better than the analysis.
+    for (access, _) in &declared {
+        found.remove(&pg::root_of(*access).to_u32());
+    }
+    for (access, predicate) in declared {
+        // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
+        // a change does not concern, nor a change of what that table's policies read.
+        if predicate.is_none() {
+            depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
+        }
+        let predicate = predicate.or_else(|| Some("true".into()));
+        merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The table of this full name; none (any more): InvalidOid.
+fn named(name: &str) -> Result<pg_sys::Oid> {
+    let rows = spi::owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name)])?;
+    Ok(rows.first().map_or(pg_sys::InvalidOid, |r| r.oid(0)))
+}
+
+/// One of these conditions; None where one of them is none.
+fn any_of<'p>(predicates: impl Iterator<Item = Option<&'p str>>) -> Option<String> {
+    let mut predicates = predicates.collect::<Option<Vec<&str>>>()?;
+    predicates.sort_unstable();
+    predicates.dedup();
+    (!predicates.is_empty()).then(|| predicates.join(" OR "))
+}
+
+/// Adds what was found; of two ways to read the same table the one that concerns more people counts. A partition is tracked
+/// on its root, with all columns, whose numbers differ there.
+fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
+    let root = pg::root_of(new.access);
+    new.whole |= root != new.access;
+    new.access = root;
+    // Triggers are not given virtual columns (PostgreSQL 18): what is read of the row may change with any of its others.
+    if has_virtual_columns(root) {
+        new = Found { access: root, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
+    }
+    match found.entry(root.to_u32()) {
+        std::collections::btree_map::Entry::Vacant(slot) => {
+            slot.insert(new);
+        }
+        std::collections::btree_map::Entry::Occupied(mut slot) => {
+            let old = slot.get_mut();
+            old.whole |= new.whole;
+            if new.kind == Kind::Grant {
+                old.kind = Kind::Grant;
+            }
+            old.predicate = match (old.predicate.take(), new.predicate) {
+                // Read past the caller's rights by one of the ways: what he may see does not bound it.
+                (Some(all), _) | (_, Some(all)) if all == "true" => Some(all),
+                (Some(a), Some(b)) if a == b => Some(a),
+                (Some(a), Some(b)) => Some(format!("{a} OR {b}")),
+                _ => None,
+            };
+        }
+    }
+}
+
+fn has_virtual_columns(relation: pg_sys::Oid) -> bool {
+    if !cfg!(feature = "pg18") {
+        return false;
+    }
+    let found = spi::owner_query(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped LIMIT 1",
+        &[spi::arg(relation)],
+    );
+    found.is_ok_and(|rows| !rows.is_empty())
+}
+
+/// What in a table's own policies decides how its images can be judged.
+#[derive(Default, Clone, Copy, Debug)]
+pub struct Traits {
+    /// A policy reads the row as a whole: all columns are logged.
+    pub whole_row: bool,
+    /// A policy reads a column that images do not have: a system column, or (from PostgreSQL 18 on) a virtual one, which triggers are
+    /// not given. With one of the latter every change of the row counts as one of who sees it.
+    pub unlogged_column: bool,
+}
+
+pub fn traits(relation: pg_sys::Oid) -> Result<Traits> {
+    let mut traits = Traits::default();
+    let is_virtual = spi::owner_query(
+        "SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped",
+        &[spi::arg(relation)],
+    )?;
+    let is_virtual: Vec<i64> = is_virtual.iter().filter_map(|r| r.i64(0)).collect();
+    let read = |traits: &mut Traits, attnum: i16| {
+        let is_virtual = is_virtual.contains(&i64::from(attnum));
+        traits.whole_row |= attnum == 0 || is_virtual;
+        traits.unlogged_column |= attnum < 0 || is_virtual;
+    };
+    for_each_policy(relation, |node| {
+        // SAFETY: a policy's tree, which is only read.
+        unsafe {
+            for var in vars(node) {
+                read(&mut traits, (*var).varattno);
+            }
+            walk(node, &mut |inner, depth| {
+                // References to the policy's row from inside subqueries.
+                if (*inner).type_ == pg_sys::NodeTag::T_Var {
+                    let var = &*inner.cast::<pg_sys::Var>();
+                    if var.varlevelsup == depth && depth > 0 {
+                        read(&mut traits, var.varattno);
+                    }
+                }
+            });
+        }
+        Ok(())
+    })?;
+    Ok(traits)
+}
+
+fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node) -> Result<()>) -> Result<()> {
+    let policies = spi::owner_query(
+        "SELECT p.polqual::text FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
+         WHERE p.polrelid = $1 AND c.relrowsecurity AND p.polcmd IN ('*', 'r') AND p.polqual IS NOT NULL",
+        &[spi::arg(relation)],
+    )?;
+    for policy in &policies {
+        let tree = spi::c_string(&policy.string(0))?;
+        spi::as_owner(|| {
+            // SAFETY: pg_policy.polqual is a node tree of this server's version.
+            each(unsafe { pg_sys::stringToNode(tree.as_ptr()).cast() })
+        })?;
+    }
+    Ok(())
+}
+
+fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
+    let rows = spi::owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
+    Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
+}
+
+/// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.
+fn declarations(declared: Option<&str>) -> Result<Vec<(String, Option<String>)>> {
+    let bad = |what: &str| {
+        SyncError::new(code::INVALID_PARAMETER, "malformed access_tables")
+            .detail(what.to_string())
+            .hint("Name the tables, [\"app.members\"], or each with a predicate, {\"app.members\": \"user_id = auth.uid()\"}.")
+    };
+    let Some(declared) = declared else { return Ok(Vec::new()) };
+    let value: serde_json::Value = serde_json::from_str(declared).map_err(|e| bad(&e.to_string()))?;
+    Ok(match value {
+        serde_json::Value::Null => Vec::new(),
+        serde_json::Value::Array(names) => names
+            .into_iter()
+            .map(|n| n.as_str().map(|n| (n.to_string(), None)).ok_or_else(|| bad("An element is no text.")))
+            .collect::<Result<_>>()?,
+        serde_json::Value::Object(entries) => entries
+            .into_iter()
+            .map(|(name, predicate)| match predicate {
+                serde_json::Value::Null => Ok((name, None)),
+                serde_json::Value::String(p) => Ok((name, Some(p))),
+                _ => Err(bad("A predicate is neither a text nor null.")),
+            })
+            .collect::<Result<_>>()?,
+        _ => return Err(bad("It is neither an array nor an object.")),
+    })
+}
+
+/// The declarations for `reader`, as they are stored: with the tables' full names, and with predicates as `owned.rs` keeps them.
+pub fn normalize(reader: pg_sys::Oid, declared: &str) -> Result<String> {
+    let mut out = serde_json::Map::new();
+    for (name, predicate) in declarations(Some(declared))? {
+        let sql = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
+        let relation = spi::query(sql, &[spi::arg(name.as_str())], spi::Mode::Write)?.first().map(|r| r.oid(0));
+        let named = relation.and_then(|r| Some((r, pg::qualified_name(r)?.0)));
+        let Some((relation, table)) = named else {
+            return Err(SyncError::new(code::UNDEFINED_TABLE, format!("access table \"{name}\" does not exist"))
+                .hint("Write its name with its schema."));
+        };
+        // The predicate sees all rows of the table, so only its owner may give one.
+        table_may_be_declared(relation, &table)?;
+        let what = format!("the predicate of access table {table}");
+        let take = |given: String| owned::take(reader, &Purpose::Rows(relation), &given, &what, |_| Ok(()));
+        let predicate = predicate.map(take).transpose()?;
+        out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
+    }
+    Ok(serde_json::Value::Object(out).to_string())
+}
+
+fn table_may_be_declared(relation: pg_sys::Oid, table: &str) -> Result<()> {
+    let rows = spi::query(
+        "SELECT pg_catalog.pg_has_role(relowner, 'USAGE'), relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::\"char\"[]), \
+                relpersistence OPERATOR(pg_catalog.=) 'p'::\"char\" FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+        &[spi::arg(relation)],
+        spi::Mode::Write,
+    )?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    if !row.bool(0) {
+        return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("must be owner of access table {table}"))
+            .hint("Let the owner of both tables call snapsync.enable()."));
+    }
+    if !row.bool(1) || !row.bool(2) {
+        return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot track access table {table}"))
+            .detail("It is not an ordinary, permanent table.")
+            .hint("Name the tables that hold the rows."));
+    }
+    Ok(())
+}

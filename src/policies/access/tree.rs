@@ -1,0 +1,237 @@
+//! Walking the parsed tree of a policy: what stands where in it. Nothing here changes a tree.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::server::spi::pointers;
+
+/// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
+    if node.is_null() {
+        return true;
+    }
+    // SAFETY: a jointree: FromExpr, JoinExpr and RangeTblRef nodes, with conditions in `quals`.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_FromExpr => {
+                let from = &*node.cast::<pg_sys::FromExpr>();
+                and_parts(from.quals, out);
+                pointers::<pg_sys::Node>(from.fromlist).into_iter().all(|item| conjuncts(item, out))
+            }
+            pg_sys::NodeTag::T_JoinExpr => {
+                let join = &*node.cast::<pg_sys::JoinExpr>();
+                and_parts(join.quals, out);
+                join.jointype == pg_sys::JoinType::JOIN_INNER && conjuncts(join.larg, out) && conjuncts(join.rarg, out)
+            }
+            _ => true,
+        }
+    }
+}
+
+/// # Safety
+/// The node is NULL or of a parsed tree.
+unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
+    if node.is_null() {
+        return;
+    }
+    // SAFETY: an expression node.
+    unsafe {
+        if (*node).type_ == pg_sys::NodeTag::T_BoolExpr {
+            let expr = &*node.cast::<pg_sys::BoolExpr>();
+            if expr.boolop == pg_sys::BoolExprType::AND_EXPR {
+                return pointers::<pg_sys::Node>(expr.args).into_iter().for_each(|part| and_parts(part, out));
+            }
+        }
+        out.push(node);
+    }
+}
+
+/// Both sides of `a = b`.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
+    // SAFETY: an expression node or NULL.
+    unsafe {
+        if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
+            return None;
+        }
+        let op = &*node.cast::<pg_sys::OpExpr>();
+        let name = pg_sys::get_opname(op.opno);
+        let args = pointers::<pg_sys::Node>(op.args);
+        let equal = !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == b"=";
+        (equal && args.len() == 2).then(|| (strip(args[0]), strip(args[1])))
+    }
+}
+
+/// Without casts that change no bits (varchar to text).
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    let mut node = node;
+    // SAFETY: an expression node.
+    unsafe {
+        while !node.is_null() && (*node).type_ == pg_sys::NodeTag::T_RelabelType {
+            node = (*node.cast::<pg_sys::RelabelType>()).arg.cast();
+        }
+    }
+    node
+}
+
+type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
+
+unsafe extern "C-unwind" {
+    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_walker_impl")]
+    fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
+    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
+    fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
+}
+
+/// Calls `each` for every node of an expression and of its subqueries, with the number of subqueries around it; for a subquery
+/// itself it counts as one of them.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
+    struct Context<'a> {
+        each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
+        depth: u32,
+    }
+    /// # Safety
+    /// Called by `expression_tree_walker`, with what `walk` gave it.
+    #[pg_guard]
+    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+        // SAFETY: called by the walkers with nodes of the tree and the context given below.
+        unsafe {
+            if node.is_null() {
+                return false;
+            }
+            let c = &mut *context.cast::<Context>();
+            if (*node).type_ == pg_sys::NodeTag::T_Query {
+                c.depth += 1;
+                (c.each)(node, c.depth);
+                query_tree_walker(node.cast(), visit, context, 0);
+                c.depth -= 1;
+                return false;
+            }
+            (c.each)(node, c.depth);
+            expression_tree_walker(node, visit, context)
+        }
+    }
+    let mut context = Context { each, depth: 0 };
+    // SAFETY: the context outlives the walk; an ERROR in it unwinds.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut context).cast()));
+    }
+}
+
+/// The subqueries that stand directly in an expression, not those inside them.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
+    // SAFETY: nodes with this tag are of this type.
+    unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
+}
+
+/// The Vars in an expression, not those in its subqueries.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn vars(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::Var> {
+    // SAFETY: as above.
+    unsafe { outermost(node, pg_sys::NodeTag::T_Var) }
+}
+
+/// The nodes with this tag, which are of type `T`, in an expression but not in its subqueries.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mut T> {
+    let mut found = Vec::new();
+    // SAFETY: an expression of a tree that nobody changes (callers).
+    unsafe {
+        walk(node, &mut |inner, depth| {
+            if depth == 0 && (*inner).type_ == tag {
+                found.push(inner.cast());
+            }
+        });
+    }
+    found
+}
+
+/// How often each relation stands in a FROM clause, anywhere in an expression or a query.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, usize> {
+    let mut read = BTreeMap::new();
+    // SAFETY: a tree that nobody changes (callers); nodes with this tag are queries.
+    unsafe {
+        walk(node, &mut |inner, _| {
+            if (*inner).type_ == pg_sys::NodeTag::T_Query {
+                for entry in pointers::<pg_sys::RangeTblEntry>((*inner.cast::<pg_sys::Query>()).rtable) {
+                    if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
+                        *read.entry((*entry).relid.to_u32()).or_insert(0) += 1;
+                    }
+                }
+            }
+        });
+    }
+    read
+}
+
+/// Range table entries (from 1) of which a query, or a subquery of it, reads more than columns: the row as a whole (`members.*`), or
+/// what only a stored row has (`tableoid`).
+///
+/// # Safety
+/// An analyzed query.
+pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
+    let mut whole = Vec::new();
+    // SAFETY: a tree that nobody changes (callers).
+    unsafe {
+        let entries = pointers::<pg_sys::RangeTblEntry>((*query).rtable);
+        walk(query.cast(), &mut |inner, depth| {
+            if (*inner).type_ != pg_sys::NodeTag::T_Var {
+                return;
+            }
+            let var = &*inner.cast::<pg_sys::Var>();
+            if var.varattno > 0 || var.varlevelsup + 1 != depth {
+                return;
+            }
+            match entries.get(var.varno as usize - 1) {
+                // An alias of a join stands for all that is joined; which that is, is not worth knowing.
+                Some(entry) if (**entry).rtekind == pg_sys::RTEKind::RTE_JOIN => whole.extend(1..=entries.len()),
+                _ => whole.push(var.varno as usize),
+            }
+        });
+    }
+    whole
+}
+
+/// Can what the query returns say anything but the column's value in one row: do LIMIT, DISTINCT, aggregates or a set operation
+/// choose among its rows?
+///
+/// # Safety
+/// An analyzed query.
+pub(super) unsafe fn returns_rows_as_they_are(query: *mut pg_sys::Query) -> bool {
+    // SAFETY: a query of a tree that nobody changes.
+    let q = unsafe { &*query };
+    q.limitCount.is_null()
+        && q.limitOffset.is_null()
+        && q.distinctClause.is_null()
+        && q.groupClause.is_null()
+        && q.groupingSets.is_null()
+        && q.havingQual.is_null()
+        && q.setOperations.is_null()
+        && !q.hasAggs
+        && !q.hasWindowFuncs
+        && !q.hasTargetSRFs
+}

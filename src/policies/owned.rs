@@ -1,0 +1,285 @@
+//! SQL that a table's owner gives: `scope_values`, and the predicates of `access_tables`.
+//!
+//! It is read once, when `enable` is given it: with the rights of the table's owner and no more, whoever calls, and never planned or
+//! run there. Its names mean what they mean to whoever gives it. What is stored is written anew from the parsed tree, under
+//! settings that are always the same and with every name qualified, and must read back as the very same tree. From then on it
+//! means the same to every session. It is read with the owner's rights again, and planned and run only as the caller who pulls.
+
+use std::ffi::{c_void, CStr};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::policies::access::tree::walk;
+use crate::server::error::{code, in_sql_of, Result, SyncError};
+use crate::server::spi::{self, pointers};
+use crate::server::statement::Statement;
+use crate::server::{pg, subxact};
+
+/// What such a text is for.
+pub enum Purpose {
+    /// An expression whose value is an array of texts: scopes.
+    Scopes,
+    /// A condition on the rows of this table.
+    Rows(pg_sys::Oid),
+}
+
+impl Purpose {
+    /// The statement that the text is part of. Whatever it ends with, a comment say, does not reach beyond its line.
+    fn statement(&self, text: &str) -> Result<String> {
+        match self {
+            Purpose::Scopes => Ok(format!("SELECT pg_catalog.to_json((\n{text}\n)::pg_catalog.text[])")),
+            Purpose::Rows(relation) => {
+                let (table, relname) = pg::qualified_name(*relation).ok_or_else(|| {
+                    SyncError::new(code::UNDEFINED_TABLE, format!("relation {} has vanished", relation.to_u32()))
+                })?;
+                Ok(format!("SELECT FROM {table} AS {} WHERE (\n{text}\n)", pg::ident(&relname)))
+            }
+        }
+    }
+
+    /// The text's part of the tree, as text under the present settings.
+    ///
+    /// # Safety
+    /// The tree of an analyzed `statement`.
+    unsafe fn written(&self, tree: *mut pg_sys::Query) -> Result<String> {
+        let gone = || SyncError::new(code::INTERNAL, "an owner's SQL has no tree");
+        // SAFETY: the tree of a statement with one target, the call of a function with one argument; or with a condition on one table.
+        unsafe {
+            let (node, context) = match self {
+                Purpose::Scopes => {
+                    let target =
+                        pointers::<pg_sys::TargetEntry>((*tree).targetList).first().copied().ok_or_else(gone)?;
+                    let call = (*target).expr.cast::<pg_sys::FuncExpr>();
+                    let argument = pointers::<pg_sys::Node>((*call).args).first().copied().ok_or_else(gone)?;
+                    (argument, std::ptr::null_mut())
+                }
+                Purpose::Rows(relation) => {
+                    let (_, relname) = pg::qualified_name(*relation).ok_or_else(gone)?;
+                    let relname = spi::c_string(&relname)?;
+                    ((*(*tree).jointree).quals, pg_sys::deparse_context_for(relname.as_ptr(), *relation))
+                }
+            };
+            let text = pg_sys::deparse_expression(node, context, false, false);
+            Ok(CStr::from_ptr(text).to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// Reads a text that is given now for `table`; returns how it is stored. `what` is its name in errors. `look` is shown the tree, with
+/// the rights of the table's owner and under pinned settings.
+pub fn take(
+    table: pg_sys::Oid,
+    purpose: &Purpose,
+    text: &str,
+    what: &str,
+    look: impl FnOnce(*mut pg_sys::Query) -> Result<()>,
+) -> Result<String> {
+    let path = path()?;
+    in_sql_of(
+        || format!("It is in {what}."),
+        || {
+            check_is_one_expression(text, what)?;
+            let given = purpose.statement(text)?;
+            let given = spi::as_author(table, &path, || Statement::analyze(&given, &[]))?;
+            spi::as_table_owner(table, || {
+                // SAFETY: the tree of this purpose's statement; a copy, because writing changes what it writes (PostgreSQL 18 flattens
+                // what is grouped by).
+                let stored = unsafe { purpose.written(pg_sys::copyObjectImpl(given.tree().cast()).cast()) }?;
+                check_lasts(&given, &stored, what)?;
+                let statement = purpose.statement(&stored)?;
+                let read = subxact::run(|| {
+                    let again = Statement::analyze(&statement, &[])?;
+                    // SAFETY: two analyzed trees.
+                    Ok(unsafe { is_same(given.tree(), again.tree()) })
+                });
+                match read {
+                    Ok(true) => {}
+                    Ok(false) => return Err(not_to_be_stored(what, &stored, None)),
+                    Err(e) if subxact::is_transient(&e) => return Err(e),
+                    Err(e) => return Err(not_to_be_stored(what, &stored, Some(&e))),
+                }
+                look(given.tree())?;
+                Ok(stored)
+            })
+        },
+    )
+}
+
+/// Analyzes a stored text, with the rights of the owner of the table that it was given for: its literals and domains run code.
+pub fn read(table: pg_sys::Oid, purpose: &Purpose, stored: &str) -> Result<Statement<'static>> {
+    let statement = purpose.statement(stored)?;
+    spi::as_table_owner(table, || Statement::analyze(&statement, &[]))
+}
+
+fn not_to_be_stored(what: &str, stored: &str, e: Option<&SyncError>) -> SyncError {
+    let reason = e.map_or("It reads back as something else".to_string(), |e| e.message.clone());
+    SyncError::new(code::FEATURE_NOT_SUPPORTED, format!("{what} cannot be stored"))
+        .detail(format!("With every name in full it is: {stored}. {reason}."))
+        .hint(
+            "CASE x WHEN, NULLIF, IS DISTINCT FROM, row comparisons, JOIN USING and x IN (SELECT ...) have operators that cannot be \
+             named in full: for types whose operators are not the system's, write OPERATOR(schema.=) or cast.",
+        )
+}
+
+/// The schemas that the session searches, those of the system first and temporary ones last.
+fn path() -> Result<String> {
+    let mut path = Vec::new();
+    // SAFETY: a palloc'd list of oids; the names are palloc'd copies or NULL.
+    unsafe {
+        let schemas = pg_sys::fetch_search_path(false);
+        let length = if schemas.is_null() { 0 } else { (*schemas).length as usize };
+        for schema in (0..length).map(|i| (*(*schemas).elements.add(i)).oid_value) {
+            let name = pg_sys::get_namespace_name(schema);
+            if !name.is_null() && !pg_sys::isAnyTempNamespace(schema) {
+                path.push(pg::ident(&CStr::from_ptr(name).to_string_lossy()));
+            }
+        }
+    }
+    path.push("pg_temp".into());
+    Ok(path.join(", "))
+}
+
+/// Is the text, put in parentheses, an expression and nothing else: no second statement or target, no clause of its own?
+fn check_is_one_expression(text: &str, what: &str) -> Result<()> {
+    let refused = || {
+        SyncError::new("42601", format!("{what} must be one SQL expression"))
+            .hint("Give an expression, with subqueries in parentheses if it has any.")
+    };
+    let statement = spi::c_string(&format!("SELECT (\n{text}\n)"))?;
+    // SAFETY: raw trees; nodes with these tags are of these types.
+    unsafe {
+        let statements = pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(statement.as_ptr()));
+        let [only] = statements[..] else { return Err(refused()) };
+        let select = (*only).stmt;
+        if (*select).type_ != pg_sys::NodeTag::T_SelectStmt {
+            return Err(refused());
+        }
+        let s = &*select.cast::<pg_sys::SelectStmt>();
+        let lists = [
+            s.distinctClause,
+            s.fromClause,
+            s.groupClause,
+            s.windowClause,
+            s.valuesLists,
+            s.sortClause,
+            s.lockingClause,
+        ];
+        let nodes = [s.whereClause, s.havingClause, s.limitOffset, s.limitCount];
+        let plain = s.op == pg_sys::SetOperation::SETOP_NONE
+            && s.intoClause.is_null()
+            && s.withClause.is_null()
+            && lists.iter().all(|l| l.is_null())
+            && nodes.iter().all(|n| n.is_null());
+        match pointers::<pg_sys::ResTarget>(s.targetList)[..] {
+            [target] if plain && (*target).name.is_null() && (*target).indirection.is_null() => Ok(()),
+            _ => Err(refused()),
+        }
+    }
+}
+
+/// Refuses what is gone with the session: temporary tables, types and functions, whose names mean another's in other sessions.
+fn check_lasts(given: &Statement, stored: &str, what: &str) -> Result<()> {
+    let mut lasts = !stored.contains("pg_temp");
+    let text = spi::c_string(&format!("SELECT {stored}"))?;
+    // SAFETY: an analyzed tree and a raw one, which are only read.
+    unsafe {
+        walk(given.tree().cast(), &mut |node, _| {
+            if (*node).type_ == pg_sys::NodeTag::T_Query {
+                for entry in pointers::<pg_sys::RangeTblEntry>((*node.cast::<pg_sys::Query>()).rtable) {
+                    lasts &= (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION
+                        || !pg_sys::isAnyTempNamespace(pg_sys::get_rel_namespace((*entry).relid));
+                }
+            }
+        });
+        for statement in pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(text.as_ptr())) {
+            lasts &= names_lasting_types((*statement).stmt);
+        }
+    }
+    if lasts {
+        return Ok(());
+    }
+    Err(SyncError::new(code::FEATURE_NOT_SUPPORTED, format!("{what} cannot name temporary objects"))
+        .hint("Other sessions do not have them: name permanent ones."))
+}
+
+unsafe extern "C-unwind" {
+    #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
+    fn raw_expression_tree_walker(
+        node: *mut pg_sys::Node,
+        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+        context: *mut c_void,
+    ) -> bool;
+}
+
+/// Is each type that a raw tree names without its schema one of the system's? Written under pinned settings, any other is temporary.
+///
+/// # Safety
+/// A raw tree.
+unsafe fn names_lasting_types(node: *mut pg_sys::Node) -> bool {
+    /// # Safety
+    /// Called by `raw_expression_tree_walker` with nodes of the tree.
+    #[pg_guard]
+    unsafe extern "C-unwind" fn is_temporary(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+        // SAFETY: nodes with this tag are TypeNames, whose names are strings.
+        unsafe {
+            if node.is_null() {
+                return false;
+            }
+            if (*node).type_ == pg_sys::NodeTag::T_TypeName {
+                let names = (*node.cast::<pg_sys::TypeName>()).names;
+                if !names.is_null() && (*names).length == 1 {
+                    let name = pg_sys::Datum::from(string(pointers::<pg_sys::Node>(names)[0]));
+                    let system = pg_sys::Datum::from(pg_sys::PG_CATALOG_NAMESPACE);
+                    let zero = pg_sys::Datum::from(0);
+                    let cache = pg_sys::SysCacheIdentifier::TYPENAMENSP as i32;
+                    return !pg_sys::SearchSysCacheExists(cache, name, system, zero, zero);
+                }
+            }
+            raw_expression_tree_walker(node, is_temporary, context)
+        }
+    }
+    // SAFETY: see above; an ERROR in the walk unwinds.
+    unsafe { !pg_sys::ffi::pg_guard_ffi_boundary(|| is_temporary(node, std::ptr::null_mut())) }
+}
+
+/// # Safety
+/// A String node.
+unsafe fn string(node: *mut pg_sys::Node) -> *mut std::ffi::c_char {
+    // SAFETY: see above.
+    unsafe { (*node.cast::<pg_sys::String>()).sval }
+}
+
+/// Do two analyzed trees mean the same? They do when they are equal but for the names that they give to what they read: writing a tree
+/// as text adds some.
+///
+/// # Safety
+/// Two analyzed trees.
+unsafe fn is_same(a: *mut pg_sys::Query, b: *mut pg_sys::Query) -> bool {
+    // SAFETY: copies are made, so that nobody else's tree is changed.
+    unsafe { pg_sys::equal(nameless(a).cast(), nameless(b).cast()) }
+}
+
+/// # Safety
+/// An analyzed tree.
+unsafe fn nameless(tree: *mut pg_sys::Query) -> *mut pg_sys::Query {
+    use std::ptr::null_mut;
+    // SAFETY: a copy of its own; nodes with these tags are of these types, and none of these fields is needed to walk on.
+    unsafe {
+        let copy: *mut pg_sys::Query = pg_sys::copyObjectImpl(tree.cast()).cast();
+        walk(copy.cast(), &mut |node, _| match (*node).type_ {
+            pg_sys::NodeTag::T_Query => {
+                let query = &mut *node.cast::<pg_sys::Query>();
+                (query.stmt_location, query.stmt_len) = (0, 0);
+                for entry in pointers::<pg_sys::RangeTblEntry>(query.rtable) {
+                    ((*entry).alias, (*entry).eref) = (null_mut(), null_mut());
+                }
+            }
+            pg_sys::NodeTag::T_TargetEntry => (*node.cast::<pg_sys::TargetEntry>()).resname = null_mut(),
+            pg_sys::NodeTag::T_JoinExpr => (*node.cast::<pg_sys::JoinExpr>()).alias = null_mut(),
+            pg_sys::NodeTag::T_SubLink => (*node.cast::<pg_sys::SubLink>()).operName = null_mut(),
+            _ => {}
+        });
+        copy
+    }
+}

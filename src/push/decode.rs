@@ -1,0 +1,92 @@
+//! How a pushed JSON value becomes a column's value: the SQL that reads it. Every digit is kept, because Postgres's own
+//! input functions see the text as it was sent; nothing goes through a float on the way.
+
+use pgrx::pg_sys;
+
+use crate::collections::catalog::Column;
+use crate::values::dialect::Dialect;
+
+/// The largest Date that JavaScript knows, in ms since the epoch: our wire form of `infinity` (ECMA-262, 21.4.1.1).
+const JS_MAX_MILLIS: &str = "8640000000000000";
+
+/// Does what becomes of a value depend on whether it is a number or a text?
+pub fn depends_on_kind(column: &Column) -> bool {
+    matches!(column.facts.base, pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID)
+}
+
+/// How a column of the recordset is declared, and the expression that makes its value. `field` is its name there; with
+/// `is_text`, no value is anything else than a text or null.
+pub fn value(dialect: Dialect, column: &Column, field: &str, is_text: bool) -> (String, String) {
+    let target = &column.type_name;
+    let plain = || (target.clone(), format!("r.{field}"));
+    let text = format!("(r.{field} OPERATOR(pg_catalog.#>>) '{{}}')");
+    let json_typeof = format!("pg_catalog.json_typeof(r.{field})");
+    match column.facts.base {
+        _ if is_text && depends_on_kind(column) => plain(),
+        pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID => {
+            // A number is ms since the epoch in every dialect; a string is what the type reads. Counted in days and the
+            // rest of a day, in numeric: a float cannot hold the microseconds of a date beyond the year 2255, and an
+            // interval of hours would not know daylight saving time, nor need to.
+            let millis = format!("{text}::pg_catalog.numeric");
+            let days = format!("pg_catalog.floor({millis} OPERATOR(pg_catalog./) 86400000)");
+            let micros = format!(
+                "pg_catalog.round(({millis} OPERATOR(pg_catalog.-) ({days} OPERATOR(pg_catalog.*) 86400000)) \
+                 OPERATOR(pg_catalog.*) 1000)::pg_catalog.float8"
+            );
+            let instant = format!(
+                "CASE WHEN {millis} OPERATOR(pg_catalog.=) {JS_MAX_MILLIS} THEN 'infinity'::pg_catalog.timestamp \
+                 WHEN {millis} OPERATOR(pg_catalog.=) -{JS_MAX_MILLIS} THEN '-infinity'::pg_catalog.timestamp \
+                 ELSE '1970-01-01 00:00:00'::pg_catalog.timestamp \
+                      OPERATOR(pg_catalog.+) pg_catalog.make_interval(days => {days}::pg_catalog.int4) \
+                      OPERATOR(pg_catalog.+) ('1 microsecond'::pg_catalog.interval OPERATOR(pg_catalog.*) {micros}) END"
+            );
+            let local = match column.facts.base {
+                pg_sys::TIMESTAMPTZOID => format!("pg_catalog.timezone('UTC', {instant})"),
+                _ => instant,
+            };
+            let expression =
+                format!("CASE {json_typeof} WHEN 'number' THEN ({local})::{target} ELSE {text}::{target} END");
+            ("pg_catalog.json".into(), expression)
+        }
+        pg_sys::JSONOID | pg_sys::JSONBOID if dialect == Dialect::WatermelonDb => {
+            let expression =
+                format!("CASE {json_typeof} WHEN 'string' THEN {text}::{target} ELSE r.{field}::{target} END");
+            ("pg_catalog.json".into(), expression)
+        }
+        _ if dialect == Dialect::WatermelonDb && column.facts.is_nested() => {
+            // JSON text in a string ("[1,2]", "{\"a\":1}"), nested JSON, or the type's own text form ("{1,2}", "(1,2)").
+            let opening = if column.facts.is_array() { "[" } else { "{" };
+            let read = |json: &str| {
+                format!(
+                    "(SELECT x.v FROM pg_catalog.json_to_record(pg_catalog.json_build_object('v', {json})) AS x(v {target}))"
+                )
+            };
+            let expression = format!(
+                "CASE WHEN {json_typeof} OPERATOR(pg_catalog.<>) 'string' THEN {} \
+                 WHEN pg_catalog.left(pg_catalog.ltrim({text}), 1) OPERATOR(pg_catalog.=) '{opening}' THEN {} \
+                 ELSE {text}::{target} END",
+                read(&format!("r.{field}")),
+                read(&format!("{text}::pg_catalog.json"))
+            );
+            ("pg_catalog.json".into(), expression)
+        }
+        _ => plain(),
+    }
+}
+
+/// The value that a column of an existing row `t` gets: the stored one where the client's is the same at the precision
+/// that it can have. A row that comes back with a time in ms must not lose the microseconds of the stored one.
+pub fn over_stored(column: &Column, field: &str, value: String) -> String {
+    let kind = match column.facts.base {
+        pg_sys::TIMESTAMPTZOID => "timestamptz",
+        pg_sys::TIMESTAMPOID => "timestamp",
+        _ => return value,
+    };
+    let stored = format!("t.{}", column.ident);
+    format!(
+        "CASE WHEN pg_catalog.json_typeof(r.{field}) OPERATOR(pg_catalog.=) 'number' \
+              AND pg_catalog.date_trunc('milliseconds', {stored}::pg_catalog.{kind}) OPERATOR(pg_catalog.=) \
+                  ({value})::pg_catalog.{kind} \
+         THEN {stored} ELSE {value} END"
+    )
+}

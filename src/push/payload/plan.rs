@@ -1,0 +1,301 @@
+//! The result of stage 2, and how it becomes the parameters of statements.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use super::{field_path, small, source_path, Source};
+use crate::values::wire_id;
+
+/// What to do in one collection: the result of [`RawCollection::resolve`](super::RawCollection::resolve).
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The rows to delete, each once, in the order of the payload.
+    pub deletions: Vec<Deletion<'a>>,
+    /// The rows to write, each once, none of them in `deletions`; in the order of the payload, those in `created` first.
+    pub records: Vec<Record<'a>>,
+    /// The records by the columns they carry, in order of first appearance. Every record is in one group.
+    pub groups: Vec<Group<'a>>,
+    pub(super) collection: &'a str,
+    pub(super) key_len: usize,
+    /// All names of columns, also those in deleted records, in order.
+    pub(super) names: Vec<&'a str>,
+    /// By shape: its columns (rank in `names`, position among the record's values), in order of name.
+    pub(super) columns: Vec<Vec<(u32, u32)>>,
+    /// By shape: the columns that were taken off because clients cannot write them.
+    pub(super) readonly: Vec<Vec<&'a str>>,
+    pub(super) values: &'a [&'a str],
+    /// The values of records that were merged.
+    pub(super) merged: Vec<&'a str>,
+    pub(super) changed: Vec<Cow<'a, str>>,
+}
+
+/// A row to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion<'a> {
+    /// Its wire id.
+    pub id: Cow<'a, str>,
+    /// Where it stands first.
+    pub source: Source,
+    /// Index into `columns`; none of them, where only the id stands there.
+    pub(super) shape: Option<u32>,
+    /// Where its values begin.
+    pub(super) start: u32,
+}
+
+/// A row to write.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// Its wire id.
+    pub id: Cow<'a, str>,
+    /// Where it stands; the last place where it stands more than once.
+    pub source: Source,
+    /// Whether it stands in `created` and not in `updated`.
+    pub created: bool,
+    /// Index into `columns`.
+    pub(super) shape: u32,
+    /// Where its values begin, in `merged` if `is_merged`.
+    pub(super) start: u32,
+    pub(super) is_merged: bool,
+    /// The columns in `_changed`: a range of `changed`.
+    pub(super) changed: Option<(u32, u32)>,
+    /// What stands there of the id and the key stands there as a pull writes it. Only known where [`Table::numbers`] says how
+    /// that is, and not of merged records.
+    ///
+    /// [`Table::numbers`]: super::Table::numbers
+    pub exact_key: bool,
+    /// All of the key stands there.
+    pub whole_key: bool,
+}
+
+/// Records that carry the same columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// The columns in order of name, without those of the key.
+    pub columns: Vec<&'a str>,
+    /// Indexes into [`Plan::records`], ascending.
+    pub rows: Vec<u32>,
+    ranks: Box<[u32]>,
+}
+
+impl<'a> Plan<'a> {
+    /// Where an element stands, for error messages: `changes.todos.created[3]`.
+    pub fn path(&self, source: Source) -> String {
+        source_path(self.collection, source)
+    }
+
+    /// Where a field stands, for error messages: `changes.todos.created[3].title`.
+    pub fn field_path(&self, source: Source, field: &str) -> String {
+        field_path(self.collection, source, field)
+    }
+
+    /// The parts of the key in a wire id of this plan, one per column of the key.
+    pub fn key_parts(&self, id: &str) -> Vec<String> {
+        wire_id::decode(id, self.key_len).expect("an id that resolve checked")
+    }
+
+    /// What the client says it changed in the record, from `_changed`; `None` where it does not say.
+    pub fn changed(&self, record: &Record<'a>) -> Option<&[Cow<'a, str>]> {
+        record.changed.map(|(from, to)| &self.changed[from as usize..to as usize])
+    }
+
+    /// The columns of the record that clients cannot write (not known of merged ones).
+    pub fn readonly(&self, record: &Record<'a>) -> &[&'a str] {
+        self.readonly.get(record.shape as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a column as JSON, as it was sent; `None` where the record does not have it.
+    pub fn raw(&self, record: &Record<'a>, column: &str) -> Option<&'a str> {
+        let columns = &self.columns[record.shape as usize];
+        let at = columns.binary_search_by(|(rank, _)| self.names[*rank as usize].cmp(column)).ok()?;
+        Some(self.values_of(record)[columns[at].1 as usize])
+    }
+
+    /// The same of a deletion that was sent as a record.
+    pub fn raw_of_deletion(&self, deletion: &Deletion<'a>, column: &str) -> Option<&'a str> {
+        let columns = &self.columns[deletion.shape? as usize];
+        let at = columns.binary_search_by(|(rank, _)| self.names[*rank as usize].cmp(column)).ok()?;
+        Some(self.values[(deletion.start + columns[at].1) as usize])
+    }
+
+    /// Does this hold for all values of the group's column of this index?
+    pub fn all(&self, group: &Group<'a>, column: usize, test: impl Fn(&str) -> bool) -> bool {
+        let rank = group.ranks[column];
+        let (mut shape, mut position) = (None, 0);
+        group.rows.iter().all(|row| {
+            let record = &self.records[*row as usize];
+            if shape != Some(record.shape) {
+                let columns = &self.columns[record.shape as usize];
+                let Ok(at) = columns.binary_search_by_key(&rank, |(rank, _)| *rank) else { return false };
+                (shape, position) = (Some(record.shape), columns[at].1 as usize);
+            }
+            test(self.values_of(record)[position])
+        })
+    }
+
+    /// The columns of a record in order of name, with their values as JSON.
+    pub fn fields<'s>(&'s self, record: &Record<'a>) -> impl Iterator<Item = (&'a str, &'a str)> + 's {
+        let values = self.values_of(record);
+        let columns = self.columns[record.shape as usize].iter();
+        columns.map(move |(rank, position)| (self.names[*rank as usize], values[*position as usize]))
+    }
+
+    /// The record as one JSON object under its own column names, without the key: for a conflict function's `incoming`.
+    pub fn object(&self, record: &Record<'a>) -> String {
+        let mut out = String::from("{");
+        for (name, value) in self.fields(record) {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            push_string(&mut out, name);
+            out.push(':');
+            out.push_str(value);
+        }
+        out.push('}');
+        out
+    }
+
+    fn values_of(&self, record: &Record<'a>) -> &[&'a str] {
+        let all = if record.is_merged { &self.merged[..] } else { self.values };
+        &all[record.start as usize..]
+    }
+
+    /// Groups anew, leaving out the columns that `keep(record, column)` refuses: for merging by column, where each record is
+    /// written in the columns that its client changed.
+    pub fn regroup(&self, mut keep: impl FnMut(&Record<'a>, &'a str) -> bool) -> Vec<Group<'a>> {
+        let mut groups: Vec<Group<'a>> = Vec::new();
+        let mut index: HashMap<Box<[u32]>, usize> = HashMap::new();
+        let mut ranks: Vec<u32> = Vec::new();
+        let mut last = None;
+        for (row, record) in self.records.iter().enumerate() {
+            ranks.clear();
+            let columns = self.columns[record.shape as usize].iter().map(|(rank, _)| *rank);
+            ranks.extend(columns.filter(|rank| keep(record, self.names[*rank as usize])));
+            let group = match last {
+                Some(last) if *groups[last as usize].ranks == *ranks => last as usize,
+                _ => *index.entry(ranks.clone().into_boxed_slice()).or_insert_with_key(|ranks| {
+                    let columns = ranks.iter().map(|rank| self.names[*rank as usize]).collect();
+                    groups.push(Group { columns, rows: Vec::new(), ranks: ranks.clone() });
+                    groups.len() - 1
+                }),
+            };
+            groups[group].rows.push(small(row));
+            last = Some(small(group));
+        }
+        groups
+    }
+
+    /// Some of a group's rows as one JSON array, the parameter of a statement that reads it with `json_to_recordset`:
+    ///
+    /// ```json
+    /// [{"n":0,"k0":"7f1c","c0":"Buy milk","c1":false}]
+    /// ```
+    ///
+    /// `n` is the index into [`Plan::records`], `k0`, `k1`, ... the columns of the key as text, `c0`, `c1`, ... the group's columns
+    /// in its order, with their values as they were sent. Numbers for names, because no name of a column can then collide
+    /// with anything, and because they are shorter.
+    pub fn render_rows(&self, group: &Group<'a>, rows: &[u32]) -> String {
+        let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!(",\"c{i}\":")).collect();
+        let mut out = String::with_capacity(rows.len().saturating_mul(32 + 16 * labels.len()));
+        // Where the group's columns are in records of a shape: most often that of the record before.
+        let mut shape = None;
+        let mut positions: Vec<u32> = Vec::with_capacity(labels.len());
+        out.push('[');
+        for (i, row) in rows.iter().enumerate() {
+            let record = &self.records[*row as usize];
+            if shape != Some(record.shape) {
+                shape = Some(record.shape);
+                positions.clear();
+                let mut wanted = group.ranks.iter().peekable();
+                for (rank, position) in &self.columns[record.shape as usize] {
+                    if wanted.next_if_eq(&rank).is_some() {
+                        positions.push(*position);
+                    }
+                }
+                debug_assert_eq!(positions.len(), labels.len());
+            }
+            if i > 0 {
+                out.push(',');
+            }
+            self.push_key(&mut out, *row as usize, &record.id);
+            let values = self.values_of(record);
+            for (label, position) in labels.iter().zip(&positions) {
+                out.push_str(label);
+                out.push_str(values[*position as usize]);
+            }
+            out.push('}');
+        }
+        out.push(']');
+        out
+    }
+
+    /// The keys of some deletions, `[{"n":0,"k0":"7f1c"}]`; `n` is the index into [`Plan::deletions`].
+    pub fn render_deletions_of(&self, rows: &[u32]) -> String {
+        let mut out = String::from("[");
+        for (i, row) in rows.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            self.push_key(&mut out, *row as usize, &self.deletions[*row as usize].id);
+            out.push('}');
+        }
+        out.push(']');
+        out
+    }
+
+    /// The same with a column that each of them carries, as `c0`.
+    pub fn render_deletions_with(&self, rows: &[u32], column: &str) -> String {
+        let mut out = String::from("[");
+        for (i, row) in rows.iter().enumerate() {
+            if i > 0 {
+                out.push(',');
+            }
+            let deletion = &self.deletions[*row as usize];
+            self.push_key(&mut out, *row as usize, &deletion.id);
+            out.push_str(",\"c0\":");
+            out.push_str(self.raw_of_deletion(deletion, column).unwrap_or("null"));
+            out.push('}');
+        }
+        out.push(']');
+        out
+    }
+
+    /// `{"n":0,"k0":"7f1c"` without the brace at the end.
+    fn push_key(&self, out: &mut String, n: usize, id: &str) {
+        out.push_str("{\"n\":");
+        push_number(out, n);
+        if self.key_len == 1 {
+            out.push_str(",\"k0\":");
+            push_string(out, id);
+            return;
+        }
+        for (i, part) in self.key_parts(id).iter().enumerate() {
+            out.push_str(",\"k");
+            push_number(out, i);
+            out.push_str("\":");
+            push_string(out, part);
+        }
+    }
+}
+
+fn push_number(out: &mut String, n: usize) {
+    use fmt::Write as _;
+    let _ = write!(out, "{n}");
+}
+
+/// Writes a JSON string.
+pub(super) fn push_string(out: &mut String, text: &str) {
+    use fmt::Write as _;
+    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+        out.push_str(&rest[..at]);
+        let _ = match rest.as_bytes()[at] {
+            b @ (b'"' | b'\\') => write!(out, "\\{}", char::from(b)),
+            b => write!(out, "\\u{b:04x}"),
+        };
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+    out.push('"');
+}

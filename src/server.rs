@@ -1,0 +1,10 @@
+//! The ground: the server's own means, made safe to use. Nothing here knows what syncing is.
+
+pub mod error;
+pub mod memory;
+pub mod pg;
+pub mod session;
+pub mod slot;
+pub mod spi;
+pub mod statement;
+pub mod subxact;

@@ -1,0 +1,418 @@
+//! Small safe wrappers over server calls that several modules need.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::{pg_sys, FromDatum};
+
+use crate::server::error::{code, Result, SyncError};
+use crate::server::session::{Cached, Event};
+
+thread_local! {
+    /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
+    static RELATIONS: Cached<Vec<(&'static CStr, pg_sys::Oid)>> = Cached::until(Event::Definition);
+}
+
+/// The Oid of one of the extension's own relations.
+pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
+    let then = RELATIONS.with(Cached::now);
+    let known = RELATIONS.with(|r| r.look(|all| all.iter().find(|(n, _)| *n == name).map(|(_, oid)| *oid)));
+    if let Some(oid) = known {
+        return Ok(oid);
+    }
+    // SAFETY: syscache lookups by name; both strings are NUL-terminated.
+    let oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            schema
+        } else {
+            pg_sys::get_relname_relid(name.as_ptr(), schema)
+        }
+    };
+    if oid == pg_sys::InvalidOid {
+        return Err(SyncError::new(
+            code::UNDEFINED_TABLE,
+            format!("relation \"snapsync.{}\" does not exist", name.to_string_lossy()),
+        )
+        .hint("Run CREATE EXTENSION snapsync in this database."));
+    }
+    RELATIONS.with(|r| r.remember(then, |all| all.push((name, oid))));
+    Ok(oid)
+}
+
+/// `name` as an SQL identifier, quoted where it must be.
+pub fn ident(name: &str) -> String {
+    let name = CString::new(name.replace('\0', "")).unwrap_or_default();
+    // SAFETY: quote_identifier returns its argument or a palloc'd copy; both live until we have copied them.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// `text` as an SQL literal.
+pub fn literal(text: &str) -> String {
+    let text = CString::new(text.replace('\0', "")).unwrap_or_default();
+    // SAFETY: quote_literal_cstr returns a palloc'd string that we copy at once.
+    unsafe { CStr::from_ptr(pg_sys::quote_literal_cstr(text.as_ptr())).to_string_lossy().into_owned() }
+}
+
+/// `schema.name` of a relation, quoted, and its bare name; None when it does not exist (any more).
+pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
+    // SAFETY: lsyscache lookups that return palloc'd copies or NULL.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        if name.is_null() {
+            return None;
+        }
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        if schema.is_null() {
+            return None;
+        }
+        let (name, schema) = (CStr::from_ptr(name).to_string_lossy(), CStr::from_ptr(schema).to_string_lossy());
+        Some((format!("{}.{}", ident(&schema), ident(&name)), name.into_owned()))
+    }
+}
+
+/// Is it a type whose values are object Oids, but whose text form is the object's current name (regclass, regrole, ...)?
+pub fn is_object_name(base: pg_sys::Oid) -> bool {
+    matches!(
+        base,
+        pg_sys::REGCLASSOID
+            | pg_sys::REGCOLLATIONOID
+            | pg_sys::REGCONFIGOID
+            | pg_sys::REGDICTIONARYOID
+            | pg_sys::REGNAMESPACEOID
+            | pg_sys::REGOPEROID
+            | pg_sys::REGOPERATOROID
+            | pg_sys::REGPROCOID
+            | pg_sys::REGPROCEDUREOID
+            | pg_sys::REGROLEOID
+            | pg_sys::REGTYPEOID
+    )
+}
+
+/// The calling role, as policies and privileges see it.
+pub fn current_user() -> pg_sys::Oid {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::GetUserId() }
+}
+
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared state; no preconditions.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// REPEATABLE READ or SERIALIZABLE: one snapshot for the whole transaction, taken before we were called.
+pub fn transaction_snapshot_is_fixed() -> bool {
+    // SAFETY: reads a backend-local variable.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Locks a relation against DDL until the transaction ends, as any query on it would.
+pub fn lock_for_reading(relation: pg_sys::Oid) {
+    // SAFETY: an ordinary heavyweight lock; waits are interruptible. Also processes pending invalidations.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
+}
+
+/// Locks a table against DDL of others (and VACUUM) until the transaction ends, not against who reads or writes its rows.
+pub fn lock_against_ddl(relation: pg_sys::Oid) {
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(relation, pg_sys::ShareUpdateExclusiveLock as i32) }
+}
+
+/// Locks one of our own tables against others who do this, not against who only writes to it; false if another one has it.
+pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
+    // SAFETY: an ordinary heavyweight lock, not waited for.
+    unsafe { pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as i32) }
+}
+
+/// Processes what other sessions have committed of DDL, so that no cache is older.
+pub fn accept_invalidations() {
+    // SAFETY: may run the callbacks that we registered, which only set flags.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}
+
+/// May the caller SELECT this column?
+pub fn may_select(relation: pg_sys::Oid, attnum: i16) -> bool {
+    const ACL_SELECT: pg_sys::AclMode = 1 << 1;
+    // SAFETY: catalog lookups on an existing relation (the caller holds a lock).
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(relation, user, ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK
+            || pg_sys::pg_attribute_aclcheck(relation, attnum, user, ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// What a role may do to a table's rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privilege {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Privilege {
+    fn mode(self) -> pg_sys::AclMode {
+        match self {
+            Privilege::Insert => 1 << 0,
+            Privilege::Update => 1 << 2,
+            Privilege::Delete => 1 << 3,
+        }
+    }
+}
+
+/// Has the caller this privilege on the table or on any of its columns? (`has_any_column_privilege()`, without the 25 us of
+/// a statement: a push asks three times.)
+pub fn may(relation: pg_sys::Oid, privilege: Privilege) -> bool {
+    let mode = privilege.mode();
+    // SAFETY: catalog look-ups on an existing relation (the caller holds a lock).
+    unsafe {
+        let user = pg_sys::GetUserId();
+        let any = pg_sys::AclMaskHow::ACLMASK_ANY;
+        pg_sys::pg_class_aclcheck(relation, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+            || privilege != Privilege::Delete
+                && pg_sys::pg_attribute_aclcheck_all(relation, user, mode, any) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// May the caller INSERT or UPDATE this column?
+pub fn may_write(relation: pg_sys::Oid, privilege: Privilege, attnum: i16) -> bool {
+    let mode = privilege.mode();
+    // SAFETY: catalog look-ups on an existing relation (the caller holds a lock).
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::pg_class_aclcheck(relation, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+            || pg_sys::pg_attribute_aclcheck(relation, attnum, user, mode) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Does row-level security filter this table for the calling role? (`row_security_active()`.)
+pub fn rls_active(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog lookups; noError = true, so `row_security = off` does not raise here but in the query itself.
+    unsafe {
+        pg_sys::check_enable_rls(relation, pg_sys::InvalidOid, true) == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+}
+
+/// Is the calling role one for which policies never run?
+pub fn bypasses_policies() -> bool {
+    // SAFETY: syscache look-ups.
+    unsafe { pg_sys::superuser() || pg_sys::has_bypassrls_privilege(pg_sys::GetUserId()) }
+}
+
+/// Makes a snapshot active until dropped. All SQL of a pull runs under one of these.
+pub struct ActiveSnapshot(pg_sys::Snapshot);
+
+impl ActiveSnapshot {
+    /// In READ COMMITTED a new snapshot, otherwise the transaction's.
+    pub fn take() -> Self {
+        // SAFETY: inside a transaction; Push registers a copy that Pop in `drop` releases.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            ActiveSnapshot(pg_sys::GetActiveSnapshot())
+        }
+    }
+    /// What is committed at this instant, also in REPEATABLE READ. For snapsync's own settings only.
+    pub fn latest() -> Self {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+            ActiveSnapshot(pg_sys::GetActiveSnapshot())
+        }
+    }
+    /// What was there before this transaction began to write: what others have committed, and nothing of its own.
+    pub fn before_transaction() -> Self {
+        // SAFETY: as above. The copy is ours, and its command counter says which of the transaction's own changes it sees: none.
+        unsafe {
+            pg_sys::PushCopiedSnapshot(pg_sys::GetLatestSnapshot());
+            let snapshot = pg_sys::GetActiveSnapshot();
+            (*snapshot).curcid = 0;
+            ActiveSnapshot(snapshot)
+        }
+    }
+    pub fn raw(&self) -> pg_sys::Snapshot {
+        self.0
+    }
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the abort pops the snapshots of the (sub)transaction itself.
+        if !std::thread::panicking() {
+            // SAFETY: the snapshot pushed in `take` is on top again: everything in between is balanced.
+            unsafe { pg_sys::PopActiveSnapshot() }
+        }
+    }
+}
+
+/// The name of a role.
+pub fn role_name(role: pg_sys::Oid) -> Result<CString> {
+    // SAFETY: a syscache look-up that returns a palloc'd copy or NULL.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() {
+            return Err(SyncError::new(code::INTERNAL, format!("role {} has vanished", role.to_u32())));
+        }
+        let copy = CStr::from_ptr(name).to_owned();
+        pg_sys::pfree(name.cast());
+        Ok(copy)
+    }
+}
+
+/// A row of one of the extension's own tables, while it is being read.
+pub struct OwnRow {
+    tuple: pg_sys::HeapTuple,
+    descriptor: pg_sys::TupleDesc,
+}
+
+impl OwnRow {
+    /// The column of this number, whose type is `T`.
+    pub fn column<T: FromDatum>(&self, attnum: i16) -> Option<T> {
+        let mut is_null = false;
+        // SAFETY: the tuple is of the descriptor, and valid as long as `row_by_name` lends it out.
+        unsafe {
+            let datum = pg_sys::heap_getattr(self.tuple, i32::from(attnum), self.descriptor, &mut is_null);
+            T::from_datum(datum, is_null)
+        }
+    }
+}
+
+/// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
+pub fn row_by_name<R>(
+    table: &'static CStr,
+    index: &'static CStr,
+    name: &CStr,
+    snapshot: &ActiveSnapshot,
+    read: impl FnOnce(&OwnRow) -> R,
+) -> Result<Option<R>> {
+    // A name's comparison stops at its NUL.
+    row_by(table, index, (pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr())), snapshot, read)
+}
+
+/// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
+pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
+    let now = ActiveSnapshot::latest();
+    Ok(row_by(table, index, (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)), &now, |_| ())?.is_some())
+}
+
+fn row_by<R>(
+    table: &'static CStr,
+    index: &'static CStr,
+    (equality, value): (u32, pg_sys::Datum),
+    snapshot: &ActiveSnapshot,
+    read: impl FnOnce(&OwnRow) -> R,
+) -> Result<Option<R>> {
+    let table = relation_oid(table)?;
+    // SAFETY: both relations exist; on an ERROR the resource owner closes them. What `value` points to outlives the scan.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
+        let index = relation_oid(index)?;
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
+        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot.raw(), 1, &mut key);
+        let tuple = pg_sys::systable_getnext(scan);
+        let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        Ok(found)
+    }
+}
+
+/// Server functions that pgrx's bindings leave out (utils/datum.h, catalog/partition.h).
+mod unbound {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        pub fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i32) -> bool;
+        pub fn get_partition_ancestors(relation: pg_sys::Oid) -> *mut pg_sys::List;
+    }
+}
+
+/// Are two datums of one type the same, byte for byte after detoasting?
+///
+/// # Safety
+/// Both are non-null datums of a type with this typbyval and typlen.
+pub unsafe fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i16) -> bool {
+    // SAFETY: see above; the boundary turns an ERROR (a TOAST read that fails) into an unwinding panic.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| unbound::datum_image_eq(a, b, by_value, i32::from(length))) }
+}
+
+/// The root of the partition tree that `relation` is in; itself when it is no partition.
+pub fn root_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: catalog look-ups; the list is palloc'd and its last member is the topmost ancestor.
+    unsafe {
+        if !pg_sys::get_rel_relispartition(relation) {
+            return relation;
+        }
+        let ancestors = pg_sys::ffi::pg_guard_ffi_boundary(|| unbound::get_partition_ancestors(relation));
+        if ancestors.is_null() || (*ancestors).length == 0 {
+            return relation;
+        }
+        (*(*ancestors).elements.add((*ancestors).length as usize - 1)).oid_value
+    }
+}
+
+/// A memory context of its own for what is palloc'd while this lives.
+pub struct Scratch {
+    context: pg_sys::MemoryContext,
+    before: pg_sys::MemoryContext,
+}
+
+impl Scratch {
+    pub fn new(name: &'static CStr) -> Scratch {
+        // SAFETY: a child of the current context, which goes with it on an ERROR; the name is static, as contexts want it.
+        unsafe {
+            let context = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                name.as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            Scratch { context, before: pg_sys::MemoryContextSwitchTo(context) }
+        }
+    }
+}
+
+impl Scratch {
+    /// Frees what was allocated.
+    pub fn reset(&mut self) {
+        // SAFETY: what was allocated here is not referred to any more (the caller).
+        unsafe { pg_sys::MemoryContextReset(self.context) }
+    }
+
+    /// Runs `work` in the context that was current before.
+    pub fn outside<R>(&self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: both contexts live; after an ERROR the handler chooses the context.
+        unsafe {
+            let inside = pg_sys::MemoryContextSwitchTo(self.before);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(inside);
+            result
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: what was allocated here is not referred to any more.
+            unsafe {
+                pg_sys::MemoryContextSwitchTo(self.before);
+                pg_sys::MemoryContextDelete(self.context);
+            }
+        }
+    }
+}
+
+/// The attribute number `i` (from 0) of a descriptor.
+///
+/// # Safety
+/// `descriptor` is valid and has more than `i` attributes; the result lives as long as it does.
+pub unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: see above. PostgreSQL 18 moved the attributes behind an array of compact ones.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return &*(*descriptor).attrs.as_ptr().add(i);
+        #[cfg(feature = "pg18")]
+        return &*pg_sys::TupleDescAttr(descriptor, i as i32);
+    }
+}

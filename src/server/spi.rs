@@ -1,0 +1,411 @@
+//! The only way to run SQL from here: prepared plans kept per backend, parameters as datums, results as text.
+//!
+//! A thin layer of our own over SPI because pgrx's client decides by itself whether a statement is read-only (it depends on
+//! what ran before), and a pull must never be anything else: it runs in PostgREST's READ ONLY transactions and on hot
+//! standbys, with exactly the snapshot that `pull.rs` pushed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+use pgrx::IntoDatum;
+
+use crate::server::error::{code, Remembering, Result, SyncError};
+use crate::server::pg;
+use crate::server::session::{self, Event};
+
+mod guard;
+mod own;
+
+pub use guard::{as_author, as_owner, as_table_owner, pinned, pinned_but_path, quietly};
+pub use own::{owner_execute, owner_query, query_now, read_as_before, read_now};
+
+/// A statement parameter: a type and a datum (None is SQL NULL).
+#[derive(Clone, Copy)]
+pub struct Arg {
+    pub oid: pg_sys::Oid,
+    pub datum: Option<pg_sys::Datum>,
+}
+
+pub fn arg<T: IntoDatum>(value: T) -> Arg {
+    Arg { oid: T::type_oid(), datum: value.into_datum() }
+}
+
+/// A text datum under another text-like type, for example json.
+pub fn text_as(oid: pg_sys::Oid, value: &str) -> Arg {
+    Arg { oid, datum: value.into_datum() }
+}
+
+/// A jsonb datum from JSON text that Postgres wrote.
+pub fn jsonb(text: &str) -> Result<pg_sys::Datum> {
+    let text = c_string(text)?;
+    // SAFETY: jsonb_in takes one cstring and copies what it needs.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()]) }
+        .ok_or_else(|| SyncError::new(code::INTERNAL, "jsonb_in returned null"))
+}
+
+/// One result row, every value in its text form.
+#[derive(Debug)]
+pub struct Row(Vec<Option<String>>);
+
+impl Row {
+    pub fn text(&self, column: usize) -> Option<&str> {
+        self.0[column].as_deref()
+    }
+    pub fn string(&self, column: usize) -> String {
+        self.0[column].clone().unwrap_or_default()
+    }
+    pub fn bool(&self, column: usize) -> bool {
+        self.text(column) == Some("t")
+    }
+    pub fn i64(&self, column: usize) -> Option<i64> {
+        self.text(column).and_then(|t| t.parse().ok())
+    }
+    pub fn oid(&self, column: usize) -> pg_sys::Oid {
+        self.text(column).and_then(|t| t.parse::<u32>().ok()).map_or(pg_sys::InvalidOid, pg_sys::Oid::from)
+    }
+    /// A list column: the SQL side says `to_json(list)::text`, which no separator inside a value can break.
+    pub fn list(&self, column: usize) -> Option<Vec<String>> {
+        self.text(column).and_then(|t| serde_json::from_str(t).ok())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Uses the active snapshot as it is and refuses statements that write.
+    Read,
+    Write,
+}
+
+/// An SPI connection, closed when it is dropped.
+pub struct Connection(());
+
+impl Connection {
+    pub fn open() -> Result<Self> {
+        // SAFETY: inside a transaction.
+        if unsafe { pg_sys::SPI_connect() } != pg_sys::SPI_OK_CONNECT as i32 {
+            return Err(SyncError::new(code::INTERNAL, "could not connect to SPI"));
+        }
+        Ok(Connection(()))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the (sub)transaction's abort closes it.
+        if !std::thread::panicking() {
+            // SAFETY: the innermost connection is this one: those opened since are closed.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+/// Runs `sql` and returns its rows as text.
+pub fn query(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<Row>> {
+    query_planned(sql, args, mode, Planned::ByCost)
+}
+
+/// The same under a plan of this kind.
+pub fn query_planned(sql: &str, args: &[Arg], mode: Mode, planned: Planned) -> Result<Vec<Row>> {
+    run(sql, args, &[], mode, planned, std::ptr::null_mut(), |_| collect())
+}
+
+/// Reads, with these named relations beside the tables.
+pub fn query_beside(
+    relations: &[pg_sys::EphemeralNamedRelation],
+    sql: &str,
+    args: &[Arg],
+    planned: Planned,
+) -> Result<Vec<Row>> {
+    run(sql, args, relations, Mode::Read, planned, std::ptr::null_mut(), |_| collect())
+}
+
+/// Runs a push's statement, whose rows are a number and perhaps a boolean, under a plan made once for any parameters.
+///
+/// A plan made for 10,000 keys prefers reading the whole table (1M rows: 600 ms) to as many look-ups in its index (25 ms), and
+/// planning anew, which Postgres does five times before it thinks of keeping a plan, takes longer than writing one row.
+pub fn numbers(sql: &str, args: &[Arg], mode: Mode) -> Result<Vec<(u32, bool)>> {
+    run(sql, args, &[], mode, Planned::Once, std::ptr::null_mut(), |_| collect_numbers())
+}
+
+/// Runs `sql` and returns how many rows it touched.
+pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
+    run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
+}
+
+/// Runs `sql` with these named relations beside the tables, sending each row to `dest` instead of collecting it.
+///
+/// # Safety
+/// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
+pub unsafe fn stream(
+    relations: &[pg_sys::EphemeralNamedRelation],
+    sql: &str,
+    args: &[Arg],
+    planned: Planned,
+    dest: *mut pg_sys::DestReceiver,
+) -> Result<u64> {
+    run(sql, args, relations, Mode::Read, planned, dest, |processed| processed)
+}
+
+/// A tuplestore as a relation that statements can name: a name without schema means it before any table. What it holds is no part of
+/// the statement, as parameters are once a plan is made for them: settings that print plans and parameters print none of it.
+pub fn named_relation(
+    name: &CStr,
+    descriptor: pg_sys::TupleDesc,
+    store: *mut pg_sys::Tuplestorestate,
+    rows: f64,
+) -> pg_sys::EphemeralNamedRelation {
+    // SAFETY: palloc'd room for one; the name and the descriptor outlive it, as the store does (callers).
+    unsafe {
+        let size = std::mem::size_of::<pg_sys::EphemeralNamedRelationData>();
+        let relation: pg_sys::EphemeralNamedRelation = pg_sys::palloc0(size).cast();
+        (*relation).md = pg_sys::EphemeralNamedRelationMetadataData {
+            name: name.as_ptr().cast_mut(),
+            reliddesc: pg_sys::InvalidOid,
+            tupdesc: descriptor,
+            enrtype: pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE,
+            enrtuples: rows,
+        };
+        (*relation).reldata = store.cast();
+        relation
+    }
+}
+
+/// Runs a utility command (DDL).
+pub fn utility(command: &str) -> Result<()> {
+    let text = c_string(command)?;
+    let _remembering = Remembering::start();
+    // SAFETY: as in `run`; nothing is kept.
+    unsafe {
+        let _connection = Connection::open()?;
+        let status = pg_sys::SPI_execute(text.as_ptr(), false, 0);
+        if status < 0 {
+            return Err(SyncError::new(code::INTERNAL, format!("SPI returned {status}")).detail(command.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// The members of a Postgres list of pointers.
+///
+/// # Safety
+/// `list` is NULL or a List of pointers to `T`.
+pub unsafe fn pointers<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
+    if list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: a List of pointers with `length` valid cells.
+    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
+}
+
+const PLANS_KEPT: usize = 512;
+
+/// How long a plan serves.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Planned {
+    /// Postgres decides by itself (plancache.c).
+    ByCost,
+    /// Whatever the parameters are.
+    Once,
+    /// For these parameters, each time.
+    Anew,
+}
+
+/// Text, types, the calling role, and what is known of the roles. Postgres replans by itself when a table, the role or the search
+/// path changes (plancache.c), but not when that role is granted another, to which a policy applies; and a pooled session that has
+/// several roles in turn would plan anew for each (0.4 to 2 ms a pull instead of 0.14).
+type PlanKey = (Box<str>, Vec<u32>, u32, u64, Planned);
+
+thread_local! {
+    static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
+    /// Statements under way: a user's trigger may call us again from inside one of ours.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+fn run<R>(
+    sql: &str,
+    args: &[Arg],
+    relations: &[pg_sys::EphemeralNamedRelation],
+    mode: Mode,
+    planned: Planned,
+    dest: *mut pg_sys::DestReceiver,
+    finish: impl FnOnce(u64) -> R,
+) -> Result<R> {
+    let depth = DepthGuard::enter();
+    let _remembering = Remembering::start();
+    // SAFETY: plain use of SPI within a connection.
+    unsafe {
+        let _connection = Connection::open()?;
+        for relation in relations {
+            if pg_sys::SPI_register_relation(*relation) < 0 {
+                return Err(SyncError::new(code::INTERNAL, "could not name a relation"));
+            }
+        }
+        // How many rows a named relation has is told when a plan is made, so such a plan serves once.
+        let kept = relations.is_empty() || planned != Planned::Anew;
+        let plan = if kept { plan(sql, args, planned, depth.outermost())? } else { prepare(sql, args, planned)? };
+        let options = pg_sys::SPIExecuteOptions {
+            params: params(args),
+            read_only: mode == Mode::Read,
+            dest,
+            ..Default::default()
+        };
+        let status = pg_sys::SPI_execute_plan_extended(plan, &options);
+        if status < 0 {
+            return Err(SyncError::new(code::INTERNAL, format!("SPI returned {status}")).detail(sql.to_string()));
+        }
+        Ok(finish(pg_sys::SPI_processed))
+    }
+}
+
+/// Depth of nested statements, and no JIT while there are any; both reset by unwinding too. Policies that chain through
+/// tables make the planner expect costs that pass jit_above_cost, and compiling took 300 ms where running takes 1 ms.
+pub struct DepthGuard {
+    jit: bool,
+}
+
+impl DepthGuard {
+    pub fn enter() -> Self {
+        DEPTH.with(|d| d.set(d.get() + 1));
+        // SAFETY: a backend-local setting, put back in `drop`.
+        unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
+    }
+    fn outermost(&self) -> bool {
+        is_outermost()
+    }
+}
+
+/// Is no statement of ours around the one that runs?
+pub fn is_outermost() -> bool {
+    DEPTH.with(|d| d.get() == 1)
+}
+
+impl Drop for DepthGuard {
+    fn drop(&mut self) {
+        DEPTH.with(|d| d.set(d.get() - 1));
+        // SAFETY: as above.
+        unsafe { pg_sys::jit_enabled = self.jit };
+    }
+}
+
+/// The kept plan for this text, made on first use.
+///
+/// # Safety
+/// Within an SPI connection.
+unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
+    let types_key = args.iter().map(|a| a.oid.to_u32()).collect();
+    let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), session::count(Event::Role), planned);
+    if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
+        return Ok(plan);
+    }
+    // SAFETY: within an SPI connection (caller); the plan is moved to permanent memory by keepplan.
+    let plan = unsafe {
+        let plan = prepare(sql, args, planned)?;
+        if pg_sys::SPI_keepplan(plan) != 0 {
+            return Err(SyncError::new(code::INTERNAL, "could not keep a plan").detail(sql.to_string()));
+        }
+        plan
+    };
+    PLANS.with(|plans| {
+        let mut plans = plans.borrow_mut();
+        // Policies and column lists vary by role, so texts do too. Only the outermost statement may throw plans away: an
+        // outer one could still be running one of them.
+        if plans.len() >= PLANS_KEPT && outermost {
+            for (_, old) in plans.drain() {
+                // SAFETY: kept plans of this backend, none of them running (outermost).
+                unsafe { pg_sys::SPI_freeplan(old) };
+            }
+        }
+        plans.insert(key, plan);
+    });
+    Ok(plan)
+}
+
+/// A plan for this text, which lives as long as the SPI connection.
+///
+/// # Safety
+/// Within an SPI connection.
+unsafe fn prepare(sql: &str, args: &[Arg], planned: Planned) -> Result<pg_sys::SPIPlanPtr> {
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
+    let text = c_string(sql)?;
+    let options = match planned {
+        Planned::ByCost => 0,
+        Planned::Once => pg_sys::CURSOR_OPT_GENERIC_PLAN,
+        Planned::Anew => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
+    };
+    // SAFETY: within an SPI connection (caller); text and types outlive the call.
+    let plan =
+        unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_mut_ptr(), options as i32) };
+    if plan.is_null() {
+        return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
+    }
+    Ok(plan)
+}
+
+/// The parameters' values, for a plan.
+///
+/// # Safety
+/// The list lives in the current memory context and refers to the arguments' datums.
+pub unsafe fn params(args: &[Arg]) -> pg_sys::ParamListInfo {
+    if args.is_empty() {
+        return std::ptr::null_mut();
+    }
+    // SAFETY: makeParamList allocates room for exactly this many parameters in the current (SPI) memory context.
+    unsafe {
+        let list = pg_sys::makeParamList(args.len() as i32);
+        let slots = (*list).params.as_mut_slice(args.len());
+        for (slot, arg) in slots.iter_mut().zip(args) {
+            slot.value = arg.datum.unwrap_or(pg_sys::Datum::null());
+            slot.isnull = arg.datum.is_none();
+            slot.pflags = pg_sys::PARAM_FLAG_CONST as u16;
+            slot.ptype = arg.oid;
+        }
+        list
+    }
+}
+
+fn collect_numbers() -> Vec<(u32, bool)> {
+    // SAFETY: as in `collect`; the columns are an int4 or int8, and a bool.
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        if table.is_null() {
+            return Vec::new();
+        }
+        let two = (*(*table).tupdesc).natts > 1;
+        (0..pg_sys::SPI_processed as usize)
+            .map(|i| {
+                let (tuple, mut null) = (*(*table).vals.add(i), false);
+                let number = pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 1, &mut null);
+                let flag = two && pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 2, &mut null).value() as u8 != 0;
+                (number.value() as u32, flag)
+            })
+            .collect()
+    }
+}
+
+fn collect() -> Vec<Row> {
+    // SAFETY: called right after a successful execution, before SPI_finish: SPI_tuptable is this statement's result (or NULL).
+    unsafe {
+        let table = pg_sys::SPI_tuptable;
+        if table.is_null() {
+            return Vec::new();
+        }
+        let natts = (*(*table).tupdesc).natts;
+        (0..pg_sys::SPI_processed as usize)
+            .map(|i| {
+                let tuple = *(*table).vals.add(i);
+                Row((1..=natts)
+                    .map(|column| {
+                        let text = pg_sys::SPI_getvalue(tuple, (*table).tupdesc, column);
+                        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+                    })
+                    .collect())
+            })
+            .collect()
+    }
+}
+
+pub fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| SyncError::new(code::INVALID_PARAMETER, "text contains a NUL character"))
+}

@@ -1,0 +1,206 @@
+//! Under whose rights and under which settings SQL is read and run.
+//!
+//! Three guards, which nest. [`pinned`]: what SQL text means, and how values are written, does not depend on the session.
+//! [`as_owner`]: with the rights of the extension's owner, for constant statements of ours over catalogs and our own tables.
+//! [`as_table_owner`]: with the rights of a table's owner and no more, for what that owner can put SQL into.
+
+use std::ffi::{c_char, c_int, CStr};
+
+use pgrx::pg_sys;
+
+use super::c_string;
+use crate::server::error::{code, Result, SyncError};
+
+/// Schemas that nobody but superusers can create objects in, the temporary one last: it would come first otherwise.
+const PATH: &CStr = c"pg_catalog, pg_temp";
+
+/// A setting that changes what SQL text means or how values are written, and its value here.
+struct Pin {
+    name: &'static CStr,
+    value: &'static CStr,
+    /// Has it this value, or one that comes to the same?
+    holds: fn() -> bool,
+}
+
+/// Server variables that pgrx's bindings leave out (utils/bytea.h, utils/xml.h, utils/pg_locale.h).
+mod unbound {
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C" {
+        pub static bytea_output: c_int;
+        pub static xmlbinary: c_int;
+        pub static xmloption: c_int;
+        pub static locale_monetary: *const c_char;
+    }
+}
+
+/// BYTEA_OUTPUT_HEX, XMLBINARY_BASE64 and XMLOPTION_CONTENT of those headers.
+const BYTEA_HEX: c_int = 1;
+const XML_BASE64: c_int = 0;
+const XML_CONTENT: c_int = 1;
+
+macro_rules! pin {
+    ($name:literal, $value:literal, $holds:expr) => {
+        // SAFETY: reads variables of this backend, which guc.c has set to valid values.
+        Pin { name: $name, value: $value, holds: || unsafe { $holds } }
+    };
+}
+
+/// As pg_dump has them, whose texts any server reads back exactly (so IntervalStyle is `postgres`).
+static PINS: [Pin; 15] = [
+    pin!(c"DateStyle", c"ISO, MDY", {
+        pg_sys::DateStyle == pg_sys::USE_ISO_DATES as c_int && pg_sys::DateOrder == pg_sys::DATEORDER_MDY as c_int
+    }),
+    pin!(c"IntervalStyle", c"postgres", pg_sys::IntervalStyle == pg_sys::INTSTYLE_POSTGRES as c_int),
+    pin!(c"TimeZone", c"UTC", is_utc()),
+    // From 1 on as many digits as it takes.
+    pin!(c"extra_float_digits", c"3", pg_sys::extra_float_digits > 0),
+    pin!(c"bytea_output", c"hex", unbound::bytea_output == BYTEA_HEX),
+    pin!(c"lc_monetary", c"C", is_c(unbound::locale_monetary)),
+    pin!(c"xmlbinary", c"base64", unbound::xmlbinary == XML_BASE64),
+    pin!(c"xmloption", c"content", unbound::xmloption == XML_CONTENT),
+    pin!(c"standard_conforming_strings", c"on", pg_sys::standard_conforming_strings),
+    pin!(c"backslash_quote", c"safe_encoding", {
+        pg_sys::backslash_quote == pg_sys::BackslashQuoteType::BACKSLASH_QUOTE_SAFE_ENCODING as c_int
+    }),
+    pin!(c"array_nulls", c"on", pg_sys::Array_nulls),
+    pin!(c"transform_null_equals", c"off", !pg_sys::Transform_null_equals),
+    pin!(c"quote_all_identifiers", c"off", !pg_sys::quote_all_identifiers),
+    // Off, a statement that row-level security filters fails.
+    pin!(c"row_security", c"on", pg_sys::row_security),
+    pin!(c"search_path", c"pg_catalog, pg_temp", path_is(PATH)),
+];
+
+/// How values are written and texts are read: all pins but the last, the search path.
+const HOW: usize = PINS.len() - 1;
+
+/// Does the session's time zone have no offset, ever?
+///
+/// # Safety
+/// In a backend.
+unsafe fn is_utc() -> bool {
+    // SAFETY: the zone is one of the timezone library's, whose name lives as long as the backend.
+    let name = unsafe { CStr::from_ptr(pg_sys::pg_get_timezone_name(pg_sys::session_timezone)) };
+    [c"UTC", c"Etc/UTC", c"GMT"].contains(&name)
+}
+
+/// # Safety
+/// `locale` is a valid string.
+unsafe fn is_c(locale: *const c_char) -> bool {
+    // SAFETY: see above.
+    let locale = unsafe { CStr::from_ptr(locale) };
+    locale == c"C" || locale == c"POSIX"
+}
+
+/// # Safety
+/// In a backend.
+unsafe fn path_is(path: &CStr) -> bool {
+    // SAFETY: guc.c's own copy, which nothing sets meanwhile.
+    unsafe { CStr::from_ptr(pg_sys::namespace_search_path) == path }
+}
+
+/// Runs `work` under settings that are always the same, whatever the session, its role or its database have set: what is
+/// written under them reads back under them as what it was, and no name is looked up in a schema that users can write to.
+///
+/// Hardly any of the settings differs in most sessions, and only those that do are set.
+pub fn pinned<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    with_settings(differing(&PINS), work)
+}
+
+/// The same under the session's own search path: for SQL that calls functions, whose bodies find things by that path.
+pub fn pinned_but_path<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    with_settings(differing(&PINS[..HOW]), work)
+}
+
+fn differing(pins: &'static [Pin]) -> impl Iterator<Item = (&'static CStr, &'static CStr)> {
+    pins.iter().filter(|p| !(p.holds)()).map(|p| (p.name, p.value))
+}
+
+/// Runs `work` under another search path.
+fn with_search_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    let path = c_string(path)?;
+    with_settings([(c"search_path", path.as_c_str())].into_iter(), work)
+}
+
+/// Runs `work` without NOTICEs.
+pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    with_settings([(c"client_min_messages", c"warning")].into_iter(), work)
+}
+
+fn with_settings<'s, R>(
+    settings: impl Iterator<Item = (&'s CStr, &'s CStr)>,
+    work: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let mut nest = None;
+    for (name, value) in settings {
+        // SAFETY: a nest level of our own, closed below; on an ERROR by the (sub)transaction's abort (AtEOXact_GUC). Both
+        // strings are NUL-terminated and copied by guc.c.
+        unsafe {
+            nest.get_or_insert_with(|| pg_sys::NewGUCNestLevel());
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+    let result = work();
+    if let Some(nest) = nest {
+        // SAFETY: the level opened above; those that `work` opened are closed.
+        unsafe { pg_sys::AtEOXact_GUC(false, nest) };
+    }
+    result
+}
+
+/// Runs `work` as the extension's owner under pinned settings, then returns to the caller's identity. Only for constant
+/// statements over snapsync's own tables and catalogs: no user's function, operator or type may be used in here. The unit
+/// tests have a list of all that call it (src/tests/rights.rs).
+pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    as_role(owner(crate::server::pg::relation_oid(c"collection")?)?, 0, || pinned(work))
+}
+
+/// Runs `work` as the owner of a user's table, past its row-level security, under pinned settings and in a security-restricted
+/// operation. What code the table's types bring along, or the owner's SQL, runs with no more rights than the owner has; and
+/// nothing that it does outlives this: no deferred trigger or temporary table, no SET ROLE.
+pub fn as_table_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, || pinned(work))
+}
+
+/// The same for SQL that the owner, or a superuser in the owner's place, has just written: under the settings of the session that it was
+/// written in, and with names looked up in these schemas.
+pub fn as_author<R>(relation: pg_sys::Oid, path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, || with_search_path(path, work))
+}
+
+fn as_role<R>(role: pg_sys::Oid, more: u32, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: saves and restores the identity. On an ERROR the (sub)transaction's abort does, as for SECURITY DEFINER
+    // functions (AbortTransaction, AbortSubTransaction).
+    unsafe {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS | more;
+        pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
+        let result = work();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        result
+    }
+}
+
+/// The role that owns a relation.
+fn owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
+    // SAFETY: a syscache lookup; the tuple is released before returning and only a copied Oid leaves.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return Err(SyncError::new(code::INTERNAL, format!("relation {} has vanished", relation.to_u32())));
+        }
+        let owner = (*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_class)).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Ok(owner)
+    }
+}

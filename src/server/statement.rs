@@ -1,0 +1,320 @@
+//! SELECTs that SPI cannot run: trees that are built and not parsed (policies over old rows, policy/query.rs), and texts whose names are
+//! looked up with other rights than they run with (an owner's SQL, owned.rs).
+//!
+//! A tree is rewritten (this applies row-level security), planned and run by the caller, with his rights on tables and functions and under
+//! his search path. SPI takes texts only, and analyzes a plan's again when it finds another role than before.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::server::error::{code, Remembering, Result, SyncError};
+use crate::server::session::{self, Event};
+use crate::server::spi::{self, pointers, Arg};
+
+pub mod kept;
+
+/// One SELECT, analyzed.
+pub struct Statement<'a> {
+    text: CString,
+    args: &'a [Arg],
+    tree: *mut pg_sys::Query,
+    environment: *mut pg_sys::QueryEnvironment,
+    _connection: spi::Connection,
+    _depth: spi::DepthGuard,
+    _remembering: Remembering,
+}
+
+impl<'a> Statement<'a> {
+    /// Parses and analyzes `sql`, a SELECT, as the current role and under the current search path. Types' input functions may run
+    /// here (for literals), and so may checks of domains: the role must not be one whose rights their owners should not have.
+    pub fn analyze(sql: &str, args: &'a [Arg]) -> Result<Self> {
+        Self::analyze_beside(&[], sql, args)
+    }
+
+    /// The same, with these named relations beside the tables.
+    pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
+        let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
+        let text = spi::c_string(sql)?;
+        let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
+        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed. `text` and `types`
+        // outlive the calls.
+        unsafe {
+            let connection = spi::Connection::open()?;
+            let parsed = pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(text.as_ptr()));
+            let [statement] = parsed[..] else {
+                return Err(SyncError::new(code::INTERNAL, "not one statement").detail(sql.to_string()));
+            };
+            let environment = pg_sys::create_queryEnv();
+            relations.iter().for_each(|relation| pg_sys::register_ENR(environment, *relation));
+            let tree = analyze(statement, &text, &types, environment);
+            Ok(Statement {
+                text,
+                args,
+                tree,
+                environment,
+                _connection: connection,
+                _depth: depth,
+                _remembering: remembering,
+            })
+        }
+    }
+
+    /// Its tree.
+    pub fn tree(&self) -> *mut pg_sys::Query {
+        self.tree
+    }
+
+    /// Lets it use these columns of a table that it names itself without the privilege to select them.
+    pub fn use_without_privilege(&mut self, relation: pg_sys::Oid, columns: &[i16]) {
+        // SAFETY: a tree of our own that nothing else refers to yet. Privileges are asked for by number, counted from the first
+        // system column.
+        unsafe {
+            #[cfg(feature = "pg15")]
+            let entries = pointers::<pg_sys::RangeTblEntry>((*self.tree).rtable)
+                .into_iter()
+                .filter(|e| (**e).rtekind == pg_sys::RTEKind::RTE_RELATION);
+            #[cfg(not(feature = "pg15"))]
+            let entries = pointers::<pg_sys::RTEPermissionInfo>((*self.tree).rteperminfos).into_iter();
+            for entry in entries.filter(|e| (**e).relid == relation) {
+                for column in columns {
+                    let number = i32::from(*column) - pg_sys::FirstLowInvalidHeapAttributeNumber;
+                    (*entry).selectedCols = pg_sys::bms_del_member((*entry).selectedCols, number);
+                }
+            }
+        }
+    }
+
+    /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
+    pub fn run(self) -> Result<Vec<Option<String>>> {
+        let mut rows = Vec::new();
+        // SAFETY: the executor's slot; there is a column.
+        self.each(&mut |slot| rows.push(unsafe { first_as_text(slot) }))?;
+        Ok(rows)
+    }
+
+    fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
+        let mut receiver = Receiver::new(each);
+        // SAFETY: the receiver outlives the call.
+        unsafe { self.stream(receiver.dest()) }
+    }
+
+    /// Runs it so and sends the rows to `dest`.
+    ///
+    /// # Safety
+    /// A live DestReceiver whose callbacks are safe to call until this returns.
+    pub unsafe fn stream(self, dest: *mut pg_sys::DestReceiver) -> Result<()> {
+        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
+        unsafe {
+            let params = spi::params(self.args);
+            let plan = plan(self.tree, &self.text, params)?;
+            run_into(plan, &self.text, params, self.environment, dest);
+        }
+        Ok(())
+    }
+}
+
+/// The first column, as text, of the rows of a SELECT without parameters that `read` analyzes; its plan is kept under the key. It runs as
+/// the current role, under the active snapshot as it is.
+pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
+    let mut rows = Vec::new();
+    // SAFETY: the executor's slot; there is a column.
+    let mut each = |slot| rows.push(unsafe { first_as_text(slot) });
+    let (no_params, no_environment) = (std::ptr::null_mut(), std::ptr::null_mut());
+    const TEXT: &CStr = c"snapsync: an owner's expression";
+    let generation = session::count(Event::Plan);
+    // SAFETY: a kept plan, which `find` has locked what it reads for; or one made just now. There are no parameters.
+    unsafe {
+        if let Some(plan) = kept::find(&key) {
+            let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
+            run(plan, TEXT, no_params, no_environment, &mut each);
+        } else {
+            let statement = read()?;
+            let plan = plan(statement.tree, TEXT, no_params)?;
+            kept::keep(key, plan, generation);
+            run(plan, TEXT, no_params, no_environment, &mut each);
+        }
+    }
+    Ok(rows)
+}
+
+/// Rewrites (this applies row-level security), plans and runs an analyzed SELECT as the current role, under the active snapshot as it is,
+/// and gives each row to `each`.
+///
+/// # Safety
+/// What the tree reads is locked; the text, the parameters and what the environment names outlive the call.
+pub unsafe fn execute(
+    tree: *mut pg_sys::Query,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+) -> Result<()> {
+    // SAFETY: see above.
+    unsafe {
+        let plan = plan(tree, text, params)?;
+        run(plan, text, params, environment, each);
+    }
+    Ok(())
+}
+
+/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few.
+///
+/// # Safety
+/// As for `execute`.
+pub unsafe fn plan(
+    tree: *mut pg_sys::Query,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+) -> Result<*mut pg_sys::PlannedStmt> {
+    // SAFETY: see above.
+    unsafe {
+        let rewritten = pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree));
+        let [query] = rewritten[..] else {
+            return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
+        };
+        Ok(pg_sys::pg_plan_query(query, text.as_ptr(), 0, params))
+    }
+}
+
+/// Runs a plan as the current role, under the active snapshot as it is, and gives each row to `each`.
+///
+/// # Safety
+/// As for `execute`; the plan is not freed meanwhile.
+pub unsafe fn run(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+) {
+    let mut receiver = Receiver::new(each);
+    // SAFETY: see above; the receiver outlives the execution.
+    unsafe { run_into(plan, text, params, environment, receiver.dest()) }
+}
+
+/// The same, sending the rows to `dest`.
+///
+/// # Safety
+/// As for `run`; a live DestReceiver.
+unsafe fn run_into(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+) {
+    // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
+    // releases what it holds.
+    unsafe {
+        let description = pg_sys::CreateQueryDesc(
+            plan,
+            text.as_ptr(),
+            pg_sys::GetActiveSnapshot(),
+            std::ptr::null_mut(),
+            dest,
+            params,
+            environment,
+            0,
+        );
+        pg_sys::ExecutorStart(description, 0);
+        run_to_completion(description);
+        pg_sys::ExecutorFinish(description);
+        pg_sys::ExecutorEnd(description);
+        pg_sys::FreeQueryDesc(description);
+    }
+}
+
+/// # Safety
+/// Within an SPI connection; text and types outlive what is returned.
+unsafe fn analyze(
+    statement: *mut pg_sys::RawStmt,
+    text: &CStr,
+    types: &[pg_sys::Oid],
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::Query {
+    let count = types.len() as i32;
+    // SAFETY: see `Statement::analyze`; the types are only read.
+    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, environment) }
+}
+
+/// # Safety
+/// A started query.
+unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
+    let forward = pg_sys::ScanDirection::ForwardScanDirection;
+    // SAFETY: a started query.
+    unsafe {
+        #[cfg(feature = "pg18")]
+        pg_sys::ExecutorRun(description, forward, 0);
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::ExecutorRun(description, forward, 0, true);
+    }
+}
+
+/// The first column's text.
+///
+/// # Safety
+/// The executor's slot, of at least one column.
+unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
+    // SAFETY: see above; the output function's palloc'd text is copied and freed.
+    unsafe {
+        let datum = crate::server::slot::value(slot, 1)?;
+        let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+        let type_oid = crate::server::pg::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
+        pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
+        let text = pg_sys::OidOutputFunctionCall(output, datum);
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        pg_sys::pfree(text.cast());
+        Some(copy)
+    }
+}
+
+/// A `DestReceiver` that gives each row to a closure.
+#[repr(C)]
+struct Receiver<'a> {
+    /// What the executor sees; must be first.
+    dest: pg_sys::DestReceiver,
+    each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+}
+
+impl<'a> Receiver<'a> {
+    fn new(each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Self {
+        let dest = pg_sys::DestReceiver {
+            receiveSlot: Some(receive),
+            rStartup: Some(startup),
+            rShutdown: Some(shutdown),
+            rDestroy: Some(shutdown),
+            mydest: pg_sys::CommandDest::DestNone,
+        };
+        Receiver { dest, each }
+    }
+
+    /// Valid while the receiver is neither moved nor touched.
+    fn dest(&mut self) -> *mut pg_sys::DestReceiver {
+        std::ptr::from_mut(self).cast()
+    }
+}
+
+/// # Safety
+/// Called by the executor.
+#[pg_guard]
+unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation: i32, _columns: pg_sys::TupleDesc) {
+    // Each row brings its own descriptor.
+}
+
+/// # Safety
+/// Called by the executor, with what `Receiver::dest` gave it.
+#[pg_guard]
+unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
+    // SAFETY: `dest` is what `Receiver::dest` returned, and the executor's call is its only use at this time.
+    unsafe { ((*dest.cast::<Receiver>()).each)(slot) };
+    true
+}
+
+/// # Safety
+/// Called by the executor.
+#[pg_guard]
+unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
+    // There is nothing of its own.
+}

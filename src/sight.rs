@@ -1,0 +1,6 @@
+//! What the caller sees, and what the caller saw: policies over rows as they were.
+
+pub mod old_rows;
+pub mod policy;
+pub mod reach;
+pub mod scope;

@@ -1,0 +1,227 @@
+//! Which old rows the caller could see: row-level security applied to images.
+//!
+//! A row that is gone cannot be selected any more, so its logged image (the old values of all columns that the policies read) is made a
+//! row again (`old_rows.rs`), and the table's SELECT policies are put to it as PostgreSQL has them stored, parsed, for the caller
+//! (`query.rs`). Rows of other tables that are gone too are put back where the policies read those tables.
+//!
+//! What cannot be judged so (None) is nobody's error: the client takes the collection anew.
+
+use std::ffi::{CStr, CString};
+use std::rc::Rc;
+
+use pgrx::{pg_sys, FromDatum};
+
+use crate::collections::catalog::{Collection, Column};
+use crate::collections::lookup::Keys;
+use crate::log::change::Image;
+use crate::server::error::{Result, SyncError};
+use crate::server::spi::{self, pointers};
+use crate::server::statement::kept::Key;
+use crate::server::{pg, subxact};
+use crate::sight::old_rows::OldRows;
+
+mod query;
+
+/// Deleted rows of a table that policies read, to be seen again while old rows are judged: those that the caller could see.
+pub struct Shadow {
+    pub table: Rc<Collection>,
+    pub rows: OldRows,
+}
+
+impl Shadow {
+    /// None when an image does not read back.
+    pub fn of(table: Rc<Collection>, images: &[Image]) -> Result<Option<Shadow>> {
+        let mut shadow = Shadow { rows: OldRows::of(&table), table };
+        let filled = subxact::run(|| spi::pinned(|| images.iter().try_for_each(|image| shadow.rows.add(image))));
+        Ok(told(filled)?.map(|()| shadow))
+    }
+}
+
+/// Judges old rows of one table for the calling role.
+pub struct Judge {
+    table: Rc<Collection>,
+    condition: Condition,
+    /// The condition's text, where it is not that of the table's policies.
+    text: Option<CString>,
+    shadows: Vec<Shadow>,
+}
+
+/// Which rows satisfy.
+enum Condition {
+    All,
+    None,
+    /// Those for which this holds: an expression over the columns of range table entry 1.
+    Where(*mut pg_sys::Node),
+}
+
+/// Up to so many images are planned for as if there was one: what a policy reads is looked up for each. For more a plan may read that
+/// once: all parents that the caller sees, say (20,000 for ten images: 10 ms instead of 1).
+const JUDGED_ONE_BY_ONE: usize = 100;
+
+impl Judge {
+    /// By the policies, as they are now, that let the calling role select. None when rows cannot be judged by them.
+    pub fn by_policies(table: &Rc<Collection>, shadows: Vec<Shadow>) -> Option<Judge> {
+        if !pg::rls_active(table.relation) {
+            return Some(Judge { table: Rc::clone(table), condition: Condition::All, text: None, shadows });
+        }
+        if table.traits.unlogged_column {
+            return None;
+        }
+        Some(Judge { table: Rc::clone(table), condition: selectable(table.relation), text: None, shadows })
+    }
+
+    /// Where there is no old row to judge.
+    pub fn of_none(table: &Rc<Collection>) -> Judge {
+        Judge { table: Rc::clone(table), condition: Condition::None, text: None, shadows: Vec::new() }
+    }
+
+    /// By a condition over the table's rows: nodeToString of an expression over range table entry 1.
+    pub fn by_condition(table: &Rc<Collection>, text: &CStr) -> Judge {
+        // SAFETY: the text of a tree that this server wrote, in this session.
+        let condition = Condition::Where(unsafe { pg_sys::stringToNode(text.as_ptr()) }.cast());
+        Judge { table: Rc::clone(table), condition, text: Some(text.to_owned()), shadows: Vec::new() }
+    }
+
+    /// For each image: does it satisfy? None when that cannot be told.
+    pub fn of(&self, images: &[Image]) -> Result<Option<Vec<bool>>> {
+        let condition = match self.condition {
+            Condition::All => return Ok(Some(vec![true; images.len()])),
+            Condition::None => return Ok(Some(vec![false; images.len()])),
+            Condition::Where(condition) => condition,
+        };
+        if images.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let planned_for = if images.len() <= JUDGED_ONE_BY_ONE { 1.0 } else { images.len() as f64 };
+        let satisfying =
+            self.put(condition, planned_for, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
+        Ok(satisfying.map(|numbers| {
+            let mut seen = vec![false; images.len()];
+            numbers.into_iter().for_each(|n| seen[n as usize] = true);
+            seen
+        }))
+    }
+
+    /// Does any row that stands in the table now, with one of these ids, satisfy? None when that cannot be told.
+    pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
+        let condition = match self.condition {
+            Condition::All => return Ok(Some(!ids.is_empty())),
+            Condition::None => return Ok(Some(false)),
+            Condition::Where(condition) => condition,
+        };
+        let table = &self.table;
+        let found =
+            self.put(condition, ids.len() as f64, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
+        Ok(found.map(|numbers| !numbers.is_empty()))
+    }
+
+    /// Puts the condition to the rows that `fill` adds.
+    fn put(
+        &self,
+        condition: *mut pg_sys::Node,
+        planned_for: f64,
+        fill: impl FnOnce(&mut OldRows) -> Result<()>,
+    ) -> Result<Option<Vec<i64>>> {
+        let _scratch = pg::Scratch::new(c"snapsync old rows");
+        let found = subxact::run(|| {
+            let _depth = spi::DepthGuard::enter();
+            let _remembering = crate::server::error::Remembering::start();
+            let mut rows = OldRows::of(&self.table);
+            spi::pinned(|| fill(&mut rows))?;
+            // A plan for one row serves others; shadows are in the plan.
+            let kept = planned_for == 1.0 && self.shadows.is_empty();
+            let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
+            // SAFETY: a policy's condition on this table, or one that was found in such.
+            unsafe { query::satisfying(&rows, planned_for, condition, &self.shadows, key) }
+        });
+        told(found)
+    }
+}
+
+/// An error while old rows are judged is not the caller's: not one that a row is cause of (a value that does not read back, or that a
+/// policy cannot take, or is nested too deep), nor one of a policy, which selecting from the table raises as well where it must. Only
+/// what says nothing of rows and policies ends the call.
+fn told<R>(outcome: Result<R>) -> Result<Option<R>> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if ends_the_call(&e) => Err(e),
+        Err(_) => Ok(None),
+    }
+}
+
+fn ends_the_call(e: &SyncError) -> bool {
+    subxact::is_transient(e) && e.code != "XX000"
+}
+
+/// Was an old row in these scopes (None: whichever), and not marked as deleted? The log has both columns' values, in the types' own
+/// text form.
+pub fn is_synced(table: &Collection, scopes: Option<&[String]>, image: &Image) -> bool {
+    if let (Some(scope), Some(scopes)) = (&table.scope, scopes) {
+        let value = image.text(&scope.name);
+        // In order (scope.rs): a client may send very many.
+        if value.is_none_or(|v| scopes.binary_search_by(|s| s.as_bytes().cmp(v)).is_err()) {
+            return false;
+        }
+    }
+    match &table.soft_delete {
+        Some(column) if column.facts.base == pg_sys::BOOLOID => image.text(&column.name) != Some(b"t"),
+        Some(column) => image.text(&column.name).is_none(),
+        None => true,
+    }
+}
+
+/// `todos.org_id = ANY ($n)`.
+pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
+    format!("{alias}.{} OPERATOR(pg_catalog.=) ANY (${parameter}::{}[])", scope.ident, scope.facts.base_type_name())
+}
+
+/// The row is not soft-deleted: the flag is not true, or the time is null.
+pub fn not_deleted(alias: &str, column: &Column) -> String {
+    let unset = if column.facts.base == pg_sys::BOOLOID { "IS NOT TRUE" } else { "IS NULL" };
+    format!("{alias}.{} {unset}", column.ident)
+}
+
+/// Which rows the policies let the calling role select: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).
+fn selectable(relation: pg_sys::Oid) -> Condition {
+    let role = pg::current_user();
+    let (mut permissive, mut all) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the relation is locked, so its policies stay while it is open; the trees are copied. The lists are palloc'd.
+    unsafe {
+        let open = pg_sys::relation_open(relation, pg_sys::NoLock as i32);
+        let policies = (*open).rd_rsdesc;
+        let policies = if policies.is_null() { Vec::new() } else { pointers((*policies).policies) };
+        for policy in policies.into_iter().map(|p: *mut pg_sys::RowSecurityPolicy| &*p) {
+            if !matches!(policy.polcmd as u8, b'*' | b'r') || policy.qual.is_null() || !applies(policy, role) {
+                continue;
+            }
+            let copy = pg_sys::copyObjectImpl(policy.qual.cast());
+            let list = if policy.permissive { &mut permissive } else { &mut all };
+            *list = pg_sys::lappend(*list, copy);
+        }
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        if permissive.is_null() {
+            return Condition::None;
+        }
+        let any = match &*pointers::<pg_sys::Node>(permissive) {
+            [one] => *one,
+            _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::OR_EXPR, permissive, -1).cast(),
+        };
+        all = pg_sys::lappend(all, any.cast());
+        Condition::Where(match &*pointers::<pg_sys::Node>(all) {
+            [one] => *one,
+            _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, all, -1).cast(),
+        })
+    }
+}
+
+/// Is it a policy for this role? (check_role_for_policy in rowsecurity.c.)
+///
+/// # Safety
+/// A policy of a relation that is open.
+unsafe fn applies(policy: &pg_sys::RowSecurityPolicy, role: pg_sys::Oid) -> bool {
+    // SAFETY: an oid[] without nulls; a syscache look-up.
+    unsafe {
+        let roles = Vec::<pg_sys::Oid>::from_datum(pg_sys::Datum::from(policy.roles), false).unwrap_or_default();
+        roles.first() == Some(&pg_sys::InvalidOid) || roles.into_iter().any(|r| pg_sys::has_privs_of_role(role, r))
+    }
+}

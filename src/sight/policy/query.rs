@@ -1,0 +1,393 @@
+//! The query that puts a condition to old rows: built, not parsed. No text is in it, so no setting and no search path has a say in what it
+//! means, and no name is looked up that somebody could take in the meantime; nor are the rows in it, so whatever shows queries and plans
+//! shows none of them.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::{self, NodeTag};
+
+use super::Shadow;
+use crate::collections::catalog::Collection;
+use crate::collections::lookup::Keys;
+use crate::policies::access::tree::walk;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
+use crate::server::session::{self, Event};
+use crate::server::spi::{self, pointers};
+use crate::server::statement::{
+    self,
+    kept::{self, Key},
+};
+use crate::sight::old_rows::OldRows;
+
+/// makeNode() of nodes/nodes.h: zeroed, with its tag.
+fn node<T>(tag: NodeTag) -> *mut T {
+    // SAFETY: palloc'd room for one; the first member of each type of nodes is its tag.
+    unsafe {
+        let node = pg_sys::palloc0(std::mem::size_of::<T>());
+        (*node.cast::<pg_sys::Node>()).type_ = tag;
+        node.cast()
+    }
+}
+
+/// # Safety
+/// Members and list are pointers to what the list's reader expects.
+unsafe fn list<T>(members: &[*mut T]) -> *mut pg_sys::List {
+    // SAFETY: see above; lists are palloc'd.
+    members.iter().fold(std::ptr::null_mut(), |list, member| unsafe { pg_sys::lappend(list, member.cast()) })
+}
+
+/// The numbers (`OldRows`) of the rows that satisfy the condition for the current role, under the active snapshot. With a key, the plan is
+/// kept for the next.
+///
+/// # Safety
+/// The condition is a policy's over columns of the rows' table as range table entry 1, locked or not.
+pub(super) unsafe fn satisfying(
+    rows: &OldRows,
+    planned_for: f64,
+    condition: *mut pg_sys::Node,
+    shadows: &[Shadow],
+    key: Option<Key>,
+) -> Result<Vec<i64>> {
+    const TEXT: &CStr = c"snapsync: old rows";
+    let mut found = Vec::new();
+    // SAFETY: a copy of the condition that nobody else refers to; the environment outlives the execution.
+    unsafe {
+        let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
+        pg_sys::register_ENR(environment, rows.relation(planned_for));
+        shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
+        let plan = match key.as_ref().and_then(kept::find) {
+            Some(plan) => plan,
+            None => {
+                let generation = session::count(Event::Plan);
+                let condition = pg_sys::copyObjectImpl(condition.cast()).cast();
+                let plan = statement::plan(query(rows, condition, shadows, environment)?, TEXT, no_params)?;
+                if let Some(key) = key {
+                    kept::keep(key, plan, generation);
+                }
+                plan
+            }
+        };
+        let mut each = |slot| found.extend(crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
+        statement::run(plan, TEXT, no_params, environment, &mut each);
+    }
+    Ok(found)
+}
+
+/// `SELECT number FROM old rows WHERE condition`; what it reads is locked, as rewriting a stored rule would lock it.
+///
+/// # Safety
+/// As for `satisfying`; the condition is changed. Rows and shadows are registered in the environment.
+unsafe fn query(
+    rows: &OldRows,
+    condition: *mut pg_sys::Node,
+    shadows: &[Shadow],
+    environment: *mut pg_sys::QueryEnvironment,
+) -> Result<*mut pg_sys::Query> {
+    // SAFETY: nodes of our own, and the condition's.
+    unsafe {
+        shadows.iter().try_for_each(|shadow| put_back(condition, shadow, environment))?;
+        let query: *mut pg_sys::Query = node(NodeTag::T_Query);
+        (*query).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*query).canSetTag = true;
+        (*query).rtable = list(&[entry_of(rows, environment)]);
+        (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1)]), whole_rows_as_rows(condition, rows)?);
+        let number = pg_sys::makeVar(1, rows.number_column(), pg_sys::INT8OID, -1, pg_sys::InvalidOid, 0);
+        let name = pg_sys::pstrdup(c"number".as_ptr());
+        (*query).targetList = list(&[pg_sys::makeTargetEntry(number.cast(), 1, name, false)]);
+        (*query).hasSubLinks = pg_sys::checkExprHasSubLink((*(*query).jointree).quals);
+        pg_sys::AcquireRewriteLocks(query, true, false);
+        Ok(query)
+    }
+}
+
+/// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
+/// him. They are read as the table's owner, past row-level security, whose own SQL (of an index, of a generated column) is all that can
+/// run; nor is the owner asked for the privilege to select, which owners can lack.
+pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -> Result<()> {
+    // SAFETY: nodes of our own. The table is locked (`catalog::tracked`), so it stays what it is while it is open. The environment
+    // outlives the execution.
+    unsafe {
+        let environment = pg_sys::create_queryEnv();
+        pg_sys::register_ENR(environment, keys.relation());
+        let relation = pg_sys::relation_open(table.relation, pg_sys::NoLock as i32);
+        let state = pg_sys::make_parsestate(std::ptr::null_mut());
+        let (lock, no_alias) = (pg_sys::AccessShareLock as i32, std::ptr::null_mut());
+        let inherited = (*(*relation).rd_rel).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE;
+        let entry = (*pg_sys::addRangeTableEntryForRelation(state, relation, lock, no_alias, inherited, true)).p_rte;
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        #[cfg(feature = "pg15")]
+        {
+            (*entry).requiredPerms = 0;
+        }
+        let query = select(rows, entry);
+        #[cfg(not(feature = "pg15"))]
+        {
+            let permission = pg_sys::getRTEPermissionInfo((*state).p_rteperminfos, entry);
+            (*permission).requiredPerms = 0;
+            (*query).rteperminfos = (*state).p_rteperminfos;
+        }
+        let number = rows.number_column();
+        let zero = pg_sys::Datum::from(0i64);
+        let zero = pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, 8, zero, false, true);
+        let target = pg_sys::makeTargetEntry(zero.cast(), number, pg_sys::pstrdup(c"number".as_ptr()), false);
+        (*query).targetList = pg_sys::lappend((*query).targetList, target.cast());
+        (*query).rtable = list(&[entry, entry_named(keys.name(), environment)]);
+        let mut same: *mut pg_sys::List = std::ptr::null_mut();
+        for (i, column) in table.key.iter().enumerate() {
+            let own = pg::attribute(rows.descriptor(), column.attnum as usize - 1);
+            let own = pg_sys::makeVar(1, column.attnum, own.atttypid, own.atttypmod, own.attcollation, 0);
+            let base = column.facts.base;
+            let key = pg_sys::makeVar(2, i as i16 + 1, base, -1, pg_sys::get_typcollation(base), 0);
+            same = pg_sys::lappend(same, equal(own, key, base).cast());
+        }
+        (*query).jointree =
+            pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), pg_sys::make_ands_explicit(same).cast());
+        spi::as_table_owner(table.relation, || {
+            let mut each = |slot| rows.add_slot(slot);
+            statement::execute(query, c"snapsync: rows by key", std::ptr::null_mut(), environment, &mut each)
+        })
+    }
+}
+
+/// `own = key`, by the type's own equality.
+///
+/// # Safety
+/// The first is of this type or of a domain over it, the second of this type, which has an equality.
+unsafe fn equal(own: *mut pg_sys::Var, key: *mut pg_sys::Var, base: pg_sys::Oid) -> *mut pg_sys::Expr {
+    // SAFETY: look-ups of a built-in type; nodes of our own.
+    unsafe {
+        let operator = (*pg_sys::lookup_type_cache(base, pg_sys::TYPECACHE_EQ_OPR as i32)).eq_opr;
+        let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::op_input_types(operator, &mut left, &mut right);
+        // varchar's equality is that of text.
+        let as_input = |var: *mut pg_sys::Var| -> *mut pg_sys::Expr {
+            if (*var).vartype == left {
+                return var.cast();
+            }
+            let implicit = pg_sys::CoercionForm::COERCE_IMPLICIT_CAST;
+            pg_sys::makeRelabelType(var.cast(), left, -1, (*var).varcollid, implicit).cast()
+        };
+        let collation = (*own).varcollid;
+        let (bool, no_collation) = (pg_sys::BOOLOID, pg_sys::InvalidOid);
+        pg_sys::make_opclause(operator, bool, false, as_input(own), as_input(key), no_collation, collation)
+    }
+}
+
+/// The rows as a range table entry.
+///
+/// # Safety
+/// They are registered in the environment.
+unsafe fn entry_of(rows: &OldRows, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: see above.
+    unsafe { entry_named(rows.name(), environment) }
+}
+
+/// A named relation as a range table entry.
+///
+/// # Safety
+/// The relation is registered in the environment.
+unsafe fn entry_named(name: &CStr, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: the parser's own function, with a state that knows the environment.
+    unsafe {
+        let state = pg_sys::make_parsestate(std::ptr::null_mut());
+        (*state).p_queryEnv = environment;
+        let name = pg_sys::makeRangeVar(std::ptr::null_mut(), name.as_ptr().cast_mut(), -1);
+        (*pg_sys::addRangeTableEntryForENR(state, name, true)).p_rte
+    }
+}
+
+/// # Safety
+/// None: a node of our own.
+unsafe fn reference(entry: i32) -> *mut pg_sys::RangeTblRef {
+    let reference: *mut pg_sys::RangeTblRef = node(NodeTag::T_RangeTblRef);
+    // SAFETY: just made.
+    unsafe { (*reference).rtindex = entry };
+    reference
+}
+
+/// The policies' row as a whole becomes a row of its columns, which the old rows' relation has one more of.
+///
+/// # Safety
+/// As for `satisfying`.
+unsafe fn whole_rows_as_rows(condition: *mut pg_sys::Node, rows: &OldRows) -> Result<*mut pg_sys::Node> {
+    let mut is_whole = false;
+    // SAFETY: a tree that is only read; nodes with this tag are Vars.
+    unsafe {
+        walk(condition, &mut |inner, depth| {
+            if (*inner).type_ == NodeTag::T_Var {
+                let var = &*inner.cast::<pg_sys::Var>();
+                is_whole |= var.varlevelsup == depth && var.varno as u32 == 1 && var.varattno == 0;
+            }
+        });
+        if !is_whole {
+            return Ok(condition);
+        }
+        let relation = pg_sys::relation_open(rows.table(), pg_sys::NoLock as i32);
+        let state = pg_sys::make_parsestate(std::ptr::null_mut());
+        let (lock, no_alias) = (pg_sys::AccessShareLock as i32, std::ptr::null_mut());
+        let table = (*pg_sys::addRangeTableEntryForRelation(state, relation, lock, no_alias, false, true)).p_rte;
+        let descriptor = rows.descriptor();
+        let mut columns: *mut pg_sys::List = std::ptr::null_mut();
+        for i in 1..rows.number_column() {
+            let column = pg::attribute(descriptor, i as usize - 1);
+            if !column.attisdropped {
+                let var = pg_sys::makeVar(1, i, column.atttypid, column.atttypmod, column.attcollation, 0);
+                let name = pg_sys::pstrdup(column.attname.data.as_ptr());
+                columns = pg_sys::lappend(columns, pg_sys::makeTargetEntry(var.cast(), i, name, false).cast());
+            }
+        }
+        let mut has_sublinks = true;
+        let report = pg_sys::ReplaceVarsNoMatchOption::REPLACEVARS_REPORT_ERROR;
+        #[cfg(not(feature = "pg18"))]
+        let replaced = pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, report, 0, &mut has_sublinks);
+        #[cfg(feature = "pg18")]
+        let replaced =
+            pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, 0, report, 0, &mut has_sublinks);
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+        Ok(replaced)
+    }
+}
+
+/// Lets the subqueries of the condition read the shadow's table as it was: what stands there, and its rows that are gone.
+///
+/// # Safety
+/// As for `satisfying`; the shadow is registered in the environment.
+unsafe fn put_back(
+    condition: *mut pg_sys::Node,
+    shadow: &Shadow,
+    environment: *mut pg_sys::QueryEnvironment,
+) -> Result<()> {
+    let mut found: Vec<(*mut pg_sys::Query, *mut pg_sys::RangeTblEntry)> = Vec::new();
+    // SAFETY: nodes with this tag are queries. They are changed when the walk is over.
+    unsafe {
+        walk(condition, &mut |inner, _| {
+            if (*inner).type_ == NodeTag::T_Query {
+                let query = inner.cast::<pg_sys::Query>();
+                for entry in pointers::<pg_sys::RangeTblEntry>((*query).rtable) {
+                    if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && (*entry).relid == shadow.table.relation {
+                        found.push((query, entry));
+                    }
+                }
+            }
+        });
+        for (query, entry) in found {
+            // A sample of a table, or rows that are locked, are those of a stored table.
+            if !(*entry).tablesample.is_null() || !(*query).rowMarks.is_null() {
+                return Err(SyncError::new(code::FEATURE_NOT_SUPPORTED, "old rows cannot be sampled nor locked"));
+            }
+            become_union(query, entry, shadow, environment);
+        }
+    }
+    Ok(())
+}
+
+/// The entry of a table becomes one of a subquery with the same columns in the same places: `SELECT ... FROM table UNION ALL SELECT ...
+/// FROM old rows`. The rights that the policy's author had checked on the table stay on the table.
+///
+/// # Safety
+/// As for `put_back`; the entry is of the query.
+unsafe fn become_union(
+    query: *mut pg_sys::Query,
+    entry: *mut pg_sys::RangeTblEntry,
+    shadow: &Shadow,
+    environment: *mut pg_sys::QueryEnvironment,
+) {
+    // SAFETY: nodes of our own, of the shapes that the parser gives them (transformSetOperationTree).
+    unsafe {
+        let table = pg_sys::copyObjectImpl(entry.cast()).cast::<pg_sys::RangeTblEntry>();
+        (*table).lateral = false;
+        let present = select(&shadow.rows, table);
+        #[cfg(not(feature = "pg15"))]
+        {
+            let permission = pg_sys::getRTEPermissionInfo((*query).rteperminfos, entry);
+            (*present).rteperminfos = list(&[pg_sys::copyObjectImpl(permission.cast())]);
+            (*table).perminfoindex = 1;
+            (*entry).perminfoindex = 0;
+        }
+        #[cfg(feature = "pg15")]
+        {
+            _ = query;
+            (*entry).requiredPerms = 0;
+            (*entry).checkAsUser = pg_sys::InvalidOid;
+            (*entry).selectedCols = std::ptr::null_mut();
+        }
+        let past = select(&shadow.rows, entry_of(&shadow.rows, environment));
+        let both: *mut pg_sys::Query = node(NodeTag::T_Query);
+        (*both).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*both).canSetTag = true;
+        (*both).rtable = list(&[subquery(present), subquery(past)]);
+        (*both).jointree = pg_sys::makeFromExpr(std::ptr::null_mut(), std::ptr::null_mut());
+        let union: *mut pg_sys::SetOperationStmt = node(NodeTag::T_SetOperationStmt);
+        (*union).op = pg_sys::SetOperation::SETOP_UNION;
+        (*union).all = true;
+        (*union).larg = reference(1).cast();
+        (*union).rarg = reference(2).cast();
+        for target in pointers::<pg_sys::TargetEntry>((*present).targetList) {
+            let expression = (*target).expr.cast();
+            let (type_, typmod) = (pg_sys::exprType(expression), pg_sys::exprTypmod(expression));
+            let collation = pg_sys::exprCollation(expression);
+            (*union).colTypes = pg_sys::lappend_oid((*union).colTypes, type_);
+            (*union).colTypmods = pg_sys::lappend_int((*union).colTypmods, typmod);
+            (*union).colCollations = pg_sys::lappend_oid((*union).colCollations, collation);
+            let var = pg_sys::makeVar(1, (*target).resno, type_, typmod, collation, 0);
+            let output = pg_sys::makeTargetEntry(var.cast(), (*target).resno, (*target).resname, false);
+            (*both).targetList = pg_sys::lappend((*both).targetList, output.cast());
+        }
+        (*both).setOperations = union.cast();
+        (*entry).rtekind = pg_sys::RTEKind::RTE_SUBQUERY;
+        (*entry).subquery = both;
+        (*entry).relid = pg_sys::InvalidOid;
+        (*entry).relkind = 0;
+        (*entry).rellockmode = 0;
+        (*entry).inh = false;
+        (*entry).security_barrier = false;
+    }
+}
+
+/// `SELECT column, ... FROM entry`, with all columns of the shadow's table; those that are dropped are NULL.
+///
+/// # Safety
+/// The entry has the columns of these rows' table.
+unsafe fn select(rows: &OldRows, entry: *mut pg_sys::RangeTblEntry) -> *mut pg_sys::Query {
+    // SAFETY: nodes of our own; the descriptor has so many attributes.
+    unsafe {
+        let query: *mut pg_sys::Query = node(NodeTag::T_Query);
+        (*query).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*query).canSetTag = true;
+        (*query).rtable = list(&[entry]);
+        (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1)]), std::ptr::null_mut());
+        for i in 1..rows.number_column() {
+            let column = pg::attribute(rows.descriptor(), i as usize - 1);
+            let value: *mut pg_sys::Expr = if column.attisdropped {
+                pg_sys::makeNullConst(pg_sys::INT4OID, -1, pg_sys::InvalidOid).cast()
+            } else {
+                pg_sys::makeVar(1, i, column.atttypid, column.atttypmod, column.attcollation, 0).cast()
+            };
+            let name = pg_sys::pstrdup(column.attname.data.as_ptr());
+            let target = pg_sys::makeTargetEntry(value, i, name, false);
+            (*query).targetList = pg_sys::lappend((*query).targetList, target.cast());
+        }
+        query
+    }
+}
+
+/// # Safety
+/// A query of our own.
+unsafe fn subquery(query: *mut pg_sys::Query) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: nodes of our own.
+    unsafe {
+        let entry: *mut pg_sys::RangeTblEntry = node(NodeTag::T_RangeTblEntry);
+        (*entry).rtekind = pg_sys::RTEKind::RTE_SUBQUERY;
+        (*entry).subquery = query;
+        let mut names: *mut pg_sys::List = std::ptr::null_mut();
+        for target in pointers::<pg_sys::TargetEntry>((*query).targetList) {
+            names = pg_sys::lappend(names, pg_sys::makeString((*target).resname).cast());
+        }
+        (*entry).eref = pg_sys::makeAlias(SUBQUERY.as_ptr(), names);
+        (*entry).inFromCl = true;
+        entry
+    }
+}
+
+const SUBQUERY: &CStr = c"half";

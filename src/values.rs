@@ -1,0 +1,9 @@
+//! Values on their way to JSON and from clients, and the decisions about these that need no server.
+
+pub mod conflict;
+pub mod cursor;
+pub mod dialect;
+pub mod excerpt;
+pub mod json;
+pub mod settings;
+pub mod wire_id;
