@@ -92,13 +92,11 @@ pub fn concerns(
         }
     }
     if !texts.is_empty() {
-        // The owner speaks for what functions read. Where policies read the table themselves, under conditions of their own, these hold
-        // beside it.
-        let trees = conditions_in_policies(relation, access)?.into_iter().flatten().collect::<Vec<_>>();
-        if !trees.is_empty() && !depends::may_read_all(relation, access) {
-            return Ok(Concerns::Everybody);
-        }
-        return Ok(Concerns::Satisfying { trees, texts });
+        // The owner speaks for what functions read. Where policies read the table themselves, their own conditions hold beside it; a
+        // place without any lets every row matter.
+        let trees = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>();
+        let trees = trees.filter(|trees| trees.is_empty() || depends::may_read_all(relation, access));
+        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts }));
     }
     let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
     for (name, predicate) in scope_reads.tables {
@@ -147,7 +145,8 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
     // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
-    for (oid, direct) in depends::read_by_policies(relation)? {
+    let mut undeclared = Vec::new();
+    for depends::Read { table: oid, direct, in_function } in depends::read_by_policies(relation)? {
         if !matches!(relkind(oid)?, Some('r' | 'p')) {
             continue;
         }
@@ -156,6 +155,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         // has its own.
         if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {
             merge(&mut found, everybody(oid));
+            undeclared.extend((!in_function).then_some(oid));
             continue;
         }
         let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
@@ -189,7 +189,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
     let declared = declarations(declared)?.into_iter().map(|(name, predicate)| Ok((named(&name)?, predicate)));
     let mut declared = declared.collect::<Result<Vec<_>>>()?;
     declared.retain(|(access, _)| *access != pg_sys::InvalidOid);
-    // The owner knows better than the analysis.
+    // The owner knows better than the analysis what functions read.
     for (access, _) in &declared {
         found.remove(&pg::root_of(*access).to_u32());
     }
@@ -202,6 +202,8 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         let predicate = predicate.or_else(|| Some("true".into()));
         merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
     }
+    // Not what the policies read of it without one, in a way that the analysis does not understand.
+    undeclared.into_iter().for_each(|access| merge(&mut found, everybody(access)));
     Ok(found.into_values().collect())
 }
 

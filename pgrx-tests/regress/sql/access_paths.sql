@@ -154,6 +154,23 @@ SET ROLE alice;
 SELECT * FROM t.pull('{scoped,scoped_by_view,scoped_by_itself}');
 RESET ROLE;
 
+-- An owner's predicate speaks for what functions read. Where a policy reads the table by a view, or without a condition of its own, its
+-- changes concern others than those for whom the predicate holds.
+CREATE TABLE rota (id int PRIMARY KEY, team int, who name, day int);
+INSERT INTO rota VALUES (1, 1, 'bob', 0);
+CREATE VIEW teams AS SELECT team, who FROM rota;
+CREATE FUNCTION on_duty() RETURNS SETOF int STABLE LANGUAGE sql AS 'SELECT team FROM public.rota WHERE who = current_user AND day = 0';
+SELECT t.make('by_function', ', team int', '(1, 1), (2, 2)', 'team IN (SELECT on_duty())');
+SELECT t.make('by_view_too', ', team int', '(1, 1), (2, 2)', 'team IN (SELECT on_duty()) OR team IN (SELECT team FROM teams WHERE who = current_user)');
+SELECT t.make('by_any', ', team int', '(1, 1), (2, 2)', 'team IN (SELECT on_duty()) OR team IN (SELECT team FROM rota)');
+SELECT count(snapsync.enable(c::regclass, access_tables => '{"rota": "who = current_user AND day = 0"}')) FROM unnest('{by_function,by_view_too,by_any}'::text[]) AS c;
+SELECT c, r.* FROM unnest('{by_function,by_view_too,by_any}'::text[]) AS c, t.reads(c) AS r;
+SELECT c, t.sync('alice', c) FROM unnest('{by_function,by_view_too,by_any}'::text[]) AS c;
+INSERT INTO rota VALUES (2, 2, 'alice', 1);
+SELECT c, t.sync('alice', c) FROM unnest('{by_function,by_view_too,by_any}'::text[]) AS c;
+INSERT INTO rota VALUES (3, 1, 'alice', 0);
+SELECT c, t.sync('alice', c) FROM unnest('{by_function,by_view_too,by_any}'::text[]) AS c;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -8,7 +8,7 @@ use crate::server::spi::{self, read_now as owner_query};
 /// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
 /// table that is read directly is judged in `reach.rs` by what the caller sees.)
 const STEP: &str = "\
-        SELECT d.refclassid, d.refobjid, false FROM read AS r CROSS JOIN LATERAL ( \
+        SELECT d.refclassid, d.refobjid, false, r.in_function OR r.classid <> 'pg_class'::regclass FROM read AS r CROSS JOIN LATERAL ( \
             SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid FROM pg_rewrite AS w \
              WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
             UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
@@ -17,13 +17,13 @@ const STEP: &str = "\
           JOIN pg_depend AS d ON d.classid = via.classid AND d.objid = via.objid \
          WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)";
 
-/// `read(classid, objid, direct)`: what the SELECT policies of table $1 rest on, also behind views and functions, as far as `pg_depend`
-/// knows; direct if the policies name it themselves and read it under its own policies for the caller, which a partition has apart
-/// from its root's.
+/// `read(classid, objid, direct, in_function)`: what the SELECT policies of table $1 rest on, also behind views and functions, as far as
+/// `pg_depend` knows; direct if the policies name it themselves and read it under its own policies for the caller, which a partition
+/// has apart from its root's; whether a function or an operator stands between.
 pub fn policies_rest_on() -> String {
     format!(
-        "read(classid, objid, direct) AS ( \
-            SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> p.polrelid, false) FROM pg_policy AS p \
+        "read(classid, objid, direct, in_function) AS ( \
+            SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> p.polrelid, false), false FROM pg_policy AS p \
               JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
               LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid \
              WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
@@ -32,23 +32,31 @@ pub fn policies_rest_on() -> String {
     )
 }
 
-/// The tables among these with those that inherit from them; whether the policies name them themselves. Not the system's,
-/// nor our own.
-pub fn read_by_policies(relation: pg_sys::Oid) -> Result<Vec<(pg_sys::Oid, bool)>> {
+/// A table that policies rest on.
+pub struct Read {
+    pub table: pg_sys::Oid,
+    /// The policies name it themselves.
+    pub direct: bool,
+    /// A function that they call reads it.
+    pub in_function: bool,
+}
+
+/// The tables among these with those that inherit from them. Not the system's, nor our own.
+pub fn read_by_policies(relation: pg_sys::Oid) -> Result<Vec<Read>> {
     let rows = owner_query(
         &format!(
-            "WITH RECURSIVE {}, tree(oid, direct) AS ( \
-                SELECT objid, direct FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
-              UNION SELECT i.inhrelid, false FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
+            "WITH RECURSIVE {}, tree(oid, direct, in_function) AS ( \
+                SELECT objid, direct, in_function FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
+              UNION SELECT i.inhrelid, false, in_function FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
                       JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
-             SELECT tree.oid, direct FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
+             SELECT tree.oid, direct, in_function FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
                JOIN pg_class AS t ON t.oid = tree.oid \
              WHERE {NOT_OURS}",
             policies_rest_on()
         ),
         &[spi::arg(relation)],
     )?;
-    Ok(rows.iter().map(|r| (r.oid(0), r.bool(1))).collect())
+    Ok(rows.iter().map(|r| Read { table: r.oid(0), direct: r.bool(1), in_function: r.bool(2) }).collect())
 }
 
 const NOT_OURS: &str = "t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')";
@@ -58,7 +66,7 @@ const NOT_OURS: &str = "t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg
 pub fn tables_under(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let rows = owner_query(
         &format!(
-            "WITH RECURSIVE read(classid, objid, direct) AS (SELECT 'pg_class'::regclass::oid, $1, false UNION {STEP}), tree(oid) AS ( \
+            "WITH RECURSIVE read(classid, objid, direct, in_function) AS (SELECT 'pg_class'::regclass::oid, $1, false, false UNION {STEP}), tree(oid) AS ( \
                 SELECT objid FROM read WHERE classid = 'pg_class'::regclass \
               UNION SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
                       JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
