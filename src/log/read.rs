@@ -2,6 +2,7 @@
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
 use std::ffi::c_int;
+use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
@@ -24,9 +25,9 @@ pub struct Logged {
     /// Of a row version that the same transaction had made before.
     inner: bool,
     pub key: String,
-    /// In the memory context that was current when it was read. Shows the row as it was before its transaction.
+    /// The row as it was before its transaction.
     pub image: Option<Image>,
-    pub origin: Option<String>,
+    pub origin: Option<Rc<str>>,
     /// The columns that an UPDATE touched, by number; None: not known.
     pub touched: Option<Vec<i16>>,
     /// See [`crate::log::journal::Sending`].
@@ -190,6 +191,9 @@ impl<'a> Log<'a> {
                 let (op, inner) = Op::from_byte(byte).ok_or_else(|| {
                     SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}"))
                 })?;
+                // One for all keys of an entry: clients choose it.
+                let origin: Option<Rc<str>> =
+                    self.value(tuple, column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from);
                 // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
                 let wanted = |key: &str| op == Op::Reset || wanted.is_none_or(|wanted| wanted(key));
                 let entry = |key: String| -> Result<Logged> {
@@ -199,10 +203,8 @@ impl<'a> Log<'a> {
                         op,
                         inner,
                         key,
-                        image: self
-                            .value(tuple, column::IMAGE)
-                            .map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
-                        origin: self.value(tuple, column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                        image: self.value(tuple, column::IMAGE).map(|d| Image::of(d)).transpose()?,
+                        origin: origin.clone(),
                         touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
                         as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
                     })
@@ -317,9 +319,9 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
         for entry in transaction.iter() {
             match entry.op {
                 Op::Insert => inserted = true,
-                Op::Update | Op::Delete if entry.inner => inner_image = inner_image.or(entry.image),
+                Op::Update | Op::Delete if entry.inner => inner_image = inner_image.or_else(|| entry.image.clone()),
                 Op::Update | Op::Delete => {
-                    image = image.or(entry.image);
+                    image = image.or_else(|| entry.image.clone());
                     was_there = true;
                 }
                 Op::Reset => {}
@@ -328,7 +330,7 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
             was_there |= entry.op == Op::Delete && !inserted;
         }
         for entry in transaction.iter_mut().filter(|l| l.image.is_some()) {
-            entry.image = image.or(inner_image.filter(|_| was_there || !inserted));
+            entry.image = image.clone().or_else(|| inner_image.clone().filter(|_| was_there || !inserted));
         }
     }
 }
@@ -394,13 +396,13 @@ mod tests {
     fn images(entries: &[(i64, u8, usize)]) -> Vec<usize> {
         let entry = |(ord, (stamp, byte, image)): (usize, &(i64, u8, usize))| {
             let (op, inner) = Op::from_byte(*byte).expect("an op");
-            let image = (*image > 0).then(|| Image::new(pg_sys::Datum::from(*image)));
+            let image = (*image > 0).then(|| Image::numbered(*image as u64));
             let (key, ord, origin, touched) = ("k".to_string(), ord as i32, None, None);
             Logged { stamp: *stamp, ord, op, inner, key, image, origin, touched, as_sent: false }
         };
         let mut entries: Vec<Logged> = entries.iter().enumerate().map(entry).collect();
         show_what_was_found(&mut entries, Some(100));
-        entries.iter().map(|l| l.image.map_or(0, |i| i.datum().value())).collect()
+        entries.iter().map(|l| l.image.as_ref().map_or(0, |i| i.number() as usize)).collect()
     }
 
     #[test]

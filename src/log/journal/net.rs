@@ -108,8 +108,8 @@ const LONGEST_SCOPE: usize = 2000;
 pub struct Effect<'a> {
     pub relation: pg_sys::Oid,
     pub op: Op,
-    /// The first change in this entry was made to a row version that this same transaction had created, and that an earlier flush
-    /// may already have logged. Nobody else ever saw that version, so its image must not be used to judge visibility (read.rs).
+    /// The first change in this entry was made to a row version that this same transaction had created; another flush, an earlier or a
+    /// later one, may tell how the row was found. Nobody else ever saw that version, so its image must not be used to judge visibility (read.rs).
     pub inner: bool,
     pub scope: Option<&'a str>,
     pub key: &'a str,
@@ -132,7 +132,7 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
         let row = |scope: Option<&Range<usize>>| Effect {
             relation: first.relation,
             op,
-            inner: journal.written > 0 && matches!(op, Op::Update | Op::Delete) && first.when != When::First,
+            inner: matches!(op, Op::Update | Op::Delete) && first.when != When::First,
             // An entry without a scope is read in all of them.
             scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
             key: journal.text(&first.key),
