@@ -14,20 +14,34 @@ pub mod column {
     pub const ORD: i16 = 2;
     pub const STAMP: i16 = 3;
     pub const OP: i16 = 4;
-    pub const SCOPE: i16 = 5;
-    pub const KEY: i16 = 6;
-    pub const IMAGE: i16 = 7;
-    pub const ORIGIN: i16 = 8;
-    pub const TOUCHED: i16 = 9;
-    pub const AS_SENT: i16 = 10;
-    pub const KEYS: i16 = 11;
-    pub const COUNT: usize = 11;
+    pub const BUCKET: i16 = 5;
+    pub const SCOPE: i16 = 6;
+    pub const KEY: i16 = 7;
+    pub const IMAGE: i16 = 8;
+    pub const ORIGIN: i16 = 9;
+    pub const TOUCHED: i16 = 10;
+    pub const AS_SENT: i16 = 11;
+    pub const KEYS: i16 = 12;
+    pub const COUNT: usize = 12;
 }
 
 /// Those of `snapsync.early`.
 pub mod early {
     pub const NUMBER: i16 = 1;
     pub const STAMP: i16 = 2;
+}
+
+/// The bucket of entries without a scope, which are read in all.
+pub const NO_BUCKET: i16 = -1;
+/// The others. The index leads from a bucket to its entries since a cursor: whoever reads one scope passes over few of others, and whoever
+/// reads all of them has few buckets to look into, however many scopes there are.
+pub const BUCKETS: u32 = 1024;
+
+/// Where entries of this scope stand (FNV-1a: the same on every server).
+pub fn bucket(scope: Option<&str>) -> i16 {
+    let Some(scope) = scope else { return NO_BUCKET };
+    let hash = scope.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    ((hash ^ (hash >> 16)) % BUCKETS) as i16
 }
 
 /// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).

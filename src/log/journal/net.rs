@@ -101,9 +101,6 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     Ok(nets)
 }
 
-/// The scope stands in the log's index, whose entries end at 2704 bytes; the user's table may hold longer ones.
-const LONGEST_SCOPE: usize = 2000;
-
 /// An entry of snapsync.change.
 pub struct Effect<'a> {
     pub relation: pg_sys::Oid,
@@ -133,8 +130,7 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
             relation: first.relation,
             op,
             inner: matches!(op, Op::Update | Op::Delete) && first.when != When::First,
-            // An entry without a scope is read in all of them.
-            scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
+            scope: scope.map(|s| journal.text(s)),
             key: journal.text(&first.key),
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
             origin: if net.one_origin { first.origin.as_deref() } else { None },
