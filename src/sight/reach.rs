@@ -140,7 +140,7 @@ impl<'a> Reach<'a> {
                 row = Row { id: key.to_string(), ..Row::default() };
             }
             for entry in changes {
-                row.images.extend(entry.image);
+                row.images.extend(entry.image.clone());
                 row.counts |= match entry.op {
                     Op::Update => entry.image.is_some(),
                     // The same key again is another row to those that hang on it.
@@ -261,7 +261,7 @@ impl<'a> Reach<'a> {
         let mut scratch = pg::Scratch::new(c"snapsync parents");
         let mut told = true;
         entries.each(&mut |_, changes| {
-            gone.batch.extend(changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image));
+            gone.batch.extend(changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image.clone()));
             if gone.batch.len() >= BATCH {
                 told = self.see(&table, whole, &mut gone, &mut scratch)?;
             }
@@ -297,8 +297,7 @@ impl<'a> Reach<'a> {
         }
         let Some(judge) = &gone.judge else { return Ok(false) };
         let Some(could_see) = judge.of(&gone.batch)? else { return Ok(false) };
-        let seen = gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image);
-        scratch.outside(|| gone.seen.extend(seen.map(|image| image.copied())));
+        gone.seen.extend(gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image));
         scratch.reset();
         Ok(true)
     }
@@ -321,7 +320,7 @@ impl Batch {
         if self.ids.last().is_none_or(|last| last != id) {
             self.ids.push(id.to_string());
         }
-        self.bytes += images.iter().map(Image::size).sum::<usize>();
+        self.bytes += id.len() + images.iter().map(Image::size).sum::<usize>();
         self.images.append(images);
     }
 
@@ -385,7 +384,7 @@ pub fn synced(
 ) -> Result<Option<Vec<bool>>> {
     let in_question: Vec<usize> =
         (0..images.len()).filter(|&i| policy::is_synced(collection, scopes, &images[i])).collect();
-    let asked: Vec<Image> = in_question.iter().map(|&i| images[i]).collect();
+    let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).collect();
     let Some(seen) = judge.of(&asked)? else { return Ok(None) };
     let mut all = vec![false; images.len()];
     in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);
