@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 use crate::collections::catalog::{self, Access, Collection};
 use crate::log::change::{Image, Op};
 use crate::log::read::{Entries, Log, Scopes};
-use crate::policies::access::Concerns;
+use crate::policies::access::{self, Concerns};
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
 use crate::server::{pg, subxact};
@@ -191,14 +191,15 @@ impl<'a> Reach<'a> {
     }
 
     /// Who tells whether changes of this access table concern the caller.
-    fn ask(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<Asked> {
-        Ok(match &access.concerns {
+    fn ask(&mut self, table: &Rc<Collection>, read: &Access, reader: pg_sys::Oid) -> Result<Asked> {
+        Ok(match &read.concerns {
             Concerns::Everybody => Asked::Everybody,
             Concerns::WhoSees if !pg::rls_active(table.relation) => Asked::Everybody,
             Concerns::WhoSees => match self.judge(table)? {
                 Some(judge) => Asked::Judges(vec![judge]),
                 None => Asked::Everybody,
             },
+            Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Asked::Everybody,
             Concerns::Satisfying { trees, texts } => {
                 let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).collect();
                 for text in texts {
