@@ -13,7 +13,6 @@ use crate::sight::reach::Reach;
 use crate::values::conflict::ServerChange;
 
 /// A row as it was until this stamp.
-#[derive(Clone, Copy)]
 struct Old {
     stamp: i64,
     image: Image,
@@ -21,7 +20,7 @@ struct Old {
 
 impl Old {
     fn of(entry: &Logged) -> Option<Old> {
-        entry.image.map(|image| Old { stamp: entry.stamp, image })
+        entry.image.clone().map(|image| Old { stamp: entry.stamp, image })
     }
 }
 
@@ -58,11 +57,11 @@ impl<'d> Deciding<'d, '_> {
             changed.entry(&entry.key).or_default().push(entry);
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
-        let past: Vec<(&str, Old)> =
-            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| Some((*id, Old::of(e)?)))).collect();
+        let (ids, past): (Vec<&str>, Vec<Old>) =
+            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| Some((*id, Old::of(e)?)))).unzip();
         // (Where the log was reset there are no entries here.)
-        let seen = self.could_see(&past.iter().map(|(_, old)| *old).collect::<Vec<_>>(), None)?;
-        let could_see: HashSet<&str> = past.iter().zip(seen).filter(|(_, s)| *s).map(|((id, _), _)| *id).collect();
+        let seen = self.could_see(&past, None)?;
+        let could_see: HashSet<&str> = ids.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(id, _)| id).collect();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
         Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), Change::Entries(entries))).collect())
     }
@@ -97,7 +96,7 @@ impl<'d> Deciding<'d, '_> {
         }
         let Some(mut reach) = reach else { return Ok(nothing) };
         let in_question: Vec<usize> = (0..old.len()).filter(|i| old[*i].stamp >= stamps[end]).collect();
-        let images: Vec<Image> = in_question.iter().map(|i| old[*i].image).collect();
+        let images: Vec<Image> = in_question.iter().map(|i| old[*i].image.clone()).collect();
         let mut all = nothing;
         // Not to be told: then nothing is said, for a conflict would tell that there was a row.
         if let Some(seen) = reach.visible(&self.target.collection, &images, None)? {
