@@ -96,6 +96,7 @@ CREATE TABLE snapsync.change (
     ord                 integer NOT NULL,
     stamp               bigint NOT NULL,
     op                  "char" NOT NULL,
+    bucket              smallint NOT NULL DEFAULT -1,
     scope               text COLLATE "C",
     key                 text COLLATE "C",
     image               jsonb,
@@ -110,6 +111,7 @@ COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root
 COMMENT ON COLUMN snapsync.change.ord IS 'Order within the transaction';
 COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
 COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew; u, d: of a row version that the same transaction had made before';
+COMMENT ON COLUMN snapsync.change.bucket IS 'A hash of the scope; -1 where there is none: such an entry is read in all scopes';
 COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column';
 COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it; NULL where the entry is about several rows';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
@@ -119,7 +121,7 @@ COMMENT ON COLUMN snapsync.change.as_sent IS 'True: the push of origin did no mo
 COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the same happened';
 
 -- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
-CREATE INDEX change_relation_scope_stamp ON snapsync.change (relation, scope, stamp);
+CREATE INDEX change_relation_bucket_stamp ON snapsync.change (relation, bucket, stamp);
 
 CREATE TABLE snapsync.early (
     early               bigint NOT NULL,

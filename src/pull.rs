@@ -86,6 +86,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
     pg::accept_invalidations();
     let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
+    let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).collect();
     let standing = roles::standing(&snapshot)?;
     let from = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.

@@ -1,7 +1,12 @@
 //! A change of a row, on its way from the trigger to whoever reads the log: what happened, when in its transaction, the row's old
 //! values, and where each of these stands in `snapsync.change`.
 
+use std::rc::Rc;
+
 use pgrx::pg_sys;
+
+use crate::server::error::Result;
+use crate::server::memory;
 
 /// Column numbers of `snapsync.change`, in the order of sql/02_tables.sql.
 pub mod column {
@@ -9,20 +14,34 @@ pub mod column {
     pub const ORD: i16 = 2;
     pub const STAMP: i16 = 3;
     pub const OP: i16 = 4;
-    pub const SCOPE: i16 = 5;
-    pub const KEY: i16 = 6;
-    pub const IMAGE: i16 = 7;
-    pub const ORIGIN: i16 = 8;
-    pub const TOUCHED: i16 = 9;
-    pub const AS_SENT: i16 = 10;
-    pub const KEYS: i16 = 11;
-    pub const COUNT: usize = 11;
+    pub const BUCKET: i16 = 5;
+    pub const SCOPE: i16 = 6;
+    pub const KEY: i16 = 7;
+    pub const IMAGE: i16 = 8;
+    pub const ORIGIN: i16 = 9;
+    pub const TOUCHED: i16 = 10;
+    pub const AS_SENT: i16 = 11;
+    pub const KEYS: i16 = 12;
+    pub const COUNT: usize = 12;
 }
 
 /// Those of `snapsync.early`.
 pub mod early {
     pub const NUMBER: i16 = 1;
     pub const STAMP: i16 = 2;
+}
+
+/// The bucket of entries without a scope, which are read in all.
+pub const NO_BUCKET: i16 = -1;
+/// The others. The index leads from a bucket to its entries since a cursor: whoever reads one scope passes over few of others, and whoever
+/// reads all of them has few buckets to look into, however many scopes there are.
+pub const BUCKETS: u32 = 1024;
+
+/// Where entries of this scope stand (FNV-1a: the same on every server).
+pub fn bucket(scope: Option<&str>) -> i16 {
+    let Some(scope) = scope else { return NO_BUCKET };
+    let hash = scope.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    ((hash ^ (hash >> 16)) % BUCKETS) as i16
 }
 
 /// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).
@@ -103,36 +122,48 @@ impl When {
     }
 }
 
-/// Old values of a row, as the log holds them: a jsonb object of texts (track.rs).
-#[derive(Clone, Copy)]
-pub struct Image(pg_sys::Datum);
+/// Old values of a row, as the log holds them: a jsonb object of texts (track.rs). It owns its bytes: memory contexts come and go while
+/// old rows are judged.
+#[derive(Clone)]
+pub struct Image(Rc<Vec<u64>>);
 
 impl Image {
-    pub fn new(jsonb: pg_sys::Datum) -> Image {
-        Image(jsonb)
+    /// A copy.
+    ///
+    /// # Safety
+    /// A jsonb, toasted or not.
+    pub unsafe fn of(jsonb: pg_sys::Datum) -> Result<Image> {
+        let stored: *mut pg_sys::varlena = jsonb.cast_mut_ptr();
+        let mut words = Vec::new();
+        // SAFETY: see above; what detoasting has allocated is freed here.
+        unsafe {
+            let plain = pg_sys::pg_detoast_datum(stored);
+            let size = pgrx::varlena::varsize_any(plain);
+            memory::room(&mut words, size.div_ceil(8))?;
+            words.resize(size.div_ceil(8), 0u64);
+            plain.cast::<u8>().copy_to_nonoverlapping(words.as_mut_ptr().cast(), size);
+            if plain != stored {
+                pg_sys::pfree(plain.cast());
+            }
+        }
+        Ok(Image(Rc::new(words)))
     }
 
+    /// The jsonb, for as long as this lives.
     pub fn datum(&self) -> pg_sys::Datum {
-        self.0
+        pg_sys::Datum::from(self.0.as_ptr())
     }
 
-    /// In the current memory context.
-    pub fn copied(&self) -> Image {
-        // SAFETY: a detoasted jsonb (read.rs).
-        Image(unsafe { pg_sys::pg_detoast_datum_copy(self.0.cast_mut_ptr()) }.into())
-    }
-
-    /// In bytes.
+    /// In bytes, more or less.
     pub fn size(&self) -> usize {
-        // SAFETY: a detoasted jsonb (read.rs).
-        unsafe { pgrx::varlena::varsize_any(self.0.cast_mut_ptr()) }
+        self.0.len() * 8
     }
 
     /// The text of a column's value; None for NULL, and for a column that the image does not have.
     pub fn text(&self, column: &str) -> Option<&[u8]> {
-        // SAFETY: a detoasted jsonb object, which outlives the image (read.rs); the text that is found points into it.
+        // SAFETY: a detoasted jsonb object; the text that is found points into it.
         unsafe {
-            let stored: *mut pg_sys::Jsonb = self.0.cast_mut_ptr();
+            let stored: *mut pg_sys::Jsonb = self.datum().cast_mut_ptr();
             let mut value = pg_sys::JsonbValue::default();
             let root = &raw mut (*stored).root;
             let found =
@@ -143,5 +174,17 @@ impl Image {
             let text = value.val.string;
             Some(std::slice::from_raw_parts(text.val.cast::<u8>(), text.len as usize))
         }
+    }
+}
+
+#[cfg(test)]
+impl Image {
+    /// One that is known by this number.
+    pub fn numbered(number: u64) -> Image {
+        Image(Rc::new(vec![number]))
+    }
+
+    pub fn number(&self) -> u64 {
+        self.0[0]
     }
 }

@@ -1,11 +1,13 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::c_int;
+use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
-use crate::log::change::{column, early, Image, Op, NOTICE};
+use crate::log::change::{self, column, early, Image, Op, NOTICE, NO_BUCKET};
 use crate::log::clock::durable;
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
@@ -24,9 +26,9 @@ pub struct Logged {
     /// Of a row version that the same transaction had made before.
     inner: bool,
     pub key: String,
-    /// In the memory context that was current when it was read. Shows the row as it was before its transaction.
+    /// The row as it was before its transaction.
     pub image: Option<Image>,
-    pub origin: Option<String>,
+    pub origin: Option<Rc<str>>,
     /// The columns that an UPDATE touched, by number; None: not known.
     pub touched: Option<Vec<i16>>,
     /// See [`crate::log::journal::Sending`].
@@ -74,6 +76,13 @@ fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
 /// Which keys are looked for.
 type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
+/// Which entries of a bucket are.
+#[derive(Clone, Copy)]
+struct Picked<'a> {
+    scopes: Option<&'a HashSet<&'a str>>,
+    wanted: Option<Wanted<'a>>,
+}
+
 /// The log, open for reading.
 pub struct Log<'a> {
     relation: pg_sys::Relation,
@@ -87,7 +96,7 @@ impl<'a> Log<'a> {
         // REINDEX CONCURRENTLY puts another one in its place.
         unsafe {
             let relation = pg_sys::table_open(pg::relation_oid(c"change")?, pg_sys::AccessShareLock as c_int);
-            let index = pg::relation_oid(c"change_relation_scope_stamp")?;
+            let index = pg::relation_oid(c"change_relation_bucket_stamp")?;
             Ok(Log { relation, index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int), snapshot })
         }
     }
@@ -120,30 +129,35 @@ impl<'a> Log<'a> {
             }
             each(entry)
         };
-        // Of this scope: stamps from the cursor on, and those that are such by `early`.
-        let mut scan = |scope: pg_sys::ScanKeyData| -> Result<()> {
-            self.scan(&[relation_is(relation), scope, stamp_from(from)], wanted, &mut each)?;
+        // Of this bucket: stamps from the cursor on, and those that are such by `early`.
+        let mut scan = |bucket: i16, scopes: Option<&HashSet<&str>>| -> Result<()> {
+            let picked = Picked { scopes, wanted };
+            let (relation, bucket) = (relation_is(relation), bucket_is(bucket));
+            self.scan(&[relation, bucket, stamp_from(from)], picked, &mut each)?;
             for (number, _) in early.iter().filter(|(number, _)| *number < from) {
-                self.scan(&[relation_is(relation), scope, stamp_is(*number)], wanted, &mut each)?;
+                self.scan(&[relation, bucket, stamp_is(*number)], picked, &mut each)?;
             }
             Ok(())
         };
         match scopes {
             Scopes::Only(scopes) => {
+                let mut buckets: BTreeMap<i16, HashSet<&str>> = BTreeMap::new();
                 for scope in scopes {
-                    scan(scope_is(Some(scope)))?;
+                    pgrx::check_for_interrupts!();
+                    buckets.entry(change::bucket(Some(scope))).or_default().insert(scope);
                 }
+                buckets.iter().try_for_each(|(bucket, scopes)| scan(*bucket, Some(scopes)))?;
             }
             Scopes::All => {
-                // The index leads with the scope: hop from one scope to the next instead of reading every entry ever made.
-                let mut last: Option<String> = None;
-                while let Some(scope) = self.next_scope(relation, last.as_deref())? {
-                    scan(scope_is(Some(&scope)))?;
-                    last = Some(scope);
+                // Hop from one bucket to the next instead of reading every entry ever made.
+                let mut last = NO_BUCKET;
+                while let Some(bucket) = self.next_bucket(relation, last)? {
+                    scan(bucket, None)?;
+                    last = bucket;
                 }
             }
         }
-        scan(scope_is(None))
+        scan(NO_BUCKET, None)
     }
 
     /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
@@ -180,18 +194,27 @@ impl<'a> Log<'a> {
     fn scan(
         &self,
         keys: &[pg_sys::ScanKeyData],
-        wanted: Option<Wanted>,
+        picked: Picked,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
         self.tuples(keys, |tuple| {
             // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
             unsafe {
+                if let Some(scopes) = picked.scopes {
+                    let scope = self.value(tuple, column::SCOPE).and_then(|d| <&str>::from_datum(d, false));
+                    if scope.is_none_or(|scope| !scopes.contains(scope)) {
+                        return Ok(true);
+                    }
+                }
                 let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
                 let (op, inner) = Op::from_byte(byte).ok_or_else(|| {
                     SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}"))
                 })?;
+                // One for all keys of an entry: clients choose it.
+                let origin: Option<Rc<str>> =
+                    self.value(tuple, column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from);
                 // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
-                let wanted = |key: &str| op == Op::Reset || wanted.is_none_or(|wanted| wanted(key));
+                let wanted = |key: &str| op == Op::Reset || picked.wanted.is_none_or(|wanted| wanted(key));
                 let entry = |key: String| -> Result<Logged> {
                     Ok(Logged {
                         stamp: self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64),
@@ -199,10 +222,8 @@ impl<'a> Log<'a> {
                         op,
                         inner,
                         key,
-                        image: self
-                            .value(tuple, column::IMAGE)
-                            .map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
-                        origin: self.value(tuple, column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                        image: self.value(tuple, column::IMAGE).map(|d| Image::of(d)).transpose()?,
+                        origin: origin.clone(),
                         touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
                         as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
                     })
@@ -224,18 +245,12 @@ impl<'a> Log<'a> {
         })
     }
 
-    fn next_scope(&self, relation: pg_sys::Oid, after: Option<&str>) -> Result<Option<String>> {
-        let mut keys = vec![relation_is(relation)];
-        keys.push(match after {
-            Some(scope) => {
-                scan_key(column::SCOPE, pg_sys::BTGreaterStrategyNumber, pg_sys::F_TEXT_GT, scope.into_datum())
-            }
-            None => null_key(column::SCOPE, pg_sys::SK_SEARCHNOTNULL),
-        });
+    fn next_bucket(&self, relation: pg_sys::Oid, after: i16) -> Result<Option<i16>> {
+        let after = scan_key(column::BUCKET, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT2GT, after.into_datum());
         let mut found = None;
-        self.tuples(&keys, |tuple| {
+        self.tuples(&[relation_is(relation), after], |tuple| {
             // SAFETY: a tuple of snapsync.change.
-            found = unsafe { self.value(tuple, column::SCOPE).and_then(|d| String::from_datum(d, false)) };
+            found = unsafe { self.value(tuple, column::BUCKET) }.map(|d| d.value() as i16);
             Ok(false)
         })?;
         Ok(found)
@@ -317,9 +332,9 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
         for entry in transaction.iter() {
             match entry.op {
                 Op::Insert => inserted = true,
-                Op::Update | Op::Delete if entry.inner => inner_image = inner_image.or(entry.image),
+                Op::Update | Op::Delete if entry.inner => inner_image = inner_image.or_else(|| entry.image.clone()),
                 Op::Update | Op::Delete => {
-                    image = image.or(entry.image);
+                    image = image.or_else(|| entry.image.clone());
                     was_there = true;
                 }
                 Op::Reset => {}
@@ -328,7 +343,7 @@ fn show_what_was_found(entries: &mut [Logged], running: Option<i64>) {
             was_there |= entry.op == Op::Delete && !inserted;
         }
         for entry in transaction.iter_mut().filter(|l| l.image.is_some()) {
-            entry.image = image.or(inner_image.filter(|_| was_there || !inserted));
+            entry.image = image.clone().or_else(|| inner_image.clone().filter(|_| was_there || !inserted));
         }
     }
 }
@@ -345,11 +360,8 @@ fn stamp_is(stamp: i64) -> pg_sys::ScanKeyData {
     scan_key(column::STAMP, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT8EQ, stamp.into_datum())
 }
 
-fn scope_is(scope: Option<&str>) -> pg_sys::ScanKeyData {
-    match scope {
-        Some(scope) => scan_key(column::SCOPE, pg_sys::BTEqualStrategyNumber, pg_sys::F_TEXTEQ, scope.into_datum()),
-        None => null_key(column::SCOPE, pg_sys::SK_SEARCHNULL),
-    }
+fn bucket_is(bucket: i16) -> pg_sys::ScanKeyData {
+    scan_key(column::BUCKET, pg_sys::BTEqualStrategyNumber, pg_sys::F_INT2EQ, bucket.into_datum())
 }
 
 fn scan_key(column: i16, strategy: u32, procedure: u32, argument: Option<pg_sys::Datum>) -> pg_sys::ScanKeyData {
@@ -367,25 +379,6 @@ fn scan_key(column: i16, strategy: u32, procedure: u32, argument: Option<pg_sys:
     key
 }
 
-fn null_key(column: i16, flag: u32) -> pg_sys::ScanKeyData {
-    let mut key = pg_sys::ScanKeyData::default();
-    let none = pg_sys::InvalidOid;
-    // SAFETY: fills `key`; IS [NOT] NULL needs no comparison procedure.
-    unsafe {
-        pg_sys::ScanKeyEntryInitialize(
-            &mut key,
-            (pg_sys::SK_ISNULL | flag) as c_int,
-            column,
-            0, // InvalidStrategy,
-            none,
-            none,
-            none,
-            pg_sys::Datum::null(),
-        )
-    };
-    key
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,13 +387,13 @@ mod tests {
     fn images(entries: &[(i64, u8, usize)]) -> Vec<usize> {
         let entry = |(ord, (stamp, byte, image)): (usize, &(i64, u8, usize))| {
             let (op, inner) = Op::from_byte(*byte).expect("an op");
-            let image = (*image > 0).then(|| Image::new(pg_sys::Datum::from(*image)));
+            let image = (*image > 0).then(|| Image::numbered(*image as u64));
             let (key, ord, origin, touched) = ("k".to_string(), ord as i32, None, None);
             Logged { stamp: *stamp, ord, op, inner, key, image, origin, touched, as_sent: false }
         };
         let mut entries: Vec<Logged> = entries.iter().enumerate().map(entry).collect();
         show_what_was_found(&mut entries, Some(100));
-        entries.iter().map(|l| l.image.map_or(0, |i| i.datum().value())).collect()
+        entries.iter().map(|l| l.image.as_ref().map_or(0, |i| i.number() as usize)).collect()
     }
 
     #[test]

@@ -19,8 +19,10 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
     one_at_a_time()?;
     let dropped = spi::owner_query(
-        "WITH dropped AS (DELETE FROM snapsync.change WHERE stamp < $1 \
-                              AND stamp NOT IN (SELECT early FROM snapsync.early WHERE stamp >= $1) RETURNING relation, op, stamp), \
+        // What `disable` is just dropping is not waited for.
+        "WITH old AS (SELECT ctid FROM snapsync.change WHERE stamp < $1 \
+                          AND stamp NOT IN (SELECT early FROM snapsync.early WHERE stamp >= $1) FOR UPDATE SKIP LOCKED), \
+              dropped AS (DELETE FROM snapsync.change AS c USING old WHERE c.ctid = old.ctid RETURNING c.relation, c.op, c.stamp), \
               marks AS (INSERT INTO snapsync.change (relation, ord, stamp, op, key) \
                         SELECT DISTINCT relation, 0, $1 - 1, 'R'::\"char\", '' FROM dropped) \
          SELECT count(*) FROM dropped WHERE NOT (op = 'R' AND stamp = $1 - 1)",
@@ -60,9 +62,10 @@ pub fn compact() -> Result<i64> {
          thinned AS ( \
              SELECT place, array_agg(key) FILTER (WHERE NOT superseded) AS keys, count(*) FILTER (WHERE superseded) AS dropped \
              FROM entry GROUP BY place HAVING bool_or(superseded)), \
-         emptied AS (DELETE FROM snapsync.change AS c USING thinned AS t WHERE c.ctid = t.place AND t.keys IS NULL), \
-         left_over AS (UPDATE snapsync.change AS c SET keys = t.keys FROM thinned AS t WHERE c.ctid = t.place AND t.keys IS NOT NULL) \
-         SELECT coalesce(sum(dropped), 0) FROM thinned",
+         ours AS (SELECT t.* FROM thinned AS t JOIN snapsync.change AS c ON c.ctid = t.place FOR UPDATE OF c SKIP LOCKED), \
+         emptied AS (DELETE FROM snapsync.change AS c USING ours AS t WHERE c.ctid = t.place AND t.keys IS NULL), \
+         left_over AS (UPDATE snapsync.change AS c SET keys = t.keys FROM ours AS t WHERE c.ctid = t.place AND t.keys IS NOT NULL) \
+         SELECT coalesce(sum(dropped), 0) FROM ours",
         &[],
     )?;
     Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))

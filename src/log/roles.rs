@@ -28,9 +28,8 @@ const STANDINGS: &str = "WITH RECURSIVE reached(role, via, how) AS ( \
                                            to_jsonb(m) ->> 'inherit_option', to_jsonb(m) ->> 'set_option') \
           FROM reached AS r JOIN pg_auth_members AS m ON m.member = r.via \
           JOIN pg_authid AS u ON u.oid = m.member JOIN pg_authid AS g ON g.oid = m.roleid) \
-    SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, \
-             (SELECT string_agg(r.how, ',' ORDER BY r.how) FROM reached AS r WHERE r.role = a.oid))) AS standing \
-    FROM pg_authid AS a WHERE $1::oid IS NULL OR a.oid = $1";
+    SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, string_agg(r.how, ',' ORDER BY r.how))) AS standing \
+    FROM pg_authid AS a JOIN reached AS r ON r.role = a.oid GROUP BY a.oid, a.rolname, a.rolsuper, a.rolbypassrls";
 
 thread_local! {
     /// Are the records known to be right?

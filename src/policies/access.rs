@@ -15,6 +15,7 @@ use pgrx::pg_sys;
 
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::session::{self, Cached, Event};
 use crate::server::{pg, spi};
 
 mod analysis;
@@ -95,7 +96,6 @@ pub fn concerns(
         // The owner speaks for what functions read. Where policies read the table themselves, their own conditions hold beside it; a
         // place without any lets every row matter.
         let trees = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>();
-        let trees = trees.filter(|trees| trees.is_empty() || depends::may_read_all(relation, access));
         return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts }));
     }
     let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
@@ -116,8 +116,30 @@ pub fn concerns(
     Ok(Concerns::Satisfying { trees, texts })
 }
 
+/// Conditions are put to all rows of `access` that change, past row-level security: they count only while the owner of `relation`, who
+/// gave them or made the policies, may read all of these. Tables change hands, and roles lose others, without a look at who reads them.
+pub fn may_judge_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
+    thread_local! {
+        static KNOWN: Cached<HashMap<(u32, u32, u64), bool>> = Cached::until(Event::Role);
+    }
+    let key = (relation.to_u32(), access.to_u32(), session::count(Event::Definition));
+    KNOWN.with(|known| {
+        if let Some(may) = known.look(|k| k.get(&key).copied()) {
+            return may;
+        }
+        let now = known.now();
+        let may = depends::may_read_all(relation, access);
+        known.remember(now, |k| {
+            // What was known before the last change of a definition is never asked for again.
+            k.retain(|(.., definition), _| *definition == key.2);
+            k.insert(key, may);
+        });
+        may
+    })
+}
+
 /// The conditions that the policies of `relation` put on rows of `access` alone, at each place where they read it; None for a place
-/// without any.
+/// without any, or where they read a partition, whose columns may have other numbers.
 fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<Vec<Option<CString>>> {
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
@@ -128,7 +150,9 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
         }
     })?;
     let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
-    let mut conditions: Vec<Option<CString>> = of_table.map(|o| o.predicate.map(|p| p.tree)).collect();
+    let is_root = |o: &Occurrence| o.relation == access.to_u32();
+    let mut conditions: Vec<Option<CString>> =
+        of_table.map(|o| if is_root(&o) { o.predicate.map(|p| p.tree) } else { None }).collect();
     conditions.sort_unstable();
     conditions.dedup();
     Ok(conditions)

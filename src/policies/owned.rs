@@ -1,7 +1,7 @@
 //! SQL that a table's owner gives: `scope_values`, and the predicates of `access_tables`.
 //!
-//! It is read once, when `enable` is given it: with the rights of the table's owner and no more, whoever calls, and never planned or
-//! run there. Its names mean what they mean to whoever gives it. What is stored is written anew from the parsed tree, under
+//! It is read once, when `enable` is given it: with the rights of the table's owner and no more, whoever calls, and none of it is planned
+//! or run there, not even to read a literal (statement/literals.rs). Its names mean what they mean to whoever gives it. What is stored is written anew from the parsed tree, under
 //! settings that are always the same and with every name qualified, and must read back as the very same tree. From then on it
 //! means the same to every session. It is read with the owner's rights again, and planned and run only as the caller who pulls.
 
@@ -10,7 +10,7 @@ use std::ffi::{c_void, CStr};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::policies::access::tree::walk;
+use crate::policies::access::tree::{relations_read, walk};
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::spi::{self, pointers};
 use crate::server::statement::Statement;
@@ -35,6 +35,35 @@ impl Purpose {
                 })?;
                 Ok(format!("SELECT FROM {table} AS {} WHERE (\n{text}\n)", pg::ident(&relname)))
             }
+        }
+    }
+
+    /// A condition is put to rows as they were, which have no system columns (the planner would look for them beyond its arrays), and
+    /// in subqueries it would see other rows as they are: a row whose deletion puts its user out would not be his any more.
+    fn check(&self, statement: &Statement, what: &str) -> Result<()> {
+        let Purpose::Rows(_) = self else { return Ok(()) };
+        let mut system_column = false;
+        // SAFETY: the tree of an analyzed statement, which is only read; nodes with this tag are of this type.
+        let subquery = unsafe {
+            let condition = (*(*statement.tree()).jointree).quals;
+            walk(condition, &mut |node, _| {
+                if (*node).type_ == pg_sys::NodeTag::T_Var {
+                    system_column |= (*node.cast::<pg_sys::Var>()).varattno < 0;
+                }
+            });
+            !relations_read(condition).is_empty()
+        };
+        let refused = |looks_at: &str, hint: &str| {
+            let message = format!("{what} cannot have {looks_at}");
+            Err(SyncError::new(code::FEATURE_NOT_SUPPORTED, message).hint(hint))
+        };
+        match (subquery, system_column) {
+            (true, _) => refused(
+                "subqueries that read tables",
+                "It speaks of one row, as it is or was: give a condition on the row's columns, or null, so that each change concerns everybody.",
+            ),
+            (_, true) => refused("system columns", "Old rows have none: give a condition on the table's own columns."),
+            _ => Ok(()),
         }
     }
 
@@ -81,7 +110,8 @@ pub fn take(
         || {
             check_is_one_expression(text, what)?;
             let given = purpose.statement(text)?;
-            let given = spi::as_author(table, &path, || Statement::analyze(&given, &[]))?;
+            let given = spi::as_author(table, &path, || Statement::analyze(&given))?;
+            purpose.check(&given, what)?;
             spi::as_table_owner(table, || {
                 // SAFETY: the tree of this purpose's statement; a copy, because writing changes what it writes (PostgreSQL 18 flattens
                 // what is grouped by).
@@ -89,7 +119,7 @@ pub fn take(
                 check_lasts(&given, &stored, what)?;
                 let statement = purpose.statement(&stored)?;
                 let read = subxact::run(|| {
-                    let again = Statement::analyze(&statement, &[])?;
+                    let again = Statement::analyze(&statement)?;
                     // SAFETY: two analyzed trees.
                     Ok(unsafe { is_same(given.tree(), again.tree()) })
                 });
@@ -106,10 +136,12 @@ pub fn take(
     )
 }
 
-/// Analyzes a stored text, with the rights of the owner of the table that it was given for: its literals and domains run code.
+/// Analyzes a stored text, with the rights of the owner of the table that it was given for.
 pub fn read(table: pg_sys::Oid, purpose: &Purpose, stored: &str) -> Result<Statement<'static>> {
     let statement = purpose.statement(stored)?;
-    spi::as_table_owner(table, || Statement::analyze(&statement, &[]))
+    let statement = spi::as_table_owner(table, || Statement::analyze(&statement))?;
+    purpose.check(&statement, "a predicate")?;
+    Ok(statement)
 }
 
 fn not_to_be_stored(what: &str, stored: &str, e: Option<&SyncError>) -> SyncError {

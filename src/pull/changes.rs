@@ -52,6 +52,7 @@ impl Batch {
             return Ok(());
         }
         if self.rows.last().is_none_or(|row| row.id != id) {
+            self.bytes += id.len();
             self.rows.push(Changed {
                 id: id.to_string(),
                 inserted: entries.peek().is_some_and(|e| e.op == Op::Insert),
@@ -70,7 +71,7 @@ impl Batch {
         row.echo &= !told;
         for entry in entries {
             row.deleted = entry.op == Op::Delete;
-            if let Some(image) = entry.image {
+            if let Some(image) = entry.image.clone() {
                 self.of.push((at, !std::mem::replace(&mut row.has_images, true)));
                 self.bytes += image.size();
                 self.images.push(image);
@@ -90,7 +91,7 @@ impl Batch {
                 Some(known) => known,
                 None => self.address.insert(client::address(pull.request.client_id)?),
             };
-            told |= entry.origin.as_ref() == Some(address);
+            told |= entry.origin.as_deref() == Some(address.as_str());
         }
         Ok(told)
     }

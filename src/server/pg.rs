@@ -105,6 +105,28 @@ pub fn transaction_snapshot_is_fixed() -> bool {
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// A relation that is in use: while this lives, not even this session, whose own lock does not hold it up, can alter it. Functions of
+/// users' run in the middle of a pull, and what was read of a table must go on describing its rows.
+pub struct InUse(pg_sys::Relation);
+
+impl InUse {
+    /// The relation exists and is locked.
+    pub fn mark(relation: pg_sys::Oid) -> InUse {
+        // SAFETY: see above; a relation that is no more is an ERROR.
+        InUse(unsafe { pg_sys::relation_open(relation, pg_sys::NoLock as i32) })
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the (sub)transaction's abort closes it.
+        if !std::thread::panicking() {
+            // SAFETY: opened in `mark`.
+            unsafe { pg_sys::relation_close(self.0, pg_sys::NoLock as i32) }
+        }
+    }
+}
+
 /// Locks a relation against DDL until the transaction ends, as any query on it would.
 pub fn lock_for_reading(relation: pg_sys::Oid) {
     // SAFETY: an ordinary heavyweight lock; waits are interruptible. Also processes pending invalidations.

@@ -14,6 +14,7 @@ use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
 
 pub mod kept;
+mod literals;
 
 /// One SELECT, analyzed.
 pub struct Statement<'a> {
@@ -27,19 +28,35 @@ pub struct Statement<'a> {
 }
 
 impl<'a> Statement<'a> {
-    /// Parses and analyzes `sql`, a SELECT, as the current role and under the current search path. Types' input functions may run
-    /// here (for literals), and so may checks of domains: the role must not be one whose rights their owners should not have.
-    pub fn analyze(sql: &str, args: &'a [Arg]) -> Result<Self> {
-        Self::analyze_beside(&[], sql, args)
+    /// Parses and analyzes `sql`, a SELECT that somebody gave, as the current role and under the current search path. None of it runs:
+    /// what literals are of types whose input may run somebody's code raise an ERROR (literals.rs).
+    pub fn analyze(sql: &str) -> Result<Statement<'static>> {
+        // SAFETY: what the closure is given.
+        Statement::of(sql, &[], &[], |statement, text, environment| unsafe {
+            literals::analyze(statement, text, environment)
+        })
     }
 
-    /// The same, with these named relations beside the tables.
+    /// The same for a statement of ours, with parameters, and with these named relations beside the tables.
     pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
+        let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
+        let count = types.len() as i32;
+        // SAFETY: what the closure is given; the types are only read.
+        Self::of(sql, args, relations, |statement, text, environment| unsafe {
+            pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, environment)
+        })
+    }
+
+    /// `analyze` is given the raw tree of the text, and an environment that lives as long as it.
+    fn of(
+        sql: &str,
+        args: &'a [Arg],
+        relations: &[pg_sys::EphemeralNamedRelation],
+        analyze: impl FnOnce(*mut pg_sys::RawStmt, &CStr, *mut pg_sys::QueryEnvironment) -> *mut pg_sys::Query,
+    ) -> Result<Self> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let text = spi::c_string(sql)?;
-        let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
-        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed. `text` and `types`
-        // outlive the calls.
+        // SAFETY: the SPI connection brings the memory context that the tree lives in until it is closed. The text outlives the calls.
         unsafe {
             let connection = spi::Connection::open()?;
             let parsed = pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(text.as_ptr()));
@@ -48,7 +65,7 @@ impl<'a> Statement<'a> {
             };
             let environment = pg_sys::create_queryEnv();
             relations.iter().for_each(|relation| pg_sys::register_ENR(environment, *relation));
-            let tree = analyze(statement, &text, &types, environment);
+            let tree = analyze(statement, &text, environment);
             Ok(Statement {
                 text,
                 args,
@@ -139,30 +156,29 @@ pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>
     Ok(rows)
 }
 
-/// Rewrites (this applies row-level security), plans and runs an analyzed SELECT as the current role, under the active snapshot as it is,
-/// and gives each row to `each`.
+/// Plans and runs a SELECT of ours as the current role, under the active snapshot as it is, and gives each row to `each`. It is not
+/// rewritten: no row-level security is applied to the tables that it reads.
 ///
 /// # Safety
-/// What the tree reads is locked; the text, the parameters and what the environment names outlive the call.
-pub unsafe fn execute(
+/// A tree that needs no rewriting. What it reads is locked; the text and what the environment names outlive the call.
+pub unsafe fn execute_unrewritten(
     tree: *mut pg_sys::Query,
     text: &CStr,
-    params: pg_sys::ParamListInfo,
     environment: *mut pg_sys::QueryEnvironment,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
-) -> Result<()> {
+) {
+    let no_params = std::ptr::null_mut();
     // SAFETY: see above.
     unsafe {
-        let plan = plan(tree, text, params)?;
-        run(plan, text, params, environment, each);
+        let plan = pg_sys::pg_plan_query(tree, text.as_ptr(), 0, no_params);
+        run(plan, text, no_params, environment, each);
     }
-    Ok(())
 }
 
 /// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few.
 ///
 /// # Safety
-/// As for `execute`.
+/// What the tree reads is locked; the text and the parameters outlive the call.
 pub unsafe fn plan(
     tree: *mut pg_sys::Query,
     text: &CStr,
@@ -181,7 +197,7 @@ pub unsafe fn plan(
 /// Runs a plan as the current role, under the active snapshot as it is, and gives each row to `each`.
 ///
 /// # Safety
-/// As for `execute`; the plan is not freed meanwhile.
+/// What the plan reads is locked, and it is not freed meanwhile; the text, the parameters and what the environment names outlive the call.
 pub unsafe fn run(
     plan: *mut pg_sys::PlannedStmt,
     text: &CStr,
@@ -224,19 +240,6 @@ unsafe fn run_into(
         pg_sys::ExecutorEnd(description);
         pg_sys::FreeQueryDesc(description);
     }
-}
-
-/// # Safety
-/// Within an SPI connection; text and types outlive what is returned.
-unsafe fn analyze(
-    statement: *mut pg_sys::RawStmt,
-    text: &CStr,
-    types: &[pg_sys::Oid],
-    environment: *mut pg_sys::QueryEnvironment,
-) -> *mut pg_sys::Query {
-    let count = types.len() as i32;
-    // SAFETY: see `Statement::analyze`; the types are only read.
-    unsafe { pg_sys::parse_analyze_fixedparams(statement, text.as_ptr(), types.as_ptr(), count, environment) }
 }
 
 /// # Safety

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use crate::collections::catalog::{self, Collection};
 use crate::log::change::Image;
-use crate::server::error::Result;
+use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, spi};
 
 /// A column's place in the row, and how its text is read.
@@ -29,11 +29,13 @@ pub struct OldRows {
     descriptor: pg_sys::TupleDesc,
     readers: Vec<Reader>,
     count: usize,
+    _in_use: pg::InUse,
 }
 
 impl OldRows {
-    /// None yet. The table is locked (`catalog::tracked`).
-    pub fn of(table: &Collection) -> OldRows {
+    /// None yet. The table is locked (`catalog::tracked`); this transaction itself may have altered it since it was loaded.
+    pub fn of(table: &Collection) -> Result<OldRows> {
+        let in_use = pg::InUse::mark(table.relation);
         let name = CString::new(format!("snapsync old rows of {}", table.relation.to_u32())).unwrap_or_default();
         // SAFETY: the relation is locked and stays open while its descriptor is copied. What is allocated here lives in the current
         // memory context, the store's temporary files with the current resource owner.
@@ -46,10 +48,14 @@ impl OldRows {
                 pg_sys::TupleDescCopyEntry(descriptor, i, own, i);
             }
             pg_sys::TupleDescInitEntry(descriptor, natts as i16 + 1, NUMBER.as_ptr(), pg_sys::INT8OID, -1, 0);
-            let readers = table.image.iter().filter_map(|column| Reader::of(own, column)).collect();
+            let altered = table.image.iter().chain(&table.key).any(|column| !Reader::fits(own, column));
+            let readers = table.image.iter().filter(|_| !altered).map(|column| Reader::of(column)).collect();
             pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+            if altered {
+                return Err(SyncError::new(code::NOT_IN_STATE, format!("table {} was altered meanwhile", table.table)));
+            }
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            OldRows { table: table.relation, name, store, descriptor, readers, count: 0 }
+            Ok(OldRows { table: table.relation, name, store, descriptor, readers, count: 0, _in_use: in_use })
         }
     }
 
@@ -130,17 +136,26 @@ impl Drop for OldRows {
 const NUMBER: &CStr = c"snapsync number";
 
 impl Reader {
-    /// None where the column is not there any more.
+    /// Is the column where it was, and of the type that it had?
     ///
     /// # Safety
     /// The descriptor of the column's table.
-    unsafe fn of(descriptor: pg_sys::TupleDesc, column: &catalog::Column) -> Option<Reader> {
-        // SAFETY: the descriptor has so many attributes (caller); the look-ups are of an existing type.
+    unsafe fn fits(descriptor: pg_sys::TupleDesc, column: &catalog::Column) -> bool {
+        let place = column.attnum as usize - 1;
+        // SAFETY: an attribute that the descriptor has; a look-up of its type.
         unsafe {
-            let place = column.attnum as usize - 1;
-            if place >= (*descriptor).natts as usize || pg::attribute(descriptor, place).attisdropped {
-                return None;
+            place < (*descriptor).natts as usize && {
+                let attribute = pg::attribute(descriptor, place);
+                !attribute.attisdropped && pg_sys::getBaseType(attribute.atttypid) == column.facts.base
             }
+        }
+    }
+
+    /// # Safety
+    /// The column's type exists.
+    unsafe fn of(column: &catalog::Column) -> Reader {
+        // SAFETY: look-ups of an existing type.
+        unsafe {
             // Without the constraints of domains, which may have changed since.
             let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
             let base = column.facts.base;
@@ -149,7 +164,7 @@ impl Reader {
             pg_sys::getTypeInputInfo(read_as, &mut function, &mut parameter);
             let mut input = pg_sys::FmgrInfo::default();
             pg_sys::fmgr_info(function, &mut input);
-            Some(Reader { name: column.name.clone(), place, input, parameter })
+            Reader { name: column.name.clone(), place: column.attnum as usize - 1, input, parameter }
         }
     }
 }

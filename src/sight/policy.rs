@@ -31,7 +31,8 @@ pub struct Shadow {
 impl Shadow {
     /// None when an image does not read back.
     pub fn of(table: Rc<Collection>, images: &[Image]) -> Result<Option<Shadow>> {
-        let mut shadow = Shadow { rows: OldRows::of(&table), table };
+        let Some(rows) = told(OldRows::of(&table))? else { return Ok(None) };
+        let mut shadow = Shadow { rows, table };
         let filled = subxact::run(|| spi::pinned(|| images.iter().try_for_each(|image| shadow.rows.add(image))));
         Ok(told(filled)?.map(|()| shadow))
     }
@@ -44,6 +45,7 @@ pub struct Judge {
     /// The condition's text, where it is not that of the table's policies.
     text: Option<CString>,
     shadows: Vec<Shadow>,
+    _in_use: pg::InUse,
 }
 
 /// Which rows satisfy.
@@ -59,27 +61,31 @@ enum Condition {
 const JUDGED_ONE_BY_ONE: usize = 100;
 
 impl Judge {
+    fn new(table: &Rc<Collection>, condition: Condition, text: Option<CString>, shadows: Vec<Shadow>) -> Judge {
+        Judge { table: Rc::clone(table), condition, text, shadows, _in_use: pg::InUse::mark(table.relation) }
+    }
+
     /// By the policies, as they are now, that let the calling role select. None when rows cannot be judged by them.
     pub fn by_policies(table: &Rc<Collection>, shadows: Vec<Shadow>) -> Option<Judge> {
         if !pg::rls_active(table.relation) {
-            return Some(Judge { table: Rc::clone(table), condition: Condition::All, text: None, shadows });
+            return Some(Judge::new(table, Condition::All, None, shadows));
         }
         if table.traits.unlogged_column {
             return None;
         }
-        Some(Judge { table: Rc::clone(table), condition: selectable(table.relation), text: None, shadows })
+        Some(Judge::new(table, selectable(table.relation), None, shadows))
     }
 
     /// Where there is no old row to judge.
     pub fn of_none(table: &Rc<Collection>) -> Judge {
-        Judge { table: Rc::clone(table), condition: Condition::None, text: None, shadows: Vec::new() }
+        Judge::new(table, Condition::None, None, Vec::new())
     }
 
     /// By a condition over the table's rows: nodeToString of an expression over range table entry 1.
     pub fn by_condition(table: &Rc<Collection>, text: &CStr) -> Judge {
         // SAFETY: the text of a tree that this server wrote, in this session.
         let condition = Condition::Where(unsafe { pg_sys::stringToNode(text.as_ptr()) }.cast());
-        Judge { table: Rc::clone(table), condition, text: Some(text.to_owned()), shadows: Vec::new() }
+        Judge::new(table, condition, Some(text.to_owned()), Vec::new())
     }
 
     /// For each image: does it satisfy? None when that cannot be told.
@@ -126,7 +132,7 @@ impl Judge {
         let found = subxact::run(|| {
             let _depth = spi::DepthGuard::enter();
             let _remembering = crate::server::error::Remembering::start();
-            let mut rows = OldRows::of(&self.table);
+            let mut rows = OldRows::of(&self.table)?;
             spi::pinned(|| fill(&mut rows))?;
             // A plan for one row serves others; shadows are in the plan.
             let kept = planned_for == 1.0 && self.shadows.is_empty();

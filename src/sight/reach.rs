@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 use crate::collections::catalog::{self, Access, Collection};
 use crate::log::change::{Image, Op};
 use crate::log::read::{Entries, Log, Scopes};
-use crate::policies::access::Concerns;
+use crate::policies::access::{self, Concerns};
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
 use crate::server::{pg, subxact};
@@ -140,7 +140,7 @@ impl<'a> Reach<'a> {
                 row = Row { id: key.to_string(), ..Row::default() };
             }
             for entry in changes {
-                row.images.extend(entry.image);
+                row.images.extend(entry.image.clone());
                 row.counts |= match entry.op {
                     Op::Update => entry.image.is_some(),
                     // The same key again is another row to those that hang on it.
@@ -191,14 +191,15 @@ impl<'a> Reach<'a> {
     }
 
     /// Who tells whether changes of this access table concern the caller.
-    fn ask(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<Asked> {
-        Ok(match &access.concerns {
+    fn ask(&mut self, table: &Rc<Collection>, read: &Access, reader: pg_sys::Oid) -> Result<Asked> {
+        Ok(match &read.concerns {
             Concerns::Everybody => Asked::Everybody,
             Concerns::WhoSees if !pg::rls_active(table.relation) => Asked::Everybody,
             Concerns::WhoSees => match self.judge(table)? {
                 Some(judge) => Asked::Judges(vec![judge]),
                 None => Asked::Everybody,
             },
+            Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Asked::Everybody,
             Concerns::Satisfying { trees, texts } => {
                 let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).collect();
                 for text in texts {
@@ -260,7 +261,7 @@ impl<'a> Reach<'a> {
         let mut scratch = pg::Scratch::new(c"snapsync parents");
         let mut told = true;
         entries.each(&mut |_, changes| {
-            gone.batch.extend(changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image));
+            gone.batch.extend(changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image.clone()));
             if gone.batch.len() >= BATCH {
                 told = self.see(&table, whole, &mut gone, &mut scratch)?;
             }
@@ -296,8 +297,7 @@ impl<'a> Reach<'a> {
         }
         let Some(judge) = &gone.judge else { return Ok(false) };
         let Some(could_see) = judge.of(&gone.batch)? else { return Ok(false) };
-        let seen = gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image);
-        scratch.outside(|| gone.seen.extend(seen.map(|image| image.copied())));
+        gone.seen.extend(gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image));
         scratch.reset();
         Ok(true)
     }
@@ -320,7 +320,7 @@ impl Batch {
         if self.ids.last().is_none_or(|last| last != id) {
             self.ids.push(id.to_string());
         }
-        self.bytes += images.iter().map(Image::size).sum::<usize>();
+        self.bytes += id.len() + images.iter().map(Image::size).sum::<usize>();
         self.images.append(images);
     }
 
@@ -384,7 +384,7 @@ pub fn synced(
 ) -> Result<Option<Vec<bool>>> {
     let in_question: Vec<usize> =
         (0..images.len()).filter(|&i| policy::is_synced(collection, scopes, &images[i])).collect();
-    let asked: Vec<Image> = in_question.iter().map(|&i| images[i]).collect();
+    let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).collect();
     let Some(seen) = judge.of(&asked)? else { return Ok(None) };
     let mut all = vec![false; images.len()];
     in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);

@@ -29,13 +29,18 @@ CREATE TABLE mallory.m (org text PRIMARY KEY, who name, since date, at timestamp
 GRANT SELECT ON mallory.t, mallory.m TO bob;
 INSERT INTO mallory.t VALUES (1, '1'), (2, '2');
 
--- A domain's check runs where the text is read: as the owner, whoever calls.
-SELECT snapsync.enable('mallory.t', name => 't', scope_column => 'org', scope_values => $$('{domain}'::mallory.evil[])::text[]$$);
+-- A domain's check does not run where the text is read (owner_literals has more), but where a statement is planned: as who pulls.
+SELECT error FROM t.error($q$SELECT snapsync.enable('mallory.t', scope_column => 'org', scope_values => $$('{domain}'::mallory.evil[])::text[]$$)$q$);
+SELECT snapsync.enable('mallory.t', name => 't', scope_column => 'org', scope_values => $$ARRAY['1'::mallory.evil]::text[]$$);
 RESET ROLE;
-SELECT snapsync.enable('mallory.t', scope_values => $$('{dba}'::mallory.evil[])::text[]$$);
+SELECT snapsync.enable('mallory.t', scope_values => $$ARRAY['2'::mallory.evil]::text[]$$);
 SELECT * FROM t.ran;
+SET ROLE bob;
+SELECT pull_changes('{t}') #> '{changes,t,created}';
+RESET ROLE;
+SELECT DISTINCT * FROM t.ran;
 TRUNCATE t.ran;
--- An immutable function runs where a statement is planned: as who pulls. Enabled again by a DBA, or altered, nothing runs at all.
+-- An immutable function, too. Enabled again by a DBA, or altered, nothing runs at all.
 SET ROLE alice;
 SELECT snapsync.enable('mallory.t', scope_values => $$mallory.imm('immutable')$$);
 RESET ROLE;
@@ -162,7 +167,7 @@ CREATE TEMP TABLE mine (org text);
 CREATE DOMAIN pg_temp.d AS text;
 CREATE FUNCTION pg_temp.f() RETURNS text[] LANGUAGE sql AS $$ SELECT '{1}'::text[] $$;
 SELECT t.error(format('SELECT snapsync.enable(''mallory.t'', scope_values => %L)', v))
-FROM unnest(ARRAY['ARRAY(SELECT org FROM mine)', '(''{1}''::d[])::text[]', 'pg_temp.f()', '(SELECT array_agg(x::text) FROM (VALUES (NULL::mine)) AS v(x))']) AS v;
+FROM unnest(ARRAY['ARRAY(SELECT org FROM mine)', 'ARRAY[(''1''::d)::text]', 'pg_temp.f()', '(SELECT array_agg(x::text) FROM (VALUES (NULL::mine)) AS v(x))']) AS v;
 
 -- What is read back is what was given, however it is written.
 CREATE FUNCTION t.stored(scope_values text) RETURNS text LANGUAGE plpgsql AS $$

@@ -101,15 +101,12 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     Ok(nets)
 }
 
-/// The scope stands in the log's index, whose entries end at 2704 bytes; the user's table may hold longer ones.
-const LONGEST_SCOPE: usize = 2000;
-
 /// An entry of snapsync.change.
 pub struct Effect<'a> {
     pub relation: pg_sys::Oid,
     pub op: Op,
-    /// The first change in this entry was made to a row version that this same transaction had created, and that an earlier flush
-    /// may already have logged. Nobody else ever saw that version, so its image must not be used to judge visibility (read.rs).
+    /// The first change in this entry was made to a row version that this same transaction had created; another flush, an earlier or a
+    /// later one, may tell how the row was found. Nobody else ever saw that version, so its image must not be used to judge visibility (read.rs).
     pub inner: bool,
     pub scope: Option<&'a str>,
     pub key: &'a str,
@@ -132,9 +129,8 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
         let row = |scope: Option<&Range<usize>>| Effect {
             relation: first.relation,
             op,
-            inner: journal.written > 0 && matches!(op, Op::Update | Op::Delete) && first.when != When::First,
-            // An entry without a scope is read in all of them.
-            scope: scope.map(|s| journal.text(s)).filter(|s| s.len() <= LONGEST_SCOPE),
+            inner: matches!(op, Op::Update | Op::Delete) && first.when != When::First,
+            scope: scope.map(|s| journal.text(s)),
             key: journal.text(&first.key),
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
             origin: if net.one_origin { first.origin.as_deref() } else { None },

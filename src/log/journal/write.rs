@@ -8,7 +8,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
 use super::Journal;
-use crate::log::change::{column, Op};
+use crate::log::change::{bucket, column, Op};
 use crate::log::clock;
 use crate::server::error::Result;
 use crate::server::{memory, pg, spi};
@@ -114,7 +114,7 @@ pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
 /// # Safety
 /// As for `insert`.
 unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
-    let (change, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_scope_stamp")?);
+    let (change, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_bucket_stamp")?);
     let lock = pg_sys::RowExclusiveLock as i32;
     // SAFETY: table and index exist and have these columns (INDEXED); on an ERROR everything goes with the transaction. A btree
     // asks nothing of its IndexInfo, the index being neither unique nor partial.
@@ -309,7 +309,7 @@ impl<'a> Table<'a> {
 }
 
 /// Which columns the index is on, counted from 0.
-const INDEXED: [usize; 3] = [column::RELATION as usize - 1, column::SCOPE as usize - 1, column::STAMP as usize - 1];
+const INDEXED: [usize; 3] = [column::RELATION as usize - 1, column::BUCKET as usize - 1, column::STAMP as usize - 1];
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.
@@ -328,6 +328,7 @@ fn datums(
         (journal.written + written).into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
         (effect.op.byte(effect.inner) as i8).into_datum(),
+        bucket(effect.scope).into_datum(),
         effect.scope.into_datum(),
         key,
         effect.image.map(spi::jsonb).transpose()?,

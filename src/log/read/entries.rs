@@ -1,6 +1,8 @@
 //! What the log says since a cursor, key by key. A few entries are kept as they are; many, which are mostly others', go through a sort that
 //! spills to disk, so that they take no more memory than `work_mem`.
 
+use std::rc::Rc;
+
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use super::{by_key, show_what_was_found, Log, Logged};
@@ -8,7 +10,7 @@ use crate::log::change::{column, Image, Op};
 use crate::log::journal;
 use crate::server::error::Result;
 
-/// So many entries are kept in memory, and so many bytes of images.
+/// So many entries are kept in memory, and so many bytes of what is in them.
 const FEW: usize = 10_000;
 const FEW_BYTES: usize = 4 << 20;
 
@@ -35,7 +37,10 @@ impl Entries {
             many.put(entry);
             return Ok(());
         }
-        self.bytes += entry.image.map_or(0, |i| i.size());
+        let origin = self.few.last().and_then(|last| last.origin.as_ref());
+        let shared = matches!((origin, &entry.origin), (Some(a), Some(b)) if Rc::ptr_eq(a, b));
+        let origin = entry.origin.as_ref().filter(|_| !shared).map_or(0, |o| o.len());
+        self.bytes += entry.key.len() + origin + entry.image.as_ref().map_or(0, Image::size);
         self.few.push(entry);
         if self.few.len() > FEW || self.bytes > FEW_BYTES {
             let many = self.many.insert(Sorted::begin(log));
@@ -71,7 +76,7 @@ impl Entries {
     }
 
     /// Calls `each` for each key and transaction with the entries of both, in order of the keys, until it says false. (Not for each key:
-    /// a row that others change a million times has a million.) The images of many are in the memory context that is current.
+    /// a row that others change a million times has a million.)
     pub fn each(&self, each: &mut dyn FnMut(&str, &[Logged]) -> Result<bool>) -> Result<()> {
         let running = journal::own_stamp();
         let Some(many) = &self.many else {
@@ -94,7 +99,7 @@ impl Entries {
         let mut entries: Vec<Logged> = Vec::new();
         loop {
             pgrx::check_for_interrupts!();
-            let next = many.next();
+            let next = many.next()?;
             let same = |entry: &Logged| entries.first().is_none_or(|f| (&f.key, f.stamp) == (&entry.key, entry.stamp));
             if !next.as_ref().is_some_and(same) && !entries.is_empty() {
                 show_what_was_found(&mut entries, running);
@@ -173,17 +178,14 @@ impl Sorted {
             set(column::STAMP, entry.stamp.into_datum());
             set(column::ORD, entry.ord.into_datum());
             set(column::OP, (entry.op.byte(entry.inner) as i8).into_datum());
-            set(column::IMAGE, entry.image.map(|i| i.datum()));
-            set(column::ORIGIN, entry.origin.into_datum());
+            set(column::IMAGE, entry.image.as_ref().map(Image::datum));
+            set(column::ORIGIN, entry.origin.as_deref().into_datum());
             set(column::TOUCHED, entry.touched.into_datum());
             set(column::AS_SENT, entry.as_sent.into_datum());
             pg_sys::ExecStoreVirtualTuple(self.slot);
             pg_sys::tuplesort_puttupleslot(self.state, self.slot);
             pg_sys::MemoryContextSwitchTo(before);
             pg_sys::MemoryContextReset(self.scratch);
-            if let Some(image) = entry.image {
-                pg_sys::pfree(image.datum().cast_mut_ptr());
-            }
         }
     }
 
@@ -197,27 +199,27 @@ impl Sorted {
         unsafe { pg_sys::tuplesort_rescan(self.state) }
     }
 
-    fn next(&self) -> Option<Logged> {
+    fn next(&self) -> Result<Option<Logged>> {
         // SAFETY: a completed sort; the row stays in its slot until the next one is fetched, and what is returned is a copy.
         unsafe {
             let (forward, copy, no_abbreviation) = (true, false, std::ptr::null_mut());
             if !pg_sys::tuplesort_gettupleslot(self.state, forward, copy, self.row, no_abbreviation) {
-                return None;
+                return Ok(None);
             }
             let value = |column: i16| crate::server::slot::value(self.row, column);
             let (op, inner) =
                 value(column::OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
-            Some(Logged {
+            Ok(Some(Logged {
                 stamp: value(column::STAMP).map_or(0, |d| d.value() as i64),
                 ord: value(column::ORD).map_or(0, |d| d.value() as i32),
                 op,
                 inner,
                 key: value(column::KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
-                image: value(column::IMAGE).map(|d| Image::new(pg_sys::pg_detoast_datum_copy(d.cast_mut_ptr()).into())),
-                origin: value(column::ORIGIN).and_then(|d| String::from_datum(d, false)),
+                image: value(column::IMAGE).map(|d| Image::of(d)).transpose()?,
+                origin: value(column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from),
                 touched: value(column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
                 as_sent: value(column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
-            })
+            }))
         }
     }
 }

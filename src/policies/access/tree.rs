@@ -171,7 +171,7 @@ unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mu
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, usize> {
+pub unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, usize> {
     let mut read = BTreeMap::new();
     // SAFETY: a tree that nobody changes (callers); nodes with this tag are queries.
     unsafe {

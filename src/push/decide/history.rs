@@ -43,9 +43,10 @@ impl<'d> Deciding<'d, '_> {
             changed.entry(&entry.key).or_default().push(entry);
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
-        let past: Vec<(&str, Image)> =
-            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| e.image.map(|i| (*id, i)))).collect();
-        let images: Vec<Image> = past.iter().map(|(_, image)| *image).collect();
+        let past: Vec<(&str, &Image)> = hidden
+            .flat_map(|(id, entries)| entries.iter().filter_map(|e| e.image.as_ref().map(|i| (*id, i))))
+            .collect();
+        let images: Vec<Image> = past.iter().map(|(_, image)| (*image).clone()).collect();
         let seen = self.visible(&images)?;
         let could_see: HashSet<&str> = past.iter().zip(seen).filter(|(_, s)| *s).map(|((id, _), _)| *id).collect();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
@@ -82,7 +83,7 @@ impl<'d> Deciding<'d, '_> {
         let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
         // Without an image it was made and deleted by one transaction: nobody ever knew it.
         let (keys, images): (Vec<&str>, Vec<Image>) =
-            deleted.iter().filter_map(|e| e.image.map(|image| (e.key.as_str(), image))).unzip();
+            deleted.iter().filter_map(|e| e.image.clone().map(|image| (e.key.as_str(), image))).unzip();
         let seen = self.visible(&images)?;
         Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())
     }

@@ -104,39 +104,39 @@ unsafe fn path_is(path: &CStr) -> bool {
 ///
 /// Hardly any of the settings differs in most sessions, and only those that do are set.
 pub fn pinned<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    with_settings(differing(&PINS), work)
+    with_settings(None, differing(&PINS), work)
 }
 
 /// The same under the session's own search path: for SQL that calls functions, whose bodies find things by that path.
 pub fn pinned_but_path<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    with_settings(differing(&PINS[..HOW]), work)
+    with_settings(None, differing(&PINS[..HOW]), work)
 }
 
 fn differing(pins: &'static [Pin]) -> impl Iterator<Item = (&'static CStr, &'static CStr)> {
     pins.iter().filter(|p| !(p.holds)()).map(|p| (p.name, p.value))
 }
 
-/// Runs `work` under another search path.
-fn with_search_path<R>(path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    let path = c_string(path)?;
-    with_settings([(c"search_path", path.as_c_str())].into_iter(), work)
-}
-
 /// Runs `work` without NOTICEs.
 pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    with_settings([(c"client_min_messages", c"warning")].into_iter(), work)
+    with_settings(None, [(c"client_min_messages", c"warning")].into_iter(), work)
 }
 
+/// A level for settings of our own, closed by `with_settings`; on an ERROR by the (sub)transaction's abort (AtEOXact_GUC).
+fn new_level() -> i32 {
+    // SAFETY: counts.
+    unsafe { pg_sys::NewGUCNestLevel() }
+}
+
+/// Without a level that is there already, one is opened for the first setting.
 fn with_settings<'s, R>(
+    mut level: Option<i32>,
     settings: impl Iterator<Item = (&'s CStr, &'s CStr)>,
     work: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
-    let mut nest = None;
     for (name, value) in settings {
-        // SAFETY: a nest level of our own, closed below; on an ERROR by the (sub)transaction's abort (AtEOXact_GUC). Both
-        // strings are NUL-terminated and copied by guc.c.
+        level.get_or_insert_with(new_level);
+        // SAFETY: within that level. Both strings are NUL-terminated and copied by guc.c.
         unsafe {
-            nest.get_or_insert_with(|| pg_sys::NewGUCNestLevel());
             pg_sys::set_config_option(
                 name.as_ptr(),
                 value.as_ptr(),
@@ -150,9 +150,9 @@ fn with_settings<'s, R>(
         }
     }
     let result = work();
-    if let Some(nest) = nest {
+    if let Some(level) = level {
         // SAFETY: the level opened above; those that `work` opened are closed.
-        unsafe { pg_sys::AtEOXact_GUC(false, nest) };
+        unsafe { pg_sys::AtEOXact_GUC(false, level) };
     }
     result
 }
@@ -161,32 +161,47 @@ fn with_settings<'s, R>(
 /// statements over snapsync's own tables and catalogs: no user's function, operator or type may be used in here. The unit
 /// tests have a list of all that call it (src/tests/rights.rs).
 pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(crate::server::pg::relation_oid(c"collection")?)?, 0, || pinned(work))
+    as_role(
+        owner(crate::server::pg::relation_oid(c"collection")?)?,
+        |now| now | pg_sys::SECURITY_NOFORCE_RLS,
+        || pinned(work),
+    )
 }
 
-/// Runs `work` as the owner of a user's table, past its row-level security, under pinned settings and in a security-restricted
-/// operation. What code the table's types bring along, or the owner's SQL, runs with no more rights than the owner has; and
-/// nothing that it does outlives this: no deferred trigger or temporary table, no SET ROLE.
+/// Runs `work` as the owner of a user's table, under pinned settings and in a security-restricted operation. What code the table's
+/// types bring along runs with no more rights than the owner has: under row-level security as everywhere (SECURITY_NOFORCE_RLS would
+/// reach into the functions that it calls). No deferred trigger, no temporary table, no SET ROLE and no setting outlives it.
 pub fn as_table_owner<R>(relation: pg_sys::Oid, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, || pinned(work))
+    restricted(relation, differing(&PINS), work)
 }
 
 /// The same for SQL that the owner, or a superuser in the owner's place, has just written: under the settings of the session that it was
 /// written in, and with names looked up in these schemas.
 pub fn as_author<R>(relation: pg_sys::Oid, path: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    as_role(owner(relation)?, pg_sys::SECURITY_RESTRICTED_OPERATION, || with_search_path(path, work))
+    let path = c_string(path)?;
+    restricted(relation, [(c"search_path", path.as_c_str())].into_iter(), work)
 }
 
-fn as_role<R>(role: pg_sys::Oid, more: u32, work: impl FnOnce() -> Result<R>) -> Result<R> {
+fn restricted<'s, R>(
+    relation: pg_sys::Oid,
+    settings: impl Iterator<Item = (&'s CStr, &'s CStr)>,
+    work: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let more = |now| now & !pg_sys::SECURITY_NOFORCE_RLS | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    // Also where each setting is already what it must be: what is set inside is set back.
+    as_role(owner(relation)?, more, || with_settings(Some(new_level()), settings, work))
+}
+
+fn as_role<R>(role: pg_sys::Oid, context: impl FnOnce(u32) -> u32, work: impl FnOnce() -> Result<R>) -> Result<R> {
     // SAFETY: saves and restores the identity. On an ERROR the (sub)transaction's abort does, as for SECURITY DEFINER
     // functions (AbortTransaction, AbortSubTransaction).
     unsafe {
-        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        let flags = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS | more;
-        pg_sys::SetUserIdAndSecContext(role, context | flags as i32);
+        let (mut user, mut now) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut now);
+        let context = context(now as u32) | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
+        pg_sys::SetUserIdAndSecContext(role, context as i32);
         let result = work();
-        pg_sys::SetUserIdAndSecContext(user, context);
+        pg_sys::SetUserIdAndSecContext(user, now);
         result
     }
 }

@@ -102,8 +102,9 @@ unsafe fn query(
 }
 
 /// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
-/// him. They are read as the table's owner, past row-level security, whose own SQL (of an index, of a generated column) is all that can
-/// run; nor is the owner asked for the privilege to select, which owners can lack.
+/// him. They are read past row-level security, because the tree is not rewritten; and as the table's owner, whose own SQL (of an index, of a
+/// generated column) is all that can run, under row-level security as ever. Nor is the owner asked for the privilege to select, which
+/// owners can lack.
 pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -> Result<()> {
     // SAFETY: nodes of our own. The table is locked (`catalog::tracked`), so it stays what it is while it is open. The environment
     // outlives the execution.
@@ -145,7 +146,8 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
             pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), pg_sys::make_ands_explicit(same).cast());
         spi::as_table_owner(table.relation, || {
             let mut each = |slot| rows.add_slot(slot);
-            statement::execute(query, c"snapsync: rows by key", std::ptr::null_mut(), environment, &mut each)
+            statement::execute_unrewritten(query, c"snapsync: rows by key", environment, &mut each);
+            Ok(())
         })
     }
 }

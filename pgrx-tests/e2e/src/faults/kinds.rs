@@ -106,7 +106,7 @@ fn reindex(seed: u64) -> Result<Outcome> {
     let mut owner = cluster.connect(DATABASE)?;
     for _ in 0..6 {
         pause(300);
-        owner.batch_execute("REINDEX INDEX CONCURRENTLY snapsync.change_relation_scope_stamp")?;
+        owner.batch_execute("REINDEX INDEX CONCURRENTLY snapsync.change_relation_bucket_stamp")?;
     }
     let (_, devices) = load.end();
     resolve(&address)?;
