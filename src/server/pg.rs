@@ -133,6 +133,12 @@ pub fn lock_for_reading(relation: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
 }
 
+/// The same, unless another session keeps the table to itself: then it is false, and nobody waits.
+pub fn lock_without_waiting(relation: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessShareLock as i32) }
+}
+
 /// Locks a table against DDL of others (and VACUUM) until the transaction ends, not against who reads or writes its rows.
 pub fn lock_against_ddl(relation: pg_sys::Oid) {
     // SAFETY: as above.

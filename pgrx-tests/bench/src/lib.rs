@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cluster::Cluster;
+use snapsync_e2e::cluster::Cluster;
 use report::Report;
 
 /// How much of everything.
