@@ -33,7 +33,11 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str) -> Result<(String, 
         unsafe {
             walk(tree.cast(), &mut |node, _| functions.extend(function_of(node)));
             read = tree::relations_read(tree.cast());
-            Analysis { relation, occurrences: &mut occurrences, ties: true }.query(tree, None, &[])
+            Analysis { relation, occurrences: &mut occurrences, ties: true, references: Default::default() }.query(
+                tree,
+                None,
+                &[],
+            )
         }
     })?;
     let relations = read.keys().copied();
