@@ -10,6 +10,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use pgrx::IntoDatum;
+use serde::de::DeserializeOwned;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::pg;
@@ -64,6 +65,11 @@ impl Row {
     }
     pub fn oid(&self, column: usize) -> pg_sys::Oid {
         self.text(column).and_then(|t| t.parse::<u32>().ok()).map_or(pg_sys::InvalidOid, pg_sys::Oid::from)
+    }
+    /// A column with JSON text, as the struct that it is made for.
+    pub fn json<T: DeserializeOwned>(&self, column: usize) -> Result<T> {
+        serde_json::from_str(self.text(column).unwrap_or("null"))
+            .map_err(|e| SyncError::new(code::INTERNAL, "unexpected row").detail(e.to_string()))
     }
     /// A list column: the SQL side says `to_json(list)::text`, which no separator inside a value can break.
     pub fn list(&self, column: usize) -> Option<Vec<String>> {
