@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use pgrx::pg_sys;
-
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::Keys;
 use crate::log::clock::{self, durable, history, horizon};
@@ -357,7 +355,7 @@ impl CollectionPull<'_> {
 
     fn stream(
         &self,
-        beside: &[pg_sys::EphemeralNamedRelation],
+        beside: &[spi::NamedRelation],
         sql: &str,
         args: &[spi::Arg],
         planned: Planned,
@@ -366,15 +364,10 @@ impl CollectionPull<'_> {
     ) -> Result<()> {
         let mut receiver = json::Receiver::new(spec, sink);
         let hidden = self.hidden();
-        // SAFETY: the receiver outlives the call and its callbacks are guarded.
-        unsafe {
-            if hidden.is_empty() {
-                spi::stream(beside, sql, args, planned, receiver.dest())?;
-            } else {
-                self.statement(beside, sql, args, &hidden)?.stream(receiver.dest())?;
-            }
+        if hidden.is_empty() {
+            return spi::stream(beside, sql, args, planned, &mut receiver).map(drop);
         }
-        Ok(())
+        self.statement(beside, sql, args, &hidden)?.stream(&mut receiver)
     }
 
     /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That
@@ -387,7 +380,7 @@ impl CollectionPull<'_> {
     /// A statement of ours that uses such columns.
     fn statement<'s>(
         &self,
-        beside: &[pg_sys::EphemeralNamedRelation],
+        beside: &[spi::NamedRelation],
         sql: &str,
         args: &'s [spi::Arg],
         hidden: &[i16],

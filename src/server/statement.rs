@@ -38,7 +38,7 @@ impl<'a> Statement<'a> {
     }
 
     /// The same for a statement of ours, with parameters, and with these named relations beside the tables.
-    pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
+    pub fn analyze_beside(relations: &[spi::NamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
         let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
         let count = types.len() as i32;
         // SAFETY: what the closure is given; the types are only read.
@@ -51,7 +51,7 @@ impl<'a> Statement<'a> {
     fn of(
         sql: &str,
         args: &'a [Arg],
-        relations: &[pg_sys::EphemeralNamedRelation],
+        relations: &[spi::NamedRelation],
         analyze: impl FnOnce(*mut pg_sys::RawStmt, &CStr, *mut pg_sys::QueryEnvironment) -> *mut pg_sys::Query,
     ) -> Result<Self> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
@@ -112,21 +112,16 @@ impl<'a> Statement<'a> {
     }
 
     fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
-        let mut receiver = Receiver::new(each);
-        // SAFETY: the receiver outlives the call.
-        unsafe { self.stream(receiver.dest()) }
+        self.stream(&mut Receiver::new(each))
     }
 
-    /// Runs it so and sends the rows to `dest`.
-    ///
-    /// # Safety
-    /// A live DestReceiver whose callbacks are safe to call until this returns.
-    pub unsafe fn stream(self, dest: *mut pg_sys::DestReceiver) -> Result<()> {
+    /// Runs it so and gives the rows to `receiver`.
+    pub fn stream(self, receiver: &mut dyn spi::Receiver) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
             let params = spi::params(self.args);
             let plan = plan(self.tree, &self.text, params)?;
-            run_into(plan, &self.text, params, self.environment, dest);
+            run_into(plan, &self.text, params, self.environment, receiver.dest());
         }
         Ok(())
     }
@@ -207,7 +202,7 @@ pub unsafe fn run(
 ) {
     let mut receiver = Receiver::new(each);
     // SAFETY: see above; the receiver outlives the execution.
-    unsafe { run_into(plan, text, params, environment, receiver.dest()) }
+    unsafe { run_into(plan, text, params, environment, spi::Receiver::dest(&mut receiver)) }
 }
 
 /// The same, sending the rows to `dest`.
@@ -292,8 +287,10 @@ impl<'a> Receiver<'a> {
         };
         Receiver { dest, each }
     }
+}
 
-    /// Valid while the receiver is neither moved nor touched.
+// SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
+unsafe impl spi::Receiver for Receiver<'_> {
     fn dest(&mut self) -> *mut pg_sys::DestReceiver {
         std::ptr::from_mut(self).cast()
     }

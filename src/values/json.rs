@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
 use crate::server::error::{code, SyncError};
-use crate::server::pg;
+use crate::server::{pg, spi};
 use crate::values::dialect::{Encoder, Form, Nesting, NonFinite, Time, TypeFacts};
 use crate::values::wire_id;
 
@@ -91,9 +91,11 @@ impl<'a> Receiver<'a> {
         };
         Receiver { dest, spec, sink, encoder: None }
     }
+}
 
-    /// For `SPI_execute_extended` and the like. Valid while the receiver is neither moved nor touched.
-    pub fn dest(&mut self) -> *mut pg_sys::DestReceiver {
+// SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
+unsafe impl spi::Receiver for Receiver<'_> {
+    fn dest(&mut self) -> *mut pg_sys::DestReceiver {
         std::ptr::from_mut(self).cast()
     }
 }

@@ -83,7 +83,7 @@ CREATE DOMAIN raising.d AS int CHECK (raising.may(value));
 CREATE TABLE raising.mine (id int PRIMARY KEY);
 CREATE TABLE raising.t (id int PRIMARY KEY);
 ALTER TABLE raising.t ENABLE ROW LEVEL SECURITY;
-SELECT snapsync.enable('raising.t', access_tables => $${"raising.mine": "id = any (array[1]::raising.d[])"}$$);
+SELECT snapsync.enable('raising.t', access_tables => $${"raising.mine": "raising.may(id)"}$$);
 CREATE POLICY p ON raising.t USING (EXISTS (SELECT FROM meant));
 CREATE OR REPLACE FUNCTION raising.may(int) RETURNS bool LANGUAGE plpgsql AS $$
 BEGIN
