@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::collections::facts::{Facts, Stores};
-use crate::collections::registry::{self, Settings};
+use crate::collections::registry::{self, CollectionSettings};
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg::{self, Barred};
@@ -192,15 +192,15 @@ pub fn tracked(relation: pg_sys::Oid) -> Result<Option<Rc<Collection>>> {
 
 /// How a table is read, and what its log is worth.
 #[derive(Deserialize)]
-struct Read {
+struct TableRead {
     partitioned: bool,
     due: bool,
     unsure: bool,
-    access: Vec<ReadAccess>,
+    access: Vec<AccessRead>,
 }
 
 #[derive(Deserialize)]
-struct ReadAccess {
+struct AccessRead {
     access: u32,
     parent: bool,
     predicate: Option<String>,
@@ -211,9 +211,11 @@ struct ReadAccess {
 const READ: &str = include_str!("catalog/read.sql");
 
 fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
-    let Some(Settings { stored, image, qualified_name }) = registry::settings(relation)? else { return Ok(None) };
+    let Some(CollectionSettings { stored, image, qualified_name }) = registry::settings(relation)? else {
+        return Ok(None);
+    };
     let rows = spi::query_now(READ, &[spi::arg(relation)])?;
-    let Some(read) = rows.first().map(|row| row.json::<Read>(0)).transpose()? else { return Ok(None) };
+    let Some(read) = rows.first().map(|row| row.json::<TableRead>(0)).transpose()? else { return Ok(None) };
     let Some((table, relname)) = pg::qualified_name(relation) else { return Ok(None) };
     let name = stored.name.unwrap_or_default();
     let all = columns(relation);
@@ -228,11 +230,11 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         key.iter().any(|k| k.name == c.name)
             || (stored.columns.as_ref().is_none_or(|o| o.contains(&c.name)) && !stored.exclude.contains(&c.name))
     };
-    let access = |a: &ReadAccess| {
+    let access = |a: &AccessRead| {
         let relation_read = pg_sys::Oid::from(a.access);
         let (declared, scope_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
         let concerns = access::concerns(relation, relation_read, a.predicate.as_deref(), declared, scope_reads)?;
-        let ReadAccess { parent, whole, untracked, .. } = *a;
+        let AccessRead { parent, whole, untracked, .. } = *a;
         Ok(Access { relation: relation_read, parent, concerns, whole, untracked })
     };
     Ok(Some(Collection {

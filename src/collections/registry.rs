@@ -10,7 +10,7 @@ use crate::server::spi;
 
 /// A row of snapsync.collection, but for its shape.
 #[derive(Deserialize)]
-pub struct Settings {
+pub struct CollectionSettings {
     #[serde(flatten)]
     pub stored: Stored,
     /// The columns whose old values are logged.
@@ -68,12 +68,12 @@ pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
 }
 
 /// As a pull or push needs it.
-pub fn settings(relation: pg_sys::Oid) -> Result<Option<Settings>> {
+pub fn settings(relation: pg_sys::Oid) -> Result<Option<CollectionSettings>> {
     spi::query_now(SETTINGS, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()
 }
 
 /// As DDL needs it.
-fn settings_now(relation: pg_sys::Oid) -> Result<Option<Settings>> {
+fn settings_now(relation: pg_sys::Oid) -> Result<Option<CollectionSettings>> {
     spi::read_now(SETTINGS, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()
 }
 

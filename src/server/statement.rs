@@ -112,7 +112,7 @@ impl<'a> Statement<'a> {
     }
 
     fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
-        self.stream(&mut Receiver::new(each))
+        self.stream(&mut EachRow::new(each))
     }
 
     /// Runs it so and gives the rows to `receiver`.
@@ -200,7 +200,7 @@ pub unsafe fn run(
     environment: *mut pg_sys::QueryEnvironment,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) {
-    let mut receiver = Receiver::new(each);
+    let mut receiver = EachRow::new(each);
     // SAFETY: see above; the receiver outlives the execution.
     unsafe { run_into(plan, text, params, environment, spi::Receiver::dest(&mut receiver)) }
 }
@@ -270,13 +270,13 @@ unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
 
 /// A `DestReceiver` that gives each row to a closure.
 #[repr(C)]
-struct Receiver<'a> {
+struct EachRow<'a> {
     /// What the executor sees; must be first.
     dest: pg_sys::DestReceiver,
     each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 }
 
-impl<'a> Receiver<'a> {
+impl<'a> EachRow<'a> {
     fn new(each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Self {
         let dest = pg_sys::DestReceiver {
             receiveSlot: Some(receive),
@@ -285,12 +285,12 @@ impl<'a> Receiver<'a> {
             rDestroy: Some(shutdown),
             mydest: pg_sys::CommandDest::DestNone,
         };
-        Receiver { dest, each }
+        EachRow { dest, each }
     }
 }
 
 // SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
-unsafe impl spi::Receiver for Receiver<'_> {
+unsafe impl spi::Receiver for EachRow<'_> {
     fn dest(&mut self) -> *mut pg_sys::DestReceiver {
         std::ptr::from_mut(self).cast()
     }
@@ -308,7 +308,7 @@ unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
     // SAFETY: `dest` is what `Receiver::dest` returned, and the executor's call is its only use at this time.
-    unsafe { ((*dest.cast::<Receiver>()).each)(slot) };
+    unsafe { ((*dest.cast::<EachRow>()).each)(slot) };
     true
 }
 

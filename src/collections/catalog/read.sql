@@ -1,4 +1,4 @@
--- How table $1 is read, and what its log is worth (catalog.rs, `Read`).
+-- How table $1 is read, and what its log is worth (catalog.rs, `TableRead`).
 SELECT row_to_json(s)
 FROM (SELECT r.relkind = 'p' AS partitioned,
              EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0) AS due,
