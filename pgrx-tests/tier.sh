@@ -125,7 +125,6 @@ e2e)
 	status=0
 	mapfile -t programs < <(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$here/e2e/Cargo.toml")
 	for program in "${programs[@]}"; do
-		case $program in bench | instructions | scope-cost) continue ;; esac # measurements
 		echo "--- $program"
 		arguments=()
 		# Here the same worlds every time; other seeds are for looking for more (docs/testing.md).
@@ -166,7 +165,7 @@ bench | instructions)
 	# Not before: the extension is measured as it is released.
 	export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 	cd "$REPO" || exit
-	cargo build --release -p snapsync-e2e --bin "$1"
+	cargo build --release -p snapsync-bench --bin "$1"
 	arguments=()
 	if [ "$1" = bench ]; then
 		arguments=(--json "$CARGO_TARGET_DIR/bench.json" --markdown "$CARGO_TARGET_DIR/bench.md" --plots "$CARGO_TARGET_DIR/bench-plots")

@@ -2,7 +2,6 @@
 //! would, and ends with a line `N passed, N failed`; the exit code tells the same.
 
 pub mod abuse;
-pub mod bench;
 pub mod cluster;
 pub mod faults;
 pub mod fuzz;

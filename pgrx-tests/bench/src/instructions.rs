@@ -9,8 +9,8 @@ use std::process::Stdio;
 use anyhow::{anyhow, ensure, Context, Result};
 use serde_json::{json, Value};
 
-use super::world::{Kind, World, COLUMNS, ME, SHORT};
-use crate::cluster::Cluster;
+use crate::world::{Kind, World, COLUMNS, ME, SHORT};
+use snapsync_e2e::cluster::Cluster;
 
 /// Enough that what a backend does at times (a buffer that grows, a cache that is filled) is small beside the rows, and
 /// little enough for valgrind, which is fifty times slower.

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use super::report::{Goal, Report, Row, Unit};
-use super::sample::{interleave_boxed, timed, timed_each, Boxed, Sample};
-use super::world::World;
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::sample::{interleave_boxed, timed, timed_each, Boxed, Sample};
+use crate::world::World;
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 /// Commands of a kind in one sample.
 const CALLS: usize = 10;

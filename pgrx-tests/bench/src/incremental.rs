@@ -2,15 +2,15 @@
 
 use anyhow::{ensure, Result};
 
-use super::pull::thousands;
-use super::report::{Goal, Plot, Report, Row, Series, Unit};
-use super::request::{self, Access};
-use super::sample::{interleave, interleave_boxed, timed_each, Boxed, Contestant, Sample};
-use super::wire::Wire;
-use super::world::{count, cursor, Kind, World, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
-use crate::postgrest::{rpc_sql, PULL_TYPES};
+use crate::pull::thousands;
+use crate::report::{Goal, Plot, Report, Row, Series, Unit};
+use crate::request::{self, Access};
+use crate::sample::{interleave, interleave_boxed, timed_each, Boxed, Contestant, Sample};
+use crate::wire::Wire;
+use crate::world::{count, cursor, Kind, World, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
+use snapsync_e2e::postgrest::{rpc_sql, PULL_TYPES};
 
 /// Changed rows since the cursor, where the table's size is what varies.
 const FEW: u64 = 10;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Result};
 
-use super::pull::thousands;
-use super::report::{Goal, Report, Row, Unit};
-use super::sample::{interleave, Contestant, Sample};
-use super::world::{Kind, World, LONG};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::pull::thousands;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::sample::{interleave, Contestant, Sample};
+use crate::world::{Kind, World, LONG};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 /// Most of what a pull takes comes and goes in pieces of 100 MB that live for tens of milliseconds: a look every half
 /// millisecond misses no more than what fills up within one.

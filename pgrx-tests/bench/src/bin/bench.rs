@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::{bail, ensure, Result};
 use clap::Parser;
-use snapsync_e2e::bench::report::{heading, Report};
-use snapsync_e2e::bench::world::{World, SETTINGS};
-use snapsync_e2e::bench::{machine, marks, plot, Sizes, GROUPS};
+use snapsync_bench::report::{heading, Report};
+use snapsync_bench::world::{World, SETTINGS};
+use snapsync_bench::{machine, marks, plot, Sizes, GROUPS};
 use snapsync_e2e::cluster::Cluster;
 
 #[derive(Parser)]

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
 
-use super::report::{Goal, Report, Row, Unit};
-use super::sample::{interleave, timed_each, Contestant, Sample};
-use super::wire::Wire;
-use super::world::{count, cursor, rows_sql, Kind, World, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::sample::{interleave, timed_each, Contestant, Sample};
+use crate::wire::Wire;
+use crate::world::{count, cursor, rows_sql, Kind, World, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 /// Rows of each user, and how many of a puller's have changed since its cursor.
 const ROWS: u64 = 1_000;
@@ -64,7 +64,7 @@ pub fn connections(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Res
     let users = sizes.pullers + sizes.writers;
     for n in 0..users {
         let (from, to) = (n as u64 * ROWS + 1, (n as u64 + 1) * ROWS);
-        let rows = rows_sql(&from.to_string(), &to.to_string(), SHORT).replace(super::world::ME, &user(n));
+        let rows = rows_sql(&from.to_string(), &to.to_string(), SHORT).replace(crate::world::ME, &user(n));
         world.admin.run(&format!("INSERT INTO todos SELECT {rows}"))?;
     }
     world.admin.run("SELECT snapsync.enable('todos', scope_column => 'user_id')")?;

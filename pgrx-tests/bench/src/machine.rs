@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 
 use anyhow::Result;
 
-use super::report::Report;
-use super::wire::Wire;
-use super::world::{SETTINGS, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::report::Report;
+use crate::wire::Wire;
+use crate::world::{SETTINGS, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 /// Settings that decide what the figures mean, also where they are PostgreSQL's own.
 const SHOWN: &[&str] = &["fsync", "full_page_writes", "jit", "max_parallel_workers_per_gather", "work_mem"];

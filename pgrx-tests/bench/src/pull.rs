@@ -3,12 +3,12 @@
 use anyhow::{ensure, Result};
 use serde_json::Value;
 
-use super::report::{Goal, Report, Row, Unit};
-use super::sample::{interleave_boxed, timed, Boxed, Sample};
-use super::wire::Wire;
-use super::world::{Kind, World, COLUMNS, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::sample::{interleave_boxed, timed, Boxed, Sample};
+use crate::wire::Wire;
+use crate::world::{Kind, World, COLUMNS, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 const PULL: &str = "pull_changes('{todos}')";
 const PULL_MILLIS: &str = "pull_changes('{todos}', dialect => 'watermelondb')";

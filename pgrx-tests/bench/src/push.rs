@@ -4,13 +4,13 @@
 
 use anyhow::{ensure, Result};
 
-use super::pull::thousands;
-use super::report::{Goal, Report, Row, Unit};
-use super::sample::{interleave, timed, timed_each, Contestant};
-use super::wire::Wire;
-use super::world::{cursor, rows_sql, Kind, World, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::pull::thousands;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::sample::{interleave, timed, timed_each, Contestant};
+use crate::wire::Wire;
+use crate::world::{cursor, rows_sql, Kind, World, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 const PUSH: &str = "push";
 const PLAIN: &str = "plain";
@@ -95,7 +95,7 @@ fn add(
     group: &'static str,
     work: &str,
     statement: &str,
-    samples: &[super::sample::Sample],
+    samples: &[crate::sample::Sample],
     goal: Goal,
 ) {
     let baseline = format!("{statement} json_populate_recordset");

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::wire::Wire;
-use super::world::ME;
+use crate::wire::Wire;
+use crate::world::ME;
 
 /// Whether the request may write.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{json, Value};
 
-use super::sample::Sample;
+use crate::sample::Sample;
 
 /// Of the two measured values; the ratio has none.
 #[derive(Clone, Copy, PartialEq)]
@@ -285,7 +285,7 @@ fn spread(sample: &Sample) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn figures_are_reached_on_the_right_side() {

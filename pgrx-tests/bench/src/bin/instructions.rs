@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use snapsync_e2e::bench::instructions::{as_json, count, markdown, table};
-use snapsync_e2e::bench::marks;
-use snapsync_e2e::bench::world::{World, SETTINGS};
+use snapsync_bench::instructions::{as_json, count, markdown, table};
+use snapsync_bench::marks;
+use snapsync_bench::world::{World, SETTINGS};
 use snapsync_e2e::cluster::Cluster;
 
 #[derive(Parser)]

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{ensure, Result};
 
-use super::pull::thousands;
-use super::report::{Goal, Report, Row, Unit};
-use super::request::{self, Access};
-use super::sample::{interleave, timed, Contestant};
-use super::wire::Wire;
-use super::world::{rows_sql, Kind, World, COLUMNS, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::pull::thousands;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::request::{self, Access};
+use crate::sample::{interleave, timed, Contestant};
+use crate::wire::Wire;
+use crate::world::{rows_sql, Kind, World, COLUMNS, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 /// Rows of the tables whose rows are updated one by one.
 const ROWS: u64 = 100_000;

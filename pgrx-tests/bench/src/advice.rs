@@ -2,13 +2,13 @@
 
 use anyhow::{ensure, Result};
 
-use super::pull::thousands;
-use super::report::{Goal, Report, Row, Unit};
-use super::sample::{interleave, timed_each, Contestant};
-use super::wire::Wire;
-use super::world::{count, Kind, World, SHORT};
-use super::Sizes;
-use crate::cluster::Cluster;
+use crate::pull::thousands;
+use crate::report::{Goal, Report, Row, Unit};
+use crate::sample::{interleave, timed_each, Contestant};
+use crate::wire::Wire;
+use crate::world::{count, Kind, World, SHORT};
+use crate::Sizes;
+use snapsync_e2e::cluster::Cluster;
 
 /// Another user, who has one row in a thousand.
 const OTHER: &str = "00000000-0000-4000-8000-00000000000b";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Plot, Unit};
+use crate::report::{Plot, Unit};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 400.0;
@@ -133,7 +133,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     #[test]
     fn ticks_are_short() {

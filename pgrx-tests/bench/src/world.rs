@@ -3,8 +3,8 @@
 use anyhow::{ensure, Result};
 use serde_json::Value;
 
-use super::wire::Wire;
-use crate::cluster::Cluster;
+use crate::wire::Wire;
+use snapsync_e2e::cluster::Cluster;
 
 /// The user whose rows they are.
 pub const ME: &str = "00000000-0000-4000-8000-00000000000a";
