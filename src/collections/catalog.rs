@@ -2,7 +2,7 @@
 //! says that the table changed.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -54,6 +54,8 @@ pub struct Collection {
     pub scope: Option<Column>,
     /// SQL whose value, as the caller, is the array of his scopes.
     pub scope_values: Option<String>,
+    /// The functions that it may call.
+    pub owned_calls: BTreeSet<String>,
     pub soft_delete: Option<Column>,
     pub conflict: ConflictPolicy,
     /// The column whose greater value stands, under the policy `last_write_wins`.
@@ -229,6 +231,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         readonly: row.list(7).unwrap_or_default(),
         scope,
         scope_values: row.text(9).map(str::to_string),
+        owned_calls: access::calls(row.text(14)),
         soft_delete,
         conflict: ConflictPolicy::parse(&row.string(5)).unwrap_or_default(),
         version,

@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use snapsync_e2e::cluster::Cluster;
 use report::Report;
+use snapsync_e2e::cluster::Cluster;
 
 /// How much of everything.
 #[derive(Clone)]
