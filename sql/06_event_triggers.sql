@@ -1,6 +1,22 @@
 -- DDL on tracked tables: the settings follow renames, the logged columns follow the policies, and the clients are reset
 -- where changes of rows cannot say what happened.
 
+-- pg_partition_tree() would lock the partitions, and wait for whoever has them.
+CREATE FUNCTION snapsync.parts(root oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE part(oid) AS (
+        SELECT root
+        UNION ALL
+        SELECT i.inhrelid FROM part
+        JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) part.oid AND NOT i.inhdetachpending
+        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid AND c.relispartition
+    )
+    SELECT oid FROM part;
+END;
+COMMENT ON FUNCTION snapsync.parts(oid) IS 'A table and its partitions, at all levels, without a lock on any';
+REVOKE EXECUTE ON FUNCTION snapsync.parts(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_on_command_end';
@@ -13,7 +29,7 @@ COMMENT ON FUNCTION snapsync.on_drop() IS 'Event trigger: forgets dropped tables
 
 CREATE EVENT TRIGGER snapsync_command_end ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE POLICY', 'ALTER POLICY', 'GRANT', 'REVOKE', 'CREATE FUNCTION',
-             'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE AGGREGATE', 'ALTER TRIGGER', 'ALTER MATERIALIZED VIEW', 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'REFRESH MATERIALIZED VIEW',
+             'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE AGGREGATE', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER MATERIALIZED VIEW', 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'REFRESH MATERIALIZED VIEW',
              'CREATE SCHEMA', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE SUBSCRIPTION',
              'DROP SUBSCRIPTION')
 EXECUTE FUNCTION snapsync.on_command_end();

@@ -2,26 +2,24 @@
 -- it has no comments, and names stand in it as quoted identifiers or literals only. Where somebody has to decide or to fill
 -- something in, there is no fix, and the `hint`, a constant text, says what to do.
 --
--- Nothing here runs what users can give: catalogs are read, and policies are deparsed.
+-- Nothing here runs what users can give: catalogs are read, and policies are deparsed. Of long texts the beginning is looked at: one
+-- owner's function of 256 MB must not keep the others from their findings.
 
-CREATE FUNCTION snapsync.policy_text(expression pg_node_tree, relation oid) RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN pg_get_expr(expression, relation);
-EXCEPTION WHEN OTHERS THEN
-    -- Nested too deep, say: one table's policy must not keep the others' owners from their findings.
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION snapsync.policy_text(pg_node_tree, oid) IS 'A policy''s expression as text, NULL where that fails; for doctor()';
-REVOKE EXECUTE ON FUNCTION snapsync.policy_text(pg_node_tree, oid) FROM PUBLIC;
+CREATE FUNCTION snapsync.policy_text(policy oid) RETURNS text
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_policy_text';
+COMMENT ON FUNCTION snapsync.policy_text(oid) IS
+'What a policy asks for, as text; NULL where that fails, or where it would have to wait for a lock. For doctor()';
 
-CREATE FUNCTION snapsync.doctor()
+CREATE FUNCTION snapsync.trigger_argument("table" oid) RETURNS text
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_trigger_argument';
+COMMENT ON FUNCTION snapsync.trigger_argument(oid) IS 'What the triggers of a tracked table are told. For doctor()';
+REVOKE EXECUTE ON FUNCTION snapsync.policy_text(oid), snapsync.trigger_argument(oid) FROM PUBLIC;
+
+CREATE FUNCTION snapsync.findings(who oid)
 RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
-LANGUAGE sql STABLE SECURITY DEFINER PARALLEL UNSAFE
--- As its owner, because nobody else reads snapsync's tables; each role is told about its own tables only.
+LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
 SET quote_all_identifiers = off
@@ -32,14 +30,14 @@ SET jit = off
 AS $$
 WITH RECURSIVE own AS NOT MATERIALIZED (
     -- The names that tables have for clients: names.rs.
-    SELECT r.oid, n.nspname, CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.' || r.relname AS own_name
+    SELECT r.oid, r.relowner, n.nspname, CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.' || r.relname AS own_name
     FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.relkind IN ('r', 'p')
 ), mine AS MATERIALIZED (
     SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind, r.relname, o.nspname, o.own_name
     FROM snapsync.collection AS c
     JOIN pg_class AS r ON r.oid = c.relation
     JOIN own AS o ON o.oid = r.oid
-    WHERE pg_has_role(session_user, r.relowner, 'USAGE')
+    WHERE pg_has_role(who, r.relowner, 'USAGE')
 ), synced AS MATERIALIZED (
     -- With the arguments that give another table the same settings.
     SELECT m.*, concat(', key => ' || quote_literal(m.key::text),
@@ -52,11 +50,13 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                        ', conflict => ' || quote_literal(nullif(m.conflict, 'reject')),
                        ', version_column => ' || quote_literal(m.version_column::text),
                        ', conflict_function => ' || quote_literal(m.conflict_function),
-                       ', soft_delete_column => ' || quote_literal(m.soft_delete_column::text)) AS settings
+                       ', soft_delete_column => ' || quote_literal(m.soft_delete_column::text)) AS settings,
+           -- A predicate sees all rows of a table, so who gives it again must be who gave it: it counts for as much as its giver may.
+           m.relowner = who OR m.access_tables IS NULL AS passes
     FROM mine AS m WHERE m.name IS NOT NULL
 ), part AS MATERIALIZED (
-    SELECT m.relation, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
-    FROM mine AS m, LATERAL (SELECT relid FROM pg_partition_tree(m.relation) UNION SELECT m.relation) AS p
+    SELECT m.relation, m.relation::oid AS root_oid, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
+    FROM mine AS m, LATERAL (SELECT part::regclass AS relid FROM snapsync.parts(m.relation) AS part) AS p
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
 ), granted(relation, privilege, grantee) AS MATERIALIZED (
@@ -69,7 +69,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     -- The policies that decide what is read; their text, and the same without literals.
     SELECT s.relation, s.name, p.oid, p.polname, p.polpermissive, p.polroles, q.qual, regexp_replace(q.qual, $r$'(?:[^']|'')*'$r$, '', 'g') AS code
     FROM synced AS s JOIN pg_policy AS p ON p.polrelid = s.relation AND p.polcmd IN ('*', 'r')
-    CROSS JOIN LATERAL (SELECT snapsync.policy_text(p.polqual, p.polrelid) AS qual OFFSET 0) AS q
+    CROSS JOIN LATERAL (SELECT left(snapsync.policy_text(p.oid), 100000) AS qual OFFSET 0) AS q
     WHERE s.relrowsecurity
 ), reader(relation, oid, role, called) AS MATERIALIZED (
     -- Who syncs, as far as privileges tell; those whom policies name, where everybody may select.
@@ -81,7 +81,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     LEFT JOIN pg_roles AS r ON r.oid = g.grantee
     WHERE g.grantee = 0 OR NOT (r.rolsuper OR r.rolbypassrls)
 ), called AS MATERIALIZED (
-    SELECT p.relation, p.name, p.oid AS policy, p.polname, p.qual, p.code, f.oid AS fn, f.prosrc, format('%I.%I(', n.nspname, f.proname) AS opening,
+    SELECT p.relation, p.name, p.oid AS policy, p.polname, p.qual, p.code, f.oid AS fn, left(f.prosrc, 100000) AS prosrc, format('%I.%I(', n.nspname, f.proname) AS opening,
            f.pronargs = 0 AND f.provolatile = 's' AS once
     FROM policy AS p
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
@@ -105,18 +105,18 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s
     JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = r.objid
-    WHERE s.access_tables IS NULL AND f.prosrc ~* '\m(?:from|join)\M'
+    WHERE s.access_tables IS NULL AND left(f.prosrc, 100000) ~* '\m(?:from|join)\M'
     GROUP BY 1, 2
 ), hidden_scope AS (
     SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn
     FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
     JOIN pg_proc AS f ON f.oid = to_regprocedure(called.signature)
     WHERE s.access_tables IS NULL
-      AND (f.prosrc ~* '\m(?:from|join)\M'
+      AND (left(f.prosrc, 100000) ~* '\m(?:from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
 ), declared AS (
-    SELECT s.name, s.tab, s.relation, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
+    SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
     FROM synced AS s, jsonb_each_text(s.access_tables) AS d
 ), writing AS (
     -- Registrations of writers that have not committed: see clock.rs. Of a prepared transaction there is also the lock on its own number.
@@ -190,6 +190,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                ELSE NOT has_column_privilege(r.role, k.oid, t.attnum, 'SELECT') END
     -- What policies say
     UNION ALL
+    SELECT 'info', p.name, format('policy %I was not read: it is nested too deep, or another session keeps a table to itself that it reads', p.polname),
+           'Call doctor() again later.', NULL
+    FROM policy AS p WHERE p.qual IS NULL AND EXISTS (SELECT FROM pg_policy WHERE oid = p.oid AND polqual IS NOT NULL)
+    UNION ALL
     SELECT 'info', p.name, format('policy %I calls %s) for every row', p.polname, c.opening),
            'Write (SELECT ...) around the call: it is then made once for each statement.', NULL
     FROM policy AS p
@@ -207,8 +211,8 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
            'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
-    WHERE f.prosrc ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
-       OR f.prosrc ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
+    WHERE left(f.prosrc, 100000) ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
+       OR left(f.prosrc, 100000) ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
     UNION ALL
     -- A setting or a claim that says who the user is (sub) is the same for as long as a cursor is good.
     SELECT 'info', p.name,
@@ -251,6 +255,16 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM part AS p CROSS JOIN (VALUES ('00_snapsync_track'), ('00_snapsync_truncate')) AS want(trigger)
     WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = p.relid AND tgname = want.trigger)
     UNION ALL
+    -- (tgtype: AFTER ROW INSERT, DELETE, UPDATE, and AFTER STATEMENT TRUNCATE; triggers.rs.)
+    SELECT 'error', p.name, format('trigger %s of %s is not as snapsync makes it: changes are lost', t.tgname, p.relid),
+           CASE WHEN NOT p.synced THEN 'Call snapsync.disable() and snapsync.enable() for those whose policies read it.' END,
+           CASE WHEN p.synced THEN format('SELECT snapsync.enable(%L);', p.root) END
+    FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
+    WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate')
+      AND NOT (t.tgfoid = 'snapsync.track'::regproc AND t.tgtype = CASE t.tgname WHEN '00_snapsync_track' THEN 29 ELSE 32 END
+               AND t.tgqual IS NULL AND t.tgattr = '' AND t.tgconstraint = 0
+               AND t.tgargs = convert_to(snapsync.trigger_argument(p.root_oid), 'UTF8') || '\x00'::bytea)
+    UNION ALL
     SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes are lost', t.tgname, p.relid),
            'Enabled again it fires always, and the clients are reset.',
            CASE WHEN p.synced THEN format('SELECT snapsync.enable(%L);', p.root)
@@ -271,7 +285,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     JOIN pg_class AS r ON r.oid = t.tgrelid
     CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid) AS top
     CROSS JOIN LATERAL (SELECT top.oid::regclass::text AS tab) AS root
-    WHERE t.tgfoid = 'snapsync.track'::regproc AND pg_has_role(session_user, r.relowner, 'USAGE')
+    WHERE t.tgfoid = 'snapsync.track'::regproc AND pg_has_role(who, r.relowner, 'USAGE')
       AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = top.oid)
     UNION ALL
     SELECT 'error', p.name, format('%s is unlogged: a crash empties it without a trace, and clients keep its rows', p.relid), NULL,
@@ -280,8 +294,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)),
            'Sync the partitioned table in its place.',
-           format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings)
-    FROM synced WHERE pg_partition_root(relation) <> relation
+           CASE WHEN settled THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings) END
+    FROM synced CROSS JOIN LATERAL (SELECT passes AND (SELECT r.relowner FROM pg_class AS r WHERE r.oid = pg_partition_root(relation)) = relowner AS settled) AS may
+    WHERE pg_partition_root(relation) <> relation
     UNION ALL
     SELECT 'error', coalesce(name, tab), 'the table has another owner since REASSIGN OWNED, which nobody was told of', NULL,
            format('SELECT snapsync.enable(%L), snapsync.reset(%L);', tab, tab)
@@ -293,8 +308,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'warning', s.name,
            format('it was called %s when it got its name, and another table is called so now: clients go on with this one', s.qualified_name),
-           'To sync that table in its place, with the same settings, run the fix; or give this one another name.',
-           CASE WHEN NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
+           CASE WHEN s.passes AND other.relowner = s.relowner
+                THEN 'To sync that table in its place, with the same settings, run the fix; or give this one another name.'
+                ELSE 'Give this one another name; or call snapsync.disable() for it, and let the other table''s owner call snapsync.enable().' END,
+           CASE WHEN s.passes AND other.relowner = s.relowner
+                     AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
                 THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END
     FROM synced AS s JOIN own AS other ON other.own_name = s.qualified_name AND other.oid <> s.relation
     WHERE s.qualified_name <> s.own_name
@@ -316,9 +334,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', coalesce(m.name, m.tab),
            format('table %s, which decides who sees a row, is not tracked, because nobody with the TRIGGER privilege on it stands up for '
                   'this: every pull replaces the collection', a.access),
-           'Let its owner run the fix; or let somebody who has the privilege call snapsync.enable().',
-           format('GRANT TRIGGER ON %s TO %I;', a.access, o.rolname)
-    FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked JOIN pg_roles AS o ON o.oid = m.relowner
+           'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
+           'somebody who has the privilege call snapsync.enable().', NULL
+    FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
@@ -335,10 +353,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     JOIN pg_class AS f ON f.oid = r.objid AND f.relkind = 'f'
     UNION ALL
     SELECT 'error', d.name, format('access table %s does not exist: what a function reads in its place goes unnoticed', d.access),
-           'The fix takes it out of access_tables.',
-           format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
+           'Name access_tables anew, without it: enable(..., access_tables => ...).',
+           CASE WHEN d.passes THEN format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
                   (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o
-                    WHERE o.relation = d.relation AND o.oid IS NOT NULL))
+                    WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END
     FROM declared AS d WHERE d.oid IS NULL
     UNION ALL
     SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
@@ -423,5 +441,15 @@ SELECT severity, collection, regexp_replace(finding, '[[:cntrl:]]', '?', 'g'), h
 FROM found
 ORDER BY array_position('{error,warning,info}', severity), collection COLLATE "C", finding COLLATE "C", fix COLLATE "C"
 $$;
+COMMENT ON FUNCTION snapsync.findings(oid) IS 'What doctor() says to a role';
+REVOKE EXECUTE ON FUNCTION snapsync.findings(oid) FROM PUBLIC;
+
+-- It asks findings() for the role that calls it, as its owner: nobody else reads snapsync's tables, and each role is told about its own
+-- tables only. SECURITY DEFINER would know the session's user and who has called SET ROLE, and neither need be who calls: code of a
+-- stranger's runs in others' sessions, in an index that they analyze.
+CREATE FUNCTION snapsync.doctor()
+RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_doctor';
 COMMENT ON FUNCTION snapsync.doctor() IS
-'Findings about the synced tables of the user who opened the session (SET ROLE changes nothing), each with its severity (error: wrong now; warning; info), what to do about it, and where nothing is to be decided the statement that does it';
+'Findings about the synced tables of the current role, each with its severity (error: wrong now; warning; info), what to do about it, and where nothing is to be decided the statement that does it';

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod catalog;
 pub mod ddl;
+pub mod doctor;
 pub mod facts;
 pub mod lookup;
 pub mod names;

@@ -4,9 +4,10 @@
 use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
-use crate::collections::{admin, ddl};
+use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
 use crate::server::error::{code, raising, Result, SyncError};
+use crate::server::spi::Row;
 use crate::{pull, push, track};
 
 /// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.
@@ -66,6 +67,29 @@ impl Arguments {
             let text: Option<&std::ffi::CStr> =
                 json.and_then(|j| pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(j)]));
             text.map(|t| t.to_string_lossy().into_owned())
+        }
+    }
+
+    /// A text, or the function's result is null.
+    fn nullable(&self, text: Option<String>) -> Result<pg_sys::Datum> {
+        // SAFETY: the call's own record.
+        unsafe { (*self.0).isnull = text.is_none() };
+        Ok(text.map_or(pg_sys::Datum::null(), text_datum))
+    }
+
+    /// The rows, of texts, that a function returns.
+    fn return_texts(&self, rows: &[Row]) {
+        // SAFETY: a call that may return a set, of as many texts as the rows have (sql/07_doctor.sql); the store copies them.
+        unsafe {
+            pg_sys::InitMaterializedSRF(self.0, 0);
+            let result = (*self.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            let (store, descriptor) = ((*result).setResult, (*result).setDesc);
+            for row in rows {
+                let texts = (0..(*descriptor).natts as usize).map(|i| row.text(i).map(str::to_string));
+                let (mut values, mut nulls): (Vec<_>, Vec<_>) =
+                    texts.map(|t| (t.clone().map_or(pg_sys::Datum::null(), text_datum), t.is_none())).unzip();
+                pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            }
         }
     }
 
@@ -155,6 +179,20 @@ sql_function!(snapsync_prune, pg_finfo_snapsync_prune, |a| {
 });
 
 sql_function!(snapsync_compact, pg_finfo_snapsync_compact, |_a| retention::compact().map(pg_sys::Datum::from));
+
+sql_function!(snapsync_policy_text, pg_finfo_snapsync_policy_text, |a| {
+    let policy = a.required(0, "policy", "Pass a policy.")?;
+    a.nullable(doctor::policy_text(policy)?)
+});
+
+sql_function!(snapsync_trigger_argument, pg_finfo_snapsync_trigger_argument, |a| {
+    a.nullable(triggers::argument(a.table()?)?)
+});
+
+sql_function!(snapsync_doctor, pg_finfo_snapsync_doctor, |a| {
+    a.return_texts(&doctor::findings()?);
+    Ok(VOID)
+});
 
 sql_function!(snapsync_on_command_end, pg_finfo_snapsync_on_command_end, |a| ddl::on_command_end(a.0).map(|()| VOID));
 

@@ -11,8 +11,9 @@ use pgrx::pg_sys;
 use crate::collections::facts::{Facts, Stores};
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::pg::{self, Barred};
 use crate::server::session::{Cached, Event};
-use crate::server::{pg, spi};
+use crate::server::spi;
 use crate::values::conflict::ConflictPolicy;
 use crate::values::dialect::TypeFacts;
 use crate::values::excerpt;
@@ -112,9 +113,21 @@ thread_local! {
     static CACHE: Cached<Cache> = Cached::until(Event::Definition);
 }
 
-/// The collection that a client calls `name`: by the one that `enable` gave it, or by the table's own with its schema.
+/// The collection that a client calls `name`: by the one that `enable` gave it, or by the table's own with its schema. Locks its
+/// table as a query would, which only who may do something with the table can make it do.
 pub fn collection(name: &str) -> Result<Rc<Collection>> {
-    let found = lookup(name)?;
+    // Before anything is asked of what is cached: a name may have been given to another table.
+    pg::accept_invalidations();
+    let found = match relation_of(name)? {
+        Some(relation) => {
+            check_access(relation)?;
+            let found = tracked(relation)?.filter(|c| c.name == name || c.qualified_name.as_deref() == Some(name));
+            // Who waited for the lock may have lost his rights to whoever had it.
+            check_access(relation)?;
+            found
+        }
+        None => None,
+    };
     found.ok_or_else(|| {
         SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{}\" does not exist", excerpt::name(name)))
             .detail("No table is synced under this name.")
@@ -124,24 +137,40 @@ pub fn collection(name: &str) -> Result<Rc<Collection>> {
     })
 }
 
-fn lookup(name: &str) -> Result<Option<Rc<Collection>>> {
-    let then = CACHE.with(Cached::now);
-    let known = CACHE.with(|c| c.look(|cache| cache.by_name.get(name).copied()));
-    let relation = match known {
-        Some(relation) => Some(relation),
-        None => spi::query_now(
-            "SELECT relation::oid FROM snapsync.collection WHERE name = $1 OR qualified_name = $1",
-            &[spi::arg(name)],
-        )?
-        .first()
-        .map(|r| r.oid(0)),
+/// May the caller name this table at all, to push to it or to pull it? Who may do nothing with it hears so in PostgreSQL's words,
+/// before it is locked and before anything of what it holds or held is looked at: he learns nothing of its rows, and keeps nobody
+/// waiting.
+fn check_access(relation: pg_sys::Oid) -> Result<()> {
+    let Some(barred) = pg::barred(relation) else { return Ok(()) };
+    let name = pg::qualified_name(relation).map_or_else(String::new, |(name, _)| name);
+    let (message, detail, hint) = match barred {
+        Barred::Schema(schema) => (
+            format!("permission denied for schema {schema}"),
+            "The role may not enter the schema of the collection's table.",
+            format!("GRANT USAGE ON SCHEMA {} TO the role that syncs.", pg::ident(&schema)),
+        ),
+        Barred::Table(table) => (
+            format!("permission denied for table {table}"),
+            "The role has no privilege on the collection's table.",
+            format!("GRANT SELECT ON {name} TO the role that syncs, and INSERT, UPDATE and DELETE where it pushes."),
+        ),
     };
-    let Some(relation) = relation else { return Ok(None) };
-    let found = tracked(relation)?.filter(|c| c.name == name || c.qualified_name.as_deref() == Some(name));
-    if let Some(found) = &found {
-        CACHE.with(|c| c.remember(then, |cache| _ = cache.by_name.insert(name.to_string(), found.relation)));
+    Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, message).detail(detail).hint(hint))
+}
+
+/// The table that clients know by this name. What is cached may have changed until it is locked.
+fn relation_of(name: &str) -> Result<Option<pg_sys::Oid>> {
+    let then = CACHE.with(Cached::now);
+    if let Some(known) = CACHE.with(|c| c.look(|cache| cache.by_name.get(name).copied())) {
+        return Ok(Some(known));
     }
-    Ok(found)
+    let rows = spi::query_now(
+        "SELECT relation::oid FROM snapsync.collection WHERE name = $1 OR qualified_name = $1",
+        &[spi::arg(name)],
+    )?;
+    let Some(relation) = rows.first().map(|r| r.oid(0)) else { return Ok(None) };
+    CACHE.with(|c| c.remember(then, |cache| _ = cache.by_name.insert(name.to_string(), relation)));
+    Ok(Some(relation))
 }
 
 /// A tracked table, synced or not; None when it is not tracked (any more). Locks it as a query would.

@@ -70,8 +70,13 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if triggers::own_commands_run() {
         return Ok(());
     }
-    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER) {
-        return refuse_renamed_trigger();
+    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER)
+        || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_AlterObjectDependsStmt).is_some()
+    {
+        return refuse_altered_trigger();
+    }
+    if statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateTrigStmt).is_some() {
+        return refuse_forged_trigger();
     }
     if lists_nothing(fcinfo) {
         return if restoring()? { Ok(()) } else { shape::look_at_all() };
@@ -164,7 +169,7 @@ fn concerned_by_commands(granted: &[pg_sys::Oid]) -> Result<BTreeMap<u32, bool>>
             SELECT 'pg_class'::regclass::oid, oid FROM relation \
             UNION SELECT 'pg_class'::regclass, inhparent FROM relation JOIN pg_inherits ON inhrelid = oid \
             UNION SELECT 'pg_class'::regclass, pg_partition_root(oid) FROM relation \
-            UNION SELECT 'pg_class'::regclass, p.relid FROM relation, pg_partition_tree(oid) AS p \
+            UNION SELECT 'pg_class'::regclass, p.relid FROM relation, snapsync.parts(oid) AS p(relid) \
             UNION SELECT classid, objid FROM touched WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass)) \
          {CONCERNED} \
          UNION ALL SELECT d.relation::oid, false FROM touched AS t CROSS JOIN LATERAL ( \
@@ -237,6 +242,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         "WITH object AS MATERIALIZED (SELECT classid, objid FROM pg_event_trigger_dropped_objects() WHERE NOT is_temporary) {CONCERNED}"
     );
     let mut concerned = concerned(&sql, &[])?;
+    // Settings like a dump's are no dump: whoever is left is looked at again below.
     refuse_dropped_triggers(&mut concerned)?;
     if concerned.is_empty() {
         return Ok(());
@@ -284,25 +290,57 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
         let readers = shape::readers(table)?;
         triggers::drop(table)?;
         shape::forget(table)?;
-        readers.into_iter().try_for_each(crate::log::journal::reset)?;
         concerned.remove(&table.to_u32());
+        for reader in readers {
+            crate::log::journal::reset(reader)?;
+            concerned.entry(reader.to_u32()).or_insert(false);
+        }
     }
     Ok(())
 }
 
-/// The triggers are known by their names.
-fn refuse_renamed_trigger() -> Result<()> {
+/// The triggers are known by their names, and go with nothing but `snapsync.disable()`.
+fn refuse_altered_trigger() -> Result<()> {
     let rows = spi::read_now(
         "SELECT 1 FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
-         WHERE d.classid = 'pg_trigger'::regclass AND g.tgfoid = 'snapsync.track'::regproc LIMIT 1",
+         WHERE d.classid = 'pg_trigger'::regclass \
+           AND (g.tgfoid = 'snapsync.track'::regproc OR g.tgname IN ('00_snapsync_track', '00_snapsync_truncate')) LIMIT 1",
         &[],
     )?;
     if rows.is_empty() {
         return Ok(());
     }
-    Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be renamed")
+    Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be altered, nor another be called so")
         .detail("It is known by its name, which also makes it fire before others.")
         .hint("Call snapsync.disable() for the table to stop syncing it."))
+}
+
+/// Nobody else makes, or replaces, a trigger by the name of ours on a tracked table: that takes no more than the TRIGGER privilege, and
+/// what others' policies read would go unnoticed. A dump makes them as they are wanted.
+fn refuse_forged_trigger() -> Result<()> {
+    let rows = spi::read_now(
+        "SELECT g.tgrelid FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
+         WHERE d.classid = 'pg_trigger'::regclass AND g.tgname IN ('00_snapsync_track', '00_snapsync_truncate')",
+        &[],
+    )?;
+    let mut made = BTreeMap::new();
+    for row in &rows {
+        let table = crate::server::pg::root_of(row.oid(0));
+        if registry::load(table)?.is_none() {
+            continue;
+        }
+        if !dumps_settings() || !triggers::are_ours(table)? {
+            return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be made or replaced")
+                .detail("Changes would go unnoticed.")
+                .hint("Give the trigger another name; or call snapsync.enable() for the table, which makes what is missing."));
+        }
+        made.insert(table.to_u32(), true);
+    }
+    // It does not fire always yet, which the dump's next command changes.
+    if made.is_empty() || restoring()? {
+        return Ok(());
+    }
+    look_again(made)
 }
 
 /// A table has got the name by which clients know another one: a new version of it, maybe, that was filled aside.
@@ -329,7 +367,7 @@ fn say_who_has_the_name() -> Result<()> {
 /// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
 fn refuse_partitions() -> Result<()> {
     let rows = spi::read_now(
-        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, pg_partition_tree(d.objid) AS p \
+        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, snapsync.parts(d.objid) AS p(relid) \
            JOIN snapsync.collection AS c ON c.relation = p.relid \
          WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
            AND pg_partition_root(c.relation) <> c.relation",

@@ -77,7 +77,8 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     let rekeyed = why == Because::Altered && follow::follow(relation)?;
     match subxact::run(|| derive_all(relation, why, rekeyed)) {
         Err(e) if e.code == BUSY => put_off(relation, Due::Busy, "another session was changing it"),
-        Err(e) if subxact::is_transient(&e) => Err(e),
+        // Code of a stranger's may raise whatever it likes.
+        Err(e) if e.interrupts => Err(e),
         Err(e) => {
             let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
             pgrx::warning!(
@@ -179,12 +180,12 @@ impl Look {
         let acting = (why != Because::Elsewhere).then(pg::current_user);
         let (edges, functions) = edges::wanted(relation, &stored, acting)?;
         let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
-        let shape = spi::read_now(&definition::shape_query(), &[spi::arg(relation)])?;
         let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+        let old_shape = old.first().map(|r| r.string(0)).unwrap_or_default();
         Ok(Some(Look {
             stored,
-            old_shape: old.first().map(|r| r.string(0)).unwrap_or_default(),
-            shape: shape.first().map(|r| r.string(0)).unwrap_or_default(),
+            shape: definition::read(relation, &old_shape)?,
+            old_shape,
             known: edges::known(relation)?,
             edges,
             known_objects: dependency::known(relation)?,
@@ -256,7 +257,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
     if why == Because::Enabled {
         edges::refuse_untracked(relation, &now.edges)?;
     }
-    let policies = |shape: &str| definition::parsed(shape)["policies"].clone();
+    let policies = |shape: &str| definition::parsed(shape)["trees"]["policies"].clone();
     let reread = policies(&now.old_shape) != policies(&now.shape);
     let mut fresh = Vec::new();
     let mut touched = Vec::new();

@@ -53,32 +53,53 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     Ok(Some(Spec { key: s.key, image, scope, columns, exclude, touched, parent }))
 }
 
+/// The argument of its triggers. None: the table is not tracked.
+pub fn argument(relation: pg_sys::Oid) -> Result<Option<String>> {
+    let write = |e: serde_json::Error| {
+        SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string())
+    };
+    spec(relation)?.map(|spec| serde_json::to_string(&spec).map_err(write)).transpose()
+}
+
+/// Are those of our triggers that are there as the settings want them? When they fire is another matter.
+pub fn are_ours(relation: pg_sys::Oid) -> Result<bool> {
+    let Some(argument) = argument(relation)? else { return Ok(true) };
+    let ours = |state: State| matches!(state, State::Missing | State::Right(_));
+    Ok(parts(relation, &argument)?.iter().all(|p| ours(p.row) && ours(p.truncate)))
+}
+
 /// Makes the triggers of a table and its partitions say what the settings say; touches only those that differ. The row
 /// trigger of a partitioned table is cloned to its partitions by Postgres; statement triggers (TRUNCATE) are not. All fire
 /// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so ([`enable`]), which a WARNING
-/// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, or one did not fire always.
+/// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, one did not fire always, or was another.
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    let Some(spec) = spec(relation)? else { return Ok(false) };
-    let argument = serde_json::to_string(&spec)
-        .map_err(|e| SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string()))?;
+    let Some(argument) = argument(relation)? else { return Ok(false) };
     let parts = parts(relation, &argument)?;
     let ours = |part: &Part| [(part.root, ROW_TRIGGER, part.row), (true, TRUNCATE_TRIGGER, part.truncate)];
-    let mut gap = parts.iter().any(|p| p.root && p.row == State::Missing);
+    let lost = |p: &Part| {
+        p.root && p.row == State::Missing
+            || [p.row, p.truncate].into_iter().any(|state| matches!(state, State::Forged(_)))
+    };
+    let mut gap = parts.iter().any(lost);
     let mut commands = Vec::new();
     let mut disabled = None;
     for part in &parts {
         for (made_here, name, state) in ours(part) {
+            if made_here && matches!(state, State::Forged(_)) {
+                // What it is may be nothing that can be replaced.
+                commands.push(format!("DROP TRIGGER {} ON {}", pg::ident(name), part.table));
+            }
             if made_here && !matches!(state, State::Right(_)) {
                 commands.push(create(part, name, &argument));
             }
             match state {
                 State::Right('A') => continue,
                 // The row trigger of the root brings those of the partitions along, enabled as it is when it is made.
-                State::Wrong('A') | State::Missing => {}
-                State::Right('D') | State::Wrong('D') => {
+                State::Wrong('A') | State::Forged('A') | State::Missing => {}
+                State::Right('D') | State::Wrong('D') | State::Forged('D') => {
                     disabled = disabled.or(Some((name, &part.table)));
                     // Replaced, it would fire again.
-                    if matches!(state, State::Wrong(_)) {
+                    if !matches!(state, State::Right(_)) {
                         commands.push(format!("ALTER TABLE {} DISABLE TRIGGER {}", part.table, pg::ident(name)));
                     }
                     continue;
@@ -124,7 +145,9 @@ pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
     let parts = parts(relation, "")?;
     let disabled = |part: &Part| {
         let both = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)];
-        let both = both.into_iter().filter(|(_, state)| matches!(state, State::Right('D') | State::Wrong('D')));
+        let both = both
+            .into_iter()
+            .filter(|(_, state)| matches!(state, State::Right('D') | State::Wrong('D') | State::Forged('D')));
         both.map(|(name, _)| enable_always(part, name)).collect::<Vec<_>>()
     };
     let commands: Vec<String> = parts.iter().flat_map(disabled).collect();
@@ -167,7 +190,7 @@ pub fn is_complete(relation: pg_sys::Oid) -> Result<bool> {
 pub fn is_any_incomplete() -> Result<bool> {
     let rows = spi::read_now(
         "SELECT 1 FROM snapsync.collection AS c CROSS JOIN LATERAL ( \
-             SELECT relid::oid AS oid FROM pg_partition_tree(c.relation) UNION SELECT c.relation) AS part \
+             SELECT * FROM snapsync.parts(c.relation)) AS part(oid) \
          JOIN pg_class AS r ON r.oid = part.oid AND r.relkind IN ('r', 'p') \
          WHERE (SELECT count(*) FROM pg_trigger AS g WHERE g.tgrelid = r.oid AND g.tgname IN ($1::name, $2::name)) < 2 LIMIT 1",
         &[spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER)],
@@ -179,7 +202,9 @@ pub fn is_any_incomplete() -> Result<bool> {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum State {
     Missing,
-    /// It says something else than it must, or is another kind of trigger.
+    /// It is called like ours, and is another kind of trigger.
+    Forged(char),
+    /// It says something else than it must.
     Wrong(char),
     Right(char),
 }
@@ -195,21 +220,23 @@ struct Part {
 /// The table and its partitions with the state of their triggers, which are right if they have this argument.
 fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
     // tgtype: AFTER ROW INSERT, DELETE, UPDATE, and AFTER STATEMENT TRUNCATE (catalog/pg_trigger.h).
-    let rows = spi::read_now(
-        "SELECT t.oid, t.oid = $1, r.state, s.state \
-         FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1) UNION SELECT $1) AS t \
+    const FORGED: &str =
+        "g.tgfoid <> 'snapsync.track'::regproc OR g.tgqual IS NOT NULL OR g.tgattr <> '' OR g.tgconstraint <> 0";
+    const SAYS: &str = "CASE WHEN g.tgargs = convert_to($2, 'UTF8') || '\\x00'::bytea THEN 't' ELSE 'f' END";
+    let sql = format!(
+        "SELECT t.oid, t.oid = $1, r.state, s.state FROM snapsync.parts($1) AS t(oid) \
          JOIN pg_class AS c ON c.oid = t.oid AND c.relkind IN ('r', 'p') \
-         LEFT JOIN LATERAL (SELECT concat(g.tgenabled, (g.tgtype = 29 AND g.tgfoid = 'snapsync.track'::regproc AND g.tgqual IS NULL AND g.tgattr = '' \
-                   AND NOT g.tgdeferrable AND g.tgargs = convert_to($2, 'UTF8') || '\\x00'::bytea)) AS state \
+         LEFT JOIN LATERAL (SELECT concat(g.tgenabled, CASE WHEN g.tgtype <> 29 OR {FORGED} THEN 'x' ELSE {SAYS} END) AS state \
                FROM pg_trigger AS g WHERE g.tgrelid = t.oid AND g.tgname = $3::name) AS r ON true \
-         LEFT JOIN LATERAL (SELECT concat(g.tgenabled, (g.tgtype = 32 AND g.tgfoid = 'snapsync.track'::regproc AND g.tgqual IS NULL \
-                   AND NOT g.tgdeferrable AND g.tgargs = convert_to($2, 'UTF8') || '\\x00'::bytea)) AS state \
+         LEFT JOIN LATERAL (SELECT concat(g.tgenabled, CASE WHEN g.tgtype <> 32 OR {FORGED} THEN 'x' ELSE {SAYS} END) AS state \
                FROM pg_trigger AS g WHERE g.tgrelid = t.oid AND g.tgname = $4::name) AS s ON true \
-         ORDER BY t.oid <> $1, t.oid",
-        &[spi::arg(relation), spi::arg(argument), spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER)],
-    )?;
+         ORDER BY t.oid <> $1, t.oid"
+    );
+    let args = [spi::arg(relation), spi::arg(argument), spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER)];
+    let rows = spi::read_now(&sql, &args)?;
     let state = |text: Option<&str>| match (text.and_then(|t| t.chars().next()), text) {
         (Some(enabled), Some(text)) if text.ends_with('t') => State::Right(enabled),
+        (Some(enabled), Some(text)) if text.ends_with('x') => State::Forged(enabled),
         (Some(enabled), _) => State::Wrong(enabled),
         _ => State::Missing,
     };

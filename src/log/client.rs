@@ -7,12 +7,18 @@ use serde_json::value::RawValue;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi;
 
+/// In bytes. The log keeps the id with every change that was pushed under it; a uuid has 36.
+const LONGEST: usize = 200;
+
 /// A device that has no id must not share one with others that have none: their changes would be taken for its own.
 pub fn check(client_id: Option<&str>) -> Result<()> {
     match client_id {
         Some("") => Err(SyncError::new(code::INVALID_PARAMETER, "malformed client_id")
             .detail("It is empty.")
             .hint("Pass a random uuid that the device keeps, or leave client_id out.")),
+        Some(id) if id.len() > LONGEST => Err(SyncError::new(code::INVALID_PARAMETER, "malformed client_id")
+            .detail(format!("It has {} bytes, {LONGEST} at most.", id.len()))
+            .hint("Pass a random uuid that the device keeps.")),
         _ => Ok(()),
     }
 }

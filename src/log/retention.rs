@@ -30,8 +30,12 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     )?;
     spi::owner_execute("DELETE FROM snapsync.early WHERE stamp < $1", &[spi::arg(mark)])?;
     spi::owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
-    // A client that was not heard of for so long begins anew.
-    spi::owner_execute("DELETE FROM snapsync.mutation_client WHERE at < now() - $1", &[keep])?;
+    // A client that was not heard of for so long begins anew, with its first mutation: what failed then goes with it.
+    spi::owner_execute(
+        "WITH forgotten AS (DELETE FROM snapsync.mutation_client WHERE at < now() - $1 RETURNING who, client_id) \
+         DELETE FROM snapsync.mutation_failure AS f USING forgotten AS c WHERE f.who = c.who AND f.client_id = c.client_id",
+        &[keep],
+    )?;
     Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
 

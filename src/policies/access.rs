@@ -146,7 +146,10 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
-        unsafe { Analysis { relation, occurrences: &mut occurrences, ties: false }.expression(node, &[Level::Policy]) }
+        unsafe {
+            Analysis { relation, occurrences: &mut occurrences, ties: false, references: HashMap::new() }
+                .expression(node, &[Level::Policy])
+        }
     })?;
     let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
     let is_root = |o: &Occurrence| o.relation == access.to_u32();
@@ -165,18 +168,21 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
         // SAFETY: a policy's tree, which is only read.
         unsafe {
             tree::relations_read(node).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
-            Analysis { relation, occurrences: &mut occurrences, ties: true }.expression(node, &[Level::Policy])
+            Analysis { relation, occurrences: &mut occurrences, ties: true, references: HashMap::new() }
+                .expression(node, &[Level::Policy])
         }
     })?;
     // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
     let mut undeclared = Vec::new();
+    let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
+    occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
     for depends::Read { table: oid, direct, in_function } in depends::read_by_policies(relation)? {
         if !matches!(relkind(oid)?, Some('r' | 'p')) {
             continue;
         }
-        let all: Vec<&Occurrence> = occurrences.iter().filter(|o| o.relation == oid.to_u32()).collect();
+        let all = at.get(&oid.to_u32()).map_or(&[][..], Vec::as_slice);
         // A view or a function may read with its owner's rights, a partition under policies of its own, and a table that inherits
         // has its own.
         if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {

@@ -41,9 +41,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let hint = "Send [{\"id\": 1, \"name\": \"like_quote\", \"args\": {...}}, ...], with ids that count 1, 2, 3 for each client.";
     let malformed =
         |detail: String| SyncError::new(code::INVALID_PARAMETER, "malformed mutations").detail(detail).hint(hint);
-    if client_id.is_empty() {
-        return Err(malformed("client_id is empty.".into()));
-    }
+    client::check(Some(client_id))?;
     let list: Vec<Mutation> =
         serde_json::from_str(mutations).map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
     if let Some((at, m)) = list.iter().enumerate().find(|(i, m)| m.id < 1 || *i > 0 && m.id != list[i - 1].id + 1) {
@@ -77,7 +75,9 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     for (id, name, e) in &failures {
         spi::owner_execute(
             "INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, constraint_name, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, now())",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, now()) \
+             ON CONFLICT (who, client_id, id) DO UPDATE SET name = excluded.name, code = excluded.code, \
+                 message = excluded.message, constraint_name = excluded.constraint_name, at = excluded.at",
             &[
                 spi::arg(who.as_str()),
                 spi::arg(client_id),
@@ -103,11 +103,16 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
 /// The last mutation of this client that was carried out. Its row is the lock: a second call waits for the first.
 fn last_of(who: &str, client_id: &str) -> Result<i64> {
     let args = [spi::arg(who), spi::arg(client_id)];
-    spi::owner_execute(
+    let begins = spi::owner_query(
         "INSERT INTO snapsync.mutation_client (who, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
-         ON CONFLICT (who, client_id) DO NOTHING",
+         ON CONFLICT (who, client_id) DO NOTHING RETURNING true",
         &args,
     )?;
+    // What failed before the client was forgotten is no failure of the mutations that have the same numbers now.
+    if !begins.is_empty() {
+        spi::owner_execute("DELETE FROM snapsync.mutation_failure WHERE who = $1 AND client_id = $2", &args)?;
+        return Ok(0);
+    }
     let rows = spi::owner_query(
         "SELECT last_id FROM snapsync.mutation_client WHERE who = $1 AND client_id = $2 FOR UPDATE",
         &args,

@@ -33,6 +33,9 @@ pub mod code {
     pub const INTERNAL: &str = "XX000";
 }
 
+/// The server's function that ends a statement or a session where somebody asked for it (tcop/postgres.c).
+const INTERRUPTS: &str = "ProcessInterrupts";
+
 #[derive(Debug, Clone, Default)]
 pub struct SyncError {
     pub code: String,
@@ -41,6 +44,8 @@ pub struct SyncError {
     pub hint: Option<String>,
     /// What a constraint violation names: schema, table, column, data type, constraint.
     pub names: [Option<String>; 5],
+    /// Somebody has cancelled the statement or ends the session. The code alone says nothing: whoever writes SQL can raise any.
+    pub interrupts: bool,
 }
 
 impl SyncError {
@@ -61,13 +66,15 @@ impl SyncError {
     /// The error that Postgres raised, whole where a statement of ours raised it.
     pub fn from_report(report: &ErrorReportWithLevel) -> Self {
         let remembered = REMEMBERED.with(|r| r.borrow_mut().take()).filter(|r| r.message == report.message());
-        remembered.unwrap_or_else(|| SyncError {
+        let whole = remembered.unwrap_or_else(|| SyncError {
             code: sqlstate_text(report.sql_error_code() as i32),
             message: report.message().to_string(),
             detail: report.detail().map(str::to_string),
             hint: report.hint().map(str::to_string),
-            names: Default::default(),
-        })
+            ..Default::default()
+        });
+        let interrupts = report.function_name() == Some(INTERRUPTS) && ["57014", "57P01"].contains(&&*whole.code);
+        SyncError { interrupts, ..whole }
     }
 
     /// Raises the error from inside a callback of Postgres, where SQLSTATEs are only standard ones.
@@ -222,6 +229,7 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
                 hint: text(e.hint),
                 names: [e.schema_name, e.table_name, e.column_name, e.datatype_name, e.constraint_name]
                     .map(|n| text(n)),
+                interrupts: false,
             };
             REMEMBERED.with(|r| *r.borrow_mut() = Some(error));
         }

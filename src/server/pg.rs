@@ -133,6 +133,12 @@ pub fn lock_for_reading(relation: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::AccessShareLock as i32) }
 }
 
+/// The same, unless another session keeps the table to itself: then it is false, and nobody waits.
+pub fn lock_without_waiting(relation: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessShareLock as i32) }
+}
+
 /// Locks a table against DDL of others (and VACUUM) until the transaction ends, not against who reads or writes its rows.
 pub fn lock_against_ddl(relation: pg_sys::Oid) {
     // SAFETY: as above.
@@ -159,6 +165,77 @@ pub fn may_select(relation: pg_sys::Oid, attnum: i16) -> bool {
         let user = pg_sys::GetUserId();
         pg_sys::pg_class_aclcheck(relation, user, ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK
             || pg_sys::pg_attribute_aclcheck(relation, attnum, user, ACL_SELECT) == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Why the caller may do nothing at all with a table's rows.
+pub enum Barred {
+    /// He may not enter the schema of this name.
+    Schema(String),
+    /// He has no privilege, not even on a column, on the table of this name.
+    Table(String),
+}
+
+/// What keeps the caller from a table, whatever he wants of it; None where he may do something, or where there is no such table
+/// (any more). Needs no lock on the table, so that nobody locks what he may not touch.
+pub fn barred(relation: pg_sys::Oid) -> Option<Barred> {
+    const COLUMNS: pg_sys::AclMode = 1 << 0 | 1 << 1 | 1 << 2;
+    const TABLE: pg_sys::AclMode = COLUMNS | 1 << 3;
+    // SAFETY: catalog look-ups that say so when the relation is gone, and palloc'd copies of names, or NULL.
+    unsafe {
+        let (table, schema) = (pg_sys::get_rel_name(relation), pg_sys::get_rel_namespace(relation));
+        let schema_name = pg_sys::get_namespace_name(schema);
+        if table.is_null() || schema_name.is_null() {
+            return None;
+        }
+        let user = pg_sys::GetUserId();
+        if !may_enter(schema, user) {
+            return Some(Barred::Schema(CStr::from_ptr(schema_name).to_string_lossy().into_owned()));
+        }
+        let mut is_missing = false;
+        let may = pg_sys::pg_class_aclcheck_ext(relation, user, TABLE, &mut is_missing)
+            == pg_sys::AclResult::ACLCHECK_OK
+            || !is_missing && may_with_a_column(relation, user, COLUMNS, &mut is_missing);
+        let name = || Barred::Table(CStr::from_ptr(table).to_string_lossy().into_owned());
+        (!may && !is_missing).then(name)
+    }
+}
+
+/// # Safety
+/// An existing schema, inside a transaction.
+unsafe fn may_enter(schema: pg_sys::Oid, user: pg_sys::Oid) -> bool {
+    const ACL_USAGE: pg_sys::AclMode = 1 << 8;
+    // SAFETY: see above.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let result = pg_sys::pg_namespace_aclcheck(schema, user, ACL_USAGE);
+        #[cfg(not(feature = "pg15"))]
+        let result = pg_sys::object_aclcheck(pg_sys::NamespaceRelationId, schema, user, ACL_USAGE);
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// Has the role one of these privileges on any column?
+///
+/// # Safety
+/// Inside a transaction.
+unsafe fn may_with_a_column(
+    relation: pg_sys::Oid,
+    user: pg_sys::Oid,
+    mode: pg_sys::AclMode,
+    is_missing: &mut bool,
+) -> bool {
+    let any = pg_sys::AclMaskHow::ACLMASK_ANY;
+    // SAFETY: catalog look-ups; before PostgreSQL 17 a relation that is gone is one without privileges.
+    unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        let result = {
+            let _ = is_missing;
+            pg_sys::pg_attribute_aclcheck_all(relation, user, mode, any)
+        };
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        let result = pg_sys::pg_attribute_aclcheck_all_ext(relation, user, mode, any, is_missing);
+        result == pg_sys::AclResult::ACLCHECK_OK
     }
 }
 

@@ -88,6 +88,11 @@ impl<'a> Reach<'a> {
         Ok(false)
     }
 
+    /// The caller has looked for resets of this collection since the cursor, and there are none: to find that out here takes all entries.
+    pub fn was_not_reset(&mut self, collection: &Collection) {
+        self.reset.insert(collection.relation.to_u32(), false);
+    }
+
     /// Is there a reset entry? (Those concern every scope.)
     fn was_reset(&mut self, table: &Collection, scoped: bool) -> Result<bool> {
         if let Some(&known) = self.reset.get(&table.relation.to_u32()) {

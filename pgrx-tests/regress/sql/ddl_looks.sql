@@ -71,6 +71,67 @@ SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 
 SELECT t.sync('alice', 'deep');
 SELECT t.sync('alice', 'deep');
 
+-- Nor what code of its owner's raises in the look: any SQLSTATE can be raised, those of a cancelled or repeated statement, too.
+CREATE TABLE meant (id int PRIMARY KEY, v int);
+SELECT snapsync.enable('meant');
+CREATE SCHEMA raising AUTHORIZATION ddl_mallory;
+GRANT SELECT ON meant TO ddl_mallory;
+SET ROLE ddl_mallory;
+SET client_min_messages = warning;
+CREATE FUNCTION raising.may(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
+CREATE DOMAIN raising.d AS int CHECK (raising.may(value));
+CREATE TABLE raising.mine (id int PRIMARY KEY);
+CREATE TABLE raising.t (id int PRIMARY KEY);
+ALTER TABLE raising.t ENABLE ROW LEVEL SECURITY;
+SELECT snapsync.enable('raising.t', access_tables => $${"raising.mine": "raising.may(id)"}$$);
+CREATE POLICY p ON raising.t USING (EXISTS (SELECT FROM meant));
+CREATE OR REPLACE FUNCTION raising.may(int) RETURNS bool LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_user <> current_setting('role') THEN
+        RAISE 'no' USING ERRCODE = current_setting('raising.code');
+    END IF;
+    RETURN true;
+END $$;
+RESET ROLE;
+SET client_min_messages = error;
+SET raising.code = '40001';
+ALTER TABLE meant ADD a int;
+SET raising.code = '57014';
+GRANT SELECT ON meant TO bob;
+SET raising.code = '53200';
+CREATE POLICY p ON meant USING (true);
+SET raising.code = '55P03';
+SELECT snapsync.enable('meant');
+SET raising.code = '25006';
+DROP TABLE meant CASCADE;
+RESET raising.code;
+DROP SCHEMA raising CASCADE;
+RESET client_min_messages;
+
+-- A policy with thousands of equalities, which lead from one table to the next, is looked at in no more time than it takes to read it.
+CREATE TABLE chain (id int PRIMARY KEY, up int REFERENCES chain);
+CREATE TABLE chained (id int PRIMARY KEY, up int REFERENCES chain);
+ALTER TABLE chained ENABLE ROW LEVEL SECURITY;
+SELECT snapsync.enable('chained');
+SET statement_timeout = '30s';
+DO $$
+DECLARE
+    k int := 200;
+    n int := 1000;
+BEGIN
+    EXECUTE 'CREATE POLICY p ON chained USING (EXISTS (SELECT FROM '
+        || (SELECT string_agg('chain c' || i, ', ' ORDER BY i) FROM generate_series(0, k) AS i) || ', '
+        || (SELECT string_agg('e e' || i, ', ' ORDER BY i) FROM generate_series(1, n) AS i) || ' WHERE '
+        || (SELECT string_agg(format('c%s.id = c%s.up', i, i - 1), ' AND ' ORDER BY i DESC) FROM generate_series(1, k) AS i)
+        || ' AND c0.id = chained.up AND '
+        || (SELECT string_agg(format('e%s.id = chained.id AND e%s.f > 0', i, i), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i) || '))';
+END
+$$;
+GRANT SELECT ON e TO carol;
+RESET statement_timeout;
+SELECT access, kind FROM snapsync.access WHERE relation = 'chained'::regclass ORDER BY 1;
+DROP TABLE chained, chain;
+
 -- A table that a policy reads is tracked where its author, or who enables, may put triggers on it.
 CREATE SCHEMA bert AUTHORIZATION ddl_bert;
 GRANT USAGE ON SCHEMA bert TO PUBLIC;
@@ -219,6 +280,36 @@ SELECT * FROM t.error($$ ALTER TABLE l DROP modified $$);
 
 -- Triggers are known by their names. A disabled one is said once, and only where its table is concerned.
 SELECT * FROM t.error($$ ALTER TRIGGER "00_snapsync_track" ON l RENAME TO harmless $$);
+-- Nobody puts another one in their place, nor lets one go with something else, whoever may make triggers on the table.
+SELECT * FROM t.error($$ CREATE OR REPLACE TRIGGER "00_snapsync_track" AFTER INSERT ON l FOR EACH ROW WHEN (false) EXECUTE FUNCTION snapsync.track('{}') $$);
+SELECT * FROM t.error($$ CREATE OR REPLACE TRIGGER "00_snapsync_truncate" AFTER TRUNCATE ON l EXECUTE FUNCTION snapsync.track('{"key": []}') $$);
+SELECT * FROM t.error($$ ALTER TRIGGER "00_snapsync_track" ON l DEPENDS ON EXTENSION plpgsql $$);
+SET check_function_bodies = off;
+SET row_security = off;
+SELECT * FROM t.error($$ CREATE OR REPLACE TRIGGER "00_snapsync_track" AFTER INSERT OR UPDATE OR DELETE ON l FOR EACH ROW WHEN (false) EXECUTE FUNCTION snapsync.track('{"key":["id"]}') $$);
+SELECT * FROM t.error($$ CREATE OR REPLACE TRIGGER "00_snapsync_track" AFTER INSERT OR UPDATE OR DELETE ON l FOR EACH ROW EXECUTE FUNCTION snapsync.track('{"key":["modified"]}') $$);
+-- As a dump does; it fires always, still.
+CREATE OR REPLACE TRIGGER "00_snapsync_track" AFTER INSERT OR UPDATE OR DELETE ON l FOR EACH ROW EXECUTE FUNCTION snapsync.track('{"key":["id"]}');
+RESET check_function_bodies;
+RESET row_security;
+SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'l'::regclass AND tgname ~ 'snapsync' ORDER BY 1;
+-- On a table that is not tracked it is nobody's business.
+CREATE TABLE untracked (id int);
+CREATE TRIGGER "00_snapsync_track" AFTER INSERT ON untracked FOR EACH ROW WHEN (false) EXECUTE FUNCTION snapsync.track('{}');
+SELECT * FROM t.error($$ ALTER TRIGGER "00_snapsync_track" ON untracked RENAME TO harmless $$);
+DROP TABLE untracked;
+-- One that was put there behind our back is found by the next look, and clients start anew.
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
+DROP TRIGGER "00_snapsync_truncate" ON l;
+CREATE CONSTRAINT TRIGGER "00_snapsync_truncate" AFTER INSERT ON l DEFERRABLE FOR EACH ROW EXECUTE FUNCTION snapsync.track('{"key":["id"]}');
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER snapsync_drop ENABLE ALWAYS;
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'l' AND finding ~ 'trigger';
+SELECT t.catch_up('l');
+ALTER TABLE l ALTER modified SET STATISTICS 10;
+SELECT * FROM t.pull('{l}');
+SELECT tgname, tgtype, tgenabled, tgconstraint <> 0 AS is_constraint FROM pg_trigger WHERE tgrelid = 'l'::regclass AND tgname ~ 'snapsync' ORDER BY 1;
 CREATE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TRIGGER theirs AFTER INSERT ON l EXECUTE FUNCTION nop();
 ALTER TRIGGER theirs ON l RENAME TO others;
@@ -227,6 +318,23 @@ CREATE OR REPLACE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETU
 GRANT SELECT ON e TO bob;
 ALTER TABLE l ADD v int;
 ALTER TABLE l ENABLE TRIGGER "00_snapsync_track";
+
+-- Settings like a dump's are no dump: who drops our trigger under them stops syncing the table, and those whose policies read it are looked
+-- at, as with disable().
+CREATE TABLE circle (id int PRIMARY KEY, usr text);
+GRANT SELECT ON circle TO alice;
+SELECT t.secured('docs', ', body text', 'EXISTS (SELECT FROM circle WHERE usr = current_user)');
+INSERT INTO docs VALUES (1, 'hello');
+SELECT t.sync('alice', 'docs');
+SET check_function_bodies = off;
+SET row_security = off;
+DROP TRIGGER "00_snapsync_track" ON circle;
+RESET check_function_bodies;
+RESET row_security;
+SELECT access, kind FROM snapsync.access WHERE relation = 'docs'::regclass;
+SELECT t.sync('alice', 'docs');
+INSERT INTO circle VALUES (1, 'alice');
+SELECT t.sync('alice', 'docs');
 
 -- A new version of a table that was filled aside takes its name: clients go on with the old one.
 CREATE TABLE swap (id int PRIMARY KEY);

@@ -61,3 +61,16 @@ DROP FUNCTION like_quote(json);
 SELECT push_mutations('[{"id": 1, "name": "write"}, {"id": 2, "name": "like"}]', 'new');
 SELECT who, client_id, last_id FROM snapsync.mutation_client ORDER BY 1, 2;
 SELECT who, client_id, id, name, code, constraint_name FROM snapsync.mutation_failure ORDER BY 1, 2, 3;
+-- A client that prune() has forgotten begins anew, and nothing of before is in its way or held against it.
+SET ROLE alice;
+SELECT push_mutations('[{"id": 1, "name": "none"}, {"id": 2, "name": "none"}]', 'old');
+RESET ROLE;
+UPDATE quotes SET likes = likes;
+SELECT snapsync.prune('0') IS NOT NULL;
+SELECT count(*) FROM snapsync.mutation_client AS c FULL JOIN snapsync.mutation_failure AS f USING (who, client_id) WHERE client_id = 'old';
+-- As an older version left it.
+INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, at) VALUES ('["alice"]', 'old', 1, 'x', '42883', 'before', now()), ('["alice"]', 'old', 2, 'x', '42883', 'before', now());
+SET ROLE alice;
+SELECT push_mutations('[{"id": 1, "name": "none"}]', 'old');
+SELECT push_mutations('[{"id": 1, "name": "none"}, {"id": 2, "name": "none"}, {"id": 3, "name": "none"}]', 'old');
+RESET ROLE;

@@ -17,7 +17,7 @@ type Object = (u32, u32, bool, Option<String>);
 
 /// What table $1 rests on; $2: the tables that its policies read, as access.rs found them; $3: functions in texts.
 const RESTS_ON: &str = "\
-    part(oid) AS (SELECT relid::oid FROM pg_partition_tree($1) UNION SELECT $1), \
+    part(oid) AS (SELECT * FROM snapsync.parts($1)), \
     named(name) AS (SELECT jsonb_object_keys(access_tables) FROM snapsync.collection WHERE relation = $1 AND jsonb_typeof(access_tables) = 'object' \
               UNION SELECT jsonb_object_keys(scope_reads -> 'tables') FROM snapsync.collection WHERE relation = $1) \
     SELECT 'pg_class'::regclass::oid, oid, true, NULL::text FROM part \

@@ -12,7 +12,7 @@ use crate::server::spi;
 /// parsed tree shows.
 pub fn columns(relation: pg_sys::Oid) -> Result<Vec<String>> {
     let rows = spi::read_now(
-        "WITH tree AS (SELECT relid FROM pg_partition_tree($1) UNION SELECT $1), \
+        "WITH tree(relid) AS (SELECT * FROM snapsync.parts($1)), \
               reader AS (SELECT relid FROM tree UNION SELECT relation FROM snapsync.access WHERE access = $1 AND NOT untracked), \
               reading AS (SELECT a.attname FROM pg_depend AS d JOIN tree ON tree.relid = d.refobjid \
                           JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \

@@ -1,9 +1,10 @@
 //! Walking a policy's parsed tree, or an expression's for scopes: which tables it reads, tied by which foreign keys, under which
 //! conditions of their own.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString};
 
-use pgrx::{pg_sys, FromDatum, IntoDatum};
+use pgrx::pg_sys;
 
 use super::tree::{self, conjuncts, equality, strip, sublinks, vars};
 use crate::server::error::Result;
@@ -38,10 +39,12 @@ pub(super) struct Analysis<'a> {
     pub(super) occurrences: &'a mut Vec<Occurrence>,
     /// Which foreign keys the policies follow is asked, too.
     pub(super) ties: bool,
+    /// What `references` has answered.
+    pub(super) references: HashMap<(ColumnRef, ColumnRef), bool>,
 }
 
 /// A column of a table, seen from some place in the tree.
-type ColumnRef = (pg_sys::Oid, i16);
+pub(super) type ColumnRef = (pg_sys::Oid, i16);
 
 impl Analysis<'_> {
     /// Looks at the subqueries of an expression that stands inside `levels`.
@@ -78,12 +81,14 @@ impl Analysis<'_> {
             }
             // What chooses among the rows after the comparison of `IN` was made with one of them lets others matter.
             let link = link.filter(|_| inner_only && tree::returns_rows_as_they_are(query));
-            let tied = if self.ties { self.tied(query, link, &levels, &conditions) } else { Vec::new() };
+            let tied = if self.ties { self.tied(query, link, &levels, &conditions)? } else { BTreeSet::new() };
             let whole = tree::whole_rows(query);
+            let local = local_conditions(&conditions);
             for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
+                pgrx::check_for_interrupts!();
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
-                        let predicate = self.local_predicate(i + 1, (*rte).relid, &conditions)?;
+                        let predicate = local.get(&(i + 1)).and_then(|conditions| all_of(conditions, (*rte).relid));
                         self.occurrences.push(Occurrence {
                             relation: (*rte).relid.to_u32(),
                             tied: tied.contains(&(i + 1)),
@@ -115,17 +120,18 @@ impl Analysis<'_> {
     /// # Safety
     /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
     unsafe fn tied(
-        &self,
+        &mut self,
         query: *mut pg_sys::Query,
         link: Option<*mut pg_sys::SubLink>,
         levels: &[Level],
         conditions: &[*mut pg_sys::Node],
-    ) -> Vec<usize> {
+    ) -> Result<BTreeSet<usize>> {
         // SAFETY: as above.
         unsafe {
             // Equalities between two columns, each with the entry it belongs to here (None: the policy's table).
             let mut equal: Vec<(Option<usize>, ColumnRef, Option<usize>, ColumnRef)> = Vec::new();
             for &condition in conditions {
+                pgrx::check_for_interrupts!();
                 if let Some((left, right)) = equality(condition) {
                     if let (Some(l), Some(r)) = (self.column(left, levels), self.column(right, levels)) {
                         equal.push((l.0, l.1, r.0, r.1));
@@ -146,24 +152,35 @@ impl Analysis<'_> {
                     }
                 }
             }
-            let mut tied: Vec<usize> = Vec::new();
-            loop {
-                let before = tied.len();
-                for &(a, a_column, b, b_column) in &equal {
-                    for (from, from_column, to, to_column) in [(a, a_column, b, b_column), (b, b_column, a, a_column)] {
-                        let anchored = from.is_none_or(|f| tied.contains(&f));
-                        if let Some(to) = to.filter(|t| anchored && !tied.contains(t)) {
-                            if references(from_column, to_column) {
-                                tied.push(to);
-                            }
-                        }
-                    }
-                }
-                if tied.len() == before {
-                    return tied;
+            // From each entry, where an equality leads. Each is asked about once, however many lead to the next.
+            let mut leading: HashMap<Option<usize>, Vec<(ColumnRef, usize, ColumnRef)>> = HashMap::new();
+            for (a, a_column, b, b_column) in equal {
+                for (from, from_column, to, to_column) in [(a, a_column, b, b_column), (b, b_column, a, a_column)] {
+                    let to = to.map(|to| (from_column, to, to_column));
+                    leading.entry(from).or_default().extend(to);
                 }
             }
+            let (mut tied, mut open) = (BTreeSet::new(), vec![None]);
+            while let Some(from) = open.pop() {
+                for (from_column, to, to_column) in leading.remove(&from).unwrap_or_default() {
+                    pgrx::check_for_interrupts!();
+                    if !tied.contains(&to) && self.references(from_column, to_column)? {
+                        tied.insert(to);
+                        open.push(Some(to));
+                    }
+                }
+            }
+            Ok(tied)
         }
+    }
+
+    fn references(&mut self, from: ColumnRef, to: ColumnRef) -> Result<bool> {
+        if let Some(known) = self.references.get(&(from, to)) {
+            return Ok(*known);
+        }
+        let found = references(from, to)?;
+        self.references.insert((from, to), found);
+        Ok(found)
     }
 
     /// The table column behind a Var: with its entry number if it is of this query, None if it is the policy's table.
@@ -184,8 +201,9 @@ impl Analysis<'_> {
             match levels[at] {
                 Level::Policy if var.varno as u32 == 1 => Some((None, (self.relation, var.varattno))),
                 Level::Query(query) if var.varlevelsup == 0 => {
-                    let rte =
-                        pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().nth(var.varno as usize - 1)?;
+                    let entries = (*query).rtable;
+                    let at = (var.varno as usize).checked_sub(1).filter(|at| *at < (*entries).length as usize)?;
+                    let rte = (*(*entries).elements.add(at)).ptr_value.cast::<pg_sys::RangeTblEntry>();
                     ((*rte).rtekind == pg_sys::RTEKind::RTE_RELATION)
                         .then(|| (Some(var.varno as usize), ((*rte).relid, var.varattno)))
                 }
@@ -193,54 +211,88 @@ impl Analysis<'_> {
             }
         }
     }
+}
 
-    /// The conditions on this entry alone.
-    ///
-    /// # Safety
-    /// The nodes are NULL or of an analyzed policy or expression, and the levels are those around them.
-    unsafe fn local_predicate(
-        &self,
-        entry: usize,
-        relation: pg_sys::Oid,
-        conditions: &[*mut pg_sys::Node],
-    ) -> Result<Option<Predicate>> {
-        let (mut parts, mut trees) = (Vec::new(), std::ptr::null_mut());
-        // SAFETY: as above; each condition is copied before its Vars are renumbered.
+/// The conditions on one entry alone, by entry (from 1).
+///
+/// # Safety
+/// The nodes are of an analyzed policy or expression.
+unsafe fn local_conditions(conditions: &[*mut pg_sys::Node]) -> HashMap<usize, Vec<*mut pg_sys::Node>> {
+    let mut local: HashMap<usize, Vec<*mut pg_sys::Node>> = HashMap::new();
+    for &condition in conditions {
+        pgrx::check_for_interrupts!();
+        // SAFETY: as above.
         unsafe {
-            for &condition in conditions {
-                // A condition that could let values out (in an error, or through a function of somebody's own) must not
-                // be run on rows that the caller may not see.
-                if pg_sys::contain_leaked_vars(condition) {
-                    continue;
-                }
-                let only_this = vars(condition)
-                    .iter()
-                    .all(|v| (**v).varlevelsup == 0 && (**v).varno as usize == entry && (**v).varattno > 0);
-                if !only_this || vars(condition).is_empty() || !sublinks(condition).is_empty() {
-                    continue;
-                }
-                let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
-                pg_sys::ChangeVarNodes(copy, entry as i32, 1, 0);
-                trees = pg_sys::lappend(trees, copy.cast());
-                let tree = CStr::from_ptr(pg_sys::nodeToString(copy.cast())).to_string_lossy().into_owned();
-                let text = pgrx::direct_function_call_as_datum(
-                    pg_sys::pg_get_expr,
-                    &[tree.into_datum(), relation.into_datum()],
-                );
-                if let Some(text) = text.and_then(|d| String::from_datum(d, false)) {
-                    parts.push(format!("({text})"));
-                }
+            let vars = vars(condition);
+            let Some(entry) = vars.first().map(|v| (**v).varno as usize) else { continue };
+            let mut all = vars.iter();
+            if !all.all(|v| (**v).varlevelsup == 0 && (**v).varno as usize == entry && (**v).varattno > 0) {
+                continue;
             }
-            if parts.is_empty() {
-                return Ok(None);
+            // A condition that could let values out (in an error, or through a function of somebody's own) must not be run on
+            // rows that the caller may not see.
+            if sublinks(condition).is_empty() && !pg_sys::contain_leaked_vars(condition) {
+                local.entry(entry).or_default().push(condition);
             }
-            let all = match &*pointers::<pg_sys::Node>(trees) {
-                [one] => *one,
-                _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, trees, -1).cast(),
-            };
-            let tree = CStr::from_ptr(pg_sys::nodeToString(all.cast())).to_owned();
-            Ok(Some(Predicate { text: format!("({})", parts.join(" AND ")), tree }))
         }
+    }
+    local
+}
+
+/// These conditions, which are on one entry alone, a table.
+///
+/// # Safety
+/// The nodes are of an analyzed policy or expression; there is one at least.
+unsafe fn all_of(conditions: &[*mut pg_sys::Node], relation: pg_sys::Oid) -> Option<Predicate> {
+    let (mut parts, mut trees) = (Vec::new(), std::ptr::null_mut());
+    // SAFETY: as above; each condition is copied before its Vars are renumbered, and copied to be written, which may change it.
+    unsafe {
+        let entry = (*vars(*conditions.first()?).first().copied()?).varno;
+        let context = naming(relation);
+        for &condition in conditions {
+            let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
+            pg_sys::ChangeVarNodes(copy, entry as i32, 1, 0);
+            trees = pg_sys::lappend(trees, copy.cast());
+            let written = pg_sys::copyObjectImpl(copy.cast()).cast();
+            let text = pg_sys::deparse_expression(written, context, false, false);
+            parts.push(format!("({})", CStr::from_ptr(text).to_string_lossy()));
+        }
+        let all = match &*pointers::<pg_sys::Node>(trees) {
+            [one] => *one,
+            _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, trees, -1).cast(),
+        };
+        let tree = CStr::from_ptr(pg_sys::nodeToString(all.cast())).to_owned();
+        Some(Predicate { text: format!("({})", parts.join(" AND ")), tree })
+    }
+}
+
+/// What the columns of a table are called, for writing an expression over it as SQL. PostgreSQL's own way to learn that locks the
+/// table, and waits for whoever keeps it to himself.
+///
+/// # Safety
+/// In a transaction; what it returns lives in the current memory context.
+unsafe fn naming(relation: pg_sys::Oid) -> *mut pg_sys::List {
+    // SAFETY: nodes made here, of names that the catalog cache copies. An entry that is no relation is called as its alias says.
+    unsafe {
+        let mut columns = std::ptr::null_mut();
+        for attnum in 1..i16::MAX {
+            let name = pg_sys::get_attname(relation, attnum, true);
+            if name.is_null() {
+                break;
+            }
+            columns = pg_sys::lappend(columns, pg_sys::makeString(name).cast());
+        }
+        let entry = pg_sys::palloc0(std::mem::size_of::<pg_sys::RangeTblEntry>()).cast::<pg_sys::RangeTblEntry>();
+        (*entry).type_ = pg_sys::NodeTag::T_RangeTblEntry;
+        (*entry).rtekind = pg_sys::RTEKind::RTE_NAMEDTUPLESTORE;
+        (*entry).eref = pg_sys::makeAlias(c"r".as_ptr(), columns);
+        let mut statement = pg_sys::PlannedStmt {
+            type_: pg_sys::NodeTag::T_PlannedStmt,
+            rtable: pg_sys::lappend(std::ptr::null_mut(), entry.cast()),
+            ..Default::default()
+        };
+        let names = pg_sys::lappend(std::ptr::null_mut(), pg_sys::pstrdup(c"r".as_ptr()).cast());
+        pg_sys::deparse_context_for_plan_tree(&mut statement, names)
     }
 }
 
@@ -248,8 +300,8 @@ impl Analysis<'_> {
 /// since it was made? Not with its triggers disabled, nor with session_replication_role = replica (shape/unenforced.rs), nor by
 /// logical replication, nor for tables that inherit. Another key of the row would come and go unnoticed while the row is there; and
 /// so would one that equals another of a different text (numeric, or a collation that is not deterministic).
-fn references(from: ColumnRef, to: ColumnRef) -> bool {
-    spi::owner_query(
+fn references(from: ColumnRef, to: ColumnRef) -> Result<bool> {
+    let rows = spi::read_now(
         "SELECT 1 FROM pg_constraint AS f JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attnum = $4 \
                   JOIN pg_type AS y ON y.oid = a.atttypid \
          WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2 \
@@ -265,6 +317,6 @@ fn references(from: ColumnRef, to: ColumnRef) -> bool {
          AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r') \
          AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())",
         &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)],
-    )
-    .is_ok_and(|rows| !rows.is_empty())
+    )?;
+    Ok(!rows.is_empty())
 }

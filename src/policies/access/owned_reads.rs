@@ -121,7 +121,11 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
         unsafe {
             called = depends::functions_called(tree.cast());
             read = tree::relations_read(tree.cast());
-            Analysis { relation, occurrences: &mut occurrences, ties: true }.query(tree, None, &[])
+            Analysis { relation, occurrences: &mut occurrences, ties: true, references: Default::default() }.query(
+                tree,
+                None,
+                &[],
+            )
         }
     })?;
     let relations = read.keys().copied();

@@ -1,6 +1,6 @@
 //! Walking the parsed tree of a policy: what stands where in it. Nothing here changes a tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_void;
 
 use pgrx::pg_sys;
@@ -193,8 +193,9 @@ pub unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, usize> {
 ///
 /// # Safety
 /// An analyzed query.
-pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
-    let mut whole = Vec::new();
+pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> BTreeSet<usize> {
+    let mut whole = BTreeSet::new();
+    let mut all = false;
     // SAFETY: a tree that nobody changes (callers).
     unsafe {
         let entries = pointers::<pg_sys::RangeTblEntry>((*query).rtable);
@@ -208,10 +209,13 @@ pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> Vec<usize> {
             }
             match entries.get(var.varno as usize - 1) {
                 // An alias of a join stands for all that is joined; which that is, is not worth knowing.
-                Some(entry) if (**entry).rtekind == pg_sys::RTEKind::RTE_JOIN => whole.extend(1..=entries.len()),
-                _ => whole.push(var.varno as usize),
+                Some(entry) if (**entry).rtekind == pg_sys::RTEKind::RTE_JOIN => all = true,
+                _ => _ = whole.insert(var.varno as usize),
             }
         });
+        if all {
+            whole.extend(1..=entries.len());
+        }
     }
     whole
 }

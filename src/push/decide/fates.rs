@@ -23,6 +23,8 @@ pub(super) struct Deciding<'d, 'a> {
     /// In the order of `Target::ids`.
     pub stored: Vec<Stored>,
     places: OnceCell<HashMap<&'d str, usize>>,
+    /// The caller may not read the key.
+    pub blind: bool,
     /// By the number of the group of `Target::updates`: may the caller write all its columns?
     pub may_update: Vec<bool>,
     pub rejections: Vec<Rejection>,
@@ -40,8 +42,6 @@ struct Known<'l> {
     deleted: HashSet<String>,
     equal: HashSet<u32>,
     versions: Versions,
-    /// The caller may not read the key.
-    blind: bool,
     /// By row: may the caller insert all its columns?
     may_insert: Vec<bool>,
     may_delete: bool,
@@ -51,8 +51,22 @@ impl<'d, 'a> Deciding<'d, 'a> {
     pub fn new(push: &'d Push<'d>, index: usize, target: &'d Target<'a>, stored: Vec<Stored>, newest: i64) -> Self {
         let (assumed, places) = (None, OnceCell::new());
         let (rejections, written, deleted) = (Vec::new(), Vec::new(), Vec::new());
+        let blind = !target.may_read_key();
         let may_update = target.updates.iter().map(|g| may(target, Privilege::Update, g)).collect();
-        Deciding { push, index, target, assumed, newest, stored, places, may_update, rejections, written, deleted }
+        Deciding {
+            push,
+            index,
+            target,
+            assumed,
+            newest,
+            stored,
+            places,
+            blind,
+            may_update,
+            rejections,
+            written,
+            deleted,
+        }
     }
 
     pub fn reject(&mut self, id: &str, error: SyncError) -> Fate {
@@ -86,7 +100,6 @@ impl<'d, 'a> Deciding<'d, 'a> {
             deleted: if keeps_deleted { self.known_deleted(&refused)? } else { HashSet::new() },
             equal: self.stored_already(&changed)?,
             versions: if policy == ConflictPolicy::LastWriteWins { self.versions()? } else { Versions::default() },
-            blind: !target.may_read_key(),
             may_insert: self.may_insert(),
             may_delete: match &target.collection.soft_delete {
                 Some(mark) => pg::may_write(target.collection.relation, Privilege::Update, mark.attnum),
@@ -119,12 +132,16 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let write = match stored.visible {
             true => Fate::Update,
             // Whether an updated record exists is for Postgres to say where the caller may not read the key.
-            false if known.blind && !created => Fate::Update,
+            false if self.blind && !created => Fate::Update,
             false => Fate::Insert,
         };
         // A tombstone that is sent as a row is a change of that row like any other.
         let revives = stored.deleted && !self.sends_soft_delete(record);
         let is_equal = known.equal.contains(&row);
+        // Before any conflict: of rows that the caller may not write he is not told what became of them.
+        if !is_equal && self.is_denied(known, row, write) {
+            return Ok(self.deny(id));
+        }
         let conflict = match known.changed.get(id) {
             // A created row that is stored as it is pushed: the push is repeated. An updated row that two clients changed alike is a
             // conflict all the same: both may have added one to the same number.
@@ -162,8 +179,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let conflict = known.changed.get(id).filter(|c| !c.deleted_last());
         Ok(match (known.policy, conflict) {
             _ if known.refused.contains(id) => Fate::Rejected,
-            _ if known.blind => Fate::Delete,
+            _ if self.blind => Fate::Delete,
             _ if !stored.visible || stored.deleted => Fate::Nothing,
+            _ if !known.may_delete => self.deny(id),
             (ConflictPolicy::LastWriteWins, _) if known.versions.with_version.contains(&row) => {
                 match known.versions.deletions.get(&row) {
                     Some(None) => Fate::Keep,
@@ -179,13 +197,19 @@ impl<'d, 'a> Deciding<'d, 'a> {
         })
     }
 
-    /// What the caller may not do to all rows of a kind is refused here: to find it out row by row would take as many statements.
+    /// May the caller do this to no row, with these columns? To find it out row by row would take as many statements.
+    fn is_denied(&self, known: &Known, row: u32, fate: Fate) -> bool {
+        match fate {
+            Fate::Insert => !known.may_insert[row as usize],
+            Fate::Update => !self.may_update[self.target.group_of_update(row) as usize],
+            _ => false,
+        }
+    }
+
     fn permitted_record(&mut self, known: &Known, row: u32, id: &str, fate: Fate) -> Fate {
         let stored = self.stored[row as usize];
-        let may_update = self.may_update[self.target.group_of_update(row) as usize];
         match fate {
-            Fate::Insert if !known.may_insert[row as usize] => self.deny(id),
-            Fate::Update if !may_update => self.deny(id),
+            fate if self.is_denied(known, row, fate) => self.deny(id),
             // A row that can be seen but was not locked: no policy lets the caller update it.
             Fate::Update if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
             fate => fate,

@@ -5,17 +5,31 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::fates::Deciding;
 use super::{Baseline, Change};
 use crate::log::change::{Image, Op};
-use crate::log::clock;
 use crate::log::read::Logged;
+use crate::log::{clock, roles};
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::sight::reach::Reach;
 use crate::values::conflict::ServerChange;
 
+/// A row as it was until this stamp.
+struct Old {
+    stamp: i64,
+    image: Image,
+}
+
+impl Old {
+    fn of(entry: &Logged) -> Option<Old> {
+        entry.image.clone().map(|image| Old { stamp: entry.stamp, image })
+    }
+}
+
 impl<'d> Deciding<'d, '_> {
     /// The log's entries about these rows, by others and since the baseline; None where the log does not reach back that far.
     pub(super) fn entries(&self) -> Result<Option<Vec<Logged>>> {
         let from = match self.push.baseline {
+            // Who may not read the key hears nothing from pulls, and nothing here: all that he is told is what becomes of his rows.
+            _ if self.blind => return Ok(Some(Vec::new())),
             Baseline::None => return Ok(Some(Vec::new())),
             Baseline::Stamp(stamp) => stamp,
             Baseline::Unknown => return Ok(None),
@@ -43,48 +57,77 @@ impl<'d> Deciding<'d, '_> {
             changed.entry(&entry.key).or_default().push(entry);
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
-        let past: Vec<(&str, &Image)> = hidden
-            .flat_map(|(id, entries)| entries.iter().filter_map(|e| e.image.as_ref().map(|i| (*id, i))))
-            .collect();
-        let images: Vec<Image> = past.iter().map(|(_, image)| (*image).clone()).collect();
-        let seen = self.visible(&images)?;
-        let could_see: HashSet<&str> = past.iter().zip(seen).filter(|(_, s)| *s).map(|((id, _), _)| *id).collect();
+        let (ids, past): (Vec<&str>, Vec<Old>) =
+            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| Some((*id, Old::of(e)?)))).unzip();
+        // (Where the log was reset there are no entries here.)
+        let seen = self.could_see(&past, None)?;
+        let could_see: HashSet<&str> = ids.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(id, _)| id).collect();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
         Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), Change::Entries(entries))).collect())
     }
 
-    /// Which of these old rows the caller could see, as far as that can be told.
-    fn visible(&self, images: &[Image]) -> Result<Vec<bool>> {
-        let from = match self.push.baseline {
-            Baseline::Stamp(stamp) => stamp,
-            _ => clock::FIRST,
-        };
+    /// Which of these old rows the caller could see, as far as that can be told. What policies say of an old row they say as things
+    /// are now, so of rows from before the caller's access moved nothing is known: he may have gained it since, and what was deleted
+    /// before is to him as if it had never been. No more does a pull tell. `reset` is the last reset among the entries that were read.
+    fn could_see(&self, old: &[Old], reset: Option<i64>) -> Result<Vec<bool>> {
+        let nothing = vec![false; old.len()];
+        if old.is_empty() || self.blind {
+            return Ok(nothing);
+        }
         let snapshot = pg::ActiveSnapshot::take();
-        let seen = Reach::since(from, &snapshot).visible(&self.target.collection, images, None)?;
+        let standing = roles::standing(&snapshot)?;
+        let mut stamps: Vec<i64> = old.iter().map(|o| o.stamp).filter(|s| reset.is_none_or(|r| *s > r)).collect();
+        stamps.sort_unstable();
+        stamps.dedup();
+        // From the first of them on, most often; else from the first after which nothing moved.
+        let (mut first, mut at, mut end) = (0, 0, stamps.len());
+        let mut reach = None;
+        while first < end {
+            pgrx::check_for_interrupts!();
+            let mut since = Reach::since(stamps[at], &snapshot);
+            since.was_not_reset(&self.target.collection);
+            if standing.held_since(stamps[at]) && !since.moved(&self.target.collection, false)? {
+                end = at;
+                reach = Some(since);
+            } else {
+                first = at + 1;
+            }
+            at = first + (end - first) / 2;
+        }
+        let Some(mut reach) = reach else { return Ok(nothing) };
+        let in_question: Vec<usize> = (0..old.len()).filter(|i| old[*i].stamp >= stamps[end]).collect();
+        let images: Vec<Image> = in_question.iter().map(|i| old[*i].image.clone()).collect();
+        let mut all = nothing;
         // Not to be told: then nothing is said, for a conflict would tell that there was a row.
-        Ok(seen.unwrap_or_else(|| vec![false; images.len()]))
+        if let Some(seen) = reach.visible(&self.target.collection, &images, None)? {
+            in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);
+        }
+        Ok(all)
     }
 
     /// The updated records whose row is gone and is known to have been deleted, however long ago: the client must hear of
     /// it and not bring it back.
     pub(super) fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
+        if self.blind || matches!(self.push.baseline, Baseline::None) {
+            return Ok(HashSet::new());
+        }
         let records = self.target.plan.records.iter().zip(&self.stored);
         let missing = records.filter(|(r, stored)| !r.created && !stored.visible);
         let missing: Vec<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).collect();
-        if missing.is_empty() || matches!(self.push.baseline, Baseline::None) {
+        if missing.is_empty() {
             return Ok(HashSet::new());
         }
         let snapshot = pg::ActiveSnapshot::take();
         let entries = self.target.logged(&missing, clock::FIRST, &snapshot)?;
+        let reset = entries.iter().filter(|e| e.op == Op::Reset).map(|e| e.stamp).max();
         let mut last: HashMap<&str, &Logged> = HashMap::new();
         for entry in entries.iter().filter(|e| e.op != Op::Reset) {
             last.insert(&entry.key, entry);
         }
-        let deleted: Vec<&Logged> = last.into_values().filter(|e| e.op == Op::Delete).collect();
+        let deleted = last.into_values().filter(|e| e.op == Op::Delete);
         // Without an image it was made and deleted by one transaction: nobody ever knew it.
-        let (keys, images): (Vec<&str>, Vec<Image>) =
-            deleted.iter().filter_map(|e| e.image.clone().map(|image| (e.key.as_str(), image))).unzip();
-        let seen = self.visible(&images)?;
+        let (keys, old): (Vec<&str>, Vec<Old>) = deleted.filter_map(|e| Some((e.key.as_str(), Old::of(e)?))).unzip();
+        let seen = self.could_see(&old, reset)?;
         Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())
     }
 

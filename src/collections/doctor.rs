@@ -1,0 +1,35 @@
+//! What `snapsync.doctor()` needs besides SQL (`sql/07_doctor.sql`).
+
+use pgrx::pg_sys;
+
+use crate::server::error::Result;
+use crate::server::spi::{self, Mode, Row};
+use crate::server::{pg, subxact};
+
+/// What there is to say to the calling role: the one that the call is made with, whoever opened the session.
+pub fn findings() -> Result<Vec<Row>> {
+    let who = pg::current_user();
+    spi::as_owner(|| spi::query("SELECT * FROM snapsync.findings($1)", &[spi::arg(who)], Mode::Read))
+}
+
+/// What a policy asks for, as SQL. None where that cannot be had: nested too deep, say, or while another session keeps a table to itself
+/// that the policy reads. One table's policy must not keep the owners of others from their findings.
+pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
+    let locked = spi::owner_query(
+        "SELECT polrelid FROM pg_policy WHERE oid = $1 UNION SELECT refobjid FROM pg_depend \
+          WHERE classid = 'pg_policy'::regclass AND objid = $1 AND refclassid = 'pg_class'::regclass",
+        &[spi::arg(policy)],
+    )?;
+    let text = subxact::try_out(|| {
+        if !locked.iter().all(|r| pg::lock_without_waiting(r.oid(0))) {
+            return Ok(None);
+        }
+        const TEXT: &str = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE oid = $1";
+        let rows = spi::owner_query(TEXT, &[spi::arg(policy)])?;
+        Ok(rows.first().and_then(|r| r.text(0)).map(str::to_string))
+    });
+    match text {
+        Err(e) if e.interrupts => Err(e),
+        text => Ok(text.ok().flatten()),
+    }
+}
