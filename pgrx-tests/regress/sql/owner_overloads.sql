@@ -93,6 +93,7 @@ END
 $$;
 SELECT t.pulled(r) FROM t.texts AS r ORDER BY r.text;
 SELECT * FROM t.ran;
+SELECT severity, finding FROM snapsync.doctor() WHERE collection = 'victim.s' AND finding ~ 'another role' ORDER BY finding COLLATE "C";
 
 -- A predicate: then a change concerns everybody. DDL reads no text: it waits for nobody who has locked what he has named there.
 SET ROLE carol;
@@ -115,6 +116,7 @@ RESET ROLE;
 INSERT INTO victim.members VALUES (2, 'carol');
 SELECT t.sync('bob', 'victim.docs');
 SELECT * FROM t.ran;
+SELECT severity, finding FROM snapsync.doctor() WHERE collection = 'victim.docs' AND finding ~ 'another role';
 DROP FUNCTION shared.is_me(name);
 INSERT INTO victim.members VALUES (3, 'carol');
 SELECT t.sync('bob', 'victim.docs');
