@@ -152,7 +152,7 @@ sql_function!(snapsync_register_mutator, pg_finfo_snapsync_register_mutator, |a|
 });
 
 sql_function!(snapsync_enable, pg_finfo_snapsync_enable, |a| {
-    let settings = admin::Settings {
+    let settings = admin::EnableArguments {
         name: a.get(1),
         key: a.names(2, "key")?,
         columns: a.names(3, "columns")?,

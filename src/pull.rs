@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use pgrx::pg_sys;
-
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::Keys;
 use crate::log::clock::{self, durable, history, horizon};
@@ -42,7 +40,7 @@ pub struct Request<'a> {
 
 /// What a collection's pull starts from.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum From {
+enum Start {
     /// The client has nothing: every visible row is new to it.
     Nothing,
     /// The client's rows cannot be mended by changes: every visible row replaces what it has.
@@ -90,24 +88,24 @@ pub fn pull(request: &Request) -> Result<Output> {
     let standing = roles::standing(&snapshot)?;
     let from = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.
-        From::Stamp(stamp) if !standing.held_since(stamp) => From::Anything,
+        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
         other => other,
     };
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match from {
-        From::Stamp(c) => snapmin.max(c),
+        Start::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin)?,
     };
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
     // (But for what this transaction has written itself, under a number from before.)
     let nothing_since = journal::own_stamp().is_none()
-        && matches!((from, seen_by_clock), (From::Stamp(c), Some(clock)) if clock.newest < c);
+        && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
     let mut reach = match from {
-        From::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
+        Start::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
         _ => None,
     };
 
@@ -164,15 +162,15 @@ fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn start(cursor: Cursor) -> Result<From> {
+fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
-        Cursor::Start => Ok(From::Nothing),
+        Cursor::Start => Ok(Start::Nothing),
         Cursor::Stamp(stamp) => {
-            Ok(if history::cursor_is_of_this_history(stamp)? { From::Stamp(stamp) } else { From::Anything })
+            Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything })
         }
         Cursor::At { micros_since_unix_epoch } => {
             let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
-            Ok(cursor.map_or(From::Anything, From::Stamp))
+            Ok(cursor.map_or(Start::Anything, Start::Stamp))
         }
     }
 }
@@ -211,10 +209,10 @@ struct ByKeys<'a> {
 
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: From, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
-        let (From::Stamp(_), Some(reach)) = (from, reach) else {
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
+        let (Start::Stamp(_), Some(reach)) = (from, reach) else {
             self.write_all(from, out)?;
-            return Ok(from == From::Anything);
+            return Ok(from == Start::Anything);
         };
         if !reach.moved(self.collection, self.scopes.is_some())? {
             let relation = self.collection.relation;
@@ -226,15 +224,15 @@ impl CollectionPull<'_> {
                 return Ok(false);
             }
         }
-        self.write_all(From::Anything, out)?;
+        self.write_all(Start::Anything, out)?;
         Ok(true)
     }
 
     /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
     /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, from: From, out: &mut Output) -> Result<()> {
+    fn write_all(&self, from: Start, out: &mut Output) -> Result<()> {
         durable::saw_rows();
-        let created = from == From::Nothing && !self.request.send_created_as_updated;
+        let created = from == Start::Nothing && !self.request.send_created_as_updated;
         out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
         let (select, spec) = self.select(false)?;
         let mut sink = All { out, any: false };
@@ -356,24 +354,19 @@ impl CollectionPull<'_> {
 
     fn stream(
         &self,
-        beside: &[pg_sys::EphemeralNamedRelation],
+        beside: &[spi::NamedRelation],
         sql: &str,
         args: &[spi::Arg],
         planned: Planned,
         spec: &RowSpec,
         sink: &mut dyn RowSink,
     ) -> Result<()> {
-        let mut receiver = json::Receiver::new(spec, sink);
+        let mut receiver = json::JsonReceiver::new(spec, sink);
         let hidden = self.hidden();
-        // SAFETY: the receiver outlives the call and its callbacks are guarded.
-        unsafe {
-            if hidden.is_empty() {
-                spi::stream(beside, sql, args, planned, receiver.dest())?;
-            } else {
-                self.statement(beside, sql, args, &hidden)?.stream(receiver.dest())?;
-            }
+        if hidden.is_empty() {
+            return spi::stream(beside, sql, args, planned, &mut receiver).map(drop);
         }
-        Ok(())
+        self.statement(beside, sql, args, &hidden)?.stream(&mut receiver)
     }
 
     /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That
@@ -386,7 +379,7 @@ impl CollectionPull<'_> {
     /// A statement of ours that uses such columns.
     fn statement<'s>(
         &self,
-        beside: &[pg_sys::EphemeralNamedRelation],
+        beside: &[spi::NamedRelation],
         sql: &str,
         args: &'s [spi::Arg],
         hidden: &[i16],

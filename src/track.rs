@@ -23,15 +23,15 @@ use crate::values::wire_id;
 mod text;
 mod version;
 
-use text::{has_image, write_image, write_text, Settings};
+use text::{has_image, write_image, write_text, OutputSettings};
 use version::{made_by, when};
 
 /// A column of the relation that fires, which may be a partition with another column order than the root.
-struct Column {
+struct TrackedColumn {
     attnum: i16,
     type_oid: pg_sys::Oid,
     output: pg_sys::Oid,
-    settings: Settings,
+    settings: OutputSettings,
     by_value: bool,
     length: i16,
     /// Its number in the root of the partition tree.
@@ -43,11 +43,11 @@ struct Column {
 struct Tracker {
     /// The relation that changes are logged under: the root of a partition tree.
     root: pg_sys::Oid,
-    key: Vec<Column>,
-    image: Vec<Column>,
-    scope: Option<Column>,
+    key: Vec<TrackedColumn>,
+    image: Vec<TrackedColumn>,
+    scope: Option<TrackedColumn>,
     /// Synced columns that are neither key nor image: a change in one of them makes an entry.
-    rest: Vec<Column>,
+    rest: Vec<TrackedColumn>,
     /// The largest number of these columns.
     last: i16,
     touched: bool,
@@ -237,7 +237,7 @@ unsafe fn write_touched(t: &Tracker, old: Slot, new: Slot, out: &mut Vec<u8>) {
 ///
 /// # Safety
 /// The slots hold two versions of a row that has these columns.
-unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
+unsafe fn differs(columns: &[TrackedColumn], old: Slot, new: Slot) -> bool {
     columns.iter().any(|c| {
         // SAFETY: datums of this column's type from both row versions.
         unsafe {
@@ -254,7 +254,7 @@ unsafe fn differs(columns: &[Column], old: Slot, new: Slot) -> bool {
 ///
 /// # Safety
 /// The slot holds a row that has these columns.
-unsafe fn write_key(key: &[Column], slot: Slot, out: &mut Vec<u8>, parts: &mut Vec<String>) {
+unsafe fn write_key(key: &[TrackedColumn], slot: Slot, out: &mut Vec<u8>, parts: &mut Vec<String>) {
     out.clear();
     // SAFETY: key columns are NOT NULL (enable); a NULL that gets here all the same becomes an empty part.
     unsafe {
@@ -331,7 +331,7 @@ impl Tracker {
                     .hint("Call snapsync.enable() for the table again.")
             })?;
             let columns =
-                |names: &[String]| names.iter().map(|n| Column::named(relation, n)).collect::<Result<Vec<_>>>();
+                |names: &[String]| names.iter().map(|n| TrackedColumn::named(relation, n)).collect::<Result<Vec<_>>>();
             let key = columns(&spec.key)?;
             let mut image = columns(&spec.image)?;
             let mut rest = Vec::new();
@@ -339,7 +339,7 @@ impl Tracker {
             let virtual_ones = (0..(*relation.rd_att).natts as usize)
                 .any(|i| crate::server::pg::attribute(relation.rd_att, i).attgenerated as u8 == b'v');
             for i in 0..(*relation.rd_att).natts {
-                let column = match Column::at(relation, i as usize) {
+                let column = match TrackedColumn::at(relation, i as usize) {
                     Some(column) => column,
                     None => continue,
                 };
@@ -349,7 +349,7 @@ impl Tracker {
                     rest.push(column);
                 }
             }
-            let scope = spec.scope.as_ref().map(|s| Column::named(relation, s)).transpose()?;
+            let scope = spec.scope.as_ref().map(|s| TrackedColumn::named(relation, s)).transpose()?;
             let root = pg::root_of(relation.rd_id);
             let tracked = pg::has_row_of(c"collection", c"collection_pkey", root)?;
             if root != relation.rd_id {
@@ -365,12 +365,12 @@ impl Tracker {
     }
 }
 
-impl Column {
+impl TrackedColumn {
     /// Column number `i` (from 0); None when it was dropped.
     ///
     /// # Safety
     /// An open relation, with so many columns.
-    unsafe fn at(relation: &pg_sys::RelationData, i: usize) -> Option<Column> {
+    unsafe fn at(relation: &pg_sys::RelationData, i: usize) -> Option<TrackedColumn> {
         // SAFETY: i < natts (callers); the descriptor lives as long as the relation is open.
         unsafe {
             let attribute = crate::server::pg::attribute(relation.rd_att, i);
@@ -384,12 +384,12 @@ impl Column {
             crate::values::json::escape_json(&mut json_key, name.as_bytes());
             json_key.push(b':');
             let type_oid = pg_sys::getBaseType(attribute.atttypid);
-            Some(Column {
+            Some(TrackedColumn {
                 attnum: attribute.attnum,
                 root_attnum: attribute.attnum,
                 type_oid,
                 output,
-                settings: Settings::of(type_oid),
+                settings: OutputSettings::of(type_oid),
                 by_value: attribute.attbyval,
                 length: attribute.attlen,
                 json_key,
@@ -399,11 +399,11 @@ impl Column {
 
     /// # Safety
     /// An open relation.
-    unsafe fn named(relation: &pg_sys::RelationData, name: &str) -> Result<Column> {
+    unsafe fn named(relation: &pg_sys::RelationData, name: &str) -> Result<TrackedColumn> {
         // SAFETY: as in `at`.
         unsafe {
             (0..(*relation.rd_att).natts as usize)
-                .filter_map(|i| Column::at(relation, i))
+                .filter_map(|i| TrackedColumn::at(relation, i))
                 .find(|c| c.name() == name)
                 .ok_or_else(|| {
                     SyncError::new(code::UNDEFINED_COLUMN, format!("tracked column \"{name}\" does not exist"))

@@ -13,7 +13,7 @@ use crate::values::conflict::{ConflictPolicy, ConflictPolicyError};
 
 /// The optional arguments of `enable`; None keeps what is set, or the default.
 #[derive(Default, Debug)]
-pub struct Settings {
+pub struct EnableArguments {
     pub name: Option<String>,
     pub key: Option<Vec<String>>,
     pub columns: Option<Vec<String>>,
@@ -31,7 +31,7 @@ pub struct Settings {
 
 /// Starts syncing a table, or changes its settings. Instant for a table of any size: a row here and two triggers; no column
 /// is added and no row is touched.
-pub fn enable(relation: pg_sys::Oid, settings: Settings) -> Result<()> {
+pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     let table = Table::find(relation)?;
     table.check_owner("sync")?;
     // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
@@ -104,7 +104,7 @@ fn check_enabled(table: &Table) -> Result<()> {
 }
 
 /// The settings asked for, over those that are set, over the defaults.
-fn merge(table: &Table, s: Settings, old: Option<&Stored>) -> Result<Stored> {
+fn merge(table: &Table, s: EnableArguments, old: Option<&Stored>) -> Result<Stored> {
     let key = match s.key.or_else(|| old.map(|o| o.key.clone())) {
         Some(key) => key,
         None => table.primary_key()?,

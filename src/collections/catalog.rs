@@ -7,8 +7,10 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
+use serde::Deserialize;
 
 use crate::collections::facts::{Facts, Stores};
+use crate::collections::registry::{self, CollectionSettings};
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg::{self, Barred};
@@ -190,86 +192,77 @@ pub fn tracked(relation: pg_sys::Oid) -> Result<Option<Rc<Collection>>> {
     Ok(Some(loaded))
 }
 
+/// How a table is read, and what its log is worth.
+#[derive(Deserialize)]
+struct TableRead {
+    partitioned: bool,
+    due: bool,
+    unsure: bool,
+    access: Vec<AccessRead>,
+}
+
+#[derive(Deserialize)]
+struct AccessRead {
+    access: u32,
+    parent: bool,
+    predicate: Option<String>,
+    whole: bool,
+    untracked: bool,
+}
+
+const READ: &str = include_str!("catalog/read.sql");
+
 fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
-    let rows = spi::query_now(
-        "SELECT coalesce(c.name, ''), to_json(c.key), to_json(c.columns), to_json(c.exclude), to_json(c.image), c.conflict, \
-                r.relkind = 'p', to_json(c.readonly), c.scope_column, c.scope_values, c.soft_delete_column, \
-                c.version_column, c.conflict_function, c.access_tables, c.scope_reads, c.qualified_name, \
-                EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0), \
-                EXISTS (WITH RECURSIVE read(oid) AS (SELECT c.relation UNION \
-                            SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked) \
-                        SELECT FROM read WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked) \
-                                            OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)) \
-         FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1",
-        &[spi::arg(relation)],
-    )?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let Some(CollectionSettings { stored, image, qualified_name }) = registry::settings(relation)? else {
+        return Ok(None);
+    };
+    let rows = spi::query_now(READ, &[spi::arg(relation)])?;
+    let Some(read) = rows.first().map(|row| row.json::<TableRead>(0)).transpose()? else { return Ok(None) };
     let Some((table, relname)) = pg::qualified_name(relation) else { return Ok(None) };
-    let name = row.string(0);
+    let name = stored.name.unwrap_or_default();
     let all = columns(relation);
-    let named = |names: Vec<String>| {
-        names
-            .iter()
-            .map(|n| {
-                all.iter().find(|c| c.name == *n).cloned().ok_or_else(|| {
-                    SyncError::new(
-                        code::UNDEFINED_COLUMN,
-                        format!("column \"{n}\" of collection \"{name}\" does not exist"),
-                    )
-                    .hint("Call snapsync.enable() for the table again to tell it about the columns it has now.")
-                })
-            })
-            .collect::<Result<Vec<_>>>()
+    let named = |n: &String| {
+        all.iter().find(|c| c.name == *n).cloned().ok_or_else(|| {
+            SyncError::new(code::UNDEFINED_COLUMN, format!("column \"{n}\" of collection \"{name}\" does not exist"))
+                .hint("Call snapsync.enable() for the table again to tell it about the columns it has now.")
+        })
     };
-    let one = |column: usize| -> Result<Option<Column>> {
-        Ok(named(row.text(column).map(str::to_string).into_iter().collect())?.pop())
-    };
-    let key = named(row.list(1).unwrap_or_default())?;
-    let image = named(row.list(4).unwrap_or_default())?;
-    let (scope, soft_delete, version) = (one(8)?, one(10)?, one(11)?);
-    let (only, exclude) = (row.list(2), row.list(3).unwrap_or_default());
+    let key = stored.key.iter().map(named).collect::<Result<Vec<_>>>()?;
     let synced = |c: &Column| {
         key.iter().any(|k| k.name == c.name)
-            || (only.as_ref().is_none_or(|o| o.contains(&c.name)) && !exclude.contains(&c.name))
+            || (stored.columns.as_ref().is_none_or(|o| o.contains(&c.name)) && !stored.exclude.contains(&c.name))
     };
-    let columns = all.iter().filter(|c| synced(c)).cloned().collect();
-    let from = if row.bool(6) { table.clone() } else { format!("ONLY {table}") };
-    let rows = spi::query_now(
-        "SELECT access::oid, kind = 'parent', predicate, whole, untracked FROM snapsync.access WHERE relation = $1",
-        &[spi::arg(relation)],
-    )?;
-    let access = rows
-        .iter()
-        .map(|r| {
-            let concerns = access::concerns(relation, r.oid(0), r.text(2), row.text(13), row.text(14))?;
-            let (parent, whole, untracked) = (r.bool(1), r.bool(3), r.bool(4));
-            Ok(Access { relation: r.oid(0), parent, concerns, whole, untracked })
-        })
-        .collect::<Result<_>>()?;
+    let access = |a: &AccessRead| {
+        let relation_read = pg_sys::Oid::from(a.access);
+        let (declared, scope_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
+        let concerns = access::concerns(relation, relation_read, a.predicate.as_deref(), declared, scope_reads)?;
+        let AccessRead { parent, whole, untracked, .. } = *a;
+        Ok(Access { relation: relation_read, parent, concerns, whole, untracked })
+    };
     Ok(Some(Collection {
         relation,
-        name: name.clone(),
-        qualified_name: row.text(15).map(str::to_string),
+        qualified_name,
+        from: if read.partitioned { table.clone() } else { format!("ONLY {table}") },
         table,
         relname,
-        from,
-        key,
-        columns,
+        columns: all.iter().filter(|c| synced(c)).cloned().collect(),
         traits: access::traits(relation)?,
-        image,
-        readonly: row.list(7).unwrap_or_default(),
-        scope,
-        scope_values: row.text(9).map(str::to_string),
-        owned_calls: access::calls(row.text(14)),
-        soft_delete,
-        conflict: ConflictPolicy::parse(&row.string(5)).unwrap_or_default(),
-        version,
-        conflict_function: row.text(12).map(str::to_string),
-        access,
-        due: row.bool(16),
-        unsure: row.bool(17),
+        image: image.iter().map(named).collect::<Result<_>>()?,
+        readonly: stored.readonly,
+        scope: stored.scope_column.as_ref().map(named).transpose()?,
+        owned_calls: access::calls(stored.scope_reads.as_deref()),
+        scope_values: stored.scope_values,
+        soft_delete: stored.soft_delete_column.as_ref().map(named).transpose()?,
+        conflict: ConflictPolicy::parse(&stored.conflict).unwrap_or_default(),
+        version: stored.version_column.as_ref().map(named).transpose()?,
+        conflict_function: stored.conflict_function,
+        access: read.access.iter().map(access).collect::<Result<_>>()?,
+        due: read.due,
+        unsure: read.unsure,
         facts: OnceCell::new(),
         stores: OnceCell::new(),
+        key,
+        name,
     }))
 }
 

@@ -154,7 +154,7 @@ impl<'a> Keys<'a> {
     }
 
     /// What a statement that names it needs beside the tables.
-    pub fn relation(&self) -> pg_sys::EphemeralNamedRelation {
+    pub fn relation(&self) -> spi::NamedRelation {
         let rows = if self.planned() == Planned::Once { ROWS_PLANNED_FOR } else { self.count as f64 };
         spi::named_relation(self.name, self.descriptor, self.store, rows)
     }

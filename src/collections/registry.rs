@@ -2,13 +2,27 @@
 //! them. `admin.rs` changes them on request, `shape.rs` when DDL changed what they rest on.
 
 use pgrx::pg_sys;
+use serde::Deserialize;
 
 use crate::server::error::Result;
 use crate::server::pg;
-use crate::server::spi::{self, Row};
+use crate::server::spi;
 
-/// A row of snapsync.collection, except what is derived (`image`, `shape`).
-#[derive(Debug, PartialEq, Clone, Default)]
+/// A row of snapsync.collection, but for its shape.
+#[derive(Deserialize)]
+pub struct CollectionSettings {
+    #[serde(flatten)]
+    pub stored: Stored,
+    /// The columns whose old values are logged.
+    pub image: Vec<String>,
+    /// The second name that clients may use; see names.rs.
+    pub qualified_name: Option<String>,
+}
+
+const SETTINGS: &str = include_str!("registry/settings.sql");
+
+/// What of it is set, and not derived.
+#[derive(Deserialize, Debug, PartialEq, Clone, Default)]
 pub struct Stored {
     /// None: tracked only because other tables' policies read it.
     pub name: Option<String>,
@@ -53,36 +67,23 @@ pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
     Ok(!spi::owner_query(&sql, &[spi::arg(relation)])?.is_empty())
 }
 
+/// As a pull or push needs it.
+pub fn settings(relation: pg_sys::Oid) -> Result<Option<CollectionSettings>> {
+    spi::query_now(SETTINGS, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()
+}
+
+/// As DDL needs it.
+fn settings_now(relation: pg_sys::Oid) -> Result<Option<CollectionSettings>> {
+    spi::read_now(SETTINGS, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()
+}
+
 /// The columns whose old values are logged.
 pub fn image(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let rows =
-        spi::read_now("SELECT to_json(image) FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
-    Ok(rows.first().and_then(|r| r.list(0)).unwrap_or_default())
+    Ok(settings_now(relation)?.map(|s| s.image).unwrap_or_default())
 }
 
 pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
-    let rows = spi::read_now(
-        "SELECT name, to_json(key), to_json(columns), to_json(exclude), to_json(readonly), scope_column, scope_values, \
-                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads \
-         FROM snapsync.collection WHERE relation = $1",
-        &[spi::arg(relation)],
-    )?;
-    let text = |r: &Row, i: usize| r.text(i).map(str::to_string);
-    Ok(rows.first().map(|r| Stored {
-        name: text(r, 0),
-        key: r.list(1).unwrap_or_default(),
-        columns: r.list(2),
-        exclude: r.list(3).unwrap_or_default(),
-        readonly: r.list(4).unwrap_or_default(),
-        scope_column: text(r, 5),
-        scope_values: text(r, 6),
-        soft_delete_column: text(r, 7),
-        conflict: r.string(8),
-        access_tables: text(r, 9),
-        version_column: text(r, 10),
-        conflict_function: text(r, 11),
-        scope_reads: text(r, 12),
-    }))
+    Ok(settings_now(relation)?.map(|s| s.stored))
 }
 
 pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {

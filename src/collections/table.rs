@@ -19,7 +19,7 @@ const KEY_TYPES: [pg_sys::Oid; 7] = [
 ];
 
 /// How catalogs are read: as they are, or as they were.
-type Read = fn(&str, &[spi::Arg]) -> Result<Vec<spi::Row>>;
+type CatalogReader = fn(&str, &[spi::Arg]) -> Result<Vec<spi::Row>>;
 
 /// A table that is administered, as the catalogs have it.
 pub struct Table {
@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// Why this table cannot be synced, and what helps, as `read` finds it in the catalogs.
-    pub fn unfit(&self, read: Read) -> Result<Option<(&'static str, &'static str)>> {
+    pub fn unfit(&self, read: CatalogReader) -> Result<Option<(&'static str, &'static str)>> {
         // Not pg_partition_tree(), which sees what is there now, whatever the snapshot.
         let rows = read(
             "WITH RECURSIVE part(oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM part JOIN pg_inherits AS i ON i.inhparent = part.oid) \

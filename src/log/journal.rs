@@ -60,7 +60,7 @@ struct Journal {
     /// The client_id of the push under way.
     origin: Option<Rc<str>>,
     /// What the push's statement under way does if nobody interferes.
-    sending: Option<Sent>,
+    sending: Option<SentStatement>,
     /// The transaction is committing: what comes now (from another extension's callback) has no later flush to wait for.
     committing: bool,
 }
@@ -211,14 +211,14 @@ pub fn has_origin() -> bool {
 pub type SentRows = HashMap<u32, HashMap<Box<[u8]>, Op>>;
 
 /// What one statement of a push does to rows as the client sent them.
-struct Sent {
+struct SentStatement {
     /// The statement's command. What a trigger, a cascade or a function of the user's does to the same rows is done by another
     /// one, so it is never taken for what the client sent.
     command: u32,
     rows: SentRows,
 }
 
-impl Sent {
+impl SentStatement {
     fn covers(&self, change: &Change) -> bool {
         let op = self.rows.get(&change.relation.to_u32()).and_then(|keys| keys.get(change.key));
         // Gone is gone, whoever was quicker.
@@ -229,7 +229,7 @@ impl Sent {
 /// While this lives, one statement of a push runs; its changes of these rows are logged as what the client sent. They count as
 /// such in the end if nothing else happened to the row in this transaction (see [`net`]). The marks are on the entries, so
 /// a savepoint that is rolled back takes them along.
-pub struct Sending(Option<Sent>);
+pub struct Sending(Option<SentStatement>);
 
 impl Sending {
     /// To be called immediately before the statement.
@@ -237,7 +237,7 @@ impl Sending {
         // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
         // SAFETY: inside a transaction that may write.
         let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
-        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(Sent { command, rows })))
+        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(SentStatement { command, rows })))
     }
 }
 

@@ -21,15 +21,7 @@ use crate::server::spi::{self, Mode};
 
 /// Every role with a digest of its standing: all its memberships, also those that it does not inherit, which a policy may ask
 /// for (`pg_has_role(team, 'MEMBER')`), and how it has each.
-const STANDINGS: &str = "WITH RECURSIVE reached(role, via, how) AS ( \
-        SELECT oid, oid, rolname::text FROM pg_authid WHERE $1::oid IS NULL OR oid = $1 \
-      UNION \
-        SELECT r.role, m.roleid, concat_ws(' ', g.rolname, u.rolname, u.rolinherit, m.admin_option, \
-                                           to_jsonb(m) ->> 'inherit_option', to_jsonb(m) ->> 'set_option') \
-          FROM reached AS r JOIN pg_auth_members AS m ON m.member = r.via \
-          JOIN pg_authid AS u ON u.oid = m.member JOIN pg_authid AS g ON g.oid = m.roleid) \
-    SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, string_agg(r.how, ',' ORDER BY r.how))) AS standing \
-    FROM pg_authid AS a JOIN reached AS r ON r.role = a.oid GROUP BY a.oid, a.rolname, a.rolsuper, a.rolbypassrls";
+const STANDINGS: &str = include_str!("roles/standings.sql");
 
 thread_local! {
     /// Are the records known to be right?

@@ -34,7 +34,7 @@ pub(super) struct Changed {
 
 /// Rows that are being looked at.
 #[derive(Default)]
-struct Batch {
+struct RowBatch {
     rows: Vec<Changed>,
     images: Vec<Image>,
     /// For each image: its row, and whether it is that row's first.
@@ -44,7 +44,7 @@ struct Batch {
     address: Option<String>,
 }
 
-impl Batch {
+impl RowBatch {
     fn add(&mut self, id: &str, entries: &[Logged], pull: &CollectionPull) -> Result<()> {
         let told = self.is_told(entries, pull)?;
         let mut entries = entries.iter().filter(|e| !e.is_notice()).peekable();
@@ -121,7 +121,7 @@ impl Batch {
 impl CollectionPull<'_> {
     /// The changed rows that may concern the caller, in the order of their ids; None when that cannot be told.
     pub(super) fn changed(&self, entries: &Entries, judge: &Judge) -> Result<Option<Vec<Changed>>> {
-        let (mut kept, mut batch) = (Vec::new(), Batch::default());
+        let (mut kept, mut batch) = (Vec::new(), RowBatch::default());
         let mut scratch = pg::Scratch::new(c"snapsync pull");
         let mut told = true;
         entries.each(&mut |id, changes| {

@@ -10,6 +10,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use pgrx::IntoDatum;
+use serde::de::DeserializeOwned;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::pg;
@@ -65,6 +66,11 @@ impl Row {
     pub fn oid(&self, column: usize) -> pg_sys::Oid {
         self.text(column).and_then(|t| t.parse::<u32>().ok()).map_or(pg_sys::InvalidOid, pg_sys::Oid::from)
     }
+    /// A column with JSON text, as the struct that it is made for.
+    pub fn json<T: DeserializeOwned>(&self, column: usize) -> Result<T> {
+        serde_json::from_str(self.text(column).unwrap_or("null"))
+            .map_err(|e| SyncError::new(code::INTERNAL, "unexpected row").detail(e.to_string()))
+    }
     /// A list column: the SQL side says `to_json(list)::text`, which no separator inside a value can break.
     pub fn list(&self, column: usize) -> Option<Vec<String>> {
         self.text(column).and_then(|t| serde_json::from_str(t).ok())
@@ -112,12 +118,7 @@ pub fn query_planned(sql: &str, args: &[Arg], mode: Mode, planned: Planned) -> R
 }
 
 /// Reads, with these named relations beside the tables.
-pub fn query_beside(
-    relations: &[pg_sys::EphemeralNamedRelation],
-    sql: &str,
-    args: &[Arg],
-    planned: Planned,
-) -> Result<Vec<Row>> {
+pub fn query_beside(relations: &[NamedRelation], sql: &str, args: &[Arg], planned: Planned) -> Result<Vec<Row>> {
     run(sql, args, relations, Mode::Read, planned, std::ptr::null_mut(), |_| collect())
 }
 
@@ -134,19 +135,27 @@ pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
     run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
-/// Runs `sql` with these named relations beside the tables, sending each row to `dest` instead of collecting it.
+/// What takes a statement's rows from the executor, one by one.
 ///
 /// # Safety
-/// `dest` must be a live DestReceiver whose callbacks are safe to call until this returns.
-pub unsafe fn stream(
-    relations: &[pg_sys::EphemeralNamedRelation],
+/// `dest` gives a `DestReceiver` with guarded callbacks, which is valid while this is neither moved nor touched.
+pub unsafe trait Receiver {
+    fn dest(&mut self) -> *mut pg_sys::DestReceiver;
+}
+
+/// Runs `sql` with these named relations beside the tables, and gives each row to `receiver` instead of collecting it.
+pub fn stream(
+    relations: &[NamedRelation],
     sql: &str,
     args: &[Arg],
     planned: Planned,
-    dest: *mut pg_sys::DestReceiver,
+    receiver: &mut dyn Receiver,
 ) -> Result<u64> {
-    run(sql, args, relations, Mode::Read, planned, dest, |processed| processed)
+    run(sql, args, relations, Mode::Read, planned, receiver.dest(), |processed| processed)
 }
+
+/// A tuplestore that a statement can name.
+pub type NamedRelation = pg_sys::EphemeralNamedRelation;
 
 /// A tuplestore as a relation that statements can name: a name without schema means it before any table. What it holds is no part of
 /// the statement, as parameters are once a plan is made for them: settings that print plans and parameters print none of it.
@@ -155,11 +164,11 @@ pub fn named_relation(
     descriptor: pg_sys::TupleDesc,
     store: *mut pg_sys::Tuplestorestate,
     rows: f64,
-) -> pg_sys::EphemeralNamedRelation {
+) -> NamedRelation {
     // SAFETY: palloc'd room for one; the name and the descriptor outlive it, as the store does (callers).
     unsafe {
         let size = std::mem::size_of::<pg_sys::EphemeralNamedRelationData>();
-        let relation: pg_sys::EphemeralNamedRelation = pg_sys::palloc0(size).cast();
+        let relation: NamedRelation = pg_sys::palloc0(size).cast();
         (*relation).md = pg_sys::EphemeralNamedRelationMetadataData {
             name: name.as_ptr().cast_mut(),
             reliddesc: pg_sys::InvalidOid,
@@ -226,7 +235,7 @@ thread_local! {
 fn run<R>(
     sql: &str,
     args: &[Arg],
-    relations: &[pg_sys::EphemeralNamedRelation],
+    relations: &[NamedRelation],
     mode: Mode,
     planned: Planned,
     dest: *mut pg_sys::DestReceiver,

@@ -38,7 +38,7 @@ impl<'a> Statement<'a> {
     }
 
     /// The same for a statement of ours, with parameters, and with these named relations beside the tables.
-    pub fn analyze_beside(relations: &[pg_sys::EphemeralNamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
+    pub fn analyze_beside(relations: &[spi::NamedRelation], sql: &str, args: &'a [Arg]) -> Result<Self> {
         let types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
         let count = types.len() as i32;
         // SAFETY: what the closure is given; the types are only read.
@@ -51,7 +51,7 @@ impl<'a> Statement<'a> {
     fn of(
         sql: &str,
         args: &'a [Arg],
-        relations: &[pg_sys::EphemeralNamedRelation],
+        relations: &[spi::NamedRelation],
         analyze: impl FnOnce(*mut pg_sys::RawStmt, &CStr, *mut pg_sys::QueryEnvironment) -> *mut pg_sys::Query,
     ) -> Result<Self> {
         let (depth, remembering) = (spi::DepthGuard::enter(), Remembering::start());
@@ -112,21 +112,16 @@ impl<'a> Statement<'a> {
     }
 
     fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
-        let mut receiver = Receiver::new(each);
-        // SAFETY: the receiver outlives the call.
-        unsafe { self.stream(receiver.dest()) }
+        self.stream(&mut EachRow::new(each))
     }
 
-    /// Runs it so and sends the rows to `dest`.
-    ///
-    /// # Safety
-    /// A live DestReceiver whose callbacks are safe to call until this returns.
-    pub unsafe fn stream(self, dest: *mut pg_sys::DestReceiver) -> Result<()> {
+    /// Runs it so and gives the rows to `receiver`.
+    pub fn stream(self, receiver: &mut dyn spi::Receiver) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
             let params = spi::params(self.args);
             let plan = plan(self.tree, &self.text, params)?;
-            run_into(plan, &self.text, params, self.environment, dest);
+            run_into(plan, &self.text, params, self.environment, receiver.dest());
         }
         Ok(())
     }
@@ -205,9 +200,9 @@ pub unsafe fn run(
     environment: *mut pg_sys::QueryEnvironment,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) {
-    let mut receiver = Receiver::new(each);
+    let mut receiver = EachRow::new(each);
     // SAFETY: see above; the receiver outlives the execution.
-    unsafe { run_into(plan, text, params, environment, receiver.dest()) }
+    unsafe { run_into(plan, text, params, environment, spi::Receiver::dest(&mut receiver)) }
 }
 
 /// The same, sending the rows to `dest`.
@@ -275,13 +270,13 @@ unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
 
 /// A `DestReceiver` that gives each row to a closure.
 #[repr(C)]
-struct Receiver<'a> {
+struct EachRow<'a> {
     /// What the executor sees; must be first.
     dest: pg_sys::DestReceiver,
     each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 }
 
-impl<'a> Receiver<'a> {
+impl<'a> EachRow<'a> {
     fn new(each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Self {
         let dest = pg_sys::DestReceiver {
             receiveSlot: Some(receive),
@@ -290,10 +285,12 @@ impl<'a> Receiver<'a> {
             rDestroy: Some(shutdown),
             mydest: pg_sys::CommandDest::DestNone,
         };
-        Receiver { dest, each }
+        EachRow { dest, each }
     }
+}
 
-    /// Valid while the receiver is neither moved nor touched.
+// SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
+unsafe impl spi::Receiver for EachRow<'_> {
     fn dest(&mut self) -> *mut pg_sys::DestReceiver {
         std::ptr::from_mut(self).cast()
     }
@@ -311,7 +308,7 @@ unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
     // SAFETY: `dest` is what `Receiver::dest` returned, and the executor's call is its only use at this time.
-    unsafe { ((*dest.cast::<Receiver>()).each)(slot) };
+    unsafe { ((*dest.cast::<EachRow>()).each)(slot) };
     true
 }
 

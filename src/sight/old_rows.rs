@@ -118,7 +118,7 @@ impl OldRows {
     }
 
     /// Under which a query finds it, with the number of rows to plan for.
-    pub fn relation(&self, rows: f64) -> pg_sys::EphemeralNamedRelation {
+    pub fn relation(&self, rows: f64) -> spi::NamedRelation {
         spi::named_relation(&self.name, self.descriptor, self.store, rows)
     }
 }

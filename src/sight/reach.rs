@@ -138,11 +138,11 @@ impl<'a> Reach<'a> {
         }
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
-        let (mut batch, mut row) = (Batch::default(), Row::default());
+        let (mut batch, mut row) = (AccessBatch::default(), AccessRow::default());
         let mut concerned = false;
         entries.each(&mut |key, changes| {
             if row.id != key {
-                row = Row { id: key.to_string(), ..Row::default() };
+                row = AccessRow { id: key.to_string(), ..AccessRow::default() };
             }
             for entry in changes {
                 row.images.extend(entry.image.clone());
@@ -170,7 +170,7 @@ impl<'a> Reach<'a> {
         &mut self,
         asked: &mut Option<Asked>,
         scratch: &mut pg::Scratch,
-        batch: &mut Batch,
+        batch: &mut AccessBatch,
         table: &Rc<Collection>,
         access: &Access,
         reader: pg_sys::Oid,
@@ -190,7 +190,7 @@ impl<'a> Reach<'a> {
                 return Ok(true);
             }
         }
-        *batch = Batch::default();
+        *batch = AccessBatch::default();
         scratch.reset();
         Ok(false)
     }
@@ -314,13 +314,13 @@ pub const BATCH_BYTES: usize = 4 << 20;
 
 /// Changed rows of an access table.
 #[derive(Default)]
-struct Batch {
+struct AccessBatch {
     ids: Vec<String>,
     images: Vec<Image>,
     bytes: usize,
 }
 
-impl Batch {
+impl AccessBatch {
     fn add(&mut self, id: &str, images: &mut Vec<Image>) {
         if self.ids.last().is_none_or(|last| last != id) {
             self.ids.push(id.to_string());
@@ -336,7 +336,7 @@ impl Batch {
 
 /// What happened to one row of an access table, as far as it was read.
 #[derive(Default)]
-struct Row {
+struct AccessRow {
     id: String,
     images: Vec<Image>,
     counts: bool,

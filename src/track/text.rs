@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::{pg_sys, FromDatum};
 
-use super::{Column, Tracker};
+use super::{TrackedColumn, Tracker};
 use crate::server::error::SyncError;
 use crate::server::slot::{value, Slot};
 use crate::server::{pg, spi};
@@ -67,7 +67,7 @@ pub(super) unsafe fn has_image(t: &Tracker, slot: Slot) -> bool {
 ///
 /// # Safety
 /// A non-null datum of this column.
-unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
+unsafe fn is_small(column: &TrackedColumn, datum: pg_sys::Datum) -> bool {
     // SAFETY: a varlena datum (typlen -1); looks at its header only.
     column.length != -1 || unsafe { pg_sys::toast_raw_datum_size(datum) } <= LARGEST_IMAGE
 }
@@ -77,7 +77,7 @@ unsafe fn is_small(column: &Column, datum: pg_sys::Datum) -> bool {
 ///
 /// # Safety
 /// A non-null datum of this column.
-unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
+unsafe fn write_image_text(column: &TrackedColumn, datum: pg_sys::Datum, out: &mut Vec<u8>) {
     out.clear();
     if pg::is_object_name(column.type_oid) {
         out.extend_from_slice(itoa::Buffer::new().format(datum.value() as u32).as_bytes());
@@ -91,7 +91,7 @@ unsafe fn write_image_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<
 ///
 /// # Safety
 /// A non-null datum of this column.
-pub(super) unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut Vec<u8>) {
+pub(super) unsafe fn write_text(column: &TrackedColumn, datum: pg_sys::Datum, out: &mut Vec<u8>) {
     // SAFETY: the datum is of the column's type; output functions return a palloc'd cstring that we copy and free.
     unsafe {
         match column.type_oid {
@@ -115,12 +115,12 @@ pub(super) unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut
                     Ok(())
                 };
                 let written = match column.settings {
-                    Settings::None => write(),
-                    Settings::Some => {
+                    OutputSettings::None => write(),
+                    OutputSettings::Some => {
                         let _iso = IsoOutput::set();
                         write()
                     }
-                    Settings::Any => spi::pinned(write),
+                    OutputSettings::Any => spi::pinned(write),
                 };
                 written.unwrap_or_else(|e: SyncError| e.raise());
             }
@@ -130,7 +130,7 @@ pub(super) unsafe fn write_text(column: &Column, datum: pg_sys::Datum, out: &mut
 
 /// Which settings a type's text form depends on.
 #[derive(Clone, Copy)]
-pub(super) enum Settings {
+pub(super) enum OutputSettings {
     None,
     /// Those that [`IsoOutput`] sets, which takes a tenth of the time that all take.
     Some,
@@ -138,8 +138,8 @@ pub(super) enum Settings {
     Any,
 }
 
-impl Settings {
-    pub(super) fn of(type_oid: pg_sys::Oid) -> Settings {
+impl OutputSettings {
+    pub(super) fn of(type_oid: pg_sys::Oid) -> OutputSettings {
         match type_oid {
             pg_sys::BOOLOID
             | pg_sys::CHAROID
@@ -149,7 +149,7 @@ impl Settings {
             | pg_sys::OIDOID
             | pg_sys::JSONOID
             | pg_sys::JSONBOID
-            | pg_sys::INETOID => Settings::None,
+            | pg_sys::INETOID => OutputSettings::None,
             pg_sys::DATEOID
             | pg_sys::TIMEOID
             | pg_sys::TIMETZOID
@@ -157,10 +157,10 @@ impl Settings {
             | pg_sys::TIMESTAMPTZOID
             | pg_sys::INTERVALOID
             | pg_sys::FLOAT4OID
-            | pg_sys::FLOAT8OID => Settings::Some,
+            | pg_sys::FLOAT8OID => OutputSettings::Some,
             // SAFETY: a syscache look-up.
-            _ if unsafe { pg_sys::get_typtype(type_oid) } as u8 == pg_sys::TYPTYPE_ENUM => Settings::None,
-            _ => Settings::Any,
+            _ if unsafe { pg_sys::get_typtype(type_oid) } as u8 == pg_sys::TYPTYPE_ENUM => OutputSettings::None,
+            _ => OutputSettings::Any,
         }
     }
 }

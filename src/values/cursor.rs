@@ -111,12 +111,12 @@ fn stamp(digits: &str) -> Result<Cursor, CursorError> {
 }
 
 /// Reads fields of a fixed number of digits and the characters between them.
-struct Fields<'a> {
+struct TimeFields<'a> {
     whole: &'a str,
     rest: &'a [u8],
 }
 
-impl Fields<'_> {
+impl TimeFields<'_> {
     /// Takes the next byte if it is one of `any`.
     fn take(&mut self, any: &[u8]) -> Option<u8> {
         let (&first, after) = self.rest.split_first()?;
@@ -153,7 +153,7 @@ fn time(text: &str) -> Result<Cursor, CursorError> {
     const DATE: &str = "a date is written YYYY-MM-DD";
     const TIME: &str = "a time of day is written HH:MM or HH:MM:SS";
     const OFFSET: &str = "an offset is written Z, +HH, +HHMM, +HH:MM or +HH:MM:SS";
-    let mut fields = Fields { whole: text, rest: text.as_bytes() };
+    let mut fields = TimeFields { whole: text, rest: text.as_bytes() };
 
     let year = fields.digits(4, DATE)?;
     fields.take(b"-").ok_or_else(|| malformed(text, DATE))?;
@@ -218,7 +218,7 @@ fn time(text: &str) -> Result<Cursor, CursorError> {
 
 /// One to nine digits after the point, as microseconds, the rest cut off: `seconds` counts up from the past, so this is
 /// rounding down before 1970, too.
-fn fraction(fields: &mut Fields<'_>) -> Result<i64, CursorError> {
+fn fraction(fields: &mut TimeFields<'_>) -> Result<i64, CursorError> {
     let digits = fields.rest.iter().take_while(|b| b.is_ascii_digit()).count();
     if !(1..=9).contains(&digits) {
         return Err(malformed(fields.whole, "a fraction of a second has one to nine digits"));

@@ -15,7 +15,7 @@ use pgrx::prelude::*;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
 use crate::server::error::{code, SyncError};
-use crate::server::pg;
+use crate::server::{pg, spi};
 use crate::values::dialect::{Encoder, Form, Nesting, NonFinite, Time, TypeFacts};
 use crate::values::wire_id;
 
@@ -71,7 +71,7 @@ pub trait RowSink {
 
 /// A `DestReceiver` that writes rows as JSON.
 #[repr(C)]
-pub struct Receiver<'a> {
+pub struct JsonReceiver<'a> {
     /// What the executor sees; must be first.
     dest: pg_sys::DestReceiver,
     spec: &'a RowSpec,
@@ -80,7 +80,7 @@ pub struct Receiver<'a> {
     encoder: Option<RowEncoder>,
 }
 
-impl<'a> Receiver<'a> {
+impl<'a> JsonReceiver<'a> {
     pub fn new(spec: &'a RowSpec, sink: &'a mut dyn RowSink) -> Self {
         let dest = pg_sys::DestReceiver {
             receiveSlot: Some(receive),
@@ -89,11 +89,13 @@ impl<'a> Receiver<'a> {
             rDestroy: Some(shutdown),
             mydest: pg_sys::CommandDest::DestNone,
         };
-        Receiver { dest, spec, sink, encoder: None }
+        JsonReceiver { dest, spec, sink, encoder: None }
     }
+}
 
-    /// For `SPI_execute_extended` and the like. Valid while the receiver is neither moved nor touched.
-    pub fn dest(&mut self) -> *mut pg_sys::DestReceiver {
+// SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
+unsafe impl spi::Receiver for JsonReceiver<'_> {
+    fn dest(&mut self) -> *mut pg_sys::DestReceiver {
         std::ptr::from_mut(self).cast()
     }
 }
@@ -105,7 +107,7 @@ unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation:
     // SAFETY: `dest` is what `Receiver::dest` returned and the executor's call is its only use at this time; `columns`
     // describes the result and lives as long as the query.
     unsafe {
-        let receiver = &mut *dest.cast::<Receiver>();
+        let receiver = &mut *dest.cast::<JsonReceiver>();
         receiver.encoder = Some(RowEncoder::new(receiver.spec, columns));
     }
 }
@@ -116,7 +118,7 @@ unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation:
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
     // SAFETY: as in `startup`; the executor calls it before, with the descriptor that the slot has.
     unsafe {
-        let receiver = &mut *dest.cast::<Receiver>();
+        let receiver = &mut *dest.cast::<JsonReceiver>();
         if let Some(encoder) = &mut receiver.encoder {
             encoder.row(slot, receiver.sink);
         }
@@ -160,7 +162,7 @@ enum Write {
 
 type Call = Box<pg_sys::FmgrInfo>;
 
-struct Column {
+struct ColumnEncoder {
     /// What stands before the value: `{"name":` or `,"name":`.
     label: Vec<u8>,
     write: Write,
@@ -168,7 +170,7 @@ struct Column {
 
 struct RowEncoder {
     key: Vec<Write>,
-    fields: Vec<Column>,
+    fields: Vec<ColumnEncoder>,
     inject_id: bool,
     row_context: pg_sys::MemoryContext,
     zone: Zone,
@@ -190,7 +192,7 @@ impl RowEncoder {
                 let found = pg::attribute(columns, i).atttypid;
                 if found != expected && pg_sys::getBaseType(found) != expected {
                     let (found, expected) = (found.to_u32(), expected.to_u32());
-                    mismatch(format!("Column \"{name}\" is of type {found} where {expected} is expected."));
+                    mismatch(format!("ColumnEncoder \"{name}\" is of type {found} where {expected} is expected."));
                 }
             };
             let mut key = Vec::with_capacity(spec.key.len());
@@ -211,7 +213,7 @@ impl RowEncoder {
                 let mut label = vec![if i == 0 && !spec.inject_id { b'{' } else { b',' }];
                 escape_json(&mut label, field.name.as_bytes());
                 label.push(b':');
-                fields.push(Column { label, write: Write::new(&field.encoder) });
+                fields.push(ColumnEncoder { label, write: Write::new(&field.encoder) });
             }
             RowEncoder {
                 key,

@@ -13,13 +13,13 @@ use crate::server::{pg, spi};
 
 /// The numbers of the columns, by their names when the table was looked at last, and their names now, by number. None where the
 /// old shape is of another database: a restored dump numbers columns anew.
-struct Columns {
+struct ColumnNames {
     before: BTreeMap<String, String>,
     now: BTreeMap<String, String>,
 }
 
-impl Columns {
-    fn of(relation: pg_sys::Oid) -> Result<Option<Columns>> {
+impl ColumnNames {
+    fn of(relation: pg_sys::Oid) -> Result<Option<ColumnNames>> {
         let sql =
             format!("SELECT shape -> 'columns', shape ->> 'identity' = {IDENTITY} FROM snapsync.collection AS c WHERE c.relation = $1");
         let rows = spi::read_now(&sql, &[spi::arg(relation)])?;
@@ -31,7 +31,7 @@ impl Columns {
             "SELECT attnum, attname FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped",
             &[spi::arg(relation)],
         )?;
-        Ok(Some(Columns { before, now: rows.iter().map(|r| (r.string(0), r.string(1))).collect() }))
+        Ok(Some(ColumnNames { before, now: rows.iter().map(|r| (r.string(0), r.string(1))).collect() }))
     }
 
     /// The column's name now; None: dropped. A name that was no column's is taken as it is.
@@ -61,7 +61,7 @@ impl Columns {
 pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     let Some(stored) = registry::load(relation)? else { return Ok(false) };
     table::check_still_fit(relation, stored.name.is_some())?;
-    let Some(columns) = Columns::of(relation)? else { return Ok(false) };
+    let Some(columns) = ColumnNames::of(relation)? else { return Ok(false) };
     // The key of an access table was not chosen by a user, so its columns may be dropped.
     if stored.name.is_none() {
         let key = stored.key.iter().map(|name| columns.follow(name)).collect();

@@ -11,6 +11,7 @@ use super::Journal;
 use crate::log::change::{bucket, column, Op};
 use crate::log::clock;
 use crate::server::error::Result;
+use crate::server::slot::Slot;
 use crate::server::{memory, pg, spi};
 
 /// Rows that may be toasted (from 2 kB on) are inserted one by one: the multi-insert of catalog tuples, which never are, would
@@ -64,7 +65,7 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
         }
     }
     // SAFETY: the caller's promise.
-    let mut table = unsafe { Table::open(journal)? };
+    let mut table = unsafe { LogWriter::open(journal)? };
     let mut packs: Vec<Pack> = Vec::new();
     for effect in net::entries(journal, nets) {
         memory::check()?;
@@ -177,10 +178,8 @@ pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
     Ok(())
 }
 
-type Slot = *mut pg_sys::TupleTableSlot;
-
 /// `snapsync.change`, open for inserting.
-struct Table<'a> {
+struct LogWriter<'a> {
     journal: &'a Journal,
     relation: pg_sys::Relation,
     indexes: pg_sys::CatalogIndexState,
@@ -194,15 +193,15 @@ struct Table<'a> {
     written: i32,
 }
 
-impl<'a> Table<'a> {
+impl<'a> LogWriter<'a> {
     /// # Safety
     /// As for `insert`.
-    unsafe fn open(journal: &'a Journal) -> Result<Table<'a>> {
+    unsafe fn open(journal: &'a Journal) -> Result<LogWriter<'a>> {
         let change = pg::relation_oid(c"change")?;
         // SAFETY: the table exists. What is open or allocated here goes with the transaction on an ERROR.
         unsafe {
             let relation = pg_sys::table_open(change, pg_sys::RowExclusiveLock as i32);
-            Ok(Table {
+            Ok(LogWriter {
                 journal,
                 relation,
                 indexes: pg_sys::CatalogOpenIndexes(relation),

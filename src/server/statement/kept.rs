@@ -44,15 +44,15 @@ impl Key {
 }
 
 #[derive(Default)]
-struct Kept {
+struct KeptPlans {
     /// When they were made, by the count of events.
     generation: u64,
-    plans: HashMap<Key, Plan>,
+    plans: HashMap<Key, KeptPlan>,
 }
 
 /// In a memory context of its own.
 #[derive(Clone, Copy)]
-struct Plan {
+struct KeptPlan {
     statement: *mut pg_sys::PlannedStmt,
     context: pg_sys::MemoryContext,
 }
@@ -60,7 +60,7 @@ struct Plan {
 const KEPT: usize = 256;
 
 thread_local! {
-    static PLANS: RefCell<Kept> = RefCell::new(Kept::default());
+    static PLANS: RefCell<KeptPlans> = RefCell::new(KeptPlans::default());
 }
 
 /// The kept plan, after what it reads is locked as a query would lock it.
@@ -77,7 +77,7 @@ pub fn find(key: &Key) -> Option<*mut pg_sys::PlannedStmt> {
     PLANS.with_borrow(current).then_some(plan.statement)
 }
 
-fn current(kept: &Kept) -> bool {
+fn current(kept: &KeptPlans) -> bool {
     kept.generation == session::count(Event::Plan)
 }
 
@@ -107,7 +107,7 @@ pub unsafe fn keep(key: Key, statement: *mut pg_sys::PlannedStmt, generation: u6
                 kept.plans.drain().for_each(|(_, old)| pg_sys::MemoryContextDelete(old.context));
                 kept.generation = generation;
             }
-            if let Some(old) = kept.plans.insert(key, Plan { statement, context }) {
+            if let Some(old) = kept.plans.insert(key, KeptPlan { statement, context }) {
                 pg_sys::MemoryContextDelete(old.context);
             }
         });

@@ -1,0 +1,29 @@
+-- What a push must know of table $1 (facts.rs, `Facts`). Bits of tgtype: 1 ROW, 2 BEFORE, 4 INSERT, 8 DELETE, 16 UPDATE.
+-- Triggers are those of the table and its partitions, without ours and those of foreign keys; rules count as triggers of every event.
+WITH tree AS (
+    SELECT relid FROM pg_partition_tree($1) UNION SELECT $1),
+own AS (
+    SELECT tgtype FROM pg_trigger JOIN tree ON relid = tgrelid
+    WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgfoid <> 'snapsync.track()'::regprocedure),
+policy AS (
+    SELECT polpermissive AS permissive, polcmd AS cmd, polroles AS roles, pg_get_expr(polqual, polrelid) AS qual,
+           coalesce(pg_get_expr(polwithcheck, polrelid), pg_get_expr(polqual, polrelid)) AS test
+    FROM pg_policy WHERE polrelid = $1),
+writing AS (
+    SELECT * FROM policy WHERE cmd IN ('a', '*')),
+reading AS (
+    SELECT * FROM policy WHERE cmd IN ('r', '*'))
+SELECT json_build_object(
+    'referenced_by', (SELECT coalesce(json_agg(DISTINCT conrelid::oid::int8), '[]') FROM pg_constraint
+                      WHERE contype = 'f' AND confrelid = $1),
+    'deferrable', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND tgdeferrable),
+    'fires', CASE WHEN EXISTS (SELECT FROM pg_rewrite JOIN tree ON relid = ev_class) THEN -1
+                  ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
+    'vetoes', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0),
+    -- Every permissive policy for INSERT has one for SELECT that asks the same of the same roles, and every restrictive one for SELECT
+    -- one for INSERT.
+    'shows_inserted',
+        NOT EXISTS (SELECT FROM writing AS w WHERE permissive AND NOT EXISTS (
+            SELECT FROM reading AS r WHERE r.permissive AND r.qual = w.test AND (r.roles @> w.roles OR 0 = ANY (r.roles))))
+        AND NOT EXISTS (SELECT FROM reading AS r WHERE NOT permissive AND NOT EXISTS (
+            SELECT FROM writing AS w WHERE NOT w.permissive AND r.qual = w.test AND (w.roles @> r.roles OR 0 = ANY (w.roles)))))

@@ -1,0 +1,18 @@
+-- What a statement that writes table $1 stores besides what it says (facts.rs, `Stores`). Bits of tgtype as in facts.sql.
+WITH tree AS (
+    SELECT relid FROM pg_partition_tree($1) UNION SELECT $1),
+before AS (
+    SELECT coalesce(bit_or(tgtype), 0::int2) AS events FROM pg_trigger JOIN tree ON relid = tgrelid
+    WHERE tgtype & 3::int2 = 3 AND tgenabled <> 'D'),
+ruled AS (
+    SELECT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = $1) AS r),
+attribute AS (
+    SELECT a.attname, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL AS filled,
+           EXISTS (SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype) AS has_cast
+    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0)
+SELECT json_build_object(
+    'inserts', events & 4::int2 = 0 AND NOT r,
+    'updates', events & 16::int2 = 0 AND NOT r,
+    'filled', (SELECT coalesce(json_agg(attname), '[]') FROM attribute WHERE filled),
+    'cast', (SELECT coalesce(json_agg(attname), '[]') FROM attribute WHERE has_cast))
+FROM before, ruled
