@@ -9,7 +9,10 @@ use crate::server::error::Result;
 use crate::server::spi::{self, pointers, read_now as owner_query};
 use crate::server::subxact;
 
-/// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
+/// One step down. (What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know
+/// no policies, the planner expects that there are none, and would begin with all that there are in the database.)
+///
+/// It is what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
 /// table that is read directly is judged in `reach.rs` by what the caller sees.)
 const STEP: &str = "\
         SELECT d.refclassid, d.refobjid, false, r.in_function OR r.classid <> 'pg_class'::regclass FROM read AS r CROSS JOIN LATERAL ( \
@@ -18,7 +21,7 @@ const STEP: &str = "\
             UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
              WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND p.polrelid = r.objid AND p.polcmd IN ('*', 'r') AND c.relrowsecurity \
             UNION ALL SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via \
-          JOIN pg_depend AS d ON d.classid = via.classid AND d.objid = via.objid \
+         CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = via.classid AND objid = via.objid OFFSET 0) AS d \
          WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)";
 
 /// `read(classid, objid, direct, in_function)`: what the SELECT policies of table $1 rest on, also behind views and functions, as far as
@@ -27,11 +30,11 @@ const STEP: &str = "\
 pub fn policies_rest_on() -> String {
     format!(
         "read(classid, objid, direct, in_function) AS ( \
-            SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> p.polrelid, false), false FROM pg_policy AS p \
-              JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid \
+            SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> $1, false), false \
+              FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') OFFSET 0) AS p \
+             CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d \
               LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid \
-             WHERE p.polrelid = $1 AND p.polcmd IN ('*', 'r') \
-               AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
+             WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
           UNION {STEP})"
     )
 }
