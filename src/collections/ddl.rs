@@ -162,12 +162,15 @@ fn concerned_by_commands(granted: &[pg_sys::Oid]) -> Result<BTreeMap<u32, bool>>
             UNION ALL SELECT 'pg_class'::regclass, oid, NULL FROM unnest($3::oid[]) AS oid), \
          relation(oid) AS ( \
             SELECT objid FROM touched WHERE classid = 'pg_class'::regclass \
-            UNION SELECT p.polrelid FROM touched JOIN pg_policy AS p ON p.oid = objid WHERE classid = 'pg_policy'::regclass \
-            UNION SELECT w.ev_class FROM touched JOIN pg_rewrite AS w ON w.oid = objid WHERE classid = 'pg_rewrite'::regclass \
-            UNION SELECT f.conrelid FROM touched JOIN pg_constraint AS f ON f.oid = objid WHERE classid = 'pg_constraint'::regclass), \
+            UNION SELECT p.polrelid FROM touched CROSS JOIN LATERAL (SELECT polrelid FROM pg_policy WHERE oid = objid OFFSET 0) AS p \
+                   WHERE classid = 'pg_policy'::regclass \
+            UNION SELECT w.ev_class FROM touched CROSS JOIN LATERAL (SELECT ev_class FROM pg_rewrite WHERE oid = objid OFFSET 0) AS w \
+                   WHERE classid = 'pg_rewrite'::regclass \
+            UNION SELECT f.conrelid FROM touched CROSS JOIN LATERAL (SELECT conrelid FROM pg_constraint WHERE oid = objid OFFSET 0) AS f \
+                   WHERE classid = 'pg_constraint'::regclass), \
          object(classid, objid) AS ( \
             SELECT 'pg_class'::regclass::oid, oid FROM relation \
-            UNION SELECT 'pg_class'::regclass, inhparent FROM relation JOIN pg_inherits ON inhrelid = oid \
+            UNION SELECT 'pg_class'::regclass, i.inhparent FROM relation CROSS JOIN LATERAL (SELECT inhparent FROM pg_inherits WHERE inhrelid = oid OFFSET 0) AS i \
             UNION SELECT 'pg_class'::regclass, pg_partition_root(oid) FROM relation \
             UNION SELECT 'pg_class'::regclass, p.relid FROM relation, snapsync.parts(oid) AS p(relid) \
             UNION SELECT classid, objid FROM touched WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass)) \

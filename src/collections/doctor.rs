@@ -29,7 +29,7 @@ pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
         Ok(rows.first().and_then(|r| r.text(0)).map(str::to_string))
     });
     match text {
-        Err(e) if e.interrupts => Err(e),
+        Err(e) if e.is_cancellation() => Err(e),
         text => Ok(text.ok().flatten()),
     }
 }

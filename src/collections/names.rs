@@ -39,7 +39,7 @@ fn is_bare(name: &str) -> bool {
 
 /// The names that `enable` gives: what it is asked for, else what the table has, else its own.
 pub fn decide(relation: pg_sys::Oid, asked: Option<&str>, old: Option<&Stored>) -> Result<Names> {
-    let rows = spi::owner_query(
+    let rows = spi::read_now(
         "SELECT n.nspname, r.relname, (SELECT c.qualified_name FROM snapsync.collection AS c WHERE c.relation = r.oid) \
          FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.oid = $1",
         &[spi::arg(relation)],
@@ -106,7 +106,7 @@ fn check(name: &str, own: &str, relation: pg_sys::Oid) -> Result<()> {
 
 /// The other table that clients know by this name.
 fn taken(name: &str, relation: pg_sys::Oid) -> Result<Option<String>> {
-    let rows = spi::owner_query(
+    let rows = spi::read_now(
         "SELECT relation::text FROM snapsync.collection WHERE (name = $1 OR qualified_name = $1) AND relation <> $2",
         &[spi::arg(name), spi::arg(relation)],
     )?;

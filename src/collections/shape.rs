@@ -75,10 +75,15 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
         return Ok(());
     }
     let rekeyed = why == Because::Altered && follow::follow(relation)?;
-    match subxact::run(|| derive_all(relation, why, rekeyed)) {
+    let derive = || derive_all(relation, why, rekeyed);
+    let look = || if why == Because::Elsewhere { spi::without_waiting(derive) } else { derive() };
+    match subxact::run(look) {
+        Err(e) if why == Because::Elsewhere && e.is_lock_timeout() => {
+            put_off(relation, Due::Busy, "another session had locked what it rests on")
+        }
         Err(e) if e.code == BUSY => put_off(relation, Due::Busy, "another session was changing it"),
         // Code of a stranger's may raise whatever it likes.
-        Err(e) if e.interrupts => Err(e),
+        Err(e) if e.is_cancellation() => Err(e),
         Err(e) => {
             let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
             pgrx::warning!(

@@ -46,7 +46,7 @@ impl Table {
                 .hint("Name the table: 'public.todos'.")
         };
         pg::qualified_name(relation).ok_or_else(gone)?;
-        let rows = spi::owner_query(
+        let rows = spi::read_now(
             "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = $1",
             &[spi::arg(relation)],
         )?;
@@ -202,7 +202,7 @@ impl Table {
     }
 
     pub fn attributes(&self) -> Result<Vec<Attribute>> {
-        let rows = spi::owner_query(
+        let rows = spi::read_now(
             "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
                     NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic), \
                     attgenerated = 'v', \
@@ -227,7 +227,7 @@ impl Table {
     }
 
     pub fn primary_key(&self) -> Result<Vec<String>> {
-        let rows = spi::owner_query(
+        let rows = spi::read_now(
             "SELECT a.attname FROM pg_index AS i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n) \
              JOIN pg_attribute AS a ON a.attnum = k.attnum \
              WHERE i.indrelid = $1 AND i.indisprimary AND a.attrelid = i.indrelid AND k.n <= i.indnkeyatts ORDER BY k.n",
@@ -349,7 +349,7 @@ pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored, kept: Option<
 
 /// Do exactly these columns make a unique key: not partial, not deferrable, without expressions?
 pub fn is_unique(relation: pg_sys::Oid, key: &[String]) -> Result<bool> {
-    let rows = spi::owner_query(
+    let rows = spi::read_now(
         "SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid \
             AND i.indpred IS NULL AND i.indexprs IS NULL \
             AND (SELECT array_agg(a.attname ORDER BY a.attname) FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n) \

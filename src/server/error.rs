@@ -44,7 +44,7 @@ pub struct SyncError {
     pub hint: Option<String>,
     /// What a constraint violation names: schema, table, column, data type, constraint.
     pub names: [Option<String>; 5],
-    /// Somebody has cancelled the statement or ends the session. The code alone says nothing: whoever writes SQL can raise any.
+    /// The server has raised it because of a signal. A code alone says nothing: whoever writes SQL can raise any.
     pub interrupts: bool,
 }
 
@@ -63,6 +63,16 @@ impl SyncError {
         self
     }
 
+    /// Has somebody cancelled the statement, or does the session end?
+    pub fn is_cancellation(&self) -> bool {
+        self.interrupts && ["57014", "57P01"].contains(&&*self.code)
+    }
+
+    /// Was a lock waited for for too long (`lock_timeout`)?
+    pub fn is_lock_timeout(&self) -> bool {
+        self.interrupts && self.code == "55P03"
+    }
+
     /// The error that Postgres raised, whole where a statement of ours raised it.
     pub fn from_report(report: &ErrorReportWithLevel) -> Self {
         let remembered = REMEMBERED.with(|r| r.borrow_mut().take()).filter(|r| r.message == report.message());
@@ -73,7 +83,7 @@ impl SyncError {
             hint: report.hint().map(str::to_string),
             ..Default::default()
         });
-        let interrupts = report.function_name() == Some(INTERRUPTS) && ["57014", "57P01"].contains(&&*whole.code);
+        let interrupts = report.function_name() == Some(INTERRUPTS);
         SyncError { interrupts, ..whole }
     }
 

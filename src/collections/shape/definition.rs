@@ -82,10 +82,13 @@ const LOCKED: &str = "\
     SELECT DISTINCT k.oid FROM ( \
         SELECT objid FROM read WHERE classid = 'pg_class'::regclass \
         UNION ALL SELECT relid FROM snapsync.parts($1) AS t(relid) \
-        UNION ALL SELECT d.refobjid FROM snapsync.parts($1) AS t(relid) JOIN pg_policy AS p ON p.polrelid = t.relid \
-                    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass \
+        UNION ALL SELECT d.refobjid FROM snapsync.parts($1) AS t(relid) \
+             CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = t.relid OFFSET 0) AS p \
+             CROSS JOIN LATERAL (SELECT refobjid FROM pg_depend \
+                                  WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d \
         UNION ALL SELECT d.refobjid FROM snapsync.collection AS c, jsonb_array_elements_text(c.scope_reads -> 'functions') AS called \
-                    JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = to_regprocedure(called) AND d.refclassid = 'pg_class'::regclass \
+             CROSS JOIN LATERAL (SELECT refobjid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = to_regprocedure(called) \
+                                    AND refclassid = 'pg_class'::regclass OFFSET 0) AS d \
                    WHERE c.relation = $1) AS named(oid) \
     JOIN pg_class AS k ON k.oid = named.oid WHERE k.relkind <> 'i'";
 

@@ -14,10 +14,12 @@ pub fn columns(relation: pg_sys::Oid) -> Result<Vec<String>> {
     let rows = spi::read_now(
         "WITH tree(relid) AS (SELECT * FROM snapsync.parts($1)), \
               reader AS (SELECT relid FROM tree UNION SELECT relation FROM snapsync.access WHERE access = $1 AND NOT untracked), \
-              reading AS (SELECT a.attname FROM pg_depend AS d JOIN tree ON tree.relid = d.refobjid \
-                          JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
-                          JOIN pg_policy AS p ON p.oid = d.objid JOIN reader ON reader.relid = p.polrelid \
-                          WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass), \
+              policy AS (SELECT p.oid FROM reader CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = reader.relid OFFSET 0) AS p), \
+              reading AS (SELECT a.attname FROM policy AS p \
+                          CROSS JOIN LATERAL (SELECT refobjid, refobjsubid FROM pg_depend \
+                                               WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d \
+                          JOIN tree ON tree.relid = d.refobjid \
+                          JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid), \
               read AS (SELECT EXISTS (SELECT FROM reading) \
                               OR EXISTS (SELECT FROM snapsync.access WHERE access = $1 AND NOT untracked) AS r), \
               whole AS (SELECT $2 OR EXISTS (SELECT FROM snapsync.access AS x WHERE x.access = $1 AND x.whole AND NOT x.untracked) AS w) \

@@ -121,6 +121,11 @@ pub fn quietly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     with_settings(None, [(c"client_min_messages", c"warning")].into_iter(), work)
 }
 
+/// Runs `work`, which fails where it would have to wait for a lock of others.
+pub fn without_waiting<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    with_settings(None, [(c"lock_timeout", c"10ms")].into_iter(), work)
+}
+
 /// A level for settings of our own, closed by `with_settings`; on an ERROR by the (sub)transaction's abort (AtEOXact_GUC).
 fn new_level() -> i32 {
     // SAFETY: counts.
