@@ -42,7 +42,7 @@ COMMENT ON COLUMN snapsync.collection.exclude IS 'Columns that are not synced';
 COMMENT ON COLUMN snapsync.collection.readonly IS 'Columns that clients get but cannot write';
 COMMENT ON COLUMN snapsync.collection.scope_column IS 'Column that divides the rows, so that a pull reads only the changes of its own scopes';
 COMMENT ON COLUMN snapsync.collection.scope_values IS 'SQL expression, run as the caller, whose array of texts are his scopes';
-COMMENT ON COLUMN snapsync.collection.scope_reads IS 'What scope_values reads, as enable() found it: {"tables": {name: predicate}, "functions": [signature]}';
+COMMENT ON COLUMN snapsync.collection.scope_reads IS 'What the owner''s SQL reads and calls, as enable() found it: of scope_values {"tables": {name: predicate}, "functions": [signature]}, of access_tables {"predicates": {predicate: {"columns": [name], "functions": [signature]}}}';
 COMMENT ON COLUMN snapsync.collection.soft_delete_column IS 'Boolean or nullable column that marks a row as deleted';
 COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a row changed on both sides';
 COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';

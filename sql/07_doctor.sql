@@ -115,6 +115,16 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
       AND (left(f.prosrc, 100000) ~* '\m(?:from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
                          AND b.refclassid = 'pg_class'::regclass))
+), overloaded AS (
+    -- Functions that somebody else has made beside one that an owner's SQL calls, under the same name, where that one takes arguments of
+    -- any type, or leaves some to their defaults. (The casts of all others are stored: nothing fits better.)
+    SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn, o.oid::regprocedure::text AS other
+    FROM synced AS s
+    CROSS JOIN LATERAL (SELECT jsonb_array_elements_text(s.scope_reads -> 'functions') AS signature
+                        UNION SELECT jsonb_array_elements_text(p.value -> 'functions') FROM jsonb_each(s.scope_reads -> 'predicates') AS p) AS called
+    JOIN pg_proc AS f ON f.oid >= 16384 AND f.oid::regprocedure::text = called.signature
+     AND (f.pronargdefaults > 0 OR EXISTS (SELECT FROM unnest(f.proargtypes) AS a(oid) JOIN pg_type AS y ON y.oid = a.oid AND y.typtype = 'p'))
+    JOIN pg_proc AS o ON o.pronamespace = f.pronamespace AND o.proname = f.proname AND o.oid <> f.oid AND o.proowner NOT IN (f.proowner, s.relowner)
 ), declared AS (
     SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
     FROM synced AS s, jsonb_each_text(s.access_tables) AS d
@@ -346,6 +356,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
            'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL
     FROM hidden_scope
+    UNION ALL
+    SELECT 'warning', name, format('%s, which another role has made, may be taken for %s, which scope_values or a predicate calls: it is not run, but '
+                                   'pulls fail, or every change resets every user', other, fn),
+           'Let nobody else create functions in that schema, or call one whose arguments all have types of their own (no anyelement, no defaults).', NULL
+    FROM overloaded
     UNION ALL
     SELECT DISTINCT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
            'Call snapsync.reset() after each change there; better, keep what decides in a table of this database.', NULL

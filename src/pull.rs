@@ -167,6 +167,7 @@ fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
     for name in asked {
+        pgrx::check_for_interrupts!();
         let Some(name) = name else {
             return Err(SyncError::new(code::NULL_NOT_ALLOWED, "collections must not contain null")
                 .hint("Pass the names of the collections to pull, for example '{todos,lists}'."));

@@ -102,7 +102,7 @@ pub fn push(request: &Request) -> Result<String> {
         report,
         quick: Cell::new(false),
     };
-    let raw = payload::parse(request.changes)?;
+    let raw = payload::parse(request.changes, pg::check_for_interrupts)?;
     let targets = resolve(&raw, request, false)?;
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request)? {
@@ -189,7 +189,7 @@ impl Push<'_> {
             let mut decisions = decide::decide(self, &targets)?;
             self.abort_on_rejections(&decisions.rejections, &targets)?;
             // What conflict functions returned is a payload of its own, written together with the rest.
-            let settled = payload::parse(&decisions.settled)?;
+            let settled = payload::parse(&decisions.settled, pg::check_for_interrupts)?;
             let mut settled = resolve(&settled, request, true)?;
             if settled.is_empty() {
                 match self.write(&targets, &mut decisions)? {

@@ -119,11 +119,16 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&Stored>) -> Result<Stor
         (None, None, Some(old)) => (old.columns.clone(), old.exclude.clone()),
         (None, None, None) => (None, Vec::new()),
     };
+    let old_reads = old.and_then(|o| o.scope_reads.as_deref());
     let (scope_values, scope_reads) = match s.scope_values {
         // Read anew only where it is given anew: whoever calls now need not be who wrote it.
-        None => old.map(|o| (o.scope_values.clone(), o.scope_reads.clone())).unwrap_or_default(),
-        Some(given) if given.is_empty() => (None, None),
-        Some(given) => access::take_scope_values(table.relation, &given).map(|(v, r)| (Some(v), Some(r)))?,
+        None => (old.and_then(|o| o.scope_values.clone()), old_reads.map(str::to_string)),
+        Some(given) if given.is_empty() => (None, access::without_scopes(old_reads)?),
+        Some(given) => access::take_scope_values(table.relation, &given, old_reads).map(|(v, r)| (Some(v), r))?,
+    };
+    let (access_tables, scope_reads) = match s.access_tables {
+        None => (old.and_then(|o| o.access_tables.clone()), scope_reads),
+        Some(given) => access::normalize(table.relation, &given, scope_reads.as_deref()).map(|(a, r)| (Some(a), r))?,
     };
     // An empty text takes a setting away again.
     let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
@@ -144,10 +149,7 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&Stored>) -> Result<Stor
             Some(function) => Some(conflict_function(table.relation, function)?),
             None => old.and_then(|o| o.conflict_function.clone()),
         },
-        access_tables: match s.access_tables {
-            Some(given) => Some(access::normalize(table.relation, &given)?),
-            None => old.and_then(|o| o.access_tables.clone()),
-        },
+        access_tables,
     })
 }
 

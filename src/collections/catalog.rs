@@ -2,7 +2,7 @@
 //! says that the table changed.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::CStr;
 use std::rc::Rc;
 
@@ -57,6 +57,8 @@ pub struct Collection {
     pub scope: Option<Column>,
     /// SQL whose value, as the caller, is the array of his scopes.
     pub scope_values: Option<String>,
+    /// The functions that it may call.
+    pub owned_calls: BTreeSet<String>,
     pub soft_delete: Option<Column>,
     pub conflict: ConflictPolicy,
     /// The column whose greater value stands, under the policy `last_write_wins`.
@@ -248,6 +250,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         image: image.iter().map(named).collect::<Result<_>>()?,
         readonly: stored.readonly,
         scope: stored.scope_column.as_ref().map(named).transpose()?,
+        owned_calls: access::calls(stored.scope_reads.as_deref()),
         scope_values: stored.scope_values,
         soft_delete: stored.soft_delete_column.as_ref().map(named).transpose()?,
         conflict: ConflictPolicy::parse(&stored.conflict).unwrap_or_default(),

@@ -8,7 +8,7 @@
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CString;
 
 use pgrx::pg_sys;
@@ -20,12 +20,12 @@ use crate::server::{pg, spi};
 
 mod analysis;
 pub mod depends;
-mod scope_values;
+mod owned_reads;
 pub mod tree;
 
 use analysis::{Analysis, Level, Occurrence};
-pub use scope_values::take_scope_values;
-use scope_values::ScopeReads;
+pub use owned_reads::{calls, functions_called, take_scope_values, without_scopes};
+use owned_reads::{OwnedReads, PredicateReads};
 use tree::{vars, walk};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +64,8 @@ pub enum Concerns {
     Satisfying {
         trees: Vec<CString>,
         texts: Vec<String>,
+        /// What the texts may call.
+        calls: BTreeSet<String>,
     },
 }
 
@@ -74,7 +76,7 @@ pub fn concerns(
     access: pg_sys::Oid,
     stored: Option<&str>,
     declared: Option<&str>,
-    scope_reads: Option<&str>,
+    owned_reads: Option<&str>,
 ) -> Result<Concerns> {
     match stored {
         None => return Ok(Concerns::WhoSees),
@@ -96,10 +98,10 @@ pub fn concerns(
         // The owner speaks for what functions read. Where policies read the table themselves, their own conditions hold beside it; a
         // place without any lets every row matter.
         let trees = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>();
-        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts }));
+        let calls = calls(owned_reads);
+        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts, calls }));
     }
-    let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
-    for (name, predicate) in scope_reads.tables {
+    for (name, predicate) in OwnedReads::stored(owned_reads).tables {
         if is_meant(&name)? {
             match predicate {
                 Some(predicate) => texts.push(predicate),
@@ -113,7 +115,7 @@ pub fn concerns(
     if trees.is_empty() && texts.is_empty() {
         return Ok(Concerns::Everybody);
     }
-    Ok(Concerns::Satisfying { trees, texts })
+    Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads) })
 }
 
 /// Conditions are put to all rows of `access` that change, past row-level security: they count only while the owner of `relation`, who
@@ -159,7 +161,7 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
 }
 
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
-pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&str>) -> Result<Vec<Found>> {
+pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<Found>> {
     let mut occurrences = Vec::new();
     let mut read: BTreeMap<u32, usize> = BTreeMap::new();
     for_each_policy(relation, |node| {
@@ -195,14 +197,14 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         let whole = all.iter().any(|o| o.whole);
         merge(&mut found, Found { access: oid, kind, predicate, whole });
     }
-    let scope_reads: ScopeReads = scope_reads.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default();
-    for (name, predicate) in scope_reads.tables {
-        let access = named(&name)?;
+    let owned_reads = OwnedReads::stored(owned_reads);
+    for (name, predicate) in &owned_reads.tables {
+        let access = named(name)?;
         match relkind(access)? {
             // No dependency says which of its columns are read.
             Some('r' | 'p') => {
                 let all = predicate.as_deref() == Some("true");
-                let predicate = predicate.filter(|_| all || depends::may_read_all(relation, access));
+                let predicate = predicate.clone().filter(|_| all || depends::may_read_all(relation, access));
                 merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
                 depends::children(access)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
                 if all || pg::root_of(access) != access {
@@ -229,7 +231,11 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, scope_reads: Option<&
         if predicate.is_none() {
             depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
         }
-        let predicate = predicate.or_else(|| Some("true".into()));
+        // One that names something that is gone cannot be read any more.
+        let predicate = match predicate {
+            Some(predicate) if owned_reads.is_whole(&predicate, access)? => Some(predicate),
+            _ => Some("true".into()),
+        };
         merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
     }
     // Not what the policies read of it without one, in a way that the analysis does not understand.
@@ -384,9 +390,10 @@ fn declarations(declared: Option<&str>) -> Result<Vec<(String, Option<String>)>>
     })
 }
 
-/// The declarations for `reader`, as they are stored: with the tables' full names, and with predicates as `owned.rs` keeps them.
-pub fn normalize(reader: pg_sys::Oid, declared: &str) -> Result<String> {
-    let mut out = serde_json::Map::new();
+/// The declarations for `reader`, as they are stored: with the tables' full names, and with predicates as `owned.rs` keeps them; and what is
+/// stored of what these read, beside what was stored of other SQL.
+pub fn normalize(reader: pg_sys::Oid, declared: &str, beside: Option<&str>) -> Result<(String, Option<String>)> {
+    let (mut out, mut reads) = (serde_json::Map::new(), BTreeMap::new());
     for (name, predicate) in declarations(Some(declared))? {
         let sql = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
         let relation = spi::query(sql, &[spi::arg(name.as_str())], spi::Mode::Write)?.first().map(|r| r.oid(0));
@@ -398,11 +405,19 @@ pub fn normalize(reader: pg_sys::Oid, declared: &str) -> Result<String> {
         // The predicate sees all rows of the table, so only its owner may give one.
         table_may_be_declared(relation, &table)?;
         let what = format!("the predicate of access table {table}");
-        let take = |given: String| owned::take(reader, &Purpose::Rows(relation), &given, &what, |_| Ok(()));
+        let mut read = PredicateReads::default();
+        let take = |given: String| {
+            owned::take(reader, &Purpose::Rows(relation), &given, &what, |tree| {
+                // SAFETY: the tree of such a condition.
+                read = unsafe { PredicateReads::of(relation, tree) }?;
+                Ok(())
+            })
+        };
         let predicate = predicate.map(take).transpose()?;
+        predicate.iter().for_each(|p| _ = reads.insert(p.clone(), std::mem::take(&mut read)));
         out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
     }
-    Ok(serde_json::Value::Object(out).to_string())
+    Ok((serde_json::Value::Object(out).to_string(), owned_reads::with_predicates(beside, reads)?))
 }
 
 fn table_may_be_declared(relation: pg_sys::Oid, table: &str) -> Result<()> {

@@ -5,11 +5,13 @@
 //! settings that are always the same and with every name qualified, and must read back as the very same tree. From then on it
 //! means the same to every session. It is read with the owner's rights again, and planned and run only as the caller who pulls.
 
+use std::collections::BTreeSet;
 use std::ffi::{c_void, CStr};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::policies::access::depends;
 use crate::policies::access::tree::{relations_read, walk};
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::spi::{self, pointers};
@@ -70,9 +72,11 @@ impl Purpose {
     /// The text's part of the tree, as text under the present settings.
     ///
     /// # Safety
-    /// The tree of an analyzed `statement`.
+    /// The tree of an analyzed `statement`, which is changed.
     unsafe fn written(&self, tree: *mut pg_sys::Query) -> Result<String> {
         let gone = || SyncError::new(code::INTERNAL, "an owner's SQL has no tree");
+        // SAFETY: see above.
+        unsafe { show_casts(tree) };
         // SAFETY: the tree of a statement with one target, the call of a function with one argument; or with a condition on one table.
         unsafe {
             let (node, context) = match self {
@@ -136,12 +140,79 @@ pub fn take(
     )
 }
 
-/// Analyzes a stored text, with the rights of the owner of the table that it was given for.
-pub fn read(table: pg_sys::Oid, purpose: &Purpose, stored: &str) -> Result<Statement<'static>> {
+/// Analyzes a stored text, with the rights of the owner of the table that it was given for. It may call the functions with these
+/// signatures: another than when it was given would be one that somebody has made since, in a schema that is not only the owner's, whose
+/// arguments fit better (policies keep the function itself).
+pub fn read(
+    table: pg_sys::Oid,
+    purpose: &Purpose,
+    stored: &str,
+    calls: &BTreeSet<String>,
+) -> Result<Statement<'static>> {
     let statement = purpose.statement(stored)?;
     let statement = spi::as_table_owner(table, || Statement::analyze(&statement))?;
     purpose.check(&statement, "a predicate")?;
-    Ok(statement)
+    // SAFETY: the tree of an analyzed statement, which is only read.
+    let called = depends::signatures(&unsafe { depends::functions_called(statement.tree().cast()) })?;
+    match called.difference(calls).next() {
+        None => Ok(statement),
+        Some(other) => Err(SyncError::new("42725", format!("{other} is not what this SQL called when it was given"))
+            .detail("A function or operator of the same name fits its arguments better since then, or has taken the place of another.")
+            .hint("Give it anew with snapsync.enable(), with arguments cast to the types that the function is declared with; or drop the other.")),
+    }
+}
+
+/// Casts of arguments that go without saying are written, too, where a function is not the system's: a call with arguments of just the
+/// types that the function is declared with is never another's, whatever overloads somebody makes. (One that leaves arguments to their
+/// defaults, or whose function takes any type or any number, may be; then `read` refuses it.)
+///
+/// # Safety
+/// An analyzed tree, which is changed.
+unsafe fn show_casts(tree: *mut pg_sys::Query) {
+    use pg_sys::NodeTag::*;
+    // SAFETY: nodes with these tags are of these types; DistinctExpr and NullIfExpr are OpExprs by another name.
+    unsafe {
+        walk(tree.cast(), &mut |node, _| {
+            let (function, arguments) = match (*node).type_ {
+                T_FuncExpr => ((*node.cast::<pg_sys::FuncExpr>()).funcid, (*node.cast::<pg_sys::FuncExpr>()).args),
+                T_OpExpr | T_DistinctExpr | T_NullIfExpr => {
+                    let call = &*node.cast::<pg_sys::OpExpr>();
+                    (pg_sys::get_opcode(call.opno), call.args)
+                }
+                T_Aggref => ((*node.cast::<pg_sys::Aggref>()).aggfnoid, (*node.cast::<pg_sys::Aggref>()).args),
+                T_WindowFunc => {
+                    ((*node.cast::<pg_sys::WindowFunc>()).winfnoid, (*node.cast::<pg_sys::WindowFunc>()).args)
+                }
+                _ => return,
+            };
+            if function.to_u32() >= pg_sys::FirstNormalObjectId {
+                pointers::<pg_sys::Node>(arguments).into_iter().for_each(|argument| show_cast(argument));
+            }
+        });
+    }
+}
+
+/// # Safety
+/// A node of an analyzed tree, which is changed.
+unsafe fn show_cast(argument: *mut pg_sys::Node) {
+    use pg_sys::NodeTag::*;
+    // SAFETY: nodes with these tags are of these types.
+    unsafe {
+        let form = match (*argument).type_ {
+            T_TargetEntry => return show_cast((*argument.cast::<pg_sys::TargetEntry>()).expr.cast()),
+            T_NamedArgExpr => return show_cast((*argument.cast::<pg_sys::NamedArgExpr>()).arg.cast()),
+            T_FuncExpr => &mut (*argument.cast::<pg_sys::FuncExpr>()).funcformat,
+            T_RelabelType => &mut (*argument.cast::<pg_sys::RelabelType>()).relabelformat,
+            T_CoerceViaIO => &mut (*argument.cast::<pg_sys::CoerceViaIO>()).coerceformat,
+            T_ArrayCoerceExpr => &mut (*argument.cast::<pg_sys::ArrayCoerceExpr>()).coerceformat,
+            T_ConvertRowtypeExpr => &mut (*argument.cast::<pg_sys::ConvertRowtypeExpr>()).convertformat,
+            T_CoerceToDomain => &mut (*argument.cast::<pg_sys::CoerceToDomain>()).coercionformat,
+            _ => return,
+        };
+        if *form == pg_sys::CoercionForm::COERCE_IMPLICIT_CAST {
+            *form = pg_sys::CoercionForm::COERCE_EXPLICIT_CAST;
+        }
+    }
 }
 
 fn not_to_be_stored(what: &str, stored: &str, e: Option<&SyncError>) -> SyncError {

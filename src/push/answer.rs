@@ -25,6 +25,7 @@ pub fn answer(rejections: &[Rejection], targets: &[Target]) -> String {
     let mut out = Vec::from(b"{\"experimentalRejectedIds\":{");
     let mut last: Option<&str> = None;
     for r in &sorted {
+        pgrx::check_for_interrupts!();
         let asked = targets[r.target].asked;
         if last == Some(asked) {
             out.push(b',');
@@ -38,6 +39,7 @@ pub fn answer(rejections: &[Rejection], targets: &[Target]) -> String {
     }
     out.extend_from_slice(b"]},\"rejected\":[");
     for (i, r) in sorted.iter().enumerate() {
+        pgrx::check_for_interrupts!();
         if i > 0 {
             out.push(b',');
         }

@@ -79,6 +79,7 @@ pub fn conflicts_error(rejections: &[Rejection], targets: &[Target]) -> SyncErro
     list.sort_unstable();
     let mut detail = Vec::from(b"[");
     for (i, (collection, id)) in list.iter().enumerate() {
+        pgrx::check_for_interrupts!();
         detail.extend_from_slice(if i > 0 { b", {\"collection\": " } else { b"{\"collection\": " });
         json::escape_json(&mut detail, collection.as_bytes());
         detail.extend_from_slice(b", \"id\": ");
@@ -108,7 +109,10 @@ pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
     let mut unreadable: Vec<HashMap<String, SyncError>> = Vec::with_capacity(targets.len());
     for target in targets {
         let mut refused = target.unreadable_ids()?;
-        refused.extend(target.misfits.iter().map(|(id, e)| (id.clone(), e.clone())));
+        for (id, e) in &target.misfits {
+            pgrx::check_for_interrupts!();
+            refused.insert(id.clone(), e.clone());
+        }
         unreadable.push(refused);
     }
     // One global order for locks, whatever the payload's: two pushes cannot wait for each other.

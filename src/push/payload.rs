@@ -50,6 +50,10 @@ pub use resolve::{IdField, Table};
 /// on its settings; this one says so beforehand, with the path.
 pub const MAX_DEPTH: usize = 512;
 
+/// Called at every step of whatever goes through a payload: the server's check for interrupts, which does not return when there is
+/// one. It is handed to [`parse()`] and kept, so that nothing here needs a server.
+pub type Check = fn();
+
 /// Why a batch is refused. Nothing of it has been applied.
 ///
 /// Every variant has the path of the offending piece, as one would write it in JavaScript: `changes.todos.created[3].title`.

@@ -133,8 +133,10 @@ impl<'a> Target<'a> {
         let known: HashSet<&str> = self.collection.columns.iter().map(|c| c.name.as_str()).collect();
         let mut misfits = HashMap::new();
         for group in &self.plan.groups {
+            pgrx::check_for_interrupts!();
             let Some(name) = group.columns.iter().find(|name| !known.contains(*name)) else { continue };
             for row in &group.rows {
+                pgrx::check_for_interrupts!();
                 let record = &self.plan.records[*row as usize];
                 let error = self.no_column(name, record);
                 if !report {

@@ -5,7 +5,7 @@
 //! columns that policies read does; its deleted rows are put back while old rows of its children are judged, because a
 //! cascade takes both at once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
@@ -205,10 +205,10 @@ impl<'a> Reach<'a> {
                 None => Asked::Everybody,
             },
             Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Asked::Everybody,
-            Concerns::Satisfying { trees, texts } => {
+            Concerns::Satisfying { trees, texts, calls } => {
                 let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).collect();
                 for text in texts {
-                    match condition_of(table, text, reader)? {
+                    match condition_of(table, text, calls, reader)? {
                         Some(tree) => judges.push(Judge::by_condition(table, &tree)),
                         None => return Ok(Asked::Everybody),
                     }
@@ -367,9 +367,14 @@ enum Told {
 
 /// The condition that an owner has given in `access_tables` or `scope_values` for rows of this table, as a tree: nodeToString of an
 /// expression over range table entry 1. Its names are looked up with the rights of the owner of `reader`. None where it cannot be read.
-fn condition_of(table: &Collection, text: &str, reader: pg_sys::Oid) -> Result<Option<CString>> {
+fn condition_of(
+    table: &Collection,
+    text: &str,
+    calls: &BTreeSet<String>,
+    reader: pg_sys::Oid,
+) -> Result<Option<CString>> {
     let read = subxact::run(|| {
-        let statement = owned::read(reader, &Purpose::Rows(table.relation), text)?;
+        let statement = owned::read(reader, &Purpose::Rows(table.relation), text, calls)?;
         // SAFETY: an analyzed SELECT from one table, which is range table entry 1.
         Ok(unsafe { CStr::from_ptr(pg_sys::nodeToString((*(*statement.tree()).jointree).quals.cast())).to_owned() })
     });

@@ -107,7 +107,7 @@ impl Filter {
             (None, Some(_)) if pg::bypasses_policies() => return Ok(None),
             (None, Some(expression)) => {
                 let place = || format!("It is in scope_values of collection \"{name}\".");
-                in_sql_of(place, || values_of(collection.relation, expression))?
+                in_sql_of(place, || values_of(collection, expression))?
             }
         };
         if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
@@ -127,11 +127,13 @@ impl Filter {
 
 /// The caller's scopes by the owner's expression. Where that gives NULL there are none, and a NULL among them is passed over: what is
 /// not known is nobody's scope.
-fn values_of(relation: pg_sys::Oid, expression: &str) -> Result<Vec<String>> {
+fn values_of(collection: &Collection, expression: &str) -> Result<Vec<String>> {
     // How it writes dates and numbers is no matter of the session's settings. The functions that it calls find what they always find.
+    let relation = collection.relation;
     let key = Key::of(relation, Some(&spi::c_string(expression)?));
-    let rows =
-        spi::pinned_but_path(|| statement::rows_of(key, || owned::read(relation, &Purpose::Scopes, expression)))?;
+    let rows = spi::pinned_but_path(|| {
+        statement::rows_of(key, || owned::read(relation, &Purpose::Scopes, expression, &collection.owned_calls))
+    })?;
     let value = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     let mut scopes = Vec::new();
     flatten(value, &mut scopes);

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use super::declared;
 use crate::collections::registry::{self, Stored};
 use crate::collections::triggers;
 use crate::policies::access;
@@ -34,16 +33,9 @@ pub fn wanted(
     stored: &Stored,
     acting: Option<pg_sys::Oid>,
 ) -> Result<(Edges, Vec<pg_sys::Oid>)> {
-    let (mut edges, mut functions) = (Edges::new(), Vec::new());
-    for mut found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
+    let (mut edges, functions) = (Edges::new(), access::functions_called(stored.scope_reads.as_deref())?);
+    for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
         pgrx::check_for_interrupts!();
-        // Texts that somebody gave, which DDL does not keep right.
-        if stored.access_tables.is_some() || stored.scope_reads.is_some() {
-            match declared::functions_in(relation, &found)? {
-                Some(called) => functions.extend(called),
-                None => (found.predicate, found.whole) = (Some("true".into()), true),
-            }
-        }
         let edge =
             Edge { kind: found.kind.name().into(), predicate: found.predicate, whole: found.whole, voucher: None };
         edges.insert(found.access.to_u32(), edge);

@@ -1,9 +1,13 @@
 //! What policies and views rest on, as far as the catalogs know.
 
+use std::collections::BTreeSet;
+
 use pgrx::pg_sys;
+use pgrx::prelude::*;
 
 use crate::server::error::Result;
-use crate::server::spi::{self, read_now as owner_query};
+use crate::server::spi::{self, pointers, read_now as owner_query};
+use crate::server::subxact;
 
 /// One step down: what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
 /// table that is read directly is judged in `reach.rs` by what the caller sees.)
@@ -99,24 +103,79 @@ pub fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
     .is_ok_and(|rows| !rows.is_empty())
 }
 
-/// The functions that an expression calls, by name or by an operator.
+/// The functions that a tree calls, by name, by an operator or to sort and group: not those of the system, nor those that read and write
+/// the texts of types.
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub unsafe fn functions_called(node: *mut pg_sys::Node) -> Vec<u32> {
-    let mut called = Vec::new();
-    // SAFETY: nodes of the tree, which are of the types that their tags say and are only read.
+pub unsafe fn functions_called(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
+    /// # Safety
+    /// Called by `check_functions_in_node`, with the list.
+    #[pg_guard]
+    unsafe extern "C-unwind" fn add(function: pg_sys::Oid, called: *mut std::ffi::c_void) -> bool {
+        // SAFETY: see above.
+        unsafe { (*called.cast::<Vec<pg_sys::Oid>>()).push(function) };
+        false
+    }
+    let mut called: Vec<pg_sys::Oid> = Vec::new();
+    // SAFETY: nodes of the tree, which are of the types that their tags say and are only read (but that an operator's function is looked up).
     unsafe {
         super::walk(node, &mut |node, _| match (*node).type_ {
-            pg_sys::NodeTag::T_FuncExpr => called.push((*node.cast::<pg_sys::FuncExpr>()).funcid.to_u32()),
-            pg_sys::NodeTag::T_OpExpr => {
-                called.push(pg_sys::get_opcode((*node.cast::<pg_sys::OpExpr>()).opno).to_u32())
+            pg_sys::NodeTag::T_CoerceViaIO => {}
+            pg_sys::NodeTag::T_Query => {
+                let query = &*node.cast::<pg_sys::Query>();
+                let windows = pointers::<pg_sys::WindowClause>(query.windowClause).into_iter();
+                let windows = windows.flat_map(|w| [(*w).partitionClause, (*w).orderClause]);
+                for list in windows.chain([query.sortClause, query.groupClause, query.distinctClause]) {
+                    for by in pointers::<pg_sys::SortGroupClause>(list) {
+                        let operators = [(*by).eqop, (*by).sortop].into_iter().filter(|o| *o != pg_sys::InvalidOid);
+                        called.extend(operators.map(|o| pg_sys::get_opcode(o)));
+                    }
+                }
             }
-            pg_sys::NodeTag::T_ScalarArrayOpExpr => {
-                called.push(pg_sys::get_opcode((*node.cast::<pg_sys::ScalarArrayOpExpr>()).opno).to_u32())
-            }
-            _ => {}
+            _ => _ = pg_sys::check_functions_in_node(node, Some(add), (&raw mut called).cast()),
         });
     }
+    called.retain(|f| f.to_u32() >= pg_sys::FirstNormalObjectId);
+    called.sort_unstable_by_key(|f| f.to_u32());
+    called.dedup();
     called
+}
+
+/// The signatures of functions, with full names: what a text that calls them keeps of them, for a dump carries no oids.
+pub fn signatures(functions: &[pg_sys::Oid]) -> Result<BTreeSet<String>> {
+    if functions.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows =
+        owner_query("SELECT f::regprocedure::text FROM unnest($1::oid[]) AS f", &[spi::arg(functions.to_vec())])?;
+    Ok(rows.iter().map(|r| r.string(0)).collect())
+}
+
+/// The functions of these signatures; whether all are there.
+pub fn of_signatures(signatures: &BTreeSet<String>) -> Result<(Vec<pg_sys::Oid>, bool)> {
+    if signatures.is_empty() {
+        return Ok((Vec::new(), true));
+    }
+    let find = || {
+        owner_query(
+            "SELECT to_regprocedure(s)::oid FROM unnest($1::text[]) AS s WHERE to_regprocedure(s) IS NOT NULL",
+            &[spi::arg(signatures.iter().cloned().collect::<Vec<_>>())],
+        )
+    };
+    // That a type of an argument is gone is an ERROR.
+    match subxact::run(find) {
+        Err(e) if subxact::is_transient(&e) => Err(e),
+        Err(_) => Ok((Vec::new(), false)),
+        Ok(rows) => Ok((rows.iter().map(|r| r.oid(0)).collect(), rows.len() == signatures.len())),
+    }
+}
+
+/// Has the table columns of all these names?
+pub fn has_columns(relation: pg_sys::Oid, columns: &BTreeSet<String>) -> Result<bool> {
+    let rows = owner_query(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attname = ANY ($2::text[]) AND attnum > 0 AND NOT attisdropped",
+        &[spi::arg(relation), spi::arg(columns.iter().cloned().collect::<Vec<_>>())],
+    )?;
+    Ok(rows.len() == columns.len())
 }

@@ -263,6 +263,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
 /// May the caller write all columns of the group?
 fn may(target: &Target, privilege: Privilege, group: &Group) -> bool {
+    pgrx::check_for_interrupts!();
     let column = |name: &&str| target.collection.column(name);
     let mut columns = group.columns.iter().filter_map(column);
     columns.all(|c| pg::may_write(target.collection.relation, privilege, c.attnum))

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::inspect::inspect;
-use super::{collection_path, kind, small, source_path, step, Array, BatchError, Source};
+use super::{collection_path, kind, small, source_path, step, Array, BatchError, Check, Source};
 use crate::values::excerpt::{cut, NAME};
 
 /// An element of one of the arrays.
@@ -38,6 +38,7 @@ pub struct RawCollection<'a> {
     pub(super) shapes: Vec<Box<[u32]>>,
     /// The values of all records one after the other, as they stand in the payload.
     pub(super) values: Vec<&'a str>,
+    pub(super) check: Check,
 }
 
 impl<'a> RawCollection<'a> {
@@ -58,8 +59,9 @@ impl<'a> RawCollection<'a> {
 }
 
 /// Checks the shape of a payload and finds its records, in the order of the payload.
-pub fn parse(text: &str) -> Result<Vec<RawCollection<'_>>, BatchError> {
-    let mut state = Parser::default();
+pub fn parse(text: &str, check: Check) -> Result<Vec<RawCollection<'_>>, BatchError> {
+    let mut state =
+        Parser { done: Vec::new(), collections: HashSet::new(), current: None, source: None, error: None, check };
     let mut json = serde_json::Deserializer::from_str(text);
     let outcome = Walk(Changes(&mut state)).deserialize(&mut json).and_then(|()| json.end());
     match (outcome, state.error.take()) {
@@ -70,7 +72,6 @@ pub fn parse(text: &str) -> Result<Vec<RawCollection<'_>>, BatchError> {
 }
 
 /// What [`parse`] has so far.
-#[derive(Default)]
 struct Parser<'a> {
     done: Vec<RawCollection<'a>>,
     collections: HashSet<Cow<'a, str>>,
@@ -79,6 +80,7 @@ struct Parser<'a> {
     source: Option<Source>,
     /// The error to report. serde carries errors of its own type only, and those repeat the payload.
     error: Option<BatchError>,
+    check: Check,
 }
 
 /// A collection in the making.
@@ -93,7 +95,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(name: Cow<'a, str>) -> Self {
+    fn new(name: Cow<'a, str>, check: Check) -> Self {
         Builder {
             collection: RawCollection {
                 name,
@@ -101,6 +103,7 @@ impl<'a> Builder<'a> {
                 names: Vec::new(),
                 shapes: Vec::new(),
                 values: Vec::new(),
+                check,
             },
             name_index: HashMap::new(),
             shape_index: HashMap::new(),
@@ -267,6 +270,7 @@ impl<'a> Visitor<'a> for Name {
 
 /// The next key of an object; a zero character in it is refused.
 fn next_name<'a, A: MapAccess<'a>>(parser: &mut Parser<'a>, map: &mut A) -> Result<Option<Cow<'a, str>>, A::Error> {
+    (parser.check)();
     let name = map.next_key_seed(Name)?;
     if name.as_ref().is_some_and(|n| matches!(n, Cow::Owned(n) if n.contains('\0'))) {
         let path = parser.path();
@@ -289,7 +293,7 @@ impl<'a> Place<'a> for Changes<'_, 'a> {
             if !parser.collections.insert(name.clone()) {
                 return Err(parser.fail(BatchError::Duplicate { path: collection_path(&name) }));
             }
-            parser.current = Some(Builder::new(name));
+            parser.current = Some(Builder::new(name, parser.check));
             map.next_value_seed(Walk(Collection(parser)))?;
             parser.done.extend(parser.current.take().map(|builder| builder.collection));
         }
@@ -343,6 +347,7 @@ impl<'a> Place<'a> for Elements<'_, 'a> {
     fn array<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
         let (parser, array) = (self.parser, self.array);
         for index in 0.. {
+            (parser.check)();
             parser.source = Some(Source { array, index });
             let more = match array {
                 Array::Created | Array::Updated => seq.next_element_seed(Walk(Fields { parser, array }))?,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use super::{field_path, small, source_path, Source};
+use super::{field_path, small, source_path, Check, Source};
 use crate::values::wire_id;
 
 /// What to do in one collection: the result of [`RawCollection::resolve`](super::RawCollection::resolve).
@@ -28,6 +28,7 @@ pub struct Plan<'a> {
     /// The values of records that were merged.
     pub(super) merged: Vec<&'a str>,
     pub(super) changed: Vec<Cow<'a, str>>,
+    pub(super) check: Check,
 }
 
 /// A row to delete.
@@ -168,6 +169,7 @@ impl<'a> Plan<'a> {
         let mut ranks: Vec<u32> = Vec::new();
         let mut last = None;
         for (row, record) in self.records.iter().enumerate() {
+            (self.check)();
             ranks.clear();
             let columns = self.columns[record.shape as usize].iter().map(|(rank, _)| *rank);
             ranks.extend(columns.filter(|rank| keep(record, self.names[*rank as usize])));
@@ -202,6 +204,7 @@ impl<'a> Plan<'a> {
         let mut positions: Vec<u32> = Vec::with_capacity(labels.len());
         out.push('[');
         for (i, row) in rows.iter().enumerate() {
+            (self.check)();
             let record = &self.records[*row as usize];
             if shape != Some(record.shape) {
                 shape = Some(record.shape);
@@ -233,6 +236,7 @@ impl<'a> Plan<'a> {
     pub fn render_deletions_of(&self, rows: &[u32]) -> String {
         let mut out = String::from("[");
         for (i, row) in rows.iter().enumerate() {
+            (self.check)();
             if i > 0 {
                 out.push(',');
             }
@@ -247,6 +251,7 @@ impl<'a> Plan<'a> {
     pub fn render_deletions_with(&self, rows: &[u32], column: &str) -> String {
         let mut out = String::from("[");
         for (i, row) in rows.iter().enumerate() {
+            (self.check)();
             if i > 0 {
                 out.push(',');
             }

@@ -33,7 +33,7 @@ fn hostile(n: usize) -> Vec<String> {
 
 fn decode_all(text: &str) -> usize {
     let mut size = 0;
-    for collection in &parse(text).unwrap() {
+    for collection in &parse(text, || ()).unwrap() {
         let plan = collection.by_key(&["id"], &["r"]).unwrap();
         size += plan.groups.iter().map(|group| plan.render(group).len()).sum::<usize>();
         size += plan.render_deletions().len() + plan.columns().len();
@@ -47,6 +47,41 @@ fn hostile_batches_take_linear_time() {
     // for this test again.
     for text in hostile(50_000) {
         decode_all(&text);
+    }
+}
+
+thread_local! {
+    static CHECKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Whatever takes long can be interrupted: there is a check for each piece of a payload, in each stage.
+#[test]
+fn every_piece_is_checked() {
+    fn count() {
+        CHECKS.set(CHECKS.get() + 1);
+    }
+    let checks = |work: &mut dyn FnMut()| {
+        CHECKS.set(0);
+        work();
+        CHECKS.get()
+    };
+    let pieces = 500;
+    for text in hostile(pieces) {
+        let one_value = text.contains("\\\\u0000") || text.contains(r#""_changed":["#);
+        let mut collections = Vec::new();
+        assert!(checks(&mut || collections = parse(&text, count).unwrap()) >= pieces || one_value, "{text:.80}");
+        let records: usize = collections.iter().map(|c| Array::ALL.iter().map(|a| c.len(*a)).sum::<usize>()).sum();
+        let mut plans = Vec::new();
+        let resolving = checks(&mut || plans.extend(collections.iter().map(|c| c.by_key(&["id"], &["r"]).unwrap())));
+        assert!(resolving >= records, "{text:.80}");
+        let rows: usize = plans.iter().map(|p| p.records.len() + p.deletions.len()).sum();
+        let rendering = checks(&mut || {
+            for plan in &plans {
+                plan.groups.iter().for_each(|group| drop(plan.render(group)));
+                plan.render_deletions();
+            }
+        });
+        assert!(rendering >= rows, "{text:.80}");
     }
 }
 
@@ -210,7 +245,7 @@ proptest! {
             let end = text[at..].chars().next().filter(|_| replace).map_or(at, |c| at + c.len_utf8());
             text.replace_range(at..end, piece);
         }
-        match parse(&text) {
+        match parse(&text, || ()) {
             Err(error) => prop_assert!(error.to_string().chars().count() < 250),
             Ok(collections) => {
                 prop_assert!(serde_json::from_str::<Value>(&text.replace("1e999", "1")).is_ok(), "{}", text);

@@ -92,6 +92,7 @@ impl<'a> RawCollection<'a> {
                 values: &self.values,
                 merged: Vec::new(),
                 changed: Vec::new(),
+                check: self.check,
             },
         };
         resolver.deletions()?;
@@ -107,6 +108,7 @@ impl<'a> RawCollection<'a> {
     fn roles(&self, table: &Table<'_>) -> (Vec<Role>, Vec<&str>) {
         let is_wire_id = table.id_field == IdField::WireId || table.key_columns == ["id"];
         let role = |name: &str| {
+            (self.check)();
             if name == "id" && is_wire_id {
                 Role::Id
             } else if let Some(part) = table.key_columns.iter().position(|k| *k == name) {
@@ -133,6 +135,7 @@ impl<'a> RawCollection<'a> {
     fn layouts(&self, table: &Table<'_>, roles: &[Role]) -> Layouts<'_> {
         let mut all = Layouts::default();
         for shape in &self.shapes {
+            (self.check)();
             let mut layout = Layout { keys: vec![None; table.key_columns.len()], ..Layout::default() };
             let mut columns = Vec::with_capacity(shape.len());
             let mut readonly = Vec::new();
@@ -180,6 +183,7 @@ impl<'p> Resolver<'p, '_, '_> {
     fn deletions(&mut self) -> Result<(), BatchError> {
         let raw = self.raw;
         for (index, entry) in raw.entries[Array::Deleted as usize].iter().enumerate() {
+            (raw.check)();
             let source = Source { array: Array::Deleted, index: small(index) };
             let id = self.id(*entry, source)?;
             if self.slots.insert(id.clone(), Slot::Deleted).is_none() {
@@ -194,6 +198,7 @@ impl<'p> Resolver<'p, '_, '_> {
     fn records(&mut self, array: Array) -> Result<(), BatchError> {
         let raw = self.raw;
         for (index, entry) in raw.entries[array as usize].iter().enumerate() {
+            (raw.check)();
             let source = Source { array, index: small(index) };
             let id = self.id(*entry, source)?;
             let new = small(self.plan.records.len());
@@ -380,6 +385,7 @@ impl<'p> Resolver<'p, '_, '_> {
             let mut columns: Vec<(u32, &'p str)> = Vec::new();
             let mut changed = Some(Vec::new());
             for record in std::iter::once(&first).chain(same.iter().map(|(_, record)| record)) {
+                (plan.check)();
                 for (rank, position) in &plan.columns[record.shape as usize] {
                     let value = plan.values[(record.start + position) as usize];
                     match &mut seen[*rank as usize] {

@@ -1,0 +1,153 @@
+//! What an owner's SQL reads and calls: tables that decide what a user pulls as policies do, and functions that must be the same when the
+//! text is read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
+
+use super::analysis::Analysis;
+use super::{any_of, depends, tree, walk};
+use crate::policies::owned::{self, Purpose};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi;
+
+/// What the owner's SQL reads. Looked at once, by `enable`, because its names mean what they mean there.
+#[derive(Serialize, Deserialize, Default)]
+pub struct OwnedReads {
+    /// Of `scope_values`: tables and views, each with the condition on its rows alone under which they matter (None: to whom they
+    /// are visible, for the expression runs with the caller's rights).
+    #[serde(default)]
+    pub(super) tables: BTreeMap<String, Option<String>>,
+    /// What it calls, which may read others: `doctor` says so.
+    #[serde(default)]
+    functions: BTreeSet<String>,
+    /// Of predicates of `access_tables`, by their stored text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    predicates: BTreeMap<String, PredicateReads>,
+}
+
+/// What a predicate reads and calls. DDL looks at these, never at the text: to analyze it takes locks on what its owner has named.
+#[derive(Serialize, Deserialize, Default)]
+pub(super) struct PredicateReads {
+    columns: BTreeSet<String>,
+    functions: BTreeSet<String>,
+}
+
+impl PredicateReads {
+    /// # Safety
+    /// The tree of an analyzed `owned::Purpose::Rows` of this table.
+    pub(super) unsafe fn of(table: pg_sys::Oid, tree: *mut pg_sys::Query) -> Result<PredicateReads> {
+        let mut columns = BTreeSet::new();
+        // SAFETY: the tree is only read; nodes with this tag are of this type. A column that a tree has just named has a name.
+        let called = unsafe {
+            let condition = (*(*tree).jointree).quals;
+            walk(condition, &mut |node, depth| {
+                if (*node).type_ == pg_sys::NodeTag::T_Var {
+                    let var = &*node.cast::<pg_sys::Var>();
+                    if var.varlevelsup == depth && var.varattno > 0 {
+                        let name = pg_sys::get_attname(table, var.varattno, false);
+                        columns.insert(CStr::from_ptr(name).to_string_lossy().into_owned());
+                    }
+                }
+            });
+            depends::functions_called(condition)
+        };
+        Ok(PredicateReads { columns, functions: depends::signatures(&called)? })
+    }
+}
+
+impl OwnedReads {
+    pub(super) fn stored(text: Option<&str>) -> OwnedReads {
+        text.and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default()
+    }
+
+    /// As it is stored; None if there is nothing.
+    fn written(&self) -> Result<Option<String>> {
+        if self.tables.is_empty() && self.functions.is_empty() && self.predicates.is_empty() {
+            return Ok(None);
+        }
+        let written = serde_json::to_string(self);
+        written.map(Some).map_err(|e| {
+            SyncError::new(code::INTERNAL, "could not write what an owner's SQL reads").detail(e.to_string())
+        })
+    }
+
+    /// Everything that the owner's SQL calls: what it may call when it is read again.
+    pub(super) fn calls(self) -> BTreeSet<String> {
+        self.functions.into_iter().chain(self.predicates.into_values().flat_map(|p| p.functions)).collect()
+    }
+
+    /// Are the columns and functions there that this predicate names?
+    pub(super) fn is_whole(&self, predicate: &str, table: pg_sys::Oid) -> Result<bool> {
+        let Some(reads) = self.predicates.get(predicate) else { return Ok(false) };
+        Ok(depends::has_columns(table, &reads.columns)? && depends::of_signatures(&reads.functions)?.1)
+    }
+}
+
+/// What an owner's SQL may call, of what is stored of it.
+pub fn calls(owned_reads: Option<&str>) -> BTreeSet<String> {
+    OwnedReads::stored(owned_reads).calls()
+}
+
+/// The functions that it calls and that are there.
+pub fn functions_called(owned_reads: Option<&str>) -> Result<Vec<pg_sys::Oid>> {
+    Ok(depends::of_signatures(&calls(owned_reads))?.0)
+}
+
+/// What is stored of what the owner's SQL reads, of a part that is there and one that is given now.
+pub(super) fn with_predicates(
+    owned_reads: Option<&str>,
+    given: BTreeMap<String, PredicateReads>,
+) -> Result<Option<String>> {
+    OwnedReads { predicates: given, ..OwnedReads::stored(owned_reads) }.written()
+}
+
+/// The same without what `scope_values` read.
+pub fn without_scopes(owned_reads: Option<&str>) -> Result<Option<String>> {
+    OwnedReads { predicates: OwnedReads::stored(owned_reads).predicates, ..OwnedReads::default() }.written()
+}
+
+/// What is stored of `scope_values` that are given for `relation` now: the expression (`owned.rs`), and as JSON text the tables that it
+/// reads and the functions that it calls, beside what was stored of other SQL.
+pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str>) -> Result<(String, Option<String>)> {
+    let mut occurrences = Vec::new();
+    let mut called = Vec::new();
+    let mut read: BTreeMap<u32, usize> = BTreeMap::new();
+    // Analyzed, but not rewritten: the policies of what it reads are not in the tree.
+    let stored = owned::take(relation, &Purpose::Scopes, given, "scope_values", |tree| {
+        // SAFETY: the tree of an analyzed query, which is only read.
+        unsafe {
+            called = depends::functions_called(tree.cast());
+            read = tree::relations_read(tree.cast());
+            Analysis { relation, occurrences: &mut occurrences, ties: true, references: Default::default() }.query(
+                tree,
+                None,
+                &[],
+            )
+        }
+    })?;
+    let relations = read.keys().copied();
+    let predicates = OwnedReads::stored(beside).predicates;
+    let mut reads = OwnedReads { predicates, functions: depends::signatures(&called)?, ..OwnedReads::default() };
+    for oid in relations {
+        // Not those of the system: they have no triggers.
+        let rows = spi::owner_query(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE c.oid = $1 AND c.oid >= 16384 AND c.relpersistence <> 't' AND n.nspname <> 'snapsync'",
+            &[spi::arg(pg_sys::Oid::from(oid))],
+        )?;
+        if let Some(row) = rows.first() {
+            let all: Vec<_> = occurrences.iter().filter(|o| o.relation == oid).collect();
+            let understood = !all.is_empty() && read.get(&oid).is_none_or(|n| *n <= all.len());
+            let predicate = if understood {
+                any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)))
+            } else {
+                Some("true".to_string())
+            };
+            reads.tables.insert(row.string(0), predicate);
+        }
+    }
+    Ok((stored, reads.written()?))
+}
