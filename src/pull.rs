@@ -49,7 +49,23 @@ enum Start {
     Stamp(i64),
 }
 
+/// How often a pull begins anew because the caller's role was changed while it ran.
+const ATTEMPTS: usize = 3;
+
+/// Statements are planned with the roles as they are at that moment. So all of them count only if the caller's role has stood the same from
+/// the first to the last.
 pub fn pull(request: &Request) -> Result<Output> {
+    for _ in 0..ATTEMPTS {
+        let version = roles::version()?;
+        let answer = pull_once(request)?;
+        if roles::version()? == version {
+            return Ok(answer);
+        }
+    }
+    Err(SyncError::new("40001", "the role was changed again and again while the pull ran").hint("Pull again."))
+}
+
+fn pull_once(request: &Request) -> Result<Output> {
     let dialect = settings::dialect(request.dialect)?;
     client::check(request.client_id)?;
     let names = names(&request.collections)?;

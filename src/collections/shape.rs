@@ -298,7 +298,10 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
         "UPDATE snapsync.collection SET shape = $2::jsonb WHERE relation = $1 AND shape <> $2::jsonb",
         &[spi::arg(relation), spi::arg(now.shape.as_str())],
     )?;
-    drop_triggers_of_lost_parts(relation, now)?;
+    // Not for a stranger, who would wait for that table's locks. Where it is not tracked the trigger does nothing.
+    if why != Because::Elsewhere {
+        drop_triggers_of_lost_parts(relation, now)?;
+    }
     dependency::store(relation, &now.known_objects, &now.objects)?;
     registry::changed(relation);
     Ok((fresh, touched))

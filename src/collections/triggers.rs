@@ -87,10 +87,10 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
         for (made_here, name, state) in ours(part) {
             if made_here && matches!(state, State::Forged(_)) {
                 // What it is may be nothing that can be replaced.
-                commands.push(format!("DROP TRIGGER {} ON {}", pg::ident(name), part.table));
+                commands.push((part.relation, format!("DROP TRIGGER {} ON {}", pg::ident(name), part.table)));
             }
             if made_here && !matches!(state, State::Right(_)) {
-                commands.push(create(part, name, &argument));
+                commands.push((part.relation, create(part, name, &argument)));
             }
             match state {
                 State::Right('A') => continue,
@@ -100,7 +100,8 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
                     disabled = disabled.or(Some((name, &part.table)));
                     // Replaced, it would fire again.
                     if !matches!(state, State::Right(_)) {
-                        commands.push(format!("ALTER TABLE {} DISABLE TRIGGER {}", part.table, pg::ident(name)));
+                        let off = format!("ALTER TABLE {} DISABLE TRIGGER {}", part.table, pg::ident(name));
+                        commands.push((part.relation, off));
                     }
                     continue;
                 }
@@ -150,23 +151,25 @@ pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
             .filter(|(_, state)| matches!(state, State::Right('D') | State::Wrong('D') | State::Forged('D')));
         both.map(|(name, _)| enable_always(part, name)).collect::<Vec<_>>()
     };
-    let commands: Vec<String> = parts.iter().flat_map(disabled).collect();
+    let commands: Vec<Command> = parts.iter().flat_map(disabled).collect();
     utility(&commands)?;
     Ok(!commands.is_empty())
 }
 
-fn enable_always(part: &Part, trigger: &str) -> String {
-    format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(trigger))
+fn enable_always(part: &Part, trigger: &str) -> Command {
+    (part.relation, format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(trigger)))
 }
 
 pub fn drop(relation: pg_sys::Oid) -> Result<()> {
     let mut commands = Vec::new();
     for part in parts(relation, "")? {
         if part.truncate != State::Missing {
-            commands.push(format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(TRUNCATE_TRIGGER), part.table));
+            let gone = format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(TRUNCATE_TRIGGER), part.table);
+            commands.push((part.relation, gone));
         }
         if part.root && part.row != State::Missing {
-            commands.push(format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(ROW_TRIGGER), part.table));
+            let gone = format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(ROW_TRIGGER), part.table);
+            commands.push((part.relation, gone));
         }
     }
     utility(&commands)
@@ -211,6 +214,7 @@ enum State {
 
 /// One relation of a partition tree (or the table itself).
 struct Part {
+    relation: pg_sys::Oid,
     table: String,
     root: bool,
     row: State,
@@ -242,18 +246,24 @@ fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
     };
     let part = |r: &Row| {
         let (table, _) = pg::qualified_name(r.oid(0))?;
-        Some(Part { table, root: r.bool(1), row: state(r.text(2)), truncate: state(r.text(3)) })
+        Some(Part { relation: r.oid(0), table, root: r.bool(1), row: state(r.text(2)), truncate: state(r.text(3)) })
     };
     Ok(rows.iter().filter_map(part).collect())
 }
 
-/// Runs DDL as the extension's owner (the caller's right to it has been checked), without notices.
-fn utility(commands: &[String]) -> Result<()> {
+/// A command on the triggers of this relation.
+type Command = (pg_sys::Oid, String);
+
+/// Runs DDL without notices, each command as the owner of its table (the caller's right to it has been checked): the server evaluates the
+/// key of a partitioned table when it first looks at it, which is the owner's SQL.
+fn utility(commands: &[Command]) -> Result<()> {
     if commands.is_empty() {
         return Ok(());
     }
     let _own = own_commands();
-    spi::as_owner(|| spi::quietly(|| commands.iter().try_for_each(|command| spi::utility(command))))
+    commands
+        .iter()
+        .try_for_each(|(relation, command)| spi::as_table_owner(*relation, || spi::quietly(|| spi::utility(command))))
 }
 
 /// An error that says that a table's triggers would have to change, which the session's role may not do.

@@ -22,7 +22,11 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
     one_at_a_time()?;
     let dropped = spi::owner_query(PRUNE, &[spi::arg(mark)])?;
-    spi::owner_execute("DELETE FROM snapsync.early WHERE stamp < $1", &[spi::arg(mark)])?;
+    // What stands for the number of entries that were left (another transaction is dropping them, and may not) stays as well.
+    spi::owner_execute(
+        "DELETE FROM snapsync.early AS e WHERE stamp < $1 AND NOT EXISTS (SELECT FROM snapsync.change WHERE stamp = e.early)",
+        &[spi::arg(mark)],
+    )?;
     spi::owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
     // A client that was not heard of for so long begins anew, with its first mutation: what failed then goes with it.
     spi::owner_execute(

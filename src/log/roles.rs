@@ -30,7 +30,7 @@ thread_local! {
     /// rolled back by then.
     static RECORDING: PerTransaction<Option<u64>> = PerTransaction::until_end();
     /// By role (a pooled session has several in turn).
-    static OWN: Cached<BTreeMap<u32, String>> = Cached::until(Event::Role);
+    static OWN: Cached<BTreeMap<u32, Own>> = Cached::until(Event::Role);
 }
 
 /// Must this transaction record once more, before it commits: may what it recorded have been rolled back with a subtransaction?
@@ -129,7 +129,7 @@ impl Standing {
 /// The caller's standing, by the record that this snapshot sees.
 pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
     let role = pg::current_user();
-    let now = own_standing(role)?;
+    let now = own(role)?.standing;
     // Each pull comes by here: an index look-up takes 3 us where a query took 30.
     let recorded = pg::row_by_name(c"role", c"role_pkey", &pg::role_name(role)?, snapshot, |row| {
         let standing: Option<String> = row.column(STANDING);
@@ -146,17 +146,31 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
 const STANDING: i16 = 2;
 const STAMP: i16 = 3;
 
-fn own_standing(role: pg_sys::Oid) -> Result<String> {
+/// A role as it is now.
+#[derive(Clone)]
+struct Own {
+    standing: String,
+    version: String,
+}
+
+fn own(role: pg_sys::Oid) -> Result<Own> {
     let then = OWN.with(Cached::now);
-    if let Some(standing) = OWN.with(|o| o.look(|own| own.get(&role.to_u32()).cloned())) {
-        return Ok(standing);
+    if let Some(own) = OWN.with(|o| o.look(|own| own.get(&role.to_u32()).cloned())) {
+        return Ok(own);
     }
     let rows = spi::as_owner(|| {
         // As the roles are now, as the executor will see them, whatever the transaction's snapshot.
         let _now = pg::ActiveSnapshot::latest();
         spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
     })?;
-    let standing = rows.first().map(|r| r.string(1)).unwrap_or_default();
-    OWN.with(|o| o.remember(then, |own| _ = own.insert(role.to_u32(), standing.clone())));
-    Ok(standing)
+    let text = |column| rows.first().map(|r| r.string(column)).unwrap_or_default();
+    let found = Own { standing: text(1), version: text(2) };
+    OWN.with(|o| o.remember(then, |own| _ = own.insert(role.to_u32(), found.clone())));
+    Ok(found)
+}
+
+/// In which version the calling role stands now. Two that are equal mean that nothing has changed in between, not even there and back.
+pub fn version() -> Result<String> {
+    pg::accept_invalidations();
+    Ok(own(pg::current_user())?.version)
 }

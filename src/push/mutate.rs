@@ -104,21 +104,27 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
 /// The last mutation of this client that was carried out. Its row is the lock: a second call waits for the first.
 fn last_of(who: &str, client_id: &str) -> Result<i64> {
     let args = [spi::arg(who), spi::arg(client_id)];
-    let begins = spi::owner_query(
-        "INSERT INTO snapsync.mutation_client (who, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
-         ON CONFLICT (who, client_id) DO NOTHING RETURNING true",
-        &args,
-    )?;
-    // What failed before the client was forgotten is no failure of the mutations that have the same numbers now.
-    if !begins.is_empty() {
-        spi::owner_execute("DELETE FROM snapsync.mutation_failure WHERE who = $1 AND client_id = $2", &args)?;
-        return Ok(0);
+    loop {
+        pgrx::check_for_interrupts!();
+        let begins = spi::owner_query(
+            "INSERT INTO snapsync.mutation_client (who, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
+             ON CONFLICT (who, client_id) DO NOTHING RETURNING true",
+            &args,
+        )?;
+        // What failed before the client was forgotten is no failure of the mutations that have the same numbers now.
+        if !begins.is_empty() {
+            spi::owner_execute("DELETE FROM snapsync.mutation_failure WHERE who = $1 AND client_id = $2", &args)?;
+            return Ok(0);
+        }
+        let rows = spi::owner_query(
+            "SELECT last_id FROM snapsync.mutation_client WHERE who = $1 AND client_id = $2 FOR UPDATE",
+            &args,
+        )?;
+        // None: `prune` has forgotten the client between the two statements.
+        if let Some(row) = rows.first() {
+            return Ok(row.i64(0).unwrap_or(0));
+        }
     }
-    let rows = spi::owner_query(
-        "SELECT last_id FROM snapsync.mutation_client WHERE who = $1 AND client_id = $2 FOR UPDATE",
-        &args,
-    )?;
-    Ok(rows.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
 
 fn mutator(name: &str) -> Result<Option<Mutator>> {
