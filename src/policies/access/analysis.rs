@@ -251,7 +251,7 @@ unsafe fn all_of(conditions: &[*mut pg_sys::Node], relation: pg_sys::Oid) -> Opt
         let context = naming(relation);
         for &condition in conditions {
             let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
-            pg_sys::ChangeVarNodes(copy, entry as i32, 1, 0);
+            pg_sys::ChangeVarNodes(copy, entry, 1, 0);
             trees = pg_sys::lappend(trees, copy.cast());
             let written = pg_sys::copyObjectImpl(copy.cast()).cast();
             let text = pg_sys::deparse_expression(written, context, false, false);
