@@ -58,6 +58,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let mut mutators: HashMap<String, Option<Mutator>> = HashMap::new();
     let mut failures: Vec<(i64, String, SyncError)> = Vec::new();
     for m in list.iter().filter(|m| m.id > last) {
+        pgrx::check_for_interrupts!();
         let mutator = match mutators.get(&m.name) {
             Some(known) => known,
             None => {

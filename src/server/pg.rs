@@ -1,6 +1,6 @@
 //! Small safe wrappers over server calls that several modules need.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{c_char, CStr, CString};
 
 use pgrx::{pg_sys, FromDatum};
 
@@ -188,21 +188,22 @@ pub fn barred(relation: pg_sys::Oid) -> Option<Barred> {
     const TABLE: pg_sys::AclMode = COLUMNS | 1 << 3;
     // SAFETY: catalog look-ups that say so when the relation is gone, and palloc'd copies of names, or NULL.
     unsafe {
-        let (table, schema) = (pg_sys::get_rel_name(relation), pg_sys::get_rel_namespace(relation));
-        let schema_name = pg_sys::get_namespace_name(schema);
-        if table.is_null() || schema_name.is_null() {
+        let (user, schema) = (pg_sys::GetUserId(), pg_sys::get_rel_namespace(relation));
+        if schema == pg_sys::InvalidOid {
             return None;
         }
-        let user = pg_sys::GetUserId();
+        let text = |name: *mut c_char| (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned());
         if !may_enter(schema, user) {
-            return Some(Barred::Schema(CStr::from_ptr(schema_name).to_string_lossy().into_owned()));
+            return text(pg_sys::get_namespace_name(schema)).map(Barred::Schema);
         }
         let mut is_missing = false;
         let may = pg_sys::pg_class_aclcheck_ext(relation, user, TABLE, &mut is_missing)
             == pg_sys::AclResult::ACLCHECK_OK
             || !is_missing && may_with_a_column(relation, user, COLUMNS, &mut is_missing);
-        let name = || Barred::Table(CStr::from_ptr(table).to_string_lossy().into_owned());
-        (!may && !is_missing).then(name)
+        if may || is_missing {
+            return None;
+        }
+        text(pg_sys::get_rel_name(relation)).map(Barred::Table)
     }
 }
 
