@@ -112,6 +112,14 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
         }
     }
     if !commands.is_empty() {
+        // Not even with its owner's rights: what it leaves behind in the session would meet the caller's.
+        if calls_in_key(relation)? {
+            return Err(SyncError::new(
+                code::WRONG_OBJECT_TYPE,
+                "cannot make triggers on a table whose partition key calls functions",
+            )
+            .hint("Partition it by columns, or by the system's own functions."));
+        }
         if !registry::may(relation, Right::Trigger)? {
             let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
             return Err(not_allowed(&table));
@@ -141,8 +149,15 @@ fn create(part: &Part, name: &str, argument: &str) -> String {
     )
 }
 
+fn calls_in_key(relation: pg_sys::Oid) -> Result<bool> {
+    Ok(spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)))
+}
+
 /// Switches triggers on again that somebody has disabled; true if there were any.
 pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
+    if calls_in_key(relation)? {
+        return Ok(false);
+    }
     let parts = parts(relation, "")?;
     let disabled = |part: &Part| {
         let both = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)];
