@@ -17,6 +17,21 @@ END;
 COMMENT ON FUNCTION snapsync.parts(oid) IS 'A table and its partitions, at all levels, without a lock on any';
 REVOKE EXECUTE ON FUNCTION snapsync.parts(oid) FROM PUBLIC;
 
+-- The server evaluates such a key when it first looks at the table, in whatever session and with whatever rights that is.
+CREATE FUNCTION snapsync.calls_in_key(root oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        SELECT FROM snapsync.parts(root) AS part(oid)
+        JOIN pg_catalog.pg_partitioned_table AS k ON k.partrelid OPERATOR(pg_catalog.=) part.oid AND k.partexprs IS NOT NULL
+        JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+             AND d.objid OPERATOR(pg_catalog.=) part.oid AND d.refobjid OPERATOR(pg_catalog.>=) 16384::oid
+             AND d.refclassid OPERATOR(pg_catalog.=)
+                 ANY ('{pg_catalog.pg_proc,pg_catalog.pg_operator}'::pg_catalog.regclass[]::oid[]));
+END;
+COMMENT ON FUNCTION snapsync.calls_in_key(oid) IS 'Does the partition key of a table, or of a part of it, call a function that somebody has made?';
+REVOKE EXECUTE ON FUNCTION snapsync.calls_in_key(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_on_command_end';

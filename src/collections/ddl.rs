@@ -123,14 +123,18 @@ fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
         shape::look_at_all()?;
     }
     let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();
-    // In the middle of a restore a table has only some of its triggers.
-    let complete = |(relation, own): (u32, bool)| {
+    let mut complete = Vec::new();
+    for (relation, own) in concerned {
         let relation = pg_sys::Oid::from(relation);
-        let there = !dumps_settings() || triggers::is_complete(relation)?;
-        Ok(there.then_some((relation, own)))
-    };
-    let concerned = concerned.into_iter().map(complete).collect::<Result<Vec<_>>>()?;
-    shape::look_again(&concerned.into_iter().flatten().collect::<Vec<_>>())
+        if !dumps_settings() || triggers::is_complete(relation)? {
+            complete.push((relation, own));
+        } else {
+            // A dump is being loaded over what is there, or somebody has its settings: until the table has all its triggers nothing is
+            // sure of it.
+            shape::put_off(relation, "it has not all its triggers")?;
+        }
+    }
+    shape::look_again(&complete)
 }
 
 /// The tracked tables that rest on objects(classid, objid): whether one of these is the table itself, or a part of it. And those at

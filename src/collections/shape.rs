@@ -79,9 +79,9 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     let look = || if why == Because::Elsewhere { spi::without_waiting(derive) } else { derive() };
     match subxact::run(look) {
         Err(e) if why == Because::Elsewhere && e.is_lock_timeout() => {
-            put_off(relation, Due::Busy, "another session had locked what it rests on")
+            put_off_as(relation, Due::Busy, "another session had locked what it rests on")
         }
-        Err(e) if e.code == BUSY => put_off(relation, Due::Busy, "another session was changing it"),
+        Err(e) if e.code == BUSY => put_off_as(relation, Due::Busy, "another session was changing it"),
         // Code of a stranger's may raise whatever it likes.
         Err(e) if e.is_cancellation() => Err(e),
         Err(e) => {
@@ -93,7 +93,7 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
                     e.message
                 )
             );
-            put_off(relation, Due::Failed, &e.message)
+            put_off_as(relation, Due::Failed, &e.message)
         }
         Ok(()) => Ok(()),
     }
@@ -102,13 +102,18 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
 /// Tables that other sessions are about to make rest on what a command has changed: they have seen it as it was.
 pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
     for relation in dependency::being_made(objects)? {
-        put_off(relation, Due::Busy, "another session was changing what it rests on")?;
+        put_off_as(relation, Due::Busy, "another session was changing what it rests on")?;
     }
     Ok(())
 }
 
+/// The same for a table that cannot be looked at yet.
+pub fn put_off(relation: pg_sys::Oid, reason: &str) -> Result<()> {
+    put_off_as(relation, Due::Busy, reason)
+}
+
 /// Notes that a look is due; until then nothing that clients have of the table is taken for right.
-fn put_off(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
+fn put_off_as(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     dependency::mark_due(relation, due, reason)?;
     if pg::qualified_name(relation).is_some() {
         registry::changed(relation);

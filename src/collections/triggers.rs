@@ -112,6 +112,14 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
         }
     }
     if !commands.is_empty() {
+        // Not even with its owner's rights: what it leaves behind in the session would meet the caller's.
+        if calls_in_key(relation)? {
+            return Err(SyncError::new(
+                code::WRONG_OBJECT_TYPE,
+                "cannot make triggers on a table whose partition key calls functions",
+            )
+            .hint("Partition it by columns, or by the system's own functions."));
+        }
         if !registry::may(relation, Right::Trigger)? {
             let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
             return Err(not_allowed(&table));
@@ -141,8 +149,15 @@ fn create(part: &Part, name: &str, argument: &str) -> String {
     )
 }
 
+fn calls_in_key(relation: pg_sys::Oid) -> Result<bool> {
+    Ok(spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)))
+}
+
 /// Switches triggers on again that somebody has disabled; true if there were any.
 pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
+    if calls_in_key(relation)? {
+        return Ok(false);
+    }
     let parts = parts(relation, "")?;
     let disabled = |part: &Part| {
         let both = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)];
@@ -254,16 +269,30 @@ fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
 /// A command on the triggers of this relation.
 type Command = (pg_sys::Oid, String);
 
-/// Runs DDL without notices, each command as the owner of its table (the caller's right to it has been checked): the server evaluates the
-/// key of a partitioned table when it first looks at it, which is the owner's SQL.
+/// Runs DDL without notices (the caller's right to it has been checked), each command as the owner of its table: the server evaluates the
+/// key of a partitioned table when it first looks at it, which is the owner's SQL. An owner may lack the privilege to name a table in its
+/// schema. Then the extension's owner runs it, if there is nothing to evaluate.
 fn utility(commands: &[Command]) -> Result<()> {
-    if commands.is_empty() {
-        return Ok(());
-    }
     let _own = own_commands();
-    commands
-        .iter()
-        .try_for_each(|(relation, command)| spi::as_table_owner(*relation, || spi::quietly(|| spi::utility(command))))
+    commands.iter().try_for_each(|(relation, command)| {
+        let run = || spi::quietly(|| spi::utility(command));
+        if is_out_of_its_owners_reach(*relation)? {
+            return spi::as_owner(run);
+        }
+        spi::as_table_owner(*relation, run)
+    })
+}
+
+/// May the owner not use the table's schema, and has neither the table nor what it is a part of a key with an expression?
+fn is_out_of_its_owners_reach(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now(
+        "SELECT NOT has_schema_privilege(relowner, relnamespace, 'USAGE') \
+                AND NOT EXISTS (SELECT FROM snapsync.parts($2) AS t(oid) JOIN pg_partitioned_table AS p ON p.partrelid = t.oid \
+                                WHERE p.partexprs IS NOT NULL) \
+         FROM pg_class WHERE oid = $1",
+        &[spi::arg(relation), spi::arg(pg::root_of(relation))],
+    )?;
+    Ok(rows.first().is_some_and(|r| r.bool(0)))
 }
 
 /// An error that says that a table's triggers would have to change, which the session's role may not do.

@@ -47,7 +47,7 @@ pub fn wanted(
     // A table that reads itself is tracked by its own right; an unlogged one would be emptied by a crash without a trace.
     let vouchers = spi::read_now(
         "SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname \
-                            WHEN m.relpersistence <> 'p' THEN NULL \
+                            WHEN m.relpersistence <> 'p' OR snapsync.calls_in_key(m.oid) THEN NULL \
                             WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname \
                             WHEN has_table_privilege(v.oid, m.oid, 'TRIGGER') THEN v.rolname \
                             WHEN has_table_privilege(a.oid, m.oid, 'TRIGGER') THEN a.rolname END \
@@ -115,7 +115,7 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
     let name = |oid| pg::qualified_name(oid).map(|(table, _)| table).unwrap_or_default();
     let (reader, read) = (name(relation), name(pg_sys::Oid::from(access)));
     let unlogged = spi::read_now(
-        "SELECT r.relpersistence <> 'p', o.rolname FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
+        "SELECT r.relpersistence <> 'p', o.rolname, snapsync.calls_in_key(r.oid) FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
          WHERE r.oid = $1 AND reader.oid = $2",
         &[spi::arg(pg_sys::Oid::from(access)), spi::arg(relation)],
     )?;
@@ -126,6 +126,12 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
                 .detail(detail)
                 .hint(format!("ALTER TABLE {read} SET LOGGED first.")))
         }
+        Some(row) if row.bool(2) => Err(SyncError::new(
+            code::WRONG_OBJECT_TYPE,
+            format!("cannot track table {read}: its partition key calls functions"),
+        )
+        .detail(format!("{detail} The server would run them whenever it looks at the table."))
+        .hint("Partition it by columns, or by the system's own functions.")),
         row => {
             let role = pg::ident(&row.map(|r| r.string(1)).unwrap_or_default());
             Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {read}"))

@@ -229,7 +229,7 @@ unsafe fn unknown(literal: &Literal) -> *mut pg_sys::Const {
 ///
 /// # Safety
 /// In a transaction.
-unsafe fn runs_nothing(type_: pg_sys::Oid) -> bool {
+pub(super) unsafe fn runs_nothing(type_: pg_sys::Oid) -> bool {
     // SAFETY: look-ups. A domain's base, an array's element and an enum stay what they are for good.
     unsafe {
         let mut type_ = pg_sys::getBaseType(type_);
