@@ -202,12 +202,13 @@ impl Table {
     }
 
     pub fn attributes(&self) -> Result<Vec<Attribute>> {
+        // OFFSET 0: looked up by index for each column, not hashed, which would read all constraints of the database.
         let rows = spi::read_now(
             "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
-                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic), \
+                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic OFFSET 0), \
                     attgenerated = 'v', \
                     EXISTS (SELECT FROM pg_constraint AS n WHERE n.contype = 'n' AND n.conrelid = attrelid AND n.conkey = ARRAY[attnum] \
-                               AND NOT n.convalidated) \
+                               AND NOT n.convalidated OFFSET 0) \
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
             &[spi::arg(self.relation)],
         )?;
