@@ -80,9 +80,9 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::find(relation)?;
     table.check_owner("stop syncing")?;
     check_enabled(&table)?;
-    // It may still be read by other tables' policies.
-    let readers: Vec<_> = shape::readers(relation)?.into_iter().map(|reader| (reader, false)).collect();
     triggers::drop(relation)?;
+    // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for.
+    let readers: Vec<_> = shape::readers(relation)?.into_iter().map(|reader| (reader, false)).collect();
     shape::forget(relation)?;
     shape::look_again(&readers)
 }

@@ -243,7 +243,14 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     let (fresh, touched) = store(relation, &now, why)?;
     let gap = settle(relation, why)?;
     for access in touched.into_iter().filter(|a| *a != relation && !fresh.contains(a)) {
-        if registry::load(access)?.is_some() && settle(access, why)? {
+        if registry::load(access)?.is_none() {
+            continue;
+        }
+        // Its columns are computed from who reads it: not beside somebody who is making that more.
+        if !registry::lock(access, why != Because::Elsewhere)? && registry::load(access)?.is_some() {
+            return Err(SyncError::new(BUSY, "the table's row is locked"));
+        }
+        if settle(access, why)? {
             journal::reset(access)?;
         }
     }

@@ -87,10 +87,10 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
         for (made_here, name, state) in ours(part) {
             if made_here && matches!(state, State::Forged(_)) {
                 // What it is may be nothing that can be replaced.
-                commands.push((part.relation, format!("DROP TRIGGER {} ON {}", pg::ident(name), part.table)));
+                commands.push(format!("DROP TRIGGER {} ON {}", pg::ident(name), part.table));
             }
             if made_here && !matches!(state, State::Right(_)) {
-                commands.push((part.relation, create(part, name, &argument)));
+                commands.push(create(part, name, &argument));
             }
             match state {
                 State::Right('A') => continue,
@@ -101,7 +101,7 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
                     // Replaced, it would fire again.
                     if !matches!(state, State::Right(_)) {
                         let off = format!("ALTER TABLE {} DISABLE TRIGGER {}", part.table, pg::ident(name));
-                        commands.push((part.relation, off));
+                        commands.push(off);
                     }
                     continue;
                 }
@@ -112,18 +112,11 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
         }
     }
     if !commands.is_empty() {
-        // Not even with its owner's rights: what it leaves behind in the session would meet the caller's.
-        if calls_in_key(relation)? {
-            return Err(SyncError::new(
-                code::WRONG_OBJECT_TYPE,
-                "cannot make triggers on a table whose partition key calls functions",
-            )
-            .hint("Partition it by columns, or by the system's own functions."));
-        }
         if !registry::may(relation, Right::Trigger)? {
             let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
             return Err(not_allowed(&table));
         }
+        hold(relation)?;
         utility(&commands)?;
     }
     if let Some((name, table)) = disabled.filter(|_| warn) {
@@ -149,15 +142,8 @@ fn create(part: &Part, name: &str, argument: &str) -> String {
     )
 }
 
-fn calls_in_key(relation: pg_sys::Oid) -> Result<bool> {
-    Ok(spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)))
-}
-
 /// Switches triggers on again that somebody has disabled; true if there were any.
 pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
-    if calls_in_key(relation)? {
-        return Ok(false);
-    }
     let parts = parts(relation, "")?;
     let disabled = |part: &Part| {
         let both = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)];
@@ -166,13 +152,16 @@ pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
             .filter(|(_, state)| matches!(state, State::Right('D') | State::Wrong('D') | State::Forged('D')));
         both.map(|(name, _)| enable_always(part, name)).collect::<Vec<_>>()
     };
-    let commands: Vec<Command> = parts.iter().flat_map(disabled).collect();
+    let commands: Vec<String> = parts.iter().flat_map(disabled).collect();
+    if !commands.is_empty() {
+        hold(relation)?;
+    }
     utility(&commands)?;
     Ok(!commands.is_empty())
 }
 
-fn enable_always(part: &Part, trigger: &str) -> Command {
-    (part.relation, format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(trigger)))
+fn enable_always(part: &Part, trigger: &str) -> String {
+    format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(trigger))
 }
 
 pub fn drop(relation: pg_sys::Oid) -> Result<()> {
@@ -180,11 +169,11 @@ pub fn drop(relation: pg_sys::Oid) -> Result<()> {
     for part in parts(relation, "")? {
         if part.truncate != State::Missing {
             let gone = format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(TRUNCATE_TRIGGER), part.table);
-            commands.push((part.relation, gone));
+            commands.push(gone);
         }
         if part.root && part.row != State::Missing {
             let gone = format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(ROW_TRIGGER), part.table);
-            commands.push((part.relation, gone));
+            commands.push(gone);
         }
     }
     utility(&commands)
@@ -229,7 +218,6 @@ enum State {
 
 /// One relation of a partition tree (or the table itself).
 struct Part {
-    relation: pg_sys::Oid,
     table: String,
     root: bool,
     row: State,
@@ -261,38 +249,47 @@ fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
     };
     let part = |r: &Row| {
         let (table, _) = pg::qualified_name(r.oid(0))?;
-        Some(Part { relation: r.oid(0), table, root: r.bool(1), row: state(r.text(2)), truncate: state(r.text(3)) })
+        Some(Part { table, root: r.bool(1), row: state(r.text(2)), truncate: state(r.text(3)) })
     };
     Ok(rows.iter().filter_map(part).collect())
 }
 
-/// A command on the triggers of this relation.
-type Command = (pg_sys::Oid, String);
-
-/// Runs DDL without notices (the caller's right to it has been checked), each command as the owner of its table: the server evaluates the
-/// key of a partitioned table when it first looks at it, which is the owner's SQL. An owner may lack the privilege to name a table in its
-/// schema. Then the extension's owner runs it, if there is nothing to evaluate.
-fn utility(commands: &[Command]) -> Result<()> {
+/// Runs DDL as the extension's owner (the caller's right to it has been checked), without notices. What the server evaluates of a table
+/// meanwhile calls nobody's functions (`hold`).
+fn utility(commands: &[String]) -> Result<()> {
+    if commands.is_empty() {
+        return Ok(());
+    }
     let _own = own_commands();
-    commands.iter().try_for_each(|(relation, command)| {
-        let run = || spi::quietly(|| spi::utility(command));
-        if is_out_of_its_owners_reach(*relation)? {
-            return spi::as_owner(run);
-        }
-        spi::as_table_owner(*relation, run)
-    })
+    spi::as_owner(|| spi::quietly(|| commands.iter().try_for_each(|command| spi::utility(command))))
 }
 
-/// May the owner not use the table's schema, and has neither the table nor what it is a part of a key with an expression?
-fn is_out_of_its_owners_reach(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = spi::read_now(
-        "SELECT NOT has_schema_privilege(relowner, relnamespace, 'USAGE') \
-                AND NOT EXISTS (SELECT FROM snapsync.parts($2) AS t(oid) JOIN pg_partitioned_table AS p ON p.partrelid = t.oid \
-                                WHERE p.partexprs IS NOT NULL) \
-         FROM pg_class WHERE oid = $1",
-        &[spi::arg(relation), spi::arg(pg::root_of(relation))],
-    )?;
-    Ok(rows.first().is_some_and(|r| r.bool(0)))
+/// Keeps a partitioned table and its partitions as they are, with the locks that making triggers takes anyway. The server evaluates a
+/// partition key when it first looks at it, in whatever session and with whatever rights that is; so triggers are made only where no key
+/// calls a function that somebody has made.
+fn hold(relation: pg_sys::Oid) -> Result<()> {
+    let mut held: Vec<u32> = Vec::new();
+    loop {
+        pgrx::check_for_interrupts!();
+        let parts = spi::read_now("SELECT oid FROM snapsync.parts($1) AS part(oid)", &[spi::arg(relation)])?;
+        let new: Vec<pg_sys::Oid> =
+            parts.iter().map(|r| r.oid(0)).filter(|oid| !held.contains(&oid.to_u32())).collect();
+        if new.is_empty() {
+            break;
+        }
+        for part in new {
+            pg::lock_against_ddl(part);
+            held.push(part.to_u32());
+        }
+    }
+    if spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)) {
+        return Err(SyncError::new(
+            code::WRONG_OBJECT_TYPE,
+            "cannot make triggers on a table whose partition key calls functions",
+        )
+        .hint("Partition it by columns, or by the system's own functions."));
+    }
+    Ok(())
 }
 
 /// An error that says that a table's triggers would have to change, which the session's role may not do.

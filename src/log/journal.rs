@@ -37,6 +37,8 @@ struct Entry {
     /// Where the row's scope was before an UPDATE that moved it.
     scope_before: Option<Option<Range<usize>>>,
     when: When,
+    /// How many were logged before it in this transaction.
+    number: i32,
     origin: Option<Rc<str>>,
     /// The columns that an UPDATE touched, as int2 numbers of the root table in native byte order; None where nobody asked
     /// (see `Spec::touched`) or where the row came into being.
@@ -55,8 +57,10 @@ struct Journal {
     stamp: Option<i64>,
     /// That is only a number: the transaction has no stamp yet.
     early: bool,
-    /// Entries of this transaction flushed so far: their order within the stamp.
-    written: i32,
+    /// Changes logged so far, also those that were rolled back.
+    logged: i32,
+    /// What was logged before this is written, some of it at least.
+    flushed: i32,
     /// The client_id of the push under way.
     origin: Option<Rc<str>>,
     /// What the push's statement under way does if nobody interferes.
@@ -96,7 +100,8 @@ pub fn end() {
         j.marks.clear();
         j.stamp = None;
         j.early = false;
-        j.written = 0;
+        j.logged = 0;
+        j.flushed = 0;
         j.origin = None;
         j.sending = None;
         j.committing = false;
@@ -154,7 +159,9 @@ pub fn append(change: Change) -> Result<()> {
         let touched = change.touched.map(|t| j.store(t)).transpose()?;
         let as_sent = j.sending.as_ref().is_some_and(|sent| sent.covers(&change));
         let Change { relation, op, when, .. } = change;
-        let entry = Entry { relation, op, key, image, scope, scope_before, when, origin, touched, as_sent };
+        let number = j.logged;
+        j.logged = number.saturating_add(1);
+        let entry = Entry { relation, op, key, image, scope, scope_before, when, number, origin, touched, as_sent };
         memory::push(&mut j.entries, entry)?;
         Ok(j.committing || j.is_full(j.innermost()))
     })?;
@@ -379,15 +386,15 @@ fn flush(which: Flush) -> Result<()> {
         return Ok(());
     }
     // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
-    let written = JOURNAL.with(|j| {
+    JOURNAL.with(|j| {
         let j = j.borrow();
         let nets = net::effects(&j, from)?;
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
-        unsafe { write::insert(&j, &nets) }
+        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed) }
     })?;
     JOURNAL.with(|j| {
         let j = &mut *j.borrow_mut();
-        j.written += written;
+        j.flushed = j.logged;
         j.entries.truncate(done.0);
         j.arena.truncate(done.1);
     });

@@ -16,10 +16,21 @@ use crate::server::spi::{self, pointers, Arg};
 pub mod kept;
 mod literals;
 
-/// Does reading a value of this type from its text run no code that somebody has made?
+/// Does reading a value of this type from its text run no code that somebody has made, as the type is now?
 pub fn input_runs_nothing(type_: pg_sys::Oid) -> bool {
-    // SAFETY: catalog look-ups of an existing type.
-    unsafe { literals::runs_nothing(type_) }
+    // SAFETY: catalog look-ups of an existing type; the descriptor of a composite one is released.
+    unsafe {
+        let mut type_ = type_;
+        while pg_sys::get_element_type(type_) != pg_sys::InvalidOid {
+            type_ = pg_sys::get_element_type(type_);
+        }
+        if pg_sys::get_typtype(type_) as u8 != pg_sys::TYPTYPE_COMPOSITE {
+            return literals::runs_nothing(type_) && pg_sys::getBaseType(type_) == type_;
+        }
+        let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(type_, -1);
+        let mut fields = (0..(*descriptor).natts as usize).map(|i| crate::server::pg::attribute(descriptor, i));
+        fields.all(|field| field.attisdropped || input_runs_nothing(field.atttypid))
+    }
 }
 
 /// One SELECT, analyzed.

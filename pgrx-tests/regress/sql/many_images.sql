@@ -87,6 +87,33 @@ SET ROLE alice;
 SELECT pull_changes('{docs}', :'cursor') -> 'changes';
 RESET ROLE;
 
+-- The entries of a key stand in the order of its changes, whichever flush writes them, and also where triggers fire in another order.
+CREATE FUNCTION t.ops(key int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(op::text, ' ' ORDER BY ord)
+    FROM (SELECT DISTINCT ON (ord) op, ord FROM snapsync.change AS c WHERE relation = 'docs'::regclass AND (c.key = $1::text OR $1::text = ANY (keys))
+           AND stamp = (SELECT max(stamp) FROM snapsync.change WHERE relation = 'docs'::regclass)) AS last $$;
+DELETE FROM docs;
+INSERT INTO docs SELECT i, 'alice', '{}' FROM generate_series(1, 20) AS i;
+BEGIN;
+DELETE FROM docs WHERE id = 1;
+SAVEPOINT s;
+INSERT INTO docs VALUES (1, 'alice', '{}'), (101, 'alice', '{}'), (102, 'alice', '{}'), (103, 'alice', '{}');
+RELEASE s;
+COMMIT;
+SELECT t.ops(1);
+BEGIN;
+UPDATE docs SET owner = 'bob' WHERE id = 2;
+SAVEPOINT s;
+DELETE FROM docs WHERE id IN (2, 3, 4, 5);
+RELEASE s;
+COMMIT;
+SELECT t.ops(2);
+BEGIN;
+DELETE FROM docs WHERE id = 6;
+UPDATE docs SET id = id - 1 WHERE id > 6;
+COMMIT;
+SELECT t.ops(7), t.ops(10), t.ops(15);
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -1,13 +1,18 @@
 -- How table $1 is read, and what its log is worth (catalog.rs, `TableRead`).
 SELECT row_to_json(s)
 FROM (SELECT r.relkind = 'p' AS partitioned,
-             EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0) AS due,
+             -- The rows of a partition that is being detached concurrently are gone; the event trigger hears of it in the end only.
+             EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
+                 OR EXISTS (SELECT FROM snapsync.parts(c.relation) AS part(oid)
+                            JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending) AS due,
              EXISTS (WITH RECURSIVE read(oid) AS (
                          SELECT c.relation
                          UNION SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked)
                      SELECT FROM read
                      WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked)
-                        OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)) AS unsure,
+                        OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)
+                        OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)
+                                   JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)) AS unsure,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
               FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole, untracked
                     FROM snapsync.access WHERE relation = $1) AS a) AS access

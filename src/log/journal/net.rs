@@ -103,6 +103,9 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
 
 /// An entry of snapsync.change.
 pub struct Effect<'a> {
+    /// Its place among the entries of the same key, also those that another flush writes: by when what it says was over. A change of what
+    /// the transaction found comes before all others, which triggers do not always fire in the order of.
+    pub ord: i32,
     pub relation: pg_sys::Oid,
     pub op: Op,
     /// The first change in this entry was made to a row version that this same transaction had created; another flush, an earlier or a
@@ -126,7 +129,9 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
             (_, Op::Delete) => Op::Delete,
             _ => Op::Update,
         };
+        let ord = if last.when == When::First { i32::MIN + last.number } else { last.number };
         let row = |scope: Option<&Range<usize>>| Effect {
+            ord,
             relation: first.relation,
             op,
             inner: matches!(op, Op::Update | Op::Delete) && first.when != When::First,

@@ -43,8 +43,17 @@ struct Pack<'a> {
 impl<'a> Pack<'a> {
     fn takes(&self, effect: &Effect) -> bool {
         let like = &self.like;
-        (like.relation, like.op, like.inner, like.scope, like.origin, like.touched, like.as_sent)
-            == (effect.relation, effect.op, effect.inner, effect.scope, effect.origin, effect.touched, effect.as_sent)
+        (like.relation, like.op, like.inner, like.scope, like.origin, like.touched, like.as_sent, like.ord < 0)
+            == (
+                effect.relation,
+                effect.op,
+                effect.inner,
+                effect.scope,
+                effect.origin,
+                effect.touched,
+                effect.as_sent,
+                effect.ord < 0,
+            )
     }
 
     fn add(&mut self, key: &'a str) {
@@ -53,15 +62,16 @@ impl<'a> Pack<'a> {
     }
 }
 
-/// Inserts the entries; returns how many rows they took.
+/// Inserts the entries. `later`: all of them are about later changes than those that are written already, so that keys which share an entry
+/// may share its place as well.
 ///
 /// # Safety
 /// Inside a transaction that holds an xid and has an active snapshot.
-pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
+pub(super) unsafe fn insert(journal: &Journal, nets: &[Net], later: bool) -> Result<()> {
     if nets.len() == 1 {
         // SAFETY: the caller's promise.
-        if let Some(written) = unsafe { insert_few(journal, nets)? } {
-            return Ok(written);
+        if unsafe { insert_few(journal, nets)? } {
+            return Ok(());
         }
     }
     // SAFETY: the caller's promise.
@@ -69,7 +79,8 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net]) -> Result<i32> {
     let mut packs: Vec<Pack> = Vec::new();
     for effect in net::entries(journal, nets) {
         memory::check()?;
-        if effect.image.is_some() || !matches!(effect.op, Op::Insert | Op::Update) || nets.len() < PACK_FROM {
+        let alone = effect.image.is_some() || !matches!(effect.op, Op::Insert | Op::Update);
+        if alone || !later || nets.len() < PACK_FROM {
             table.add(&effect, &[effect.key])?;
             continue;
         }
@@ -110,11 +121,11 @@ pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
 }
 
 /// Fast path for one change, as most transactions have: without slots, memory context and CatalogIndexState, which pay off only for
-/// many. Returns None, having inserted nothing, if the table has another index.
+/// many. Returns false, having inserted nothing, if the table has another index.
 ///
 /// # Safety
 /// As for `insert`.
-unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
+unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
     let (change, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_bucket_stamp")?);
     let lock = pg_sys::RowExclusiveLock as i32;
     // SAFETY: table and index exist and have these columns (INDEXED); on an ERROR everything goes with the transaction. A btree
@@ -130,12 +141,11 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
         pg_sys::list_free(all);
         if (indexes, first) != (1, index) {
             close_written(relation);
-            return Ok(None);
+            return Ok(false);
         }
         let index = pg_sys::index_open(index, lock);
-        let mut written = 0;
         for effect in net::entries(journal, nets) {
-            let datums = datums(journal, written, &effect, &[effect.key])?;
+            let datums = datums(journal, &effect, &[effect.key])?;
             let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
             let mut nulls = datums.map(|d| d.is_none());
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
@@ -151,11 +161,10 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<Option<i32>> {
                 std::ptr::null_mut(),
             );
             pg_sys::heap_freetuple(tuple);
-            written += 1;
         }
         pg_sys::index_close(index, lock);
         close_written(relation);
-        Ok(Some(written))
+        Ok(true)
     }
 }
 
@@ -190,7 +199,6 @@ struct LogWriter<'a> {
     descriptor: pg_sys::TupleDesc,
     slots: Vec<Slot>,
     filled: usize,
-    written: i32,
 }
 
 impl<'a> LogWriter<'a> {
@@ -215,7 +223,6 @@ impl<'a> LogWriter<'a> {
                 descriptor: std::ptr::null_mut(),
                 slots: Vec::new(),
                 filled: 0,
-                written: 0,
             })
         }
     }
@@ -232,10 +239,9 @@ impl<'a> LogWriter<'a> {
         // SAFETY: the slots have the table's descriptor. The datums live until the slots have been copied into the heap.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let datums = datums(self.journal, self.written, effect, keys)?;
+            let datums = datums(self.journal, effect, keys)?;
             let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
             let mut nulls = datums.map(|d| d.is_none());
-            self.written += 1;
             let descriptor = (*self.relation).rd_att;
             if pg_sys::heap_compute_data_size(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr()) > LARGEST_AT_ONCE {
                 let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
@@ -289,7 +295,7 @@ impl<'a> LogWriter<'a> {
         }
     }
 
-    fn close(mut self) -> Result<i32> {
+    fn close(mut self) -> Result<()> {
         self.insert_collected();
         // SAFETY: what `open` and `next_slot` made.
         unsafe {
@@ -303,7 +309,7 @@ impl<'a> LogWriter<'a> {
             pg_sys::CatalogCloseIndexes(self.indexes);
             close_written(self.relation);
         }
-        Ok(self.written)
+        Ok(())
     }
 }
 
@@ -312,19 +318,14 @@ const INDEXED: [usize; 3] = [column::RELATION as usize - 1, column::BUCKET as us
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.
-fn datums(
-    journal: &Journal,
-    written: i32,
-    effect: &Effect,
-    keys: &[&str],
-) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
+fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
         _ => (None, Some(text_array(keys))),
     };
     Ok([
         effect.relation.into_datum(),
-        (journal.written + written).into_datum(),
+        effect.ord.into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
         (effect.op.byte(effect.inner) as i8).into_datum(),
         bucket(effect.scope).into_datum(),
