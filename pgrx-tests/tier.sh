@@ -121,7 +121,7 @@ e2e)
 		set -- $T
 		exec cargo run --profile quick -p snapsync-e2e --bin "$1" -- "${@:2}"
 	fi
-	cargo test --profile quick -p snapsync-e2e
+	cargo test --profile quick -p snapsync-e2e -p snapsync-bench
 	status=0
 	mapfile -t programs < <(sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' "$here/e2e/Cargo.toml")
 	for program in "${programs[@]}"; do

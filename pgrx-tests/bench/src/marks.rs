@@ -29,7 +29,7 @@ fn replaced(old: &str, name: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::replaced;
+    use super::replaced;
 
     #[test]
     fn only_what_is_between_the_marks_changes() {

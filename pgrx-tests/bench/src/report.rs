@@ -285,7 +285,7 @@ fn spread(sample: &Sample) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn figures_are_reached_on_the_right_side() {

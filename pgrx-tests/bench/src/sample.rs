@@ -84,7 +84,7 @@ pub fn timed_each(calls: usize, mut work: impl FnMut(usize) -> Result<()>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn quantiles_lie_between_values() {
