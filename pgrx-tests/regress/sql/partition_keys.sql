@@ -1,0 +1,45 @@
+-- The server evaluates a partition key when it first looks at the table, in whatever session that is. A key that calls somebody's functions
+-- makes the table one that is not tracked, so that nobody else's session ever runs them for us.
+\set ECHO none
+\set test regress_partition_keys
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+\set ECHO all
+CREATE TABLE t.ran (who name);
+GRANT INSERT ON t.ran TO PUBLIC;
+CREATE SCHEMA mallory AUTHORIZATION alice;
+SET ROLE alice;
+CREATE FUNCTION mallory.tell() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t.ran VALUES (current_user); END $$;
+CREATE FUNCTION mallory.zero(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.tell(); RETURN 0; END $$;
+CREATE TABLE mallory.grp (id int, usr text) PARTITION BY RANGE ((id + mallory.zero(0)));
+CREATE TABLE mallory.plain (id int, usr text) PARTITION BY RANGE (id);
+CREATE TABLE mallory.plain_1 PARTITION OF mallory.plain FOR VALUES FROM (0) TO (10) PARTITION BY RANGE ((id + mallory.zero(0)));
+CREATE TABLE mallory.systems (id int, usr text) PARTITION BY RANGE ((abs(id)));
+CREATE TABLE mallory.a (id int PRIMARY KEY);
+CREATE TABLE mallory.b (id int PRIMARY KEY);
+CREATE TABLE mallory.c (id int PRIMARY KEY);
+ALTER TABLE mallory.a ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mallory.b ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mallory.c ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON mallory.a USING (EXISTS (SELECT FROM mallory.grp WHERE usr = current_user));
+CREATE POLICY p ON mallory.b USING (EXISTS (SELECT FROM mallory.plain WHERE usr = current_user));
+CREATE POLICY p ON mallory.c USING (EXISTS (SELECT FROM mallory.systems WHERE usr = current_user));
+RESET ROLE;
+TRUNCATE t.ran;
+-- Neither by a DBA nor by its owner.
+\set VERBOSITY default
+SELECT snapsync.enable('mallory.a');
+SELECT snapsync.enable('mallory.b');
+SELECT snapsync.enable('mallory.c');
+SET ROLE alice;
+SELECT snapsync.enable('mallory.a');
+RESET ROLE;
+SELECT DISTINCT who FROM t.ran;
+TRUNCATE t.ran;
+-- A policy that comes to read such a table later: replacements, and nothing runs.
+CREATE POLICY q ON mallory.c USING (EXISTS (SELECT FROM mallory.grp WHERE usr = 'x'));
+SELECT access, untracked FROM snapsync.access WHERE relation = 'mallory.c'::regclass ORDER BY access::text;
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_partition_keys;
