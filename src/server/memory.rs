@@ -18,6 +18,8 @@ static ALLOCATOR: Careful = Careful;
 
 /// Memory that nobody uses, until there is no other.
 static RESERVE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+/// The same for the end of the session, which cleans up and must not fail in turn: errors within errors take the server down.
+static LAST: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
 thread_local! {
     /// The reserve was broken into, and nobody has been told. (A backend has one thread; unit tests have several.)
@@ -95,8 +97,13 @@ unsafe extern "C-unwind" {
 
 /// FATAL does not return and unwinds nothing: the process runs Postgres's own exit and is gone.
 fn end_session() -> ! {
-    // SAFETY: in a backend, whose only thread this is; the texts are constants. Postgres keeps memory for an error of this kind.
+    let last = LAST.swap(std::ptr::null_mut(), Relaxed);
+    // SAFETY: in a backend, whose only thread this is; the texts are constants. Postgres keeps memory for an error of this kind. The
+    // last reserve was allocated by `refill` with this layout.
     unsafe {
+        if !last.is_null() {
+            System.dealloc(last, RESERVED);
+        }
         if errstart(pgrx::PgLogLevel::FATAL as c_int, std::ptr::null()) {
             errcode(pgrx::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
             errmsg(c"out of memory".as_ptr());
@@ -108,9 +115,11 @@ fn end_session() -> ! {
 
 /// Provides for bad times; called when the library is loaded, and between transactions.
 pub fn refill() {
-    if RESERVE.load(Relaxed).is_null() {
-        // SAFETY: of a size that is not zero.
-        RESERVE.store(unsafe { System.alloc(RESERVED) }, Relaxed);
+    for reserve in [&LAST, &RESERVE] {
+        if reserve.load(Relaxed).is_null() {
+            // SAFETY: of a size that is not zero.
+            reserve.store(unsafe { System.alloc(RESERVED) }, Relaxed);
+        }
     }
 }
 

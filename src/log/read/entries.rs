@@ -9,6 +9,7 @@ use super::{by_key, show_what_was_found, Log, Logged};
 use crate::log::change::{column, Image, Op};
 use crate::log::journal;
 use crate::server::error::Result;
+use crate::server::memory;
 
 /// So many entries are kept in memory, and so many bytes of what is in them.
 const FEW: usize = 10_000;
@@ -41,7 +42,7 @@ impl Entries {
         let shared = matches!((origin, &entry.origin), (Some(a), Some(b)) if Rc::ptr_eq(a, b));
         let origin = entry.origin.as_ref().filter(|_| !shared).map_or(0, |o| o.len());
         self.bytes += entry.key.len() + origin + entry.image.as_ref().map_or(0, Image::size);
-        self.few.push(entry);
+        memory::push(&mut self.few, entry)?;
         if self.few.len() > FEW || self.bytes > FEW_BYTES {
             let many = self.many.insert(Sorted::begin(log));
             self.few.drain(..).for_each(|entry| many.put(entry));
@@ -82,6 +83,7 @@ impl Entries {
         let Some(many) = &self.many else {
             for entries in self.few.chunk_by(|a, b| (&a.key, a.stamp) == (&b.key, b.stamp)) {
                 pgrx::check_for_interrupts!();
+                memory::check()?;
                 let more = if entries.iter().any(|l| l.inner) {
                     let mut entries = entries.to_vec();
                     show_what_was_found(&mut entries, running);
@@ -99,6 +101,7 @@ impl Entries {
         let mut entries: Vec<Logged> = Vec::new();
         loop {
             pgrx::check_for_interrupts!();
+            memory::check()?;
             let next = many.next()?;
             let same = |entry: &Logged| entries.first().is_none_or(|f| (&f.key, f.stamp) == (&entry.key, entry.stamp));
             if !next.as_ref().is_some_and(same) && !entries.is_empty() {
