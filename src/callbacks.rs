@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 
 use crate::collections::lookup;
 use crate::log::journal;
+use crate::server::error::relieved;
 use crate::server::memory;
 use crate::server::session::{happened, Event};
 
@@ -75,7 +76,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
     match event {
         // Everything that can fail happens here, where an ERROR still aborts the transaction.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            if let Err(e) = journal::before_commit(event == XACT_EVENT_PRE_PREPARE) {
+            if let Err(e) = relieved(|| journal::before_commit(event == XACT_EVENT_PRE_PREPARE)) {
                 e.raise()
             }
         }
@@ -102,7 +103,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
         SUBXACT_EVENT_START_SUB => journal::subtransaction_began(id),
         // Here an ERROR still aborts the subtransaction.
         SUBXACT_EVENT_PRE_COMMIT_SUB => {
-            if let Err(e) = journal::before_release() {
+            if let Err(e) = relieved(journal::before_release) {
                 e.raise()
             }
         }

@@ -6,7 +6,7 @@ use pgrx::{pg_sys, FromDatum};
 
 use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
-use crate::server::error::{code, raising, Result, SyncError};
+use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::spi::Row;
 use crate::{pull, push, track};
 
@@ -215,6 +215,6 @@ pub extern "C" fn pg_finfo_snapsync_track() -> *const pg_sys::Pg_finfo_record {
 #[pg_guard]
 pub unsafe extern "C-unwind" fn snapsync_track(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo is valid; track checks that this is a trigger call.
-    unsafe { track::track(fcinfo) }.unwrap_or_else(|e| e.raise());
+    unsafe { relieved(|| track::track(fcinfo)) }.unwrap_or_else(|e| e.raise());
     VOID
 }

@@ -13,6 +13,8 @@ use pgrx::pg_sys::AsPgCStr;
 use pgrx::prelude::*;
 use pgrx::{pg_sys, PgTryBuilder};
 
+use crate::server::memory;
+
 pub type Result<T> = std::result::Result<T, SyncError>;
 
 /// SQLSTATEs that snapsync raises itself. Everything else keeps the code Postgres gave it.
@@ -149,7 +151,7 @@ pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     let body = std::panic::AssertUnwindSafe(body);
     PgTryBuilder::new(move || {
         let body = body;
-        (body.0)()
+        relieved(body.0)
     })
     .catch_others(|cause| match cause {
         // A panic, too: whoever catches has a subtransaction to end.
@@ -158,6 +160,36 @@ pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
         | CaughtError::RustPanic { ereport: report, .. } => Err(SyncError::from_report(&report)),
     })
     .execute()
+}
+
+/// Runs `body`, in which an ERROR for want of memory can be raised. pgrx copies each ERROR on its way through Rust. Where there is no memory
+/// for the copy that is the next ERROR, and the next, until Postgres gives up with a PANIC, which takes the server down.
+#[inline(always)]
+pub fn relieved<R>(body: impl FnOnce() -> R) -> R {
+    struct Linked(*mut pg_sys::ErrorContextCallback);
+    impl Drop for Linked {
+        fn drop(&mut self) {
+            // SAFETY: what was there before the callback was linked.
+            unsafe { pg_sys::error_context_stack = self.0 }
+        }
+    }
+    // SAFETY: the callback is linked into the stack here, and unlinked before its place is gone, also when unwinding.
+    let previous = unsafe { pg_sys::error_context_stack };
+    let mut callback = pg_sys::ErrorContextCallback { previous, callback: Some(relieve), arg: std::ptr::null_mut() };
+    // SAFETY: as above.
+    unsafe { pg_sys::error_context_stack = &mut callback };
+    let _linked = Linked(previous);
+    body()
+}
+
+/// # Safety
+/// Called by `errfinish`, while there is an error at hand.
+#[pg_guard]
+unsafe extern "C-unwind" fn relieve(_arg: *mut c_void) {
+    // SAFETY: inside errfinish.
+    if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
+        memory::relieve();
+    }
 }
 
 /// Runs `body`, which runs SQL of the user's; an ERROR in it says which SQL that is.
@@ -250,6 +282,7 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
 mod unbound {
     use pgrx::pg_sys;
 
+    // SAFETY: as in utils/elog.h.
     unsafe extern "C-unwind" {
         /// Without pgrx's guard around it: the jump must not become a panic again.
         pub fn ThrowErrorData(data: *mut pg_sys::ErrorData);

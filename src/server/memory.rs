@@ -75,11 +75,9 @@ fn without_memory(again: impl FnOnce() -> *mut u8) -> *mut u8 {
     if ASKING.get() {
         return std::ptr::null_mut();
     }
-    let reserve = RESERVE.swap(std::ptr::null_mut(), Relaxed);
-    if !reserve.is_null() {
+    if !RESERVE.load(Relaxed).is_null() {
         SHORT.set(true);
-        // SAFETY: allocated by `refill` with this layout.
-        unsafe { System.dealloc(reserve, RESERVED) };
+        relieve();
         let place = again();
         if !place.is_null() {
             return place;
@@ -88,6 +86,7 @@ fn without_memory(again: impl FnOnce() -> *mut u8) -> *mut u8 {
     end_session()
 }
 
+// SAFETY: as in utils/elog.h.
 unsafe extern "C-unwind" {
     fn errstart(level: c_int, domain: *const c_char) -> bool;
     fn errcode(code: c_int) -> c_int;
@@ -120,6 +119,15 @@ pub fn refill() {
             // SAFETY: of a size that is not zero.
             reserve.store(unsafe { System.alloc(RESERVED) }, Relaxed);
         }
+    }
+}
+
+/// Gives the reserve to who must copy an error, for want of memory, to raise it.
+pub fn relieve() {
+    let reserve = RESERVE.swap(std::ptr::null_mut(), Relaxed);
+    if !reserve.is_null() {
+        // SAFETY: allocated by `refill` with this layout.
+        unsafe { System.dealloc(reserve, RESERVED) };
     }
 }
 
