@@ -378,12 +378,14 @@ impl CollectionPull<'_> {
         spec: &RowSpec,
         sink: &mut dyn RowSink,
     ) -> Result<()> {
-        let mut receiver = json::JsonReceiver::new(spec, sink);
+        let mut writer = json::RowWriter::new(spec, sink);
+        // SAFETY: the one query below.
+        let mut each = |slot| unsafe { writer.row(slot) };
         let hidden = self.hidden();
         if hidden.is_empty() {
-            return spi::stream(beside, sql, args, planned, &mut receiver).map(drop);
+            return spi::stream(beside, sql, args, planned, &mut each).map(drop);
         }
-        self.statement(beside, sql, args, &hidden)?.stream(&mut receiver)
+        self.statement(beside, sql, args, &hidden)?.each(&mut each)
     }
 
     /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That

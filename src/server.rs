@@ -3,6 +3,7 @@
 pub mod error;
 pub mod memory;
 pub mod pg;
+pub mod receiver;
 pub mod session;
 pub mod slot;
 pub mod spi;

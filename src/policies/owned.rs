@@ -15,7 +15,7 @@ use crate::policies::access::depends;
 use crate::policies::access::tree::{relations_read, walk};
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::spi::{self, pointers};
-use crate::server::statement::Statement;
+use crate::server::statement::{raw_expression_tree_walker, Statement};
 use crate::server::{pg, subxact};
 
 /// What such a text is for.
@@ -304,15 +304,6 @@ fn check_lasts(given: &Statement, stored: &str, what: &str) -> Result<()> {
     }
     Err(SyncError::new(code::FEATURE_NOT_SUPPORTED, format!("{what} cannot name temporary objects"))
         .hint("Other sessions do not have them: name permanent ones."))
-}
-
-unsafe extern "C-unwind" {
-    #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
-    fn raw_expression_tree_walker(
-        node: *mut pg_sys::Node,
-        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
-        context: *mut c_void,
-    ) -> bool;
 }
 
 /// Is each type that a raw tree names without its schema one of the system's? Written under pinned settings, any other is temporary.

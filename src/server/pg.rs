@@ -425,6 +425,7 @@ fn row_by<R>(
 mod unbound {
     use pgrx::pg_sys;
 
+    // SAFETY: as in these headers.
     unsafe extern "C-unwind" {
         pub fn datum_image_eq(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i32) -> bool;
         pub fn get_partition_ancestors(relation: pg_sys::Oid) -> *mut pg_sys::List;

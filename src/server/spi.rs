@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::pg;
+use crate::server::receiver::EachRow;
 use crate::server::session::{self, Event};
 
 mod guard;
@@ -135,23 +136,15 @@ pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
     run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
-/// What takes a statement's rows from the executor, one by one.
-///
-/// # Safety
-/// `dest` gives a `DestReceiver` with guarded callbacks, which is valid while this is neither moved nor touched.
-pub unsafe trait Receiver {
-    fn dest(&mut self) -> *mut pg_sys::DestReceiver;
-}
-
-/// Runs `sql` with these named relations beside the tables, and gives each row to `receiver` instead of collecting it.
+/// Runs `sql` with these named relations beside the tables, and gives each row to `each` instead of collecting it.
 pub fn stream(
     relations: &[NamedRelation],
     sql: &str,
     args: &[Arg],
     planned: Planned,
-    receiver: &mut dyn Receiver,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) -> Result<u64> {
-    run(sql, args, relations, Mode::Read, planned, receiver.dest(), |processed| processed)
+    run(sql, args, relations, Mode::Read, planned, EachRow::new(each).dest(), |processed| processed)
 }
 
 /// A tuplestore that a statement can name.

@@ -7,14 +7,15 @@
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
+use crate::server::receiver::EachRow;
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
 
 pub mod kept;
 mod literals;
+pub use literals::raw_expression_tree_walker;
 
 /// Does reading a value of this type from its text run no code that somebody has made, as the type is now?
 pub fn input_runs_nothing(type_: pg_sys::Oid) -> bool {
@@ -128,17 +129,13 @@ impl<'a> Statement<'a> {
         Ok(rows)
     }
 
-    fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
-        self.stream(&mut EachRow::new(each))
-    }
-
-    /// Runs it so and gives the rows to `receiver`.
-    pub fn stream(self, receiver: &mut dyn spi::Receiver) -> Result<()> {
+    /// Runs it so and gives each row to `each`.
+    pub fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
             let params = spi::params(self.args);
             let plan = plan(self.tree, &self.text, params)?;
-            run_into(plan, &self.text, params, self.environment, receiver.dest());
+            run(plan, &self.text, params, self.environment, each);
         }
         Ok(())
     }
@@ -217,23 +214,8 @@ pub unsafe fn run(
     environment: *mut pg_sys::QueryEnvironment,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
 ) {
-    let mut receiver = EachRow::new(each);
-    // SAFETY: see above; the receiver outlives the execution.
-    unsafe { run_into(plan, text, params, environment, spi::Receiver::dest(&mut receiver)) }
-}
-
-/// The same, sending the rows to `dest`.
-///
-/// # Safety
-/// As for `run`; a live DestReceiver.
-unsafe fn run_into(
-    plan: *mut pg_sys::PlannedStmt,
-    text: &CStr,
-    params: pg_sys::ParamListInfo,
-    environment: *mut pg_sys::QueryEnvironment,
-    dest: *mut pg_sys::DestReceiver,
-) {
-    // SAFETY: the order of calls is that of _SPI_pquery; parameters, plan and receiver outlive the execution. On an ERROR the abort
+    let mut rows = EachRow::new(each);
+    // SAFETY: the order of calls is that of _SPI_pquery; the parameters and the plan (callers) and `rows` outlive the execution. On an ERROR the abort
     // releases what it holds.
     unsafe {
         let description = pg_sys::CreateQueryDesc(
@@ -241,7 +223,7 @@ unsafe fn run_into(
             text.as_ptr(),
             pg_sys::GetActiveSnapshot(),
             std::ptr::null_mut(),
-            dest,
+            rows.dest(),
             params,
             environment,
             0,
@@ -283,55 +265,4 @@ unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
         pg_sys::pfree(text.cast());
         Some(copy)
     }
-}
-
-/// A `DestReceiver` that gives each row to a closure.
-#[repr(C)]
-struct EachRow<'a> {
-    /// What the executor sees; must be first.
-    dest: pg_sys::DestReceiver,
-    each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot),
-}
-
-impl<'a> EachRow<'a> {
-    fn new(each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Self {
-        let dest = pg_sys::DestReceiver {
-            receiveSlot: Some(receive),
-            rStartup: Some(startup),
-            rShutdown: Some(shutdown),
-            rDestroy: Some(shutdown),
-            mydest: pg_sys::CommandDest::DestNone,
-        };
-        EachRow { dest, each }
-    }
-}
-
-// SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
-unsafe impl spi::Receiver for EachRow<'_> {
-    fn dest(&mut self) -> *mut pg_sys::DestReceiver {
-        std::ptr::from_mut(self).cast()
-    }
-}
-
-/// # Safety
-/// Called by the executor.
-#[pg_guard]
-unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation: i32, _columns: pg_sys::TupleDesc) {
-    // Each row brings its own descriptor.
-}
-
-/// # Safety
-/// Called by the executor, with what `Receiver::dest` gave it.
-#[pg_guard]
-unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: `dest` is what `Receiver::dest` returned, and the executor's call is its only use at this time.
-    unsafe { ((*dest.cast::<EachRow>()).each)(slot) };
-    true
-}
-
-/// # Safety
-/// Called by the executor.
-#[pg_guard]
-unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
-    // There is nothing of its own.
 }

@@ -1,4 +1,4 @@
-//! Rows straight from the executor to JSON: a `DestReceiver` that writes each row into the sink's buffer as
+//! Rows straight from the executor to JSON: [`RowWriter`] writes each row into the sink's buffer as
 //! `row_to_json` would, byte for byte (in the default dialect), without its detours.
 //!
 //! What is exact by construction calls PostgreSQL's own code: output functions, `array_to_json`, `row_to_json`, casts to
@@ -11,11 +11,10 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
 use crate::server::error::{code, SyncError};
-use crate::server::{pg, spi};
+use crate::server::pg;
 use crate::values::dialect::{Encoder, Form, Nesting, NonFinite, Time, TypeFacts};
 use crate::values::wire_id;
 
@@ -69,68 +68,28 @@ pub trait RowSink {
     fn row(&mut self, id: &str) -> &mut Output;
 }
 
-/// A `DestReceiver` that writes rows as JSON.
-#[repr(C)]
-pub struct JsonReceiver<'a> {
-    /// What the executor sees; must be first.
-    dest: pg_sys::DestReceiver,
+/// Writes the rows of a query as JSON.
+pub struct RowWriter<'a> {
     spec: &'a RowSpec,
     sink: &'a mut dyn RowSink,
-    /// Made when the query starts.
+    /// Made for the first row.
     encoder: Option<RowEncoder>,
 }
 
-impl<'a> JsonReceiver<'a> {
+impl<'a> RowWriter<'a> {
     pub fn new(spec: &'a RowSpec, sink: &'a mut dyn RowSink) -> Self {
-        let dest = pg_sys::DestReceiver {
-            receiveSlot: Some(receive),
-            rStartup: Some(startup),
-            rShutdown: Some(shutdown),
-            rDestroy: Some(shutdown),
-            mydest: pg_sys::CommandDest::DestNone,
-        };
-        JsonReceiver { dest, spec, sink, encoder: None }
+        RowWriter { spec, sink, encoder: None }
     }
-}
 
-// SAFETY: the `DestReceiver` comes first; its callbacks are guarded.
-unsafe impl spi::Receiver for JsonReceiver<'_> {
-    fn dest(&mut self) -> *mut pg_sys::DestReceiver {
-        std::ptr::from_mut(self).cast()
-    }
-}
-
-/// # Safety
-/// Called by the executor, with what `Receiver::dest` gave it.
-#[pg_guard]
-unsafe extern "C-unwind" fn startup(dest: *mut pg_sys::DestReceiver, _operation: i32, columns: pg_sys::TupleDesc) {
-    // SAFETY: `dest` is what `Receiver::dest` returned and the executor's call is its only use at this time; `columns`
-    // describes the result and lives as long as the query.
-    unsafe {
-        let receiver = &mut *dest.cast::<JsonReceiver>();
-        receiver.encoder = Some(RowEncoder::new(receiver.spec, columns));
-    }
-}
-
-/// # Safety
-/// Called by the executor, with what `Receiver::dest` gave it.
-#[pg_guard]
-unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
-    // SAFETY: as in `startup`; the executor calls it before, with the descriptor that the slot has.
-    unsafe {
-        let receiver = &mut *dest.cast::<JsonReceiver>();
-        if let Some(encoder) = &mut receiver.encoder {
-            encoder.row(slot, receiver.sink);
+    /// # Safety
+    /// A row of the query, always of the same one, from its executor.
+    pub unsafe fn row(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: the slot has the descriptor of the query's rows. The executor's memory context, which goes with the query, is current.
+        unsafe {
+            let encoder = self.encoder.get_or_insert_with(|| RowEncoder::new(self.spec, (*slot).tts_tupleDescriptor));
+            encoder.row(slot, self.sink);
         }
     }
-    true
-}
-
-/// # Safety
-/// Called by the executor.
-#[pg_guard]
-unsafe extern "C-unwind" fn shutdown(_dest: *mut pg_sys::DestReceiver) {
-    // The memory context goes with the query's, the rest with the receiver.
 }
 
 /// How to write a value. Calls into the server go through an `FmgrInfo` that is looked up once per query.
@@ -498,6 +457,7 @@ unsafe fn number(out: &mut Output, value: pg_sys::Datum, non_finite: NonFinite, 
 mod shortest {
     use std::ffi::{c_char, c_int};
 
+    // SAFETY: as in that header.
     unsafe extern "C" {
         pub fn double_to_shortest_decimal_bufn(float: f64, text: *mut c_char) -> c_int;
         pub fn float_to_shortest_decimal_bufn(float: f32, text: *mut c_char) -> c_int;

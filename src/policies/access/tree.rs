@@ -87,6 +87,7 @@ pub(super) unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
 
 type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
+// SAFETY: as in nodes/nodeFuncs.h.
 unsafe extern "C-unwind" {
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_walker_impl")]
     fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;

@@ -26,6 +26,7 @@ struct Pin {
 mod unbound {
     use std::ffi::{c_char, c_int};
 
+    // SAFETY: as in these headers.
     unsafe extern "C" {
         pub static bytea_output: c_int;
         pub static xmlbinary: c_int;
