@@ -1,9 +1,10 @@
 //! SQL that a table's owner gives: `scope_values`, and the predicates of `access_tables`.
 //!
 //! It is read once, when `enable` is given it: with the rights of the table's owner and no more, whoever calls, and none of it is planned
-//! or run there, not even to read a literal (statement/literals.rs). Its names mean what they mean to whoever gives it. What is stored is written anew from the parsed tree, under
-//! settings that are always the same and with every name qualified, and must read back as the very same tree. From then on it
-//! means the same to every session. It is read with the owner's rights again, and planned and run only as the caller who pulls.
+//! or run there, not even to read a literal (statement/literals.rs). Its names mean what they mean to whoever gives it. What is stored is
+//! written anew from the parsed tree, under settings that are always the same and with every name qualified, and must read back as the
+//! very same tree. From then on it means the same to every session. It is read with the owner's rights again, and planned and run only as
+//! the caller who pulls.
 
 use std::collections::BTreeSet;
 use std::ffi::{c_void, CStr};

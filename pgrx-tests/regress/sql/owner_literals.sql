@@ -42,6 +42,8 @@ SELECT error FROM t.error($$SELECT snapsync.enable('mallory.t', scope_column => 
 SELECT error FROM t.error($$SELECT snapsync.enable('mallory.t', scope_column => 'org', scope_values => 'ARRAY(SELECT v::text FROM (VALUES (''{1}''), (NULL::mallory.d[])) AS x(v))')$$);
 SELECT error FROM t.error($$SELECT snapsync.enable('mallory.t', scope_column => 'org', scope_values => 'ARRAY(SELECT v::text FROM (SELECT ''{1}'' UNION SELECT NULL::mallory.d[]) AS x(v))')$$);
 SELECT * FROM t.ran;
+-- No number that SQL can write is a literal's (the number overflows up to PostgreSQL 17).
+SELECT bool_or(error ~ 'parameter') AS refused FROM t.given('''1'' = $4294967295');
 -- Taken: types that run nothing, and what is made when the SQL runs.
 CREATE FUNCTION t.stored(predicate text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

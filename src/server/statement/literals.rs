@@ -62,7 +62,7 @@ unsafe extern "C-unwind" {
     ) -> *mut pg_sys::Query;
 }
 
-/// Makes each string constant of a raw tree a parameter with a number below zero, which no SQL can have.
+/// Makes each string constant of a raw tree a parameter with a number below zero.
 ///
 /// # Safety
 /// Called with nodes of a raw tree and the list of literals.
@@ -157,7 +157,8 @@ unsafe extern "C-unwind" fn parameter(
 ) -> *mut pg_sys::Node {
     // SAFETY: see above. No hook's result is the parser's own error: there is no such parameter.
     unsafe {
-        if literal(parser, (*reference).number).is_none() {
+        // Up to PostgreSQL 17, `$4294967295` is number -1, too.
+        if literal(parser, (*reference).number).is_none_or(|l| l.location != (*reference).location) {
             return std::ptr::null_mut();
         }
         let node: *mut pg_sys::Param = pg_sys::palloc0(size_of::<pg_sys::Param>()).cast();
