@@ -1,6 +1,7 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::c_int;
 use std::rc::Rc;
@@ -51,7 +52,8 @@ pub enum Scopes<'a> {
     Only(&'a [String]),
 }
 
-/// The entries of `relation` with stamp >= `from` that are about wanted keys, and resets, in the order they happened.
+/// The entries of `relation` with stamp >= `from` that are about wanted keys, and resets, in the order of their stamps; those of one key
+/// also in the order in which they happened.
 pub fn since_of(
     relation: pg_sys::Oid,
     from: i64,
@@ -80,6 +82,8 @@ type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 #[derive(Clone, Copy)]
 struct Picked<'a> {
     scopes: Option<&'a HashSet<&'a str>>,
+    /// Of those scopes, in bytes.
+    longest: usize,
     wanted: Option<Wanted<'a>>,
 }
 
@@ -131,7 +135,8 @@ impl<'a> Log<'a> {
         };
         // Of this bucket: stamps from the cursor on, and those that are such by `early`.
         let mut scan = |bucket: i16, scopes: Option<&HashSet<&str>>| -> Result<()> {
-            let picked = Picked { scopes, wanted };
+            let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
+            let picked = Picked { scopes, longest, wanted };
             let (relation, bucket) = (relation_is(relation), bucket_is(bucket));
             self.scan(&[relation, bucket, stamp_from(from)], picked, &mut each)?;
             for (number, _) in early.iter().filter(|(number, _)| *number < from) {
@@ -197,52 +202,67 @@ impl<'a> Log<'a> {
         picked: Picked,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
+        let per_row = pg::PerRow::new(c"snapsync log row");
+        let mut found = Vec::new();
         self.tuples(keys, |tuple| {
-            // SAFETY: a tuple of snapsync.change; the image is copied (detoasted) before the scan moves on.
-            unsafe {
-                if let Some(scopes) = picked.scopes {
-                    let scope = self.value(tuple, column::SCOPE).and_then(|d| <&str>::from_datum(d, false));
-                    if scope.is_none_or(|scope| !scopes.contains(scope)) {
-                        return Ok(true);
-                    }
+            // SAFETY: a tuple of snapsync.change; entries own what is in them. The scan and `each` allocate elsewhere.
+            unsafe { per_row.run(|| self.decode(tuple, picked, &mut found)) }?;
+            found.drain(..).try_for_each(&mut *each)?;
+            Ok(true)
+        })
+    }
+
+    /// Adds to `found` what a tuple says of the picked keys. It may leave memory behind in the current context.
+    ///
+    /// # Safety
+    /// A tuple of snapsync.change.
+    unsafe fn decode(&self, tuple: pg_sys::HeapTuple, picked: Picked, found: &mut Vec<Logged>) -> Result<()> {
+        // SAFETY: see above; the columns have these types.
+        unsafe {
+            if let Some(scopes) = picked.scopes {
+                // A foreign scope may have megabytes: one longer than those looked for is not unpacked.
+                let scope = self.value(tuple, column::SCOPE);
+                let scope = scope.filter(|d| pg_sys::toast_raw_datum_size(*d) - pg_sys::VARHDRSZ <= picked.longest);
+                if !scope.and_then(|d| <&str>::from_datum(d, false)).is_some_and(|scope| scopes.contains(scope)) {
+                    return Ok(());
                 }
-                let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
-                let (op, inner) = Op::from_byte(byte).ok_or_else(|| {
-                    SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}"))
-                })?;
-                // One for all keys of an entry: clients choose it.
-                let origin: Option<Rc<str>> =
-                    self.value(tuple, column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from);
-                // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
-                let wanted = |key: &str| op == Op::Reset || picked.wanted.is_none_or(|wanted| wanted(key));
-                let entry = |key: String| -> Result<Logged> {
-                    Ok(Logged {
-                        stamp: self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64),
-                        ord: self.value(tuple, column::ORD).map_or(0, |d| d.value() as i32),
-                        op,
-                        inner,
-                        key,
-                        image: self.value(tuple, column::IMAGE).map(|d| Image::of(d)).transpose()?,
-                        origin: origin.clone(),
-                        touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
-                        as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
-                    })
-                };
-                if let Some(key) = self.value(tuple, column::KEY) {
-                    let key = <&str>::from_datum(key, false).unwrap_or_default();
-                    if wanted(key) {
-                        each(entry(key.to_string())?)?;
-                    }
-                } else if let Some(keys) = self.value(tuple, column::KEYS) {
-                    for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
-                        if wanted(&key) {
-                            each(entry(key)?)?;
-                        }
+            }
+            let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
+            let (op, inner) = Op::from_byte(byte)
+                .ok_or_else(|| SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}")))?;
+            // One for all keys of an entry: clients choose it.
+            let origin: OnceCell<Option<Rc<str>>> = OnceCell::new();
+            let read_origin =
+                || self.value(tuple, column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from);
+            // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
+            let wanted = |key: &str| op == Op::Reset || picked.wanted.is_none_or(|wanted| wanted(key));
+            let entry = |key: String| -> Result<Logged> {
+                Ok(Logged {
+                    stamp: self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64),
+                    ord: self.value(tuple, column::ORD).map_or(0, |d| d.value() as i32),
+                    op,
+                    inner,
+                    key,
+                    image: self.value(tuple, column::IMAGE).map(|d| Image::of(d)).transpose()?,
+                    origin: origin.get_or_init(read_origin).clone(),
+                    touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
+                    as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),
+                })
+            };
+            if let Some(key) = self.value(tuple, column::KEY) {
+                let key = <&str>::from_datum(key, false).unwrap_or_default();
+                if wanted(key) {
+                    memory::push(found, entry(key.to_string())?)?;
+                }
+            } else if let Some(keys) = self.value(tuple, column::KEYS) {
+                for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
+                    if wanted(&key) {
+                        memory::push(found, entry(key)?)?;
                     }
                 }
             }
-            Ok(true)
-        })
+        }
+        Ok(())
     }
 
     fn next_bucket(&self, relation: pg_sys::Oid, after: i16) -> Result<Option<i16>> {

@@ -509,6 +509,48 @@ impl Drop for Scratch {
     }
 }
 
+/// A memory context for what one row of many needs.
+pub struct PerRow(pg_sys::MemoryContext);
+
+impl PerRow {
+    pub fn new(name: &'static CStr) -> PerRow {
+        // SAFETY: a child of the current context, which goes with it on an ERROR; the name is static, as contexts want it.
+        PerRow(unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                name.as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            )
+        })
+    }
+
+    /// Does `work`, and frees what `work` has allocated with PostgreSQL.
+    ///
+    /// # Safety
+    /// Nothing that `work` allocates so is referred to afterwards, not by the result either.
+    pub unsafe fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        // SAFETY: both contexts live; after an ERROR the handler chooses the context.
+        unsafe {
+            let before = pg_sys::MemoryContextSwitchTo(self.0);
+            let result = work();
+            pg_sys::MemoryContextSwitchTo(before);
+            pg_sys::MemoryContextReset(self.0);
+            result
+        }
+    }
+}
+
+impl Drop for PerRow {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: nothing that was allocated here is referred to (`run`).
+            unsafe { pg_sys::MemoryContextDelete(self.0) }
+        }
+    }
+}
+
 /// The attribute number `i` (from 0) of a descriptor.
 ///
 /// # Safety

@@ -9,7 +9,7 @@ use super::{by_key, show_what_was_found, Log, Logged};
 use crate::log::change::{column, Image, Op};
 use crate::log::journal;
 use crate::server::error::Result;
-use crate::server::memory;
+use crate::server::{memory, pg};
 
 /// So many entries are kept in memory, and so many bytes of what is in them.
 const FEW: usize = 10_000;
@@ -123,8 +123,8 @@ impl Entries {
 struct Sorted {
     state: *mut pg_sys::Tuplesortstate,
     slot: *mut pg_sys::TupleTableSlot,
-    /// Of what is made of an entry to be put.
-    scratch: pg_sys::MemoryContext,
+    /// For what is made of an entry to be put.
+    per_row: pg::PerRow,
     row: *mut pg_sys::TupleTableSlot,
 }
 
@@ -152,43 +152,36 @@ impl Sorted {
             );
             let slot = pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsVirtual);
             let row = pg_sys::MakeSingleTupleTableSlot(descriptor, &pg_sys::TTSOpsMinimalTuple);
-            let scratch = pg_sys::AllocSetContextCreateInternal(
-                pg_sys::CurrentMemoryContext,
-                c"snapsync log entry".as_ptr(),
-                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            );
-            Sorted { state, slot, scratch, row }
+            Sorted { state, slot, per_row: pg::PerRow::new(c"snapsync log entry"), row }
         }
     }
 
     fn put(&mut self, entry: Logged) {
-        // SAFETY: the slot has the columns of snapsync.change; the sort copies the row.
+        // SAFETY: the slot has the columns of snapsync.change; the sort copies the row, and the slot lets go of it.
         unsafe {
-            let before = pg_sys::MemoryContextSwitchTo(self.scratch);
-            pg_sys::ExecClearTuple(self.slot);
-            let natts = (*(*self.slot).tts_tupleDescriptor).natts as usize;
-            let values = std::slice::from_raw_parts_mut((*self.slot).tts_values, natts);
-            let nulls = std::slice::from_raw_parts_mut((*self.slot).tts_isnull, natts);
-            nulls.fill(true);
-            let mut set = |column: i16, datum: Option<pg_sys::Datum>| {
-                let place = column as usize - 1;
-                nulls[place] = datum.is_none();
-                values[place] = datum.unwrap_or(pg_sys::Datum::null());
-            };
-            set(column::KEY, entry.key.into_datum());
-            set(column::STAMP, entry.stamp.into_datum());
-            set(column::ORD, entry.ord.into_datum());
-            set(column::OP, (entry.op.byte(entry.inner) as i8).into_datum());
-            set(column::IMAGE, entry.image.as_ref().map(Image::datum));
-            set(column::ORIGIN, entry.origin.as_deref().into_datum());
-            set(column::TOUCHED, entry.touched.into_datum());
-            set(column::AS_SENT, entry.as_sent.into_datum());
-            pg_sys::ExecStoreVirtualTuple(self.slot);
-            pg_sys::tuplesort_puttupleslot(self.state, self.slot);
-            pg_sys::MemoryContextSwitchTo(before);
-            pg_sys::MemoryContextReset(self.scratch);
+            let slot = self.slot;
+            self.per_row.run(|| {
+                let natts = (*(*slot).tts_tupleDescriptor).natts as usize;
+                let values = std::slice::from_raw_parts_mut((*slot).tts_values, natts);
+                let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, natts);
+                nulls.fill(true);
+                let mut set = |column: i16, datum: Option<pg_sys::Datum>| {
+                    let place = column as usize - 1;
+                    nulls[place] = datum.is_none();
+                    values[place] = datum.unwrap_or(pg_sys::Datum::null());
+                };
+                set(column::KEY, entry.key.into_datum());
+                set(column::STAMP, entry.stamp.into_datum());
+                set(column::ORD, entry.ord.into_datum());
+                set(column::OP, (entry.op.byte(entry.inner) as i8).into_datum());
+                set(column::IMAGE, entry.image.as_ref().map(Image::datum));
+                set(column::ORIGIN, entry.origin.as_deref().into_datum());
+                set(column::TOUCHED, entry.touched.into_datum());
+                set(column::AS_SENT, entry.as_sent.into_datum());
+                pg_sys::ExecStoreVirtualTuple(slot);
+                pg_sys::tuplesort_puttupleslot(self.state, slot);
+                pg_sys::ExecClearTuple(slot);
+            });
         }
     }
 
@@ -236,7 +229,6 @@ impl Drop for Sorted {
                 pg_sys::ExecDropSingleTupleTableSlot(self.slot);
                 pg_sys::ExecDropSingleTupleTableSlot(self.row);
                 pg_sys::tuplesort_end(self.state);
-                pg_sys::MemoryContextDelete(self.scratch);
             }
         }
     }
