@@ -87,6 +87,38 @@ SET ROLE alice;
 SELECT pull_changes('{docs}', :'cursor') -> 'changes';
 RESET ROLE;
 
+-- Nor are those of a row that is inserted and deleted again around such a part, or moves to another scope.
+SET snapsync.flush_threshold = 5;
+CREATE TABLE notes (id int PRIMARY KEY, org text, v int);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON notes USING (org = current_user AND v > 0);
+GRANT SELECT ON notes TO PUBLIC;
+SELECT snapsync.enable('notes', scope_column => 'org', scope_values => 'ARRAY[current_user::text]');
+SET ROLE alice;
+SELECT pull_changes('{docs,notes}') ->> 'timestamp' AS cursor \gset
+RESET ROLE;
+BEGIN;
+INSERT INTO docs VALUES (201, 'alice', '{}');
+SAVEPOINT s;
+UPDATE docs SET shared_with = '{carol}' WHERE id = 201;
+INSERT INTO docs SELECT i, 'carol', '{}' FROM generate_series(111, 124) AS i;
+RELEASE s;
+DELETE FROM docs WHERE id = 201;
+COMMIT;
+BEGIN;
+INSERT INTO notes VALUES (1, 'alice', 1), (2, 'alice', 1);
+SAVEPOINT s;
+UPDATE notes SET v = 2;
+INSERT INTO notes SELECT i, 'carol', 1 FROM generate_series(11, 23) AS i;
+RELEASE s;
+UPDATE notes SET org = 'bob' WHERE id = 1;
+DELETE FROM notes WHERE id = 2;
+COMMIT;
+SET ROLE alice;
+SELECT pull_changes('{docs,notes}', :'cursor') -> 'changes';
+RESET ROLE;
+
+SET snapsync.flush_threshold = 3;
 -- The entries of a key stand in the order of its changes, whichever flush writes them, and also where triggers fire in another order.
 CREATE FUNCTION t.ops(key int) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(op::text, ' ' ORDER BY ord)

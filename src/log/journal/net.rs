@@ -24,6 +24,9 @@ pub struct Net {
     touched: Option<Vec<u8>>,
     /// Nothing happened to the key but what its client sent.
     as_sent: bool,
+    /// The transaction made the row, and what it did to it afterwards may stand in a part that is written already. By this entry readers know
+    /// that nobody saw the states told there.
+    made_before: bool,
 }
 
 /// The net effects of the entries from this one on, in the order of the keys' first appearance.
@@ -51,7 +54,15 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
         // It says nothing about the row to anybody else.
         if touched == Some(&NOTICE[0].to_ne_bytes()) {
             let touched = touched.map(<[u8]>::to_vec);
-            nets.push(Net { first: i, last: i, image: None, one_origin: true, touched, as_sent: false });
+            nets.push(Net {
+                first: i,
+                last: i,
+                image: None,
+                one_origin: true,
+                touched,
+                as_sent: false,
+                made_before: false,
+            });
             continue;
         }
         let image = entry.image.clone().map(|image| (entry.when, image));
@@ -59,7 +70,15 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
             Vacant(slot) => {
                 slot.insert(nets.len());
                 let touched = touched.map(<[u8]>::to_vec);
-                nets.push(Net { first: i, last: i, image, one_origin: true, touched, as_sent: entry.as_sent });
+                nets.push(Net {
+                    first: i,
+                    last: i,
+                    image,
+                    one_origin: true,
+                    touched,
+                    as_sent: entry.as_sent,
+                    made_before: false,
+                });
             }
             Occupied(slot) => {
                 let net = &mut nets[*slot.get()];
@@ -94,7 +113,8 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
         if first.op == Op::Insert {
             // What the row was in between, nobody else could see; and inserted and deleted again, it never was.
             net.image = None;
-            return last.op != Op::Delete;
+            net.made_before = first.number < journal.flushed;
+            return last.op != Op::Delete || net.made_before;
         }
         true
     });
@@ -147,8 +167,9 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
             None => first.scope.as_ref(),
         };
         let after = if op == Op::Delete { before } else { last.scope.as_ref() };
-        let moved = op == Op::Update && before.map(|s| journal.text(s)) != after.map(|s| journal.text(s));
+        let moved = before.map(|s| journal.text(s)) != after.map(|s| journal.text(s));
         // A row that moved between scopes concerns both.
+        let moved = moved && (op == Op::Update || net.made_before);
         std::iter::once(row(after)).chain(moved.then(|| row(before)))
     })
 }
