@@ -285,7 +285,7 @@ impl CollectionPull<'_> {
             return Ok(true);
         }
         let (select, spec) = self.select(true)?;
-        let judge = match entries.have_images() {
+        let judge = match entries.have_images() || self.collection.traits.unlogged_column {
             true => reach.judge(self.collection)?,
             false => Some(Judge::of_none(self.collection)),
         };

@@ -163,6 +163,17 @@ UPDATE members SET who = 'bob' WHERE id = 11999;
 UPDATE members SET who = 'carol' WHERE id = 11999;
 SELECT t.sync('bob', 'papers'), t.sync('alice', 'papers');
 
+-- A policy that asks for what no entry has, and an UPDATE that leaves no old state.
+CREATE TABLE places (id int PRIMARY KEY, v int);
+ALTER TABLE places ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON places USING (ctid <> '(0,3)');
+GRANT SELECT ON places TO PUBLIC;
+SELECT snapsync.enable('places');
+INSERT INTO places VALUES (1, 1), (2, 1);
+SELECT t.sync('bob', 'places');
+UPDATE places SET v = 2 WHERE id = 1;
+SELECT t.sync('bob', 'places');
+
 -- Columns that decide and that the role may not read: it gets rows without them.
 CREATE TABLE drawers (id int PRIMARY KEY, org int, gone timestamptz, t text);
 GRANT SELECT (id, t), INSERT, UPDATE ON drawers TO bob;
