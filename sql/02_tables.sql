@@ -108,7 +108,7 @@ CREATE TABLE snapsync.change (
 );
 COMMENT ON TABLE snapsync.change IS 'The log: what happened to which key in which transaction, once per key';
 COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root of a partitioned one)';
-COMMENT ON COLUMN snapsync.change.ord IS 'Order within the transaction';
+COMMENT ON COLUMN snapsync.change.ord IS 'Order of the changes of one key within the transaction';
 COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
 COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew; u, d: of a row version that the same transaction had made before';
 COMMENT ON COLUMN snapsync.change.bucket IS 'A hash of the scope; -1 where there is none: such an entry is read in all scopes';

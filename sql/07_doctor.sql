@@ -33,7 +33,8 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT r.oid, r.relowner, n.nspname, CASE WHEN n.nspname ~ '[."]' THEN '"' || replace(n.nspname, '"', '""') || '"' ELSE n.nspname END || '.' || r.relname AS own_name
     FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.relkind IN ('r', 'p')
 ), mine AS MATERIALIZED (
-    SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind, r.relname, o.nspname, o.own_name
+    SELECT c.*, c.relation::text AS tab, r.relrowsecurity, r.relacl, r.relowner, r.relkind, r.relname, o.nspname, o.own_name,
+           snapsync.trigger_argument(c.relation) AS argument
     FROM snapsync.collection AS c
     JOIN pg_class AS r ON r.oid = c.relation
     JOIN own AS o ON o.oid = r.oid
@@ -55,7 +56,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            m.relowner = who OR m.access_tables IS NULL AS passes
     FROM mine AS m WHERE m.name IS NOT NULL
 ), part AS MATERIALIZED (
-    SELECT m.relation, m.relation::oid AS root_oid, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
+    SELECT m.relation, m.argument, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
     FROM mine AS m, LATERAL (SELECT part::regclass AS relid FROM snapsync.parts(m.relation) AS part) AS p
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
@@ -273,7 +274,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate')
       AND NOT (t.tgfoid = 'snapsync.track'::regproc AND t.tgtype = CASE t.tgname WHEN '00_snapsync_track' THEN 29 ELSE 32 END
                AND t.tgqual IS NULL AND t.tgattr = '' AND t.tgconstraint = 0
-               AND t.tgargs = convert_to(snapsync.trigger_argument(p.root_oid), 'UTF8') || '\x00'::bytea)
+               AND t.tgargs = convert_to(p.argument, 'UTF8') || '\x00'::bytea)
     UNION ALL
     SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes are lost', t.tgname, p.relid),
            'Enabled again it fires always, and the clients are reset.',

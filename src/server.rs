@@ -1,5 +1,6 @@
 //! The ground: the server's own means, made safe to use. Nothing here knows what syncing is.
 
+pub mod checked;
 pub mod error;
 pub mod memory;
 pub mod pg;

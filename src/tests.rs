@@ -27,7 +27,7 @@ mod tests {
         Spi::get_one(&sql).expect("a query").expect("a table")
     }
 
-    /// journal.rs writes these tables past SQL, column by column, and log.rs reads them so.
+    /// `log/journal/write.rs` writes these tables past SQL, column by column, and `log/read.rs` reads them so.
     #[pg_test]
     fn tables_have_the_columns_that_are_written() {
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The trigger function `snapsync.track()`: what changed in a row, appended to the journal.
 //!
 //! It runs once per changed row, so in the usual case there is no SPI, no query and no allocation here beyond the journal's own. What
-//! to look at (key, image and scope columns) stands in the trigger's argument, a JSON object that `admin.rs` writes: the
+//! to look at (key, image and scope columns) stands in the trigger's argument, a JSON object that `collections/triggers.rs` writes: the
 //! relation cache carries it, invalidates it, and `\d` shows it. Parsed once per relation and backend.
 
 use std::cell::RefCell;

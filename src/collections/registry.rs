@@ -1,5 +1,5 @@
-//! The settings of tracked tables: rows of `snapsync.collection` and `snapsync.access`, and the triggers that follow from
-//! them. `admin.rs` changes them on request, `shape.rs` when DDL changed what they rest on.
+//! The settings of tracked tables: rows of `snapsync.collection` and `snapsync.access`. `admin.rs` changes them on request,
+//! `shape.rs` when DDL changed what they rest on.
 
 use pgrx::pg_sys;
 use serde::Deserialize;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::collections::catalog::Collection;
 use crate::policies::owned::{self, Purpose};
+use crate::server::checked::Checked;
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
@@ -25,7 +26,7 @@ fn malformed(detail: String) -> SyncError {
         .hint("Name the collection, its scope column and the values: {\"todos\": {\"org_id\": [\"42\"]}}.")
 }
 
-fn object(raw: &RawValue, what: &str) -> Result<BTreeMap<String, Box<RawValue>>> {
+fn object(raw: &RawValue, what: &str) -> Result<BTreeMap<String, Checked<Box<RawValue>>>> {
     serde_json::from_str(raw.get()).map_err(|_| malformed(format!("{what} is not an object.")))
 }
 
@@ -37,21 +38,26 @@ impl Filter {
             return Ok(Filter::default());
         }
         let mut filter = BTreeMap::new();
-        for (collection, columns) in object(raw, "It")? {
+        for (collection, Checked(columns)) in object(raw, "It")? {
             let mut values = BTreeMap::new();
-            for (column, wanted) in object(&columns, &format!("The filter of \"{}\"", excerpt::name(&collection)))? {
+            for (column, Checked(wanted)) in
+                object(&columns, &format!("The filter of \"{}\"", excerpt::name(&collection)))?
+            {
                 let wanted = match wanted.get().as_bytes().first() {
                     Some(b'[') => serde_json::from_str(wanted.get()).map_err(|e| malformed(e.to_string()))?,
-                    _ => vec![wanted],
+                    _ => vec![Checked(wanted)],
                 };
                 // A number as it is written: it may have more digits than any type of Rust's.
-                let texts = wanted.iter().map(|v| match v.get().as_bytes().first() {
-                    Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
-                    Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
-                    _ => Err(malformed(format!(
-                        "A value for \"{}\" is neither a text nor a number.",
-                        excerpt::name(&column)
-                    ))),
+                let texts = wanted.iter().map(|Checked(v)| {
+                    pgrx::check_for_interrupts!();
+                    match v.get().as_bytes().first() {
+                        Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
+                        Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
+                        _ => Err(malformed(format!(
+                            "A value for \"{}\" is neither a text nor a number.",
+                            excerpt::name(&column)
+                        ))),
+                    }
                 });
                 let texts = texts.collect::<Result<Vec<_>>>()?;
                 values.insert(column, texts);
