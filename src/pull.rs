@@ -12,8 +12,9 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::server::spi::{self, Planned};
 use crate::server::statement::Statement;
+use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
-use crate::sight::reach::Reach;
+use crate::sight::reach::{Movement, Reach};
 use crate::sight::scope;
 use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
@@ -21,9 +22,11 @@ use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec
 use crate::values::settings;
 
 mod changes;
+mod delta;
 mod echo;
 
 use changes::Changed;
+use delta::Past;
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -44,7 +47,7 @@ enum Start {
     /// The client has nothing: every visible row is new to it.
     Nothing,
     /// The client's rows cannot be mended by changes: every visible row replaces what it has.
-    Anything,
+    Anything(Cause),
     /// Changes from this stamp on.
     Stamp(i64),
 }
@@ -104,7 +107,7 @@ fn pull_once(request: &Request) -> Result<Output> {
     let standing = roles::standing(&snapshot)?;
     let from = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.
-        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
+        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything(Cause::Role),
         other => other,
     };
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
@@ -127,7 +130,7 @@ fn pull_once(request: &Request) -> Result<Output> {
 
     let mut out = Output::new();
     out.put(b"{\"changes\":{");
-    let mut replaced: Vec<&str> = Vec::new();
+    let mut replaced: Vec<(&str, Cause)> = Vec::new();
     for (i, (name, collection)) in names.iter().zip(&collections).enumerate() {
         if i > 0 {
             out.put(b",");
@@ -140,26 +143,34 @@ fn pull_once(request: &Request) -> Result<Output> {
             continue;
         }
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes };
-        if pull.write(from, reach.as_mut(), &mut out)? {
-            replaced.push(name);
+        let pull = CollectionPull { collection, dialect, request, scopes, filtered: filter.names(name) };
+        if let Some(cause) = pull.write(from, reach.as_mut(), &mut out)? {
+            replaced.push((name, cause));
         }
     }
     out.put(format!("}},\"timestamp\":{timestamp}").as_bytes());
-    if !replaced.is_empty() {
-        out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
-        for (i, name) in replaced.iter().enumerate() {
-            if i > 0 {
-                out.put(b",");
-            }
-            json::escape_json(&mut out, name.as_bytes());
-            out.put(b":\"replacement\"");
-        }
-        out.put(b"}}");
-    }
+    say_replaced(&replaced, &mut out);
     out.put(b"}");
     durable::flush();
     Ok(out)
+}
+
+/// Says which collections replace what the client has, and why.
+fn say_replaced(replaced: &[(&str, Cause)], out: &mut Output) {
+    if replaced.is_empty() {
+        return;
+    }
+    let mut object = |before: &str, value: &dyn Fn(Cause) -> &'static str| {
+        out.put(before.as_bytes());
+        for (i, (name, cause)) in replaced.iter().enumerate() {
+            out.put(if i > 0 { b"," } else { b"{" });
+            json::escape_json(out, name.as_bytes());
+            out.put(format!(":\"{}\"", value(*cause)).as_bytes());
+        }
+        out.put(b"}");
+    };
+    object(",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":", &|_| "replacement");
+    object("},\"reason\":", &Cause::name);
 }
 
 /// The names asked for, each once, in order.
@@ -183,11 +194,11 @@ fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
         Cursor::Start => Ok(Start::Nothing),
         Cursor::Stamp(stamp) => {
-            Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything })
+            Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything(Cause::Cursor) })
         }
         Cursor::At { micros_since_unix_epoch } => {
             let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
-            Ok(cursor.map_or(Start::Anything, Start::Stamp))
+            Ok(cursor.map_or(Start::Anything(Cause::Cursor), Start::Stamp))
         }
     }
 }
@@ -215,6 +226,23 @@ struct CollectionPull<'a> {
     request: &'a Request<'a>,
     /// The scopes to pull; None for all rows.
     scopes: Option<Vec<String>>,
+    /// The client asked for these, whatever its own are.
+    filtered: bool,
+}
+
+/// The ids in `deleted`.
+struct Gone<'a> {
+    out: &'a mut Output,
+    any: bool,
+}
+
+impl Gone<'_> {
+    fn put(&mut self, id: &str) {
+        if std::mem::replace(&mut self.any, true) {
+            self.out.put(b",");
+        }
+        json::escape_json(self.out, id.as_bytes());
+    }
 }
 
 /// A statement that reads rows by their keys.
@@ -225,36 +253,52 @@ struct ByKeys<'a> {
 }
 
 impl CollectionPull<'_> {
-    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
-        let (Start::Stamp(_), Some(reach)) = (from, reach) else {
-            self.write_all(from, out)?;
-            return Ok(from == Start::Anything);
+    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Output) -> Result<Option<Cause>> {
+        let cause = match (from, reach) {
+            (Start::Stamp(stamp), Some(reach)) => match self.write_since(stamp, reach, out)? {
+                None => return Ok(None),
+                cause => cause,
+            },
+            (Start::Anything(cause), _) => Some(cause),
+            _ => None,
         };
-        if !reach.moved(self.collection, self.scopes.is_some())? {
-            let relation = self.collection.relation;
-            let entries = match &self.scopes {
-                Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
-                None => reach.entries(relation)?,
-            };
-            if self.write_changes(&entries, reach, out)? {
-                return Ok(false);
-            }
-        }
-        self.write_all(Start::Anything, out)?;
-        Ok(true)
+        self.write_all(cause.is_none(), out)?;
+        Ok(cause)
     }
 
-    /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
+    /// The changes since this stamp; says why, with nothing written, when the client must replace what it has.
+    fn write_since(&self, stamp: i64, reach: &mut Reach, out: &mut Output) -> Result<Option<Cause>> {
+        let relation = self.collection.relation;
+        let (stamps, tables) = match reach.movement(self.collection, self.scopes.is_some())? {
+            Movement::Untold(cause) => return Ok(Some(cause)),
+            Movement::Access { stamps, tables } => (stamps, tables),
+            Movement::None => {
+                let entries = match &self.scopes {
+                    Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
+                    None => reach.entries(relation)?,
+                };
+                let judge = match entries.have_images() {
+                    true => reach.judge(self.collection)?,
+                    false => Some(Judge::of_none(self.collection)),
+                };
+                let Some(judge) = judge else { return Ok(Some(Cause::OldRows)) };
+                return self.write_changes(&entries, &Past::Steady(&judge), out);
+            }
+        };
+        self.write_moved(stamp, stamps, &tables, reach, out)
+    }
+
+    /// Every visible row: `created` for a client that is `new`, and has nothing; otherwise `updated`, so that WatermelonDB leaves alone
     /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, from: Start, out: &mut Output) -> Result<()> {
+    fn write_all(&self, new: bool, out: &mut Output) -> Result<()> {
         durable::saw_rows();
-        let created = from == Start::Nothing && !self.request.send_created_as_updated;
+        let created = new && !self.request.send_created_as_updated;
         out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
         let (select, spec) = self.select(false)?;
         let mut sink = All { out, any: false };
         let mut args = Vec::new();
-        let conditions = self.conditions(&mut args, false);
+        let conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
@@ -263,11 +307,12 @@ impl CollectionPull<'_> {
         Ok(())
     }
 
-    /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
-    fn conditions(&self, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
+    /// What every row sent must satisfy besides row-level security, in these scopes; with `marked`, rows that are marked as deleted do,
+    /// too.
+    fn conditions(&self, scopes: Option<&[String]>, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
-        if let (Some(scope), Some(scopes)) = (&self.collection.scope, &self.scopes) {
-            args.push(spi::arg(scopes.clone()));
+        if let (Some(scope), Some(scopes)) = (&self.collection.scope, scopes) {
+            args.push(spi::arg(scopes.to_vec()));
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
@@ -276,23 +321,18 @@ impl CollectionPull<'_> {
         conditions
     }
 
-    /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Output) -> Result<bool> {
-        if entries.is_empty() {
+    /// The changes that these entries stand for; says why, with nothing written, when the client must replace what it has.
+    fn write_changes(&self, entries: &Entries, past: &Past, out: &mut Output) -> Result<Option<Cause>> {
+        if entries.is_empty() && matches!(past, Past::Steady(_)) {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
             out.put(NOTHING);
-            return Ok(true);
+            return Ok(None);
         }
         let (select, spec) = self.select(true)?;
-        let judge = match entries.have_images() || self.collection.traits.unlogged_column {
-            true => reach.judge(self.collection)?,
-            false => Some(Judge::of_none(self.collection)),
-        };
-        let Some(judge) = judge else { return Ok(false) };
-        let Some(mut rows) = self.changed(entries, &judge)? else { return Ok(false) };
+        let Some(mut rows) = self.changed(entries, past)? else { return Ok(Some(Cause::OldRows)) };
         if self.request.skip_echoes {
-            self.leave_out_echoes(&mut rows)?;
+            self.leave_out_echoes(&mut rows, past)?;
         }
         let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
         let by_keys = self.by_keys(&select, &ids, false)?;
@@ -307,19 +347,21 @@ impl CollectionPull<'_> {
         };
         let beside = [by_keys.keys.relation()];
         self.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &spec, &mut sink)?;
+        if let Past::Moved(moved) = past {
+            moved.write_gained(self, &select, &spec, &mut sink)?;
+        }
         let updated = sink.updated;
         out.put(b"],\"updated\":[");
         out.put(updated.bytes());
         out.put(b"],\"deleted\":[");
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
-        for (i, row) in rows.iter().filter(|row| !row.returned && row.seen).enumerate() {
-            if i > 0 {
-                out.put(b",");
-            }
-            json::escape_json(out, row.id.as_bytes());
+        let mut gone = Gone { out, any: false };
+        rows.iter().filter(|row| !row.returned && row.seen).for_each(|row| gone.put(&row.id));
+        if let Past::Moved(moved) = past {
+            moved.write_lost(self, &mut gone)?;
         }
         out.put(b"]}");
-        Ok(true)
+        Ok(None)
     }
 
     /// The select list of the columns that the caller may read, and how its rows become JSON. With `keys`, the key's
@@ -361,7 +403,7 @@ impl CollectionPull<'_> {
     fn by_keys<S: AsRef<str>>(&self, select: &str, ids: &[S], marked: bool) -> Result<ByKeys<'_>> {
         let mut args = Vec::new();
         // No index shall serve these: what they leave over is little already.
-        let conditions = self.conditions(&mut args, marked);
+        let conditions = self.conditions(self.scopes.as_deref(), &mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let keys = Keys::of(self.collection, ids)?;
         let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);

@@ -123,18 +123,36 @@ impl<'a> Statement<'a> {
 
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
+        self.run_changed(|_, _| Ok(()))
+    }
+
+    /// The same, as `each_changed` does it.
+    pub fn run_changed(
+        self,
+        change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
+    ) -> Result<Vec<Option<String>>> {
         let mut rows = Vec::new();
         // SAFETY: the executor's slot; there is a column.
-        self.each(&mut |slot| rows.push(unsafe { first_as_text(slot) }))?;
+        self.each_changed(change, &mut |slot| rows.push(unsafe { first_as_text(slot) }))?;
         Ok(rows)
     }
 
     /// Runs it so and gives each row to `each`.
     pub fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
+        self.each_changed(|_, _| Ok(()), each)
+    }
+
+    /// The same, of what `change` makes of the tree when row-level security is in it. It is also given what the tree's tuplestores are
+    /// named in.
+    pub fn each_changed(
+        self,
+        change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
+        each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    ) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
             let params = spi::params(self.args);
-            let plan = plan(self.tree, &self.text, params)?;
+            let plan = plan(self.tree, &self.text, params, |tree| change(tree, self.environment))?;
             run(plan, &self.text, params, self.environment, each);
         }
         Ok(())
@@ -157,7 +175,7 @@ pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>
             run(plan, TEXT, no_params, no_environment, &mut each);
         } else {
             let statement = read()?;
-            let plan = plan(statement.tree, TEXT, no_params)?;
+            let plan = plan(statement.tree, TEXT, no_params, |_| Ok(()))?;
             kept::keep(key, plan, generation);
             run(plan, TEXT, no_params, no_environment, &mut each);
         }
@@ -184,7 +202,8 @@ pub unsafe fn execute_unrewritten(
     }
 }
 
-/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few.
+/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few. `change` is
+/// given what the rewriter has made of it, with row-level security and views.
 ///
 /// # Safety
 /// What the tree reads is locked; the text and the parameters outlive the call.
@@ -192,6 +211,7 @@ pub unsafe fn plan(
     tree: *mut pg_sys::Query,
     text: &CStr,
     params: pg_sys::ParamListInfo,
+    change: impl FnOnce(*mut pg_sys::Query) -> Result<()>,
 ) -> Result<*mut pg_sys::PlannedStmt> {
     // SAFETY: see above.
     unsafe {
@@ -199,6 +219,7 @@ pub unsafe fn plan(
         let [query] = rewritten[..] else {
             return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
         };
+        change(query)?;
         Ok(pg_sys::pg_plan_query(query, text.as_ptr(), 0, params))
     }
 }
@@ -253,7 +274,7 @@ unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
 ///
 /// # Safety
 /// The executor's slot, of at least one column.
-unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
+pub unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
     // SAFETY: see above; the output function's palloc'd text is copied and freed.
     unsafe {
         let datum = crate::server::slot::value(slot, 1)?;

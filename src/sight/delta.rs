@@ -1,0 +1,165 @@
+//! A user's access to a collection that moved because rows of other tables did: what he could see before, between and now.
+//!
+//! Between two changes that concern him the tables that the policies read say the same. So from the cursor on he had one sight after the
+//! other, each told by these tables as they were before the change that ended it (`policy/former.rs`).
+
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, NodeTag};
+
+use crate::collections::catalog::Collection;
+use crate::log::change::Image;
+use crate::log::read::Entries;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::spi::{pointers};
+use crate::server::statement::Statement;
+use crate::sight::policy::{self, Former, Judge};
+
+/// So many sights are told apart.
+pub const SIGHTS: usize = 16;
+
+/// The tables that decide, with their entries since the cursor.
+pub type Tables = [(Rc<Collection>, Rc<Entries>)];
+
+pub struct Delta<'a> {
+    collection: &'a Rc<Collection>,
+    tables: &'a Tables,
+    cursor: i64,
+    /// Of the changes that ended a sight, in order. Each sight is known by its number in here; the one after the last is that of now.
+    ends: Vec<i64>,
+    sights: Vec<Former<'a>>,
+    judge: Judge,
+}
+
+impl<'a> Delta<'a> {
+    /// None where old rows of the collection cannot be judged.
+    pub fn of(collection: &'a Rc<Collection>, tables: &'a Tables, cursor: i64, ends: Vec<i64>) -> Option<Delta<'a>> {
+        let judge = Judge::by_policies(collection, Vec::new())?;
+        Some(Delta { collection, tables, cursor, ends, sights: Vec::new(), judge })
+    }
+
+    /// The sights before now, by number, that there were after a change with the stamp `from` (None: at the cursor) and before one with the
+    /// stamp `until` (None: now).
+    pub fn sights(&self, from: Option<i64>, until: Option<i64>) -> std::ops::Range<usize> {
+        let first = from.map_or(0, |from| self.ends.partition_point(|end| *end <= from));
+        // Sight n begins with the change that ended the one before.
+        let last = until.map_or(self.ends.len(), |until| self.ends.partition_point(|end| *end < until) + 1);
+        first..last.min(self.ends.len())
+    }
+
+    /// Is a state that ended with the stamp `until` (None: it lasts) one that the sight of now has seen?
+    pub fn is_now(&self, until: Option<i64>) -> bool {
+        until.is_none_or(|until| self.ends.last().is_none_or(|end| *end < until))
+    }
+
+    /// Finds out what was so during the first sights, so many; false where the first cannot be told.
+    pub fn look_back(&mut self, sights: usize) -> Result<bool> {
+        for sight in 0..self.ends.len().min(sights).min(SIGHTS) {
+            let before = if sight == 0 { self.cursor } else { self.ends[sight - 1] + 1 };
+            match Former::before(before, self.tables)? {
+                Some(former) => self.sights.push(former),
+                None => break,
+            }
+        }
+        Ok(!self.sights.is_empty())
+    }
+
+    /// The tables as they were during a sight that was looked back to.
+    fn former(&self, sight: usize) -> Result<&Former<'a>> {
+        let known = self.sights.get(sight);
+        known.ok_or_else(|| SyncError::new(code::PROGRAM_LIMIT, "access changed too often to be told apart"))
+    }
+
+    /// For each image: could the caller see it during this sight? In these scopes, not soft-deleted. None where that cannot be told.
+    pub fn visible(&self, sight: usize, images: &[Image], scopes: Option<&[String]>) -> Result<Option<Vec<bool>>> {
+        let former = self.former(sight)?;
+        policy::synced(self.collection, images, scopes, |asked| self.judge.of_before(asked, former))
+    }
+
+    /// Runs a statement of ours over the collection, of which each row is seen as `sight` says.
+    pub fn run(
+        &self,
+        statement: Statement,
+        seen: Seen,
+        each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    ) -> Result<()> {
+        let change = |tree, environment| self.change(tree, environment, seen);
+        statement.each_changed(change, each)
+    }
+
+    fn change(
+        &self,
+        tree: *mut pg_sys::Query,
+        environment: *mut pg_sys::QueryEnvironment,
+        seen: Seen,
+    ) -> Result<()> {
+        let sight = match seen {
+            Seen::During(sight) => sight,
+            Seen::OnlyNow | Seen::OnlyBefore => 0,
+        };
+        let former = self.former(sight)?;
+        former.register(environment);
+        // SAFETY: a rewritten tree of our own. Its entry of the collection has the policies as conditions of its own.
+        unsafe {
+            let entries = pointers::<pg_sys::RangeTblEntry>((*tree).rtable);
+            let is_collection = |entry: &&*mut pg_sys::RangeTblEntry| {
+                (***entry).rtekind == pg_sys::RTEKind::RTE_RELATION && (***entry).relid == self.collection.relation
+            };
+            let Some(&entry) = entries.iter().find(is_collection) else {
+                return Err(SyncError::new(code::INTERNAL, "the statement does not read its collection"));
+            };
+            let now = (*entry).securityQuals;
+            let before = pg_sys::copyObjectImpl(now.cast()).cast::<pg_sys::List>();
+            former.put_into(before.cast(), environment)?;
+            match seen {
+                Seen::During(_) => (*entry).securityQuals = before,
+                Seen::OnlyNow => and_not(tree, before),
+                Seen::OnlyBefore => {
+                    (*entry).securityQuals = before;
+                    and_not(tree, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of an owner's expression, as it was at the cursor.
+    pub fn rows_before(&self, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
+        let former = self.former(0)?;
+        read()?.run_changed(|tree, environment| {
+            former.register(environment);
+            // SAFETY: a tree that was made for this.
+            unsafe { former.put_into(tree.cast(), environment) }
+        })
+    }
+}
+
+/// Which rows a statement reads.
+#[derive(Clone, Copy)]
+pub enum Seen {
+    /// Those that policies showed during a sight, past what they show now: nothing but their keys may leave.
+    During(usize),
+    /// Those that policies show now and did not at the cursor.
+    OnlyNow,
+    /// Those that they showed at the cursor and do not now: nothing but their keys may leave.
+    OnlyBefore,
+}
+
+/// Adds to what the query asks for: not all of these are true.
+///
+/// # Safety
+/// A rewritten tree, and conditions over its entries.
+unsafe fn and_not(tree: *mut pg_sys::Query, conditions: *mut pg_sys::List) {
+    // SAFETY: nodes of our own.
+    unsafe {
+        let size = std::mem::size_of::<pg_sys::BooleanTest>();
+        let test: *mut pg_sys::BooleanTest = pg_sys::palloc0(size).cast();
+        (*test).xpr.type_ = NodeTag::T_BooleanTest;
+        (*test).arg = pg_sys::make_ands_explicit(conditions);
+        (*test).booltesttype = pg_sys::BoolTestType::IS_NOT_TRUE;
+        (*test).location = -1;
+        let from = (*tree).jointree;
+        (*from).quals = pg_sys::make_and_qual((*from).quals, test.cast());
+        (*tree).hasSubLinks |= pg_sys::checkExprHasSubLink(test.cast());
+    }
+}
