@@ -24,6 +24,7 @@ use crate::values::settings;
 mod changes;
 mod delta;
 mod echo;
+mod exact;
 
 use changes::Changed;
 use delta::Past;
@@ -115,6 +116,7 @@ fn pull_once(request: &Request) -> Result<Output> {
         Start::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin)?,
     };
+    let timestamp = exact::cursor(timestamp, cursor, snapmin, seen_by_clock, &collections, &snapshot)?;
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
     // (But for what this transaction has written itself, under a number from before.)
@@ -127,6 +129,7 @@ fn pull_once(request: &Request) -> Result<Output> {
         Start::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
         _ => None,
     };
+    let is_exact = exact::is_exact(cursor);
 
     let mut out = Output::new();
     out.put(b"{\"changes\":{");
@@ -143,7 +146,7 @@ fn pull_once(request: &Request) -> Result<Output> {
             continue;
         }
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes, filtered: filter.names(name) };
+        let pull = CollectionPull { collection, dialect, request, scopes, filtered: filter.names(name), is_exact };
         if let Some(cause) = pull.write(from, reach.as_mut(), &mut out)? {
             replaced.push((name, cause));
         }
@@ -193,7 +196,8 @@ fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
 fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
         Cursor::Start => Ok(Start::Nothing),
-        Cursor::Stamp(stamp) => {
+        Cursor::Stamp(cursor) => {
+            let stamp = cursor & !1;
             Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything(Cause::Cursor) })
         }
         Cursor::At { micros_since_unix_epoch } => {
@@ -228,6 +232,8 @@ struct CollectionPull<'a> {
     scopes: Option<Vec<String>>,
     /// The client asked for these, whatever its own are.
     filtered: bool,
+    /// Its cursor says what it knows of memberships and the like.
+    is_exact: bool,
 }
 
 /// The ids in `deleted`.

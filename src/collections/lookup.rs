@@ -186,6 +186,50 @@ impl Drop for Keys<'_> {
     }
 }
 
+/// Values of one type as a relation with the column `v`.
+pub struct Texts {
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    count: usize,
+}
+
+impl Texts {
+    /// From their texts, which read back.
+    pub fn of(base: pg_sys::Oid, texts: &[String]) -> Result<Texts> {
+        // SAFETY: as for `Keys`.
+        unsafe {
+            let descriptor = pg_sys::CreateTemplateTupleDesc(1);
+            pg_sys::TupleDescInitEntry(descriptor, 1, c"v".as_ptr(), base, -1, 0);
+            let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            pg_sys::getTypeInputInfo(base, &mut function, &mut parameter);
+            let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+            let values = Texts { store, descriptor, count: texts.len() };
+            for text in texts {
+                pgrx::check_for_interrupts!();
+                let text = spi::c_string(text)?;
+                let mut value = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1);
+                pg_sys::tuplestore_putvalues(store, descriptor, &mut value, &mut false);
+            }
+            Ok(values)
+        }
+    }
+
+    /// What a statement that names it so needs beside the tables.
+    pub fn relation(&self, name: &CStr) -> spi::NamedRelation {
+        spi::named_relation(name, self.descriptor, self.store, self.count as f64)
+    }
+}
+
+impl Drop for Texts {
+    fn drop(&mut self) {
+        // As for `Keys`.
+        if !std::thread::panicking() {
+            // SAFETY: no statement reads it any more.
+            unsafe { pg_sys::tuplestore_end(self.store) }
+        }
+    }
+}
+
 /// The planner has read what it has to know of a relation.
 ///
 /// # Safety

@@ -4,14 +4,15 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
 use super::changes::{Changed, ImageOf};
 use super::{Changes, CollectionPull, Gone};
-use crate::collections::catalog::Collection;
-use crate::collections::lookup::Keys;
+use crate::collections::catalog::{self, Collection};
+use crate::collections::lookup::{Keys, Texts};
 use crate::log::change::Image;
 use crate::log::clock::durable;
 use crate::server::error::Result;
@@ -35,14 +36,23 @@ pub(super) enum Past<'a> {
 
 /// What his access was.
 pub(super) struct Moved<'a> {
-    delta: Delta<'a>,
+    delta: &'a Delta<'a>,
     /// As it is now.
-    now: Option<Judge>,
+    now: Option<&'a Judge>,
     /// The scopes at the cursor, and with those of now.
-    scopes: Option<Vec<String>>,
-    all_scopes: Option<Vec<String>>,
+    scopes: Option<&'a [String]>,
+    all_scopes: Option<&'a [String]>,
     /// The keys of the rows that have entries of their own.
-    own: Keys<'a>,
+    own: &'a Keys<'a>,
+    /// Which of the other rows can have moved; None: any.
+    links: Option<Vec<Linked>>,
+}
+
+/// Values of a column, as a relation that statements can name.
+struct Linked {
+    column: String,
+    name: CString,
+    values: Texts,
 }
 
 const OWN_KEYS: &std::ffi::CStr = c"snapsync_changed_keys";
@@ -57,6 +67,10 @@ impl CollectionPull<'_> {
         reach: &mut Reach,
         out: &mut Output,
     ) -> Result<Option<Cause>> {
+        // Of one change the client knows or does not; of several it may know any.
+        if !self.is_exact && stamps.len() > 1 {
+            return Ok(Some(Cause::Overlap));
+        }
         let tables = tables.iter().map(|table| Ok((Rc::clone(table), reach.entries(table.relation)?)));
         let tables: Box<Tables> = tables.collect::<Result<_>>()?;
         let Some(mut delta) = Delta::of(self.collection, &tables, cursor, stamps) else {
@@ -85,10 +99,12 @@ impl CollectionPull<'_> {
             }
             Ok(true)
         })?;
-        let moved = Moved { delta, now, scopes, all_scopes, own };
+        let (scopes, all_scopes) = (scopes.as_deref(), all_scopes.as_deref());
         let before = out.length();
         let written = subxact::run(|| {
             durable::saw_rows();
+            let (links, now) = (self.links(&delta)?, now.as_ref());
+            let moved = Moved { delta: &delta, now, scopes, all_scopes, own: &own, links };
             self.write_changes(&entries, &Past::Moved(&moved), out)
         });
         let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
@@ -114,10 +130,10 @@ impl CollectionPull<'_> {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
-        let scopes = if sight == 0 { &moved.scopes } else { &moved.all_scopes };
+        let scopes = if sight == 0 { moved.scopes } else { moved.all_scopes };
         let keys = Keys::of(self.collection, ids)?;
         let mut args = Vec::new();
-        let conditions = self.conditions(scopes.as_deref(), &mut args, false);
+        let conditions = self.conditions(scopes, &mut args, false);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);
         let sql = format!("SELECT {} FROM {from} JOIN {table} AS t ON {on}{conditions}", self.key_texts());
@@ -133,16 +149,43 @@ impl CollectionPull<'_> {
         format!("pg_catalog.array_to_json(ARRAY[{}])", texts.collect::<Vec<_>>().join(", "))
     }
 
-    /// A statement that reads the rows without entries of their own, in these scopes.
+    /// The rows that can have moved.
+    fn links(&self, delta: &Delta) -> Result<Option<Vec<Linked>>> {
+        let sql = format!("SELECT 1 FROM {} AS t", self.collection.from);
+        let Some(links) = delta.links(Statement::analyze_beside(&[], &sql, &[])?)? else { return Ok(None) };
+        let columns = catalog::columns(self.collection.relation);
+        let linked = links.iter().enumerate().map(|(i, link)| {
+            let column = columns.iter().find(|c| c.attnum == link.attnum)?;
+            Some((i, column, link))
+        });
+        let Some(linked) = linked.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let linked = linked.into_iter().map(|(i, column, link)| {
+            let name = spi::c_string(&format!("snapsync_moved_{i}"))?;
+            let values = Texts::of(column.facts.base, &link.values)?;
+            Ok(Linked { column: column.ident.clone(), name, values })
+        });
+        linked.collect::<Result<Vec<_>>>().map(Some)
+    }
+
+    /// A statement that reads the rows without entries of their own, in these scopes; with the number of a link only those of it, and of
+    /// none before it.
     fn without_own<'s>(
         &self,
         select: &str,
         scopes: Option<&[String]>,
-        own: &Keys,
+        link: Option<usize>,
+        moved: &Moved,
         args: &'s mut Vec<spi::Arg>,
     ) -> Result<Statement<'s>> {
+        let own = &moved.own;
         let mut conditions = self.conditions(scopes, args, false);
         let mut beside: Vec<NamedRelation> = Vec::new();
+        for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link)) {
+            beside.push(linked.values.relation(&linked.name));
+            let (column, name) = (&linked.column, linked.name.to_string_lossy());
+            let is_of_it = format!("t.{column} OPERATOR(pg_catalog.=) ANY (SELECT r.v FROM {name} AS r)");
+            conditions.push(if link == Some(i) { is_of_it } else { format!("({is_of_it}) IS NOT TRUE") });
+        }
         if own.count() > 0 {
             beside.push(own.relation());
             let (from, on) = (own.from(), own.on());
@@ -202,12 +245,12 @@ impl Moved<'_> {
                 continue;
             }
             let shown: Vec<Image> = asked.iter().map(|&i| images[i].clone()).collect();
-            let scopes = if sight == 0 && !now { &self.scopes } else { &self.all_scopes };
+            let scopes = if sight == 0 && !now { self.scopes } else { self.all_scopes };
             let seen = if now {
-                let Some(judge) = &self.now else { return Ok(None) };
-                policy::synced(pull.collection, &shown, scopes.as_deref(), |asked| judge.of(asked))?
+                let Some(judge) = self.now else { return Ok(None) };
+                policy::synced(pull.collection, &shown, scopes, |asked| judge.of(asked))?
             } else {
-                self.delta.visible(sight, &shown, scopes.as_deref())?
+                self.delta.visible(sight, &shown, scopes)?
             };
             let Some(seen) = seen else { return Ok(None) };
             asked.into_iter().zip(seen).for_each(|(i, seen)| saw[i] = seen);
@@ -240,11 +283,17 @@ impl Moved<'_> {
 
     /// The scopes in both of these, and only in the first; None for no scopes.
     fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (Option<Vec<String>>, Vec<String>) {
-        let (Some(now_in), Some(before)) = (&pull.scopes, &self.scopes) else { return (None, Vec::new()) };
+        let (Some(now_in), Some(before)) = (pull.scopes.as_deref(), self.scopes) else { return (None, Vec::new()) };
         let (first, second) = if now { (now_in, before) } else { (before, now_in) };
         let second: HashSet<&String> = second.iter().collect();
         let (both, only) = first.iter().cloned().partition(|scope| second.contains(scope));
         (Some(both), only)
+    }
+
+    /// The parts that rows which can have moved are read in: link by link, or all at once.
+    fn parts(&self) -> impl Iterator<Item = Option<usize>> {
+        let (links, all) = self.links.as_ref().map_or((0, Some(None)), |links| (links.len(), None));
+        (0..links).map(Some).chain(all)
     }
 
     /// The rows that came into view.
@@ -256,9 +305,9 @@ impl Moved<'_> {
         sink: &mut Changes,
     ) -> Result<()> {
         let (both, only) = self.scopes_in(pull, true);
-        let mut write = |scopes: Option<&[String]>, seen: Option<Seen>| -> Result<()> {
+        let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
             let mut args = Vec::new();
-            let statement = pull.without_own(select, scopes, &self.own, &mut args)?;
+            let statement = pull.without_own(select, scopes, link, self, &mut args)?;
             let mut writer = json::RowWriter::new(spec, sink);
             // SAFETY: the one query below.
             let mut each = |slot| unsafe { writer.row(slot) };
@@ -268,10 +317,10 @@ impl Moved<'_> {
             }
         };
         if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
-            write(both.as_deref(), Some(Seen::OnlyNow))?;
+            self.parts().try_for_each(|link| write(both.as_deref(), link, Some(Seen::OnlyNow)))?;
         }
         if !only.is_empty() {
-            write(Some(&only), None)?;
+            write(Some(&only), None, None)?;
         }
         Ok(())
     }
@@ -280,16 +329,16 @@ impl Moved<'_> {
     pub(super) fn write_lost(&self, pull: &CollectionPull, gone: &mut Gone) -> Result<()> {
         let (both, only) = self.scopes_in(pull, false);
         let select = pull.key_texts();
-        let mut write = |scopes: Option<&[String]>, seen: Seen| -> Result<()> {
+        let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Seen| -> Result<()> {
             let mut args = Vec::new();
-            let statement = pull.without_own(&select, scopes, &self.own, &mut args)?;
+            let statement = pull.without_own(&select, scopes, link, self, &mut args)?;
             self.delta.run(statement, seen, &mut |slot| gone.put(&wire_id_of(slot)))
         };
         if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
-            write(both.as_deref(), Seen::OnlyBefore)?;
+            self.parts().try_for_each(|link| write(both.as_deref(), link, Seen::OnlyBefore))?;
         }
         if !only.is_empty() {
-            write(Some(&only), Seen::During(0))?;
+            write(Some(&only), None, Seen::During(0))?;
         }
         Ok(())
     }

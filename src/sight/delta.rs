@@ -15,6 +15,10 @@ use crate::server::spi::{pointers};
 use crate::server::statement::Statement;
 use crate::sight::policy::{self, Former, Judge};
 
+mod links;
+
+pub use links::Link;
+
 /// So many sights are told apart.
 pub const SIGHTS: usize = 16;
 
@@ -76,6 +80,42 @@ impl<'a> Delta<'a> {
         policy::synced(self.collection, images, scopes, |asked| self.judge.of_before(asked, former))
     }
 
+    /// Finds out which rows can have moved at all: those with such links, or any (None). The statement reads the collection; it is not run.
+    pub fn links(&self, statement: Statement) -> Result<Option<Vec<Link>>> {
+        let former = self.former(0)?;
+        let mut links = None;
+        let look = |tree: *mut pg_sys::Query, environment| {
+            former.register(environment);
+            // SAFETY: a rewritten tree of our own.
+            unsafe {
+                let (number, entry) = self.entry(tree)?;
+                links = links::of((*entry).securityQuals, number, former, environment)?;
+                (*(*tree).jointree).quals = pg_sys::makeBoolConst(false, false);
+            }
+            Ok(())
+        };
+        statement.each_changed(look, &mut |_| ())?;
+        Ok(links)
+    }
+
+    /// The collection's entry in a statement of ours, and its number.
+    ///
+    /// # Safety
+    /// A tree.
+    unsafe fn entry(&self, tree: *mut pg_sys::Query) -> Result<(i32, *mut pg_sys::RangeTblEntry)> {
+        // SAFETY: see above.
+        let entries = unsafe { pointers::<pg_sys::RangeTblEntry>((*tree).rtable) };
+        let is_collection = |entry: &*mut pg_sys::RangeTblEntry| {
+            // SAFETY: as above.
+            let entry = unsafe { &**entry };
+            entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.relid == self.collection.relation
+        };
+        match entries.iter().position(is_collection) {
+            Some(at) => Ok((at as i32 + 1, entries[at])),
+            None => Err(SyncError::new(code::INTERNAL, "the statement does not read its collection")),
+        }
+    }
+
     /// Runs a statement of ours over the collection, of which each row is seen as `sight` says.
     pub fn run(
         &self,
@@ -101,13 +141,7 @@ impl<'a> Delta<'a> {
         former.register(environment);
         // SAFETY: a rewritten tree of our own. Its entry of the collection has the policies as conditions of its own.
         unsafe {
-            let entries = pointers::<pg_sys::RangeTblEntry>((*tree).rtable);
-            let is_collection = |entry: &&*mut pg_sys::RangeTblEntry| {
-                (***entry).rtekind == pg_sys::RTEKind::RTE_RELATION && (***entry).relid == self.collection.relation
-            };
-            let Some(&entry) = entries.iter().find(is_collection) else {
-                return Err(SyncError::new(code::INTERNAL, "the statement does not read its collection"));
-            };
+            let (_, entry) = self.entry(tree)?;
             let now = (*entry).securityQuals;
             let before = pg_sys::copyObjectImpl(now.cast()).cast::<pg_sys::List>();
             former.put_into(before.cast(), environment)?;

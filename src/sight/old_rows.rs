@@ -104,6 +104,15 @@ impl OldRows {
         unsafe { (*self.descriptor).natts as i16 }
     }
 
+    /// Have they all columns of their table?
+    pub fn are_whole(&self) -> bool {
+        (1..self.number_column()).all(|number| {
+            // SAFETY: the descriptor lives as long as the store, and has an attribute of that number.
+            let column = unsafe { pg::attribute(self.descriptor, number as usize - 1) };
+            column.attisdropped || self.readers.iter().any(|reader| reader.place == number as usize - 1)
+        })
+    }
+
     pub fn descriptor(&self) -> pg_sys::TupleDesc {
         self.descriptor
     }

@@ -139,6 +139,12 @@ impl<'a> Reach<'a> {
         Ok(read)
     }
 
+    /// Are there any?
+    pub fn has_entries(&mut self, relation: pg_sys::Oid) -> Result<bool> {
+        let entries = self.entries(relation)?;
+        Ok(!entries.is_empty() || entries.was_reset())
+    }
+
     /// Those in these scopes.
     pub fn entries_in(&mut self, relation: pg_sys::Oid, scopes: &[String]) -> Result<Entries> {
         self.read(relation, Scopes::Only(scopes))

@@ -58,6 +58,8 @@ struct Answer<'a> {
     timestamp: &'a RawValue,
     #[serde(rename = "experimentalStrategy")]
     strategy: Option<Strategy>,
+    #[serde(default)]
+    reason: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +160,8 @@ pub struct Replica {
     collections: Vec<Collection>,
     names: Vec<String>,
     cursor: Option<i64>,
+    /// why the last answer replaced collections, for each that it did
+    reasons: Vec<String>,
     /// members of rows that are not kept
     left_out: &'static [&'static str],
 }
@@ -168,6 +172,7 @@ impl Replica {
             collections: specs.iter().map(|spec| Collection { spec: spec.clone(), rows: HashMap::new() }).collect(),
             names: specs.iter().map(|s| s.name.clone()).collect(),
             cursor: None,
+            reasons: Vec::new(),
             left_out: &[],
         }
     }
@@ -180,6 +185,10 @@ impl Replica {
 
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    pub fn reasons(&self) -> &[String] {
+        &self.reasons
     }
 
     pub fn cursor(&self) -> Option<i64> {
@@ -232,6 +241,9 @@ impl Replica {
                 replaced.insert(name.as_str());
             }
         }
+        let overrides = answer.strategy.iter().flat_map(|s| s.overrides.keys());
+        ensure!(overrides.eq(answer.reason.keys()), "reasons of {:?}", answer.reason);
+        self.reasons = answer.reason.values().cloned().collect();
         let mut applied = Applied::default();
         for collection in &mut self.collections {
             let name = collection.spec.name.as_str();

@@ -12,7 +12,7 @@ use crate::server::spi::pointers;
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
+pub unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
     if node.is_null() {
         return true;
     }
@@ -56,7 +56,7 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
+pub unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
     // SAFETY: an expression node or NULL.
     unsafe {
         if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
@@ -74,7 +74,7 @@ pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::N
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+pub unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     let mut node = node;
     // SAFETY: an expression node.
     unsafe {
@@ -147,7 +147,7 @@ unsafe fn walk_but(node: *mut pg_sys::Node, ignored: u32, each: &mut dyn FnMut(*
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
+pub unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
     // SAFETY: nodes with this tag are of this type.
     unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
 }
@@ -279,7 +279,7 @@ pub unsafe fn columns_read(query: *mut pg_sys::Query) -> BTreeMap<usize, BTreeSe
 ///
 /// # Safety
 /// An analyzed query.
-pub(super) unsafe fn returns_rows_as_they_are(query: *mut pg_sys::Query) -> bool {
+pub unsafe fn returns_rows_as_they_are(query: *mut pg_sys::Query) -> bool {
     // SAFETY: a query of a tree that nobody changes.
     let q = unsafe { &*query };
     q.limitCount.is_null()

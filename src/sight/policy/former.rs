@@ -18,7 +18,7 @@ use crate::collections::lookup::Keys;
 use crate::log::change::{Image, Op};
 use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
-use crate::policies::access::tree::{columns_read, walk};
+use crate::policies::access::tree::{columns_read, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, subxact};
 use crate::server::spi::{self, pointers};
@@ -109,6 +109,16 @@ impl<'a> Former<'a> {
         Ok(())
     }
 
+    /// Does this part of a rewritten query read a table that has changed?
+    ///
+    /// # Safety
+    /// A node of a parsed tree.
+    pub unsafe fn is_read_by(&self, part: *mut pg_sys::Node) -> bool {
+        // SAFETY: see above.
+        let read = unsafe { relations_read(part) };
+        self.tables.iter().any(|t| read.contains_key(&t.table.relation.to_u32()))
+    }
+
     /// The entries of a query, by number from 1, that are of changed tables.
     ///
     /// # Safety
@@ -144,7 +154,10 @@ impl<'a> Former<'a> {
                     return Err(cannot("it reads tables that inherit, a sample, or rows that are locked"));
                 }
                 let columns = columns.get_or_insert_with(|| columns_read(query));
-                let has = |attnum: &i16| table.table.image.iter().any(|column| column.attnum == *attnum);
+                let has = |attnum: &i16| match attnum {
+                    0 => table.rows.are_whole(),
+                    _ => table.table.image.iter().any(|column| column.attnum == *attnum),
+                };
                 if columns.get(&(i + 1)).is_some_and(|read| !read.iter().all(has)) {
                     return Err(cannot("it reads what is not logged"));
                 }
