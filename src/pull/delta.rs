@@ -16,6 +16,7 @@ use crate::collections::lookup::{Keys, Texts};
 use crate::log::change::Image;
 use crate::log::clock::durable;
 use crate::server::error::Result;
+use crate::server::pg;
 use crate::server::spi::{self, NamedRelation};
 use crate::server::statement::{self, Statement};
 use crate::server::subxact;
@@ -50,6 +51,7 @@ pub(super) struct Moved<'a> {
 
 /// Values of a column, as a relation that statements can name.
 struct Linked {
+    attnum: i16,
     column: String,
     name: CString,
     values: Texts,
@@ -162,7 +164,7 @@ impl CollectionPull<'_> {
         let linked = linked.into_iter().map(|(i, column, link)| {
             let name = spi::c_string(&format!("snapsync_moved_{i}"))?;
             let values = Texts::of(column.facts.base, &link.values)?;
-            Ok(Linked { column: column.ident.clone(), name, values })
+            Ok(Linked { attnum: link.attnum, column: column.ident.clone(), name, values })
         });
         linked.collect::<Result<Vec<_>>>().map(Some)
     }
@@ -179,9 +181,11 @@ impl CollectionPull<'_> {
     ) -> Result<Statement<'s>> {
         let own = &moved.own;
         let mut conditions = self.conditions(scopes, args, false);
-        let mut beside: Vec<NamedRelation> = Vec::new();
+        let (mut beside, mut hidden): (Vec<NamedRelation>, Vec<i16>) = (Vec::new(), self.hidden());
         for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link)) {
             beside.push(linked.values.relation(&linked.name));
+            // It chooses none but those that policies let in or out.
+            hidden.extend(Some(linked.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)));
             let (column, name) = (&linked.column, linked.name.to_string_lossy());
             let is_of_it = format!("t.{column} OPERATOR(pg_catalog.=) ANY (SELECT r.v FROM {name} AS r)");
             conditions.push(if link == Some(i) { is_of_it } else { format!("({is_of_it}) IS NOT TRUE") });
@@ -194,7 +198,7 @@ impl CollectionPull<'_> {
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
-        self.statement(&beside, &sql, args, &self.hidden())
+        self.statement(&beside, &sql, args, &hidden)
     }
 }
 
@@ -236,7 +240,7 @@ impl Moved<'_> {
             false => self.delta.sights(of.from, Some(of.until)),
         };
         let last = of.iter().map(|of| sights(of).end).max().unwrap_or(0);
-        let is_now = |of: &ImageOf| !of.first && self.delta.is_now(Some(of.until));
+        let is_now = |of: &ImageOf| !of.first && self.delta.is_now(of.until);
         for sight in 0..=last {
             let now = sight == last;
             let asked = |of: &ImageOf| if now { is_now(of) } else { sights(of).contains(&sight) };

@@ -3,6 +3,7 @@
 //! Between two changes that concern him the tables that the policies read say the same. So from the cursor on he had one sight after the
 //! other, each told by these tables as they were before the change that ended it (`policy/former.rs`).
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, NodeTag};
@@ -42,18 +43,15 @@ impl<'a> Delta<'a> {
         Some(Delta { collection, tables, cursor, ends, sights: Vec::new(), judge })
     }
 
-    /// The sights before now, by number, that there were after a change with the stamp `from` (None: at the cursor) and before one with the
-    /// stamp `until` (None: now).
-    pub fn sights(&self, from: Option<i64>, until: Option<i64>) -> std::ops::Range<usize> {
-        let first = from.map_or(0, |from| self.ends.partition_point(|end| *end <= from));
-        // Sight n begins with the change that ended the one before.
-        let last = until.map_or(self.ends.len(), |until| self.ends.partition_point(|end| *end < until) + 1);
-        first..last.min(self.ends.len())
+    /// The sights before now, by number, that a state fell into which came to be with the stamp `from` (None: before the cursor) and
+    /// ended with the stamp `until` (None: it lasts).
+    pub fn sights(&self, from: Option<i64>, until: Option<i64>) -> Range<usize> {
+        sights(&self.ends, from, until)
     }
 
-    /// Is a state that ended with the stamp `until` (None: it lasts) one that the sight of now has seen?
-    pub fn is_now(&self, until: Option<i64>) -> bool {
-        until.is_none_or(|until| self.ends.last().is_none_or(|end| *end < until))
+    /// Did a state that ended with the stamp `until` fall into the sight of now?
+    pub fn is_now(&self, until: i64) -> bool {
+        self.ends.last().is_none_or(|end| *end < until)
     }
 
     /// Finds out what was so during the first sights, so many; false where the first cannot be told.
@@ -168,6 +166,13 @@ impl<'a> Delta<'a> {
     }
 }
 
+/// Sight n ends with the change that has stamp n of these, and the next one begins.
+fn sights(ends: &[i64], from: Option<i64>, until: Option<i64>) -> Range<usize> {
+    let first = from.map_or(0, |from| ends.partition_point(|end| *end <= from));
+    let last = until.map_or(ends.len(), |until| ends.partition_point(|end| *end < until) + 1);
+    first..last.clamp(first, ends.len().max(first))
+}
+
 /// Which rows a statement reads.
 #[derive(Clone, Copy)]
 pub enum Seen {
@@ -195,5 +200,31 @@ unsafe fn and_not(tree: *mut pg_sys::Query, conditions: *mut pg_sys::List) {
         let from = (*tree).jointree;
         (*from).quals = pg_sys::make_and_qual((*from).quals, test.cast());
         (*tree).hasSubLinks |= pg_sys::checkExprHasSubLink(test.cast());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sights;
+
+    #[test]
+    fn a_state_falls_into_the_sights_between_its_beginning_and_its_end() {
+        // Access changed with 10, 20 and 30: sight 0 up to 10, 1 up to 20, 2 up to 30, then comes now.
+        let ends = [10, 20, 30];
+        assert_eq!(sights(&ends, None, Some(4)), 0..1);
+        assert_eq!(sights(&ends, None, Some(14)), 0..2);
+        assert_eq!(sights(&ends, Some(12), Some(14)), 1..2);
+        assert_eq!(sights(&ends, Some(12), None), 1..3);
+        assert_eq!(sights(&ends, Some(32), None), 3..3);
+        assert_eq!(sights(&ends, Some(32), Some(40)), 3..3);
+    }
+
+    #[test]
+    fn what_changes_with_access_itself_is_of_one_sight_only() {
+        let ends = [10, 20];
+        assert_eq!(sights(&ends, None, Some(10)), 0..1, "it ended when the sight did");
+        assert_eq!(sights(&ends, Some(10), Some(20)), 1..2);
+        assert_eq!(sights(&ends, Some(20), None), 2..2);
+        assert_eq!(sights(&[], None, None), 0..0);
     }
 }

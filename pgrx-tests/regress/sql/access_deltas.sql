@@ -147,6 +147,21 @@ SET ROLE alice;
 SELECT t.counts('notes', '{"notes": {"team": [1, 3]}}');
 RESET ROLE;
 
+-- What policies ask of a row need not be readable.
+REVOKE SELECT ON notes FROM alice; GRANT SELECT (team, n) ON notes TO alice;
+CREATE TABLE lists (id int PRIMARY KEY, team int NOT NULL, title text);
+ALTER TABLE lists ENABLE ROW LEVEL SECURITY;
+CREATE POLICY team ON lists USING (team IN (SELECT id FROM teams WHERE who = current_user));
+GRANT SELECT (id, title) ON lists TO alice;
+SET client_min_messages = warning;
+SELECT snapsync.enable('lists');
+RESET client_min_messages;
+INSERT INTO lists SELECT n, n, 'list ' || n FROM generate_series(1, 3) AS n;
+SET ROLE alice; SELECT t.catch_up('lists'); RESET ROLE;
+INSERT INTO teams VALUES (3, 'alice'); DELETE FROM teams WHERE id = 1;
+SET ROLE alice; SELECT * FROM t.pull('{lists}'); RESET ROLE;
+DELETE FROM teams WHERE id = 3; INSERT INTO teams VALUES (1, 'alice');
+
 -- Scopes that follow memberships.
 CREATE TABLE docs (id int PRIMARY KEY, team int NOT NULL);
 ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
