@@ -449,7 +449,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', NULL, format('the clock stands at %s, but has been at %s: a script or a restore has set it back', clock.now, clock.was),
            'The next change of a synced table makes it leap past all that it has been. Until then, clients that have seen more take '
            'everything anew with each pull.', NULL
-    FROM (SELECT (SELECT last_value FROM snapsync.clock) AS now, (SELECT max(snapmin) FROM snapsync.horizon) - 2 AS was) AS clock
+    FROM (SELECT (SELECT last_value FROM snapsync.clock) AS now, (SELECT max(snapmin) FROM snapsync.horizon) - 1 AS was) AS clock
     WHERE clock.now < clock.was AND EXISTS (SELECT FROM mine)
 )
 -- A name with a line break in it must not look like a line of the report.

@@ -1,5 +1,5 @@
-//! Which rows can have come into view or gone out of it at all, where policies ask for it in the usual ways: `project IN (SELECT ...)`, or
-//! `EXISTS (SELECT ... WHERE x = project ...)`. What such a question says of a row follows from one column, its *link*, and from the set of
+//! Which rows can have come into view or gone out of it at all, where policies ask for it in the usual ways: `project IN (SELECT ...)`,
+//! `project = ANY (ARRAY(SELECT ...))`, or `EXISTS (SELECT ... WHERE x = project ...)`. What such a question says of a row follows from one column, its *link*, and from the set of
 //! values that the subquery gives. So only rows whose link is a value that the subquery gave and gives no more, or the other way round, can
 //! have moved; they are found by an index, if there is one.
 
@@ -27,6 +27,8 @@ pub struct Link {
 /// A subquery that policies ask about a row.
 struct Asked {
     link: *mut pg_sys::SubLink,
+    /// What is compared with each member of the array that it makes; or NULL.
+    member: *mut pg_sys::Node,
     /// Whether it says false or nothing is the same.
     positive: bool,
 }
@@ -53,11 +55,11 @@ pub unsafe fn of(
     // SAFETY: nodes of the policies' trees, which are only read; what is run and changed are copies.
     unsafe {
         pointers::<pg_sys::Node>(policies).into_iter().for_each(|policy| collect(policy, true, &mut asked));
-        for Asked { link, positive } in asked {
+        for Asked { link, member, positive } in asked {
             if !former.is_read_by((*link).subselect) {
                 continue;
             }
-            let Some((attnum, query)) = linked(link, entry) else { return Ok(None) };
+            let Some((attnum, query)) = linked(link, member, entry) else { return Ok(None) };
             let before = pg_sys::copyObjectImpl(query.cast()).cast::<pg_sys::Query>();
             former.put_into(before.cast(), environment)?;
             let (Some(before), Some(now)) = (given(before, environment)?, given(query, environment)?) else {
@@ -92,24 +94,63 @@ unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Asked
             }
             NodeTag::T_SubLink => {
                 let link = node.cast::<pg_sys::SubLink>();
-                asked.push(Asked { link, positive });
+                asked.push(Asked { link, member: std::ptr::null_mut(), positive });
                 if !(*link).testexpr.is_null() {
                     collect((*link).testexpr, false, asked);
                 }
             }
             _ => {
+                let member = compared_with_array(node);
                 let inside = tree::sublinks(node).into_iter();
-                asked.extend(inside.map(|link| Asked { link, positive: false }));
+                let positive = positive && member.is_some();
+                let member = member.unwrap_or(std::ptr::null_mut());
+                asked.extend(inside.map(|link| Asked { link, member, positive }));
             }
         }
     }
+}
+
+/// `column = ANY (ARRAY(SELECT ...))`: the column.
+///
+/// # Safety
+/// A node of a policy's tree.
+unsafe fn compared_with_array(node: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+    // SAFETY: nodes with these tags are of these types.
+    unsafe {
+        if (*node).type_ != NodeTag::T_ScalarArrayOpExpr {
+            return None;
+        }
+        let test = &*node.cast::<pg_sys::ScalarArrayOpExpr>();
+        let name = pg_sys::get_opname(test.opno);
+        let equal = !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == b"=";
+        let args = pointers::<pg_sys::Node>(test.args);
+        let [member, array] = args[..] else { return None };
+        let is_array = (*tree::strip(array)).type_ == NodeTag::T_SubLink && (*member).type_ != NodeTag::T_SubLink;
+        let is_column = (*tree::strip(member)).type_ == NodeTag::T_Var;
+        (equal && test.useOr && is_array && is_column && is_plain(test.opno, test.inputcollid)).then_some(member)
+    }
+}
+
+/// Is it PostgreSQL's own operator, and one that takes equal texts for equal?
+///
+/// # Safety
+/// A look-up of a collation that a tree refers to.
+unsafe fn is_plain(operator: pg_sys::Oid, collation: pg_sys::Oid) -> bool {
+    // SAFETY: see above.
+    let deterministic =
+        collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) };
+    operator.to_u32() < pg_sys::FirstNormalObjectId && deterministic
 }
 
 /// The column that links a row with what the subquery gives, and a query for that, which nobody else refers to. None where there is none.
 ///
 /// # Safety
 /// A subquery of a policy on the entry of this number.
-unsafe fn linked(link: *mut pg_sys::SubLink, entry: i32) -> Option<(i16, *mut pg_sys::Query)> {
+unsafe fn linked(
+    link: *mut pg_sys::SubLink,
+    member: *mut pg_sys::Node,
+    entry: i32,
+) -> Option<(i16, *mut pg_sys::Query)> {
     // SAFETY: nodes of the tree; a copy is changed.
     unsafe {
         let query = pg_sys::copyObjectImpl((*link).subselect.cast()).cast::<pg_sys::Query>();
@@ -125,6 +166,12 @@ unsafe fn linked(link: *mut pg_sys::SubLink, entry: i32) -> Option<(i16, *mut pg
                 let output = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next()?;
                 let is_output = (*tree::strip(right)).type_ == NodeTag::T_Param;
                 (is_output && is_same_type(column, (*output).expr.cast()) && is_uncorrelated(query))
+                    .then_some((column.varattno, query))
+            }
+            pg_sys::SubLinkType::ARRAY_SUBLINK if !member.is_null() => {
+                let column = own(member, 0)?;
+                let output = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next()?;
+                (is_same_type(column, (*output).expr.cast()) && is_uncorrelated(query))
                     .then_some((column.varattno, query))
             }
             pg_sys::SubLinkType::EXISTS_SUBLINK => {
@@ -168,9 +215,7 @@ unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut p
     unsafe {
         let (left, right) = tree::equality(node)?;
         let operator = &*node.cast::<pg_sys::OpExpr>();
-        let collation = operator.inputcollid;
-        let deterministic = collation == pg_sys::InvalidOid || pg_sys::get_collation_isdeterministic(collation);
-        (operator.opno.to_u32() < pg_sys::FirstNormalObjectId && deterministic).then_some((left, right))
+        is_plain(operator.opno, operator.inputcollid).then_some((left, right))
     }
 }
 

@@ -16,6 +16,7 @@ use super::told;
 use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
 use crate::log::change::{Image, Op};
+use crate::log::journal;
 use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
 use crate::policies::access::tree::{columns_read, relations_read, walk};
@@ -292,6 +293,10 @@ impl FormerTable<'_> {
 /// What these entries, of one key and transaction, say of the key before.
 fn first_state(changes: &[Logged]) -> Result<Before> {
     let changes = || changes.iter().filter(|entry| !entry.is_notice());
+    // The running transaction's entries show its own states.
+    if changes().next().is_some_and(|first| first.op == Op::Insert && Some(first.stamp) == journal::own_stamp()) {
+        return Ok(Before::Nothing);
+    }
     if let Some(image) = changes().find_map(|entry| entry.image.clone()) {
         return Ok(Before::Row(image));
     }
