@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::pg_sys;
 
 use super::unenforced;
-use crate::policies::access::depends;
 use crate::server::error::Result;
 use crate::server::{pg, spi, subxact};
 
@@ -96,16 +95,9 @@ const LOCKED: &str = "\
 pub const IDENTITY: &str = "concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), \
     (SELECT oid FROM pg_database WHERE datname = current_database()), c.relation::oid)";
 
-/// The types of table $1's columns and what they are made of: domains, arrays, ranges, composite types.
-pub const MADE_OF: &str = "made_of(oid) AS ( \
-        SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped \
-      UNION \
-        SELECT part.oid FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid CROSS JOIN LATERAL ( \
-                SELECT y.typbasetype UNION ALL SELECT y.typelem \
-                UNION ALL SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid) \
-                UNION ALL SELECT a.atttypid FROM pg_attribute AS a \
-                           WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid) \
-         WHERE part.oid <> 0)";
+/// What the policies of table $1 rest on, and the types of its columns with what they are made of.
+const READ: &str = "read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1))";
+const MADE_OF: &str = "made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1))";
 
 fn trees(written: &[(&str, &str)]) -> String {
     written.iter().fold(TREES.to_string(), |sql, (place, by)| sql.replace(place, by))
@@ -113,10 +105,9 @@ fn trees(written: &[(&str, &str)]) -> String {
 
 /// What table $1 looks like.
 pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
-    let rest_on = depends::policies_rest_on();
     let (unenforced, as_stored) = (unenforced::UNENFORCED, trees(&AS_STORED));
     let sql = format!(
-        "WITH RECURSIVE {rest_on}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}, \
+        "WITH {READ}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}, \
             'trees', json_build_object({as_stored})) \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1"
     );
@@ -138,13 +129,11 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
 /// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself. What is
 /// locked for it is let go.
 fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
-    let rest_on = depends::policies_rest_on();
-    let locked = spi::read_now(&format!("WITH RECURSIVE {rest_on} {LOCKED}"), &[spi::arg(relation)])?;
+    let locked = spi::read_now(&format!("WITH {READ} {LOCKED}"), &[spi::arg(relation)])?;
     let locked: Vec<pg_sys::Oid> = locked.iter().map(|r| r.oid(0)).collect();
     let as_text = trees(&AS_TEXT);
-    let sql = format!(
-        "WITH RECURSIVE {rest_on} SELECT json_build_object({as_text}) FROM snapsync.collection AS c WHERE c.relation = $1"
-    );
+    let sql =
+        format!("WITH {READ} SELECT json_build_object({as_text}) FROM snapsync.collection AS c WHERE c.relation = $1");
     subxact::try_out(|| {
         if !locked.into_iter().all(pg::lock_without_waiting) {
             return Ok(None);
