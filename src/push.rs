@@ -12,13 +12,11 @@
 use std::cell::Cell;
 
 use crate::collections::catalog;
+use crate::log::client;
 use crate::log::journal::{self, Origin};
-use crate::log::read::Logged;
-use crate::log::{client, clock, roles};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::server::subxact::{self, End};
-use crate::values::cursor::{self, Cursor};
 use crate::values::{excerpt, settings};
 
 mod answer;
@@ -27,17 +25,23 @@ mod constraints;
 mod decide;
 mod decode;
 mod echo;
+mod item;
 pub mod mutate;
 mod once;
 mod order;
 mod payload;
+mod pusher;
+mod rejection;
 mod standing;
+mod steps;
 mod target;
 mod write;
 
-use answer::{answer, Rejection};
+use answer::answer;
 use decide::Decisions;
 use payload::{BatchError, RawCollection};
+use pusher::{baseline, Pusher};
+use rejection::Rejection;
 use target::Target;
 use write::Written;
 
@@ -57,32 +61,6 @@ impl From<BatchError> for SyncError {
     }
 }
 
-/// From where on a change on the server conflicts with the client's.
-#[derive(Clone, Copy)]
-pub(crate) enum Baseline {
-    /// The client makes no claim about what it has seen: nothing conflicts.
-    None,
-    Stamp(i64),
-    /// The client's state is older than the log reaches: everything may have changed.
-    Unknown,
-}
-
-/// What holds for the whole push.
-pub(crate) struct Push<'p> {
-    baseline: Baseline,
-    client_id: Option<&'p str>,
-    report: bool,
-    /// The first attempt is under way: whatever is not plain goes back to be done with care.
-    quick: Cell<bool>,
-}
-
-impl Push<'_> {
-    /// Is this entry of the log somebody else's, neither this transaction's nor this client's?
-    pub(crate) fn is_by_others(&self, e: &Logged) -> bool {
-        Some(e.stamp) != journal::own_stamp() && !(e.origin.is_some() && e.origin.as_deref() == self.client_id)
-    }
-}
-
 pub fn push(request: &Request) -> Result<String> {
     let report = match request.on_rejected.unwrap_or("abort") {
         "abort" => false,
@@ -96,7 +74,7 @@ pub fn push(request: &Request) -> Result<String> {
         }
     };
     client::check(request.client_id)?;
-    let push = Push {
+    let push = Pusher {
         baseline: baseline(request.last_pulled_at)?,
         client_id: request.client_id,
         report,
@@ -105,7 +83,7 @@ pub fn push(request: &Request) -> Result<String> {
     let raw = payload::parse(request.changes, pg::check_for_interrupts)?;
     let targets = resolve(&raw, request, false)?;
     let claim = match &request.push_id {
-        Some(id) => match once::claim(id, request)? {
+        Some(id) => match once::claim(id, request.changes)? {
             once::Claim::Answered(answer) => return Ok(answer),
             once::Claim::First(claim) => Some(claim),
         },
@@ -144,34 +122,6 @@ fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -
     Ok(targets)
 }
 
-fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
-    let cursor = cursor::parse(last_pulled_at).map_err(|e| {
-        SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
-            .detail(e.to_string())
-            .hint("Pass the timestamp of the last pull, an ISO 8601 time, or null to overwrite whatever changed.")
-    })?;
-    Ok(match cursor {
-        Cursor::Start => Baseline::None,
-        Cursor::Stamp(stamp) => {
-            // Clock, then snapshot (clock.rs): who is about to commit is a conflict, also if the snapshot does not see his record.
-            pg::accept_invalidations();
-            let clock = clock::read_snapmin()?;
-            let snapshot = pg::ActiveSnapshot::take();
-            if roles::standing(&snapshot)?.stands_for_now(stamp)? {
-                Baseline::Stamp(clock.snapmin)
-            } else if clock::history::cursor_is_of_this_history(stamp)? {
-                Baseline::Stamp(stamp)
-            } else {
-                Baseline::Unknown
-            }
-        }
-        Cursor::At { micros_since_unix_epoch } => {
-            let cursor = clock::horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
-            cursor.map_or(Baseline::Unknown, Baseline::Stamp)
-        }
-    })
-}
-
 /// How often a push begins anew because somebody created one of its rows meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -179,7 +129,7 @@ fn created_meanwhile(message: &str) -> SyncError {
     SyncError::new(code::CONFLICT, message).detail("[]").hint("Nothing was applied. Push again.")
 }
 
-impl Push<'_> {
+impl Pusher<'_> {
     fn carry_out(&self, mut targets: Vec<Target>, request: &Request) -> Result<String> {
         if self.quickly(&targets)? {
             return Ok("{}".into());
@@ -230,7 +180,7 @@ impl Push<'_> {
             if !decisions.rejections.is_empty() || decisions.settled != "{}" {
                 return Ok(End::Undo(()));
             }
-            let steps = write::steps(targets, &decisions, &order::stages(targets)?);
+            let steps = steps::steps(targets, &decisions, &order::stages(targets)?);
             match self.at_once(targets, &steps, &decisions, &[], &Cell::new(true))? {
                 End::Keep(surprises) => self.tell(targets, &decisions, &surprises).map(End::Keep),
                 End::Undo(()) => Ok(End::Undo(())),

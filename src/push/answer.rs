@@ -1,18 +1,9 @@
 //! What a push answers: `{}`, or the rows that were left out, with the reasons.
 
+use super::rejection::Rejection;
 use super::target::Target;
 use crate::server::error::SyncError;
 use crate::values::json;
-
-/// A row that is not applied.
-#[derive(Clone)]
-pub struct Rejection {
-    pub target: usize,
-    pub id: String,
-    pub error: SyncError,
-    /// The collection's policy wants it so (`server_wins`): no reason to abort.
-    pub expected: bool,
-}
 
 /// `{}`, or what was left out.
 pub fn answer(rejections: &[Rejection], targets: &[Target]) -> String {

@@ -4,44 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::decide::not_quickly;
 use super::echo;
+use super::item::{by_target, Item, What};
 use super::payload::Group;
 use super::target::{json_arg, Columns, Target};
-use super::write::{by_target, Surprises, UNIQUE_VIOLATION};
 use crate::collections::facts::{self, Facts};
 use crate::log::journal::Sending;
-use crate::server::error::{Result, SyncError};
+use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Mode, Planned};
 use crate::server::{pg, subxact};
-
-/// One row to write or to delete.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Item {
-    pub target: usize,
-    pub what: What,
-    /// Index into the plan's records, or its deletions.
-    pub row: u32,
-}
-
-/// How. The number is that of the group of columns: of `Target::updates` for an update, of the plan's for an insert.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum What {
-    Update(u32),
-    Insert(u32),
-    Delete,
-}
-
-/// A row that a trigger kept as it was: the client does not know.
-pub type Vetoed = Item;
-
-impl Item {
-    pub fn id<'t>(&self, targets: &'t [Target]) -> &'t str {
-        let plan = &targets[self.target].plan;
-        match self.what {
-            What::Delete => &plan.deletions[self.row as usize].id,
-            _ => &plan.records[self.row as usize].id,
-        }
-    }
-}
 
 /// A statement over some rows of one target.
 struct Statement<'i> {
@@ -52,7 +22,7 @@ struct Statement<'i> {
 }
 
 /// Writes the items; what a trigger vetoed is returned. With `together`, all of them in one statement.
-pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<Vetoed>> {
+pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<Item>> {
     let mut order: Vec<(usize, What)> = Vec::new();
     let mut by_statement: HashMap<(usize, What), Vec<&Item>> = HashMap::new();
     // Most often one after the other.
@@ -103,7 +73,7 @@ pub fn apply(targets: &[Target], items: &[Item], together: bool) -> Result<Vec<V
 
 /// One statement with a WITH query for each: Postgres checks foreign keys at the end of it, so that rows may refer to each
 /// other whatever their columns and tables.
-fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec<Vetoed>) -> Result<()> {
+fn apply_together(targets: &[Target], statements: &[Statement], vetoed: &mut Vec<Item>) -> Result<()> {
     let mut with = Vec::new();
     let mut select = Vec::new();
     let mut args = Vec::new();
@@ -157,7 +127,7 @@ impl Statement<'_> {
 
     /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller
     /// change them, and then the client must not believe it.
-    fn check(&self, targets: &[Target], done: &HashSet<u32>, vetoed: &mut Vec<Vetoed>) -> Result<()> {
+    fn check(&self, targets: &[Target], done: &HashSet<u32>, vetoed: &mut Vec<Item>) -> Result<()> {
         if !self.returns() || done.len() == self.items.len() {
             return Ok(());
         }
@@ -240,6 +210,15 @@ fn delete(target: &Target, parameter: usize) -> String {
     }
 }
 
+/// Rows of which the client believes something else than what stands.
+#[derive(Default)]
+pub struct Surprises {
+    /// A trigger kept these as they were.
+    pub vetoed: Vec<Item>,
+    /// Inserted without an error, and not there.
+    pub missing: Vec<Item>,
+}
+
 /// What came of writing items one by one.
 #[derive(Default)]
 pub struct Outcome {
@@ -285,7 +264,7 @@ pub fn bisect(targets: &[Target], items: &[Item], together: bool, enough: usize,
 /// it is an update after all: a created row that exists is updated.
 fn failed(targets: &[Target], item: Item, e: SyncError, outcome: &mut Outcome) -> Result<()> {
     let (target, id) = (&targets[item.target], item.id(targets));
-    let is_taken = matches!(item.what, What::Insert(_)) && e.code == UNIQUE_VIOLATION;
+    let is_taken = matches!(item.what, What::Insert(_)) && e.code == code::UNIQUE_VIOLATION;
     let mut e = e;
     if is_taken && !target.visible_now(&[id])?.is_empty() {
         let update = Item { what: What::Update(target.group_of_update(item.row)), ..item };
@@ -299,12 +278,10 @@ fn failed(targets: &[Target], item: Item, e: SyncError, outcome: &mut Outcome) -
             Err(error) => e = error,
         }
     } else if is_taken && pg::transaction_snapshot_is_fixed() && target.was_created_unseen(id)? {
-        return Err(SyncError::new(SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+        return Err(SyncError::new(code::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
             .detail(format!("It is about {}.", target.path_of(id)))
             .hint("Nothing was applied. Push again, in a new transaction."));
     }
     outcome.failed.push((item, target.about(id, e)));
     Ok(())
 }
-
-const SERIALIZATION_FAILURE: &str = "40001";

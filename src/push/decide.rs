@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
+use super::pusher::{Baseline, Pusher};
+use super::rejection::Rejection;
 use super::target::{Stored, Target};
-use super::{Baseline, Push, Rejection};
 use crate::log::change::Op;
 use crate::log::clock;
 use crate::log::read::Logged;
@@ -105,7 +106,7 @@ pub fn not_quickly() -> SyncError {
 }
 
 /// Locks the rows and decides about all of them.
-pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
+pub fn decide(push: &Pusher, targets: &[Target]) -> Result<Decisions> {
     let mut unreadable: Vec<HashMap<String, SyncError>> = Vec::with_capacity(targets.len());
     for target in targets {
         let mut refused = target.unreadable_ids()?;
@@ -210,7 +211,7 @@ const GONE: Change<'static> = Change::Entries(Vec::new());
 /// not there, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.
 ///
 /// `snapmin` is that of the decisions: what came before was seen then.
-pub fn written_by_others(push: &Push, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
+pub fn written_by_others(push: &Pusher, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
     let snapshot = pg::ActiveSnapshot::take();
     let from = match push.baseline {
         Baseline::Stamp(stamp) => stamp.max(snapmin),

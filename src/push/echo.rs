@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::apply::{Item, What};
+use super::item::{Item, What};
 use super::payload::Group;
 use super::target::Target;
 use crate::collections::catalog::{Collection, Column};

@@ -2,17 +2,19 @@
 //! halves of halves, to find out which rows cannot be written.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use super::answer::Rejection;
-use super::apply::{self, Item, Outcome, What};
+use super::apply::{self, Outcome, Surprises};
 use super::constraints::{self, Constraint};
 use super::decide::{self, Decisions, Fate};
-use super::order::{self, Stage};
+use super::item::{by_target, Item, What};
+use super::pusher::Pusher;
+use super::rejection::Rejection;
+use super::steps::{steps, Step};
 use super::target::Target;
-use super::{standing, Push};
+use super::{order, standing};
 use crate::log::{clock, journal};
-use crate::server::error::{Result, SyncError};
+use crate::server::error::{code, Result, SyncError};
 use crate::server::subxact::{self, End};
 
 /// With `abort`, how many culprits are looked for before giving up: enough to see whether the order was all that was wrong.
@@ -25,8 +27,6 @@ const ROUNDS: usize = 8;
 /// time costs as much as the push.
 const PROBES: usize = 1_000;
 
-pub const UNIQUE_VIOLATION: &str = "23505";
-
 /// What came of writing.
 pub enum Written {
     /// All is written but these.
@@ -35,23 +35,7 @@ pub enum Written {
     Nothing,
 }
 
-/// Rows of which the client believes something else than what stands.
-#[derive(Default)]
-pub struct Surprises {
-    /// A trigger kept these as they were.
-    pub vetoed: Vec<Item>,
-    /// Inserted without an error, and not there.
-    pub missing: Vec<Item>,
-}
-
-/// Statements that belong together, in the order of the push.
-#[derive(Clone)]
-pub struct Step {
-    items: Vec<Item>,
-    together: bool,
-}
-
-impl Push<'_> {
+impl Pusher<'_> {
     /// Applies what was decided.
     pub fn write(&self, targets: &[Target], decisions: &mut Decisions) -> Result<Written> {
         let steps = steps(targets, decisions, &order::stages(targets)?);
@@ -71,7 +55,7 @@ impl Push<'_> {
                 },
             }
         };
-        if failure.code == UNIQUE_VIOLATION && created_meanwhile(targets, &steps)? {
+        if failure.code == code::UNIQUE_VIOLATION && created_meanwhile(targets, &steps)? {
             return Ok(Written::Nothing);
         }
         let Some(outcome) = self.one_by_one(targets, steps, decisions.snapmin, &deferred)? else {
@@ -330,46 +314,6 @@ fn created_meanwhile(targets: &[Target], steps: &[Step]) -> Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Items by the number of their target.
-pub fn by_target(items: impl Iterator<Item = Item>) -> BTreeMap<usize, Vec<Item>> {
-    let mut by_target: BTreeMap<usize, Vec<Item>> = BTreeMap::new();
-    items.for_each(|item| by_target.entry(item.target).or_default().push(item));
-    by_target
-}
-
-/// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
-/// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
-/// the same push has just given another parent.
-pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage]) -> Vec<Step> {
-    let deletions = |stage: &Stage| {
-        let rows = |&target: &usize| {
-            let fates = decisions.fates[target].deletions.iter().enumerate();
-            let doomed = fates.filter(|(_, fate)| **fate == Fate::Delete);
-            doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).collect::<Vec<_>>()
-        };
-        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
-    };
-    let writes = |stage: &Stage| {
-        let rows = |&target: &usize| writes_of(target, &targets[target], &decisions.fates[target].records);
-        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
-    };
-    let first = stages.iter().rev().filter(|s| !s.referenced).map(deletions);
-    let last = stages.iter().rev().filter(|s| s.referenced).map(deletions);
-    first.chain(stages.iter().map(writes)).chain(last).filter(|s| !s.items.is_empty()).collect()
-}
-
-fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
-    let mut items = Vec::new();
-    for (groups, wanted) in [(&of.plan.groups, Fate::Insert), (&of.updates, Fate::Update)] {
-        for (group, rows) in groups.iter().enumerate() {
-            let what = if wanted == Fate::Insert { What::Insert(group as u32) } else { What::Update(group as u32) };
-            let rows = rows.rows.iter().filter(|&&row| fates[row as usize] == wanted);
-            items.extend(rows.map(|&row| Item { target, what, row }));
-        }
-    }
-    items
 }
 
 /// The items of the table that a constraint's error names; all where it names none of the push's.

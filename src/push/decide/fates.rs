@@ -4,16 +4,17 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use super::version::Versions;
-use super::{conflict_error, not_quickly, stale, Baseline, Change, Fate, Fates, Push, GONE};
-use crate::push::answer::Rejection;
+use super::{conflict_error, not_quickly, stale, Change, Fate, Fates, GONE};
 use crate::push::payload::{Group, Record};
+use crate::push::pusher::{Baseline, Pusher};
+use crate::push::rejection::Rejection;
 use crate::push::target::{groups_of, Stored, Target};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::{merge, ConflictPolicy, Merge};
 
 pub(super) struct Deciding<'d, 'a> {
-    pub push: &'d Push<'d>,
+    pub push: &'d Pusher<'d>,
     pub index: usize,
     pub target: &'d Target<'a>,
     /// In the quick attempt: what all rows are taken to become, until the statement finds otherwise.
@@ -48,7 +49,7 @@ struct Known<'l> {
 }
 
 impl<'d, 'a> Deciding<'d, 'a> {
-    pub fn new(push: &'d Push<'d>, index: usize, target: &'d Target<'a>, stored: Vec<Stored>, newest: i64) -> Self {
+    pub fn new(push: &'d Pusher<'d>, index: usize, target: &'d Target<'a>, stored: Vec<Stored>, newest: i64) -> Self {
         let (assumed, places) = (None, OnceCell::new());
         let (rejections, written, deleted) = (Vec::new(), Vec::new(), Vec::new());
         let blind = !target.may_read_key();

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::fates::Deciding;
-use super::{Baseline, Change};
+use super::Change;
 use crate::log::change::{Image, Op};
 use crate::log::read::Logged;
 use crate::log::{clock, roles};
+use crate::push::pusher::Baseline;
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::sight::reach::Reach;
