@@ -1,7 +1,5 @@
 //! Who pushes, and what of the others' changes he can not have seen.
 
-use std::cell::Cell;
-
 use crate::log::read::Logged;
 use crate::log::{clock, journal, roles};
 use crate::server::error::{code, Result, SyncError};
@@ -24,8 +22,6 @@ pub struct Pusher<'p> {
     pub baseline: Baseline,
     pub client_id: Option<&'p str>,
     pub report: bool,
-    /// The first attempt is under way: whatever is not plain goes back to be done with care.
-    pub quick: Cell<bool>,
 }
 
 impl Pusher<'_> {

@@ -1,12 +1,11 @@
 //! One collection of a push: its rows as the payload has them, and which of their columns are written.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::echo::Echo;
 use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, Table};
 use crate::collections::catalog::{Collection, Column};
 use crate::collections::facts::Facts;
@@ -33,12 +32,8 @@ pub struct Target<'a> {
     pub settled: bool,
     /// The records by the columns that are written where the row exists already.
     pub updates: Vec<Group<'a>>,
-    /// What must be known to tell which rows will be stored as they were sent; None where nobody asks.
-    pub echo: Option<Echo>,
-    /// Its UPDATE takes the locks.
-    pub locks_itself: Cell<bool>,
-    /// Its INSERTs are to fail for rows that no policy shows to the caller.
-    pub shows_inserted: Cell<bool>,
+    /// The client that sent these rows may ask later which of them were stored as it sent them.
+    pub echoes: bool,
     /// The records that name columns which are not synced, where they are to be reported.
     pub misfits: HashMap<String, SyncError>,
     /// Where each id stands in the payload.
@@ -53,7 +48,7 @@ impl<'a> Target<'a> {
         collection: Rc<Collection>,
         dialect: Dialect,
         settled: bool,
-        echo: bool,
+        echoes: bool,
     ) -> Result<Target<'a>> {
         let key_columns = collection.key_names();
         let own_id = collection.column("id").is_some() && !collection.key_is_id();
@@ -77,13 +72,12 @@ impl<'a> Target<'a> {
             readonly: &readonly,
             id_field,
             canonical: Some(&canonical),
-            numbers: echo.then_some(&numbers),
+            numbers: echoes.then_some(&numbers),
         };
         let plan = raw.resolve(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
         let mut changed = Changed::default();
         let updates = plan.regroup(|record, column| whole || changed.has(&plan, record, column));
-        let echo = if echo { Echo::of(&collection)? } else { None };
         Ok(Target {
             asked: raw.name(),
             collection,
@@ -91,9 +85,7 @@ impl<'a> Target<'a> {
             dialect,
             settled,
             updates,
-            echo,
-            locks_itself: Cell::new(false),
-            shows_inserted: Cell::new(false),
+            echoes,
             misfits: HashMap::new(),
             sources: OnceCell::new(),
             update_groups: OnceCell::new(),
@@ -128,18 +120,14 @@ impl<'a> Target<'a> {
 
     /// Are all rows created ones, of a caller who could tell whether they exist? (A row in `created` that exists is updated.)
     pub fn is_all_new(&self) -> bool {
-        !self.settled
-            && self.plan.deletions.is_empty()
-            && self.plan.records.iter().all(|r| r.created)
-            && self.may_read_key()
+        self.plan.deletions.is_empty() && self.plan.records.iter().all(|r| r.created) && self.may_read_key()
     }
 
     /// Can one UPDATE lock all there is in key order, and change it? Only where every row is an update in the same columns that
     /// asks for nothing of the stored row.
     pub fn can_lock_itself(&self) -> bool {
         let collection = &self.collection;
-        !self.settled
-            && self.plan.deletions.is_empty()
+        self.plan.deletions.is_empty()
             && self.plan.records.iter().all(|r| !r.created)
             && matches!(&self.updates[..], [group] if !group.columns.is_empty())
             && collection.conflict != ConflictPolicy::LastWriteWins
