@@ -1,25 +1,16 @@
 //! What a push answers: `{}`, or the rows that were left out, with the reasons.
 
+use super::rejection::Rejection;
 use super::target::Target;
 use crate::server::error::SyncError;
 use crate::values::json;
 
-/// A row that is not applied.
-#[derive(Clone)]
-pub struct Rejection {
-    pub target: usize,
-    pub id: String,
-    pub error: SyncError,
-    /// The collection's policy wants it so (`server_wins`): no reason to abort.
-    pub expected: bool,
-}
-
 /// `{}`, or what was left out.
-pub fn answer(rejections: &[Rejection], targets: &[Target]) -> String {
-    if rejections.is_empty() {
+pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Target]) -> String {
+    let mut sorted: Vec<Rejection> = rejected.into_iter().chain(failed).collect();
+    if sorted.is_empty() {
         return "{}".into();
     }
-    let mut sorted: Vec<&Rejection> = rejections.iter().collect();
     sorted.sort_by(|a, b| (targets[a.target].asked, &a.id).cmp(&(targets[b.target].asked, &b.id)));
     sorted.dedup_by(|a, b| targets[a.target].asked == targets[b.target].asked && a.id == b.id);
     let mut out = Vec::from(b"{\"experimentalRejectedIds\":{");

@@ -4,7 +4,6 @@
 //! answer, or nothing if the first one failed. The row says of what payload the id was, by its digest: an id that comes
 //! with another payload is a mistake (or somebody guessing), and must get neither silence nor another's answer.
 
-use super::Request;
 use crate::log::client;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi;
@@ -25,9 +24,9 @@ pub struct Pending {
 /// How many outdated answers a call removes on its way.
 const PRUNED_AT_ONCE: i32 = 100;
 
-pub fn claim(push_id: &str, request: &Request) -> Result<Claim> {
+pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
     let who = client::who()?;
-    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(request.changes)];
+    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(changes)];
     // Without last_pulled_at: who lost the answer may have pulled before he sends the batch again.
     const DIGEST: &str = "sha256(convert_to($3, 'UTF8'))";
     let claimed = spi::owner_query(
