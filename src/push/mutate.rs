@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::write_failure;
+use super::answer::failure;
 use super::once;
 use crate::log::client;
 use crate::log::journal::Origin;
@@ -18,6 +18,7 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Mode};
 use crate::server::{pg, subxact};
 use crate::values::excerpt;
+use crate::values::json::Writer;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,20 +157,26 @@ fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
          WHERE who = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
         &[spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)],
     )?;
-    let mut out = Vec::from(format!("{{\"last_id\":{last},\"failures\":[").as_bytes());
-    for (i, row) in rows.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
+    let mut json = Writer::new(Vec::new());
+    json.object();
+    json.name("last_id");
+    json.raw(&last.to_string());
+    json.name("failures");
+    json.array();
+    for row in &rows {
         let mut e = SyncError::new(&row.string(2), row.string(3));
         e.names[4] = row.text(4).map(str::to_string);
-        let mut failure = Vec::new();
-        write_failure(&mut failure, [("name", row.text(1))].into_iter(), &e);
-        out.extend_from_slice(format!("{{\"id\":{},", row.i64(0).unwrap_or(0)).as_bytes());
-        out.extend_from_slice(&failure[1..]);
+        json.object();
+        json.name("id");
+        json.raw(&row.i64(0).unwrap_or(0).to_string());
+        json.name("name");
+        json.text_or_null(row.text(1));
+        failure(&mut json, &e);
+        json.end_object();
     }
-    out.extend_from_slice(b"]}");
-    Ok(String::from_utf8_lossy(&out).into_owned())
+    json.end_array();
+    json.end_object();
+    Ok(json.into_text())
 }
 
 /// Registers a function under a name that clients use; without a function, forgets the name. Whoever can do this decides

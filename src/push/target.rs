@@ -17,6 +17,7 @@ use crate::values::wire_id;
 
 mod blame;
 mod columns;
+mod decode;
 mod stored;
 
 pub use columns::{json_arg, Columns};

@@ -90,7 +90,7 @@ impl Deciding<'_, '_> {
                 self.reject(id, conflict_error());
                 return Ok(Fate::Rejected);
             }
-            Some("null") if self.stored(id).visible => self.answers.deleted.push(json_text(id)),
+            Some("null") if self.stored(id).visible => self.answers.deleted.push(json::text(id)),
             Some("null") => return Ok(Fate::Keep),
             Some(row) if row.starts_with('{') => self.answers.written.push((key(target, id), row.to_string())),
             Some(_) => {
@@ -109,11 +109,5 @@ impl Deciding<'_, '_> {
 /// The key's columns with the values that they have in this id, as JSON.
 fn key(target: &Target, id: &str) -> Vec<(String, String)> {
     let key = target.collection.key.iter().zip(target.plan.key_parts(id));
-    key.map(|(column, part)| (column.name.clone(), json_text(&part))).collect()
-}
-
-fn json_text(text: &str) -> String {
-    let mut out = Vec::new();
-    json::escape_json(&mut out, text.as_bytes());
-    String::from_utf8_lossy(&out).into_owned()
+    key.map(|(column, part)| (column.name.clone(), json::text(&part))).collect()
 }

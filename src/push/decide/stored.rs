@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
 use super::Change;
+use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Columns, Target};
 use crate::server::error::Result;
@@ -61,12 +62,7 @@ fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
             typed.collect::<Vec<_>>().join(", ")
         )
     };
-    format!(
-        "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
-        target.recordset(1, &declared),
-        collection.from,
-        target.key_match()
-    )
+    format!("SELECT r.n FROM {} WHERE {same}", lookup::join(collection, &target.recordset(1, &declared)))
 }
 
 fn compare<'a>(

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
 use crate::collections::catalog::Column;
+use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Target};
 use crate::server::error::{code, Result, SyncError};
@@ -82,10 +83,8 @@ impl Deciding<'_, '_> {
 /// SQL for the rows of which a later version than the one sent is stored.
 fn later_stored(target: &Target, version: &Column, declared: &[String], value: &str) -> String {
     format!(
-        "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE t.{} OPERATOR(pg_catalog.>) ({value})",
-        target.recordset(1, declared),
-        target.collection.from,
-        target.key_match(),
+        "SELECT r.n FROM {} WHERE t.{} OPERATOR(pg_catalog.>) ({value})",
+        lookup::join(&target.collection, &target.recordset(1, declared)),
         version.ident
     )
 }

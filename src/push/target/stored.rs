@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use pgrx::pg_sys;
 
 use super::Target;
+use crate::collections::{lookup, tombstone};
 use crate::log::change::Op;
 use crate::log::read::{self, Logged};
 use crate::log::{clock, journal};
@@ -119,13 +120,11 @@ impl Target<'_> {
             return Ok(Vec::new());
         }
         let (rows, args) = self.id_rows(ids);
-        let order: Vec<String> = self.collection.key.iter().map(|k| format!("t.{}", k.ident)).collect();
         let sql = format!(
-            "SELECT r.n, {} FROM {rows} JOIN {} AS t ON {} ORDER BY {} FOR NO KEY UPDATE OF t",
+            "SELECT r.n, {} FROM {} ORDER BY {} FOR NO KEY UPDATE OF t",
             self.is_deleted(),
-            self.collection.from,
-            self.key_match(),
-            order.join(", ")
+            lookup::join(&self.collection, &rows),
+            lookup::order(&self.collection)
         );
         let found = spi::numbers(&sql, &args, Mode::Write)?;
         Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
@@ -137,12 +136,7 @@ impl Target<'_> {
             return Ok(Vec::new());
         }
         let (rows, args) = self.id_rows(ids);
-        let sql = format!(
-            "SELECT r.n, {} FROM {rows} JOIN {} AS t ON {}",
-            self.is_deleted(),
-            self.collection.from,
-            self.key_match()
-        );
+        let sql = format!("SELECT r.n, {} FROM {}", self.is_deleted(), lookup::join(&self.collection, &rows));
         let _now = pg::ActiveSnapshot::take();
         let found = spi::numbers(&sql, &args, Mode::Read)?;
         Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
@@ -151,10 +145,7 @@ impl Target<'_> {
     /// SQL that says whether `t` is marked as deleted.
     fn is_deleted(&self) -> String {
         match &self.collection.soft_delete {
-            Some(c) if pg::may_select(self.collection.relation, c.attnum) => match c.facts.base {
-                pg_sys::BOOLOID => format!("COALESCE(t.{}, false)", c.ident),
-                _ => format!("t.{} IS NOT NULL", c.ident),
-            },
+            Some(mark) if pg::may_select(self.collection.relation, mark.attnum) => tombstone::is_marked(mark),
             _ => "false".into(),
         }
     }
