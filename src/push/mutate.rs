@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::failure;
 use super::once;
+use super::target::json_arg;
 use crate::log::client;
 use crate::log::journal::Origin;
 use crate::server::error::{code, Result, SyncError};
@@ -20,18 +20,9 @@ use crate::server::{pg, subxact};
 use crate::values::excerpt;
 use crate::values::json::Writer;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Mutation<'m> {
-    id: i64,
-    name: String,
-    #[serde(borrow, default)]
-    args: Option<&'m RawValue>,
-    /// Replicache writes when the client made it; nothing depends on it.
-    #[serde(borrow, default)]
-    #[allow(dead_code)]
-    timestamp: Option<&'m RawValue>,
-}
+mod list;
+
+use list::Mutation;
 
 struct Mutator {
     call: String,
@@ -43,10 +34,13 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let malformed =
         |detail: String| SyncError::new(code::INVALID_PARAMETER, "malformed mutations").detail(detail).hint(hint);
     client::check(Some(client_id))?;
-    let list: Vec<Mutation> =
-        serde_json::from_str(mutations).map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
-    if let Some((at, m)) = list.iter().enumerate().find(|(i, m)| m.id < 1 || *i > 0 && m.id != list[i - 1].id + 1) {
-        return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
+    let list: Vec<Mutation> = list::parse(mutations, pg::check_for_interrupts)
+        .map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
+    for (at, m) in list.iter().enumerate() {
+        pgrx::check_for_interrupts!();
+        if m.id < 1 || at > 0 && m.id != list[at - 1].id + 1 {
+            return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
+        }
     }
     let who = client::who()?;
     let last = last_of(&who, client_id)?;
@@ -58,8 +52,11 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let _origin = Origin::set(Some(client_id));
     let mut mutators: HashMap<String, Option<Mutator>> = HashMap::new();
     let mut failures: Vec<(i64, String, SyncError)> = Vec::new();
-    for m in list.iter().filter(|m| m.id > last) {
+    for m in &list {
         pgrx::check_for_interrupts!();
+        if m.id <= last {
+            continue;
+        }
         let mutator = match mutators.get(&m.name) {
             Some(known) => known,
             None => {
@@ -75,6 +72,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     let reached = list.last().map_or(last, |m| m.id.max(last));
     for (id, name, e) in &failures {
+        pgrx::check_for_interrupts!();
         spi::owner_execute(
             "INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, constraint_name, at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, now()) \
@@ -147,7 +145,7 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
     let value = if mutator.argument == pg_sys::JSONBOID { "$1::pg_catalog.jsonb" } else { "$1" };
     // A null in place of the arguments is JSON null, so that a STRICT function runs all the same.
     let sql = format!("SELECT {}({value})", mutator.call);
-    spi::execute(&sql, &[super::target::json_arg(args)], Mode::Write)?;
+    spi::execute(&sql, &[json_arg(args)], Mode::Write)?;
     Ok(())
 }
 

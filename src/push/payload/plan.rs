@@ -198,7 +198,7 @@ impl<'a> Plan<'a> {
         // Where the group's columns are in records of a shape: most often that of the record before.
         let mut shape = None;
         let mut positions: Vec<u32> = Vec::with_capacity(labels.len());
-        self.render(rows, 32 + 16 * labels.len(), |json, row| {
+        self.numbered(rows, 32 + 16 * labels.len(), |json, row| {
             let record = &self.records[row as usize];
             if shape != Some(record.shape) {
                 shape = Some(record.shape);
@@ -222,12 +222,12 @@ impl<'a> Plan<'a> {
 
     /// The keys of some deletions, `[{"n":0,"k0":"7f1c"}]`; `n` is the index into [`Plan::deletions`].
     pub fn render_deletions_of(&self, rows: &[u32]) -> String {
-        self.render(rows, 32, |json, row| self.key(json, &self.deletions[row as usize].id))
+        self.numbered(rows, 32, |json, row| self.key(json, &self.deletions[row as usize].id))
     }
 
     /// The same with a column that each of them carries, as `c0`.
     pub fn render_deletions_with(&self, rows: &[u32], column: &str) -> String {
-        self.render(rows, 48, |json, row| {
+        self.numbered(rows, 48, |json, row| {
             let deletion = &self.deletions[row as usize];
             self.key(json, &deletion.id);
             json.label("\"c0\":");
@@ -236,7 +236,7 @@ impl<'a> Plan<'a> {
     }
 
     /// An array of objects that begin with their number. `size` is a guess at what each takes.
-    fn render(&self, rows: &[u32], size: usize, mut members: impl FnMut(&mut Writer<Vec<u8>>, u32)) -> String {
+    fn numbered(&self, rows: &[u32], size: usize, mut members: impl FnMut(&mut Writer<Vec<u8>>, u32)) -> String {
         let mut json = Writer::new(Vec::with_capacity(rows.len().saturating_mul(size)));
         json.array();
         for row in rows {

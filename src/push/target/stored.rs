@@ -90,25 +90,23 @@ impl Target<'_> {
     }
 
     fn find_unreadable(&self, ids: &[&str], bad: &mut HashMap<String, SyncError>) -> Result<()> {
-        pgrx::check_for_interrupts!();
-        let (rows, args) = self.id_rows(ids);
-        let sql = format!("SELECT pg_catalog.count(*) FROM {rows}");
-        match subxact::run(|| spi::query(&sql, &args, Mode::Read)) {
-            Ok(_) => {}
-            Err(e) if subxact::is_transient(&e) => return Err(e),
-            Err(e) if bad.len() == MOST_UNREADABLE => {
+        let read = |ids: &[&str]| {
+            let (rows, args) = self.id_rows(ids);
+            spi::query(&format!("SELECT pg_catalog.count(*) FROM {rows}"), &args, Mode::Read)
+        };
+        subxact::in_halves(ids, &read, &mut |tried| match tried {
+            Err((_, e)) if bad.len() == MOST_UNREADABLE => {
                 let name = &self.collection.name;
-                return Err(e
+                Err(e
                     .detail(format!("More than {MOST_UNREADABLE} ids of collection \"{name}\" cannot be read."))
-                    .hint("Nothing was applied. Send ids as pull_changes writes them."));
+                    .hint("Nothing was applied. Send ids as pull_changes writes them."))
             }
-            Err(e) if ids.len() == 1 => drop(bad.insert(ids[0].to_string(), e)),
-            Err(_) => {
-                let (left, right) = ids.split_at(ids.len() / 2);
-                self.find_unreadable(left, bad)?;
-                self.find_unreadable(right, bad)?;
+            Err((id, e)) => {
+                bad.insert(id.to_string(), e);
+                Ok(true)
             }
-        }
+            Ok(_) => Ok(true),
+        })?;
         Ok(())
     }
 
