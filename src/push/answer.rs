@@ -2,7 +2,6 @@
 
 use super::rejection::Rejection;
 use super::target::Target;
-use crate::server::error::SyncError;
 use crate::values::json::Writer;
 
 /// `{}`, or what was left out.
@@ -36,7 +35,7 @@ pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Targe
         json.text(targets[r.target].asked);
         json.name("id");
         json.text(&r.id);
-        failure(&mut json, &r.error);
+        write_failure(&mut json, &r.error.code, &r.error.message, r.error.names[4].as_deref());
         json.end_object();
     }
     json.end_array();
@@ -45,11 +44,11 @@ pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Targe
 }
 
 /// `"code": ..., "message": ..., "constraint": ...`
-pub fn failure(json: &mut Writer<Vec<u8>>, e: &SyncError) {
+pub fn write_failure(json: &mut Writer<Vec<u8>>, code: &str, message: &str, constraint: Option<&str>) {
     json.name("code");
-    json.text(&e.code);
+    json.text(code);
     json.name("message");
-    json.text(&e.message);
+    json.text(message);
     json.name("constraint");
-    json.text_or_null(e.names[4].as_deref());
+    json.text_or_null(constraint);
 }

@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 
-use pgrx::pg_sys;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::failure;
+use super::answer::write_failure;
 use super::once;
 use super::target::json_arg;
 use crate::log::client;
@@ -21,12 +21,23 @@ use crate::values::excerpt;
 use crate::values::json::Writer;
 
 mod list;
+mod mutators;
 
 use list::Mutation;
+pub use mutators::register;
+use mutators::Mutator;
 
-struct Mutator {
-    call: String,
-    argument: pg_sys::Oid,
+const FAIL: &str = include_str!("mutate/fail.sql");
+const FAILURES: &str = include_str!("mutate/failures.sql");
+
+/// A mutation that has failed.
+#[derive(Deserialize)]
+struct Failure {
+    id: i64,
+    name: String,
+    code: String,
+    message: String,
+    constraint_name: Option<String>,
 }
 
 pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
@@ -60,7 +71,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
         let mutator = match mutators.get(&m.name) {
             Some(known) => known,
             None => {
-                let found = mutator(&m.name)?;
+                let found = Mutator::of(&m.name)?;
                 mutators.entry(m.name.clone()).or_insert(found)
             }
         };
@@ -74,10 +85,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     for (id, name, e) in &failures {
         pgrx::check_for_interrupts!();
         spi::owner_execute(
-            "INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, constraint_name, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, now()) \
-             ON CONFLICT (who, client_id, id) DO UPDATE SET name = excluded.name, code = excluded.code, \
-                 message = excluded.message, constraint_name = excluded.constraint_name, at = excluded.at",
+            FAIL,
             &[
                 spi::arg(who.as_str()),
                 spi::arg(client_id),
@@ -126,23 +134,13 @@ fn last_of(who: &str, client_id: &str) -> Result<i64> {
     }
 }
 
-fn mutator(name: &str) -> Result<Option<Mutator>> {
-    let rows = spi::owner_query(
-        "SELECT format('%I.%I', n.nspname, p.proname), p.proargtypes[0] FROM snapsync.mutator AS m \
-         JOIN pg_proc AS p ON p.oid = to_regprocedure(m.function) JOIN pg_namespace AS n ON n.oid = p.pronamespace \
-         WHERE m.name = $1",
-        &[spi::arg(name)],
-    )?;
-    Ok(rows.first().map(|r| Mutator { call: r.string(0), argument: r.oid(1) }))
-}
-
 fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
     let Some(mutator) = mutator else {
         return Err(SyncError::new("42883", format!("mutator \"{}\" does not exist", excerpt::name(name)))
             .hint("Register it: snapsync.register_mutator('name', 'function(json)')."));
     };
     // The text as it was sent: numbers keep their digits.
-    let value = if mutator.argument == pg_sys::JSONBOID { "$1::pg_catalog.jsonb" } else { "$1" };
+    let value = if mutator.takes_jsonb() { "$1::pg_catalog.jsonb" } else { "$1" };
     // A null in place of the arguments is JSON null, so that a STRICT function runs all the same.
     let sql = format!("SELECT {}({value})", mutator.call);
     spi::execute(&sql, &[json_arg(args)], Mode::Write)?;
@@ -150,11 +148,8 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
 }
 
 fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
-    let rows = spi::owner_query(
-        "SELECT id, name, code, message, constraint_name FROM snapsync.mutation_failure \
-         WHERE who = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
-        &[spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)],
-    )?;
+    let args = [spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)];
+    let rows = spi::owner_query(FAILURES, &args)?;
     let mut json = Writer::new(Vec::new());
     json.object();
     json.name("last_id");
@@ -162,66 +157,17 @@ fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
     json.name("failures");
     json.array();
     for row in &rows {
-        let mut e = SyncError::new(&row.string(2), row.string(3));
-        e.names[4] = row.text(4).map(str::to_string);
+        pgrx::check_for_interrupts!();
+        let failed: Failure = row.json(0)?;
         json.object();
         json.name("id");
-        json.raw(&row.i64(0).unwrap_or(0).to_string());
+        json.raw(&failed.id.to_string());
         json.name("name");
-        json.text_or_null(row.text(1));
-        failure(&mut json, &e);
+        json.text(&failed.name);
+        write_failure(&mut json, &failed.code, &failed.message, failed.constraint_name.as_deref());
         json.end_object();
     }
     json.end_array();
     json.end_object();
     Ok(json.into_text())
-}
-
-/// Registers a function under a name that clients use; without a function, forgets the name. Whoever can do this decides
-/// what code runs as every client, so it takes the owner of the database.
-pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
-    let owner = spi::query(
-        "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database \
-         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
-        &[],
-        Mode::Read,
-    )?;
-    if !owner.first().is_some_and(|r| r.bool(0)) {
-        return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, "must be owner of the database to register mutators")
-            .hint("A mutator runs as every client that calls it; let the database's owner register it."));
-    }
-    if name.is_empty() {
-        return Err(SyncError::new(code::INVALID_PARAMETER, "the mutator's name must not be empty")
-            .hint("Pass the name that clients send: snapsync.register_mutator('like_quote', 'like_quote(json)')."));
-    }
-    let Some(function) = function else {
-        spi::owner_execute("DELETE FROM snapsync.mutator WHERE name = $1", &[spi::arg(name)])?;
-        return Ok(());
-    };
-    let rows = spi::owner_query(
-        "SELECT p.oid::regprocedure::text, p.prokind = 'f' AND p.pronargs = 1 \
-                AND p.proargtypes[0] IN ('json'::regtype, 'jsonb'::regtype) \
-                AND NOT starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), has_function_privilege($2, p.oid, 'EXECUTE') \
-         FROM pg_proc AS p WHERE p.oid = $1",
-        &[spi::arg(function), spi::arg(pg::current_user())],
-    )?;
-    let row = rows.first().ok_or_else(|| SyncError::new("42883", "the function does not exist"))?;
-    if !row.bool(1) {
-        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot be a mutator", row.string(0)))
-            .hint("Write it as function(args json) or function(args jsonb), returning anything."));
-    }
-    if !row.bool(2) {
-        return Err(SyncError::new(
-            code::INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for function {}", row.string(0)),
-        )
-        .hint("Register a function that you may execute yourself."));
-    }
-    // By its full name, because a dump carries no oids and the search path of who sends mutations decides nothing.
-    spi::owner_execute(
-        "INSERT INTO snapsync.mutator (name, function) VALUES ($1, $2) \
-         ON CONFLICT (name) DO UPDATE SET function = excluded.function",
-        &[spi::arg(name), spi::arg(row.string(0))],
-    )?;
-    Ok(())
 }
