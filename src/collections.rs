@@ -10,4 +10,5 @@ pub mod names;
 pub mod registry;
 pub mod shape;
 pub mod table;
+pub mod tombstone;
 pub mod triggers;

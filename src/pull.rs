@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::Keys;
+use crate::collections::tombstone;
 use crate::log::clock::{self, durable, history, horizon};
 use crate::log::read::Entries;
 use crate::log::{client, journal, roles};
@@ -17,7 +18,7 @@ use crate::sight::reach::Reach;
 use crate::sight::scope;
 use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
-use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec, Writer};
 use crate::values::settings;
 
 mod changes;
@@ -125,18 +126,16 @@ fn pull_once(request: &Request) -> Result<Output> {
         _ => None,
     };
 
-    let mut out = Output::new();
-    out.put(b"{\"changes\":{");
+    let mut out = Writer::new(Output::new());
+    out.object();
+    out.name("changes");
+    out.object();
     let mut replaced: Vec<&str> = Vec::new();
-    for (i, (name, collection)) in names.iter().zip(&collections).enumerate() {
-        if i > 0 {
-            out.put(b",");
-        }
-        json::escape_json(&mut out, name.as_bytes());
-        out.put(b":");
+    for (name, collection) in names.iter().zip(&collections) {
+        out.name(name);
         if nothing_since && !collection.unsure && !filter.names(name) {
             may_read(collection)?;
-            out.put(NOTHING);
+            out.raw(NOTHING);
             continue;
         }
         let scopes = filter.scopes(name, collection)?;
@@ -145,21 +144,31 @@ fn pull_once(request: &Request) -> Result<Output> {
             replaced.push(name);
         }
     }
-    out.put(format!("}},\"timestamp\":{timestamp}").as_bytes());
+    out.end_object();
+    out.name("timestamp");
+    out.raw(&timestamp.to_string());
     if !replaced.is_empty() {
-        out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
-        for (i, name) in replaced.iter().enumerate() {
-            if i > 0 {
-                out.put(b",");
-            }
-            json::escape_json(&mut out, name.as_bytes());
-            out.put(b":\"replacement\"");
-        }
-        out.put(b"}}");
+        strategy(&replaced, &mut out);
     }
-    out.put(b"}");
+    out.end_object();
     durable::flush();
-    Ok(out)
+    Ok(out.done())
+}
+
+/// Which collections replace what the client has.
+fn strategy(replaced: &[&str], out: &mut Writer<Output>) {
+    out.name("experimentalStrategy");
+    out.object();
+    out.name("default");
+    out.text("incremental");
+    out.name("override");
+    out.object();
+    for name in replaced {
+        out.name(name);
+        out.text("replacement");
+    }
+    out.end_object();
+    out.end_object();
 }
 
 /// The names asked for, each once, in order.
@@ -193,7 +202,7 @@ fn start(cursor: Cursor) -> Result<Start> {
 }
 
 /// The part of a collection without changes.
-const NOTHING: &[u8] = b"{\"created\":[],\"updated\":[],\"deleted\":[]}";
+const NOTHING: &str = "{\"created\":[],\"updated\":[],\"deleted\":[]}";
 
 /// The caller must be able to read the key, or hear so; of the other columns he gets those that he may read.
 fn may_read(collection: &Collection) -> Result<()> {
@@ -226,7 +235,7 @@ struct ByKeys<'a> {
 
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<bool> {
         let (Start::Stamp(_), Some(reach)) = (from, reach) else {
             self.write_all(from, out)?;
             return Ok(from == Start::Anything);
@@ -247,19 +256,32 @@ impl CollectionPull<'_> {
 
     /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
     /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, from: Start, out: &mut Output) -> Result<()> {
+    fn write_all(&self, from: Start, out: &mut Writer<Output>) -> Result<()> {
         durable::saw_rows();
         let created = from == Start::Nothing && !self.request.send_created_as_updated;
-        out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
+        out.object();
+        out.name("created");
+        if !created {
+            out.empty_array();
+            out.name("updated");
+        }
+        out.array();
         let (select, spec) = self.select(false)?;
-        let mut sink = All { out, any: false };
+        let mut sink = All { out: &mut *out };
         let mut args = Vec::new();
         let conditions = self.conditions(&mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
         self.stream(&[], &sql, &args, Planned::ByCost, &spec, &mut sink)?;
-        out.put(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
+        out.end_array();
+        if created {
+            out.name("updated");
+            out.empty_array();
+        }
+        out.name("deleted");
+        out.empty_array();
+        out.end_object();
         Ok(())
     }
 
@@ -271,17 +293,17 @@ impl CollectionPull<'_> {
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
-            conditions.push(policy::not_deleted("t", column));
+            conditions.push(tombstone::is_unmarked(column));
         }
         conditions
     }
 
     /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Output) -> Result<bool> {
+    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Writer<Output>) -> Result<bool> {
         if entries.is_empty() {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
-            out.put(NOTHING);
+            out.raw(NOTHING);
             return Ok(true);
         }
         let (select, spec) = self.select(true)?;
@@ -296,29 +318,32 @@ impl CollectionPull<'_> {
         }
         let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
         let by_keys = self.by_keys(&select, &ids, false)?;
-        out.put(b"{\"created\":[");
+        out.object();
+        out.name("created");
+        out.array();
         let mut sink = Changes {
             at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).collect(),
             rows: &mut rows,
             all_updated: self.request.send_created_as_updated,
-            created: out,
-            any_created: false,
-            updated: Output::new(),
+            created: &mut *out,
+            updated: Writer::new(Output::new()),
         };
         let beside = [by_keys.keys.relation()];
         self.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &spec, &mut sink)?;
-        let updated = sink.updated;
-        out.put(b"],\"updated\":[");
-        out.put(updated.bytes());
-        out.put(b"],\"deleted\":[");
+        let updated = sink.updated.done();
+        out.end_array();
+        out.name("updated");
+        out.array();
+        out.value().put(updated.bytes());
+        out.end_array();
+        out.name("deleted");
+        out.array();
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
-        for (i, row) in rows.iter().filter(|row| !row.returned && row.seen).enumerate() {
-            if i > 0 {
-                out.put(b",");
-            }
-            json::escape_json(out, row.id.as_bytes());
+        for row in rows.iter().filter(|row| !row.returned && row.seen) {
+            out.text(&row.id);
         }
-        out.put(b"]}");
+        out.end_array();
+        out.end_object();
         Ok(true)
     }
 
@@ -364,8 +389,7 @@ impl CollectionPull<'_> {
         let conditions = self.conditions(&mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let keys = Keys::of(self.collection, ids)?;
-        let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);
-        let sql = format!("SELECT {select} FROM {from} JOIN {table} AS t ON {on}{conditions}");
+        let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());
         Ok(ByKeys { sql, args, keys })
     }
 
@@ -411,16 +435,12 @@ impl CollectionPull<'_> {
 
 /// All rows into one array.
 struct All<'a> {
-    out: &'a mut Output,
-    any: bool,
+    out: &'a mut Writer<Output>,
 }
 
 impl RowSink for All<'_> {
     fn row(&mut self, _id: &str) -> &mut Output {
-        if std::mem::replace(&mut self.any, true) {
-            self.out.put(b",");
-        }
-        self.out
+        self.out.value()
     }
 }
 
@@ -430,9 +450,8 @@ struct Changes<'a, 'k> {
     at: HashMap<&'k str, usize>,
     rows: &'a mut [Changed],
     all_updated: bool,
-    created: &'a mut Output,
-    any_created: bool,
-    updated: Output,
+    created: &'a mut Writer<Output>,
+    updated: Writer<Output>,
 }
 
 impl RowSink for Changes<'_, '_> {
@@ -444,15 +463,9 @@ impl RowSink for Changes<'_, '_> {
             created &= !row.own && (row.inserted || row.first_seen == Some(false));
         }
         if created {
-            if std::mem::replace(&mut self.any_created, true) {
-                self.created.put(b",");
-            }
-            self.created
+            self.created.value()
         } else {
-            if !self.updated.is_empty() {
-                self.updated.put(b",");
-            }
-            &mut self.updated
+            self.updated.value()
         }
     }
 }

@@ -21,7 +21,6 @@ mod answer;
 mod apply;
 mod constraints;
 mod decide;
-mod decode;
 mod echo;
 mod item;
 pub mod mutate;

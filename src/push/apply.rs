@@ -10,8 +10,9 @@ use super::target::{json_arg, Target};
 use crate::collections::facts::{self, Facts};
 use crate::log::journal::{Sending, SentRows};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
 use crate::server::spi::{self, Mode, Planned};
-use crate::server::{pg, subxact};
+use crate::server::subxact;
 
 /// What statements left undone, without an error.
 #[derive(Default)]
@@ -180,20 +181,16 @@ impl<'w, 'a> Writer<'w, 'a> {
     /// Writes the items, each in a subtransaction of its own where it must be: halves what fails until the culprits stand alone.
     /// With `enough`, stops when so many have failed.
     pub fn bisect(&self, items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<()> {
-        pgrx::check_for_interrupts!();
         if items.is_empty() || outcome.failed.len() >= enough {
             return Ok(());
         }
-        match subxact::run(|| self.apply(items, together)) {
-            Ok(mut applied) => outcome.vetoed.append(&mut applied.vetoed),
-            Err(e) if subxact::is_transient(&e) => return Err(e),
-            Err(e) if items.len() == 1 => self.failed(items[0], e, outcome)?,
-            Err(_) => {
-                let (left, right) = items.split_at(items.len() / 2);
-                self.bisect(left, together, enough, outcome)?;
-                self.bisect(right, together, enough, outcome)?;
+        subxact::in_halves(items, &|items: &[Item]| self.apply(items, together), &mut |tried| {
+            match tried {
+                Ok(mut applied) => outcome.vetoed.append(&mut applied.vetoed),
+                Err((item, e)) => self.failed(item, e, outcome)?,
             }
-        }
+            Ok(outcome.failed.len() < enough)
+        })?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::log::read::Logged;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::values::conflict::ConflictPolicy;
-use crate::values::json;
+use crate::values::json::Writer;
 
 mod ask;
 mod fates;
@@ -89,18 +89,20 @@ pub fn conflicts_error(rejections: &[Rejection], targets: &[Target]) -> SyncErro
     let mut list: Vec<(&str, &str)> =
         rejections.iter().map(|r| (targets[r.target].collection.name.as_str(), r.id.as_str())).collect();
     list.sort_unstable();
-    let mut detail = Vec::from(b"[");
-    for (i, (collection, id)) in list.iter().enumerate() {
+    let mut detail = Writer::spaced(Vec::new());
+    detail.array();
+    for (collection, id) in list {
         pgrx::check_for_interrupts!();
-        detail.extend_from_slice(if i > 0 { b", {\"collection\": " } else { b"{\"collection\": " });
-        json::escape_json(&mut detail, collection.as_bytes());
-        detail.extend_from_slice(b", \"id\": ");
-        json::escape_json(&mut detail, id.as_bytes());
-        detail.push(b'}');
+        detail.object();
+        detail.name("collection");
+        detail.text(collection);
+        detail.name("id");
+        detail.text(id);
+        detail.end_object();
     }
-    detail.push(b']');
+    detail.end_array();
     SyncError::new(code::CONFLICT, "pushed rows were changed on the server since last_pulled_at")
-        .detail(String::from_utf8_lossy(&detail))
+        .detail(detail.into_text())
         .hint("Nothing was applied. Pull, let the client resolve, and push again.")
 }
 

@@ -4,6 +4,7 @@ use super::decide::Manner;
 use super::item::{Item, What};
 use super::payload::Group;
 use super::target::{Columns, Target};
+use crate::collections::{lookup, tombstone};
 
 /// A statement over some rows of one target.
 pub struct Statement<'i> {
@@ -50,16 +51,16 @@ impl<'i> Statement<'i> {
 fn update(target: &Target, group: &Group, manner: Manner, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns_over_stored(group);
     let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).collect();
-    let (from, recordset, keys) = (&target.collection.from, target.recordset(parameter, &declared), target.key_match());
+    let (from, recordset) = (&target.collection.from, target.recordset(parameter, &declared));
     let (rows, matching) = if manner.locks_itself {
-        let order: Vec<String> = target.collection.key.iter().map(|k| format!("t.{}", k.ident)).collect();
         let locked = format!(
-            "(SELECT r.*, t.ctid AS at FROM {recordset} JOIN {from} AS t ON {keys} ORDER BY {} FOR NO KEY UPDATE OF t) AS r",
-            order.join(", ")
+            "(SELECT r.*, t.ctid AS at FROM {} ORDER BY {} FOR NO KEY UPDATE OF t) AS r",
+            lookup::join(&target.collection, &recordset),
+            lookup::order(&target.collection)
         );
         (locked, "t.ctid OPERATOR(pg_catalog.=) r.at".to_string())
     } else {
-        (recordset, keys)
+        (recordset, lookup::on(&target.collection))
     };
     format!("UPDATE {from} AS t SET {} FROM {rows} WHERE {matching} RETURNING r.n", set.join(", "))
 }
@@ -89,17 +90,15 @@ fn insert(target: &Target, group: &Group, manner: Manner, parameter: usize) -> S
 }
 
 fn delete(target: &Target, parameter: usize) -> String {
-    let (from, keys) = (target.recordset(parameter, &[]), target.key_match());
-    let table = &target.collection.from;
+    let (rows, keys) = (target.recordset(parameter, &[]), lookup::on(&target.collection));
+    let from = &target.collection.from;
     match &target.collection.soft_delete {
-        None => format!("DELETE FROM {table} AS t USING {from} WHERE {keys} RETURNING r.n"),
-        Some(column) => {
-            let name = &column.ident;
-            let (mark, unmarked) = match column.facts.base {
-                pgrx::pg_sys::BOOLOID => ("true".to_string(), format!("t.{name} IS NOT TRUE")),
-                _ => (format!("pg_catalog.now()::{}", column.type_name), format!("t.{name} IS NULL")),
-            };
-            format!("UPDATE {table} AS t SET {name} = {mark} FROM {from} WHERE {keys} AND {unmarked} RETURNING r.n")
-        }
+        None => format!("DELETE FROM {from} AS t USING {rows} WHERE {keys} RETURNING r.n"),
+        Some(mark) => format!(
+            "UPDATE {from} AS t SET {} = {} FROM {rows} WHERE {keys} AND {} RETURNING r.n",
+            mark.ident,
+            tombstone::value(mark),
+            tombstone::is_unmarked(mark)
+        ),
     }
 }

@@ -17,6 +17,7 @@ use crate::values::wire_id;
 
 mod blame;
 mod columns;
+mod decode;
 mod stored;
 
 pub use columns::{json_arg, Columns};
@@ -51,11 +52,6 @@ impl<'a> Target<'a> {
         echoes: bool,
     ) -> Result<Target<'a>> {
         let key_columns = collection.key_names();
-        let own_id = collection.column("id").is_some() && !collection.key_is_id();
-        let id_field = match dialect {
-            Dialect::Postgrest if own_id => IdField::Column,
-            _ => IdField::WireId,
-        };
         // Whole rows carry what a client cannot write; it is taken off.
         let computed = collection.columns.iter().filter(|c| c.generated || c.identity_always);
         let readonly: Vec<&str> =
@@ -70,7 +66,7 @@ impl<'a> Target<'a> {
         let table = Table {
             key_columns: &key_columns,
             readonly: &readonly,
-            id_field,
+            id_field: id_field(dialect, &collection),
             canonical: Some(&canonical),
             numbers: echoes.then_some(&numbers),
         };
@@ -90,6 +86,10 @@ impl<'a> Target<'a> {
             sources: OnceCell::new(),
             update_groups: OnceCell::new(),
         })
+    }
+
+    pub fn id_field(&self) -> IdField {
+        id_field(self.dialect, &self.collection)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -203,6 +203,15 @@ pub fn groups_of(groups: &[Group], rows: usize) -> Vec<u32> {
         group.rows.iter().for_each(|row| of[*row as usize] = number);
     }
     of
+}
+
+/// What a record's field `id` is.
+fn id_field(dialect: Dialect, collection: &Collection) -> IdField {
+    let own_id = collection.column("id").is_some() && !collection.key_is_id();
+    match dialect {
+        Dialect::Postgrest if own_id => IdField::Column,
+        _ => IdField::WireId,
+    }
 }
 
 /// Does a pull write this column of the key as a number? WatermelonDB's ids are texts.

@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 
 use super::fates::Deciding;
 use super::{conflict_error, Fate};
-use crate::push::payload::{RawCollection, Rows};
+use crate::push::payload::{IdField, RawCollection, Rows};
 use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Mode};
@@ -54,31 +54,14 @@ impl Deciding<'_, '_> {
             return Ok(Fate::Nothing);
         }
         let Some(signature) = &target.collection.conflict_function else { return Ok(self.conflict(id, None)) };
-        let function = signature.rfind('(').map_or(signature.as_str(), |at| &signature[..at]);
-        let columns = target.collection.key.iter().enumerate();
-        let conditions: Vec<String> = columns
-            .map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) ${}::{}", k.ident, i + 4, k.facts.base_type_name()))
-            .collect();
-        let readable = target.collection.columns.iter();
-        let readable: Vec<String> = readable
-            .filter(|c| pg::may_select(target.collection.relation, c.attnum))
-            .map(|c| format!("t.{}", c.ident))
-            .collect();
-        let sql = format!(
-            "SELECT {function}($1, $2, (SELECT pg_catalog.to_jsonb(s) FROM (SELECT {} FROM {} AS t WHERE {}) AS s), \
-             $3::pg_catalog.jsonb)",
-            readable.join(", "),
-            target.collection.from,
-            conditions.join(" AND ")
-        );
         let mut args = vec![
             spi::arg(target.collection.name.as_str()),
             spi::arg(id),
             spi::Arg { oid: pg_sys::JSONOID, ..spi::arg(incoming) },
         ];
         args.extend(target.plan.key_parts(id).into_iter().map(spi::arg));
-        let answer = match subxact::run(|| spi::query(&sql, &args, Mode::Write)) {
-            Ok(rows) => rows.first().and_then(|r| r.text(0).map(str::to_string)),
+        let (answer, is_same) = match subxact::run(|| spi::query(&statement(target, signature), &args, Mode::Write)) {
+            Ok(rows) => rows.first().map_or((None, true), |r| (r.text(0).map(str::to_string), r.bool(1))),
             Err(e) if subxact::is_transient(&e) => return Err(e),
             Err(e) => {
                 self.reject(id, target.about(id, e));
@@ -90,7 +73,13 @@ impl Deciding<'_, '_> {
                 self.reject(id, conflict_error());
                 return Ok(Fate::Rejected);
             }
-            Some("null") if self.stored(id).visible => self.answers.deleted.push(json_text(id)),
+            Some(_) if !is_same => {
+                let error = SyncError::new(code::INVALID_PARAMETER, format!("{signature} returned another row"))
+                    .hint("A conflict function decides about the row that it is called for: it returns its columns, with or without its key.");
+                self.reject(id, target.about(id, error));
+                return Ok(Fate::Rejected);
+            }
+            Some("null") if self.stored(id).visible => self.answers.deleted.push(json::text(id)),
             Some("null") => return Ok(Fate::Keep),
             Some(row) if row.starts_with('{') => self.answers.written.push((key(target, id), row.to_string())),
             Some(_) => {
@@ -106,14 +95,45 @@ impl Deciding<'_, '_> {
     }
 }
 
+/// Calls the function with the collection's name, the id, what is stored (`$4`, ... are the key's parts) and what was pushed. Gives what
+/// it returns, without the key, and whether it is about the same row: its key is the one that was asked about, as far as it has one.
+fn statement(target: &Target, signature: &str) -> String {
+    let collection = &target.collection;
+    let function = signature.rfind('(').map_or(signature, |at| &signature[..at]);
+    let readable = collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum));
+    let readable: Vec<String> = readable.map(|c| format!("t.{}", c.ident)).collect();
+    let (mut conditions, mut same, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let mut field = |name: &str, base: &str, value: &str| {
+        let name = pg::literal(name);
+        same.push(format!(
+            "COALESCE((f.v OPERATOR(pg_catalog.->>) {name})::{base} OPERATOR(pg_catalog.=) {value}, true)"
+        ));
+        names.push(name);
+    };
+    for (column, number) in collection.key.iter().zip(4..) {
+        let base = column.facts.base_type_name();
+        let value = format!("${number}::{base}");
+        conditions.push(format!("t.{} OPERATOR(pg_catalog.=) {value}", column.ident));
+        field(&column.name, &base, &value);
+    }
+    if !collection.key_is_id() && target.id_field() == IdField::WireId {
+        field("id", "pg_catalog.text", "$2");
+    }
+    format!(
+        "SELECT CASE pg_catalog.jsonb_typeof(f.v) WHEN 'object' THEN f.v OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[] \
+                ELSE f.v END, {} \
+         FROM (SELECT {function}($1, $2, (SELECT pg_catalog.to_jsonb(s) FROM (SELECT {} FROM {} AS t WHERE {}) AS s), \
+                                 $3::pg_catalog.jsonb) AS v OFFSET 0) AS f",
+        names.join(", "),
+        same.join(" AND "),
+        readable.join(", "),
+        collection.from,
+        conditions.join(" AND ")
+    )
+}
+
 /// The key's columns with the values that they have in this id, as JSON.
 fn key(target: &Target, id: &str) -> Vec<(String, String)> {
     let key = target.collection.key.iter().zip(target.plan.key_parts(id));
-    key.map(|(column, part)| (column.name.clone(), json_text(&part))).collect()
-}
-
-fn json_text(text: &str) -> String {
-    let mut out = Vec::new();
-    json::escape_json(&mut out, text.as_bytes());
-    String::from_utf8_lossy(&out).into_owned()
+    key.map(|(column, part)| (column.name.clone(), json::text(&part))).collect()
 }

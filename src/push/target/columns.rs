@@ -1,9 +1,8 @@
 //! The rows of a target as statements have them: `r`, with the key and the columns that are written.
 
-use super::Target;
+use super::{decode, Target};
 use crate::collections::catalog::Column;
 use crate::collections::lookup;
-use crate::push::decode;
 use crate::push::payload::Group;
 use crate::server::pg;
 use crate::server::spi::{self, Arg};
@@ -16,13 +15,6 @@ pub struct Columns {
 }
 
 impl<'a> Target<'a> {
-    /// `t.key = r.k` for all parts of the key, with the recordset's columns for it.
-    pub fn key_match(&self) -> String {
-        let parts = self.collection.key.iter().enumerate();
-        let parts: Vec<String> = parts.map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", k.ident)).collect();
-        parts.join(" AND ")
-    }
-
     /// The rows of a parameter, `r(n, k0, ...)` with the key and these columns. The key has its own types here and in `id_rows`:
     /// row-level security lets no condition use an index that calls a function which might tell what it was given, and a cast
     /// from text is one.

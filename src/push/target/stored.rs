@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use pgrx::pg_sys;
 
 use super::Target;
+use crate::collections::{lookup, tombstone};
 use crate::log::change::Op;
 use crate::log::read::{self, Logged};
 use crate::log::{clock, journal};
@@ -89,25 +90,23 @@ impl Target<'_> {
     }
 
     fn find_unreadable(&self, ids: &[&str], bad: &mut HashMap<String, SyncError>) -> Result<()> {
-        pgrx::check_for_interrupts!();
-        let (rows, args) = self.id_rows(ids);
-        let sql = format!("SELECT pg_catalog.count(*) FROM {rows}");
-        match subxact::run(|| spi::query(&sql, &args, Mode::Read)) {
-            Ok(_) => {}
-            Err(e) if subxact::is_transient(&e) => return Err(e),
-            Err(e) if bad.len() == MOST_UNREADABLE => {
+        let read = |ids: &[&str]| {
+            let (rows, args) = self.id_rows(ids);
+            spi::query(&format!("SELECT pg_catalog.count(*) FROM {rows}"), &args, Mode::Read)
+        };
+        subxact::in_halves(ids, &read, &mut |tried| match tried {
+            Err((_, e)) if bad.len() == MOST_UNREADABLE => {
                 let name = &self.collection.name;
-                return Err(e
+                Err(e
                     .detail(format!("More than {MOST_UNREADABLE} ids of collection \"{name}\" cannot be read."))
-                    .hint("Nothing was applied. Send ids as pull_changes writes them."));
+                    .hint("Nothing was applied. Send ids as pull_changes writes them."))
             }
-            Err(e) if ids.len() == 1 => drop(bad.insert(ids[0].to_string(), e)),
-            Err(_) => {
-                let (left, right) = ids.split_at(ids.len() / 2);
-                self.find_unreadable(left, bad)?;
-                self.find_unreadable(right, bad)?;
+            Err((id, e)) => {
+                bad.insert(id.to_string(), e);
+                Ok(true)
             }
-        }
+            Ok(_) => Ok(true),
+        })?;
         Ok(())
     }
 
@@ -119,13 +118,11 @@ impl Target<'_> {
             return Ok(Vec::new());
         }
         let (rows, args) = self.id_rows(ids);
-        let order: Vec<String> = self.collection.key.iter().map(|k| format!("t.{}", k.ident)).collect();
         let sql = format!(
-            "SELECT r.n, {} FROM {rows} JOIN {} AS t ON {} ORDER BY {} FOR NO KEY UPDATE OF t",
+            "SELECT r.n, {} FROM {} ORDER BY {} FOR NO KEY UPDATE OF t",
             self.is_deleted(),
-            self.collection.from,
-            self.key_match(),
-            order.join(", ")
+            lookup::join(&self.collection, &rows),
+            lookup::order(&self.collection)
         );
         let found = spi::numbers(&sql, &args, Mode::Write)?;
         Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
@@ -137,12 +134,7 @@ impl Target<'_> {
             return Ok(Vec::new());
         }
         let (rows, args) = self.id_rows(ids);
-        let sql = format!(
-            "SELECT r.n, {} FROM {rows} JOIN {} AS t ON {}",
-            self.is_deleted(),
-            self.collection.from,
-            self.key_match()
-        );
+        let sql = format!("SELECT r.n, {} FROM {}", self.is_deleted(), lookup::join(&self.collection, &rows));
         let _now = pg::ActiveSnapshot::take();
         let found = spi::numbers(&sql, &args, Mode::Read)?;
         Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
@@ -151,10 +143,7 @@ impl Target<'_> {
     /// SQL that says whether `t` is marked as deleted.
     fn is_deleted(&self) -> String {
         match &self.collection.soft_delete {
-            Some(c) if pg::may_select(self.collection.relation, c.attnum) => match c.facts.base {
-                pg_sys::BOOLOID => format!("COALESCE(t.{}, false)", c.ident),
-                _ => format!("t.{} IS NOT NULL", c.ident),
-            },
+            Some(mark) if pg::may_select(self.collection.relation, mark.attnum) => tombstone::is_marked(mark),
             _ => "false".into(),
         }
     }
