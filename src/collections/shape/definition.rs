@@ -1,10 +1,10 @@
 //! The shape of a tracked table, as text that compares: what of its definition clients would have to know of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use super::unenforced;
+use super::{columns, unenforced};
 use crate::server::error::Result;
 use crate::server::{pg, spi, subxact};
 
@@ -120,7 +120,9 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
         None if still_so() => old["texts"].clone(),
         None => serde_json::Value::Null,
     };
+    let dropped = columns::dropped_since(&old, &shape);
     if let Some(shape) = shape.as_object_mut() {
+        shape.insert("dropped".into(), dropped);
         shape.insert("texts".into(), texts);
     }
     Ok(shape.to_string())
@@ -143,31 +145,21 @@ fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
 }
 
 /// Did something change that entries cannot say?
-pub fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
+pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &serde_json::Value) -> Result<bool> {
     let differs = |part: &str| old[part] != new[part];
     let here = old["identity"] == new["identity"];
-    let parts = ["synced", "security", "partitions", "readers", "composites", if here { "trees" } else { "texts" }];
-    if parts.into_iter().any(differs) {
-        return true;
+    let parts = ["security", "partitions", "composites", if here { "trees" } else { "texts" }];
+    if parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
+        return Ok(true);
     }
     // A label of an enum that is no more was renamed; a new one changes no row.
     let labels = |shape: &serde_json::Value| -> BTreeSet<String> {
         shape["labels"].as_array().into_iter().flatten().filter_map(|l| l.as_str().map(str::to_string)).collect()
     };
     if !labels(old).is_subset(&labels(new)) {
-        return true;
+        return Ok(true);
     }
-    // A column dropped and added anew under its old name is another column; numbers mean that only in one database.
-    let numbers = |shape: &serde_json::Value| -> BTreeMap<String, String> {
-        let columns = shape["columns"].as_object().into_iter().flatten();
-        let synced: BTreeSet<&str> =
-            shape["synced"].as_array().into_iter().flatten().filter_map(|c| c[0].as_str()).collect();
-        columns
-            .filter_map(|(n, c)| Some((c[0].as_str()?.to_string(), n.clone())))
-            .filter(|(name, _)| synced.contains(name.as_str()))
-            .collect()
-    };
-    here && numbers(old) != numbers(new)
+    columns::differ(relation, old, new)
 }
 
 /// A shape's text, for comparing.
