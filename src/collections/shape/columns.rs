@@ -14,8 +14,12 @@ use crate::server::spi;
 
 /// Number and type of each synced column, by its name.
 fn synced(shape: &Value) -> BTreeMap<&str, (Option<&str>, &str)> {
-    let numbers: BTreeMap<&str, &str> =
-        shape["columns"].as_object().into_iter().flatten().filter_map(|(n, c)| Some((c[0].as_str()?, n.as_str()))).collect();
+    let numbers: BTreeMap<&str, &str> = shape["columns"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(n, c)| Some((c[0].as_str()?, n.as_str())))
+        .collect();
     let columns = shape["synced"].as_array().into_iter().flatten();
     columns.filter_map(|c| Some((c[0].as_str()?, (numbers.get(c[0].as_str()?).copied(), c[1].as_str()?)))).collect()
 }
@@ -83,7 +87,8 @@ fn have_values(relation: pg_sys::Oid, added: &[&str]) -> Result<bool> {
 /// Who may read what, without what is said of columns that are gone on either side.
 pub fn readers(shape: &Value, other: &Value) -> BTreeSet<String> {
     let (before, now) = (synced(shape), synced(other));
-    let gone: Vec<String> = before.keys().filter(|name| !now.contains_key(*name)).map(|name| format!("{name} ")).collect();
+    let gone: Vec<String> =
+        before.keys().filter(|name| !now.contains_key(*name)).map(|name| format!("{name} ")).collect();
     let readers = shape["readers"].as_array().into_iter().flatten().filter_map(Value::as_str);
     readers.filter(|reader| !gone.iter().any(|name| reader.starts_with(name))).map(str::to_string).collect()
 }
