@@ -114,7 +114,7 @@ fn statement(target: &Target, signature: &str) -> String {
         let base = column.facts.base_type_name();
         let value = format!("${number}::{base}");
         conditions.push(format!("t.{} OPERATOR(pg_catalog.=) {value}", column.ident));
-        field(&column.name, &base, &value);
+        field(&column.name, base, &value);
     }
     if !collection.key_is_id() && target.id_field() == IdField::WireId {
         field("id", "pg_catalog.text", "$2");
