@@ -90,9 +90,14 @@ pub fn request_of(release: Release, table: &str) -> String {
 fn over_postgrest(wire: &mut Wire, sizes: &Sizes, report: &mut Report) -> Result<()> {
     let [ours, earlier] = [Release::Twelve, Release::Eleven].map(|release| request_of(release, "todos"));
     let theirs = table_sql("todos");
-    let rows = |sql: &str| format!("SELECT json_array_length(body #> '{{changes,todos,created}}') FROM ({sql}) AS answer");
+    let rows =
+        |sql: &str| format!("SELECT json_array_length(body #> '{{changes,todos,created}}') FROM ({sql}) AS answer");
     let counted = wire.text(&rows(&ours))?;
-    ensure!(counted == sizes.first.to_string(), "over PostgREST a first pull brings {counted} rows, not {}", sizes.first);
+    ensure!(
+        counted == sizes.first.to_string(),
+        "over PostgREST a first pull brings {counted} rows, not {}",
+        sizes.first
+    );
     let same = wire.text(&format!(
         "SELECT (SELECT body #> '{{changes,todos,created}}' FROM ({ours}) AS a)::jsonb = (SELECT body FROM ({theirs}) AS b)::jsonb"
     ))?;
