@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::pg;
-use crate::server::receiver::EachRow;
+use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 
 mod guard;
@@ -136,13 +136,13 @@ pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
     run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
-/// Runs `sql` with these named relations beside the tables, and gives each row to `each` instead of collecting it.
+/// Runs `sql` with these named relations beside the tables, and gives rows to `each`, as long as that wants more, instead of collecting them.
 pub fn stream(
     relations: &[NamedRelation],
     sql: &str,
     args: &[Arg],
     planned: Planned,
-    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    each: Each,
 ) -> Result<u64> {
     run(sql, args, relations, Mode::Read, planned, EachRow::new(each).dest(), |processed| processed)
 }
