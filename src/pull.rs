@@ -1,6 +1,6 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::collections::catalog::{self, Collection};
@@ -19,11 +19,17 @@ use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
 use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
 use crate::values::settings;
+use crate::values::token::Place;
 
+mod arrays;
+mod backlog;
 mod changes;
 mod echo;
+mod pages;
+mod rows;
 
-use changes::Changed;
+use arrays::Arrays;
+use pages::{Asked, Page};
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -36,6 +42,10 @@ pub struct Request<'a> {
     pub send_created_as_updated: bool,
     /// Leave out what the client itself pushed and nobody has changed.
     pub skip_echoes: bool,
+    /// Pull in pages of so many rows.
+    pub page_size: Option<i32>,
+    /// What the page before gave as `next`.
+    pub next: Option<&'a str>,
 }
 
 /// What a collection's pull starts from.
@@ -57,7 +67,7 @@ const ATTEMPTS: usize = 3;
 pub fn pull(request: &Request) -> Result<Output> {
     for _ in 0..ATTEMPTS {
         let version = roles::version()?;
-        let answer = pull_once(request)?;
+        let answer = pull_once(request, &version)?;
         if roles::version()? == version {
             return Ok(answer);
         }
@@ -65,7 +75,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     Err(SyncError::new("40001", "the role was changed again and again while the pull ran").hint("Pull again."))
 }
 
-fn pull_once(request: &Request) -> Result<Output> {
+fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let dialect = settings::dialect(request.dialect)?;
     client::check(request.client_id)?;
     let names = names(&request.collections)?;
@@ -107,15 +117,23 @@ fn pull_once(request: &Request) -> Result<Output> {
         Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
         other => other,
     };
+    let asked = Asked { request, names: &names, cursor, dialect, collections: &collections, role };
+    let mut page = Page::begin(&asked, &snapshot, snapmin)?;
+    let from = page.as_ref().map_or(from, |page| page.start(from));
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match from {
         Start::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin)?,
     };
+    let timestamp = match &mut page {
+        Some(page) => page.cursor(timestamp, &collections)?,
+        None => timestamp,
+    };
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
     // (But for what this transaction has written itself, under a number from before.)
     let nothing_since = journal::own_stamp().is_none()
+        && !page.as_ref().is_some_and(|page| page.resumed)
         && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
@@ -134,6 +152,15 @@ fn pull_once(request: &Request) -> Result<Output> {
         }
         json::escape_json(&mut out, name.as_bytes());
         out.put(b":");
+        let place = match &mut page {
+            Some(page) => page.place(i),
+            None => Some(Place::Begin),
+        };
+        let Some(place) = place else {
+            may_read(collection)?;
+            out.put(NOTHING);
+            continue;
+        };
         if nothing_since && !collection.unsure && !filter.names(name) {
             may_read(collection)?;
             out.put(NOTHING);
@@ -141,11 +168,21 @@ fn pull_once(request: &Request) -> Result<Output> {
         }
         let scopes = filter.scopes(name, collection)?;
         let pull = CollectionPull { collection, dialect, request, scopes };
-        if pull.write(from, reach.as_mut(), &mut out)? {
+        let replaces = match &mut page {
+            Some(page) => pull.write_page(from, place, i, page, &mut out)?,
+            None => pull.write(from, reach.as_mut(), &mut out)?,
+        };
+        if replaces {
             replaced.push(name);
         }
+        if let Some(page) = &mut page {
+            page.cut_before(i + 1, names.len(), out.length());
+        }
     }
-    out.put(format!("}},\"timestamp\":{timestamp}").as_bytes());
+    match page.and_then(Page::next) {
+        Some(next) => out.put(format!("}},\"next\":\"{next}\"").as_bytes()),
+        None => out.put(format!("}},\"timestamp\":{timestamp}").as_bytes()),
+    }
     if !replaced.is_empty() {
         out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
         for (i, name) in replaced.iter().enumerate() {
@@ -245,24 +282,6 @@ impl CollectionPull<'_> {
         Ok(true)
     }
 
-    /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
-    /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, from: Start, out: &mut Output) -> Result<()> {
-        durable::saw_rows();
-        let created = from == Start::Nothing && !self.request.send_created_as_updated;
-        out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
-        let (select, spec) = self.select(false)?;
-        let mut sink = All { out, any: false };
-        let mut args = Vec::new();
-        let conditions = self.conditions(&mut args, false);
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
-        self.stream(&[], &sql, &args, Planned::ByCost, &spec, &mut sink)?;
-        out.put(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
-        Ok(())
-    }
-
     /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
     fn conditions(&self, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
@@ -284,41 +303,18 @@ impl CollectionPull<'_> {
             out.put(NOTHING);
             return Ok(true);
         }
-        let (select, spec) = self.select(true)?;
-        let judge = match entries.have_images() || self.collection.traits.unlogged_column {
+        let judge = match entries.have_images() {
             true => reach.judge(self.collection)?,
             false => Some(Judge::of_none(self.collection)),
         };
         let Some(judge) = judge else { return Ok(false) };
-        let Some(mut rows) = self.changed(entries, &judge)? else { return Ok(false) };
+        let Some((mut rows, _)) = self.changed(entries, &judge, None, usize::MAX)? else { return Ok(false) };
         if self.request.skip_echoes {
             self.leave_out_echoes(&mut rows)?;
         }
-        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let by_keys = self.by_keys(&select, &ids, false)?;
-        out.put(b"{\"created\":[");
-        let mut sink = Changes {
-            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).collect(),
-            rows: &mut rows,
-            all_updated: self.request.send_created_as_updated,
-            created: out,
-            any_created: false,
-            updated: Output::new(),
-        };
-        let beside = [by_keys.keys.relation()];
-        self.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &spec, &mut sink)?;
-        let updated = sink.updated;
-        out.put(b"],\"updated\":[");
-        out.put(updated.bytes());
-        out.put(b"],\"deleted\":[");
-        // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
-        for (i, row) in rows.iter().filter(|row| !row.returned && row.seen).enumerate() {
-            if i > 0 {
-                out.put(b",");
-            }
-            json::escape_json(out, row.id.as_bytes());
-        }
-        out.put(b"]}");
+        let mut arrays = Arrays::begin(self, out)?;
+        arrays.add(self, &mut rows, None)?;
+        arrays.end();
         Ok(true)
     }
 
@@ -406,53 +402,5 @@ impl CollectionPull<'_> {
         let mut statement = Statement::analyze_beside(beside, sql, args)?;
         statement.use_without_privilege(self.collection.relation, hidden);
         Ok(statement)
-    }
-}
-
-/// All rows into one array.
-struct All<'a> {
-    out: &'a mut Output,
-    any: bool,
-}
-
-impl RowSink for All<'_> {
-    fn row(&mut self, _id: &str) -> &mut Output {
-        if std::mem::replace(&mut self.any, true) {
-            self.out.put(b",");
-        }
-        self.out
-    }
-}
-
-/// Changed rows into `created` or `updated`.
-struct Changes<'a, 'k> {
-    /// The place of each id in `rows`.
-    at: HashMap<&'k str, usize>,
-    rows: &'a mut [Changed],
-    all_updated: bool,
-    created: &'a mut Output,
-    any_created: bool,
-    updated: Output,
-}
-
-impl RowSink for Changes<'_, '_> {
-    fn row(&mut self, id: &str) -> &mut Output {
-        let mut created = !self.all_updated;
-        if let Some(row) = self.at.get(id).map(|&at| &mut self.rows[at]) {
-            row.returned = true;
-            // New to this user: inserted, or first seen through a change of the row.
-            created &= !row.own && (row.inserted || row.first_seen == Some(false));
-        }
-        if created {
-            if std::mem::replace(&mut self.any_created, true) {
-                self.created.put(b",");
-            }
-            self.created
-        } else {
-            if !self.updated.is_empty() {
-                self.updated.put(b",");
-            }
-            &mut self.updated
-        }
     }
 }

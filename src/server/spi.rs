@@ -34,6 +34,18 @@ pub fn arg<T: IntoDatum>(value: T) -> Arg {
     Arg { oid: T::type_oid(), datum: value.into_datum() }
 }
 
+/// A value of this type from its text, as the type's input function reads it.
+pub fn input(oid: pg_sys::Oid, text: &str) -> Result<Arg> {
+    let text = c_string(text)?;
+    // SAFETY: an existing type, whose input function copies what it needs.
+    let datum = unsafe {
+        let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::getTypeInputInfo(oid, &mut function, &mut parameter);
+        pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1)
+    };
+    Ok(Arg { oid, datum: Some(datum) })
+}
+
 /// A text datum under another text-like type, for example json.
 pub fn text_as(oid: pg_sys::Oid, value: &str) -> Arg {
     Arg { oid, datum: value.into_datum() }

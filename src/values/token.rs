@@ -11,6 +11,10 @@ use thiserror::Error;
 pub struct Token {
     /// The smallest snapmin of the pages so far: the cursor that the last one gives.
     pub snapmin: i64,
+    /// Nothing says that the log since then was pruned. (Where something did on the very page that gave the cursor, it says nothing.)
+    pub whole: bool,
+    /// The pull has begun anew: what the client has of it may be gone since.
+    pub again: bool,
     /// Of the call's arguments, which stay the same.
     pub arguments: u64,
     /// Of the caller.
@@ -69,6 +73,7 @@ impl Token {
     pub fn encode(&self) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.snapmin.to_be_bytes());
+        bytes.push(u8::from(self.whole) | u8::from(self.again) << 1);
         for digest in [self.arguments, self.caller, self.state] {
             bytes.extend(digest.to_be_bytes());
         }
@@ -136,6 +141,8 @@ impl Rest<'_> {
 
     fn token(mut self) -> Option<Token> {
         let snapmin = self.stamp()?;
+        let flags = self.byte().filter(|flags| *flags < 4)?;
+        let (whole, again) = (flags & 1 != 0, flags & 2 != 0);
         let (arguments, caller, state) = (self.digest()?, self.digest()?, self.digest()?);
         let at = self.chunk().map(u32::from_be_bytes)?;
         let place = match self.byte()? {
@@ -148,7 +155,7 @@ impl Rest<'_> {
             }
             _ => return None,
         };
-        self.0.is_empty().then_some(Token { snapmin, arguments, caller, state, at, place })
+        self.0.is_empty().then_some(Token { snapmin, whole, again, arguments, caller, state, at, place })
     }
 }
 
@@ -202,8 +209,10 @@ mod tests {
     }
 
     fn token() -> impl Strategy<Value = Token> {
-        (any::<i64>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
-            |(snapmin, [arguments, caller, state], at, place)| Token { snapmin, arguments, caller, state, at, place },
+        (any::<i64>(), any::<[bool; 2]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
+            |(snapmin, [whole, again], [arguments, caller, state], at, place)| {
+                Token { snapmin, whole, again, arguments, caller, state, at, place }
+            },
         )
     }
 
@@ -244,7 +253,7 @@ mod tests {
 
     #[test]
     fn refused_for_a_reason() {
-        let token = Token { snapmin: 7, arguments: 1, caller: 2, state: 3, at: 0, place: Place::Begin };
+        let token = Token { snapmin: 7, whole: true, again: false, arguments: 1, caller: 2, state: 3, at: 0, place: Place::Begin };
         assert_eq!(Token::decode(""), Err(TokenError::Damaged));
         assert_eq!(Token::decode("null"), Err(TokenError::Damaged));
         assert_eq!(Token::decode("a+b/"), Err(TokenError::Character));
