@@ -93,15 +93,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         catalog::collection(name)?;
     }
 
-    // Clock, then snapshot: the order that the proof in clock.rs rests on.
-    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
-    durable::start();
-    let (seen_by_clock, snapshot) = if old_snapshot {
-        (None, pg::ActiveSnapshot::take())
-    } else {
-        let (reading, snapshot) = clock::observe()?;
-        (Some(reading), snapshot)
-    };
+    let (seen_by_clock, snapshot) = observe()?;
     let snapmin = match seen_by_clock {
         Some(clock) => clock.snapmin,
         None => horizon::snapmin_of_old_snapshot()?,
@@ -152,20 +144,13 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         }
         json::escape_json(&mut out, name.as_bytes());
         out.put(b":");
-        let place = match &mut page {
-            Some(page) => page.place(i),
-            None => Some(Place::Begin),
-        };
+        let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(i));
+        let place = place.filter(|_| !nothing_since || collection.unsure || filter.names(name));
         let Some(place) = place else {
             may_read(collection)?;
             out.put(NOTHING);
             continue;
         };
-        if nothing_since && !collection.unsure && !filter.names(name) {
-            may_read(collection)?;
-            out.put(NOTHING);
-            continue;
-        }
         let scopes = filter.scopes(name, collection)?;
         let pull = CollectionPull { collection, dialect, request, scopes };
         let replaces = match &mut page {
@@ -183,20 +168,37 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         Some(next) => out.put(format!("}},\"next\":\"{next}\"").as_bytes()),
         None => out.put(format!("}},\"timestamp\":{timestamp}").as_bytes()),
     }
-    if !replaced.is_empty() {
-        out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
-        for (i, name) in replaced.iter().enumerate() {
-            if i > 0 {
-                out.put(b",");
-            }
-            json::escape_json(&mut out, name.as_bytes());
-            out.put(b":\"replacement\"");
-        }
-        out.put(b"}}");
-    }
+    write_strategy(&replaced, &mut out);
     out.put(b"}");
     durable::flush();
     Ok(out)
+}
+
+/// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.
+fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
+    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
+    durable::start();
+    if old_snapshot {
+        return Ok((None, pg::ActiveSnapshot::take()));
+    }
+    let (reading, snapshot) = clock::observe()?;
+    Ok((Some(reading), snapshot))
+}
+
+/// Says which collections are replaced.
+fn write_strategy(replaced: &[&str], out: &mut Output) {
+    if replaced.is_empty() {
+        return;
+    }
+    out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
+    for (i, name) in replaced.iter().enumerate() {
+        if i > 0 {
+            out.put(b",");
+        }
+        json::escape_json(out, name.as_bytes());
+        out.put(b":\"replacement\"");
+    }
+    out.put(b"}}");
 }
 
 /// The names asked for, each once, in order.

@@ -80,6 +80,9 @@ fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
 /// Which keys are looked for.
 type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
+/// Takes a bucket, and the scopes to look for in it.
+type EachBucket<'a> = dyn FnMut(i16, Option<&HashSet<&str>>) -> Result<()> + 'a;
+
 /// Which entries of a bucket are.
 #[derive(Clone, Copy)]
 struct Picked<'a> {
@@ -144,7 +147,7 @@ impl<'a> Log<'a> {
             let picked = Picked { scopes, longest, wanted };
             let (relation, bucket) = (relation_is(relation), bucket_is(bucket));
             self.scan(&[&[relation, bucket][..], &window.keys()[..]].concat(), picked, &mut each)?;
-            for (number, _) in early.iter().filter(|e| e.0 < window.from && window.has(**e)) {
+            for (number, _) in early.iter().filter(|early| window.has_beside(**early)) {
                 self.scan(&[relation, bucket, stamp_is(*number)], picked, &mut each)?;
             }
             Ok(())
@@ -152,12 +155,7 @@ impl<'a> Log<'a> {
     }
 
     /// Calls `each` for the buckets that entries of these scopes are in, with those to look for there, the one of all scopes last.
-    fn each_bucket(
-        &self,
-        relation: pg_sys::Oid,
-        scopes: Scopes,
-        each: &mut dyn FnMut(i16, Option<&HashSet<&str>>) -> Result<()>,
-    ) -> Result<()> {
+    fn each_bucket(&self, relation: pg_sys::Oid, scopes: Scopes, each: &mut EachBucket) -> Result<()> {
         match scopes {
             Scopes::Only(scopes) => {
                 let mut buckets: BTreeMap<i16, HashSet<&str>> = BTreeMap::new();

@@ -85,12 +85,7 @@ impl<'a> Arrays<'a> {
     }
 
     /// Puts in all of these; false, with none of them in, if the answer gets so long before the last one.
-    fn put(
-        &mut self,
-        pull: &CollectionPull,
-        rows: &mut [Changed],
-        is_long: &dyn Fn(usize) -> bool,
-    ) -> Result<bool> {
+    fn put(&mut self, pull: &CollectionPull, rows: &mut [Changed], is_long: &dyn Fn(usize) -> bool) -> Result<bool> {
         let before = (self.created.length(), self.updated.length(), self.any_created);
         let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
         let by_keys = pull.by_keys(&self.select, &ids, false)?;

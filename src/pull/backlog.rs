@@ -14,11 +14,13 @@ use crate::sight::reach::Reach;
 use crate::values::json::{Buffer, Output};
 use crate::values::token::{Changes, Place};
 
-/// A window holds about so many entries, if its stamps allow.
-const WINDOW: usize = 10_000;
+/// A window holds about so many entries, if its stamps allow: at first few more than the page has room for, as the next page reads what is
+/// left of it again; then, since they seem to be others', twice as many each time.
+const SMALLEST: usize = 200;
+const LARGEST: usize = 10_000;
 
-/// A page is made of at most so many: those of others take time, too, and a page without a row is one.
-const WINDOWS: usize = 10;
+/// A page is made of at most so many windows: others' entries take time, too, and a page without a row is one.
+const WINDOWS: usize = 15;
 
 impl CollectionPull<'_> {
     /// Appends what the page has of this collection, the one at this place of the call; true when a replacement begins here.
@@ -64,7 +66,12 @@ impl CollectionPull<'_> {
 
     /// The changes from there on, as many as the page has room for, and what is left of them. None when the client must replace what
     /// it has.
-    fn write_windows(&self, mut changes: Changes, page: &mut Page, out: &mut Output) -> Result<Option<Option<Changes>>> {
+    fn write_windows(
+        &self,
+        mut changes: Changes,
+        page: &mut Page,
+        out: &mut Output,
+    ) -> Result<Option<Option<Changes>>> {
         let (snapshot, relation) = (page.snapshot, self.collection.relation);
         let log = Log::open(snapshot)?;
         if log.was_reset(relation, changes.held)? {
@@ -80,15 +87,16 @@ impl CollectionPull<'_> {
         let scopes = self.scopes.as_deref().map_or(Scopes::All, Scopes::Only);
         let mut judge = None;
         let mut arrays = Arrays::begin(self, out)?;
+        let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {
             let (end, after) = match changes.within.take() {
                 Some((end, after)) => (end, Some(after)),
-                None => (log.end_of(relation, changes.from, scopes, WINDOW)?.unwrap_or(i64::MAX), None),
+                None => (log.end_of(relation, changes.from, scopes, size)?.unwrap_or(i64::MAX), None),
             };
             // Without an end on the first page: up to what its snapshot shows.
-            let last = page.ends_below();
-            let end = end.min(last.unwrap_or(i64::MAX));
-            let window = Window { from: changes.from, below: (end < i64::MAX).then_some(end) };
+            let last = page.ends_below().unwrap_or(i64::MAX);
+            let end = end.min(last);
+            let window = Window { from: changes.from, below: (end < i64::MAX).then_some(end), own: end == last };
             let entries = log.within(relation, window, scopes, after.as_deref())?;
             if entries.have_images() && judge.is_none() {
                 match reach.judge(self.collection)? {
@@ -107,9 +115,10 @@ impl CollectionPull<'_> {
                 }
                 Some(Added::All) => changes.from = end,
             }
-            if end == last.unwrap_or(i64::MAX) {
+            if end == last {
                 break;
             }
+            size = (size * 2).min(LARGEST);
             if windows == WINDOWS || page.is_full(arrays.length()) {
                 arrays.end();
                 return Ok(Some(Some(changes)));

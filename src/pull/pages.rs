@@ -12,8 +12,8 @@
 
 use super::{Request, Start};
 use crate::collections::catalog::Collection;
-use crate::log::clock::history;
 use crate::log::client;
+use crate::log::clock::history;
 use crate::log::read::Log;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;

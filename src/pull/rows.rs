@@ -91,7 +91,8 @@ impl CollectionPull<'_> {
         let parts = wire_id::decode(id, self.collection.key.len()).map_err(|_| unfit())?;
         let parts = order.parts(self.collection, &parts);
         // A token can be made up.
-        let read = subxact::run(|| parts.iter().map(|(base, part)| spi::input(*base, part)).collect::<Result<Vec<_>>>());
+        let read =
+            subxact::run(|| parts.iter().map(|(base, part)| spi::input(*base, part)).collect::<Result<Vec<_>>>());
         read.map_err(|e| if subxact::is_transient(&e) { e } else { unfit() })
     }
 }

@@ -149,13 +149,7 @@ pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
 }
 
 /// Runs `sql` with these named relations beside the tables, and gives rows to `each`, as long as that wants more, instead of collecting them.
-pub fn stream(
-    relations: &[NamedRelation],
-    sql: &str,
-    args: &[Arg],
-    planned: Planned,
-    each: Each,
-) -> Result<u64> {
+pub fn stream(relations: &[NamedRelation], sql: &str, args: &[Arg], planned: Planned, each: Each) -> Result<u64> {
     run(sql, args, relations, Mode::Read, planned, EachRow::new(each).dest(), |processed| processed)
 }
 

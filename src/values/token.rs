@@ -32,7 +32,9 @@ pub enum Place {
     /// Nothing of it was sent.
     Begin,
     /// All its rows are being sent, in the order of their keys, up to the row with this id.
-    Rows { after: String },
+    Rows {
+        after: String,
+    },
     Changes(Changes),
 }
 
@@ -210,8 +212,15 @@ mod tests {
 
     fn token() -> impl Strategy<Value = Token> {
         (any::<i64>(), any::<[bool; 2]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
-            |(snapmin, [whole, again], [arguments, caller, state], at, place)| {
-                Token { snapmin, whole, again, arguments, caller, state, at, place }
+            |(snapmin, [whole, again], [arguments, caller, state], at, place)| Token {
+                snapmin,
+                whole,
+                again,
+                arguments,
+                caller,
+                state,
+                at,
+                place,
             },
         )
     }
@@ -253,7 +262,16 @@ mod tests {
 
     #[test]
     fn refused_for_a_reason() {
-        let token = Token { snapmin: 7, whole: true, again: false, arguments: 1, caller: 2, state: 3, at: 0, place: Place::Begin };
+        let token = Token {
+            snapmin: 7,
+            whole: true,
+            again: false,
+            arguments: 1,
+            caller: 2,
+            state: 3,
+            at: 0,
+            place: Place::Begin,
+        };
         assert_eq!(Token::decode(""), Err(TokenError::Damaged));
         assert_eq!(Token::decode("null"), Err(TokenError::Damaged));
         assert_eq!(Token::decode("a+b/"), Err(TokenError::Character));

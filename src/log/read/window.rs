@@ -13,8 +13,10 @@ use crate::server::error::Result;
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Window {
     pub from: i64,
-    /// None: all there are. Only then the running transaction's own entries are among them, which have no stamp yet.
+    /// None: all there are.
     pub below: Option<i64>,
+    /// The running transaction's own entries are in it, which have no stamp yet.
+    pub own: bool,
 }
 
 /// What an entry that is about several keys counts for (journal/write.rs puts about as many into one).
@@ -22,28 +24,42 @@ const SHARED: usize = 30;
 
 impl Window {
     pub fn since(from: i64) -> Window {
-        Window { from, below: None }
+        Window { from, below: None, own: true }
     }
 
     /// Is this number of entries, which stands for this stamp, in it?
     pub(super) fn has(self, (number, stamp): (i64, i64)) -> bool {
-        match self.below {
-            None => true,
-            Some(below) => stamp < below && Some(number) != journal::own_stamp(),
+        match journal::own_stamp() {
+            Some(own) if own == number => self.own,
+            _ => self.reaches(stamp),
         }
     }
 
+    fn reaches(self, stamp: i64) -> bool {
+        self.from <= stamp && self.below.is_none_or(|below| stamp < below)
+    }
+
+    /// Is it to be looked for by its own, because the number is none of these stamps?
+    pub(super) fn has_beside(self, early: (i64, i64)) -> bool {
+        self.has(early) && !self.reaches(early.0)
+    }
+
     pub(super) fn keys(self) -> Vec<pg_sys::ScanKeyData> {
-        let below = |stamp: i64| {
-            scan_key(column::STAMP, pg_sys::BTLessStrategyNumber, pg_sys::F_INT8LT, stamp.into_datum())
-        };
+        let below =
+            |stamp: i64| scan_key(column::STAMP, pg_sys::BTLessStrategyNumber, pg_sys::F_INT8LT, stamp.into_datum());
         std::iter::once(stamp_from(self.from)).chain(self.below.map(below)).collect()
     }
 }
 
 impl Log<'_> {
     /// The entries of `relation` in this window, of the ids that come after this one.
-    pub fn within(&self, relation: pg_sys::Oid, window: Window, scopes: Scopes, after: Option<&str>) -> Result<Entries> {
+    pub fn within(
+        &self,
+        relation: pg_sys::Oid,
+        window: Window,
+        scopes: Scopes,
+        after: Option<&str>,
+    ) -> Result<Entries> {
         let mut entries = Entries::new();
         let wanted = |key: &str| after.is_none_or(|after| key > after);
         self.read(relation, window, scopes, Some(&wanted), &mut |entry| entries.add(entry, self))?;
