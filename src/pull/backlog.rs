@@ -58,6 +58,7 @@ impl CollectionPull<'_> {
         } else if !begins && from != Start::Nothing {
             from = Start::Anything;
         }
+        page.begin_rows();
         if let Some(after) = self.write_some(from, after.as_deref(), page, out)? {
             page.cut(at, Place::Rows { after });
         }

@@ -127,6 +127,7 @@ impl<'a> Page<'a> {
         let fresh = Token {
             snapmin: i64::MAX,
             whole: true,
+            begun: false,
             again: false,
             arguments: asked.arguments(),
             caller: digest(client::who()?.as_bytes()),
@@ -144,7 +145,7 @@ impl<'a> Page<'a> {
                 return Err(foreign("It was given to somebody else."));
             }
             resumed = brought.state == token.state && still_holds(&brought, asked, snapshot)?;
-            token = if resumed { brought } else { Token { again: true, ..token } };
+            token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..token } };
         }
         Ok(Some(Page { snapshot, token, resumed, snapmin, rows, bytes, any: false, next: None }))
     }
@@ -191,6 +192,11 @@ impl<'a> Page<'a> {
         self.any |= rows > 0;
     }
 
+    /// All rows of a collection begin here.
+    pub fn begin_rows(&mut self) {
+        self.token.begun = true;
+    }
+
     /// What there is room for now, to go back to.
     pub fn room(&self) -> (usize, bool) {
         (self.rows, self.any)
@@ -219,11 +225,10 @@ impl<'a> Page<'a> {
     }
 
     pub fn start(&self, start: Start) -> Start {
-        match start {
-            // What was sent of it may be gone since.
-            Start::Nothing if self.token.again => Start::Anything,
-            other => other,
+        if self.token.again {
+            return Start::Anything;
         }
+        start
     }
 }
 

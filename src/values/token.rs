@@ -13,7 +13,9 @@ pub struct Token {
     pub snapmin: i64,
     /// Nothing says that the log since then was pruned. (Where something did on the very page that gave the cursor, it says nothing.)
     pub whole: bool,
-    /// The pull has begun anew: what the client has of it may be gone since.
+    /// All rows of a collection were begun to be sent: what the client has of it is neither what it had at its cursor nor all.
+    pub begun: bool,
+    /// The pull has begun anew after that: everything is replaced.
     pub again: bool,
     /// Of the call's arguments, which stay the same.
     pub arguments: u64,
@@ -75,7 +77,7 @@ impl Token {
     pub fn encode(&self) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.snapmin.to_be_bytes());
-        bytes.push(u8::from(self.whole) | u8::from(self.again) << 1);
+        bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
         for digest in [self.arguments, self.caller, self.state] {
             bytes.extend(digest.to_be_bytes());
         }
@@ -143,8 +145,8 @@ impl Rest<'_> {
 
     fn token(mut self) -> Option<Token> {
         let snapmin = self.stamp()?;
-        let flags = self.byte().filter(|flags| *flags < 4)?;
-        let (whole, again) = (flags & 1 != 0, flags & 2 != 0);
+        let flags = self.byte().filter(|flags| *flags < 8)?;
+        let (whole, begun, again) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
         let (arguments, caller, state) = (self.digest()?, self.digest()?, self.digest()?);
         let at = self.chunk().map(u32::from_be_bytes)?;
         let place = match self.byte()? {
@@ -157,7 +159,7 @@ impl Rest<'_> {
             }
             _ => return None,
         };
-        self.0.is_empty().then_some(Token { snapmin, whole, again, arguments, caller, state, at, place })
+        self.0.is_empty().then_some(Token { snapmin, whole, begun, again, arguments, caller, state, at, place })
     }
 }
 
@@ -211,8 +213,8 @@ mod tests {
     }
 
     fn token() -> impl Strategy<Value = Token> {
-        (any::<i64>(), any::<[bool; 2]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
-            |(snapmin, [whole, again], [arguments, caller, state], at, place)| Token {
+        (any::<i64>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
+            |(snapmin, [whole, begun, again], [arguments, caller, state], at, place)| Token {
                 snapmin,
                 whole,
                 again,
@@ -265,6 +267,7 @@ mod tests {
         let token = Token {
             snapmin: 7,
             whole: true,
+            begun: false,
             again: false,
             arguments: 1,
             caller: 2,
