@@ -11,4 +11,5 @@ pub mod order;
 pub mod registry;
 pub mod shape;
 pub mod table;
+pub mod tombstone;
 pub mod triggers;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::Keys;
+use crate::collections::tombstone;
 use crate::log::clock::{self, durable, history, horizon};
 use crate::log::read::Entries;
 use crate::log::{client, journal, roles};
@@ -17,7 +18,7 @@ use crate::sight::reach::Reach;
 use crate::sight::scope;
 use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
-use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
 use crate::values::settings;
 use crate::values::token::Place;
 
@@ -135,43 +136,50 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         _ => None,
     };
 
-    let mut out = Output::new();
-    out.put(b"{\"changes\":{");
+    let mut out = Writer::new(Output::new());
+    out.object();
+    out.name("changes");
+    out.object();
     let mut replaced: Vec<&str> = Vec::new();
-    for (i, (name, collection)) in names.iter().zip(&collections).enumerate() {
-        if i > 0 {
-            out.put(b",");
-        }
-        json::escape_json(&mut out, name.as_bytes());
-        out.put(b":");
-        let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(i));
+    for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
+        out.name(name);
+        let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
         let place = place.filter(|_| !nothing_since || collection.unsure || filter.names(name));
         let Some(place) = place else {
             may_read(collection)?;
-            out.put(NOTHING);
+            out.raw(NOTHING);
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
         let pull = CollectionPull { collection, dialect, request, scopes };
         let replaces = match &mut page {
-            Some(page) => pull.write_page(from, place, i, page, &mut out)?,
+            Some(page) => pull.write_page(from, place, at, page, &mut out)?,
             None => pull.write(from, reach.as_mut(), &mut out)?,
         };
         if replaces {
             replaced.push(name);
         }
         if let Some(page) = &mut page {
-            page.cut_before(i + 1, names.len(), out.length());
+            page.cut_before(at + 1, names.len(), out.length());
         }
     }
+    out.end_object();
     match page.and_then(Page::next) {
-        Some(next) => out.put(format!("}},\"next\":\"{next}\"").as_bytes()),
-        None => out.put(format!("}},\"timestamp\":{timestamp}").as_bytes()),
+        Some(next) => {
+            out.name("next");
+            out.text(&next);
+        }
+        None => {
+            out.name("timestamp");
+            out.raw(&timestamp.to_string());
+        }
     }
-    write_strategy(&replaced, &mut out);
-    out.put(b"}");
+    if !replaced.is_empty() {
+        strategy(&replaced, &mut out);
+    }
+    out.end_object();
     durable::flush();
-    Ok(out)
+    Ok(out.done())
 }
 
 /// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.
@@ -185,20 +193,20 @@ fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
     Ok((Some(reading), snapshot))
 }
 
-/// Says which collections are replaced.
-fn write_strategy(replaced: &[&str], out: &mut Output) {
-    if replaced.is_empty() {
-        return;
+/// Which collections replace what the client has.
+fn strategy(replaced: &[&str], out: &mut Writer<Output>) {
+    out.name("experimentalStrategy");
+    out.object();
+    out.name("default");
+    out.text("incremental");
+    out.name("override");
+    out.object();
+    for name in replaced {
+        out.name(name);
+        out.text("replacement");
     }
-    out.put(b",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":{");
-    for (i, name) in replaced.iter().enumerate() {
-        if i > 0 {
-            out.put(b",");
-        }
-        json::escape_json(out, name.as_bytes());
-        out.put(b":\"replacement\"");
-    }
-    out.put(b"}}");
+    out.end_object();
+    out.end_object();
 }
 
 /// The names asked for, each once, in order.
@@ -232,7 +240,7 @@ fn start(cursor: Cursor) -> Result<Start> {
 }
 
 /// The part of a collection without changes.
-const NOTHING: &[u8] = b"{\"created\":[],\"updated\":[],\"deleted\":[]}";
+const NOTHING: &str = "{\"created\":[],\"updated\":[],\"deleted\":[]}";
 
 /// The caller must be able to read the key, or hear so; of the other columns he gets those that he may read.
 fn may_read(collection: &Collection) -> Result<()> {
@@ -265,7 +273,7 @@ struct ByKeys<'a> {
 
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Output) -> Result<bool> {
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<bool> {
         let (Start::Stamp(_), Some(reach)) = (from, reach) else {
             self.write_all(from, out)?;
             return Ok(from == Start::Anything);
@@ -292,20 +300,20 @@ impl CollectionPull<'_> {
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
-            conditions.push(policy::not_deleted("t", column));
+            conditions.push(tombstone::is_unmarked(column));
         }
         conditions
     }
 
     /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Output) -> Result<bool> {
+    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Writer<Output>) -> Result<bool> {
         if entries.is_empty() {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
-            out.put(NOTHING);
+            out.raw(NOTHING);
             return Ok(true);
         }
-        let judge = match entries.have_images() {
+        let judge = match self.needs_judge(entries) {
             true => reach.judge(self.collection)?,
             false => Some(Judge::of_none(self.collection)),
         };
@@ -318,6 +326,11 @@ impl CollectionPull<'_> {
         arrays.add(self, &mut rows, None)?;
         arrays.end();
         Ok(true)
+    }
+
+    /// Do these entries have old states, or may they lack some that policies ask for?
+    fn needs_judge(&self, entries: &Entries) -> bool {
+        entries.have_images() || self.collection.traits.unlogged_column
     }
 
     /// The select list of the columns that the caller may read, and how its rows become JSON. With `keys`, the key's
@@ -362,8 +375,7 @@ impl CollectionPull<'_> {
         let conditions = self.conditions(&mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let keys = Keys::of(self.collection, ids)?;
-        let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);
-        let sql = format!("SELECT {select} FROM {from} JOIN {table} AS t ON {on}{conditions}");
+        let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());
         Ok(ByKeys { sql, args, keys })
     }
 

@@ -6,17 +6,16 @@ use super::changes::Changed;
 use super::pages::Page;
 use super::CollectionPull;
 use crate::server::error::Result;
-use crate::values::json::{self, Buffer, Output, RowSink, RowSpec};
+use crate::values::json::{Buffer, Output, RowSink, RowSpec, Writer};
 
 /// `{"created":[...],"updated":[...],"deleted":[...]}`, on its way into the answer.
 pub(super) struct Arrays<'a> {
     select: String,
     spec: RowSpec,
     /// The answer, which ends with the created ones.
-    created: &'a mut Output,
-    updated: Output,
-    deleted: Output,
-    any_created: bool,
+    created: &'a mut Writer<Output>,
+    updated: Writer<Output>,
+    deleted: Writer<Output>,
     /// The ids that are in one of them, in a page.
     said: HashSet<String>,
 }
@@ -29,20 +28,25 @@ pub(super) enum Added {
 }
 
 impl<'a> Arrays<'a> {
-    pub fn begin(pull: &CollectionPull, out: &'a mut Output) -> Result<Arrays<'a>> {
+    pub fn begin(pull: &CollectionPull, out: &'a mut Writer<Output>) -> Result<Arrays<'a>> {
         let (select, spec) = pull.select(true)?;
-        out.put(b"{\"created\":[");
-        let (updated, deleted) = (Output::new(), Output::new());
-        Ok(Arrays { select, spec, created: out, updated, deleted, any_created: false, said: HashSet::new() })
+        out.object();
+        out.name("created");
+        out.array();
+        let (updated, deleted) = (Writer::new(Output::new()), Writer::new(Output::new()));
+        Ok(Arrays { select, spec, created: out, updated, deleted, said: HashSet::new() })
     }
 
     pub fn end(self) {
         let out = self.created;
-        out.put(b"],\"updated\":[");
-        out.put(self.updated.bytes());
-        out.put(b"],\"deleted\":[");
-        out.put(self.deleted.bytes());
-        out.put(b"]}");
+        out.end_array();
+        for (name, rows) in [("updated", self.updated), ("deleted", self.deleted)] {
+            out.name(name);
+            out.array();
+            out.value().put(rows.done().bytes());
+            out.end_array();
+        }
+        out.end_object();
     }
 
     /// How long the answer has become.
@@ -86,7 +90,7 @@ impl<'a> Arrays<'a> {
 
     /// Puts in all of these; false, with none of them in, if the answer gets so long before the last one.
     fn put(&mut self, pull: &CollectionPull, rows: &mut [Changed], is_long: &dyn Fn(usize) -> bool) -> Result<bool> {
-        let before = (self.created.length(), self.updated.length(), self.any_created);
+        let before = (self.created.mark(), self.updated.mark());
         let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
         let by_keys = pull.by_keys(&self.select, &ids, false)?;
         let beside = [by_keys.keys.relation()];
@@ -96,7 +100,6 @@ impl<'a> Arrays<'a> {
             rows: &mut *rows,
             all_updated: pull.request.send_created_as_updated,
             created: &mut *self.created,
-            any_created: &mut self.any_created,
             updated: &mut self.updated,
             is_long: &|created, updated| is_long(length + created + updated),
             was_long: false,
@@ -104,18 +107,14 @@ impl<'a> Arrays<'a> {
         pull.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &self.spec, &mut sink)?;
         let was_long = sink.was_long;
         if was_long {
-            self.created.truncate(before.0);
-            self.updated.truncate(before.1);
-            self.any_created = before.2;
+            self.created.back_to(before.0);
+            self.updated.back_to(before.1);
             rows.iter_mut().for_each(|row| row.returned = false);
             return Ok(false);
         }
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
         for row in rows.iter().filter(|row| !row.returned && row.seen) {
-            if !self.deleted.is_empty() {
-                self.deleted.put(b",");
-            }
-            json::escape_json(&mut self.deleted, row.id.as_bytes());
+            self.deleted.text(&row.id);
         }
         Ok(true)
     }
@@ -127,9 +126,8 @@ struct Sink<'a, 'k> {
     at: HashMap<&'k str, usize>,
     rows: &'a mut [Changed],
     all_updated: bool,
-    created: &'a mut Output,
-    any_created: &'a mut bool,
-    updated: &'a mut Output,
+    created: &'a mut Writer<Output>,
+    updated: &'a mut Writer<Output>,
     /// Is that too long, and are more rows to come?
     is_long: &'a dyn Fn(usize, usize) -> bool,
     was_long: bool,
@@ -149,15 +147,9 @@ impl RowSink for Sink<'_, '_> {
             created &= !row.own && (row.inserted || row.first_seen == Some(false));
         }
         if created {
-            if std::mem::replace(self.any_created, true) {
-                self.created.put(b",");
-            }
-            self.created
+            self.created.value()
         } else {
-            if !self.updated.is_empty() {
-                self.updated.put(b",");
-            }
-            self.updated
+            self.updated.value()
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::log::read::{Entries, Log, Scopes, Window};
 use crate::server::error::Result;
 use crate::sight::policy::Judge;
 use crate::sight::reach::Reach;
-use crate::values::json::{Buffer, Output};
+use crate::values::json::{Output, Writer};
 use crate::values::token::{Changes, Place};
 
 /// A window holds about so many entries, if its stamps allow: at first few more than the page has room for, as the next page reads what is
@@ -30,7 +30,7 @@ impl CollectionPull<'_> {
         place: Place,
         at: usize,
         page: &mut Page,
-        out: &mut Output,
+        out: &mut Writer<Output>,
     ) -> Result<bool> {
         let (changes, after) = match (place, from) {
             (Place::Begin, Start::Stamp(from)) => (Some(Changes { from, held: from, within: None }), None),
@@ -41,7 +41,7 @@ impl CollectionPull<'_> {
         let (begins, room) = (after.is_none(), page.room());
         let mut from = from;
         if let Some(changes) = changes {
-            let length = out.length();
+            let before = out.mark();
             match self.write_windows(changes, page, out)? {
                 Some(next) => {
                     if let Some(changes) = next {
@@ -50,7 +50,7 @@ impl CollectionPull<'_> {
                     return Ok(false);
                 }
                 None => {
-                    out.truncate(length);
+                    out.back_to(before);
                     page.take_out(room);
                     from = Start::Anything;
                 }
@@ -71,7 +71,7 @@ impl CollectionPull<'_> {
         &self,
         mut changes: Changes,
         page: &mut Page,
-        out: &mut Output,
+        out: &mut Writer<Output>,
     ) -> Result<Option<Option<Changes>>> {
         let (snapshot, relation) = (page.snapshot, self.collection.relation);
         let log = Log::open(snapshot)?;
@@ -99,14 +99,14 @@ impl CollectionPull<'_> {
             let end = end.min(last);
             let window = Window { from: changes.from, below: (end < i64::MAX).then_some(end), own: end == last };
             let entries = log.within(relation, window, scopes, after.as_deref())?;
-            if entries.have_images() && judge.is_none() {
+            if self.needs_judge(&entries) && judge.is_none() {
                 match reach.judge(self.collection)? {
                     Some(found) => judge = Some(found),
                     None => return Ok(None),
                 }
             }
             let none = Judge::of_none(self.collection);
-            let judge = if entries.have_images() { judge.as_ref().unwrap_or(&none) } else { &none };
+            let judge = if self.needs_judge(&entries) { judge.as_ref().unwrap_or(&none) } else { &none };
             match self.write_window(&entries, judge, after, &mut arrays, page)? {
                 None => return Ok(None),
                 Some(Added::UpTo(after)) => {

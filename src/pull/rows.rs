@@ -7,16 +7,16 @@ use crate::log::clock::durable;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Planned};
 use crate::server::subxact;
-use crate::values::json::{Buffer, Output, RowSink};
+use crate::values::json::{Output, RowSink, Writer};
 use crate::values::wire_id;
 
 impl CollectionPull<'_> {
     /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
     /// what was deleted locally and not pushed yet (a created row would come back to life).
-    pub(super) fn write_all(&self, from: Start, out: &mut Output) -> Result<()> {
+    pub(super) fn write_all(&self, from: Start, out: &mut Writer<Output>) -> Result<()> {
         let created = self.begin_all(from, out);
         let (select, spec) = self.select(false)?;
-        let mut sink = All { out, any: false };
+        let mut sink = All { out: &mut *out };
         let mut args = Vec::new();
         let conditions = self.conditions(&mut args, false);
         let condition =
@@ -34,7 +34,7 @@ impl CollectionPull<'_> {
         from: Start,
         after: Option<&str>,
         page: &mut Page,
-        out: &mut Output,
+        out: &mut Writer<Output>,
     ) -> Result<Option<String>> {
         let created = self.begin_all(from, out);
         let (select, spec) = self.select(true)?;
@@ -61,7 +61,7 @@ impl CollectionPull<'_> {
             columns.join(", "),
             args.len()
         );
-        let mut sink = UntilFull { out, page, rows: 0, last: String::new(), more: false };
+        let mut sink = UntilFull { out: &mut *out, page, last: String::new(), more: false };
         // For few rows of many a plan is good that is bad for all of them.
         self.stream(&[], &sql, &args, Planned::Anew, &spec, &mut sink)?;
         let (last, more) = (sink.last, sink.more);
@@ -70,15 +70,28 @@ impl CollectionPull<'_> {
     }
 
     /// True if they are `created`.
-    fn begin_all(&self, from: Start, out: &mut Output) -> bool {
+    fn begin_all(&self, from: Start, out: &mut Writer<Output>) -> bool {
         durable::saw_rows();
         let created = from == Start::Nothing && !self.request.send_created_as_updated;
-        out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
+        out.object();
+        out.name("created");
+        if !created {
+            out.empty_array();
+            out.name("updated");
+        }
+        out.array();
         created
     }
 
-    fn end_all(&self, created: bool, out: &mut Output) {
-        out.put(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
+    fn end_all(&self, created: bool, out: &mut Writer<Output>) {
+        out.end_array();
+        if created {
+            out.name("updated");
+            out.empty_array();
+        }
+        out.name("deleted");
+        out.empty_array();
+        out.end_object();
     }
 
     /// The key of the row with this id, in this order, as parameters.
@@ -99,24 +112,19 @@ impl CollectionPull<'_> {
 
 /// All rows into one array.
 struct All<'a> {
-    out: &'a mut Output,
-    any: bool,
+    out: &'a mut Writer<Output>,
 }
 
 impl RowSink for All<'_> {
     fn row(&mut self, _id: &str) -> &mut Output {
-        if std::mem::replace(&mut self.any, true) {
-            self.out.put(b",");
-        }
-        self.out
+        self.out.value()
     }
 }
 
 /// Rows into one array, until the page is full.
 struct UntilFull<'a, 'p> {
-    out: &'a mut Output,
+    out: &'a mut Writer<Output>,
     page: &'a mut Page<'p>,
-    rows: usize,
     /// The id of the last one.
     last: String,
     more: bool,
@@ -129,13 +137,9 @@ impl RowSink for UntilFull<'_, '_> {
     }
 
     fn row(&mut self, id: &str) -> &mut Output {
-        if self.rows > 0 {
-            self.out.put(b",");
-        }
-        self.rows += 1;
         self.page.holds(1);
         self.last.clear();
         self.last.push_str(id);
-        self.out
+        self.out.value()
     }
 }

@@ -59,6 +59,11 @@ pub fn jsonb(text: &str) -> Result<pg_sys::Datum> {
         .ok_or_else(|| SyncError::new(code::INTERNAL, "jsonb_in returned null"))
 }
 
+/// Rows of one column each, JSON text, as the struct that they are made for.
+pub fn typed<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>> {
+    rows.iter().map(|row| row.json(0)).collect()
+}
+
 /// One result row, every value in its text form.
 #[derive(Debug)]
 pub struct Row(Vec<Option<String>>);

@@ -23,6 +23,7 @@ mod escape;
 mod jsonb;
 mod numeric;
 mod output;
+mod writer;
 
 use datetime::{date_millis, timestamp_millis, write_date, write_timestamp, Zone};
 pub use escape::escape_json;
@@ -31,6 +32,7 @@ use numeric::write_numeric;
 #[cfg(feature = "pg_test")]
 pub use output::toast_has_lz4;
 pub use output::{Buffer, Output};
+pub use writer::{text, Writer};
 
 /// One column of the sync key in the result.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! The first pull: everything that a user may see.
 
 use anyhow::{ensure, Result};
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::report::{Goal, Report, Row, Unit};
 use crate::sample::{interleave, interleave_boxed, timed, Boxed, Contestant, Sample};
@@ -9,6 +9,7 @@ use crate::wire::Wire;
 use crate::world::{Kind, World, COLUMNS, SHORT};
 use crate::Sizes;
 use snapsync_e2e::cluster::Cluster;
+use snapsync_e2e::postgrest::{rpc_sql_of, table_sql, Release, PULL_TYPES};
 
 const PULL: &str = "pull_changes('{todos}')";
 const PULL_MILLIS: &str = "pull_changes('{todos}', dialect => 'watermelondb')";
@@ -53,6 +54,8 @@ pub fn first(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()
     report.row(row("", "COPY (SELECT ...) TO STDOUT", (&wired[0], &wired[2]), goal));
     let goal = Goal::AtMost { reach: 0.40, aim: 0.25 };
     report.row(row(", watermelondb", "the same by json_build_object", (&wired[3], &wired[4]), goal));
+
+    over_postgrest(&mut wire, sizes, report)?;
 
     // Where the time goes. EXPLAIN ANALYZE without timing runs the same plan and throws the rows away.
     let apart = [
@@ -107,6 +110,39 @@ fn in_pages(wire: &mut Wire) -> Result<usize> {
         }
     }
     unreachable!("pages are numbered without end")
+}
+
+/// The request that a PostgREST of this release makes of a first pull, as one statement.
+pub fn request_of(release: Release, table: &str) -> String {
+    let body = json!({ "collections": [table] }).to_string();
+    rpc_sql_of(release, "pull_changes", &["collections"], PULL_TYPES).replace("$1::text", &format!("'{body}'"))
+}
+
+/// By the statements that PostgREST sends: 12 and later take the answer as it is; those before, and all of them for a table, have
+/// PostgreSQL put it together again.
+fn over_postgrest(wire: &mut Wire, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let [ours, earlier] = [Release::Twelve, Release::Eleven].map(|release| request_of(release, "todos"));
+    let theirs = table_sql("todos");
+    let rows =
+        |sql: &str| format!("SELECT json_array_length(body #> '{{changes,todos,created}}') FROM ({sql}) AS answer");
+    let counted = wire.text(&rows(&ours))?;
+    ensure!(
+        counted == sizes.first.to_string(),
+        "over PostgREST a first pull brings {counted} rows, not {}",
+        sizes.first
+    );
+    let same = wire.text(&format!(
+        "SELECT (SELECT body #> '{{changes,todos,created}}' FROM ({ours}) AS a)::jsonb = (SELECT body FROM ({theirs}) AS b)::jsonb"
+    ))?;
+    ensure!(same == "t", "a pull over PostgREST is not what the table's endpoint gives");
+    let samples = statements(sizes.runs, wire, &[&ours, &theirs, &earlier])?;
+    let row = |by: &str, pair: (&Sample, &Sample), goal| {
+        let work = format!("first pull over PostgREST's SQL{by}, {} rows", thousands(sizes.first));
+        Row::new("first", work, "a table endpoint's SQL", Unit::Seconds, pair, goal)
+    };
+    report.row(row("", (&samples[0], &samples[1]), Goal::AtMost { reach: 0.45, aim: 0.35 }));
+    report.row(row(" before 12", (&samples[2], &samples[1]), Goal::Report));
+    Ok(())
 }
 
 /// Both sides must give the same.

@@ -293,7 +293,7 @@ impl Replica {
                     difference.lost += 1;
                     difference.sample(|| format!("{name}: lost {}", clip(&row)));
                 }
-                Some(held) if **held != *row => {
+                Some(held) if !is_same(held, &row)? => {
                     difference.wrong += 1;
                     difference.sample(|| format!("{name}: held {} but it is {}", clip(held), clip(&row)));
                     found.insert(id);
@@ -382,6 +382,16 @@ fn without<'a>(row: &'a str, members: &[&str]) -> Result<Cow<'a, str>> {
     Ok(format!("{{{}}}", kept.join(",")).into())
 }
 
+/// Is what is held of a row what the row is now? A column that is new and NULL was not sent; one that is gone is still there.
+fn is_same(held: &str, row: &str) -> Result<bool> {
+    if held == row {
+        return Ok(true);
+    }
+    let (Members(held), Members(row)) = (serde_json::from_str(held)?, serde_json::from_str(row)?);
+    let held: HashMap<&str, &str> = held.iter().map(|(name, value)| (name.as_ref(), value.get())).collect();
+    Ok(row.iter().all(|(name, value)| held.get(name.as_ref()).copied().unwrap_or("null") == value.get()))
+}
+
 /// An object's members in their order.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
@@ -452,6 +462,15 @@ mod tests {
         let last = r#"{"changes":{"a":{"created":[{"id":2}],"updated":[],"deleted":[]}},"timestamp":5}"#;
         r.apply(last, |_, _| ()).unwrap();
         assert_eq!((r.cursor(), r.next(), r.len()), (Some(5), None, 2));
+    }
+
+    #[test]
+    fn columns_come_and_go() {
+        let held = r#"{"id":1,"a":"x","gone":2}"#;
+        assert!(is_same(held, r#"{"id":1,"a":"x","new":null}"#).unwrap());
+        assert!(is_same(held, r#"{"a":"x","id":1}"#).unwrap());
+        assert!(!is_same(held, r#"{"id":1,"a":"x","new":0}"#).unwrap());
+        assert!(!is_same(held, r#"{"id":1,"a":null}"#).unwrap());
     }
 
     #[test]
