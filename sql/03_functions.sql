@@ -16,12 +16,14 @@ CREATE FUNCTION @extschema@.pull_changes(
     filter                  jsonb DEFAULT NULL,
     client_id               text DEFAULT NULL,
     send_created_as_updated boolean DEFAULT false,
-    skip_echoes             boolean DEFAULT false
+    skip_echoes             boolean DEFAULT false,
+    page_size               integer DEFAULT NULL,
+    next                    text DEFAULT NULL
 ) RETURNS snapsync."*/*"
 LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
 AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
-COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean) IS
-'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}';
+COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean, integer, text) IS
+'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}; in pages of page_size rows, all but the last with "next" in place of "timestamp"';
 
 CREATE FUNCTION snapsync.track() RETURNS trigger
 LANGUAGE c

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod facts;
 pub mod lookup;
 pub mod names;
+pub mod order;
 pub mod registry;
 pub mod shape;
 pub mod table;

@@ -129,6 +129,8 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         client_id: a.get(4),
         send_created_as_updated: a.get(5).unwrap_or(false),
         skip_echoes: a.get(6).unwrap_or(false),
+        page_size: a.get(7),
+        next: a.get(8),
     })?;
     http::announce_json(a.function());
     Ok(document.into_datum())

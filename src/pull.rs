@@ -1,6 +1,6 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::collections::catalog::{self, Collection};
@@ -18,13 +18,19 @@ use crate::sight::reach::Reach;
 use crate::sight::scope;
 use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
-use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec, Writer};
+use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
 use crate::values::settings;
+use crate::values::token::Place;
 
+mod arrays;
+mod backlog;
 mod changes;
 mod echo;
+mod pages;
+mod rows;
 
-use changes::Changed;
+use arrays::Arrays;
+use pages::{Asked, Page};
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -37,6 +43,10 @@ pub struct Request<'a> {
     pub send_created_as_updated: bool,
     /// Leave out what the client itself pushed and nobody has changed.
     pub skip_echoes: bool,
+    /// Pull in pages of so many rows.
+    pub page_size: Option<i32>,
+    /// What the page before gave as `next`.
+    pub next: Option<&'a str>,
 }
 
 /// What a collection's pull starts from.
@@ -58,7 +68,7 @@ const ATTEMPTS: usize = 3;
 pub fn pull(request: &Request) -> Result<Output> {
     for _ in 0..ATTEMPTS {
         let version = roles::version()?;
-        let answer = pull_once(request)?;
+        let answer = pull_once(request, &version)?;
         if roles::version()? == version {
             return Ok(answer);
         }
@@ -66,7 +76,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     Err(SyncError::new("40001", "the role was changed again and again while the pull ran").hint("Pull again."))
 }
 
-fn pull_once(request: &Request) -> Result<Output> {
+fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let dialect = settings::dialect(request.dialect)?;
     client::check(request.client_id)?;
     let names = names(&request.collections)?;
@@ -84,15 +94,7 @@ fn pull_once(request: &Request) -> Result<Output> {
         catalog::collection(name)?;
     }
 
-    // Clock, then snapshot: the order that the proof in clock.rs rests on.
-    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
-    durable::start();
-    let (seen_by_clock, snapshot) = if old_snapshot {
-        (None, pg::ActiveSnapshot::take())
-    } else {
-        let (reading, snapshot) = clock::observe()?;
-        (Some(reading), snapshot)
-    };
+    let (seen_by_clock, snapshot) = observe()?;
     let snapmin = match seen_by_clock {
         Some(clock) => clock.snapmin,
         None => horizon::snapmin_of_old_snapshot()?,
@@ -108,15 +110,23 @@ fn pull_once(request: &Request) -> Result<Output> {
         Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
         other => other,
     };
+    let asked = Asked { request, names: &names, cursor, dialect, collections: &collections, role };
+    let mut page = Page::begin(&asked, &snapshot, snapmin)?;
+    let from = page.as_ref().map_or(from, |page| page.start(from));
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match from {
         Start::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin)?,
     };
+    let timestamp = match &mut page {
+        Some(page) => page.cursor(timestamp, &collections)?,
+        None => timestamp,
+    };
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
     // (But for what this transaction has written itself, under a number from before.)
     let nothing_since = journal::own_stamp().is_none()
+        && !page.as_ref().is_some_and(|page| page.resumed)
         && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
@@ -131,28 +141,56 @@ fn pull_once(request: &Request) -> Result<Output> {
     out.name("changes");
     out.object();
     let mut replaced: Vec<&str> = Vec::new();
-    for (name, collection) in names.iter().zip(&collections) {
+    for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
-        if nothing_since && !collection.unsure && !filter.names(name) {
+        let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
+        let place = place.filter(|_| !nothing_since || collection.unsure || filter.names(name));
+        let Some(place) = place else {
             may_read(collection)?;
             out.raw(NOTHING);
             continue;
-        }
+        };
         let scopes = filter.scopes(name, collection)?;
         let pull = CollectionPull { collection, dialect, request, scopes };
-        if pull.write(from, reach.as_mut(), &mut out)? {
+        let replaces = match &mut page {
+            Some(page) => pull.write_page(from, place, at, page, &mut out)?,
+            None => pull.write(from, reach.as_mut(), &mut out)?,
+        };
+        if replaces {
             replaced.push(name);
+        }
+        if let Some(page) = &mut page {
+            page.cut_before(at + 1, names.len(), out.length());
         }
     }
     out.end_object();
-    out.name("timestamp");
-    out.raw(&timestamp.to_string());
+    match page.and_then(Page::next) {
+        Some(next) => {
+            out.name("next");
+            out.text(&next);
+        }
+        None => {
+            out.name("timestamp");
+            out.raw(&timestamp.to_string());
+        }
+    }
     if !replaced.is_empty() {
         strategy(&replaced, &mut out);
     }
     out.end_object();
     durable::flush();
     Ok(out.done())
+}
+
+/// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.
+fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
+    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
+    durable::start();
+    if old_snapshot {
+        return Ok((None, pg::ActiveSnapshot::take()));
+    }
+    let (reading, snapshot) = clock::observe()?;
+    Ok((Some(reading), snapshot))
 }
 
 /// Which collections replace what the client has.
@@ -254,37 +292,6 @@ impl CollectionPull<'_> {
         Ok(true)
     }
 
-    /// Every visible row: `created` for a client that has nothing, otherwise `updated`, so that WatermelonDB leaves alone
-    /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, from: Start, out: &mut Writer<Output>) -> Result<()> {
-        durable::saw_rows();
-        let created = from == Start::Nothing && !self.request.send_created_as_updated;
-        out.object();
-        out.name("created");
-        if !created {
-            out.empty_array();
-            out.name("updated");
-        }
-        out.array();
-        let (select, spec) = self.select(false)?;
-        let mut sink = All { out: &mut *out };
-        let mut args = Vec::new();
-        let conditions = self.conditions(&mut args, false);
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
-        self.stream(&[], &sql, &args, Planned::ByCost, &spec, &mut sink)?;
-        out.end_array();
-        if created {
-            out.name("updated");
-            out.empty_array();
-        }
-        out.name("deleted");
-        out.empty_array();
-        out.end_object();
-        Ok(())
-    }
-
     /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
     fn conditions(&self, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
@@ -306,45 +313,24 @@ impl CollectionPull<'_> {
             out.raw(NOTHING);
             return Ok(true);
         }
-        let (select, spec) = self.select(true)?;
-        let judge = match entries.have_images() || self.collection.traits.unlogged_column {
+        let judge = match self.needs_judge(entries) {
             true => reach.judge(self.collection)?,
             false => Some(Judge::of_none(self.collection)),
         };
         let Some(judge) = judge else { return Ok(false) };
-        let Some(mut rows) = self.changed(entries, &judge)? else { return Ok(false) };
+        let Some((mut rows, _)) = self.changed(entries, &judge, None, usize::MAX)? else { return Ok(false) };
         if self.request.skip_echoes {
             self.leave_out_echoes(&mut rows)?;
         }
-        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let by_keys = self.by_keys(&select, &ids, false)?;
-        out.object();
-        out.name("created");
-        out.array();
-        let mut sink = Changes {
-            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).collect(),
-            rows: &mut rows,
-            all_updated: self.request.send_created_as_updated,
-            created: &mut *out,
-            updated: Writer::new(Output::new()),
-        };
-        let beside = [by_keys.keys.relation()];
-        self.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &spec, &mut sink)?;
-        let updated = sink.updated.done();
-        out.end_array();
-        out.name("updated");
-        out.array();
-        out.value().put(updated.bytes());
-        out.end_array();
-        out.name("deleted");
-        out.array();
-        // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
-        for row in rows.iter().filter(|row| !row.returned && row.seen) {
-            out.text(&row.id);
-        }
-        out.end_array();
-        out.end_object();
+        let mut arrays = Arrays::begin(self, out)?;
+        arrays.add(self, &mut rows, None)?;
+        arrays.end();
         Ok(true)
+    }
+
+    /// Do these entries have old states, or may they lack some that policies ask for?
+    fn needs_judge(&self, entries: &Entries) -> bool {
+        entries.have_images() || self.collection.traits.unlogged_column
     }
 
     /// The select list of the columns that the caller may read, and how its rows become JSON. With `keys`, the key's
@@ -430,42 +416,5 @@ impl CollectionPull<'_> {
         let mut statement = Statement::analyze_beside(beside, sql, args)?;
         statement.use_without_privilege(self.collection.relation, hidden);
         Ok(statement)
-    }
-}
-
-/// All rows into one array.
-struct All<'a> {
-    out: &'a mut Writer<Output>,
-}
-
-impl RowSink for All<'_> {
-    fn row(&mut self, _id: &str) -> &mut Output {
-        self.out.value()
-    }
-}
-
-/// Changed rows into `created` or `updated`.
-struct Changes<'a, 'k> {
-    /// The place of each id in `rows`.
-    at: HashMap<&'k str, usize>,
-    rows: &'a mut [Changed],
-    all_updated: bool,
-    created: &'a mut Writer<Output>,
-    updated: Writer<Output>,
-}
-
-impl RowSink for Changes<'_, '_> {
-    fn row(&mut self, id: &str) -> &mut Output {
-        let mut created = !self.all_updated;
-        if let Some(row) = self.at.get(id).map(|&at| &mut self.rows[at]) {
-            row.returned = true;
-            // New to this user: inserted, or first seen through a change of the row.
-            created &= !row.own && (row.inserted || row.first_seen == Some(false));
-        }
-        if created {
-            self.created.value()
-        } else {
-            self.updated.value()
-        }
     }
 }

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::pg;
-use crate::server::receiver::EachRow;
+use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 
 mod guard;
@@ -32,6 +32,18 @@ pub struct Arg {
 
 pub fn arg<T: IntoDatum>(value: T) -> Arg {
     Arg { oid: T::type_oid(), datum: value.into_datum() }
+}
+
+/// A value of this type from its text, as the type's input function reads it.
+pub fn input(oid: pg_sys::Oid, text: &str) -> Result<Arg> {
+    let text = c_string(text)?;
+    // SAFETY: an existing type, whose input function copies what it needs.
+    let datum = unsafe {
+        let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::getTypeInputInfo(oid, &mut function, &mut parameter);
+        pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1)
+    };
+    Ok(Arg { oid, datum: Some(datum) })
 }
 
 /// A text datum under another text-like type, for example json.
@@ -141,14 +153,8 @@ pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
     run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
-/// Runs `sql` with these named relations beside the tables, and gives each row to `each` instead of collecting it.
-pub fn stream(
-    relations: &[NamedRelation],
-    sql: &str,
-    args: &[Arg],
-    planned: Planned,
-    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
-) -> Result<u64> {
+/// Runs `sql` with these named relations beside the tables, and gives rows to `each`, as long as that wants more, instead of collecting them.
+pub fn stream(relations: &[NamedRelation], sql: &str, args: &[Arg], planned: Planned, each: Each) -> Result<u64> {
     run(sql, args, relations, Mode::Read, planned, EachRow::new(each).dest(), |processed| processed)
 }
 

@@ -4,7 +4,7 @@ use anyhow::{ensure, Result};
 use serde_json::{json, Value};
 
 use crate::report::{Goal, Report, Row, Unit};
-use crate::sample::{interleave_boxed, timed, Boxed, Sample};
+use crate::sample::{interleave, interleave_boxed, timed, Boxed, Contestant, Sample};
 use crate::wire::Wire;
 use crate::world::{Kind, World, COLUMNS, SHORT};
 use crate::Sizes;
@@ -74,9 +74,42 @@ pub fn first(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()
         made - scanned,
         sent - made
     ));
+    paged(sizes, &mut wire, report)?;
     let bytes = wire.run(&format!("SELECT {PULL}"))?.bytes;
     report.note(format!("the answer has {:.1} MB, {} bytes a row", bytes as f64 / 1e6, bytes / sizes.first));
     Ok(())
+}
+
+/// The rows of a page.
+const PAGE: usize = 5_000;
+
+/// The same rows page by page, by a client that only reads the answers.
+fn paged(sizes: &Sizes, wire: &mut Wire, report: &mut Report) -> Result<()> {
+    let whole: Contestant<Wire> = &|wire, _| timed(|| wire.run(&format!("SELECT {PULL}")).map(drop));
+    let pages: Contestant<Wire> = &|wire, _| timed(|| in_pages(wire).map(drop));
+    let samples = interleave(sizes.runs, wire, &[pages, whole])?;
+    let pages = in_pages(wire)?;
+    let rows = thousands(sizes.first);
+    let work = format!("first pull, {rows} rows, in {pages} pages");
+    let goal = Goal::AtMost { reach: 1.3, aim: 1.1 };
+    report.row(Row::new("first", work, "in one answer", Unit::Seconds, (&samples[0], &samples[1]), goal));
+    ensure!(pages as u64 >= sizes.first / PAGE as u64, "{pages} pages of {PAGE} rows");
+    Ok(())
+}
+
+/// In how many.
+fn in_pages(wire: &mut Wire) -> Result<usize> {
+    let mut next = "NULL".to_string();
+    for pages in 1.. {
+        let answer = wire.text(&format!("SELECT pull_changes('{{todos}}', page_size => {PAGE}, next => {next})"))?;
+        // After all the rows.
+        let token = answer.rfind("\"next\":\"").map(|at| &answer[at + 8..]).and_then(|token| token.split('"').next());
+        match token {
+            Some(token) => next = format!("'{token}'"),
+            None => return Ok(pages),
+        }
+    }
+    unreachable!("pages are numbered without end")
 }
 
 /// The request that a PostgREST of this release makes of a first pull, as one statement.

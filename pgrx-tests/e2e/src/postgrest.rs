@@ -40,6 +40,9 @@ pub struct Pull<'a> {
     pub filter: Option<Value>,
     /// PostgREST casts a JSON number and a JSON string equally to text; callers use both.
     pub cursor_as_number: bool,
+    pub page_size: Option<i32>,
+    /// of the page before
+    pub next: Option<&'a str>,
 }
 
 impl Pull<'_> {
@@ -58,6 +61,12 @@ impl Pull<'_> {
         if let Some(filter) = &self.filter {
             body.insert("filter".into(), filter.clone());
         }
+        if let Some(size) = self.page_size {
+            body.insert("page_size".into(), json!(size));
+        }
+        if let Some(next) = self.next {
+            body.insert("next".into(), json!(next));
+        }
         body
     }
 
@@ -75,6 +84,8 @@ pub const PULL_TYPES: &[(&str, &str)] = &[
     ("client_id", "text"),
     ("send_created_as_updated", "boolean"),
     ("skip_echoes", "boolean"),
+    ("page_size", "integer"),
+    ("next", "text"),
 ];
 
 pub const PUSH_TYPES: &[(&str, &str)] = &[

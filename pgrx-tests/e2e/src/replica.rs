@@ -54,8 +54,10 @@ fn percent(part: &str) -> String {
 struct Answer<'a> {
     #[serde(borrow)]
     changes: BTreeMap<Cow<'a, str>, Arrays<'a>>,
-    #[serde(borrow)]
-    timestamp: &'a RawValue,
+    /// not while there is a next page
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
+    next: Option<Cow<'a, str>>,
     #[serde(rename = "experimentalStrategy")]
     strategy: Option<Strategy>,
 }
@@ -158,6 +160,10 @@ pub struct Replica {
     collections: Vec<Collection>,
     names: Vec<String>,
     cursor: Option<i64>,
+    /// of a pull in pages that has not come to its end
+    next: Option<String>,
+    /// collections that this pull has replaced so far
+    replaced: HashSet<String>,
     /// members of rows that are not kept
     left_out: &'static [&'static str],
 }
@@ -168,6 +174,8 @@ impl Replica {
             collections: specs.iter().map(|spec| Collection { spec: spec.clone(), rows: HashMap::new() }).collect(),
             names: specs.iter().map(|s| s.name.clone()).collect(),
             cursor: None,
+            next: None,
+            replaced: HashSet::new(),
             left_out: &[],
         }
     }
@@ -186,6 +194,10 @@ impl Replica {
         self.cursor
     }
 
+    pub fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
     pub fn len(&self) -> usize {
         self.collections.iter().map(|c| c.rows.len()).sum()
     }
@@ -196,7 +208,8 @@ impl Replica {
 
     /// Forgets everything, as a reinstalled app does.
     pub fn forget(&mut self) {
-        self.cursor = None;
+        (self.cursor, self.next) = (None, None);
+        self.replaced.clear();
         self.collections.iter_mut().for_each(|c| c.rows.clear());
     }
 
@@ -204,25 +217,14 @@ impl Replica {
     pub fn apply(&mut self, answer: &str, mut sent: impl FnMut(&str, &str)) -> Result<Applied> {
         let answer: Answer<'_> =
             serde_json::from_str(answer).with_context(|| format!("an answer of the wrong shape: {}", clip(answer)))?;
-        let timestamp: i64 = answer
-            .timestamp
-            .get()
-            .parse()
-            .map_err(|_| anyhow!("timestamp is not an integer number: {}", answer.timestamp.get()))?;
-        ensure!(timestamp > 0, "timestamp {timestamp} is not above 0: WatermelonDB takes it for a first sync");
-        ensure!(timestamp < 1 << 53, "timestamp {timestamp} is beyond 2^53 - 1: JavaScript rounds it");
-        // Only an answer that replaces everything may hand out an older cursor (the role stands otherwise than recorded).
-        let replaces_all = answer.strategy.as_ref().is_some_and(|s| s.overrides.len() == self.collections.len());
-        if let Some(before) = self.cursor.filter(|_| !replaces_all) {
-            ensure!(timestamp >= before, "the timestamp went back from {before} to {timestamp}");
-        }
         ensure!(
             answer.changes.len() == self.collections.len(),
             "asked for {:?}, got {:?}",
             self.names,
             answer.changes.keys().collect::<Vec<_>>()
         );
-        let first = self.cursor.is_none();
+        // What was begun may have to be begun anew.
+        let first = self.cursor.is_none() && self.next.is_none();
         let mut replaced = HashSet::new();
         if let Some(strategy) = &answer.strategy {
             ensure!(strategy.default == "incremental", "strategy default is {}", strategy.default);
@@ -232,6 +234,16 @@ impl Replica {
                 replaced.insert(name.as_str());
             }
         }
+        self.replaced.extend(replaced.iter().map(|name| (*name).to_owned()));
+        let cursor = match (&answer.next, answer.timestamp) {
+            (Some(_), None) => self.cursor,
+            // Only an answer that replaces everything may hand out an older cursor (the role stands otherwise than recorded).
+            (None, Some(timestamp)) => {
+                let replaces_all = self.replaced.len() == self.collections.len();
+                Some(read_cursor(timestamp.get(), self.cursor.filter(|_| !replaces_all))?)
+            }
+            _ => bail!("an answer has either next or timestamp"),
+        };
         let mut applied = Applied::default();
         for collection in &mut self.collections {
             let name = collection.spec.name.as_str();
@@ -245,8 +257,24 @@ impl Replica {
             }
             applied += collection.apply(arrays, reset, self.left_out, &mut sent)?;
         }
-        self.cursor = Some(timestamp);
+        self.cursor = cursor;
+        self.next = answer.next.map(Cow::into_owned);
+        if self.next.is_none() {
+            self.replaced.clear();
+        }
         Ok(applied)
+    }
+
+    /// Takes the rows of a page in and is killed before it stores where it was: that page comes again.
+    pub fn apply_rows(&mut self, answer: &str) -> Result<()> {
+        let before = (self.cursor, self.next.clone());
+        self.apply(answer, |_, _| ())?;
+        if before == (None, None) {
+            // Who begins with nothing must have nothing.
+            self.forget();
+        }
+        (self.cursor, self.next) = before;
+        Ok(())
     }
 
     /// Compares one collection with the rows of a plain SELECT (`row_to_json` texts).
@@ -288,6 +316,16 @@ impl Replica {
         }
         Ok(difference)
     }
+}
+
+fn read_cursor(text: &str, before: Option<i64>) -> Result<i64> {
+    let timestamp: i64 = text.parse().map_err(|_| anyhow!("timestamp is not an integer number: {text}"))?;
+    ensure!(timestamp > 0, "timestamp {timestamp} is not above 0: WatermelonDB takes it for a first sync");
+    ensure!(timestamp < 1 << 53, "timestamp {timestamp} is beyond 2^53 - 1: JavaScript rounds it");
+    if let Some(before) = before {
+        ensure!(timestamp >= before, "the timestamp went back from {before} to {timestamp}");
+    }
+    Ok(timestamp)
 }
 
 impl Collection {
@@ -416,6 +454,17 @@ mod tests {
     }
 
     #[test]
+    fn pages() {
+        let mut r = Replica::new(&[Spec::new("a", &["id"])]);
+        let page = r#"{"changes":{"a":{"created":[{"id":1}],"updated":[],"deleted":[]}},"next":"n"}"#;
+        r.apply(page, |_, _| ()).unwrap();
+        assert_eq!((r.cursor(), r.next(), r.len()), (None, Some("n"), 1));
+        let last = r#"{"changes":{"a":{"created":[{"id":2}],"updated":[],"deleted":[]}},"timestamp":5}"#;
+        r.apply(last, |_, _| ()).unwrap();
+        assert_eq!((r.cursor(), r.next(), r.len()), (Some(5), None, 2));
+    }
+
+    #[test]
     fn columns_come_and_go() {
         let held = r#"{"id":1,"a":"x","gone":2}"#;
         assert!(is_same(held, r#"{"id":1,"a":"x","new":null}"#).unwrap());
@@ -440,6 +489,8 @@ mod tests {
             r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":"5"}"#,
             r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":5,"x":1}"#,
             r#"{"changes":{},"timestamp":5}"#,
+            r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}}}"#,
+            r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":5,"next":"x"}"#,
         ] {
             assert!(fresh().apply(bad, |_, _| ()).is_err(), "{bad}");
         }

@@ -68,7 +68,10 @@ pub(super) unsafe fn satisfying(
                 plan
             }
         };
-        let mut each = |slot| found.extend(crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
+        let mut each = |slot| {
+            found.extend(crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
+            true
+        };
         statement::run(plan, TEXT, no_params, environment, &mut each);
     }
     Ok(found)
@@ -145,7 +148,10 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
         (*query).jointree =
             pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), pg_sys::make_ands_explicit(same).cast());
         spi::as_table_owner(table.relation, || {
-            let mut each = |slot| rows.add_slot(slot);
+            let mut each = |slot| {
+                rows.add_slot(slot);
+                true
+            };
             statement::execute_unrewritten(query, c"snapsync: rows by key", environment, &mut each);
             Ok(())
         })

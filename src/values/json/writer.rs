@@ -12,6 +12,13 @@ pub struct Writer<B> {
     after_name: &'static [u8],
 }
 
+/// A place in what a writer has written.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    length: usize,
+    comma: bool,
+}
+
 impl<B: Buffer> Writer<B> {
     pub fn new(out: B) -> Self {
         Writer { out, comma: false, between: b",", after_name: b":" }
@@ -91,6 +98,21 @@ impl<B: Buffer> Writer<B> {
     fn close(&mut self, bracket: &[u8]) {
         self.out.put(bracket);
         self.comma = true;
+    }
+
+    pub fn length(&self) -> usize {
+        self.out.length()
+    }
+
+    /// Where it is, to go back to.
+    pub fn mark(&self) -> Mark {
+        Mark { length: self.out.length(), comma: self.comma }
+    }
+
+    /// Takes away what was written since.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.out.truncate(mark.length);
+        self.comma = mark.comma;
     }
 
     pub fn done(self) -> B {
