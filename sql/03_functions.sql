@@ -2,6 +2,13 @@
 -- otherwise), where PostgREST finds them; the rest to snapsync. None is SECURITY DEFINER: all run as the caller, and what
 -- they do past the caller's rights (reading and writing the log and the settings) they do inside, in Rust.
 
+-- PostgREST, from 12 on, takes the value of a domain that is named as a media type for the answer itself. Of json it would make an
+-- aggregate and parse the whole of it again. The name is that of any type: most clients send "Accept: */*", which a domain
+-- "application/json" does not serve. In this schema, because PostgREST writes snapsync."*/*"(value), which a function of that name
+-- would answer. To everybody else the value is json: a domain without constraints has its base type on the wire.
+CREATE DOMAIN snapsync."*/*" AS json;
+COMMENT ON DOMAIN snapsync."*/*" IS 'JSON that PostgREST passes on as it is, whatever a client accepts';
+
 CREATE FUNCTION @extschema@.pull_changes(
     collections             text[],
     last_pulled_at          text DEFAULT NULL,
@@ -9,12 +16,14 @@ CREATE FUNCTION @extschema@.pull_changes(
     filter                  jsonb DEFAULT NULL,
     client_id               text DEFAULT NULL,
     send_created_as_updated boolean DEFAULT false,
-    skip_echoes             boolean DEFAULT false
-) RETURNS json
+    skip_echoes             boolean DEFAULT false,
+    page_size               integer DEFAULT NULL,
+    next                    text DEFAULT NULL
+) RETURNS snapsync."*/*"
 LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
 AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
-COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean) IS
-'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}';
+COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean, integer, text) IS
+'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}; in pages of page_size rows, all but the last with "next" in place of "timestamp"';
 
 CREATE FUNCTION snapsync.track() RETURNS trigger
 LANGUAGE c

@@ -32,6 +32,64 @@ END;
 COMMENT ON FUNCTION snapsync.calls_in_key(oid) IS 'Does the partition key of a table, or of a part of it, call a function that somebody has made?';
 REVOKE EXECUTE ON FUNCTION snapsync.calls_in_key(oid) FROM PUBLIC;
 
+-- The bodies below are parsed here and now: nothing but the system's operators is meant.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- These two become part of the statements that call them, whose plans are kept (no SET: a function with one is planned with each call).
+-- What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know no policies,
+-- the planner expects that there are none, and would begin with all that there are in the database.
+CREATE FUNCTION snapsync.rests_on(relation oid, indirectly boolean DEFAULT false)
+RETURNS TABLE (classid oid, objid oid, direct boolean, in_function boolean)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE read(classid, objid, direct, in_function) AS (
+        (SELECT 'pg_class'::regclass::oid, $1, false, false WHERE $2
+         UNION ALL
+         -- What its policies name. A partition's are not those of who reads its root.
+         SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> $1, false), false
+         FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') AND NOT $2 OFFSET 0) AS p
+         CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d
+         LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass))
+        UNION
+        -- What a view, function or operator depends on, and what the policies of an indirectly read table do. (A table that is read
+        -- directly is judged by what the caller sees.)
+        SELECT d.refclassid, d.refobjid, false, r.in_function OR r.classid <> 'pg_class'::regclass
+        FROM read AS r
+        CROSS JOIN LATERAL (
+            SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid FROM pg_rewrite AS w
+            WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1'
+            UNION ALL
+            SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
+            WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND p.polrelid = r.objid AND p.polcmd IN ('*', 'r') AND c.relrowsecurity
+            UNION ALL
+            SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via
+        CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = via.classid AND objid = via.objid OFFSET 0) AS d
+        WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+    )
+    SELECT classid, objid, direct, in_function FROM read;
+END;
+COMMENT ON FUNCTION snapsync.rests_on(oid, boolean) IS
+'What the SELECT policies of a table rest on, also behind views and functions, as far as pg_depend knows; direct: the policies name it themselves and read it under its own policies; in_function: a function or an operator stands between. Or, indirectly, what a view or a table does, for who reads it with other rights than the caller''s';
+REVOKE EXECUTE ON FUNCTION snapsync.rests_on(oid, boolean) FROM PUBLIC;
+
+CREATE FUNCTION snapsync.made_of(relation oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE made_of(oid) AS (
+        SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+        UNION
+        SELECT part.oid FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid CROSS JOIN LATERAL (
+            SELECT y.typbasetype UNION ALL SELECT y.typelem
+            UNION ALL SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)
+            UNION ALL SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid)
+        WHERE part.oid <> 0
+    )
+    SELECT oid FROM made_of;
+END;
+COMMENT ON FUNCTION snapsync.made_of(oid) IS 'The types of a table''s columns, and what these are made of: domains, arrays, ranges, composite types';
+REVOKE EXECUTE ON FUNCTION snapsync.made_of(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_on_command_end';

@@ -87,19 +87,8 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM policy AS p
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = d.refobjid JOIN pg_namespace AS n ON n.oid = f.pronamespace
-), read(relation, classid, objid, direct) AS (
-    -- What policies rest on, also behind views, operators and functions with bodies in standard SQL.
-    SELECT p.relation, d.refclassid, d.refobjid, true
-    FROM policy AS p
-    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
-    WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
-    UNION
-    SELECT r.relation, d.refclassid, d.refobjid, false
-    FROM read AS r
-    LEFT JOIN pg_rewrite AS w ON r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1'
-    JOIN pg_depend AS d ON d.classid = CASE r.classid WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE r.classid END
-                       AND d.objid = CASE r.classid WHEN 'pg_class'::regclass THEN w.oid ELSE r.objid END
-    WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+), read(relation, classid, objid, direct) AS MATERIALIZED (
+    SELECT s.relation, r.classid, r.objid, r.direct FROM synced AS s CROSS JOIN LATERAL snapsync.rests_on(s.relation) AS r WHERE s.relrowsecurity
 ), hidden AS (
     -- Functions among these that seem to read tables: no dependency says which (of bodies in standard SQL, one does).
     SELECT s.name, f.oid::regprocedure::text AS fn, bool_or(r.direct) AS direct

@@ -7,6 +7,7 @@ use pgrx::{pg_sys, FromDatum};
 use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
+use crate::server::http;
 use crate::server::spi::Row;
 use crate::{pull, push, track};
 
@@ -93,6 +94,12 @@ impl Arguments {
         }
     }
 
+    /// The function that is called.
+    fn function(&self) -> pg_sys::Oid {
+        // SAFETY: the call's own record, which the caller has filled.
+        unsafe { (*(*self.0).flinfo).fn_oid }
+    }
+
     fn table(&self) -> Result<pg_sys::Oid> {
         self.required(0, "table", "Pass the table, for example 'public.todos'.")
     }
@@ -122,7 +129,10 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         client_id: a.get(4),
         send_created_as_updated: a.get(5).unwrap_or(false),
         skip_echoes: a.get(6).unwrap_or(false),
+        page_size: a.get(7),
+        next: a.get(8),
     })?;
+    http::announce_json(a.function());
     Ok(document.into_datum())
 });
 

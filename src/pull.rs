@@ -1,10 +1,11 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::Keys;
+use crate::collections::tombstone;
 use crate::log::clock::{self, durable, history, horizon};
 use crate::log::read::Entries;
 use crate::log::{client, journal, roles};
@@ -18,16 +19,22 @@ use crate::sight::reach::{Movement, Reach};
 use crate::sight::scope;
 use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
-use crate::values::json::{self, Buffer, Field, KeyPart, Output, RowSink, RowSpec};
+use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
 use crate::values::settings;
+use crate::values::token::Place;
 
+mod arrays;
+mod backlog;
 mod changes;
 mod delta;
 mod echo;
 mod exact;
+mod pages;
+mod rows;
 
-use changes::Changed;
+use arrays::Arrays;
 use delta::Past;
+use pages::{Asked, Page};
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -40,6 +47,10 @@ pub struct Request<'a> {
     pub send_created_as_updated: bool,
     /// Leave out what the client itself pushed and nobody has changed.
     pub skip_echoes: bool,
+    /// Pull in pages of so many rows.
+    pub page_size: Option<i32>,
+    /// What the page before gave as `next`.
+    pub next: Option<&'a str>,
 }
 
 /// What a collection's pull starts from.
@@ -61,7 +72,7 @@ const ATTEMPTS: usize = 3;
 pub fn pull(request: &Request) -> Result<Output> {
     for _ in 0..ATTEMPTS {
         let version = roles::version()?;
-        let answer = pull_once(request)?;
+        let answer = pull_once(request, &version)?;
         if roles::version()? == version {
             return Ok(answer);
         }
@@ -69,7 +80,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     Err(SyncError::new("40001", "the role was changed again and again while the pull ran").hint("Pull again."))
 }
 
-fn pull_once(request: &Request) -> Result<Output> {
+fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let dialect = settings::dialect(request.dialect)?;
     client::check(request.client_id)?;
     let names = names(&request.collections)?;
@@ -87,15 +98,7 @@ fn pull_once(request: &Request) -> Result<Output> {
         catalog::collection(name)?;
     }
 
-    // Clock, then snapshot: the order that the proof in clock.rs rests on.
-    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
-    durable::start();
-    let (seen_by_clock, snapshot) = if old_snapshot {
-        (None, pg::ActiveSnapshot::take())
-    } else {
-        let (reading, snapshot) = clock::observe()?;
-        (Some(reading), snapshot)
-    };
+    let (seen_by_clock, snapshot) = observe()?;
     let snapmin = match seen_by_clock {
         Some(clock) => clock.snapmin,
         None => horizon::snapmin_of_old_snapshot()?,
@@ -111,16 +114,27 @@ fn pull_once(request: &Request) -> Result<Output> {
         Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything(Cause::Role),
         other => other,
     };
+    let asked = Asked { request, names: &names, cursor, dialect, collections: &collections, role };
+    let mut page = Page::begin(&asked, &snapshot, snapmin)?;
+    let from = page.as_ref().map_or(from, |page| page.start(from));
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match from {
         Start::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin)?,
     };
-    let timestamp = exact::cursor(timestamp, cursor, snapmin, seen_by_clock, &collections, &snapshot)?;
+    let timestamp = match &mut page {
+        Some(page) => page.cursor(timestamp, &collections)?,
+        None => timestamp,
+    };
+    // Earlier pages may have seen less than this one.
+    let whole = seen_by_clock.filter(|_| page.is_none());
+    let timestamp = exact::cursor(timestamp, cursor, snapmin, whole, &collections, &snapshot)?;
+    let is_exact = exact::is_exact(cursor);
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
     // (But for what this transaction has written itself, under a number from before.)
     let nothing_since = journal::own_stamp().is_none()
+        && !page.as_ref().is_some_and(|page| page.resumed)
         && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
@@ -129,51 +143,84 @@ fn pull_once(request: &Request) -> Result<Output> {
         Start::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
         _ => None,
     };
-    let is_exact = exact::is_exact(cursor);
 
-    let mut out = Output::new();
-    out.put(b"{\"changes\":{");
+    let mut out = Writer::new(Output::new());
+    out.object();
+    out.name("changes");
+    out.object();
     let mut replaced: Vec<(&str, Cause)> = Vec::new();
-    for (i, (name, collection)) in names.iter().zip(&collections).enumerate() {
-        if i > 0 {
-            out.put(b",");
-        }
-        json::escape_json(&mut out, name.as_bytes());
-        out.put(b":");
-        if nothing_since && !collection.unsure && !filter.names(name) {
+    for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
+        out.name(name);
+        let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
+        let place = place.filter(|_| !nothing_since || collection.unsure || filter.names(name));
+        let Some(place) = place else {
             may_read(collection)?;
-            out.put(NOTHING);
+            out.raw(NOTHING);
             continue;
-        }
+        };
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes, filtered: filter.names(name), is_exact };
-        if let Some(cause) = pull.write(from, reach.as_mut(), &mut out)? {
-            replaced.push((name, cause));
+        let filtered = filter.names(name);
+        let pull = CollectionPull { collection, dialect, request, scopes, filtered, is_exact };
+        let cause = match &mut page {
+            Some(page) => pull.write_page(from, place, at, page, &mut out)?,
+            None => pull.write(from, reach.as_mut(), &mut out)?,
+        };
+        replaced.extend(cause.map(|cause| (&**name, cause)));
+        if let Some(page) = &mut page {
+            page.cut_before(at + 1, names.len(), out.length());
         }
     }
-    out.put(format!("}},\"timestamp\":{timestamp}").as_bytes());
-    say_replaced(&replaced, &mut out);
-    out.put(b"}");
+    out.end_object();
+    match page.and_then(Page::next) {
+        Some(next) => {
+            out.name("next");
+            out.text(&next);
+        }
+        None => {
+            out.name("timestamp");
+            out.raw(&timestamp.to_string());
+        }
+    }
+    if !replaced.is_empty() {
+        strategy(&replaced, &mut out);
+    }
+    out.end_object();
     durable::flush();
-    Ok(out)
+    Ok(out.done())
 }
 
-/// Says which collections replace what the client has, and why.
-fn say_replaced(replaced: &[(&str, Cause)], out: &mut Output) {
-    if replaced.is_empty() {
-        return;
+/// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.
+fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
+    let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
+    durable::start();
+    if old_snapshot {
+        return Ok((None, pg::ActiveSnapshot::take()));
     }
-    let mut object = |before: &str, value: &dyn Fn(Cause) -> &'static str| {
-        out.put(before.as_bytes());
-        for (i, (name, cause)) in replaced.iter().enumerate() {
-            out.put(if i > 0 { b"," } else { b"{" });
-            json::escape_json(out, name.as_bytes());
-            out.put(format!(":\"{}\"", value(*cause)).as_bytes());
-        }
-        out.put(b"}");
-    };
-    object(",\"experimentalStrategy\":{\"default\":\"incremental\",\"override\":", &|_| "replacement");
-    object("},\"reason\":", &Cause::name);
+    let (reading, snapshot) = clock::observe()?;
+    Ok((Some(reading), snapshot))
+}
+
+/// Which collections replace what the client has, and why.
+fn strategy(replaced: &[(&str, Cause)], out: &mut Writer<Output>) {
+    out.name("experimentalStrategy");
+    out.object();
+    out.name("default");
+    out.text("incremental");
+    out.name("override");
+    out.object();
+    for (name, _) in replaced {
+        out.name(name);
+        out.text("replacement");
+    }
+    out.end_object();
+    out.end_object();
+    out.name("reason");
+    out.object();
+    for (name, cause) in replaced {
+        out.name(name);
+        out.text(cause.name());
+    }
+    out.end_object();
 }
 
 /// The names asked for, each once, in order.
@@ -198,7 +245,11 @@ fn start(cursor: Cursor) -> Result<Start> {
         Cursor::Start => Ok(Start::Nothing),
         Cursor::Stamp(cursor) => {
             let stamp = cursor & !1;
-            Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything(Cause::Cursor) })
+            Ok(if history::cursor_is_of_this_history(stamp)? {
+                Start::Stamp(stamp)
+            } else {
+                Start::Anything(Cause::Cursor)
+            })
         }
         Cursor::At { micros_since_unix_epoch } => {
             let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
@@ -208,7 +259,7 @@ fn start(cursor: Cursor) -> Result<Start> {
 }
 
 /// The part of a collection without changes.
-const NOTHING: &[u8] = b"{\"created\":[],\"updated\":[],\"deleted\":[]}";
+const NOTHING: &str = "{\"created\":[],\"updated\":[],\"deleted\":[]}";
 
 /// The caller must be able to read the key, or hear so; of the other columns he gets those that he may read.
 fn may_read(collection: &Collection) -> Result<()> {
@@ -236,21 +287,6 @@ struct CollectionPull<'a> {
     is_exact: bool,
 }
 
-/// The ids in `deleted`.
-struct Gone<'a> {
-    out: &'a mut Output,
-    any: bool,
-}
-
-impl Gone<'_> {
-    fn put(&mut self, id: &str) {
-        if std::mem::replace(&mut self.any, true) {
-            self.out.put(b",");
-        }
-        json::escape_json(self.out, id.as_bytes());
-    }
-}
-
 /// A statement that reads rows by their keys.
 struct ByKeys<'a> {
     sql: String,
@@ -260,21 +296,23 @@ struct ByKeys<'a> {
 
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Output) -> Result<Option<Cause>> {
-        let cause = match (from, reach) {
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        let from = match (from, reach) {
             (Start::Stamp(stamp), Some(reach)) => match self.write_since(stamp, reach, out)? {
                 None => return Ok(None),
-                cause => cause,
+                Some(cause) => Start::Anything(cause),
             },
-            (Start::Anything(cause), _) => Some(cause),
-            _ => None,
+            (from, _) => from,
         };
-        self.write_all(cause.is_none(), out)?;
-        Ok(cause)
+        self.write_all(from, out)?;
+        Ok(match from {
+            Start::Anything(cause) => Some(cause),
+            _ => None,
+        })
     }
 
     /// The changes since this stamp; says why, with nothing written, when the client must replace what it has.
-    fn write_since(&self, stamp: i64, reach: &mut Reach, out: &mut Output) -> Result<Option<Cause>> {
+    fn write_since(&self, stamp: i64, reach: &mut Reach, out: &mut Writer<Output>) -> Result<Option<Cause>> {
         let relation = self.collection.relation;
         let (stamps, tables) = match reach.movement(self.collection, self.scopes.is_some())? {
             Movement::Untold(cause) => return Ok(Some(cause)),
@@ -284,7 +322,7 @@ impl CollectionPull<'_> {
                     Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
                     None => reach.entries(relation)?,
                 };
-                let judge = match entries.have_images() {
+                let judge = match self.needs_judge(&entries) {
                     true => reach.judge(self.collection)?,
                     false => Some(Judge::of_none(self.collection)),
                 };
@@ -293,24 +331,6 @@ impl CollectionPull<'_> {
             }
         };
         self.write_moved(stamp, stamps, &tables, reach, out)
-    }
-
-    /// Every visible row: `created` for a client that is `new`, and has nothing; otherwise `updated`, so that WatermelonDB leaves alone
-    /// what was deleted locally and not pushed yet (a created row would come back to life).
-    fn write_all(&self, new: bool, out: &mut Output) -> Result<()> {
-        durable::saw_rows();
-        let created = new && !self.request.send_created_as_updated;
-        out.put(if created { b"{\"created\":[" } else { b"{\"created\":[],\"updated\":[" });
-        let (select, spec) = self.select(false)?;
-        let mut sink = All { out, any: false };
-        let mut args = Vec::new();
-        let conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
-        self.stream(&[], &sql, &args, Planned::ByCost, &spec, &mut sink)?;
-        out.put(if created { b"],\"updated\":[],\"deleted\":[]}" } else { b"],\"deleted\":[]}" });
-        Ok(())
     }
 
     /// What every row sent must satisfy besides row-level security, in these scopes; with `marked`, rows that are marked as deleted do,
@@ -322,52 +342,38 @@ impl CollectionPull<'_> {
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
-            conditions.push(policy::not_deleted("t", column));
+            conditions.push(tombstone::is_unmarked(column));
         }
         conditions
     }
 
     /// The changes that these entries stand for; says why, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &Entries, past: &Past, out: &mut Output) -> Result<Option<Cause>> {
+    fn write_changes(&self, entries: &Entries, past: &Past, out: &mut Writer<Output>) -> Result<Option<Cause>> {
         if entries.is_empty() && matches!(past, Past::Steady(_)) {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
-            out.put(NOTHING);
+            out.raw(NOTHING);
             return Ok(None);
         }
-        let (select, spec) = self.select(true)?;
-        let Some(mut rows) = self.changed(entries, past)? else { return Ok(Some(Cause::OldRows)) };
+        let Some((mut rows, _)) = self.changed(entries, past, None, usize::MAX)? else {
+            return Ok(Some(Cause::OldRows));
+        };
         if self.request.skip_echoes {
             self.leave_out_echoes(&mut rows, past)?;
         }
-        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let by_keys = self.by_keys(&select, &ids, false)?;
-        out.put(b"{\"created\":[");
-        let mut sink = Changes {
-            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).collect(),
-            rows: &mut rows,
-            all_updated: self.request.send_created_as_updated,
-            created: out,
-            any_created: false,
-            updated: Output::new(),
-        };
-        let beside = [by_keys.keys.relation()];
-        self.stream(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned(), &spec, &mut sink)?;
+        let mut arrays = Arrays::begin(self, out)?;
+        arrays.add(self, &mut rows, None)?;
         if let Past::Moved(moved) = past {
-            moved.write_gained(self, &select, &spec, &mut sink)?;
+            arrays.add_new(self, |select, spec, sink| moved.read_gained(self, select, spec, sink))?;
+            moved.read_lost(self, &mut |id| arrays.add_gone(id))?;
         }
-        let updated = sink.updated;
-        out.put(b"],\"updated\":[");
-        out.put(updated.bytes());
-        out.put(b"],\"deleted\":[");
-        // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
-        let mut gone = Gone { out, any: false };
-        rows.iter().filter(|row| !row.returned && row.seen).for_each(|row| gone.put(&row.id));
-        if let Past::Moved(moved) = past {
-            moved.write_lost(self, &mut gone)?;
-        }
-        out.put(b"]}");
+        arrays.end();
         Ok(None)
+    }
+
+    /// Do these entries have old states, or may they lack some that policies ask for?
+    fn needs_judge(&self, entries: &Entries) -> bool {
+        entries.have_images() || self.collection.traits.unlogged_column
     }
 
     /// The select list of the columns that the caller may read, and how its rows become JSON. With `keys`, the key's
@@ -412,8 +418,7 @@ impl CollectionPull<'_> {
         let conditions = self.conditions(self.scopes.as_deref(), &mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let keys = Keys::of(self.collection, ids)?;
-        let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);
-        let sql = format!("SELECT {select} FROM {from} JOIN {table} AS t ON {on}{conditions}");
+        let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());
         Ok(ByKeys { sql, args, keys })
     }
 
@@ -454,53 +459,5 @@ impl CollectionPull<'_> {
         let mut statement = Statement::analyze_beside(beside, sql, args)?;
         statement.use_without_privilege(self.collection.relation, hidden);
         Ok(statement)
-    }
-}
-
-/// All rows into one array.
-struct All<'a> {
-    out: &'a mut Output,
-    any: bool,
-}
-
-impl RowSink for All<'_> {
-    fn row(&mut self, _id: &str) -> &mut Output {
-        if std::mem::replace(&mut self.any, true) {
-            self.out.put(b",");
-        }
-        self.out
-    }
-}
-
-/// Changed rows into `created` or `updated`.
-struct Changes<'a, 'k> {
-    /// The place of each id in `rows`.
-    at: HashMap<&'k str, usize>,
-    rows: &'a mut [Changed],
-    all_updated: bool,
-    created: &'a mut Output,
-    any_created: bool,
-    updated: Output,
-}
-
-impl RowSink for Changes<'_, '_> {
-    fn row(&mut self, id: &str) -> &mut Output {
-        let mut created = !self.all_updated;
-        if let Some(row) = self.at.get(id).map(|&at| &mut self.rows[at]) {
-            row.returned = true;
-            // New to this user: inserted, or first seen through a change of the row.
-            created &= !row.own && (row.inserted || row.first_seen == Some(false));
-        }
-        if created {
-            if std::mem::replace(&mut self.any_created, true) {
-                self.created.put(b",");
-            }
-            self.created
-        } else {
-            if !self.updated.is_empty() {
-                self.updated.put(b",");
-            }
-            &mut self.updated
-        }
     }
 }

@@ -9,37 +9,39 @@
 //! halves of halves ([`write`]), to find out which of them cannot be written: with `on_rejected => 'abort'` the error names the
 //! record, with `'report'` the others are applied. In the end what was inserted is compared with what stands ([`standing`]).
 
-use std::cell::Cell;
-
 use crate::collections::catalog;
+use crate::log::client;
 use crate::log::journal::{self, Origin};
-use crate::log::read::Logged;
-use crate::log::{client, clock, roles};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::server::subxact::{self, End};
-use crate::values::cursor::{self, Cursor};
 use crate::values::{excerpt, settings};
 
 mod answer;
 mod apply;
 mod constraints;
 mod decide;
-mod decode;
 mod echo;
+mod item;
 pub mod mutate;
 mod once;
 mod order;
 mod payload;
+mod pusher;
+mod rejection;
 mod standing;
+mod statement;
+mod steps;
 mod target;
 mod write;
 
-use answer::{answer, Rejection};
-use decide::Decisions;
+use answer::answer;
+use decide::{Answers, Decisions};
 use payload::{BatchError, RawCollection};
+use pusher::{baseline, Pusher};
+use rejection::Rejection;
 use target::Target;
-use write::Written;
+use write::{Work, Written};
 
 /// The arguments of `push_changes`.
 pub struct Request<'a> {
@@ -57,32 +59,6 @@ impl From<BatchError> for SyncError {
     }
 }
 
-/// From where on a change on the server conflicts with the client's.
-#[derive(Clone, Copy)]
-pub(crate) enum Baseline {
-    /// The client makes no claim about what it has seen: nothing conflicts.
-    None,
-    Stamp(i64),
-    /// The client's state is older than the log reaches: everything may have changed.
-    Unknown,
-}
-
-/// What holds for the whole push.
-pub(crate) struct Push<'p> {
-    baseline: Baseline,
-    client_id: Option<&'p str>,
-    report: bool,
-    /// The first attempt is under way: whatever is not plain goes back to be done with care.
-    quick: Cell<bool>,
-}
-
-impl Push<'_> {
-    /// Is this entry of the log somebody else's, neither this transaction's nor this client's?
-    pub(crate) fn is_by_others(&self, e: &Logged) -> bool {
-        Some(e.stamp) != journal::own_stamp() && !(e.origin.is_some() && e.origin.as_deref() == self.client_id)
-    }
-}
-
 pub fn push(request: &Request) -> Result<String> {
     let report = match request.on_rejected.unwrap_or("abort") {
         "abort" => false,
@@ -96,16 +72,11 @@ pub fn push(request: &Request) -> Result<String> {
         }
     };
     client::check(request.client_id)?;
-    let push = Push {
-        baseline: baseline(request.last_pulled_at)?,
-        client_id: request.client_id,
-        report,
-        quick: Cell::new(false),
-    };
+    let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
     let raw = payload::parse(request.changes, pg::check_for_interrupts)?;
     let targets = resolve(&raw, request, false)?;
     let claim = match &request.push_id {
-        Some(id) => match once::claim(id, request)? {
+        Some(id) => match once::claim(id, request.changes)? {
             once::Claim::Answered(answer) => return Ok(answer),
             once::Claim::First(claim) => Some(claim),
         },
@@ -115,7 +86,7 @@ pub fn push(request: &Request) -> Result<String> {
         "{}".into()
     } else {
         let _origin = Origin::set(request.client_id);
-        push.carry_out(targets, request)?
+        pusher.carry_out(targets, request)?
     };
     if let Some(claim) = claim {
         claim.answer(&answer)?;
@@ -127,7 +98,7 @@ fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -
     let dialect = settings::dialect(request.dialect)?;
     let mut targets: Vec<Target> = Vec::new();
     // Where a mutator pushes, the client has not sent these rows.
-    let echo = !settled && request.client_id.is_some() && !journal::has_origin();
+    let echoes = !settled && request.client_id.is_some() && !journal::has_origin();
     for changes in raw {
         let collection = catalog::collection(changes.name())?;
         if targets.iter().any(|t| t.collection.relation == collection.relation) {
@@ -135,42 +106,13 @@ fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -
                 .detail(format!("{} names a collection that stands there under another name.", changes.path()))
                 .hint("Use one name for each collection."));
         }
-        targets.push(Target::resolve(changes, collection, dialect, settled, echo)?);
+        targets.push(Target::resolve(changes, collection, dialect, settled, echoes)?);
     }
     targets.retain(|t| !t.is_empty());
     for target in &mut targets {
         target.check_columns(request.on_rejected == Some("report"))?;
     }
     Ok(targets)
-}
-
-fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
-    let cursor = cursor::parse(last_pulled_at).map_err(|e| {
-        SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
-            .detail(e.to_string())
-            .hint("Pass the timestamp of the last pull, an ISO 8601 time, or null to overwrite whatever changed.")
-    })?;
-    Ok(match cursor {
-        Cursor::Start => Baseline::None,
-        Cursor::Stamp(cursor) => {
-            let stamp = cursor & !1;
-            // Clock, then snapshot (clock.rs): who is about to commit is a conflict, also if the snapshot does not see his record.
-            pg::accept_invalidations();
-            let clock = clock::read_snapmin()?;
-            let snapshot = pg::ActiveSnapshot::take();
-            if roles::standing(&snapshot)?.stands_for_now(stamp)? {
-                Baseline::Stamp(clock.snapmin)
-            } else if clock::history::cursor_is_of_this_history(stamp)? {
-                Baseline::Stamp(stamp)
-            } else {
-                Baseline::Unknown
-            }
-        }
-        Cursor::At { micros_since_unix_epoch } => {
-            let cursor = clock::horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
-            cursor.map_or(Baseline::Unknown, Baseline::Stamp)
-        }
-    })
 }
 
 /// How often a push begins anew because somebody created one of its rows meanwhile.
@@ -180,37 +122,22 @@ fn created_meanwhile(message: &str) -> SyncError {
     SyncError::new(code::CONFLICT, message).detail("[]").hint("Nothing was applied. Push again.")
 }
 
-impl Push<'_> {
-    fn carry_out(&self, mut targets: Vec<Target>, request: &Request) -> Result<String> {
+impl Pusher<'_> {
+    fn carry_out(&self, targets: Vec<Target>, request: &Request) -> Result<String> {
         if self.quickly(&targets)? {
             return Ok("{}".into());
         }
-        let own = targets.len();
         for _ in 0..ATTEMPTS {
             let mut decisions = decide::decide(self, &targets)?;
             self.abort_on_rejections(&decisions.rejections, &targets)?;
-            // What conflict functions returned is a payload of its own, written together with the rest.
-            let settled = payload::parse(&decisions.settled, pg::check_for_interrupts)?;
-            let mut settled = resolve(&settled, request, true)?;
-            if settled.is_empty() {
-                match self.write(&targets, &mut decisions)? {
-                    Written::But(rejections) => return Ok(answer(&rejections, &targets)),
-                    Written::Nothing => continue,
-                }
+            if !decisions.answers.is_empty() {
+                let answers = std::mem::take(&mut decisions.answers);
+                return self.settle(targets, decisions, &answers, request);
             }
-            let more = decide::decide(self, &settled)?;
-            // Lifetimes differ: the settled rows live only this long, so the targets are shortened to that, too.
-            let mut all: Vec<Target> = std::mem::take(&mut targets);
-            let mut decisions = Decisions { settled: String::new(), ..decisions };
-            decisions.fates.extend(more.fates);
-            let more = more.rejections.into_iter().map(|r| Rejection { target: r.target + own, ..r });
-            decisions.rejections.extend(more);
-            all.append(&mut settled);
-            self.abort_on_rejections(&decisions.rejections, &all)?;
-            return match self.write(&all, &mut decisions)? {
-                Written::But(rejections) => Ok(answer(&rejections, &all)),
-                Written::Nothing => Err(created_meanwhile("rows were created meanwhile")),
-            };
+            match Work::of(self, &targets, &decisions)?.write()? {
+                Written::But(failed) => return Ok(answer(decisions.rejections, failed, &targets)),
+                Written::Nothing => {}
+            }
         }
         Err(created_meanwhile("pushed rows are created by others again and again"))
     }
@@ -222,27 +149,35 @@ impl Push<'_> {
     /// created rows are inserted without looking for them first: that look cost a quarter of the INSERT. Updates alone are
     /// locked by the UPDATE itself: 1.2 times an UPDATE without locks, where a statement for the locks made it 1.4 times.
     fn quickly(&self, targets: &[Target]) -> Result<bool> {
-        if targets.iter().any(|t| !t.misfits.is_empty()) {
-            return Ok(false);
-        }
-        self.quick.set(true);
-        let outcome = subxact::run_or_undo(|| {
-            let decisions = decide::decide(self, targets)?;
-            if !decisions.rejections.is_empty() || decisions.settled != "{}" {
-                return Ok(End::Undo(()));
-            }
-            let steps = write::steps(targets, &decisions, &order::stages(targets)?);
-            match self.at_once(targets, &steps, &decisions, &[], &Cell::new(true))? {
-                End::Keep(surprises) => self.tell(targets, &decisions, &surprises).map(End::Keep),
-                End::Undo(()) => Ok(End::Undo(())),
-            }
+        let outcome = subxact::run_or_undo(|| match decide::quickly(self, targets)? {
+            Some(decisions) => Work::of(self, targets, &decisions)?.quickly(),
+            None => Ok(End::Undo(())),
         });
-        self.quick.set(false);
         match outcome {
             Ok(End::Keep(())) => Ok(true),
             Ok(End::Undo(())) => Ok(false),
             Err(e) if subxact::is_transient(&e) => Err(e),
             Err(_) => Ok(false),
+        }
+    }
+
+    /// Writes the rows that conflict functions returned together with all others. Once: the functions may have written, too.
+    fn settle<'s>(
+        &self,
+        targets: Vec<Target<'s>>,
+        mut decisions: Decisions,
+        answers: &'s [Answers],
+        request: &Request,
+    ) -> Result<String> {
+        let rows = answers.iter().map(|a| a.rows(targets[a.target].asked)).collect::<Result<Vec<_>>>()?;
+        let own = targets.len();
+        let mut targets = targets;
+        targets.append(&mut resolve(&rows, request, true)?);
+        decide::settle(self, own, &targets[own..], &mut decisions)?;
+        self.abort_on_rejections(&decisions.rejections, &targets)?;
+        match Work::of(self, &targets, &decisions)?.write()? {
+            Written::But(failed) => Ok(answer(decisions.rejections, failed, &targets)),
+            Written::Nothing => Err(created_meanwhile("rows were created meanwhile")),
         }
     }
 

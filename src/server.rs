@@ -2,6 +2,7 @@
 
 pub mod checked;
 pub mod error;
+pub mod http;
 pub mod memory;
 pub mod pg;
 pub mod receiver;

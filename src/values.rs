@@ -6,4 +6,5 @@ pub mod dialect;
 pub mod excerpt;
 pub mod json;
 pub mod settings;
+pub mod token;
 pub mod wire_id;

@@ -9,6 +9,8 @@ import pg from 'pg'
 
 export const SECRET = 'a secret for a throwaway server on loopback'
 
+const JSON_TYPE = 'application/json; charset=utf-8'
+
 const base64url = (data) => Buffer.from(data).toString('base64url')
 const sign = (text, secret) => createHmac('sha256', secret).update(text).digest()
 
@@ -59,6 +61,8 @@ function httpError(error, role) {
 async function findFunction(db, name, given) {
   const { rows } = await db.query(
     `SELECT provolatile <> 'v' AS read_only, prorettype = 'void'::regtype AS void,
+            (SELECT format('%I.%I', typnamespace::regnamespace::text, typname) FROM pg_type
+              WHERE oid = prorettype AND typbasetype <> 0 AND typname = '*/*') AS handler,
             ARRAY(SELECT coalesce(n, '') FROM unnest(proargnames) AS n) AS names,
             ARRAY(SELECT format_type(t, NULL) FROM unnest(proargtypes) AS t) AS types, pronargdefaults AS defaults
        FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname = $1 AND prokind = 'f' AND NOT proretset`,
@@ -100,13 +104,16 @@ export async function serve({ databaseUrl, secret = SECRET, port = 0 }) {
     try {
       const fn = await findFunction(db, name, given)
       if (!post && !fn.read_only) throw new HttpError(405, 'PGRST101', 'only volatile functions need POST')
-      const type = (n) => fn.types[fn.names.indexOf(n)]
+      const typeOf = (n) => fn.types[fn.names.indexOf(n)]
       const quoted = (n) => pg.escapeIdentifier(n)
       // A POST body goes to the database untouched: its numbers never become JavaScript numbers.
-      const arg = (n, i) => post ? `_.${quoted(n)}` : `$${i + 1}::${type(n)}`
+      const arg = (n, i) => post ? `_.${quoted(n)}` : `$${i + 1}::${typeOf(n)}`
       const record = post && given.length
-        ? `json_to_record($1::json) AS _(${given.map((n) => `${quoted(n)} ${type(n)}`).join(', ')}),` : ''
-      const sql = `SELECT coalesce(json_agg(call.value) -> 0, 'null')::text AS body FROM ${record}
+        ? `json_to_record($1::json) AS _(${given.map((n) => `${quoted(n)} ${typeOf(n)}`).join(', ')}),` : ''
+      // A domain that is named as a media type is the answer itself (from PostgREST 12 on), of octets unless the function says other.
+      const media = fn.handler && !/application\/vnd\.pgrst\./.test(request.headers.accept ?? '')
+      const value = media ? `${fn.handler}(call.value)` : "coalesce(json_agg(call.value) -> 0, 'null')"
+      const sql = `SELECT ${value}::text AS body, nullif(current_setting('response.headers', true), '') AS headers FROM ${record}
         LATERAL (SELECT public.${quoted(name)}(${given.map((n, i) => `${quoted(n)} => ${arg(n, i)}`).join(', ')})
                  AS value) AS call`
 
@@ -118,7 +125,11 @@ export async function serve({ databaseUrl, secret = SECRET, port = 0 }) {
         [claims.role, JSON.stringify(claims), request.method, url.pathname, JSON.stringify(request.headers)])
       const { rows } = await db.query(sql, post ? (record ? [body] : []) : given.map((n) => url.searchParams.get(n)))
       await db.query('COMMIT')
-      return fn.void ? { status: 204, body: '' } : { status: 200, body: rows[0].body }
+      if (fn.void) return { status: 204, body: '' }
+      const type = { 'content-type': media ? 'application/octet-stream' : JSON_TYPE }
+      const lower = (header) => Object.fromEntries(Object.entries(header).map(([name, text]) => [name.toLowerCase(), text]))
+      const headers = Object.assign(type, ...JSON.parse(rows[0].headers ?? '[]').map(lower))
+      return { status: 200, body: rows[0].body, headers }
     } catch (error) {
       broken = await db.query('ROLLBACK').then(() => undefined, (e) => e)
       throw httpError(error, claims.role)
@@ -137,7 +148,7 @@ export async function serve({ databaseUrl, secret = SECRET, port = 0 }) {
       const { status, code, message, details, hint } = httpError(error)
       answer = { status, body: JSON.stringify({ code, details, hint, message }) }
     }
-    response.writeHead(answer.status, { 'content-type': 'application/json; charset=utf-8' }).end(answer.body)
+    response.writeHead(answer.status, { 'content-type': JSON_TYPE, ...answer.headers }).end(answer.body)
   })
   await new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve))
 

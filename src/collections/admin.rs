@@ -1,6 +1,7 @@
 //! `snapsync.enable`, `disable`, `reset`: which tables are synced, and how.
 
 use pgrx::pg_sys;
+use serde::Deserialize;
 
 use crate::collections::registry::{self, Stored};
 use crate::collections::table::Table;
@@ -169,29 +170,35 @@ fn check_conflict(s: &Stored) -> Result<()> {
     Ok(())
 }
 
+const CONFLICT_FUNCTION: &str = include_str!("admin/conflict_function.sql");
+
+#[derive(Deserialize)]
+struct ConflictFunction {
+    signature: String,
+    /// Its arguments and its result are as they must be.
+    fits: bool,
+    /// The table's.
+    owner: String,
+    owner_may_execute: bool,
+}
+
 /// The signature of a function that decides conflicts, as it is stored: by its full name, because a dump carries no oids and the
 /// search path of who pushes decides nothing. It runs as whoever pushes; the table's owner must be one who may call it.
 fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<String> {
-    let rows = spi::owner_query(
-        "SELECT p.proargtypes = '25 25 3802 3802'::oidvector \
-                AND p.prorettype = 'jsonb'::regtype AND p.prokind = 'f' AND NOT p.proretset, p.oid::regprocedure::text, \
-                has_function_privilege(c.relowner, p.oid, 'EXECUTE'), starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), \
-                c.relowner::regrole::text \
-         FROM pg_proc AS p, pg_class AS c WHERE p.oid = $1 AND c.oid = $2",
-        &[spi::arg(function), spi::arg(relation)],
-    )?;
-    let row = rows.first().ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
-    if !row.bool(0) || row.bool(3) {
-        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot decide conflicts", row.string(1)))
+    let rows = spi::owner_query(CONFLICT_FUNCTION, &[spi::arg(function), spi::arg(relation)])?;
+    let found: Option<ConflictFunction> = spi::typed(&rows)?.pop();
+    let found = found.ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
+    if !found.fits {
+        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot decide conflicts", found.signature))
             .hint("Write it as function(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb."));
     }
-    if !row.bool(2) {
+    if !found.owner_may_execute {
         return Err(SyncError::new(
             code::INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for conflict function {}", row.string(1)),
+            format!("permission denied for conflict function {}", found.signature),
         )
-        .detail(format!("The table's owner, {}, may not execute it.", row.string(4)))
+        .detail(format!("The table's owner, {}, may not execute it.", found.owner))
         .hint("Name a function that the owner of the table may execute: GRANT EXECUTE ON FUNCTION ... TO ..."));
     }
-    Ok(row.string(1))
+    Ok(found.signature)
 }

@@ -67,6 +67,8 @@ pub struct Collection {
     pub conflict_function: Option<String>,
     /// The tables that decide who sees which row.
     pub access: Vec<Access>,
+    /// Of what DDL last left it as: differs if its columns, policies or what they rest on do.
+    pub shape: String,
     /// A look at its definition is due (shape.rs): nothing is sure of what was logged.
     pub due: bool,
     /// Or at that of a table that its policies read, maybe through others; or one of these is not tracked: then an empty log says
@@ -198,6 +200,7 @@ pub fn tracked(relation: pg_sys::Oid) -> Result<Option<Rc<Collection>>> {
 #[derive(Deserialize)]
 struct TableRead {
     partitioned: bool,
+    shape: String,
     due: bool,
     unsure: bool,
     access: Vec<AccessRead>,
@@ -261,6 +264,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         conflict_function: stored.conflict_function,
         access: read.access.iter().map(access).collect::<Result<_>>()?,
         due: read.due,
+        shape: read.shape,
         unsure: read.unsure,
         facts: OnceCell::new(),
         stores: OnceCell::new(),

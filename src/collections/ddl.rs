@@ -84,10 +84,10 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
-    let mut concerned = concerned_by_commands(&granted)?;
+    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone())])?;
     shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
-        concerned.extend(concerned_by_schema()?);
+        concerned.extend(tables_concerned(BY_SCHEMA, &[])?);
     }
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABLE) {
         say_who_has_the_name()?;
@@ -137,17 +137,12 @@ fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
     shape::look_again(&complete)
 }
 
-/// The tracked tables that rest on objects(classid, objid): whether one of these is the table itself, or a part of it. And those at
-/// which a look is due (`dependency::Due::Busy`).
-const CONCERNED: &str = "\
-    SELECT d.relation::oid, bool_or(d.own) FROM object AS o CROSS JOIN LATERAL ( \
-        SELECT relation, own FROM snapsync.dependency AS d \
-         WHERE d.classid = o.classid AND d.objid = o.objid AND o.classid <> 0 OFFSET 0) AS d GROUP BY 1 \
-    UNION ALL SELECT relation::oid, false FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 \
-    UNION ALL SELECT 0, false WHERE EXISTS (SELECT FROM snapsync.collection) \
-         AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)";
+const BY_COMMANDS: &str = concat!(include_str!("ddl/by_commands.sql"), include_str!("ddl/concerned.sql"));
+const BY_SCHEMA: &str = concat!(include_str!("ddl/by_schema.sql"), include_str!("ddl/concerned.sql"));
+const BY_DROP: &str = concat!(include_str!("ddl/by_drop.sql"), include_str!("ddl/concerned.sql"));
 
-fn concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
+/// The tracked tables that rest on what a command has touched, as one of these statements finds them: is it the table itself?
+fn tables_concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
     let [database, system] = dependency::database();
     let args: Vec<spi::Arg> = [database, system].into_iter().chain(args.iter().copied()).collect();
     let mut concerned = BTreeMap::new();
@@ -155,48 +150,6 @@ fn concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
         *concerned.entry(row.oid(0).to_u32()).or_insert(false) |= row.bool(1);
     }
     Ok(concerned)
-}
-
-/// By the commands that have just run, and grants on these tables.
-fn concerned_by_commands(granted: &[pg_sys::Oid]) -> Result<BTreeMap<u32, bool>> {
-    let sql = format!(
-        "WITH touched AS MATERIALIZED ( \
-            SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands() \
-             WHERE classid IS NOT NULL AND schema_name IS DISTINCT FROM 'pg_temp' \
-            UNION ALL SELECT 'pg_class'::regclass, oid, NULL FROM unnest($3::oid[]) AS oid), \
-         relation(oid) AS ( \
-            SELECT objid FROM touched WHERE classid = 'pg_class'::regclass \
-            UNION SELECT p.polrelid FROM touched CROSS JOIN LATERAL (SELECT polrelid FROM pg_policy WHERE oid = objid OFFSET 0) AS p \
-                   WHERE classid = 'pg_policy'::regclass \
-            UNION SELECT w.ev_class FROM touched CROSS JOIN LATERAL (SELECT ev_class FROM pg_rewrite WHERE oid = objid OFFSET 0) AS w \
-                   WHERE classid = 'pg_rewrite'::regclass \
-            UNION SELECT f.conrelid FROM touched CROSS JOIN LATERAL (SELECT conrelid FROM pg_constraint WHERE oid = objid OFFSET 0) AS f \
-                   WHERE classid = 'pg_constraint'::regclass), \
-         object(classid, objid) AS ( \
-            SELECT 'pg_class'::regclass::oid, oid FROM relation \
-            UNION SELECT 'pg_class'::regclass, i.inhparent FROM relation CROSS JOIN LATERAL (SELECT inhparent FROM pg_inherits WHERE inhrelid = oid OFFSET 0) AS i \
-            UNION SELECT 'pg_class'::regclass, pg_partition_root(oid) FROM relation \
-            UNION SELECT 'pg_class'::regclass, p.relid FROM relation, snapsync.parts(oid) AS p(relid) \
-            UNION SELECT classid, objid FROM touched WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass)) \
-         {CONCERNED} \
-         UNION ALL SELECT d.relation::oid, false FROM touched AS t CROSS JOIN LATERAL ( \
-             SELECT relation FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d \
-          WHERE t.classid = 'pg_class'::regclass"
-    );
-    concerned(&sql, &[spi::arg(granted.to_vec())])
-}
-
-/// By a schema that was renamed: names in texts are others now.
-fn concerned_by_schema() -> Result<BTreeMap<u32, bool>> {
-    let sql = format!(
-        "WITH schema AS MATERIALIZED (SELECT objid AS oid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_namespace'::regclass), \
-         object(classid, objid) AS ( \
-            SELECT 'pg_class'::regclass::oid, r.oid FROM schema JOIN pg_class AS r ON r.relnamespace = schema.oid \
-            UNION ALL SELECT 'pg_proc'::regclass, f.oid FROM schema JOIN pg_proc AS f ON f.pronamespace = schema.oid \
-            UNION ALL SELECT 'pg_type'::regclass, y.oid FROM schema JOIN pg_type AS y ON y.typnamespace = schema.oid) \
-         {CONCERNED}"
-    );
-    concerned(&sql, &[])
 }
 
 /// The tables in the commands' GRANTs and REVOKEs, of which PostgreSQL lists no objects; the collected command has them.
@@ -244,11 +197,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     {
         return Ok(());
     }
-    // A transaction that drops its temporary tables must not make others wait.
-    let sql = format!(
-        "WITH object AS MATERIALIZED (SELECT classid, objid FROM pg_event_trigger_dropped_objects() WHERE NOT is_temporary) {CONCERNED}"
-    );
-    let mut concerned = concerned(&sql, &[])?;
+    let mut concerned = tables_concerned(BY_DROP, &[])?;
     // Settings like a dump's are no dump: whoever is left is looked at again below.
     refuse_dropped_triggers(&mut concerned)?;
     if concerned.is_empty() {

@@ -52,6 +52,22 @@ pub fn keys(collection: &Collection, function: &str, columns: &str) -> String {
     format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
 }
 
+/// The collection's rows `t` of the keys that `rows` gives as `r(k0, k1, ...)`, for the FROM clause.
+pub fn join(collection: &Collection, rows: &str) -> String {
+    format!("{rows} JOIN {} AS t ON {}", collection.from, on(collection))
+}
+
+/// `t.id = r.k0`, for all parts of the key.
+pub fn on(collection: &Collection) -> String {
+    let key = collection.key.iter().enumerate();
+    key.map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", k.ident)).collect::<Vec<_>>().join(" AND ")
+}
+
+/// `t.id`, for all parts of the key: the order in which rows are locked.
+pub fn order(collection: &Collection) -> String {
+    collection.key.iter().map(|k| format!("t.{}", k.ident)).collect::<Vec<_>>().join(", ")
+}
+
 /// Tells the planner's hook by which columns the collection's rows are looked up.
 fn know(collection: &Collection) {
     KEYS.with_borrow_mut(|keys| {
@@ -145,20 +161,20 @@ impl<'a> Keys<'a> {
         self.count
     }
 
-    /// For the FROM clause.
-    pub fn from(&self) -> String {
+    /// The rows of these keys, for the FROM clause.
+    pub fn join(&self) -> String {
         let name = self.name().to_string_lossy();
         // numeric: a row comes once, also if its key was written in two ways.
         if self.collection.key.iter().any(|k| k.facts.has_equal_texts()) {
-            return format!("(SELECT DISTINCT * FROM {name}) AS r");
+            return join(self.collection, &format!("(SELECT DISTINCT * FROM {name}) AS r"));
         }
-        format!("{name} AS r")
+        join(self.collection, &format!("{name} AS r"))
     }
 
-    /// `t.id = r.k0`
-    pub fn on(&self) -> String {
-        let key = self.collection.key.iter().enumerate();
-        key.map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) r.k{i}", k.ident)).collect::<Vec<_>>().join(" AND ")
+    /// The condition that the collection's row `t` has none of these keys.
+    pub fn without(&self) -> String {
+        let name = self.name().to_string_lossy();
+        format!("NOT EXISTS (SELECT FROM {name} AS r WHERE {})", on(self.collection))
     }
 
     pub fn planned(&self) -> Planned {

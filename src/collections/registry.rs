@@ -20,6 +20,7 @@ pub struct CollectionSettings {
 }
 
 const SETTINGS: &str = include_str!("registry/settings.sql");
+const STORE: &str = include_str!("registry/store.sql");
 
 /// What of it is set, and not derived.
 #[derive(Deserialize, Debug, PartialEq, Clone, Default)]
@@ -88,15 +89,7 @@ pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
 
 pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
     spi::owner_execute(
-        "INSERT INTO snapsync.collection AS c (relation, name, key, columns, exclude, readonly, scope_column, scope_values, \
-                soft_delete_column, conflict, access_tables, version_column, conflict_function, scope_reads) \
-         VALUES ($1, $2, $3::name[], $4::name[], $5::name[], $6::name[], $7::name, $8, $9::name, $10, $11::jsonb, $12::name, $13, $14::jsonb) \
-         ON CONFLICT (relation) DO UPDATE SET name = excluded.name, key = excluded.key, columns = excluded.columns, \
-             exclude = excluded.exclude, readonly = excluded.readonly, scope_column = excluded.scope_column, \
-             scope_values = excluded.scope_values, soft_delete_column = excluded.soft_delete_column, \
-             conflict = excluded.conflict, access_tables = excluded.access_tables, \
-             version_column = excluded.version_column, conflict_function = excluded.conflict_function, \
-             scope_reads = excluded.scope_reads",
+        STORE,
         &[
             spi::arg(relation),
             spi::arg(s.name.as_deref()),

@@ -20,6 +20,7 @@ use crate::log::journal;
 use crate::server::error::{Result, SyncError};
 use crate::server::{pg, spi, subxact};
 
+mod columns;
 mod declared;
 pub mod definition;
 pub mod dependency;
@@ -259,7 +260,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
-    let told = why != Because::Enabled && definition::clients_must_know(&old, &new);
+    let told = why != Because::Enabled && definition::clients_must_know(relation, &old, &new)?;
     if dependency::is_being_changed(relation)? {
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }

@@ -1,6 +1,7 @@
 //! What a table must be to be synced, or tracked: asked by `enable`, and again after DDL on it.
 
 use pgrx::pg_sys;
+use serde::Deserialize;
 
 use crate::collections::registry::{self, Stored};
 use crate::server::error::{code, listed, Result, SyncError};
@@ -18,6 +19,10 @@ const KEY_TYPES: [pg_sys::Oid; 7] = [
     pg_sys::NUMERICOID,
 ];
 
+const FITNESS: &str = include_str!("table/fitness.sql");
+const ATTRIBUTES: &str = include_str!("table/attributes.sql");
+const UNIQUE: &str = include_str!("table/unique.sql");
+
 /// How catalogs are read: as they are, or as they were.
 type CatalogReader = fn(&str, &[spi::Arg]) -> Result<Vec<spi::Row>>;
 
@@ -28,15 +33,38 @@ pub struct Table {
     pub name: String,
 }
 
+/// What `unfit` goes by (fitness.sql).
+#[derive(Deserialize)]
+struct Fitness {
+    /// As in pg_class.
+    kind: String,
+    persistence: String,
+    partition: bool,
+    inherited: bool,
+    inherits: bool,
+    other_method: bool,
+    unlogged_part: bool,
+    foreign_part: bool,
+}
+
+#[derive(Deserialize)]
 pub struct Attribute {
     pub name: String,
+    /// For all rows: since PostgreSQL 18 a constraint may not have been checked for those that were there before it.
     not_null: bool,
-    base_type: pg_sys::Oid,
+    type_oid: u32,
     type_name: String,
     /// Its equality is that of the bytes.
     deterministic: bool,
     /// Computed when it is read (PostgreSQL 18): triggers are not given it.
     is_virtual: bool,
+}
+
+impl Attribute {
+    fn base_type(&self) -> pg_sys::Oid {
+        // SAFETY: a syscache look-up of an existing type.
+        unsafe { pg_sys::getBaseType(self.type_oid.into()) }
+    }
 }
 
 impl Table {
@@ -72,22 +100,11 @@ impl Table {
 
     /// Why this table cannot be synced, and what helps, as `read` finds it in the catalogs.
     pub fn unfit(&self, read: CatalogReader) -> Result<Option<(&'static str, &'static str)>> {
-        // Not pg_partition_tree(), which sees what is there now, whatever the snapshot.
-        let rows = read(
-            "WITH RECURSIVE part(oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM part JOIN pg_inherits AS i ON i.inhparent = part.oid) \
-             SELECT relkind, relpersistence, relispartition, \
-                    relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid), \
-                    EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AND NOT relispartition, \
-                    EXISTS (SELECT FROM part JOIN pg_class AS p ON p.oid = part.oid AND p.relkind = 'r' JOIN pg_am AS m ON m.oid = p.relam \
-                             WHERE m.amname <> 'heap'), \
-                    EXISTS (SELECT FROM part JOIN pg_class AS p ON p.oid = part.oid WHERE p.relpersistence = 'u' AND p.relispartition), \
-                    EXISTS (SELECT FROM part JOIN pg_class AS p ON p.oid = part.oid WHERE p.relkind = 'f' AND p.relispartition) \
-             FROM pg_class AS c WHERE oid = $1",
-            &[spi::arg(self.relation)],
-        )?;
-        let Some(row) = rows.first() else { return Ok(None) };
+        let Some(found) = spi::typed::<Fitness>(&read(FITNESS, &[spi::arg(self.relation)])?)?.pop() else {
+            return Ok(None);
+        };
         let system = ["snapsync", "pg_catalog", "information_schema"].contains(&self.schema.as_str());
-        Ok(match (row.text(0).unwrap_or(""), row.text(1).unwrap_or("")) {
+        Ok(match (&*found.kind, &*found.persistence) {
             ("v", _) => {
                 Some(("It is a view: changes to its rows cannot be tracked.", "Sync the tables that it reads."))
             }
@@ -99,22 +116,22 @@ impl Table {
                 "ALTER TABLE ... SET LOGGED first.",
             )),
             ("r" | "p", _) if system => Some(("It is a system table.", "Name a table of your own.")),
-            ("r" | "p", _) if row.bool(2) => {
+            ("r" | "p", _) if found.partition => {
                 Some(("It is a partition.", "Sync the partitioned table that it belongs to."))
             }
-            ("r" | "p", _) if row.bool(3) => Some((
+            ("r" | "p", _) if found.inherited => Some((
                 "Other tables inherit from it: their rows would show up in queries without being tracked.",
                 "Use a partitioned table.",
             )),
-            ("r" | "p", _) if row.bool(5) => {
+            ("r" | "p", _) if found.other_method => {
                 Some(("It is not stored as a heap.", "Only tables of the access method \"heap\" can be tracked."))
             }
-            ("r" | "p", _) if row.bool(4) => Some(("It inherits from another table.", "Use a partitioned table.")),
-            ("r" | "p", _) if row.bool(6) => Some((
+            ("r" | "p", _) if found.inherits => Some(("It inherits from another table.", "Use a partitioned table.")),
+            ("r" | "p", _) if found.unlogged_part => Some((
                 "A partition of it is unlogged: a crash empties that without a trace.",
                 "ALTER TABLE ... SET LOGGED the partition first.",
             )),
-            ("r" | "p", _) if row.bool(7) => Some((
+            ("r" | "p", _) if found.foreign_part => Some((
                 "A partition of it is a foreign table: changes are made elsewhere.",
                 "Sync the partitioned table without it.",
             )),
@@ -162,7 +179,7 @@ impl Table {
     fn check_scope_and_mark(&self, s: &Stored, attributes: &[Attribute]) -> Result<()> {
         if let Some(column) = s.scope_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
             // Not numeric: 42 and 42.00 are one value with two texts.
-            if !KEY_TYPES.contains(&column.base_type) || column.base_type == pg_sys::NUMERICOID {
+            if !KEY_TYPES.contains(&column.base_type()) || column.base_type() == pg_sys::NUMERICOID {
                 return Err(SyncError::new(
                     code::INVALID_PARAMETER,
                     format!("scope column \"{}\" has type {}", column.name, column.type_name),
@@ -190,7 +207,7 @@ impl Table {
         }
         if let Some(column) = s.soft_delete_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
             let suits = [pg_sys::BOOLOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID];
-            if !suits.contains(&column.base_type) {
+            if !suits.contains(&column.base_type()) {
                 return Err(SyncError::new(
                     code::INVALID_PARAMETER,
                     format!("soft-delete column \"{}\" has type {}", column.name, column.type_name),
@@ -202,29 +219,7 @@ impl Table {
     }
 
     pub fn attributes(&self) -> Result<Vec<Attribute>> {
-        // OFFSET 0: looked up by index for each column, not hashed, which would read all constraints of the database.
-        let rows = spi::read_now(
-            "SELECT attname, attnotnull, atttypid, format_type(atttypid, atttypmod), \
-                    NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic OFFSET 0), \
-                    attgenerated = 'v', \
-                    EXISTS (SELECT FROM pg_constraint AS n WHERE n.contype = 'n' AND n.conrelid = attrelid AND n.conkey = ARRAY[attnum] \
-                               AND NOT n.convalidated OFFSET 0) \
-             FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            &[spi::arg(self.relation)],
-        )?;
-        Ok(rows
-            .iter()
-            .map(|r| Attribute {
-                name: r.string(0),
-                // Since PostgreSQL 18 the constraint may not have been checked for the rows that were there before it.
-                not_null: r.bool(1) && !r.bool(6),
-                // SAFETY: a syscache look-up of an existing type.
-                base_type: unsafe { pg_sys::getBaseType(r.oid(2)) },
-                type_name: r.string(3),
-                deterministic: r.bool(4),
-                is_virtual: r.bool(5),
-            })
-            .collect())
+        spi::typed(&spi::read_now(ATTRIBUTES, &[spi::arg(self.relation)])?)
     }
 
     pub fn primary_key(&self) -> Result<Vec<String>> {
@@ -270,7 +265,7 @@ impl Table {
                 return Err(bad(format!("key column \"{column}\" can be null"))
                     .hint("ALTER TABLE ... ALTER COLUMN ... SET NOT NULL first, or choose another key."));
             }
-            if !KEY_TYPES.contains(&attribute.base_type) {
+            if !KEY_TYPES.contains(&attribute.base_type()) {
                 return Err(bad(format!("key column \"{column}\" has type {}", attribute.type_name))
                     .detail("A key is made of uuid, text, varchar, smallint, integer, bigint or numeric columns.")
                     .hint("Choose another unique key: enable(..., key => '{...}')."));
@@ -350,13 +345,6 @@ pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored, kept: Option<
 
 /// Do exactly these columns make a unique key: not partial, not deferrable, without expressions?
 pub fn is_unique(relation: pg_sys::Oid, key: &[String]) -> Result<bool> {
-    let rows = spi::read_now(
-        "SELECT 1 FROM pg_index AS i WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid \
-            AND i.indpred IS NULL AND i.indexprs IS NULL \
-            AND (SELECT array_agg(a.attname ORDER BY a.attname) FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n) \
-                 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.n <= i.indnkeyatts) \
-              = (SELECT array_agg(k ORDER BY k) FROM unnest($2::name[]) AS k)",
-        &[spi::arg(relation), spi::arg(key.to_vec())],
-    )?;
+    let rows = spi::read_now(UNIQUE, &[spi::arg(relation), spi::arg(key.to_vec())])?;
     Ok(!rows.is_empty())
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::collections::registry::{self, Right};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
-use crate::server::spi::{self, Row};
+use crate::server::spi;
 use crate::values::conflict::ConflictPolicy;
 
 /// The row trigger's name sorts before every ordinary name: triggers fire in alphabetical order, and the first old state of
@@ -206,7 +206,8 @@ pub fn is_any_incomplete() -> Result<bool> {
 }
 
 /// How one of our triggers stands, and when it fires (`pg_trigger.tgenabled`).
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Deserialize, Clone, Copy, PartialEq, Debug)]
+#[serde(rename_all = "lowercase")]
 enum State {
     Missing,
     /// It is called like ours, and is another kind of trigger.
@@ -217,41 +218,24 @@ enum State {
 }
 
 /// One relation of a partition tree (or the table itself).
+#[derive(Deserialize)]
 struct Part {
+    oid: u32,
+    #[serde(skip)]
     table: String,
     root: bool,
     row: State,
     truncate: State,
 }
 
+const PARTS: &str = include_str!("triggers/parts.sql");
+
 /// The table and its partitions with the state of their triggers, which are right if they have this argument.
 fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
-    // tgtype: AFTER ROW INSERT, DELETE, UPDATE, and AFTER STATEMENT TRUNCATE (catalog/pg_trigger.h).
-    const FORGED: &str =
-        "g.tgfoid <> 'snapsync.track'::regproc OR g.tgqual IS NOT NULL OR g.tgattr <> '' OR g.tgconstraint <> 0";
-    const SAYS: &str = "CASE WHEN g.tgargs = convert_to($2, 'UTF8') || '\\x00'::bytea THEN 't' ELSE 'f' END";
-    let sql = format!(
-        "SELECT t.oid, t.oid = $1, r.state, s.state FROM snapsync.parts($1) AS t(oid) \
-         JOIN pg_class AS c ON c.oid = t.oid AND c.relkind IN ('r', 'p') \
-         LEFT JOIN LATERAL (SELECT concat(g.tgenabled, CASE WHEN g.tgtype <> 29 OR {FORGED} THEN 'x' ELSE {SAYS} END) AS state \
-               FROM pg_trigger AS g WHERE g.tgrelid = t.oid AND g.tgname = $3::name) AS r ON true \
-         LEFT JOIN LATERAL (SELECT concat(g.tgenabled, CASE WHEN g.tgtype <> 32 OR {FORGED} THEN 'x' ELSE {SAYS} END) AS state \
-               FROM pg_trigger AS g WHERE g.tgrelid = t.oid AND g.tgname = $4::name) AS s ON true \
-         ORDER BY t.oid <> $1, t.oid"
-    );
     let args = [spi::arg(relation), spi::arg(argument), spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER)];
-    let rows = spi::read_now(&sql, &args)?;
-    let state = |text: Option<&str>| match (text.and_then(|t| t.chars().next()), text) {
-        (Some(enabled), Some(text)) if text.ends_with('t') => State::Right(enabled),
-        (Some(enabled), Some(text)) if text.ends_with('x') => State::Forged(enabled),
-        (Some(enabled), _) => State::Wrong(enabled),
-        _ => State::Missing,
-    };
-    let part = |r: &Row| {
-        let (table, _) = pg::qualified_name(r.oid(0))?;
-        Some(Part { table, root: r.bool(1), row: state(r.text(2)), truncate: state(r.text(3)) })
-    };
-    Ok(rows.iter().filter_map(part).collect())
+    let parts: Vec<Part> = spi::typed(&spi::read_now(PARTS, &args)?)?;
+    let named = |part: Part| pg::qualified_name(part.oid.into()).map(|(table, _)| Part { table, ..part });
+    Ok(parts.into_iter().filter_map(named).collect())
 }
 
 /// Runs DDL as the extension's owner (the caller's right to it has been checked), without notices. What the server evaluates of a table

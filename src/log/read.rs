@@ -15,8 +15,10 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::{memory, pg};
 
 mod entries;
+mod window;
 
 pub use entries::Entries;
+pub use window::Window;
 
 /// An entry of the log.
 #[derive(Clone)]
@@ -61,7 +63,7 @@ pub fn since_of(
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
     let mut found = Vec::new();
-    Log::open(snapshot)?.read(relation, from, Scopes::All, Some(wanted), &mut |entry| {
+    Log::open(snapshot)?.read(relation, Window::since(from), Scopes::All, Some(wanted), &mut |entry| {
         found.push(entry);
         Ok(())
     })?;
@@ -77,6 +79,9 @@ fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
 
 /// Which keys are looked for.
 type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Takes a bucket, and the scopes to look for in it.
+type EachBucket<'a> = dyn FnMut(i16, Option<&HashSet<&str>>) -> Result<()> + 'a;
 
 /// Which entries of a bucket are.
 #[derive(Clone, Copy)]
@@ -113,7 +118,7 @@ impl<'a> Log<'a> {
     /// The entries of `relation` with stamp >= `from`.
     pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
         let mut entries = Entries::new();
-        self.read(relation, from, scopes, None, &mut |entry| entries.add(entry, self))?;
+        self.read(relation, Window::since(from), scopes, None, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok(entries)
     }
@@ -121,29 +126,36 @@ impl<'a> Log<'a> {
     fn read(
         &self,
         relation: pg_sys::Oid,
-        from: i64,
+        window: Window,
         scopes: Scopes,
         wanted: Option<Wanted>,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
-        let early = self.early(from)?;
+        let early = self.early(window.from)?;
         let mut each = |mut entry: Logged| {
             if let Ok(at) = early.binary_search_by_key(&entry.stamp, |(number, _)| *number) {
+                if !window.has(early[at]) {
+                    return Ok(());
+                }
                 entry.stamp = early[at].1;
             }
             each(entry)
         };
-        // Of this bucket: stamps from the cursor on, and those that are such by `early`.
-        let mut scan = |bucket: i16, scopes: Option<&HashSet<&str>>| -> Result<()> {
+        // Of this bucket: stamps in the window, and those that are such by `early`.
+        self.each_bucket(relation, scopes, &mut |bucket, scopes| {
             let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
             let picked = Picked { scopes, longest, wanted };
             let (relation, bucket) = (relation_is(relation), bucket_is(bucket));
-            self.scan(&[relation, bucket, stamp_from(from)], picked, &mut each)?;
-            for (number, _) in early.iter().filter(|(number, _)| *number < from) {
+            self.scan(&[&[relation, bucket][..], &window.keys()[..]].concat(), picked, &mut each)?;
+            for (number, _) in early.iter().filter(|early| window.has_beside(**early)) {
                 self.scan(&[relation, bucket, stamp_is(*number)], picked, &mut each)?;
             }
             Ok(())
-        };
+        })
+    }
+
+    /// Calls `each` for the buckets that entries of these scopes are in, with those to look for there, the one of all scopes last.
+    fn each_bucket(&self, relation: pg_sys::Oid, scopes: Scopes, each: &mut EachBucket) -> Result<()> {
         match scopes {
             Scopes::Only(scopes) => {
                 let mut buckets: BTreeMap<i16, HashSet<&str>> = BTreeMap::new();
@@ -151,18 +163,18 @@ impl<'a> Log<'a> {
                     pgrx::check_for_interrupts!();
                     buckets.entry(change::bucket(Some(scope))).or_default().insert(scope);
                 }
-                buckets.iter().try_for_each(|(bucket, scopes)| scan(*bucket, Some(scopes)))?;
+                buckets.iter().try_for_each(|(bucket, scopes)| each(*bucket, Some(scopes)))?;
             }
             Scopes::All => {
                 // Hop from one bucket to the next instead of reading every entry ever made.
                 let mut last = NO_BUCKET;
                 while let Some(bucket) = self.next_bucket(relation, last)? {
-                    scan(bucket, None)?;
+                    each(bucket, None)?;
                     last = bucket;
                 }
             }
         }
-        scan(NO_BUCKET, None)
+        each(NO_BUCKET, None)
     }
 
     /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's

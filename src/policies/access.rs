@@ -193,7 +193,8 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     let mut undeclared = Vec::new();
     let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
     occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
-    for depends::Read { table: oid, direct, in_function } in depends::read_by_policies(relation)? {
+    for depends::Read { table, direct, in_function } in depends::read_by_policies(relation)? {
+        let oid = pg_sys::Oid::from(table);
         if !matches!(relkind(oid)?, Some('r' | 'p')) {
             continue;
         }

@@ -135,12 +135,22 @@ impl RowBatch {
 }
 
 impl CollectionPull<'_> {
-    /// The changed rows that may concern the caller, in the order of their ids; None when that cannot be told.
-    pub(super) fn changed(&self, entries: &Entries, past: &Past) -> Result<Option<Vec<Changed>>> {
+    /// The changed rows that may concern the caller, in the order of their ids, from the one after this id on; and whether these are all. (It
+    /// stops when there are more than so many, if that spares memory.) None when that cannot be told.
+    pub(super) fn changed(
+        &self,
+        entries: &Entries,
+        past: &Past,
+        after: Option<&str>,
+        enough: usize,
+    ) -> Result<Option<(Vec<Changed>, bool)>> {
         let (mut kept, mut batch) = (Vec::new(), RowBatch::default());
         let mut scratch = pg::Scratch::new(c"snapsync pull");
-        let mut told = true;
+        let (mut told, mut all) = (true, true);
         entries.each(&mut |id, changes| {
+            if after.is_some_and(|after| id <= after) {
+                return Ok(true);
+            }
             batch.add(id, changes, self)?;
             if entries.are_many() && batch.is_full() {
                 told = batch.judge(self, past)?;
@@ -151,19 +161,23 @@ impl CollectionPull<'_> {
                     self.keep(&mut kept, std::mem::take(&mut batch.rows))?;
                     batch.rows.extend(last);
                     scratch.reset();
+                    all = kept.len() < enough;
                 }
             }
-            Ok(told)
+            Ok(told && all)
         })?;
+        if told && !all {
+            return Ok(Some((kept, false)));
+        }
         if !told || !batch.judge(self, past)? {
             return Ok(None);
         }
         past.settle(self, &mut batch.rows)?;
         if kept.is_empty() {
-            return Ok(Some(batch.rows));
+            return Ok(Some((batch.rows, true)));
         }
         self.keep(&mut kept, batch.rows)?;
-        Ok(Some(kept))
+        Ok(Some((kept, true)))
     }
 
     /// Of these rows keeps those that the caller sees, or could see.

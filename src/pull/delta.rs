@@ -10,7 +10,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::changes::{Changed, ImageOf};
-use super::{Changes, CollectionPull, Gone};
+use super::CollectionPull;
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::{Keys, Texts};
 use crate::log::change::Image;
@@ -25,7 +25,7 @@ use crate::sight::delta::{Delta, Seen, Tables, SIGHTS};
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
 use crate::sight::scope;
-use crate::values::json::{self, Buffer, Output, RowSpec};
+use crate::values::json::{self, Output, RowSink, RowSpec, Writer};
 use crate::values::wire_id;
 
 /// By what the caller could see old rows.
@@ -67,7 +67,7 @@ impl CollectionPull<'_> {
         stamps: Vec<i64>,
         tables: &[Rc<Collection>],
         reach: &mut Reach,
-        out: &mut Output,
+        out: &mut Writer<Output>,
     ) -> Result<Option<Cause>> {
         // Of one change the client knows or does not; of several it may know any.
         if !self.is_exact && stamps.len() > 1 {
@@ -102,7 +102,7 @@ impl CollectionPull<'_> {
             Ok(true)
         })?;
         let (scopes, all_scopes) = (scopes.as_deref(), all_scopes.as_deref());
-        let before = out.length();
+        let before = out.mark();
         let written = subxact::run(|| {
             durable::saw_rows();
             let (links, now) = (self.links(&delta)?, now.as_ref());
@@ -111,7 +111,7 @@ impl CollectionPull<'_> {
         });
         let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
         if cause.is_some() {
-            out.truncate(before);
+            out.back_to(before);
         }
         Ok(cause)
     }
@@ -137,11 +137,13 @@ impl CollectionPull<'_> {
         let mut args = Vec::new();
         let conditions = self.conditions(scopes, &mut args, false);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
-        let (from, on, table) = (keys.from(), keys.on(), &self.collection.from);
-        let sql = format!("SELECT {} FROM {from} JOIN {table} AS t ON {on}{conditions}", self.key_texts());
+        let sql = format!("SELECT {} FROM {}{conditions}", self.key_texts(), keys.join());
         let mut there = HashSet::new();
         let statement = self.statement(&[keys.relation()], &sql, &args, &self.hidden())?;
-        moved.delta.run(statement, Seen::During(sight), &mut |slot| _ = there.insert(wire_id_of(slot)))?;
+        moved.delta.run(statement, Seen::During(sight), &mut |slot| {
+            there.insert(wire_id_of(slot));
+            true
+        })?;
         Ok(there)
     }
 
@@ -182,7 +184,8 @@ impl CollectionPull<'_> {
         let own = &moved.own;
         let mut conditions = self.conditions(scopes, args, false);
         let (mut beside, mut hidden): (Vec<NamedRelation>, Vec<i16>) = (Vec::new(), self.hidden());
-        for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link)) {
+        for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link))
+        {
             beside.push(linked.values.relation(&linked.name));
             // It chooses none but those that policies let in or out.
             hidden.extend(Some(linked.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)));
@@ -192,8 +195,7 @@ impl CollectionPull<'_> {
         }
         if own.count() > 0 {
             beside.push(own.relation());
-            let (from, on) = (own.from(), own.on());
-            conditions.push(format!("NOT EXISTS (SELECT FROM {from} WHERE {on})"));
+            conditions.push(own.without());
         }
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
@@ -301,18 +303,18 @@ impl Moved<'_> {
     }
 
     /// The rows that came into view.
-    pub(super) fn write_gained(
+    pub(super) fn read_gained(
         &self,
         pull: &CollectionPull,
         select: &str,
         spec: &RowSpec,
-        sink: &mut Changes,
+        sink: &mut dyn RowSink,
     ) -> Result<()> {
         let (both, only) = self.scopes_in(pull, true);
         let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(select, scopes, link, self, &mut args)?;
-            let mut writer = json::RowWriter::new(spec, sink);
+            let mut writer = json::RowWriter::new(spec, &mut *sink);
             // SAFETY: the one query below.
             let mut each = |slot| unsafe { writer.row(slot) };
             match seen {
@@ -330,13 +332,16 @@ impl Moved<'_> {
     }
 
     /// The ids of the rows that went out of view.
-    pub(super) fn write_lost(&self, pull: &CollectionPull, gone: &mut Gone) -> Result<()> {
+    pub(super) fn read_lost(&self, pull: &CollectionPull, gone: &mut dyn FnMut(&str)) -> Result<()> {
         let (both, only) = self.scopes_in(pull, false);
         let select = pull.key_texts();
         let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Seen| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(&select, scopes, link, self, &mut args)?;
-            self.delta.run(statement, seen, &mut |slot| gone.put(&wire_id_of(slot)))
+            self.delta.run(statement, seen, &mut |slot| {
+                gone(&wire_id_of(slot));
+                true
+            })
         };
         if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
             self.parts().try_for_each(|link| write(both.as_deref(), link, Seen::OnlyBefore))?;

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::changes::Changed;
 use super::delta::Past;
 use super::CollectionPull;
+use crate::collections::tombstone;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi;
-use crate::sight::policy;
 use crate::values::wire_id;
 
 /// Echoes of whose pushes?
@@ -47,7 +47,7 @@ impl CollectionPull<'_> {
         let key = &self.collection.key;
         let mut fields: Vec<String> = key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident)).collect();
         fields.push(match &self.collection.soft_delete {
-            Some(column) => format!("(NOT ({}))::pg_catalog.text", policy::not_deleted("t", column)),
+            Some(mark) => format!("({})::pg_catalog.text", tombstone::is_marked(mark)),
             None => "'false'::pg_catalog.text".into(),
         });
         let select = format!("pg_catalog.array_to_json(ARRAY[{}])", fields.join(", "));

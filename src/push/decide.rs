@@ -6,15 +6,16 @@
 
 use std::collections::HashMap;
 
+use super::pusher::{Baseline, Pusher};
+use super::rejection::Rejection;
 use super::target::{Stored, Target};
-use super::{Baseline, Push, Rejection};
 use crate::log::change::Op;
 use crate::log::clock;
 use crate::log::read::Logged;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::values::conflict::ConflictPolicy;
-use crate::values::json;
+use crate::values::json::Writer;
 
 mod ask;
 mod fates;
@@ -22,6 +23,7 @@ mod history;
 mod stored;
 mod version;
 
+pub use ask::Answers;
 use fates::Deciding;
 
 /// What to do with a row of the payload.
@@ -43,14 +45,24 @@ pub enum Fate {
 pub struct Fates {
     pub records: Vec<Fate>,
     pub deletions: Vec<Fate>,
+    pub manner: Manner,
+}
+
+/// How a target's statements are written, where they find out what was not looked at before.
+#[derive(Clone, Copy, Default)]
+pub struct Manner {
+    /// Its UPDATE takes the locks.
+    pub locks_itself: bool,
+    /// Its INSERTs are to fail for rows that no policy shows to the caller.
+    pub shows_inserted: bool,
 }
 
 /// What all targets' rows become, and why some are refused.
 pub struct Decisions {
     pub fates: Vec<Fates>,
     pub rejections: Vec<Rejection>,
-    /// What conflict functions returned, as a payload of its own.
-    pub settled: String,
+    /// What conflict functions made of rows, in place of what was pushed.
+    pub answers: Vec<Answers>,
     /// All entries of the log that the decisions did not see carry a stamp >= this one.
     pub snapmin: i64,
 }
@@ -77,18 +89,20 @@ pub fn conflicts_error(rejections: &[Rejection], targets: &[Target]) -> SyncErro
     let mut list: Vec<(&str, &str)> =
         rejections.iter().map(|r| (targets[r.target].collection.name.as_str(), r.id.as_str())).collect();
     list.sort_unstable();
-    let mut detail = Vec::from(b"[");
-    for (i, (collection, id)) in list.iter().enumerate() {
+    let mut detail = Writer::spaced(Vec::new());
+    detail.array();
+    for (collection, id) in list {
         pgrx::check_for_interrupts!();
-        detail.extend_from_slice(if i > 0 { b", {\"collection\": " } else { b"{\"collection\": " });
-        json::escape_json(&mut detail, collection.as_bytes());
-        detail.extend_from_slice(b", \"id\": ");
-        json::escape_json(&mut detail, id.as_bytes());
-        detail.push(b'}');
+        detail.object();
+        detail.name("collection");
+        detail.text(collection);
+        detail.name("id");
+        detail.text(id);
+        detail.end_object();
     }
-    detail.push(b']');
+    detail.end_array();
     SyncError::new(code::CONFLICT, "pushed rows were changed on the server since last_pulled_at")
-        .detail(String::from_utf8_lossy(&detail))
+        .detail(detail.into_text())
         .hint("Nothing was applied. Pull, let the client resolve, and push again.")
 }
 
@@ -98,109 +112,143 @@ fn stale() -> SyncError {
         .hint("Nothing was applied. Pull, let the client resolve, and push again.")
 }
 
-/// Why the quick attempt gives up: something is to be decided with more care, as after any error that the push itself is to
-/// blame for. Never seen by anybody.
-pub fn not_quickly() -> SyncError {
-    SyncError::new(code::NOT_IN_STATE, "not to be decided quickly")
-}
+/// The ids of a target that are refused whatever is stored, with the reason.
+type Unfit = HashMap<String, SyncError>;
 
 /// Locks the rows and decides about all of them.
-pub fn decide(push: &Push, targets: &[Target]) -> Result<Decisions> {
-    let mut unreadable: Vec<HashMap<String, SyncError>> = Vec::with_capacity(targets.len());
+pub fn decide(pusher: &Pusher, targets: &[Target]) -> Result<Decisions> {
+    let mut decisions = Decisions::after(clock::FIRST);
+    decisions.snapmin = with_care(pusher, 0, targets, &mut decisions, |one| one.fates())?;
+    Ok(decisions)
+}
+
+/// Decides about the rows that conflict functions returned: they are written, where the caller may. They are targets of their own, the
+/// first of which has this index. A function can have changed any row, so they are looked at once more.
+pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut Decisions) -> Result<()> {
+    with_care(pusher, first, targets, decisions, |one| Ok(one.settled())).map(|_| ())
+}
+
+/// Locks the rows of these targets, and adds what `fates` says about each. All entries of the log that were not seen then carry a stamp
+/// >= the one returned.
+fn with_care(
+    pusher: &Pusher,
+    first: usize,
+    targets: &[Target],
+    decisions: &mut Decisions,
+    fates: impl Fn(&mut Deciding) -> Result<Fates>,
+) -> Result<i64> {
+    let mut unfit = targets.iter().map(unfit).collect::<Result<Vec<Unfit>>>()?;
+    let mut stored = lock(targets, &unfit, |_| true)?;
+    let clock = clock::read_snapmin()?;
+    for (index, target) in targets.iter().enumerate() {
+        let mut stored = std::mem::take(&mut stored[index]);
+        look(target, &unfit[index], &mut stored)?;
+        let mut one = Deciding::new(pusher, first + index, target, stored, clock.newest, true);
+        one.reject_unfit(std::mem::take(&mut unfit[index]));
+        let fates = fates(&mut one)?;
+        decisions.take(fates, one);
+    }
+    Ok(clock.snapmin)
+}
+
+/// The same as almost every push can be decided: with nothing to reject, and nothing to ask the user's functions. None where it
+/// cannot. What is not looked at here, the statements find out.
+pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>> {
+    let fit = Unfit::new();
+    let mut assumed: Vec<Option<Fate>> = Vec::with_capacity(targets.len());
     for target in targets {
-        let mut refused = target.unreadable_ids()?;
-        for (id, e) in &target.misfits {
-            pgrx::check_for_interrupts!();
-            refused.insert(id.clone(), e.clone());
+        if !target.misfits.is_empty() || !target.unreadable_ids()?.is_empty() {
+            return Ok(None);
         }
-        unreadable.push(refused);
+        assumed.push(target.is_all_new().then_some(Fate::Insert));
     }
-    // One global order for locks, whatever the payload's: two pushes cannot wait for each other.
-    let mut by_oid: Vec<usize> = (0..targets.len()).collect();
-    by_oid.sort_by_key(|&i| targets[i].collection.relation.to_u32());
-    let new: Vec<bool> =
-        targets.iter().zip(&unreadable).map(|(t, u)| push.quick.get() && u.is_empty() && t.is_all_new()).collect();
-    let itself = match targets {
-        [target] => push.quick.get() && unreadable[0].is_empty() && target.can_lock_itself(),
-        _ => false,
-    };
-    for target in targets {
-        target.locks_itself.set(itself);
-        let asks = push.quick.get() && target.may_read_key();
-        target.shows_inserted.set(asks && target.may_hide_inserted()?);
+    if let ([target], [assumed]) = (targets, &mut assumed[..]) {
+        if target.can_lock_itself() {
+            *assumed = Some(Fate::Update);
+        }
     }
+    let mut stored = lock(targets, &vec![Unfit::new(); targets.len()], |index| assumed[index].is_none())?;
+    let clock = clock::read_snapmin()?;
+    let mut decisions = Decisions::after(clock.snapmin);
+    for (index, target) in targets.iter().enumerate() {
+        let manner = Manner {
+            locks_itself: assumed[index] == Some(Fate::Update),
+            shows_inserted: target.may_read_key() && target.may_hide_inserted()?,
+        };
+        if let Some(fate) = assumed[index] {
+            // What others did since the baseline is a conflict, or may be.
+            if !matches!(history::entries(pusher, target, clock.newest)?.as_deref(), Some([])) {
+                return Ok(None);
+            }
+            let records = vec![fate; target.plan.records.len()];
+            decisions.fates.push(Fates { records, deletions: Vec::new(), manner });
+            continue;
+        }
+        let mut stored = std::mem::take(&mut stored[index]);
+        look(target, &fit, &mut stored)?;
+        let mut one = Deciding::new(pusher, index, target, stored, clock.newest, false);
+        let fates = one.fates()?;
+        if one.would_ask || !one.rejections.is_empty() {
+            return Ok(None);
+        }
+        decisions.take(Fates { manner, ..fates }, one);
+    }
+    Ok(Some(decisions))
+}
+
+impl Decisions {
+    fn after(snapmin: i64) -> Self {
+        Decisions { fates: Vec::new(), rejections: Vec::new(), answers: Vec::new(), snapmin }
+    }
+
+    fn take(&mut self, fates: Fates, mut of: Deciding) {
+        self.fates.push(fates);
+        self.rejections.append(&mut of.rejections);
+        if !of.answers.is_empty() {
+            self.answers.push(of.answers);
+        }
+    }
+}
+
+fn unfit(target: &Target) -> Result<Unfit> {
+    let mut refused = target.unreadable_ids()?;
+    for (id, e) in &target.misfits {
+        pgrx::check_for_interrupts!();
+        refused.insert(id.clone(), e.clone());
+    }
+    Ok(refused)
+}
+
+/// Locks the rows of these targets. Whatever is read afterwards sees what was committed before they were ours, and nothing can come
+/// after.
+fn lock(targets: &[Target], unfit: &[Unfit], wanted: impl Fn(usize) -> bool) -> Result<Vec<Vec<Stored>>> {
     let mut stored: Vec<Vec<Stored>> = Vec::with_capacity(targets.len());
     stored.extend(targets.iter().map(|t| vec![Stored::default(); t.ids().len()]));
-    for i in by_oid.into_iter().filter(|i| !new[*i] && !itself) {
-        let (places, ids) = readable(&targets[i], &unreadable[i], |_| true);
+    // One global order for locks, whatever the payload's: two pushes cannot wait for each other.
+    let mut by_oid: Vec<usize> = (0..targets.len()).filter(|i| wanted(*i)).collect();
+    by_oid.sort_by_key(|&i| targets[i].collection.relation.to_u32());
+    for i in by_oid {
+        let (places, ids) = readable(&targets[i], &unfit[i], |_| true);
         for (at, deleted) in targets[i].lock(&ids)? {
             stored[i][places[at]] = Stored { visible: true, locked: true, deleted };
         }
     }
-    // After the locks: whatever was committed before we got them is seen, and nothing can come after.
-    let reading = clock::read_snapmin()?;
-    let mut decisions = Decisions {
-        fates: Vec::with_capacity(targets.len()),
-        rejections: Vec::new(),
-        settled: String::new(),
-        snapmin: reading.snapmin,
-    };
-    let mut settled: Vec<(usize, Vec<String>, Vec<String>)> = Vec::new();
-    for (index, target) in targets.iter().enumerate() {
-        let mut stored = std::mem::take(&mut stored[index]);
-        if !new[index] && !itself {
-            let (places, ids) = readable(target, &unreadable[index], |place| !stored[place].visible);
-            for (at, deleted) in target.visible_now(&ids)? {
-                stored[places[at]] = Stored { visible: true, locked: false, deleted };
-            }
-        }
-        let mut one = Deciding::new(push, index, target, stored, reading.newest);
-        one.assumed = if itself { Some(Fate::Update) } else { new[index].then_some(Fate::Insert) };
-        for (id, e) in std::mem::take(&mut unreadable[index]) {
-            pgrx::check_for_interrupts!();
-            one.reject(&id, target.about(&id, e));
-        }
-        let fates = one.fates()?;
-        decisions.fates.push(fates);
-        if !one.written.is_empty() || !one.deleted.is_empty() {
-            settled.push((index, one.written, one.deleted));
-        }
-        decisions.rejections.append(&mut one.rejections);
+    Ok(stored)
+}
+
+/// Which of the rows that could not be locked are there all the same.
+fn look(target: &Target, unfit: &Unfit, stored: &mut [Stored]) -> Result<()> {
+    let (places, ids) = readable(target, unfit, |place| !stored[place].visible);
+    for (at, deleted) in target.visible_now(&ids)? {
+        stored[places[at]] = Stored { visible: true, locked: false, deleted };
     }
-    decisions.settled = settled_payload(targets, &settled);
-    Ok(decisions)
+    Ok(())
 }
 
 /// The ids of a target that can be read, of those whose place is wanted, with their places.
-fn readable<'t>(
-    target: &'t Target,
-    unreadable: &HashMap<String, SyncError>,
-    wanted: impl Fn(usize) -> bool,
-) -> (Vec<usize>, Vec<&'t str>) {
+fn readable<'t>(target: &'t Target, unfit: &Unfit, wanted: impl Fn(usize) -> bool) -> (Vec<usize>, Vec<&'t str>) {
     let ids = target.ids().into_iter().enumerate();
-    ids.filter(|(place, id)| wanted(*place) && !unreadable.contains_key(*id)).unzip()
-}
-
-fn settled_payload(targets: &[Target], settled: &[(usize, Vec<String>, Vec<String>)]) -> String {
-    let mut out = Vec::from(b"{");
-    for (i, (target, written, deleted)) in settled.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        json::escape_json(&mut out, targets[*target].asked.as_bytes());
-        out.extend_from_slice(b":{\"updated\":[");
-        out.extend_from_slice(written.join(",").as_bytes());
-        out.extend_from_slice(b"],\"deleted\":[");
-        for (j, id) in deleted.iter().enumerate() {
-            if j > 0 {
-                out.push(b',');
-            }
-            json::escape_json(&mut out, id.as_bytes());
-        }
-        out.extend_from_slice(b"]}");
-    }
-    out.push(b'}');
-    String::from_utf8_lossy(&out).into_owned()
+    ids.filter(|(place, id)| wanted(*place) && !unfit.contains_key(*id)).unzip()
 }
 
 /// A row that is known to be deleted.
@@ -210,14 +258,14 @@ const GONE: Change<'static> = Change::Entries(Vec::new());
 /// not there, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.
 ///
 /// `snapmin` is that of the decisions: what came before was seen then.
-pub fn written_by_others(push: &Push, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
+pub fn written_by_others(pusher: &Pusher, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
     let snapshot = pg::ActiveSnapshot::take();
-    let from = match push.baseline {
+    let from = match pusher.baseline {
         Baseline::Stamp(stamp) => stamp.max(snapmin),
         // What is newer stands, whatever the client has seen.
         _ if target.collection.conflict == ConflictPolicy::LastWriteWins => snapmin,
         _ => return Ok(false),
     };
     let entries = target.logged(ids, from, &snapshot)?;
-    Ok(entries.iter().any(|e| e.op != Op::Reset && push.is_by_others(e)))
+    Ok(entries.iter().any(|e| e.op != Op::Reset && pusher.is_by_others(e)))
 }

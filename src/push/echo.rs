@@ -11,19 +11,18 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::apply::{Item, What};
-use super::payload::Group;
+use super::item::{Item, What};
+use super::payload::{Group, Record};
 use super::target::Target;
-use crate::collections::catalog::{Collection, Column};
+use crate::collections::catalog::Column;
 use crate::collections::facts::Stores;
 use crate::log::change::Op;
-use crate::log::journal::SentRows;
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::values::dialect::Dialect;
 use crate::values::wire_id;
 
-/// The same for the calling role.
+/// What must be known to tell.
 #[derive(Debug)]
 pub struct Echo {
     stores: Rc<Stores>,
@@ -32,69 +31,61 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// None where the caller could not tell the rows apart in any case.
-    pub fn of(collection: &Collection) -> Result<Option<Echo>> {
+    /// None where nobody asks, or the caller could not tell the rows apart in any case.
+    pub fn of(target: &Target) -> Result<Option<Echo>> {
+        let collection = &target.collection;
         let may_read = |c: &Column| pg::may_select(collection.relation, c.attnum);
-        if !collection.key.iter().all(may_read) {
+        if !target.echoes || !collection.key.iter().all(may_read) {
             return Ok(None);
         }
         let Some(stores) = Stores::of(collection)? else { return Ok(None) };
         let computed = collection.columns.iter().any(|c| c.generated && may_read(c));
         Ok(Some(Echo { updates_only: stores.updates && !computed, stores }))
     }
-}
 
-/// The rows among these items that a statement of this kind will store as they were sent.
-pub fn rows<'i>(targets: &[Target], statements: impl Iterator<Item = (usize, What, &'i [&'i Item])>) -> SentRows {
-    let mut sent = SentRows::new();
-    for (target, what, items) in statements {
-        let target = &targets[target];
-        let Some(echo) = &target.echo else { continue };
-        let relation = target.collection.relation.to_u32();
+    /// The rows among these items of the target that a statement of this kind will store as they were sent, and what it does to them.
+    pub fn rows(&self, target: &Target, what: What, items: &[&Item]) -> HashMap<Box<[u8]>, Op> {
         let mut keys: HashMap<Box<[u8]>, Op> = HashMap::new();
+        let records = || items.iter().map(|i| &target.plan.records[i.row as usize]);
         match what {
             What::Delete => {
                 let op = if target.collection.soft_delete.is_none() { Op::Delete } else { Op::Update };
-                if op == Op::Delete || echo.stores.updates {
+                if op == Op::Delete || self.stores.updates {
                     let ids = items.iter().map(|i| target.plan.deletions[i.row as usize].id.as_bytes());
                     keys.extend(ids.map(|id| (id.into(), op)));
                 }
             }
-            What::Update(group) if echo.updates_only => {
-                let forms = forms(target, echo, &target.updates[group as usize]);
-                let records = items.iter().map(|i| &target.plan.records[i.row as usize]);
-                // A created record that exists: the client may not know what it has in the columns that were not sent.
-                let known = records.filter(|r| {
-                    r.exact_key && !r.created && {
-                        // What it says not to have changed is what it last saw.
-                        let readonly = target.plan.readonly(r);
-                        readonly.is_empty() || {
-                            let changed: HashSet<&str> =
-                                target.plan.changed(r).unwrap_or_default().iter().map(|n| &**n).collect();
-                            !changed.is_empty() && !readonly.iter().any(|c| changed.contains(c))
-                        }
-                    }
-                });
-                let kept = known.filter(|r| keeps(target, &forms, target.plan.fields(r)));
+            What::Update(group) if self.updates_only => {
+                let forms = forms(target, self, &target.updates[group as usize]);
+                let kept = records().filter(|r| is_known(target, r) && keeps(target, &forms, target.plan.fields(r)));
                 keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Update)));
             }
-            What::Insert(group) if echo.stores.inserts => {
+            What::Insert(group) if self.stores.inserts => {
                 let group = &target.plan.groups[group as usize];
-                if is_complete(target, echo, group) {
-                    let forms = forms(target, echo, group);
-                    let records = items.iter().map(|i| &target.plan.records[i.row as usize]);
-                    let whole = records.filter(|r| r.exact_key && r.whole_key && target.plan.readonly(r).is_empty());
+                if is_complete(target, self, group) {
+                    let forms = forms(target, self, group);
+                    let whole = records().filter(|r| r.exact_key && r.whole_key && target.plan.readonly(r).is_empty());
                     let kept = whole.filter(|r| keeps(target, &forms, target.plan.fields(r)));
                     keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Insert)));
                 }
             }
             _ => {}
         }
-        if !keys.is_empty() {
-            sent.entry(relation).or_default().extend(keys);
-        }
+        keys
     }
-    sent
+}
+
+/// Does the client know what an updated row has in the columns that it did not send? (Of a created record that exists it may not.)
+fn is_known(target: &Target, record: &Record) -> bool {
+    if !record.exact_key || record.created {
+        return false;
+    }
+    // What it says not to have changed is what it last saw.
+    let readonly = target.plan.readonly(record);
+    readonly.is_empty() || {
+        let changed: HashSet<&str> = target.plan.changed(record).unwrap_or_default().iter().map(|n| &**n).collect();
+        !changed.is_empty() && !readonly.iter().any(|c| changed.contains(c))
+    }
 }
 
 /// Will a new row with these columns have nothing in the others that its client could see?

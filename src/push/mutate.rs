@@ -6,35 +6,38 @@
 
 use std::collections::HashMap;
 
-use pgrx::pg_sys;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::write_failure;
 use super::once;
+use super::target::json_arg;
 use crate::log::client;
 use crate::log::journal::Origin;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Mode};
 use crate::server::{pg, subxact};
 use crate::values::excerpt;
+use crate::values::json::Writer;
 
+mod list;
+mod mutators;
+
+use list::Mutation;
+pub use mutators::register;
+use mutators::Mutator;
+
+const FAIL: &str = include_str!("mutate/fail.sql");
+const FAILURES: &str = include_str!("mutate/failures.sql");
+
+/// A mutation that has failed.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Mutation<'m> {
+struct Failure {
     id: i64,
     name: String,
-    #[serde(borrow, default)]
-    args: Option<&'m RawValue>,
-    /// Replicache writes when the client made it; nothing depends on it.
-    #[serde(borrow, default)]
-    #[allow(dead_code)]
-    timestamp: Option<&'m RawValue>,
-}
-
-struct Mutator {
-    call: String,
-    argument: pg_sys::Oid,
+    code: String,
+    message: String,
+    constraint_name: Option<String>,
 }
 
 pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
@@ -42,10 +45,13 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let malformed =
         |detail: String| SyncError::new(code::INVALID_PARAMETER, "malformed mutations").detail(detail).hint(hint);
     client::check(Some(client_id))?;
-    let list: Vec<Mutation> =
-        serde_json::from_str(mutations).map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
-    if let Some((at, m)) = list.iter().enumerate().find(|(i, m)| m.id < 1 || *i > 0 && m.id != list[i - 1].id + 1) {
-        return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
+    let list: Vec<Mutation> = list::parse(mutations, pg::check_for_interrupts)
+        .map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
+    for (at, m) in list.iter().enumerate() {
+        pgrx::check_for_interrupts!();
+        if m.id < 1 || at > 0 && m.id != list[at - 1].id + 1 {
+            return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
+        }
     }
     let who = client::who()?;
     let last = last_of(&who, client_id)?;
@@ -57,12 +63,15 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let _origin = Origin::set(Some(client_id));
     let mut mutators: HashMap<String, Option<Mutator>> = HashMap::new();
     let mut failures: Vec<(i64, String, SyncError)> = Vec::new();
-    for m in list.iter().filter(|m| m.id > last) {
+    for m in &list {
         pgrx::check_for_interrupts!();
+        if m.id <= last {
+            continue;
+        }
         let mutator = match mutators.get(&m.name) {
             Some(known) => known,
             None => {
-                let found = mutator(&m.name)?;
+                let found = Mutator::of(&m.name)?;
                 mutators.entry(m.name.clone()).or_insert(found)
             }
         };
@@ -74,11 +83,9 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     let reached = list.last().map_or(last, |m| m.id.max(last));
     for (id, name, e) in &failures {
+        pgrx::check_for_interrupts!();
         spi::owner_execute(
-            "INSERT INTO snapsync.mutation_failure (who, client_id, id, name, code, message, constraint_name, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, now()) \
-             ON CONFLICT (who, client_id, id) DO UPDATE SET name = excluded.name, code = excluded.code, \
-                 message = excluded.message, constraint_name = excluded.constraint_name, at = excluded.at",
+            FAIL,
             &[
                 spi::arg(who.as_str()),
                 spi::arg(client_id),
@@ -127,96 +134,40 @@ fn last_of(who: &str, client_id: &str) -> Result<i64> {
     }
 }
 
-fn mutator(name: &str) -> Result<Option<Mutator>> {
-    let rows = spi::owner_query(
-        "SELECT format('%I.%I', n.nspname, p.proname), p.proargtypes[0] FROM snapsync.mutator AS m \
-         JOIN pg_proc AS p ON p.oid = to_regprocedure(m.function) JOIN pg_namespace AS n ON n.oid = p.pronamespace \
-         WHERE m.name = $1",
-        &[spi::arg(name)],
-    )?;
-    Ok(rows.first().map(|r| Mutator { call: r.string(0), argument: r.oid(1) }))
-}
-
 fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
     let Some(mutator) = mutator else {
         return Err(SyncError::new("42883", format!("mutator \"{}\" does not exist", excerpt::name(name)))
             .hint("Register it: snapsync.register_mutator('name', 'function(json)')."));
     };
     // The text as it was sent: numbers keep their digits.
-    let value = if mutator.argument == pg_sys::JSONBOID { "$1::pg_catalog.jsonb" } else { "$1" };
+    let value = if mutator.takes_jsonb() { "$1::pg_catalog.jsonb" } else { "$1" };
     // A null in place of the arguments is JSON null, so that a STRICT function runs all the same.
     let sql = format!("SELECT {}({value})", mutator.call);
-    spi::execute(&sql, &[super::target::json_arg(args)], Mode::Write)?;
+    spi::execute(&sql, &[json_arg(args)], Mode::Write)?;
     Ok(())
 }
 
 fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
-    let rows = spi::owner_query(
-        "SELECT id, name, code, message, constraint_name FROM snapsync.mutation_failure \
-         WHERE who = $1 AND client_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id",
-        &[spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)],
-    )?;
-    let mut out = Vec::from(format!("{{\"last_id\":{last},\"failures\":[").as_bytes());
-    for (i, row) in rows.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        let mut e = SyncError::new(&row.string(2), row.string(3));
-        e.names[4] = row.text(4).map(str::to_string);
-        let mut failure = Vec::new();
-        write_failure(&mut failure, [("name", row.text(1))].into_iter(), &e);
-        out.extend_from_slice(format!("{{\"id\":{},", row.i64(0).unwrap_or(0)).as_bytes());
-        out.extend_from_slice(&failure[1..]);
+    let args = [spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)];
+    let rows = spi::owner_query(FAILURES, &args)?;
+    let mut json = Writer::new(Vec::new());
+    json.object();
+    json.name("last_id");
+    json.raw(&last.to_string());
+    json.name("failures");
+    json.array();
+    for row in &rows {
+        pgrx::check_for_interrupts!();
+        let failed: Failure = row.json(0)?;
+        json.object();
+        json.name("id");
+        json.raw(&failed.id.to_string());
+        json.name("name");
+        json.text(&failed.name);
+        write_failure(&mut json, &failed.code, &failed.message, failed.constraint_name.as_deref());
+        json.end_object();
     }
-    out.extend_from_slice(b"]}");
-    Ok(String::from_utf8_lossy(&out).into_owned())
-}
-
-/// Registers a function under a name that clients use; without a function, forgets the name. Whoever can do this decides
-/// what code runs as every client, so it takes the owner of the database.
-pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
-    let owner = spi::query(
-        "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database \
-         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
-        &[],
-        Mode::Read,
-    )?;
-    if !owner.first().is_some_and(|r| r.bool(0)) {
-        return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, "must be owner of the database to register mutators")
-            .hint("A mutator runs as every client that calls it; let the database's owner register it."));
-    }
-    if name.is_empty() {
-        return Err(SyncError::new(code::INVALID_PARAMETER, "the mutator's name must not be empty")
-            .hint("Pass the name that clients send: snapsync.register_mutator('like_quote', 'like_quote(json)')."));
-    }
-    let Some(function) = function else {
-        spi::owner_execute("DELETE FROM snapsync.mutator WHERE name = $1", &[spi::arg(name)])?;
-        return Ok(());
-    };
-    let rows = spi::owner_query(
-        "SELECT p.oid::regprocedure::text, p.prokind = 'f' AND p.pronargs = 1 \
-                AND p.proargtypes[0] IN ('json'::regtype, 'jsonb'::regtype) \
-                AND NOT starts_with(p.pronamespace::regnamespace::text, 'pg_temp_'), has_function_privilege($2, p.oid, 'EXECUTE') \
-         FROM pg_proc AS p WHERE p.oid = $1",
-        &[spi::arg(function), spi::arg(pg::current_user())],
-    )?;
-    let row = rows.first().ok_or_else(|| SyncError::new("42883", "the function does not exist"))?;
-    if !row.bool(1) {
-        return Err(SyncError::new(code::INVALID_PARAMETER, format!("{} cannot be a mutator", row.string(0)))
-            .hint("Write it as function(args json) or function(args jsonb), returning anything."));
-    }
-    if !row.bool(2) {
-        return Err(SyncError::new(
-            code::INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for function {}", row.string(0)),
-        )
-        .hint("Register a function that you may execute yourself."));
-    }
-    // By its full name, because a dump carries no oids and the search path of who sends mutations decides nothing.
-    spi::owner_execute(
-        "INSERT INTO snapsync.mutator (name, function) VALUES ($1, $2) \
-         ON CONFLICT (name) DO UPDATE SET function = excluded.function",
-        &[spi::arg(name), spi::arg(row.string(0))],
-    )?;
-    Ok(())
+    json.end_array();
+    json.end_object();
+    Ok(json.into_text())
 }

@@ -4,7 +4,8 @@
 //! answer, or nothing if the first one failed. The row says of what payload the id was, by its digest: an id that comes
 //! with another payload is a mistake (or somebody guessing), and must get neither silence nor another's answer.
 
-use super::Request;
+use serde::Deserialize;
+
 use crate::log::client;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi;
@@ -22,35 +23,33 @@ pub struct Pending {
     who: String,
 }
 
+const CLAIM: &str = include_str!("once/claim.sql");
+const ANSWERED: &str = include_str!("once/answered.sql");
+
+/// A push that was carried out.
+#[derive(Deserialize)]
+struct Answered {
+    same_changes: bool,
+    answer: Option<String>,
+}
+
 /// How many outdated answers a call removes on its way.
 const PRUNED_AT_ONCE: i32 = 100;
 
-pub fn claim(push_id: &str, request: &Request) -> Result<Claim> {
+pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
     let who = client::who()?;
-    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(request.changes)];
-    // Without last_pulled_at: who lost the answer may have pulled before he sends the batch again.
-    const DIGEST: &str = "sha256(convert_to($3, 'UTF8'))";
-    let claimed = spi::owner_query(
-        &format!(
-            "INSERT INTO snapsync.push (who, push_id, digest, at) VALUES ($1, $2::uuid, {DIGEST}, now()) \
-             ON CONFLICT (who, push_id) DO NOTHING RETURNING true"
-        ),
-        &args,
-    )?;
-    if !claimed.is_empty() {
+    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(changes)];
+    if !spi::owner_query(CLAIM, &args)?.is_empty() {
         prune()?;
         return Ok(Claim::First(Pending { push_id: push_id.to_string(), who }));
     }
-    let answers = spi::owner_query(
-        &format!("SELECT digest = {DIGEST}, answer FROM snapsync.push WHERE who = $1 AND push_id = $2::uuid"),
-        &args,
-    )?;
-    match answers.first() {
-        Some(row) if row.bool(0) => Ok(Claim::Answered(row.text(1).unwrap_or("{}").to_string())),
+    let rows = spi::owner_query(ANSWERED, &args)?;
+    match rows.first().map(|row| row.json::<Answered>(0)).transpose()? {
+        Some(before) if before.same_changes => Ok(Claim::Answered(before.answer.unwrap_or_else(|| "{}".into()))),
         Some(_) => Err(SyncError::new(code::INVALID_PARAMETER, "push_id was used for other changes")
             .hint("Make a new push_id for every batch; send the same one only with the same batch.")),
         // It was pruned between the two statements.
-        None => Err(SyncError::new("40001", "push_id is being forgotten").hint("Push again.")),
+        None => Err(SyncError::new(code::SERIALIZATION_FAILURE, "push_id is being forgotten").hint("Push again.")),
     }
 }
 

@@ -42,7 +42,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{parse, RawCollection};
+pub use parse::{parse, RawCollection, Rows};
 pub use plan::{Group, Plan, Record};
 pub use resolve::{IdField, Table};
 

@@ -5,16 +5,16 @@
 //! entry of the log that only it understands says that they are gone: one that is addressed to the pusher (by what
 //! [`client::who`] knows, and the `client_id`), by which others learn nothing.
 
-use super::apply::{Item, What};
+use super::decide::Fates;
+use super::item::{by_target, Item, What};
 use super::target::Target;
-use super::write;
 use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
 use crate::log::{client, journal};
 use crate::server::error::Result;
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
 /// is not.
-pub fn missing(targets: &[Target], written: impl Iterator<Item = Item>) -> Result<Vec<Item>> {
+pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item = Item>) -> Result<Vec<Item>> {
     let mut inserted: Vec<Item> = Vec::new();
     let mut fired = vec![0; targets.len()];
     for item in written {
@@ -33,9 +33,9 @@ pub fn missing(targets: &[Target], written: impl Iterator<Item = Item>) -> Resul
         meddled |= facts.fires & fired != 0 || fired & DELETE != 0 && !facts.referenced_by.is_empty();
     }
     let mut missing = Vec::new();
-    for (index, items) in write::by_target(inserted.into_iter()) {
+    for (index, items) in by_target(inserted.into_iter()) {
         let target = &targets[index];
-        let hidden = || -> Result<bool> { Ok(!target.shows_inserted.get() && target.may_hide_inserted()?) };
+        let hidden = || -> Result<bool> { Ok(!fates[index].manner.shows_inserted && target.may_hide_inserted()?) };
         // Who may not read the key has no copy to mend.
         if !target.may_read_key() || !(meddled || hidden()?) {
             continue;

@@ -1,31 +1,28 @@
 //! Writing what was decided: all at once in one subtransaction, which is what almost every push gets; and only if that fails in
 //! halves of halves, to find out which rows cannot be written.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use super::answer::Rejection;
-use super::apply::{self, Item, Outcome, What};
+use super::apply::{Outcome, Writer};
 use super::constraints::{self, Constraint};
 use super::decide::{self, Decisions, Fate};
-use super::order::{self, Stage};
+use super::item::{by_target, Item, What};
+use super::pusher::Pusher;
+use super::rejection::Rejection;
+use super::steps::{steps, Step};
 use super::target::Target;
-use super::{standing, Push};
+use super::{order, standing};
 use crate::log::{clock, journal};
-use crate::server::error::{Result, SyncError};
+use crate::server::error::{code, Result, SyncError};
 use crate::server::subxact::{self, End};
+
+mod violators;
 
 /// With `abort`, how many culprits are looked for before giving up: enough to see whether the order was all that was wrong.
 const ENOUGH: usize = 32;
 
 /// How often what failed is tried again because something else has been written since.
 const ROUNDS: usize = 8;
-
-/// How often a push is written to find the rows that violate deferred constraints, which do not say which they are. Each
-/// time costs as much as the push.
-const PROBES: usize = 1_000;
-
-pub const UNIQUE_VIOLATION: &str = "23505";
 
 /// What came of writing.
 pub enum Written {
@@ -44,86 +41,121 @@ pub struct Surprises {
     pub missing: Vec<Item>,
 }
 
-/// Statements that belong together, in the order of the push.
-#[derive(Clone)]
-pub struct Step {
-    items: Vec<Item>,
-    together: bool,
+/// What was decided, on its way into the tables.
+pub struct Work<'w, 'a> {
+    pusher: &'w Pusher<'w>,
+    targets: &'w [Target<'a>],
+    decisions: &'w Decisions,
+    steps: Vec<Step>,
+    writer: Writer<'w, 'a>,
 }
 
-impl Push<'_> {
-    /// Applies what was decided.
-    pub fn write(&self, targets: &[Target], decisions: &mut Decisions) -> Result<Written> {
+impl<'w, 'a> Work<'w, 'a> {
+    pub fn of(pusher: &'w Pusher, targets: &'w [Target<'a>], decisions: &'w Decisions) -> Result<Self> {
         let steps = steps(targets, decisions, &order::stages(targets)?);
+        Ok(Work { pusher, targets, decisions, steps, writer: Writer::of(targets, &decisions.fates)? })
+    }
+
+    /// The first attempt, without a second one: false, with nothing done, where something turns up.
+    pub fn quickly(&self) -> Result<End<(), ()>> {
+        let Some(vetoed) = self.apply()? else { return Ok(End::Undo(())) };
+        match self.finish(vetoed, &[])? {
+            End::Keep(surprises) => self.tell(&surprises).map(End::Keep),
+            End::Undo(()) => Ok(End::Undo(())),
+        }
+    }
+
+    /// Applies what was decided.
+    pub fn write(&self) -> Result<Written> {
         let mut deferred: Vec<Constraint> = Vec::new();
         let failure = loop {
-            let in_statement = Cell::new(true);
-            match subxact::run_or_undo(|| self.at_once(targets, &steps, decisions, &deferred, &in_statement)) {
+            let mut in_statement = true;
+            let attempt = subxact::run_or_undo(|| {
+                constraints::defer(&deferred)?;
+                let applied = self.apply()?;
+                in_statement = false;
+                match applied {
+                    Some(vetoed) => self.finish(vetoed, &deferred),
+                    None => Ok(End::Undo(())),
+                }
+            });
+            match attempt {
                 Ok(End::Keep(surprises)) => {
-                    self.tell(targets, decisions, &surprises)?;
-                    return Ok(Written::But(std::mem::take(&mut decisions.rejections)));
+                    self.tell(&surprises)?;
+                    return Ok(Written::But(Vec::new()));
                 }
                 Ok(End::Undo(())) => return Ok(Written::Nothing),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
-                Err(e) => match constraints::to_defer(&e, &deferred).map(|c| c.filter(|_| in_statement.get()))? {
+                Err(e) => match constraints::to_defer(&e, &deferred)?.filter(|_| in_statement) {
                     Some(constraint) => deferred.push(constraint),
                     None => break e,
                 },
             }
         };
-        if failure.code == UNIQUE_VIOLATION && created_meanwhile(targets, &steps)? {
+        if failure.code == code::UNIQUE_VIOLATION && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
-        let Some(outcome) = self.one_by_one(targets, steps, decisions.snapmin, &deferred)? else {
-            return Ok(Written::Nothing);
-        };
-        self.tell(targets, decisions, &outcome.surprises)?;
+        let Some((outcome, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
+        self.tell(&Surprises { vetoed: outcome.vetoed, missing })?;
         let failed = outcome.failed.into_iter().map(|(item, error)| Rejection {
             target: item.target,
-            id: item.id(targets).to_string(),
+            id: item.id(self.targets).to_string(),
             error,
             expected: false,
         });
-        let mut rejections = std::mem::take(&mut decisions.rejections);
-        rejections.extend(failed);
-        Ok(Written::But(rejections))
+        Ok(Written::But(failed.collect()))
     }
 
-    /// Everything in as few statements as possible; undone where somebody else was quicker.
-    pub fn at_once(
-        &self,
-        targets: &[Target],
-        steps: &[Step],
-        decisions: &Decisions,
-        deferred: &[Constraint],
-        in_statement: &Cell<bool>,
-    ) -> Result<End<Surprises, ()>> {
-        constraints::defer(deferred)?;
-        let mut surprises = Surprises::default();
-        for step in steps {
-            surprises.vetoed.append(&mut apply::apply(targets, &step.items, step.together)?);
+    fn items(&self) -> impl Iterator<Item = Item> + '_ {
+        self.steps.iter().flat_map(|s| &s.items).copied()
+    }
+
+    /// Everything in as few statements as possible: what was vetoed; None where a statement did not reach what nobody had looked at.
+    fn apply(&self) -> Result<Option<Vec<Item>>> {
+        let mut vetoed = Vec::new();
+        for step in &self.steps {
+            let mut applied = self.writer.apply(&step.items, step.together)?;
+            if applied.unreached {
+                return Ok(None);
+            }
+            vetoed.append(&mut applied.vetoed);
         }
-        in_statement.set(false);
-        let items = || steps.iter().flat_map(|s| &s.items).copied();
-        let unlocked = items().filter(|i| targets[i.target].locks_itself.get());
-        if !self.undisturbed(targets, unlocked, decisions.snapmin)? {
+        Ok(Some(vetoed))
+    }
+
+    /// What is to be looked at when everything is written; all is undone where somebody else was quicker.
+    fn finish(&self, vetoed: Vec<Item>, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
+        let unlocked = self.items().filter(|i| self.decisions.fates[i.target].manner.locks_itself);
+        if !self.undisturbed(unlocked)? {
             return Ok(End::Undo(()));
         }
-        constraints::check(targets)?;
+        constraints::check(self.targets)?;
         constraints::settle(deferred)?;
-        surprises.missing = standing::missing(targets, items())?;
-        Ok(End::Keep(surprises))
+        let missing = standing::missing(self.targets, &self.decisions.fates, self.items())?;
+        Ok(End::Keep(Surprises { vetoed, missing }))
+    }
+
+    /// Has somebody else created rows that were to be inserted?
+    fn created_meanwhile(&self) -> Result<bool> {
+        for (target, items) in by_target(self.items().filter(|i| matches!(i.what, What::Insert(_)))) {
+            let ids: Vec<&str> = items.iter().map(|i| i.id(self.targets)).collect();
+            if !self.targets[target].visible_now(&ids)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Did nobody else write these rows, which were not locked when it was decided about them? Whoever did has written to the
     /// log by now.
-    fn undisturbed(&self, targets: &[Target], items: impl Iterator<Item = Item>, snapmin: i64) -> Result<bool> {
+    fn undisturbed(&self, items: impl Iterator<Item = Item>) -> Result<bool> {
+        let (targets, snapmin) = (self.targets, self.decisions.snapmin);
         for (target, items) in by_target(items) {
             let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).collect();
             let target = &targets[target];
             // Unless nobody has committed anything since the decisions.
             let moved = !target.settled && clock::read()? >= snapmin;
-            if moved && decide::written_by_others(self, target, &ids, snapmin)? {
+            if moved && decide::written_by_others(self.pusher, target, &ids, snapmin)? {
                 return Ok(false);
             }
         }
@@ -131,47 +163,42 @@ impl Push<'_> {
     }
 
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
-    fn one_by_one(
-        &self,
-        targets: &[Target],
-        mut steps: Vec<Step>,
-        snapmin: i64,
-        deferred: &[Constraint],
-    ) -> Result<Option<Outcome>> {
+    /// With it come the rows that are missing.
+    fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Outcome, Vec<Item>)>> {
+        let mut steps = self.steps.clone();
         let mut refused: Vec<(Item, SyncError)> = Vec::new();
         loop {
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
-                let mut outcome = self.bisect(targets, &steps)?;
-                if !self.undisturbed(targets, outcome.updated.iter().copied(), snapmin)? {
+                let outcome = self.bisect(&steps)?;
+                if !self.undisturbed(outcome.updated.iter().copied())? {
                     return Ok(End::Undo(()));
                 }
-                match constraints::check(targets) {
+                match constraints::check(self.targets) {
                     // Aborted in any case, and by an error that names its record.
-                    Err(_) if !outcome.failed.is_empty() && !self.report => return Ok(End::Keep(outcome)),
+                    Err(_) if !outcome.failed.is_empty() && !self.pusher.report => {
+                        return Ok(End::Keep((outcome, Vec::new())))
+                    }
                     checked => checked?,
                 }
                 constraints::settle(deferred)?;
                 let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).collect();
                 let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !failed.contains(i));
-                outcome.surprises.missing = standing::missing(targets, written)?;
-                Ok(End::Keep(outcome))
+                let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
+                Ok(End::Keep((outcome, missing)))
             });
             match attempt {
-                Ok(End::Keep(mut outcome)) => {
+                Ok(End::Keep((mut outcome, missing))) => {
                     outcome.failed.append(&mut refused);
-                    if self.report {
-                        return Ok(Some(outcome));
-                    }
-                    return match outcome.failed.into_iter().next() {
-                        Some((_, e)) => Err(e),
-                        None => Ok(Some(Outcome { failed: Vec::new(), ..outcome })),
+                    return match outcome.failed.first() {
+                        Some((_, e)) if !self.pusher.report => Err(e.clone()),
+                        _ => Ok(Some((outcome, missing))),
                     };
                 }
                 Ok(End::Undo(())) => return Ok(None),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
                 Err(e) => {
-                    let violators = self.violators(targets, &steps, deferred, &e)?;
+                    let violators = self.violators(&steps, deferred, &e)?;
                     if violators.is_empty() {
                         return Err(e);
                     }
@@ -185,39 +212,8 @@ impl Push<'_> {
         }
     }
 
-    /// A deferred constraint does not say which row violates it: the rows that have to be left out for all of them to hold.
-    fn violators(
-        &self,
-        targets: &[Target],
-        steps: &[Step],
-        deferred: &[Constraint],
-        e: &SyncError,
-    ) -> Result<Vec<(Item, SyncError)>> {
-        let suspects = suspects(targets, steps, e);
-        let mut search = Search {
-            targets,
-            steps,
-            deferred,
-            without: suspects.iter().copied().collect(),
-            refused: Vec::new(),
-            probes: 0,
-            exhausted: e,
-        };
-        search.sift(&suspects)?;
-        // One that does not pass by itself may pass with those that do.
-        loop {
-            let again: Vec<Item> = std::mem::take(&mut search.refused).into_iter().map(|(item, _)| item).collect();
-            search.sift(&again)?;
-            if search.refused.is_empty() || search.refused.len() == again.len() {
-                break;
-            }
-        }
-        let about = |(item, e): (Item, SyncError)| (item, targets[item.target].about(item.id(targets), e));
-        Ok(search.refused.into_iter().map(about).collect())
-    }
-
-    fn bisect(&self, targets: &[Target], steps: &[Step]) -> Result<Outcome> {
-        let enough = if self.report { usize::MAX } else { ENOUGH };
+    fn bisect(&self, steps: &[Step]) -> Result<Outcome> {
+        let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let mut outcome = Outcome::default();
         let mut lost: Vec<(Item, SyncError)> = Vec::new();
         let mut left: Vec<Step> = steps.to_vec();
@@ -225,7 +221,7 @@ impl Push<'_> {
         for _ in 0..ROUNDS {
             outcome.failed.clear();
             for step in &left {
-                apply::bisect(targets, &step.items, step.together, enough, &mut outcome)?;
+                self.writer.bisect(&step.items, step.together, enough, &mut outcome)?;
             }
             let failed = outcome.failed.len();
             // What was written since may be what the others waited for.
@@ -233,7 +229,7 @@ impl Push<'_> {
                 break;
             }
             before = failed;
-            let gone = apply::gone(targets, &outcome.failed)?;
+            let gone = self.writer.gone(&outcome.failed)?;
             let (gone, again) = outcome.failed.drain(..).partition(|(item, _)| gone.contains(item));
             lost.extend::<Vec<_>>(gone);
             outcome.failed = again;
@@ -247,11 +243,12 @@ impl Push<'_> {
     }
 
     /// Who believes something else of a row than what stands gets the row, or hears that it is gone, with the next pull.
-    pub fn tell(&self, targets: &[Target], decisions: &Decisions, surprises: &Surprises) -> Result<()> {
+    fn tell(&self, surprises: &Surprises) -> Result<()> {
+        let targets = self.targets;
         for item in &surprises.vetoed {
             journal::touch(targets[item.target].collection.relation, item.id(targets))?;
         }
-        for (target, fates) in targets.iter().zip(&decisions.fates) {
+        for (target, fates) in targets.iter().zip(&self.decisions.fates) {
             let kept = |(row, fate): (usize, &Fate)| (*fate == Fate::Keep).then_some(row);
             for row in fates.records.iter().enumerate().filter_map(kept) {
                 journal::touch(target.collection.relation, &target.plan.records[row].id)?;
@@ -260,126 +257,6 @@ impl Push<'_> {
                 journal::touch(target.collection.relation, &target.plan.deletions[row].id)?;
             }
         }
-        standing::tell(self.client_id, targets, &surprises.missing)
-    }
-}
-
-/// The search for rows that violate deferred constraints.
-struct Search<'s, 't> {
-    targets: &'s [Target<'t>],
-    steps: &'s [Step],
-    deferred: &'s [Constraint],
-    /// Rows that are left out so far.
-    without: HashSet<Item>,
-    /// Those of them that were tried alone, with why they did not pass.
-    refused: Vec<(Item, SyncError)>,
-    probes: usize,
-    /// The error if it takes too long.
-    exhausted: &'s SyncError,
-}
-
-impl Search<'_, '_> {
-    /// Takes as many of these in again as can pass with what is in already: all, or those of the halves.
-    fn sift(&mut self, candidates: &[Item]) -> Result<()> {
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        self.probes += 1;
-        if self.probes > PROBES {
-            return Err(self.exhausted.clone());
-        }
-        for item in candidates {
-            self.without.remove(item);
-        }
-        let Some(e) = self.passes()? else { return Ok(()) };
-        self.without.extend(candidates);
-        if let [item] = candidates {
-            self.refused.push((*item, e));
-            return Ok(());
-        }
-        let (left, right) = candidates.split_at(candidates.len() / 2);
-        self.sift(left)?;
-        self.sift(right)
-    }
-
-    /// Do the deferred constraints hold now? The error if not; undone in any case.
-    fn passes(&self) -> Result<Option<SyncError>> {
-        let outcome = subxact::try_out(|| {
-            constraints::defer(self.deferred)?;
-            for step in self.steps {
-                let items: Vec<Item> = step.items.iter().copied().filter(|i| !self.without.contains(i)).collect();
-                apply::bisect(self.targets, &items, step.together, usize::MAX, &mut Outcome::default())?;
-            }
-            constraints::check(self.targets)
-        });
-        match outcome {
-            Ok(()) => Ok(None),
-            Err(e) if subxact::is_transient(&e) => Err(e),
-            Err(e) => Ok(Some(e)),
-        }
-    }
-}
-
-/// Has somebody else created rows that were to be inserted?
-fn created_meanwhile(targets: &[Target], steps: &[Step]) -> Result<bool> {
-    let items = steps.iter().flat_map(|s| &s.items).copied();
-    for (target, items) in by_target(items.filter(|i| matches!(i.what, What::Insert(_)))) {
-        let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).collect();
-        if !targets[target].visible_now(&ids)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Items by the number of their target.
-pub fn by_target(items: impl Iterator<Item = Item>) -> BTreeMap<usize, Vec<Item>> {
-    let mut by_target: BTreeMap<usize, Vec<Item>> = BTreeMap::new();
-    items.for_each(|item| by_target.entry(item.target).or_default().push(item));
-    by_target
-}
-
-/// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
-/// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
-/// the same push has just given another parent.
-pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage]) -> Vec<Step> {
-    let deletions = |stage: &Stage| {
-        let rows = |&target: &usize| {
-            let fates = decisions.fates[target].deletions.iter().enumerate();
-            let doomed = fates.filter(|(_, fate)| **fate == Fate::Delete);
-            doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).collect::<Vec<_>>()
-        };
-        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
-    };
-    let writes = |stage: &Stage| {
-        let rows = |&target: &usize| writes_of(target, &targets[target], &decisions.fates[target].records);
-        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
-    };
-    let first = stages.iter().rev().filter(|s| !s.referenced).map(deletions);
-    let last = stages.iter().rev().filter(|s| s.referenced).map(deletions);
-    first.chain(stages.iter().map(writes)).chain(last).filter(|s| !s.items.is_empty()).collect()
-}
-
-fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
-    let mut items = Vec::new();
-    for (groups, wanted) in [(&of.plan.groups, Fate::Insert), (&of.updates, Fate::Update)] {
-        for (group, rows) in groups.iter().enumerate() {
-            let what = if wanted == Fate::Insert { What::Insert(group as u32) } else { What::Update(group as u32) };
-            let rows = rows.rows.iter().filter(|&&row| fates[row as usize] == wanted);
-            items.extend(rows.map(|&row| Item { target, what, row }));
-        }
-    }
-    items
-}
-
-/// The items of the table that a constraint's error names; all where it names none of the push's.
-fn suspects(targets: &[Target], steps: &[Step], e: &SyncError) -> Vec<Item> {
-    let all = || steps.iter().flat_map(|s| &s.items).copied();
-    let table = e.names[1].as_deref();
-    let named: Vec<Item> = all().filter(|i| Some(targets[i.target].collection.relname.as_str()) == table).collect();
-    if named.is_empty() {
-        all().collect()
-    } else {
-        named
+        standing::tell(self.pusher.client_id, targets, &surprises.missing)
     }
 }

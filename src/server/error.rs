@@ -30,6 +30,8 @@ pub mod code {
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub const PROGRAM_LIMIT: &str = "54000";
     pub const NOT_IN_STATE: &str = "55000";
+    pub const UNIQUE_VIOLATION: &str = "23505";
+    pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const OUT_OF_MEMORY: &str = "53200";
     pub const CONFLICT: &str = "PT409";
     pub const INTERNAL: &str = "XX000";

@@ -3,16 +3,19 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+/// Takes a row; false: no more rows are wanted.
+pub type Each<'a> = &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool;
+
 /// A `DestReceiver` that gives each row to a closure.
 #[repr(C)]
 pub struct EachRow<'a> {
     /// What the executor sees; must be first.
     dest: pg_sys::DestReceiver,
-    each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    each: Each<'a>,
 }
 
 impl<'a> EachRow<'a> {
-    pub fn new(each: &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Self {
+    pub fn new(each: Each<'a>) -> Self {
         let dest = pg_sys::DestReceiver {
             receiveSlot: Some(receive),
             rStartup: Some(startup),
@@ -41,8 +44,7 @@ unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
     // SAFETY: `dest` is what `EachRow::dest` returned, and the executor's call is its only use at this time.
-    unsafe { ((*dest.cast::<EachRow>()).each)(slot) };
-    true
+    unsafe { ((*dest.cast::<EachRow>()).each)(slot) }
 }
 
 /// # Safety

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::pg;
-use crate::server::receiver::EachRow;
+use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 
 mod guard;
@@ -34,6 +34,18 @@ pub fn arg<T: IntoDatum>(value: T) -> Arg {
     Arg { oid: T::type_oid(), datum: value.into_datum() }
 }
 
+/// A value of this type from its text, as the type's input function reads it.
+pub fn input(oid: pg_sys::Oid, text: &str) -> Result<Arg> {
+    let text = c_string(text)?;
+    // SAFETY: an existing type, whose input function copies what it needs.
+    let datum = unsafe {
+        let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+        pg_sys::getTypeInputInfo(oid, &mut function, &mut parameter);
+        pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1)
+    };
+    Ok(Arg { oid, datum: Some(datum) })
+}
+
 /// A text datum under another text-like type, for example json.
 pub fn text_as(oid: pg_sys::Oid, value: &str) -> Arg {
     Arg { oid, datum: value.into_datum() }
@@ -45,6 +57,11 @@ pub fn jsonb(text: &str) -> Result<pg_sys::Datum> {
     // SAFETY: jsonb_in takes one cstring and copies what it needs.
     unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()]) }
         .ok_or_else(|| SyncError::new(code::INTERNAL, "jsonb_in returned null"))
+}
+
+/// Rows of one column each, JSON text, as the struct that they are made for.
+pub fn typed<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>> {
+    rows.iter().map(|row| row.json(0)).collect()
 }
 
 /// One result row, every value in its text form.
@@ -136,14 +153,8 @@ pub fn execute(sql: &str, args: &[Arg], mode: Mode) -> Result<u64> {
     run(sql, args, &[], mode, Planned::ByCost, std::ptr::null_mut(), |processed| processed)
 }
 
-/// Runs `sql` with these named relations beside the tables, and gives each row to `each` instead of collecting it.
-pub fn stream(
-    relations: &[NamedRelation],
-    sql: &str,
-    args: &[Arg],
-    planned: Planned,
-    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
-) -> Result<u64> {
+/// Runs `sql` with these named relations beside the tables, and gives rows to `each`, as long as that wants more, instead of collecting them.
+pub fn stream(relations: &[NamedRelation], sql: &str, args: &[Arg], planned: Planned, each: Each) -> Result<u64> {
     run(sql, args, relations, Mode::Read, planned, EachRow::new(each).dest(), |processed| processed)
 }
 

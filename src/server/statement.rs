@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
-use crate::server::receiver::EachRow;
+use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
 
@@ -132,13 +132,16 @@ impl<'a> Statement<'a> {
         change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
     ) -> Result<Vec<Option<String>>> {
         let mut rows = Vec::new();
-        // SAFETY: the executor's slot; there is a column.
-        self.each_changed(change, &mut |slot| rows.push(unsafe { first_as_text(slot) }))?;
+        self.each_changed(change, &mut |slot| {
+            // SAFETY: the executor's slot; there is a column.
+            rows.push(unsafe { first_as_text(slot) });
+            true
+        })?;
         Ok(rows)
     }
 
-    /// Runs it so and gives each row to `each`.
-    pub fn each(self, each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot)) -> Result<()> {
+    /// Runs it so and gives rows to `each`, as long as that wants more.
+    pub fn each(self, each: Each) -> Result<()> {
         self.each_changed(|_, _| Ok(()), each)
     }
 
@@ -147,7 +150,7 @@ impl<'a> Statement<'a> {
     pub fn each_changed(
         self,
         change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
-        each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+        each: Each,
     ) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
@@ -163,8 +166,11 @@ impl<'a> Statement<'a> {
 /// the current role, under the active snapshot as it is.
 pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
     let mut rows = Vec::new();
-    // SAFETY: the executor's slot; there is a column.
-    let mut each = |slot| rows.push(unsafe { first_as_text(slot) });
+    let mut each = |slot| {
+        // SAFETY: the executor's slot; there is a column.
+        rows.push(unsafe { first_as_text(slot) });
+        true
+    };
     let (no_params, no_environment) = (std::ptr::null_mut(), std::ptr::null_mut());
     const TEXT: &CStr = c"snapsync: an owner's expression";
     let generation = session::count(Event::Plan);
@@ -192,7 +198,7 @@ pub unsafe fn execute_unrewritten(
     tree: *mut pg_sys::Query,
     text: &CStr,
     environment: *mut pg_sys::QueryEnvironment,
-    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    each: Each,
 ) {
     let no_params = std::ptr::null_mut();
     // SAFETY: see above.
@@ -233,7 +239,7 @@ pub unsafe fn run(
     text: &CStr,
     params: pg_sys::ParamListInfo,
     environment: *mut pg_sys::QueryEnvironment,
-    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    each: Each,
 ) {
     let mut rows = EachRow::new(each);
     // SAFETY: the order of calls is that of _SPI_pquery; the parameters and the plan (callers) and `rows` outlive the execution. On an ERROR the abort

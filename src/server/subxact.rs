@@ -61,6 +61,31 @@ pub fn run_or_undo<K, U>(work: impl FnOnce() -> Result<End<K, U>>) -> Result<End
     }
 }
 
+/// What came of an attempt at some of many things; or for which one alone it fails, and why.
+pub type Tried<T, R> = std::result::Result<R, (T, SyncError)>;
+
+/// Does `work` for all items at once; where that fails, for halves of halves, until those for which it fails stand alone. `take` gets
+/// what came of each, and says whether to go on.
+pub fn in_halves<T: Copy, R>(
+    items: &[T],
+    work: &dyn Fn(&[T]) -> Result<R>,
+    take: &mut dyn FnMut(Tried<T, R>) -> Result<bool>,
+) -> Result<bool> {
+    pgrx::check_for_interrupts!();
+    match run(|| work(items)) {
+        Ok(done) => take(Ok(done)),
+        Err(e) if is_transient(&e) => Err(e),
+        Err(e) => match items {
+            [] => Err(e),
+            [item] => take(Err((*item, e))),
+            _ => {
+                let (left, right) = items.split_at(items.len() / 2);
+                Ok(in_halves(left, work, take)? && in_halves(right, work, take)?)
+            }
+        },
+    }
+}
+
 /// Errors that say nothing about the data: the same call may succeed later. They end the whole call, so that the client
 /// tries again: a cancelled statement, a deadlock, a serialization failure, lack of memory or disk, a damaged page or index.
 ///

@@ -23,6 +23,8 @@ pub enum Cause {
     Overlap,
     /// What its policies say of old rows cannot be told.
     OldRows,
+    /// It comes in pages: the same as `Overlap` or a moved access would be, or what earlier pages rest on does not stand any more.
+    Pages,
 }
 
 impl Cause {
@@ -39,6 +41,7 @@ impl Cause {
             Cause::Access => "access",
             Cause::Overlap => "overlap",
             Cause::OldRows => "old_rows",
+            Cause::Pages => "pages",
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::collections::catalog::Collection;
 use crate::log::change::Image;
 use crate::log::read::Entries;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::spi::{pointers};
+use crate::server::receiver::Each;
+use crate::server::spi::pointers;
 use crate::server::statement::Statement;
 use crate::sight::policy::{self, Former, Judge};
 
@@ -92,7 +93,7 @@ impl<'a> Delta<'a> {
             }
             Ok(())
         };
-        statement.each_changed(look, &mut |_| ())?;
+        statement.each_changed(look, &mut |_| true)?;
         Ok(links)
     }
 
@@ -115,22 +116,12 @@ impl<'a> Delta<'a> {
     }
 
     /// Runs a statement of ours over the collection, of which each row is seen as `sight` says.
-    pub fn run(
-        &self,
-        statement: Statement,
-        seen: Seen,
-        each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
-    ) -> Result<()> {
+    pub fn run(&self, statement: Statement, seen: Seen, each: Each) -> Result<()> {
         let change = |tree, environment| self.change(tree, environment, seen);
         statement.each_changed(change, each)
     }
 
-    fn change(
-        &self,
-        tree: *mut pg_sys::Query,
-        environment: *mut pg_sys::QueryEnvironment,
-        seen: Seen,
-    ) -> Result<()> {
+    fn change(&self, tree: *mut pg_sys::Query, environment: *mut pg_sys::QueryEnvironment, seen: Seen) -> Result<()> {
         let sight = match seen {
             Seen::During(sight) => sight,
             Seen::OnlyNow | Seen::OnlyBefore => 0,

@@ -13,6 +13,7 @@ use pgrx::{pg_sys, FromDatum};
 
 use crate::collections::catalog::{Collection, Column};
 use crate::collections::lookup::Keys;
+use crate::collections::tombstone;
 use crate::log::change::Image;
 use crate::server::error::{Result, SyncError};
 use crate::server::spi::{self, pointers};
@@ -128,8 +129,8 @@ impl Judge {
             Condition::Where(condition) => condition,
         };
         let table = &self.table;
-        let found =
-            self.put(condition, ids.len() as f64, None, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
+        let found = self
+            .put(condition, ids.len() as f64, None, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 
@@ -182,11 +183,7 @@ pub fn is_synced(table: &Collection, scopes: Option<&[String]>, image: &Image) -
             return false;
         }
     }
-    match &table.soft_delete {
-        Some(column) if column.facts.base == pg_sys::BOOLOID => image.text(&column.name) != Some(b"t"),
-        Some(column) => image.text(&column.name).is_none(),
-        None => true,
-    }
+    !table.soft_delete.as_ref().is_some_and(|mark| tombstone::marks(mark, image.text(&mark.name)))
 }
 
 /// For each image: is it one that `judge` lets the caller see, in these scopes and not soft-deleted?
@@ -196,8 +193,7 @@ pub fn synced(
     scopes: Option<&[String]>,
     judge: impl FnOnce(&[Image]) -> Result<Option<Vec<bool>>>,
 ) -> Result<Option<Vec<bool>>> {
-    let in_question: Vec<usize> =
-        (0..images.len()).filter(|&i| is_synced(collection, scopes, &images[i])).collect();
+    let in_question: Vec<usize> = (0..images.len()).filter(|&i| is_synced(collection, scopes, &images[i])).collect();
     let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).collect();
     let Some(seen) = judge(&asked)? else { return Ok(None) };
     let mut all = vec![false; images.len()];
@@ -208,12 +204,6 @@ pub fn synced(
 /// `todos.org_id = ANY ($n)`.
 pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
     format!("{alias}.{} OPERATOR(pg_catalog.=) ANY (${parameter}::{}[])", scope.ident, scope.facts.base_type_name())
-}
-
-/// The row is not soft-deleted: the flag is not true, or the time is null.
-pub fn not_deleted(alias: &str, column: &Column) -> String {
-    let unset = if column.facts.base == pg_sys::BOOLOID { "IS NOT TRUE" } else { "IS NULL" };
-    format!("{alias}.{} {unset}", column.ident)
 }
 
 /// Which rows the policies let the calling role select: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).

@@ -23,6 +23,7 @@ mod escape;
 mod jsonb;
 mod numeric;
 mod output;
+mod writer;
 
 use datetime::{date_millis, timestamp_millis, write_date, write_timestamp, Zone};
 pub use escape::escape_json;
@@ -31,6 +32,7 @@ use numeric::write_numeric;
 #[cfg(feature = "pg_test")]
 pub use output::toast_has_lz4;
 pub use output::{Buffer, Output};
+pub use writer::{text, Writer};
 
 /// One column of the sync key in the result.
 #[derive(Debug, Clone)]
@@ -66,6 +68,11 @@ pub struct RowSpec {
 pub trait RowSink {
     /// The buffer that the row with this wire id is appended to. The sink writes separators itself.
     fn row(&mut self, id: &str) -> &mut Output;
+
+    /// Another row has come: is it one too many?
+    fn is_full(&mut self) -> bool {
+        false
+    }
 }
 
 /// Writes the rows of a query as JSON.
@@ -81,14 +88,20 @@ impl<'a> RowWriter<'a> {
         RowWriter { spec, sink, encoder: None }
     }
 
+    /// False, and nothing is written, when the sink is full.
+    ///
     /// # Safety
     /// A row of the query, always of the same one, from its executor.
-    pub unsafe fn row(&mut self, slot: *mut pg_sys::TupleTableSlot) {
+    pub unsafe fn row(&mut self, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        if self.sink.is_full() {
+            return false;
+        }
         // SAFETY: the slot has the descriptor of the query's rows. The executor's memory context, which goes with the query, is current.
         unsafe {
             let encoder = self.encoder.get_or_insert_with(|| RowEncoder::new(self.spec, (*slot).tts_tupleDescriptor));
             encoder.row(slot, self.sink);
         }
+        true
     }
 }
 

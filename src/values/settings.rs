@@ -9,6 +9,7 @@ static DIALECT: GucSetting<Dialect> = GucSetting::<Dialect>::new(Dialect::Postgr
 static FLUSH_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static TIMESTAMP_SLACK: GucSetting<i32> = GucSetting::<i32>::new(300);
 static PUSH_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 60 * 60);
+static PAGE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 
 pub fn register() {
     GucRegistry::define_enum_guc(
@@ -49,6 +50,16 @@ pub fn register() {
         GucContext::Suset,
         GucFlags::UNIT_S,
     );
+    GucRegistry::define_int_guc(
+        c"snapsync.page_bytes",
+        c"How long a page of a pull gets, if page_size does not end it before.",
+        c"A page ends with the row that makes it so long; a row is never cut.",
+        &PAGE_BYTES,
+        1,
+        i32::MAX / 4,
+        GucContext::Userset,
+        GucFlags::UNIT_BYTE,
+    );
 }
 
 /// The dialect that a call asks for, or the session's.
@@ -70,4 +81,8 @@ pub fn timestamp_slack_micros() -> i64 {
 
 pub fn push_retention_seconds() -> i32 {
     PUSH_RETENTION.get()
+}
+
+pub fn page_bytes() -> usize {
+    PAGE_BYTES.get() as usize
 }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Result};
 
-use crate::pull::thousands;
+use crate::pull::{request_of, thousands};
 use crate::report::{Goal, Report, Row, Unit};
 use crate::sample::{interleave, Contestant, Sample};
 use crate::world::{Kind, World, LONG};
 use crate::Sizes;
 use snapsync_e2e::cluster::Cluster;
+use snapsync_e2e::postgrest::Release;
 
 /// Most of what a pull takes comes and goes in pieces of 100 MB that live for tens of milliseconds: a look every half
 /// millisecond misses no more than what fills up within one.
@@ -25,8 +26,8 @@ pub fn memory(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<(
     ensure!(counted == sizes.memory.to_string(), "the pull brings {counted} rows, not {}", sizes.memory);
     let size = world.session()?.run("SELECT pull_changes('{notes}')")?.bytes as f64;
     // The time stands beside it: from 256 MB on, an answer is compressed for a moment to need less room.
-    let mut state = (world, [Sample(Vec::new()), Sample(Vec::new())]);
-    let look = |(world, times): &mut (World, [Sample; 2]), run: usize, which: usize, sql: &str| -> Result<f64> {
+    let mut state = (world, [Sample(Vec::new()), Sample(Vec::new()), Sample(Vec::new())]);
+    let look = |(world, times): &mut (World, [Sample; 3]), run: usize, which: usize, sql: &str| -> Result<f64> {
         let (bytes, seconds) = peak(world, sql)?;
         // The first is the warm-up.
         if run > 0 {
@@ -36,13 +37,18 @@ pub fn memory(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<(
     };
     let pull: Contestant<_> = &|state, run| look(state, run, 0, "SELECT pull_changes('{notes}')");
     let aggregate: Contestant<_> = &|state, run| look(state, run, 1, "SELECT json_agg(row_to_json(t)) FROM notes t");
-    let peaks = interleave(sizes.runs, &mut state, &[pull, aggregate])?;
+    let request = request_of(Release::Twelve, "notes");
+    let over_postgrest: Contestant<_> = &|state, run| look(state, run, 2, &request);
+    let peaks = interleave(sizes.runs, &mut state, &[pull, aggregate, over_postgrest])?;
     let (_, times) = state;
     let rows = thousands(sizes.memory);
     let output = Sample(vec![size; sizes.runs]);
     let goal = Goal::AtMost { reach: 2.5, aim: 1.3 };
     let work = format!("first pull of {rows} rows: peak memory");
     report.row(Row::new("memory", work, "size of the answer", Unit::Bytes, (&peaks[0], &output), goal));
+    let work = format!("first pull over PostgREST's SQL of {rows} rows: peak memory");
+    let goal = Goal::AtMost { reach: 2.5, aim: 2.3 };
+    report.row(Row::new("memory", work, "size of the answer", Unit::Bytes, (&peaks[2], &output), goal));
     let work = format!("json_agg(row_to_json(t)) of {rows} rows: peak memory");
     report.row(Row::new("memory", work, "size of the answer", Unit::Bytes, (&peaks[1], &output), Goal::Report));
     let work = format!("first pull of {rows} rows");

@@ -1,14 +1,15 @@
 //! The first pull: everything that a user may see.
 
 use anyhow::{ensure, Result};
-use serde_json::Value;
+use serde_json::{json, Value};
 
 use crate::report::{Goal, Report, Row, Unit};
-use crate::sample::{interleave_boxed, timed, Boxed, Sample};
+use crate::sample::{interleave, interleave_boxed, timed, Boxed, Contestant, Sample};
 use crate::wire::Wire;
 use crate::world::{Kind, World, COLUMNS, SHORT};
 use crate::Sizes;
 use snapsync_e2e::cluster::Cluster;
+use snapsync_e2e::postgrest::{rpc_sql_of, table_sql, Release, PULL_TYPES};
 
 const PULL: &str = "pull_changes('{todos}')";
 const PULL_MILLIS: &str = "pull_changes('{todos}', dialect => 'watermelondb')";
@@ -54,6 +55,8 @@ pub fn first(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()
     let goal = Goal::AtMost { reach: 0.40, aim: 0.25 };
     report.row(row(", watermelondb", "the same by json_build_object", (&wired[3], &wired[4]), goal));
 
+    over_postgrest(&mut wire, sizes, report)?;
+
     // Where the time goes. EXPLAIN ANALYZE without timing runs the same plan and throws the rows away.
     let apart = [
         // The size of a value takes no copy of it.
@@ -71,8 +74,74 @@ pub fn first(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()
         made - scanned,
         sent - made
     ));
+    paged(sizes, &mut wire, report)?;
     let bytes = wire.run(&format!("SELECT {PULL}"))?.bytes;
     report.note(format!("the answer has {:.1} MB, {} bytes a row", bytes as f64 / 1e6, bytes / sizes.first));
+    Ok(())
+}
+
+/// The rows of a page.
+const PAGE: usize = 5_000;
+
+/// The same rows page by page, by a client that only reads the answers.
+fn paged(sizes: &Sizes, wire: &mut Wire, report: &mut Report) -> Result<()> {
+    let whole: Contestant<Wire> = &|wire, _| timed(|| wire.run(&format!("SELECT {PULL}")).map(drop));
+    let pages: Contestant<Wire> = &|wire, _| timed(|| in_pages(wire).map(drop));
+    let samples = interleave(sizes.runs, wire, &[pages, whole])?;
+    let pages = in_pages(wire)?;
+    let rows = thousands(sizes.first);
+    let work = format!("first pull, {rows} rows, in {pages} pages");
+    let goal = Goal::AtMost { reach: 1.3, aim: 1.1 };
+    report.row(Row::new("first", work, "in one answer", Unit::Seconds, (&samples[0], &samples[1]), goal));
+    ensure!(pages as u64 >= sizes.first / PAGE as u64, "{pages} pages of {PAGE} rows");
+    Ok(())
+}
+
+/// In how many.
+fn in_pages(wire: &mut Wire) -> Result<usize> {
+    let mut next = "NULL".to_string();
+    for pages in 1.. {
+        let answer = wire.text(&format!("SELECT pull_changes('{{todos}}', page_size => {PAGE}, next => {next})"))?;
+        // After all the rows.
+        let token = answer.rfind("\"next\":\"").map(|at| &answer[at + 8..]).and_then(|token| token.split('"').next());
+        match token {
+            Some(token) => next = format!("'{token}'"),
+            None => return Ok(pages),
+        }
+    }
+    unreachable!("pages are numbered without end")
+}
+
+/// The request that a PostgREST of this release makes of a first pull, as one statement.
+pub fn request_of(release: Release, table: &str) -> String {
+    let body = json!({ "collections": [table] }).to_string();
+    rpc_sql_of(release, "pull_changes", &["collections"], PULL_TYPES).replace("$1::text", &format!("'{body}'"))
+}
+
+/// By the statements that PostgREST sends: 12 and later take the answer as it is; those before, and all of them for a table, have
+/// PostgreSQL put it together again.
+fn over_postgrest(wire: &mut Wire, sizes: &Sizes, report: &mut Report) -> Result<()> {
+    let [ours, earlier] = [Release::Twelve, Release::Eleven].map(|release| request_of(release, "todos"));
+    let theirs = table_sql("todos");
+    let rows =
+        |sql: &str| format!("SELECT json_array_length(body #> '{{changes,todos,created}}') FROM ({sql}) AS answer");
+    let counted = wire.text(&rows(&ours))?;
+    ensure!(
+        counted == sizes.first.to_string(),
+        "over PostgREST a first pull brings {counted} rows, not {}",
+        sizes.first
+    );
+    let same = wire.text(&format!(
+        "SELECT (SELECT body #> '{{changes,todos,created}}' FROM ({ours}) AS a)::jsonb = (SELECT body FROM ({theirs}) AS b)::jsonb"
+    ))?;
+    ensure!(same == "t", "a pull over PostgREST is not what the table's endpoint gives");
+    let samples = statements(sizes.runs, wire, &[&ours, &theirs, &earlier])?;
+    let row = |by: &str, pair: (&Sample, &Sample), goal| {
+        let work = format!("first pull over PostgREST's SQL{by}, {} rows", thousands(sizes.first));
+        Row::new("first", work, "a table endpoint's SQL", Unit::Seconds, pair, goal)
+    };
+    report.row(row("", (&samples[0], &samples[1]), Goal::AtMost { reach: 0.45, aim: 0.35 }));
+    report.row(row(" before 12", (&samples[2], &samples[1]), Goal::Report));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ const server = testServer('rpc', `
     SELECT json_build_object('greeting', greeting, 'role', current_user, 'uid', auth.uid(),
                              'read_only', current_setting('transaction_read_only'),
                              'isolation', current_setting('transaction_isolation')) $$;
+  CREATE FUNCTION octets() RETURNS snapsync."*/*" LANGUAGE sql STABLE AS $$ SELECT '{"n": 1}'::json $$;
   CREATE FUNCTION writes() RETURNS void LANGUAGE sql AS 'SELECT';
   CREATE FUNCTION fails(state text) RETURNS void LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'no' USING ERRCODE = state, DETAIL = 'd', HINT = 'h'; END $$;
@@ -23,6 +24,28 @@ describe('the PostgREST shim', () => {
     const { json: nobody } = await server.rpc(null, 'whoami', {})
     assert.deepEqual([nobody.role, nobody.uid, nobody.greeting], ['anon', null, 'hello'])
     assert.equal((await server.rpc(user, 'writes', {})).status, 204)
+  })
+
+  it('takes a domain named as a media type for the answer itself, of octets unless it says other', async () => {
+    const bearer = token({ role: 'authenticated', sub: newUser() })
+    const ask = (name, body, accept) => fetch(`${server.url}/rest/v1/rpc/${name}`, {
+      method: 'POST', body, headers: { authorization: `Bearer ${bearer}`, ...(accept && { accept }) },
+    })
+    const json = 'application/json; charset=utf-8'
+    const pull = '{"collections": ["tasks"]}'
+    for (const [name, body, accept, wanted] of [
+      ['octets', '{}', undefined, 'application/octet-stream'],
+      ['octets', '{}', 'application/vnd.pgrst.object+json', json],
+      ['whoami', '{}', undefined, json],
+      // What pull_changes answers is JSON whatever a client accepts, and no client is told another type than before.
+      ['pull_changes', pull, undefined, json],
+      ['pull_changes', pull, 'application/json', json],
+      ['pull_changes', pull, 'application/vnd.pgrst.object+json', json],
+    ]) {
+      const answer = await ask(name, body, accept)
+      assert.deepEqual([answer.status, answer.headers.get('content-type')], [200, wanted], `${name} ${accept}`)
+      JSON.parse(await answer.text())
+    }
   })
 
   it('refuses tokens that it did not sign, and old ones', async () => {

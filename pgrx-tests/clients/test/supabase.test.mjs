@@ -6,6 +6,7 @@ import { describe, it } from 'node:test'
 import { connect } from '../lib/client.mjs'
 import { assertReplica } from '../lib/contents.mjs'
 import { newUser, testServer } from '../lib/testing.mjs'
+import { pullInPages } from '../snippets/pages.mjs'
 import { pull, push } from '../snippets/supabase.mjs'
 
 const server = testServer('supabase')
@@ -42,6 +43,41 @@ describe('supabase-js', () => {
     mine.tasks.set('stale', { id: 'stale' })
     await pull(supabase, mine)
     await assertReplica(server, user, mine)
+  })
+
+  it('keeps a replica page by page, and goes on where it was killed', async () => {
+    const user = newUser()
+    const project = await server.seed(user)
+    await server.sql(
+      `INSERT INTO tasks (owner_id, project_id, title) SELECT $1, $2, 'Task ' || n FROM generate_series(1, 20) AS n`, [user, project])
+    // The snippet with smaller pages.
+    const all = connect(server, user)
+    const supabase = { rpc: (name, args) => all.rpc(name, { ...args, page_size: 3 }) }
+    let [kept, saved] = [{ ...empty(), next: null }, 0]
+    const save = async (replica) => {
+      kept = structuredClone(replica)
+      if (++saved % 3 === 0) throw new Error('killed')
+    }
+    const goOn = async () => {
+      for (;;) {
+        try {
+          return await pullInPages(supabase, structuredClone(kept), save)
+        } catch (error) {
+          if (error.message !== 'killed') throw error
+          await server.sql(`DELETE FROM tasks WHERE id = $1`, [[...kept.tasks.keys()][0]])
+          await server.sql(`UPDATE tasks SET title = title || '.' WHERE owner_id = $1`, [user])
+        }
+      }
+    }
+    await goOn()
+    assert(saved > 7)
+    await goOn()
+    await assertReplica(server, user, kept)
+    await server.sql(`SELECT snapsync.reset('tasks')`)
+    kept.tasks.set('stale', { id: 'stale' })
+    await goOn()
+    await goOn()
+    await assertReplica(server, user, kept)
   })
 
   it('pushes twice without a pull between, and sends a push again whose answer was lost', async () => {

@@ -101,7 +101,11 @@ END $$;
 CREATE TABLE naive_collection (name text PRIMARY KEY, key text);
 GRANT SELECT ON naive_collection TO PUBLIC;
 
-CREATE FUNCTION pull_changes(collections text[], last_pulled_at text DEFAULT NULL) RETURNS json {volatility}
+-- As snapsync's own does, so that the same requests fit.
+CREATE SCHEMA snapsync;
+CREATE DOMAIN snapsync."*/*" AS json;
+GRANT USAGE ON SCHEMA snapsync TO PUBLIC;
+CREATE FUNCTION pull_changes(collections text[], last_pulled_at text DEFAULT NULL) RETURNS snapsync."*/*" {volatility}
 LANGUAGE plpgsql AS $$
 DECLARE since bigint := coalesce(last_pulled_at::bigint, 0); upto bigint := {first}; c naive_collection; wanted text;
         live json; gone json; answer text[] := '{{}}';

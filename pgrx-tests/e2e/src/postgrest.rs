@@ -2,6 +2,7 @@
 //! `set_config(..., true)`, named arguments through `json_to_record`.
 
 use anyhow::Result;
+use postgres::types::{FromSql, Type};
 use postgres::{Client, IsolationLevel, Transaction};
 use serde_json::{json, Map, Value};
 
@@ -39,6 +40,9 @@ pub struct Pull<'a> {
     pub filter: Option<Value>,
     /// PostgREST casts a JSON number and a JSON string equally to text; callers use both.
     pub cursor_as_number: bool,
+    pub page_size: Option<i32>,
+    /// of the page before
+    pub next: Option<&'a str>,
 }
 
 impl Pull<'_> {
@@ -57,6 +61,12 @@ impl Pull<'_> {
         if let Some(filter) = &self.filter {
             body.insert("filter".into(), filter.clone());
         }
+        if let Some(size) = self.page_size {
+            body.insert("page_size".into(), json!(size));
+        }
+        if let Some(next) = self.next {
+            body.insert("next".into(), json!(next));
+        }
         body
     }
 
@@ -74,6 +84,8 @@ pub const PULL_TYPES: &[(&str, &str)] = &[
     ("client_id", "text"),
     ("send_created_as_updated", "boolean"),
     ("skip_echoes", "boolean"),
+    ("page_size", "integer"),
+    ("next", "text"),
 ];
 
 pub const PUSH_TYPES: &[(&str, &str)] = &[
@@ -110,20 +122,69 @@ pub fn rpc_text(
     types: &[(&str, &str)],
 ) -> Result<String> {
     let row = tx.query_one(&rpc_sql(function, arguments, types), &[&body])?;
-    Ok(row.get(0))
+    Ok(row.get::<_, Body>(0).0)
 }
 
+/// Which PostgREST: what they send for one function differs by whether it knows handlers of media types.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Release {
+    Eleven,
+    /// And later ones, up to 14.
+    Twelve,
+}
+
+/// The statement of a POST, as PostgREST 12 to 14 send it.
 pub fn rpc_sql(function: &str, arguments: &[&str], types: &[(&str, &str)]) -> String {
+    rpc_sql_of(Release::Twelve, function, arguments, types)
+}
+
+/// The statement of a POST, and `body` first: PostgREST reads it by its place.
+pub fn rpc_sql_of(release: Release, function: &str, arguments: &[&str], types: &[(&str, &str)]) -> String {
     let type_of = |a: &str| types.iter().find(|(n, _)| *n == a).map_or("text", |(_, t)| *t);
     let columns: Vec<String> = arguments.iter().map(|a| format!("\"{a}\" {}", type_of(a))).collect();
-    let named: Vec<String> = arguments.iter().map(|a| format!("\"{a}\" := body.\"{a}\"")).collect();
+    let named: Vec<String> = arguments.iter().map(|a| format!("\"{a}\" := pgrst_body.\"{a}\"")).collect();
+    // Only pull_changes returns a domain that is named as a media type.
+    let body = match release {
+        Release::Twelve if function == "pull_changes" => "\"snapsync\".\"*/*\"(_postgrest_t.pgrst_scalar)",
+        _ => "coalesce(json_agg(_postgrest_t.pgrst_scalar)->0, 'null')",
+    };
     format!(
-        "SELECT call.answer::text FROM (SELECT $1::text::json AS data) payload, \
-         LATERAL (SELECT * FROM json_to_record(payload.data) AS _({}) LIMIT 1) body, \
-         LATERAL (SELECT \"public\".\"{function}\"({}) AS answer) call",
+        "WITH pgrst_source AS (SELECT pgrst_call.pgrst_scalar FROM (SELECT $1::text::json AS json_data) pgrst_payload, \
+         LATERAL (SELECT {} FROM json_to_record(pgrst_payload.json_data) AS _({}) LIMIT 1) pgrst_body, \
+         LATERAL (SELECT \"public\".\"{function}\"({}) pgrst_scalar) pgrst_call) \
+         SELECT {body} AS body, null::bigint AS total_result_set, 1 AS page_total, \
+         nullif(current_setting('response.headers', true), '') AS response_headers, \
+         nullif(current_setting('response.status', true), '') AS response_status, '' AS response_inserted \
+         FROM (SELECT \"{function}\".* FROM \"pgrst_source\" AS \"{function}\") _postgrest_t",
+        arguments.iter().map(|a| format!("\"{a}\"")).collect::<Vec<_>>().join(", "),
         columns.join(", "),
-        named.join(", ")
+        named.join(", "),
     )
+}
+
+/// The statement of a GET of a whole table: what PostgREST makes of its endpoint.
+pub fn table_sql(table: &str) -> String {
+    format!(
+        "WITH pgrst_source AS (SELECT \"public\".\"{table}\".* FROM \"public\".\"{table}\") \
+         SELECT coalesce(json_agg(_postgrest_t), '[]') AS body, null::bigint AS total_result_set, \
+         pg_catalog.count(_postgrest_t) AS page_total, \
+         nullif(current_setting('response.headers', true), '') AS response_headers, \
+         nullif(current_setting('response.status', true), '') AS response_status, '' AS response_inserted \
+         FROM (SELECT * FROM pgrst_source) _postgrest_t"
+    )
+}
+
+/// JSON as the text that it is on the wire.
+struct Body(String);
+
+impl FromSql<'_> for Body {
+    fn from_sql(_: &Type, raw: &[u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Body(std::str::from_utf8(raw)?.to_owned()))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::JSON
+    }
 }
 
 /// A plain SELECT of a whole table as the caller, each row as `row_to_json` writes it. The alias is no column's name: an

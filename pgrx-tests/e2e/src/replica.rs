@@ -54,8 +54,10 @@ fn percent(part: &str) -> String {
 struct Answer<'a> {
     #[serde(borrow)]
     changes: BTreeMap<Cow<'a, str>, Arrays<'a>>,
-    #[serde(borrow)]
-    timestamp: &'a RawValue,
+    /// not while there is a next page
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
+    next: Option<Cow<'a, str>>,
     #[serde(rename = "experimentalStrategy")]
     strategy: Option<Strategy>,
     #[serde(default)]
@@ -162,6 +164,10 @@ pub struct Replica {
     cursor: Option<i64>,
     /// why the last answer replaced collections, for each that it did
     reasons: Vec<String>,
+    /// of a pull in pages that has not come to its end
+    next: Option<String>,
+    /// collections that this pull has replaced so far
+    replaced: HashSet<String>,
     /// members of rows that are not kept
     left_out: &'static [&'static str],
 }
@@ -173,6 +179,8 @@ impl Replica {
             names: specs.iter().map(|s| s.name.clone()).collect(),
             cursor: None,
             reasons: Vec::new(),
+            next: None,
+            replaced: HashSet::new(),
             left_out: &[],
         }
     }
@@ -195,6 +203,10 @@ impl Replica {
         self.cursor
     }
 
+    pub fn next(&self) -> Option<&str> {
+        self.next.as_deref()
+    }
+
     pub fn len(&self) -> usize {
         self.collections.iter().map(|c| c.rows.len()).sum()
     }
@@ -205,7 +217,8 @@ impl Replica {
 
     /// Forgets everything, as a reinstalled app does.
     pub fn forget(&mut self) {
-        self.cursor = None;
+        (self.cursor, self.next) = (None, None);
+        self.replaced.clear();
         self.collections.iter_mut().for_each(|c| c.rows.clear());
     }
 
@@ -213,25 +226,14 @@ impl Replica {
     pub fn apply(&mut self, answer: &str, mut sent: impl FnMut(&str, &str)) -> Result<Applied> {
         let answer: Answer<'_> =
             serde_json::from_str(answer).with_context(|| format!("an answer of the wrong shape: {}", clip(answer)))?;
-        let timestamp: i64 = answer
-            .timestamp
-            .get()
-            .parse()
-            .map_err(|_| anyhow!("timestamp is not an integer number: {}", answer.timestamp.get()))?;
-        ensure!(timestamp > 0, "timestamp {timestamp} is not above 0: WatermelonDB takes it for a first sync");
-        ensure!(timestamp < 1 << 53, "timestamp {timestamp} is beyond 2^53 - 1: JavaScript rounds it");
-        // Only an answer that replaces everything may hand out an older cursor (the role stands otherwise than recorded).
-        let replaces_all = answer.strategy.as_ref().is_some_and(|s| s.overrides.len() == self.collections.len());
-        if let Some(before) = self.cursor.filter(|_| !replaces_all) {
-            ensure!(timestamp >= before, "the timestamp went back from {before} to {timestamp}");
-        }
         ensure!(
             answer.changes.len() == self.collections.len(),
             "asked for {:?}, got {:?}",
             self.names,
             answer.changes.keys().collect::<Vec<_>>()
         );
-        let first = self.cursor.is_none();
+        // What was begun may have to be begun anew.
+        let first = self.cursor.is_none() && self.next.is_none();
         let mut replaced = HashSet::new();
         if let Some(strategy) = &answer.strategy {
             ensure!(strategy.default == "incremental", "strategy default is {}", strategy.default);
@@ -244,6 +246,16 @@ impl Replica {
         let overrides = answer.strategy.iter().flat_map(|s| s.overrides.keys());
         ensure!(overrides.eq(answer.reason.keys()), "reasons of {:?}", answer.reason);
         self.reasons = answer.reason.values().cloned().collect();
+        self.replaced.extend(replaced.iter().map(|name| (*name).to_owned()));
+        let cursor = match (&answer.next, answer.timestamp) {
+            (Some(_), None) => self.cursor,
+            // Only an answer that replaces everything may hand out an older cursor (the role stands otherwise than recorded).
+            (None, Some(timestamp)) => {
+                let replaces_all = self.replaced.len() == self.collections.len();
+                Some(read_cursor(timestamp.get(), self.cursor.filter(|_| !replaces_all))?)
+            }
+            _ => bail!("an answer has either next or timestamp"),
+        };
         let mut applied = Applied::default();
         for collection in &mut self.collections {
             let name = collection.spec.name.as_str();
@@ -257,8 +269,24 @@ impl Replica {
             }
             applied += collection.apply(arrays, reset, self.left_out, &mut sent)?;
         }
-        self.cursor = Some(timestamp);
+        self.cursor = cursor;
+        self.next = answer.next.map(Cow::into_owned);
+        if self.next.is_none() {
+            self.replaced.clear();
+        }
         Ok(applied)
+    }
+
+    /// Takes the rows of a page in and is killed before it stores where it was: that page comes again.
+    pub fn apply_rows(&mut self, answer: &str) -> Result<()> {
+        let before = (self.cursor, self.next.clone());
+        self.apply(answer, |_, _| ())?;
+        if before == (None, None) {
+            // Who begins with nothing must have nothing.
+            self.forget();
+        }
+        (self.cursor, self.next) = before;
+        Ok(())
     }
 
     /// Compares one collection with the rows of a plain SELECT (`row_to_json` texts).
@@ -277,7 +305,7 @@ impl Replica {
                     difference.lost += 1;
                     difference.sample(|| format!("{name}: lost {}", clip(&row)));
                 }
-                Some(held) if **held != *row => {
+                Some(held) if !is_same(held, &row)? => {
                     difference.wrong += 1;
                     difference.sample(|| format!("{name}: held {} but it is {}", clip(held), clip(&row)));
                     found.insert(id);
@@ -300,6 +328,16 @@ impl Replica {
         }
         Ok(difference)
     }
+}
+
+fn read_cursor(text: &str, before: Option<i64>) -> Result<i64> {
+    let timestamp: i64 = text.parse().map_err(|_| anyhow!("timestamp is not an integer number: {text}"))?;
+    ensure!(timestamp > 0, "timestamp {timestamp} is not above 0: WatermelonDB takes it for a first sync");
+    ensure!(timestamp < 1 << 53, "timestamp {timestamp} is beyond 2^53 - 1: JavaScript rounds it");
+    if let Some(before) = before {
+        ensure!(timestamp >= before, "the timestamp went back from {before} to {timestamp}");
+    }
+    Ok(timestamp)
 }
 
 impl Collection {
@@ -354,6 +392,16 @@ fn without<'a>(row: &'a str, members: &[&str]) -> Result<Cow<'a, str>> {
         .map(|(name, value)| format!("{}:{}", serde_json::Value::from(name.as_ref()), value.get()))
         .collect();
     Ok(format!("{{{}}}", kept.join(",")).into())
+}
+
+/// Is what is held of a row what the row is now? A column that is new and NULL was not sent; one that is gone is still there.
+fn is_same(held: &str, row: &str) -> Result<bool> {
+    if held == row {
+        return Ok(true);
+    }
+    let (Members(held), Members(row)) = (serde_json::from_str(held)?, serde_json::from_str(row)?);
+    let held: HashMap<&str, &str> = held.iter().map(|(name, value)| (name.as_ref(), value.get())).collect();
+    Ok(row.iter().all(|(name, value)| held.get(name.as_ref()).copied().unwrap_or("null") == value.get()))
 }
 
 /// An object's members in their order.
@@ -418,6 +466,26 @@ mod tests {
     }
 
     #[test]
+    fn pages() {
+        let mut r = Replica::new(&[Spec::new("a", &["id"])]);
+        let page = r#"{"changes":{"a":{"created":[{"id":1}],"updated":[],"deleted":[]}},"next":"n"}"#;
+        r.apply(page, |_, _| ()).unwrap();
+        assert_eq!((r.cursor(), r.next(), r.len()), (None, Some("n"), 1));
+        let last = r#"{"changes":{"a":{"created":[{"id":2}],"updated":[],"deleted":[]}},"timestamp":5}"#;
+        r.apply(last, |_, _| ()).unwrap();
+        assert_eq!((r.cursor(), r.next(), r.len()), (Some(5), None, 2));
+    }
+
+    #[test]
+    fn columns_come_and_go() {
+        let held = r#"{"id":1,"a":"x","gone":2}"#;
+        assert!(is_same(held, r#"{"id":1,"a":"x","new":null}"#).unwrap());
+        assert!(is_same(held, r#"{"a":"x","id":1}"#).unwrap());
+        assert!(!is_same(held, r#"{"id":1,"a":"x","new":0}"#).unwrap());
+        assert!(!is_same(held, r#"{"id":1,"a":null}"#).unwrap());
+    }
+
+    #[test]
     fn leaves_members_out() {
         let row = r#"{"id":1,"at":"x","b":[1, 2],"lvl":1.50}"#;
         assert_eq!(without(row, &["at", "lvl"]).unwrap(), r#"{"id":1,"b":[1, 2]}"#);
@@ -433,6 +501,8 @@ mod tests {
             r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":"5"}"#,
             r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":5,"x":1}"#,
             r#"{"changes":{},"timestamp":5}"#,
+            r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}}}"#,
+            r#"{"changes":{"a":{"created":[],"updated":[],"deleted":[]}},"timestamp":5,"next":"x"}"#,
         ] {
             assert!(fresh().apply(bad, |_, _| ()).is_err(), "{bad}");
         }

@@ -100,3 +100,65 @@ SELECT id, owner, title FROM tasks ORDER BY id;
 -- Overloads are told apart by argument names only: there is one function of each name, and every argument has one.
 SELECT proname, count(*), bool_and(array_length(proargnames, 1) >= pronargs AND NOT '' = ANY (proargnames)) FROM pg_proc
 WHERE proname IN ('pull_changes', 'push_changes') GROUP BY 1 ORDER BY 1;
+
+-- What PostgREST 12 and later find when they look for handlers of media types: domains named as one, or as any, which a function
+-- of a served schema returns. The handler is called by the domain's schema and name.
+SELECT t.typnamespace::regnamespace, t.typname, p.pronamespace::regnamespace, p.proname
+FROM pg_type AS t JOIN pg_proc AS p ON p.prorettype = t.oid
+WHERE t.typbasetype <> 0 AND (t.typname ~* '^[A-Za-z0-9.-]+/[A-Za-z0-9.\+-]+$' OR t.typname = '*/*') AND NOT p.proretset AND p.prokind = 'f'
+ORDER BY p.proname;
+-- For all others it is json: on the wire, to operators and functions, and in what functions of theirs return.
+SELECT pull_changes('{}') AS answer \gdesc
+CREATE FUNCTION wrapped() RETURNS json LANGUAGE sql STABLE BEGIN ATOMIC SELECT pull_changes('{}'); END;
+CREATE FUNCTION wrapped_text() RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN pull_changes(''{}''); END';
+SELECT json_typeof(pull_changes('{}')), json_typeof(wrapped()), json_typeof(wrapped_text()::json), pull_changes('{}')::jsonb -> 'changes',
+       jsonb_typeof(to_jsonb(pull_changes('{}'))), json_typeof(json_agg(pull_changes('{}')) -> 0), row_to_json(row(pull_changes('{}'))) #> '{f1,changes}';
+
+-- Nobody can put a function in the handler's place: not into a schema of his own, which is not looked at, and not into this one.
+SET ROLE bob;
+CREATE FUNCTION public."*/*"(json) RETURNS json LANGUAGE sql AS $$ SELECT '{"planted": true}'::json $$;
+CREATE FUNCTION public."*/*"(snapsync."*/*") RETURNS json LANGUAGE sql AS $$ SELECT '{"planted": true}'::json $$;
+SELECT * FROM t.error($$ CREATE FUNCTION snapsync."*/*"(json) RETURNS json LANGUAGE sql AS 'SELECT $1' $$);
+RESET ROLE;
+
+-- What each release sends for POST /rpc/pull_changes, and what it gets: the answer, and its type among the headers.
+CREATE FUNCTION t.rpc(body text, request text, path text DEFAULT '/rpc/pull_changes', headers text DEFAULT '')
+RETURNS TABLE (answer text, response_headers text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', 'authenticated', true), set_config('request.jwt.claims', '{"sub":"ann"}', true),
+            set_config('request.method', 'POST', true), set_config('request.path', path, true),
+            set_config('response.headers', headers, true);
+    RETURN QUERY EXECUTE format($sql$
+        WITH pgrst_source AS (
+            SELECT pgrst_call.pgrst_scalar
+            FROM (SELECT $1::json AS json_data) pgrst_payload,
+                 LATERAL (SELECT "collections", "dialect" FROM json_to_record(pgrst_payload.json_data) AS _("collections" text[], "dialect" text) LIMIT 1) pgrst_body,
+                 LATERAL (SELECT "public"."pull_changes"("collections" := pgrst_body."collections", "dialect" := pgrst_body."dialect") pgrst_scalar) pgrst_call)
+        SELECT regexp_replace((%s)::text, '"timestamp":\d+', '"timestamp":n'),
+               nullif(current_setting('response.headers', true), '') AS response_headers
+        FROM (SELECT "pull_changes".* FROM "pgrst_source" AS "pull_changes") _postgrest_t $sql$, body) USING request;
+END
+$$;
+GRANT USAGE ON SCHEMA t TO authenticated;
+\set request '{"collections":["tasks"],"dialect":"watermelondb"}'
+-- 11 and before, and later ones for "application/vnd.pgrst.object+json" (.single()): an aggregate of one.
+SELECT * FROM t.rpc($$ coalesce(json_agg(_postgrest_t.pgrst_scalar)->0, 'null') $$, :'request');
+-- 12 to 14, for "*/*", "application/json" and whatever else.
+SELECT * FROM t.rpc($$ "snapsync"."*/*"(_postgrest_t.pgrst_scalar) $$, :'request');
+-- A type of PostgREST's own keeps its name.
+SELECT set_config('request.headers', '{"accept": "application/vnd.pgrst.object+json"}', false) \g /dev/null
+SELECT response_headers FROM t.rpc($$ coalesce(json_agg(_postgrest_t.pgrst_scalar)->0, 'null') $$, :'request');
+RESET "request.headers";
+-- Headers that a db-pre-request function has set stay.
+SELECT response_headers FROM t.rpc($$ "snapsync"."*/*"(_postgrest_t.pgrst_scalar) $$, :'request', headers => '[{"Cache-Control": "no-store"}]');
+SELECT response_headers FROM t.rpc($$ "snapsync"."*/*"(_postgrest_t.pgrst_scalar) $$, :'request', headers => '[{"content-type": "text/plain"}]');
+SELECT response_headers FROM t.rpc($$ "snapsync"."*/*"(_postgrest_t.pgrst_scalar) $$, :'request', headers => 'none');
+-- A function of somebody's that calls pull_changes says itself what it answers; and outside PostgREST nothing is said.
+SELECT response_headers FROM t.rpc($$ "snapsync"."*/*"(_postgrest_t.pgrst_scalar) $$, :'request', '/rpc/my_pull_changes');
+SELECT response_headers FROM t.rpc($$ "snapsync"."*/*"(_postgrest_t.pgrst_scalar) $$, :'request', '');
+-- The plan has neither an aggregate nor a cast: the value is the answer.
+BEGIN READ ONLY;
+EXPLAIN (VERBOSE, COSTS OFF)
+WITH pgrst_source AS (SELECT pgrst_call.pgrst_scalar FROM (SELECT public.pull_changes('{}') pgrst_scalar) pgrst_call)
+SELECT null::bigint AS total_result_set, 1 AS page_total, "snapsync"."*/*"(_postgrest_t.pgrst_scalar) AS body FROM (SELECT "pull_changes".* FROM "pgrst_source" AS "pull_changes") _postgrest_t;
+COMMIT;

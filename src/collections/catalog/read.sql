@@ -1,6 +1,7 @@
 -- How table $1 is read, and what its log is worth (catalog.rs, `TableRead`).
 SELECT row_to_json(s)
 FROM (SELECT r.relkind = 'p' AS partitioned,
+             md5(c.shape::text) AS shape,
              -- The rows of a partition that is being detached concurrently are gone; the event trigger hears of it in the end only.
              EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
                  OR EXISTS (SELECT FROM snapsync.parts(c.relation) AS part(oid)

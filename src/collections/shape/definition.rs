@@ -1,11 +1,10 @@
 //! The shape of a tracked table, as text that compares: what of its definition clients would have to know of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use super::unenforced;
-use crate::policies::access::depends;
+use super::{columns, unenforced};
 use crate::server::error::Result;
 use crate::server::{pg, spi, subxact};
 
@@ -96,16 +95,9 @@ const LOCKED: &str = "\
 pub const IDENTITY: &str = "concat_ws(' ', (SELECT system_identifier FROM pg_control_system()), \
     (SELECT oid FROM pg_database WHERE datname = current_database()), c.relation::oid)";
 
-/// The types of table $1's columns and what they are made of: domains, arrays, ranges, composite types.
-pub const MADE_OF: &str = "made_of(oid) AS ( \
-        SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped \
-      UNION \
-        SELECT part.oid FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid CROSS JOIN LATERAL ( \
-                SELECT y.typbasetype UNION ALL SELECT y.typelem \
-                UNION ALL SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid) \
-                UNION ALL SELECT a.atttypid FROM pg_attribute AS a \
-                           WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid) \
-         WHERE part.oid <> 0)";
+/// What the policies of table $1 rest on, and the types of its columns with what they are made of.
+const READ: &str = "read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1))";
+const MADE_OF: &str = "made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1))";
 
 fn trees(written: &[(&str, &str)]) -> String {
     written.iter().fold(TREES.to_string(), |sql, (place, by)| sql.replace(place, by))
@@ -113,10 +105,9 @@ fn trees(written: &[(&str, &str)]) -> String {
 
 /// What table $1 looks like.
 pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
-    let rest_on = depends::policies_rest_on();
     let (unenforced, as_stored) = (unenforced::UNENFORCED, trees(&AS_STORED));
     let sql = format!(
-        "WITH RECURSIVE {rest_on}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}, \
+        "WITH {READ}, {MADE_OF} SELECT json_build_object('identity', {IDENTITY}, {unenforced}, {SHAPE}, \
             'trees', json_build_object({as_stored})) \
          FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1"
     );
@@ -129,7 +120,9 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
         None if still_so() => old["texts"].clone(),
         None => serde_json::Value::Null,
     };
+    let dropped = columns::dropped_since(&old, &shape);
     if let Some(shape) = shape.as_object_mut() {
+        shape.insert("dropped".into(), dropped);
         shape.insert("texts".into(), texts);
     }
     Ok(shape.to_string())
@@ -138,13 +131,11 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
 /// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself. What is
 /// locked for it is let go.
 fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
-    let rest_on = depends::policies_rest_on();
-    let locked = spi::read_now(&format!("WITH RECURSIVE {rest_on} {LOCKED}"), &[spi::arg(relation)])?;
+    let locked = spi::read_now(&format!("WITH {READ} {LOCKED}"), &[spi::arg(relation)])?;
     let locked: Vec<pg_sys::Oid> = locked.iter().map(|r| r.oid(0)).collect();
     let as_text = trees(&AS_TEXT);
-    let sql = format!(
-        "WITH RECURSIVE {rest_on} SELECT json_build_object({as_text}) FROM snapsync.collection AS c WHERE c.relation = $1"
-    );
+    let sql =
+        format!("WITH {READ} SELECT json_build_object({as_text}) FROM snapsync.collection AS c WHERE c.relation = $1");
     subxact::try_out(|| {
         if !locked.into_iter().all(pg::lock_without_waiting) {
             return Ok(None);
@@ -154,31 +145,21 @@ fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
 }
 
 /// Did something change that entries cannot say?
-pub fn clients_must_know(old: &serde_json::Value, new: &serde_json::Value) -> bool {
+pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &serde_json::Value) -> Result<bool> {
     let differs = |part: &str| old[part] != new[part];
     let here = old["identity"] == new["identity"];
-    let parts = ["synced", "security", "partitions", "readers", "composites", if here { "trees" } else { "texts" }];
-    if parts.into_iter().any(differs) {
-        return true;
+    let parts = ["security", "partitions", "composites", if here { "trees" } else { "texts" }];
+    if parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
+        return Ok(true);
     }
     // A label of an enum that is no more was renamed; a new one changes no row.
     let labels = |shape: &serde_json::Value| -> BTreeSet<String> {
         shape["labels"].as_array().into_iter().flatten().filter_map(|l| l.as_str().map(str::to_string)).collect()
     };
     if !labels(old).is_subset(&labels(new)) {
-        return true;
+        return Ok(true);
     }
-    // A column dropped and added anew under its old name is another column; numbers mean that only in one database.
-    let numbers = |shape: &serde_json::Value| -> BTreeMap<String, String> {
-        let columns = shape["columns"].as_object().into_iter().flatten();
-        let synced: BTreeSet<&str> =
-            shape["synced"].as_array().into_iter().flatten().filter_map(|c| c[0].as_str()).collect();
-        columns
-            .filter_map(|(n, c)| Some((c[0].as_str()?.to_string(), n.clone())))
-            .filter(|(name, _)| synced.contains(name.as_str()))
-            .collect()
-    };
-    here && numbers(old) != numbers(new)
+    columns::differ(relation, old, new)
 }
 
 /// A shape's text, for comparing.

@@ -8,35 +8,13 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use crate::policies::access::depends;
 use crate::server::error::Result;
 use crate::server::{pg, spi};
 
 /// An object: its catalog, its Oid, is it a part of the table, and the name by which the settings know it.
 type Object = (u32, u32, bool, Option<String>);
 
-/// What table $1 rests on; $2: the tables that its policies read, as access.rs found them; $3: functions in texts.
-const RESTS_ON: &str = "\
-    part(oid) AS (SELECT * FROM snapsync.parts($1)), \
-    named(name) AS (SELECT jsonb_object_keys(access_tables) FROM snapsync.collection WHERE relation = $1 AND jsonb_typeof(access_tables) = 'object' \
-              UNION SELECT jsonb_object_keys(scope_reads -> 'tables') FROM snapsync.collection WHERE relation = $1) \
-    SELECT 'pg_class'::regclass::oid, oid, true, NULL::text FROM part \
-    UNION SELECT 'pg_policy'::regclass, p.oid, true, NULL FROM part \
-           CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = part.oid OFFSET 0) AS p \
-    UNION SELECT 'pg_class'::regclass, indexrelid, true, NULL FROM pg_index WHERE indrelid = $1 AND indisunique \
-    UNION SELECT 'pg_constraint'::regclass, oid, true, NULL FROM pg_constraint WHERE conrelid = $1 AND contype IN ('f', 'p', 'u') \
-    UNION SELECT classid, objid, false, NULL FROM read WHERE objid >= 16384 AND objid <> $1 \
-    UNION SELECT 'pg_policy'::regclass, p.oid, false, NULL FROM read \
-           CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = read.objid OFFSET 0) AS p \
-           WHERE read.classid = 'pg_class'::regclass AND NOT read.direct AND read.objid <> $1 \
-    UNION SELECT 'pg_type'::regclass, oid, false, NULL FROM made_of WHERE oid >= 16384 \
-    UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of JOIN pg_type AS y ON y.oid = made_of.oid WHERE y.typrelid <> 0 \
-    UNION SELECT 'pg_class'::regclass, a.oid, false, NULL FROM unnest($2::oid[]) AS a(oid) WHERE a.oid <> $1 \
-    UNION SELECT 'pg_proc'::regclass, f.oid, false, NULL FROM unnest($3::oid[]) AS f(oid) WHERE f.oid >= 16384 \
-    UNION SELECT 'pg_proc'::regclass, to_regprocedure(f.signature), false, NULL \
-            FROM snapsync.collection AS c, jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature) \
-           WHERE c.relation = $1 AND to_regprocedure(f.signature) IS NOT NULL \
-    UNION SELECT 'pg_class'::regclass, coalesce(to_regclass(name)::oid, 0), false, name FROM named";
+const RESTS_ON: &str = include_str!("dependency/rests_on.sql");
 
 fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
     rows.iter().map(|r| (r.oid(0).to_u32(), r.oid(1).to_u32(), r.bool(2), r.text(3).map(str::to_string))).collect()
@@ -44,8 +22,7 @@ fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
 
 /// What the table rests on now.
 pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
-    let sql = format!("WITH RECURSIVE {}, {}, {RESTS_ON}", depends::policies_rest_on(), super::definition::MADE_OF);
-    let rows = spi::read_now(&sql, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
+    let rows = spi::read_now(RESTS_ON, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
     Ok(rows_of(&rows))
 }
 

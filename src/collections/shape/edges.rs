@@ -26,6 +26,8 @@ pub struct Edge {
 
 pub type Edges = BTreeMap<u32, Edge>;
 
+const VOUCHERS: &str = include_str!("edges/vouchers.sql");
+
 /// The edges of a table as its policies and settings are now, and the functions in its texts. `acting`: a role besides its owner
 /// that may stand up for them.
 pub fn wanted(
@@ -45,19 +47,8 @@ pub fn wanted(
         return Ok((edges, functions));
     }
     // A table that reads itself is tracked by its own right; an unlogged one would be emptied by a crash without a trace.
-    let vouchers = spi::read_now(
-        "SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname \
-                            WHEN m.relpersistence <> 'p' OR snapsync.calls_in_key(m.oid) THEN NULL \
-                            WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname \
-                            WHEN has_table_privilege(v.oid, m.oid, 'TRIGGER') THEN v.rolname \
-                            WHEN has_table_privilege(a.oid, m.oid, 'TRIGGER') THEN a.rolname END \
-         FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner CROSS JOIN unnest($2::oid[]) AS read(oid) \
-         JOIN pg_class AS m ON m.oid = read.oid \
-         LEFT JOIN snapsync.access AS x ON x.relation = r.oid AND x.access = m.oid \
-         LEFT JOIN pg_roles AS v ON v.rolname = x.voucher LEFT JOIN pg_roles AS a ON a.oid = $3 \
-         WHERE r.oid = $1",
-        &[spi::arg(relation), spi::arg(read), spi::arg(acting.unwrap_or(pg_sys::InvalidOid))],
-    )?;
+    let vouchers =
+        spi::read_now(VOUCHERS, &[spi::arg(relation), spi::arg(read), spi::arg(acting.unwrap_or(pg_sys::InvalidOid))])?;
     for row in &vouchers {
         if let Some(edge) = edges.get_mut(&row.oid(0).to_u32()) {
             edge.voucher = row.text(1).map(str::to_string);

@@ -6,29 +6,13 @@ use crate::policies::access;
 use crate::server::error::Result;
 use crate::server::spi;
 
+const COLUMNS: &str = include_str!("image/columns.sql");
+
 /// The columns of the table whose old values are logged: those that policies read (`pg_depend` knows them by number), its own and
 /// those of the tables for whose sake it is tracked, the scope and the soft-delete column, what an access predicate may read, and
 /// with any of these the key; all where a policy reads the row as a whole, which PostgreSQL records no dependency for, but the
 /// parsed tree shows.
 pub fn columns(relation: pg_sys::Oid) -> Result<Vec<String>> {
-    let rows = spi::read_now(
-        "WITH tree(relid) AS (SELECT * FROM snapsync.parts($1)), \
-              reader AS (SELECT relid FROM tree UNION SELECT relation FROM snapsync.access WHERE access = $1 AND NOT untracked), \
-              policy AS (SELECT p.oid FROM reader CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = reader.relid OFFSET 0) AS p), \
-              reading AS (SELECT a.attname FROM policy AS p \
-                          CROSS JOIN LATERAL (SELECT refobjid, refobjsubid FROM pg_depend \
-                                               WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d \
-                          JOIN tree ON tree.relid = d.refobjid \
-                          JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid), \
-              read AS (SELECT EXISTS (SELECT FROM reading) \
-                              OR EXISTS (SELECT FROM snapsync.access WHERE access = $1 AND NOT untracked) AS r), \
-              whole AS (SELECT $2 OR EXISTS (SELECT FROM snapsync.access AS x WHERE x.access = $1 AND x.whole AND NOT x.untracked) AS w) \
-         SELECT a.attname FROM pg_attribute AS a, snapsync.collection AS c, whole, read \
-         WHERE c.relation = $1 AND a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped \
-           AND (w OR a.attname IN (SELECT attname FROM reading) OR a.attname = c.scope_column OR a.attname = c.soft_delete_column \
-             OR a.attname = ANY (c.key) AND (r OR c.scope_column IS NOT NULL OR c.soft_delete_column IS NOT NULL)) \
-         ORDER BY a.attnum",
-        &[spi::arg(relation), spi::arg(access::traits(relation)?.whole_row)],
-    )?;
+    let rows = spi::read_now(COLUMNS, &[spi::arg(relation), spi::arg(access::traits(relation)?.whole_row)])?;
     Ok(rows.iter().map(|r| r.string(0)).collect())
 }

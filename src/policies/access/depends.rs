@@ -4,106 +4,46 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use serde::Deserialize;
 
 use crate::server::error::Result;
-use crate::server::spi::{self, pointers, read_now as owner_query};
+use crate::server::spi::{self, pointers, read_now};
 use crate::server::subxact;
 
-/// One step down. (What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know
-/// no policies, the planner expects that there are none, and would begin with all that there are in the database.)
-///
-/// It is what a view, function or operator depends on, and what the policies of an *indirectly* read table depend on. (A
-/// table that is read directly is judged in `reach.rs` by what the caller sees.)
-const STEP: &str = "\
-        SELECT d.refclassid, d.refobjid, false, r.in_function OR r.classid <> 'pg_class'::regclass FROM read AS r CROSS JOIN LATERAL ( \
-            SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid FROM pg_rewrite AS w \
-             WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1' \
-            UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
-             WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND p.polrelid = r.objid AND p.polcmd IN ('*', 'r') AND c.relrowsecurity \
-            UNION ALL SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via \
-         CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = via.classid AND objid = via.objid OFFSET 0) AS d \
-         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)";
-
-/// `read(classid, objid, direct, in_function)`: what the SELECT policies of table $1 rest on, also behind views and functions, as far as
-/// `pg_depend` knows; direct if the policies name it themselves and read it under its own policies for the caller, which a partition
-/// has apart from its root's; whether a function or an operator stands between.
-pub fn policies_rest_on() -> String {
-    format!(
-        "read(classid, objid, direct, in_function) AS ( \
-            SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> $1, false), false \
-              FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') OFFSET 0) AS p \
-             CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d \
-              LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid \
-             WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
-          UNION {STEP})"
-    )
-}
+const READ_BY_POLICIES: &str = include_str!("depends/read_by_policies.sql");
+const TABLES_UNDER: &str = include_str!("depends/tables_under.sql");
+const CHILDREN: &str = include_str!("depends/children.sql");
+const MAY_READ_ALL: &str = include_str!("depends/may_read_all.sql");
 
 /// A table that policies rest on.
+#[derive(Deserialize)]
 pub struct Read {
-    pub table: pg_sys::Oid,
+    pub table: u32,
     /// The policies name it themselves.
     pub direct: bool,
     /// A function that they call reads it.
     pub in_function: bool,
 }
 
-/// The tables among these with those that inherit from them. Not the system's, nor our own.
+/// The tables among what the table's policies rest on, with those that inherit from them.
 pub fn read_by_policies(relation: pg_sys::Oid) -> Result<Vec<Read>> {
-    let rows = owner_query(
-        &format!(
-            "WITH RECURSIVE {}, tree(oid, direct, in_function) AS ( \
-                SELECT objid, direct, in_function FROM read WHERE classid = 'pg_class'::regclass AND (objid <> $1 OR NOT direct) \
-              UNION SELECT i.inhrelid, false, in_function FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
-                      JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
-             SELECT tree.oid, direct, in_function FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity \
-               JOIN pg_class AS t ON t.oid = tree.oid \
-             WHERE {NOT_OURS}",
-            policies_rest_on()
-        ),
-        &[spi::arg(relation)],
-    )?;
-    Ok(rows.iter().map(|r| Read { table: r.oid(0), direct: r.bool(1), in_function: r.bool(2) }).collect())
+    spi::typed(&read_now(READ_BY_POLICIES, &[spi::arg(relation)])?)
 }
-
-const NOT_OURS: &str = "t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')";
 
 /// The tables that a view reads, or that a table's policies do, with those that inherit from them; for who reads it with other rights
 /// than the caller's.
 pub fn tables_under(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = owner_query(
-        &format!(
-            "WITH RECURSIVE read(classid, objid, direct, in_function) AS (SELECT 'pg_class'::regclass::oid, $1, false, false UNION {STEP}), tree(oid) AS ( \
-                SELECT objid FROM read WHERE classid = 'pg_class'::regclass \
-              UNION SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
-                      JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
-             SELECT tree.oid FROM tree JOIN pg_class AS t ON t.oid = tree.oid WHERE t.relkind IN ('r', 'p') AND {NOT_OURS}"
-        ),
-        &[spi::arg(relation)],
-    )?;
-    Ok(rows.iter().map(|r| r.oid(0)).collect())
+    Ok(read_now(TABLES_UNDER, &[spi::arg(relation)])?.iter().map(|r| r.oid(0)).collect())
 }
 
 /// The tables that inherit from this one, at any depth.
 pub fn children(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    let rows = owner_query(
-        "WITH RECURSIVE tree(oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid \
-            JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r') \
-         SELECT oid FROM tree WHERE oid <> $1",
-        &[spi::arg(relation)],
-    )?;
-    Ok(rows.iter().map(|r| r.oid(0)).collect())
+    Ok(read_now(CHILDREN, &[spi::arg(relation)])?.iter().map(|r| r.oid(0)).collect())
 }
 
 /// May the owner of `relation` read all rows of `access`?
 pub fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
-    owner_query(
-        "SELECT 1 FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner, pg_class AS a \
-         WHERE r.oid = $1 AND a.oid = $2 AND (pg_has_role(o.oid, a.relowner, 'USAGE') \
-            OR has_table_privilege(o.oid, a.oid, 'SELECT') AND (NOT a.relrowsecurity OR o.rolsuper OR o.rolbypassrls))",
-        &[spi::arg(relation), spi::arg(access)],
-    )
-    .is_ok_and(|rows| !rows.is_empty())
+    read_now(MAY_READ_ALL, &[spi::arg(relation), spi::arg(access)]).is_ok_and(|rows| !rows.is_empty())
 }
 
 /// The functions that a tree calls, by name, by an operator or to sort and group: not those of the system, nor those that read and write
@@ -150,8 +90,7 @@ pub fn signatures(functions: &[pg_sys::Oid]) -> Result<BTreeSet<String>> {
     if functions.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let rows =
-        owner_query("SELECT f::regprocedure::text FROM unnest($1::oid[]) AS f", &[spi::arg(functions.to_vec())])?;
+    let rows = read_now("SELECT f::regprocedure::text FROM unnest($1::oid[]) AS f", &[spi::arg(functions.to_vec())])?;
     Ok(rows.iter().map(|r| r.string(0)).collect())
 }
 
@@ -161,7 +100,7 @@ pub fn of_signatures(signatures: &BTreeSet<String>) -> Result<(Vec<pg_sys::Oid>,
         return Ok((Vec::new(), true));
     }
     let find = || {
-        owner_query(
+        read_now(
             "SELECT to_regprocedure(s)::oid FROM unnest($1::text[]) AS s WHERE to_regprocedure(s) IS NOT NULL",
             &[spi::arg(signatures.iter().cloned().collect::<Vec<_>>())],
         )
@@ -176,7 +115,7 @@ pub fn of_signatures(signatures: &BTreeSet<String>) -> Result<(Vec<pg_sys::Oid>,
 
 /// Has the table columns of all these names?
 pub fn has_columns(relation: pg_sys::Oid, columns: &BTreeSet<String>) -> Result<bool> {
-    let rows = owner_query(
+    let rows = read_now(
         "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attname = ANY ($2::text[]) AND attnum > 0 AND NOT attisdropped",
         &[spi::arg(relation), spi::arg(columns.iter().cloned().collect::<Vec<_>>())],
     )?;

@@ -3,47 +3,65 @@
 use pgrx::pg_sys;
 
 use super::fates::Deciding;
-use super::{conflict_error, not_quickly, Fate};
+use super::{conflict_error, Fate};
+use crate::push::payload::{IdField, RawCollection, Rows};
 use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Mode};
 use crate::server::{pg, subxact};
 use crate::values::json;
 
+/// What the conflict function made of rows of one target.
+pub struct Answers {
+    /// The index of the target.
+    pub target: usize,
+    /// Rows to write: the key's columns with their values, and the row that was returned, all as JSON.
+    written: Vec<(Vec<(String, String)>, String)>,
+    /// Ids of rows to delete, as JSON.
+    deleted: Vec<String>,
+}
+
+impl Answers {
+    pub(super) fn of(target: usize) -> Self {
+        Answers { target, written: Vec::new(), deleted: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.deleted.is_empty()
+    }
+
+    /// The rows, as if they had been pushed to the collection that the client calls so.
+    pub fn rows<'s>(&'s self, asked: &'s str) -> Result<RawCollection<'s>> {
+        let mut rows = Rows::of(asked, pg::check_for_interrupts);
+        for (key, row) in &self.written {
+            let key: Vec<(&str, &str)> = key.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            rows.updated(&key, row)?;
+        }
+        for id in &self.deleted {
+            rows.deleted(id);
+        }
+        Ok(rows.done())
+    }
+}
+
 impl Deciding<'_, '_> {
     /// Calls the collection's conflict function, as the caller. It returns the row to write, JSON null to delete the row (or
     /// leave it deleted), or SQL NULL to reject what was pushed.
     pub(super) fn ask(&mut self, id: &str, incoming: Option<&str>) -> Result<Fate> {
         let target = self.target;
-        if self.push.quick.get() {
-            return Err(not_quickly());
+        if !self.may_ask {
+            self.would_ask = true;
+            return Ok(Fate::Nothing);
         }
         let Some(signature) = &target.collection.conflict_function else { return Ok(self.conflict(id, None)) };
-        let function = signature.rfind('(').map_or(signature.as_str(), |at| &signature[..at]);
-        let key = target.collection.key.iter().enumerate();
-        let conditions: Vec<String> = key
-            .map(|(i, k)| format!("t.{} OPERATOR(pg_catalog.=) ${}::{}", k.ident, i + 4, k.facts.base_type_name()))
-            .collect();
-        let readable = target.collection.columns.iter();
-        let readable: Vec<String> = readable
-            .filter(|c| pg::may_select(target.collection.relation, c.attnum))
-            .map(|c| format!("t.{}", c.ident))
-            .collect();
-        let sql = format!(
-            "SELECT {function}($1, $2, (SELECT pg_catalog.to_jsonb(s) FROM (SELECT {} FROM {} AS t WHERE {}) AS s), \
-             $3::pg_catalog.jsonb)",
-            readable.join(", "),
-            target.collection.from,
-            conditions.join(" AND ")
-        );
         let mut args = vec![
             spi::arg(target.collection.name.as_str()),
             spi::arg(id),
             spi::Arg { oid: pg_sys::JSONOID, ..spi::arg(incoming) },
         ];
         args.extend(target.plan.key_parts(id).into_iter().map(spi::arg));
-        let answer = match subxact::run(|| spi::query(&sql, &args, Mode::Write)) {
-            Ok(rows) => rows.first().and_then(|r| r.text(0).map(str::to_string)),
+        let (answer, is_same) = match subxact::run(|| spi::query(&statement(target, signature), &args, Mode::Write)) {
+            Ok(rows) => rows.first().map_or((None, true), |r| (r.text(0).map(str::to_string), r.bool(1))),
             Err(e) if subxact::is_transient(&e) => return Err(e),
             Err(e) => {
                 self.reject(id, target.about(id, e));
@@ -55,9 +73,15 @@ impl Deciding<'_, '_> {
                 self.reject(id, conflict_error());
                 return Ok(Fate::Rejected);
             }
-            Some("null") if self.stored(id).visible => self.deleted.push(id.to_string()),
+            Some(_) if !is_same => {
+                let error = SyncError::new(code::INVALID_PARAMETER, format!("{signature} returned another row"))
+                    .hint("A conflict function decides about the row that it is called for: it returns its columns, with or without its key.");
+                self.reject(id, target.about(id, error));
+                return Ok(Fate::Rejected);
+            }
+            Some("null") if self.stored(id).visible => self.answers.deleted.push(json::text(id)),
             Some("null") => return Ok(Fate::Keep),
-            Some(row) if row.starts_with('{') => self.written.push(with_key(target, id, row)),
+            Some(row) if row.starts_with('{') => self.answers.written.push((key(target, id), row.to_string())),
             Some(_) => {
                 let error = SyncError::new(code::INVALID_PARAMETER, format!("{signature} returned no row")).hint(
                     "A conflict function returns an object of columns, JSON null to delete the row, or NULL to reject.",
@@ -66,24 +90,50 @@ impl Deciding<'_, '_> {
                 return Ok(Fate::Rejected);
             }
         }
-        // Its part is taken over by the payload of settled rows.
+        // What was returned is written in its place.
         Ok(Fate::Nothing)
     }
 }
 
-/// The row that a conflict function returned, with the key's columns in front.
-fn with_key(target: &Target, id: &str, row: &str) -> String {
-    let mut out = Vec::from(b"{");
-    for (column, part) in target.collection.key.iter().zip(target.plan.key_parts(id)) {
-        json::escape_json(&mut out, column.name.as_bytes());
-        out.push(b':');
-        json::escape_json(&mut out, part.as_bytes());
-        out.push(b',');
+/// Calls the function with the collection's name, the id, what is stored (`$4`, ... are the key's parts) and what was pushed. Gives what
+/// it returns, without the key, and whether it is about the same row: its key is the one that was asked about, as far as it has one.
+fn statement(target: &Target, signature: &str) -> String {
+    let collection = &target.collection;
+    let function = signature.rfind('(').map_or(signature, |at| &signature[..at]);
+    let readable = collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum));
+    let readable: Vec<String> = readable.map(|c| format!("t.{}", c.ident)).collect();
+    let (mut conditions, mut same, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let mut field = |name: &str, base: &str, value: &str| {
+        let name = pg::literal(name);
+        same.push(format!(
+            "COALESCE((f.v OPERATOR(pg_catalog.->>) {name})::{base} OPERATOR(pg_catalog.=) {value}, true)"
+        ));
+        names.push(name);
+    };
+    for (column, number) in collection.key.iter().zip(4..) {
+        let base = column.facts.base_type_name();
+        let value = format!("${number}::{base}");
+        conditions.push(format!("t.{} OPERATOR(pg_catalog.=) {value}", column.ident));
+        field(&column.name, base, &value);
     }
-    let rest = row[1..].trim_start();
-    if rest.starts_with('}') {
-        out.pop();
+    if !collection.key_is_id() && target.id_field() == IdField::WireId {
+        field("id", "pg_catalog.text", "$2");
     }
-    out.extend_from_slice(rest.as_bytes());
-    String::from_utf8_lossy(&out).into_owned()
+    format!(
+        "SELECT CASE pg_catalog.jsonb_typeof(f.v) WHEN 'object' THEN f.v OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[] \
+                ELSE f.v END, {} \
+         FROM (SELECT {function}($1, $2, (SELECT pg_catalog.to_jsonb(s) FROM (SELECT {} FROM {} AS t WHERE {}) AS s), \
+                                 $3::pg_catalog.jsonb) AS v OFFSET 0) AS f",
+        names.join(", "),
+        same.join(" AND "),
+        readable.join(", "),
+        collection.from,
+        conditions.join(" AND ")
+    )
+}
+
+/// The key's columns with the values that they have in this id, as JSON.
+fn key(target: &Target, id: &str) -> Vec<(String, String)> {
+    let key = target.collection.key.iter().zip(target.plan.key_parts(id));
+    key.map(|(column, part)| (column.name.clone(), json::text(&part))).collect()
 }

@@ -3,21 +3,22 @@
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
+use super::ask::Answers;
+use super::history::entries;
 use super::version::Versions;
-use super::{conflict_error, not_quickly, stale, Baseline, Change, Fate, Fates, Push, GONE};
-use crate::push::answer::Rejection;
+use super::{conflict_error, stale, Change, Fate, Fates, Manner, Unfit, GONE};
 use crate::push::payload::{Group, Record};
+use crate::push::pusher::{Baseline, Pusher};
+use crate::push::rejection::Rejection;
 use crate::push::target::{groups_of, Stored, Target};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::{merge, ConflictPolicy, Merge};
 
 pub(super) struct Deciding<'d, 'a> {
-    pub push: &'d Push<'d>,
+    pub pusher: &'d Pusher<'d>,
     pub index: usize,
     pub target: &'d Target<'a>,
-    /// In the quick attempt: what all rows are taken to become, until the statement finds otherwise.
-    pub assumed: Option<Fate>,
     /// No entry of the log with a larger stamp was committed when the rows were locked.
     pub newest: i64,
     /// In the order of `Target::ids`.
@@ -27,10 +28,15 @@ pub(super) struct Deciding<'d, 'a> {
     pub blind: bool,
     /// By the number of the group of `Target::updates`: may the caller write all its columns?
     pub may_update: Vec<bool>,
+    /// By row: may the caller insert all its columns?
+    may_insert: Vec<bool>,
+    may_delete: bool,
+    /// May the conflict function be called now? If not, and it has to be, nothing that was decided counts.
+    pub may_ask: bool,
+    pub would_ask: bool,
     pub rejections: Vec<Rejection>,
-    /// What the conflict function returned: rows to write, as JSON, and ids to delete.
-    pub written: Vec<String>,
-    pub deleted: Vec<String>,
+    /// What the conflict function returned.
+    pub answers: Answers,
 }
 
 /// What is known of the rows before each is decided about.
@@ -42,30 +48,42 @@ struct Known<'l> {
     deleted: HashSet<String>,
     equal: HashSet<u32>,
     versions: Versions,
-    /// By row: may the caller insert all its columns?
-    may_insert: Vec<bool>,
-    may_delete: bool,
 }
 
 impl<'d, 'a> Deciding<'d, 'a> {
-    pub fn new(push: &'d Push<'d>, index: usize, target: &'d Target<'a>, stored: Vec<Stored>, newest: i64) -> Self {
-        let (assumed, places) = (None, OnceCell::new());
-        let (rejections, written, deleted) = (Vec::new(), Vec::new(), Vec::new());
-        let blind = !target.may_read_key();
-        let may_update = target.updates.iter().map(|g| may(target, Privilege::Update, g)).collect();
+    pub fn new(
+        pusher: &'d Pusher<'d>,
+        index: usize,
+        target: &'d Target<'a>,
+        stored: Vec<Stored>,
+        newest: i64,
+        may_ask: bool,
+    ) -> Self {
         Deciding {
-            push,
+            pusher,
             index,
             target,
-            assumed,
             newest,
             stored,
-            places,
-            blind,
-            may_update,
-            rejections,
-            written,
-            deleted,
+            places: OnceCell::new(),
+            blind: !target.may_read_key(),
+            may_update: target.updates.iter().map(|g| may(target, Privilege::Update, g)).collect(),
+            may_insert: may_insert(target),
+            may_delete: match &target.collection.soft_delete {
+                Some(mark) => pg::may_write(target.collection.relation, Privilege::Update, mark.attnum),
+                None => target.may(Privilege::Delete),
+            },
+            may_ask,
+            would_ask: false,
+            rejections: Vec::new(),
+            answers: Answers::of(index),
+        }
+    }
+
+    pub fn reject_unfit(&mut self, unfit: Unfit) {
+        for (id, e) in unfit {
+            pgrx::check_for_interrupts!();
+            self.reject(&id, self.target.about(&id, e));
         }
     }
 
@@ -84,15 +102,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
     pub fn fates(&mut self) -> Result<Fates> {
         let target = self.target;
-        let entries = self.entries()?;
-        if let Some(fate) = self.assumed {
-            return match entries.as_deref() {
-                Some([]) => Ok(Fates { records: vec![fate; target.plan.records.len()], deletions: Vec::new() }),
-                _ => Err(not_quickly()),
-            };
-        }
-        let policy = if target.settled { ConflictPolicy::ClientWins } else { target.collection.conflict };
-        let refused: HashSet<String> = self.rejections.iter().map(|r| r.id.clone()).collect();
+        let entries = entries(self.pusher, target, self.newest)?;
+        let policy = target.collection.conflict;
+        let refused = self.refused();
         let changed = self.changed(entries.as_deref())?;
         let keeps_deleted = policy != ConflictPolicy::ClientWins;
         let known = Known {
@@ -100,26 +112,50 @@ impl<'d, 'a> Deciding<'d, 'a> {
             deleted: if keeps_deleted { self.known_deleted(&refused)? } else { HashSet::new() },
             equal: self.stored_already(&changed)?,
             versions: if policy == ConflictPolicy::LastWriteWins { self.versions()? } else { Versions::default() },
-            may_insert: self.may_insert(),
-            may_delete: match &target.collection.soft_delete {
-                Some(mark) => pg::may_write(target.collection.relation, Privilege::Update, mark.attnum),
-                None => target.may(Privilege::Delete),
-            },
             refused,
             changed,
         };
-        let mut fates = Fates { records: Vec::new(), deletions: Vec::new() };
+        let mut fates = Fates { records: Vec::new(), deletions: Vec::new(), manner: Manner::default() };
         for (row, record) in (0..).zip(&target.plan.records) {
             pgrx::check_for_interrupts!();
             let fate = self.record(&known, row, record)?;
-            fates.records.push(self.permitted_record(&known, row, &record.id, fate));
+            fates.records.push(self.permitted_record(row, &record.id, fate));
         }
         for (row, deletion) in (0..).zip(&target.plan.deletions) {
             pgrx::check_for_interrupts!();
             let fate = self.deletion(&known, row, &deletion.id)?;
-            fates.deletions.push(self.permitted_deletion(&known, &deletion.id, fate));
+            fates.deletions.push(self.permitted_deletion(&deletion.id, fate));
         }
         Ok(fates)
+    }
+
+    /// The same of rows that a conflict function returned.
+    pub fn settled(&mut self) -> Fates {
+        let (target, refused) = (self.target, self.refused());
+        let mut fates = Fates { records: Vec::new(), deletions: Vec::new(), manner: Manner::default() };
+        for (row, record) in (0..).zip(&target.plan.records) {
+            pgrx::check_for_interrupts!();
+            fates.records.push(match self.stored[row as usize].visible {
+                _ if refused.contains(&*record.id) => Fate::Rejected,
+                true => self.permitted_record(row, &record.id, Fate::Update),
+                false => self.permitted_record(row, &record.id, Fate::Insert),
+            });
+        }
+        for (row, deletion) in target.plan.deletions.iter().enumerate() {
+            pgrx::check_for_interrupts!();
+            let stored = self.stored[target.plan.records.len() + row];
+            fates.deletions.push(match stored.visible && !stored.deleted {
+                _ if refused.contains(&*deletion.id) => Fate::Rejected,
+                true => self.permitted_deletion(&deletion.id, Fate::Delete),
+                false => Fate::Nothing,
+            });
+        }
+        fates
+    }
+
+    /// Ids that have been rejected already.
+    fn refused(&self) -> HashSet<String> {
+        self.rejections.iter().map(|r| r.id.clone()).collect()
     }
 
     fn record(&mut self, known: &Known, row: u32, record: &Record<'a>) -> Result<Fate> {
@@ -128,18 +164,17 @@ impl<'d, 'a> Deciding<'d, 'a> {
         if known.refused.contains(id) {
             return Ok(Fate::Rejected);
         }
-        let created = record.created || self.target.settled;
         let write = match stored.visible {
             true => Fate::Update,
             // Whether an updated record exists is for Postgres to say where the caller may not read the key.
-            false if self.blind && !created => Fate::Update,
+            false if self.blind && !record.created => Fate::Update,
             false => Fate::Insert,
         };
         // A tombstone that is sent as a row is a change of that row like any other.
         let revives = stored.deleted && !self.sends_soft_delete(record);
         let is_equal = known.equal.contains(&row);
         // Before any conflict: of rows that the caller may not write he is not told what became of them.
-        if !is_equal && self.is_denied(known, row, write) {
+        if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
         }
         let conflict = match known.changed.get(id) {
@@ -147,7 +182,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             // conflict all the same: both may have added one to the same number.
             _ if is_equal && record.created => None,
             Some(change) => Some(change),
-            None if known.deleted.contains(id) || revives && !matches!(self.push.baseline, Baseline::None) => {
+            None if known.deleted.contains(id) || revives && !matches!(self.pusher.baseline, Baseline::None) => {
                 Some(&GONE)
             }
             None => None,
@@ -181,7 +216,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             _ if known.refused.contains(id) => Fate::Rejected,
             _ if self.blind => Fate::Delete,
             _ if !stored.visible || stored.deleted => Fate::Nothing,
-            _ if !known.may_delete => self.deny(id),
+            _ if !self.may_delete => self.deny(id),
             (ConflictPolicy::LastWriteWins, _) if known.versions.with_version.contains(&row) => {
                 match known.versions.deletions.get(&row) {
                     Some(None) => Fate::Keep,
@@ -198,27 +233,27 @@ impl<'d, 'a> Deciding<'d, 'a> {
     }
 
     /// May the caller do this to no row, with these columns? To find it out row by row would take as many statements.
-    fn is_denied(&self, known: &Known, row: u32, fate: Fate) -> bool {
+    fn is_denied(&self, row: u32, fate: Fate) -> bool {
         match fate {
-            Fate::Insert => !known.may_insert[row as usize],
+            Fate::Insert => !self.may_insert[row as usize],
             Fate::Update => !self.may_update[self.target.group_of_update(row) as usize],
             _ => false,
         }
     }
 
-    fn permitted_record(&mut self, known: &Known, row: u32, id: &str, fate: Fate) -> Fate {
+    fn permitted_record(&mut self, row: u32, id: &str, fate: Fate) -> Fate {
         let stored = self.stored[row as usize];
         match fate {
-            fate if self.is_denied(known, row, fate) => self.deny(id),
+            fate if self.is_denied(row, fate) => self.deny(id),
             // A row that can be seen but was not locked: no policy lets the caller update it.
             Fate::Update if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
             fate => fate,
         }
     }
 
-    fn permitted_deletion(&mut self, known: &Known, id: &str, fate: Fate) -> Fate {
+    fn permitted_deletion(&mut self, id: &str, fate: Fate) -> Fate {
         match fate {
-            Fate::Delete if !known.may_delete => self.deny(id),
+            Fate::Delete if !self.may_delete => self.deny(id),
             fate => fate,
         }
     }
@@ -249,16 +284,16 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let mut columns = self.target.plan.fields(record).map(|(name, _)| name);
         self.target.collection.soft_delete.as_ref().is_some_and(|c| columns.any(|name| name == c.name))
     }
+}
 
-    fn may_insert(&self) -> Vec<bool> {
-        let target = self.target;
-        let relation = target.collection.relation;
-        let key = target.collection.key.iter().all(|k| pg::may_write(relation, Privilege::Insert, k.attnum));
-        let groups = &target.plan.groups;
-        let allowed: Vec<bool> = groups.iter().map(|g| key && may(target, Privilege::Insert, g)).collect();
-        let of = groups_of(groups, target.plan.records.len());
-        of.into_iter().map(|group| allowed[group as usize]).collect()
-    }
+/// By row: may the caller insert all its columns?
+fn may_insert(target: &Target) -> Vec<bool> {
+    let relation = target.collection.relation;
+    let key = target.collection.key.iter().all(|k| pg::may_write(relation, Privilege::Insert, k.attnum));
+    let groups = &target.plan.groups;
+    let allowed: Vec<bool> = groups.iter().map(|g| key && may(target, Privilege::Insert, g)).collect();
+    let of = groups_of(groups, target.plan.records.len());
+    of.into_iter().map(|group| allowed[group as usize]).collect()
 }
 
 /// May the caller write all columns of the group?

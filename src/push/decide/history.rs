@@ -3,10 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::fates::Deciding;
-use super::{Baseline, Change};
+use super::Change;
 use crate::log::change::{Image, Op};
 use crate::log::read::Logged;
 use crate::log::{clock, roles};
+use crate::push::pusher::{Baseline, Pusher};
+use crate::push::target::Target;
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::sight::reach::Reach;
@@ -24,26 +26,27 @@ impl Old {
     }
 }
 
-impl<'d> Deciding<'d, '_> {
-    /// The log's entries about these rows, by others and since the baseline; None where the log does not reach back that far.
-    pub(super) fn entries(&self) -> Result<Option<Vec<Logged>>> {
-        let from = match self.push.baseline {
-            // Who may not read the key hears nothing from pulls, and nothing here: all that he is told is what becomes of his rows.
-            _ if self.blind => return Ok(Some(Vec::new())),
-            Baseline::None => return Ok(Some(Vec::new())),
-            Baseline::Stamp(stamp) => stamp,
-            Baseline::Unknown => return Ok(None),
-        };
-        // Nothing has been written since: the usual case, which needs no look at the log.
-        if self.newest < from {
-            return Ok(Some(Vec::new()));
-        }
-        let snapshot = pg::ActiveSnapshot::take();
-        let mut entries = self.target.logged(&self.target.ids(), from, &snapshot)?;
-        entries.retain(|e| self.push.is_by_others(e));
-        Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
+/// The log's entries about the target's rows, by others and since the baseline; None where the log does not reach back that far.
+/// Nothing was committed after `newest`.
+pub(super) fn entries(pusher: &Pusher, target: &Target, newest: i64) -> Result<Option<Vec<Logged>>> {
+    let from = match pusher.baseline {
+        // Who may not read the key hears nothing from pulls, and nothing here: all that he is told is what becomes of his rows.
+        _ if !target.may_read_key() => return Ok(Some(Vec::new())),
+        Baseline::None => return Ok(Some(Vec::new())),
+        Baseline::Stamp(stamp) => stamp,
+        Baseline::Unknown => return Ok(None),
+    };
+    // Nothing has been written since: the usual case, which needs no look at the log.
+    if newest < from {
+        return Ok(Some(Vec::new()));
     }
+    let snapshot = pg::ActiveSnapshot::take();
+    let mut entries = target.logged(&target.ids(), from, &snapshot)?;
+    entries.retain(|e| pusher.is_by_others(e));
+    Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
+}
 
+impl<'d> Deciding<'d, '_> {
     /// The pushed rows that others changed and that the caller can see or could: another's row is not his conflict to hear of.
     pub(super) fn changed<'l>(&self, entries: Option<&'l [Logged]>) -> Result<HashMap<String, Change<'l>>> {
         let Some(entries) = entries else {
@@ -108,7 +111,7 @@ impl<'d> Deciding<'d, '_> {
     /// The updated records whose row is gone and is known to have been deleted, however long ago: the client must hear of
     /// it and not bring it back.
     pub(super) fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
-        if self.blind || matches!(self.push.baseline, Baseline::None) {
+        if self.blind || matches!(self.pusher.baseline, Baseline::None) {
             return Ok(HashSet::new());
         }
         let records = self.target.plan.records.iter().zip(&self.stored);

@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
 use super::Change;
+use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Columns, Target};
 use crate::server::error::Result;
+use crate::server::pg;
 use crate::server::spi::{self, Mode};
-use crate::server::{pg, subxact};
+use crate::server::subxact;
 
 impl Deciding<'_, '_> {
     /// The records, of those that are compared, whose columns stand as they are sent: created ones that exist, and updated ones
@@ -61,14 +63,10 @@ fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
             typed.collect::<Vec<_>>().join(", ")
         )
     };
-    format!(
-        "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE {same}",
-        target.recordset(1, &declared),
-        collection.from,
-        target.key_match()
-    )
+    format!("SELECT r.n FROM {} WHERE {same}", lookup::join(collection, &target.recordset(1, &declared)))
 }
 
+/// The rows of the group that `sql` finds stored as they are sent.
 fn compare<'a>(
     target: &Target<'a>,
     group: &Group<'a>,
@@ -76,22 +74,16 @@ fn compare<'a>(
     rows: &[u32],
     equal: &mut HashSet<u32>,
 ) -> Result<()> {
-    pgrx::check_for_interrupts!();
-    let payload = target.plan.render_rows(group, rows);
-    let found = subxact::run(|| {
+    let find = |rows: &[u32]| {
         let _now = pg::ActiveSnapshot::take();
-        spi::numbers(sql, &[json_arg(&payload)], Mode::Read)
-    });
-    match found {
-        Ok(found) => equal.extend(found.into_iter().map(|(n, _)| n)),
-        Err(e) if subxact::is_transient(&e) => return Err(e),
+        spi::numbers(sql, &[json_arg(&target.plan.render_rows(group, rows))], Mode::Read)
+    };
+    subxact::in_halves(rows, &find, &mut |tried| {
         // A value that its column cannot hold is not stored.
-        Err(_) if rows.len() == 1 => {}
-        Err(_) => {
-            let (left, right) = rows.split_at(rows.len() / 2);
-            compare(target, group, sql, left, equal)?;
-            compare(target, group, sql, right, equal)?;
+        if let Ok(found) = tried {
+            equal.extend(found.into_iter().map(|(n, _)| n));
         }
-    }
+        Ok(true)
+    })?;
     Ok(())
 }

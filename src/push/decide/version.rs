@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
 use crate::collections::catalog::Column;
+use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Target};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
 use crate::server::spi::{self, Mode};
-use crate::server::{pg, subxact};
+use crate::server::subxact;
 
 /// What the versions say, by row.
 #[derive(Default)]
@@ -82,14 +84,13 @@ impl Deciding<'_, '_> {
 /// SQL for the rows of which a later version than the one sent is stored.
 fn later_stored(target: &Target, version: &Column, declared: &[String], value: &str) -> String {
     format!(
-        "SELECT r.n FROM {} JOIN {} AS t ON {} WHERE t.{} OPERATOR(pg_catalog.>) ({value})",
-        target.recordset(1, declared),
-        target.collection.from,
-        target.key_match(),
+        "SELECT r.n FROM {} WHERE t.{} OPERATOR(pg_catalog.>) ({value})",
+        lookup::join(&target.collection, &target.recordset(1, declared)),
         version.ident
     )
 }
 
+/// The rows that `sql` finds to be older than what is stored.
 fn older_of<'a>(
     target: &Target<'a>,
     sql: &str,
@@ -97,30 +98,26 @@ fn older_of<'a>(
     rows: &[u32],
     older: &mut HashMap<u32, Option<SyncError>>,
 ) -> Result<()> {
-    pgrx::check_for_interrupts!();
-    let payload = match sent {
-        Sent::Records(group) => target.plan.render_rows(group, rows),
-        Sent::Deletions(column) => target.plan.render_deletions_with(rows, column),
-    };
-    let found = subxact::run(|| {
+    let find = |rows: &[u32]| {
+        let payload = match sent {
+            Sent::Records(group) => target.plan.render_rows(group, rows),
+            Sent::Deletions(column) => target.plan.render_deletions_with(rows, column),
+        };
         let _now = pg::ActiveSnapshot::take();
         spi::numbers(sql, &[json_arg(&payload)], Mode::Read)
-    });
-    match found {
-        Ok(found) => older.extend(found.into_iter().map(|(n, _)| (n, None))),
-        Err(e) if subxact::is_transient(&e) => return Err(e),
-        Err(e) if rows.len() == 1 => {
-            let id = match sent {
-                Sent::Records(_) => &target.plan.records[rows[0] as usize].id,
-                Sent::Deletions(_) => &target.plan.deletions[rows[0] as usize].id,
-            };
-            older.insert(rows[0], Some(target.about(id, e)));
+    };
+    subxact::in_halves(rows, &find, &mut |tried| {
+        match tried {
+            Ok(found) => older.extend(found.into_iter().map(|(n, _)| (n, None))),
+            Err((row, e)) => {
+                let id = match sent {
+                    Sent::Records(_) => &target.plan.records[row as usize].id,
+                    Sent::Deletions(_) => &target.plan.deletions[row as usize].id,
+                };
+                older.insert(row, Some(target.about(id, e)));
+            }
         }
-        Err(_) => {
-            let (left, right) = rows.split_at(rows.len() / 2);
-            older_of(target, sql, sent, left, older)?;
-            older_of(target, sql, sent, right, older)?;
-        }
-    }
+        Ok(true)
+    })?;
     Ok(())
 }

@@ -60,15 +60,11 @@ impl<'a> RawCollection<'a> {
 
 /// Checks the shape of a payload and finds its records, in the order of the payload.
 pub fn parse(text: &str, check: Check) -> Result<Vec<RawCollection<'_>>, BatchError> {
-    let mut state =
-        Parser { done: Vec::new(), collections: HashSet::new(), current: None, source: None, error: None, check };
+    let mut state = Parser::new(check);
     let mut json = serde_json::Deserializer::from_str(text);
     let outcome = Walk(Changes(&mut state)).deserialize(&mut json).and_then(|()| json.end());
-    match (outcome, state.error.take()) {
-        (Ok(()), None) => Ok(state.done),
-        (_, Some(error)) => Err(error),
-        (Err(error), None) => Err(BatchError::Syntax { path: state.path(), problem: error.to_string() }),
-    }
+    state.outcome(outcome)?;
+    Ok(state.done)
 }
 
 /// What [`parse`] has so far.
@@ -130,6 +126,31 @@ impl<'a> Builder<'a> {
         new
     }
 
+    /// A record begins, with these fields: where its values are.
+    fn begin(&mut self, fields: &[(&'a str, &'a str)]) -> u32 {
+        self.shape.clear();
+        let start = small(self.collection.values.len());
+        for (name, value) in fields {
+            let name = self.name(Cow::Borrowed(name));
+            self.shape.push(name);
+            self.collection.values.push(value);
+        }
+        start
+    }
+
+    /// All fields of the record that began there have been read.
+    fn end(&mut self, array: Array, start: u32) {
+        let entry = Entry { shape: self.shape(), start };
+        self.collection.entries[array as usize].push(entry);
+    }
+
+    /// An element of `deleted` that is an id.
+    fn bare(&mut self, id: &'a str) {
+        let entry = Entry { shape: Entry::BARE, start: small(self.collection.values.len()) };
+        self.collection.values.push(id);
+        self.collection.entries[Array::Deleted as usize].push(entry);
+    }
+
     /// The index of the shape of the record just read.
     fn shape(&mut self) -> u32 {
         let shapes = &mut self.collection.shapes;
@@ -152,7 +173,52 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Rows of one collection that come one by one, not as a payload.
+pub struct Rows<'a>(Parser<'a>);
+
+impl<'a> Rows<'a> {
+    pub fn of(collection: &'a str, check: Check) -> Self {
+        let mut parser = Parser::new(check);
+        parser.current = Some(Builder::new(Cow::Borrowed(collection), check));
+        Rows(parser)
+    }
+
+    /// A row to write, as a JSON object. It has the fields of its key, each a JSON value, before its own.
+    pub fn updated(&mut self, key: &[(&'a str, &'a str)], row: &'a str) -> Result<(), BatchError> {
+        let parser = &mut self.0;
+        (parser.check)();
+        let array = Array::Updated;
+        parser.source = Some(Source { array, index: small(parser.builder().collection.len(array)) });
+        let mut json = serde_json::Deserializer::from_str(row);
+        let outcome = Walk(Fields { parser, array, key }).deserialize(&mut json).and_then(|()| json.end());
+        self.0.outcome(outcome)
+    }
+
+    /// The id of a row to delete, as a JSON string.
+    pub fn deleted(&mut self, id: &'a str) {
+        (self.0.check)();
+        self.0.builder().bare(id);
+    }
+
+    pub fn done(mut self) -> RawCollection<'a> {
+        self.0.current.take().expect("a collection").collection
+    }
+}
+
 impl<'a> Parser<'a> {
+    fn new(check: Check) -> Self {
+        Parser { done: Vec::new(), collections: HashSet::new(), current: None, source: None, error: None, check }
+    }
+
+    /// What came of reading: the error that is remembered says more than serde's.
+    fn outcome(&mut self, outcome: serde_json::Result<()>) -> Result<(), BatchError> {
+        match (outcome, self.error.take()) {
+            (Ok(()), None) => Ok(()),
+            (_, Some(error)) => Err(error),
+            (Err(error), None) => Err(BatchError::Syntax { path: self.path(), problem: error.to_string() }),
+        }
+    }
+
     /// Remembers the error to report and gives serde something to stop with.
     fn fail<E: serde::de::Error>(&mut self, error: BatchError) -> E {
         self.error = Some(error);
@@ -350,7 +416,7 @@ impl<'a> Place<'a> for Elements<'_, 'a> {
             (parser.check)();
             parser.source = Some(Source { array, index });
             let more = match array {
-                Array::Created | Array::Updated => seq.next_element_seed(Walk(Fields { parser, array }))?,
+                Array::Created | Array::Updated => seq.next_element_seed(Walk(Fields { parser, array, key: &[] }))?,
                 Array::Deleted => {
                     seq.next_element::<&'a RawValue>()?.map(|raw| deleted(parser, raw.get())).transpose()?
                 }
@@ -368,7 +434,7 @@ impl<'a> Place<'a> for Elements<'_, 'a> {
 fn deleted<'a, E: serde::de::Error>(parser: &mut Parser<'a>, raw: &'a str) -> Result<(), E> {
     if raw.starts_with('{') {
         let mut json = serde_json::Deserializer::from_str(raw);
-        return Walk(Fields { parser, array: Array::Deleted }).deserialize(&mut json).map_err(|_| {
+        return Walk(Fields { parser, array: Array::Deleted, key: &[] }).deserialize(&mut json).map_err(|_| {
             // The raw value was JSON but for half surrogate pairs in names. Line and column would be those in the record.
             let problem = || "a field has a name that is no text".to_owned();
             let error =
@@ -384,10 +450,7 @@ fn deleted<'a, E: serde::de::Error>(parser: &mut Parser<'a>, raw: &'a str) -> Re
     if let Err(error) = parser.check(raw, None) {
         return Err(parser.fail(error));
     }
-    let collection = &mut parser.builder().collection;
-    let entry = Entry { shape: Entry::BARE, start: small(collection.values.len()) };
-    collection.values.push(raw);
-    collection.entries[Array::Deleted as usize].push(entry);
+    parser.builder().bare(raw);
     Ok(())
 }
 
@@ -395,6 +458,8 @@ fn deleted<'a, E: serde::de::Error>(parser: &mut Parser<'a>, raw: &'a str) -> Re
 struct Fields<'p, 'a> {
     parser: &'p mut Parser<'a>,
     array: Array,
+    /// Fields that it has before those that stand there.
+    key: &'p [(&'a str, &'a str)],
 }
 
 impl<'a> Place<'a> for Fields<'_, 'a> {
@@ -404,9 +469,7 @@ impl<'a> Place<'a> for Fields<'_, 'a> {
     }
     fn object<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         let parser = self.parser;
-        let builder = parser.builder();
-        builder.shape.clear();
-        let start = small(builder.collection.values.len());
+        let start = parser.builder().begin(self.key);
         while let Some(name) = next_name(parser, &mut map)? {
             let builder = parser.builder();
             let name = builder.name(name);
@@ -417,9 +480,7 @@ impl<'a> Place<'a> for Fields<'_, 'a> {
             }
             parser.builder().collection.values.push(raw);
         }
-        let builder = parser.builder();
-        let entry = Entry { shape: builder.shape(), start };
-        builder.collection.entries[self.array as usize].push(entry);
+        parser.builder().end(self.array, start);
         Ok(())
     }
 }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
 use super::{field_path, small, source_path, Check, Source};
+use crate::values::json::Writer;
 use crate::values::wire_id;
 
 /// What to do in one collection: the result of [`RawCollection::resolve`](super::RawCollection::resolve).
@@ -143,17 +143,14 @@ impl<'a> Plan<'a> {
 
     /// The record as one JSON object under its own column names, without the key: for a conflict function's `incoming`.
     pub fn object(&self, record: &Record<'a>) -> String {
-        let mut out = String::from("{");
+        let mut json = Writer::new(Vec::new());
+        json.object();
         for (name, value) in self.fields(record) {
-            if out.len() > 1 {
-                out.push(',');
-            }
-            push_string(&mut out, name);
-            out.push(':');
-            out.push_str(value);
+            json.name(name);
+            json.raw(value);
         }
-        out.push('}');
-        out
+        json.end_object();
+        json.into_text()
     }
 
     fn values_of(&self, record: &Record<'a>) -> &[&'a str] {
@@ -197,15 +194,12 @@ impl<'a> Plan<'a> {
     /// in its order, with their values as they were sent. Numbers for names, because no name of a column can then collide
     /// with anything, and because they are shorter.
     pub fn render_rows(&self, group: &Group<'a>, rows: &[u32]) -> String {
-        let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!(",\"c{i}\":")).collect();
-        let mut out = String::with_capacity(rows.len().saturating_mul(32 + 16 * labels.len()));
+        let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!("\"c{i}\":")).collect();
         // Where the group's columns are in records of a shape: most often that of the record before.
         let mut shape = None;
         let mut positions: Vec<u32> = Vec::with_capacity(labels.len());
-        out.push('[');
-        for (i, row) in rows.iter().enumerate() {
-            (self.check)();
-            let record = &self.records[*row as usize];
+        self.numbered(rows, 32 + 16 * labels.len(), |json, row| {
+            let record = &self.records[row as usize];
             if shape != Some(record.shape) {
                 shape = Some(record.shape);
                 positions.clear();
@@ -217,90 +211,61 @@ impl<'a> Plan<'a> {
                 }
                 debug_assert_eq!(positions.len(), labels.len());
             }
-            if i > 0 {
-                out.push(',');
-            }
-            self.push_key(&mut out, *row as usize, &record.id);
+            self.key(json, &record.id);
             let values = self.values_of(record);
             for (label, position) in labels.iter().zip(&positions) {
-                out.push_str(label);
-                out.push_str(values[*position as usize]);
+                json.label(label);
+                json.raw(values[*position as usize]);
             }
-            out.push('}');
-        }
-        out.push(']');
-        out
+        })
     }
 
     /// The keys of some deletions, `[{"n":0,"k0":"7f1c"}]`; `n` is the index into [`Plan::deletions`].
     pub fn render_deletions_of(&self, rows: &[u32]) -> String {
-        let mut out = String::from("[");
-        for (i, row) in rows.iter().enumerate() {
-            (self.check)();
-            if i > 0 {
-                out.push(',');
-            }
-            self.push_key(&mut out, *row as usize, &self.deletions[*row as usize].id);
-            out.push('}');
-        }
-        out.push(']');
-        out
+        self.numbered(rows, 32, |json, row| self.key(json, &self.deletions[row as usize].id))
     }
 
     /// The same with a column that each of them carries, as `c0`.
     pub fn render_deletions_with(&self, rows: &[u32], column: &str) -> String {
-        let mut out = String::from("[");
-        for (i, row) in rows.iter().enumerate() {
-            (self.check)();
-            if i > 0 {
-                out.push(',');
-            }
-            let deletion = &self.deletions[*row as usize];
-            self.push_key(&mut out, *row as usize, &deletion.id);
-            out.push_str(",\"c0\":");
-            out.push_str(self.raw_of_deletion(deletion, column).unwrap_or("null"));
-            out.push('}');
-        }
-        out.push(']');
-        out
+        self.numbered(rows, 48, |json, row| {
+            let deletion = &self.deletions[row as usize];
+            self.key(json, &deletion.id);
+            json.label("\"c0\":");
+            json.raw(self.raw_of_deletion(deletion, column).unwrap_or("null"));
+        })
     }
 
-    /// `{"n":0,"k0":"7f1c"` without the brace at the end.
-    fn push_key(&self, out: &mut String, n: usize, id: &str) {
-        out.push_str("{\"n\":");
-        push_number(out, n);
+    /// An array of objects that begin with their number. `size` is a guess at what each takes.
+    fn numbered(&self, rows: &[u32], size: usize, mut members: impl FnMut(&mut Writer<Vec<u8>>, u32)) -> String {
+        let mut json = Writer::new(Vec::with_capacity(rows.len().saturating_mul(size)));
+        json.array();
+        for row in rows {
+            (self.check)();
+            json.object();
+            json.label("\"n\":");
+            number(&mut json, *row as usize);
+            members(&mut json, *row);
+            json.end_object();
+        }
+        json.end_array();
+        json.into_text()
+    }
+
+    /// `"k0":"7f1c"`
+    fn key(&self, json: &mut Writer<Vec<u8>>, id: &str) {
         if self.key_len == 1 {
-            out.push_str(",\"k0\":");
-            push_string(out, id);
+            json.label("\"k0\":");
+            json.text(id);
             return;
         }
         for (i, part) in self.key_parts(id).iter().enumerate() {
-            out.push_str(",\"k");
-            push_number(out, i);
-            out.push_str("\":");
-            push_string(out, part);
+            json.name(&format!("k{i}"));
+            json.text(part);
         }
     }
 }
 
-fn push_number(out: &mut String, n: usize) {
-    use fmt::Write as _;
-    let _ = write!(out, "{n}");
-}
-
-/// Writes a JSON string.
-pub(super) fn push_string(out: &mut String, text: &str) {
-    use fmt::Write as _;
-    out.push('"');
-    let mut rest = text;
-    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
-        out.push_str(&rest[..at]);
-        let _ = match rest.as_bytes()[at] {
-            b @ (b'"' | b'\\') => write!(out, "\\{}", char::from(b)),
-            b => write!(out, "\\u{b:04x}"),
-        };
-        rest = &rest[at + 1..];
-    }
-    out.push_str(rest);
-    out.push('"');
+fn number(json: &mut Writer<Vec<u8>>, n: usize) {
+    use std::io::Write as _;
+    let _ = write!(json.value(), "{n}");
 }

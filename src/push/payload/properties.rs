@@ -7,7 +7,6 @@ use serde_json::value::RawValue;
 use serde_json::{json, Map, Value};
 
 use super::inspect::inspect;
-use super::plan::push_string;
 use super::tests::{created, deleted_ids, one};
 use super::*;
 
@@ -265,8 +264,7 @@ proptest! {
 
     #[test]
     fn strings_are_written_as_json(text in "[^\\x00]*|[\"\\\\\\x01-\\x1f]*") {
-        let mut out = String::new();
-        push_string(&mut out, &text);
+        let out = crate::values::json::text(&text);
         prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
     }
 

@@ -137,8 +137,7 @@ unsafe fn compared_with_array(node: *mut pg_sys::Node) -> Option<*mut pg_sys::No
 /// A look-up of a collation that a tree refers to.
 unsafe fn is_plain(operator: pg_sys::Oid, collation: pg_sys::Oid) -> bool {
     // SAFETY: see above.
-    let deterministic =
-        collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) };
+    let deterministic = collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) };
     operator.to_u32() < pg_sys::FirstNormalObjectId && deterministic
 }
 
@@ -176,7 +175,8 @@ unsafe fn linked(
             }
             pg_sys::SubLinkType::EXISTS_SUBLINK => {
                 let mut conditions = Vec::new();
-                if !tree::returns_rows_as_they_are(query) || !tree::conjuncts((*query).jointree.cast(), &mut conditions) {
+                if !tree::returns_rows_as_they_are(query) || !tree::conjuncts((*query).jointree.cast(), &mut conditions)
+                {
                     return None;
                 }
                 for condition in conditions {
@@ -224,14 +224,8 @@ unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut p
 /// # Safety
 /// An expression of a parsed tree.
 unsafe fn is_same_type(column: &pg_sys::Var, output: *mut pg_sys::Node) -> bool {
-    const TYPES: [pg_sys::Oid; 6] = [
-        pg_sys::INT2OID,
-        pg_sys::INT4OID,
-        pg_sys::INT8OID,
-        pg_sys::UUIDOID,
-        pg_sys::TEXTOID,
-        pg_sys::VARCHAROID,
-    ];
+    const TYPES: [pg_sys::Oid; 6] =
+        [pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID, pg_sys::UUIDOID, pg_sys::TEXTOID, pg_sys::VARCHAROID];
     // SAFETY: see above.
     let (a, b) = unsafe { (pg_sys::getBaseType(column.vartype), pg_sys::getBaseType(pg_sys::exprType(output))) };
     let is_text = |t| t == pg_sys::TEXTOID || t == pg_sys::VARCHAROID;
@@ -272,13 +266,13 @@ unsafe fn given(query: *mut pg_sys::Query, environment: *mut pg_sys::QueryEnviro
         let plan = pg_sys::pg_plan_query(query, TEXT.as_ptr(), 0, no_params);
         statement::run(plan, TEXT, no_params, environment, &mut |slot| {
             too_many |= given.values.len() >= VALUES;
-            if too_many {
-                return;
+            if !too_many {
+                match statement::first_as_text(slot) {
+                    Some(value) => _ = given.values.insert(value),
+                    None => given.null = true,
+                }
             }
-            match statement::first_as_text(slot) {
-                Some(value) => _ = given.values.insert(value),
-                None => given.null = true,
-            }
+            !too_many
         });
     }
     Ok((!too_many).then_some(given))

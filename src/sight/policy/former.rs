@@ -21,8 +21,8 @@ use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
 use crate::policies::access::tree::{columns_read, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, subxact};
 use crate::server::spi::{self, pointers};
+use crate::server::{pg, subxact};
 use crate::sight::old_rows::OldRows;
 
 /// Tables as they were before a stamp.
@@ -53,7 +53,8 @@ impl<'a> Former<'a> {
         let known = tables.iter().map(|(table, _)| table.relation.to_u32()).collect();
         let mut former = Former { tables: Vec::new(), known };
         for (table, entries) in tables {
-            let name = CString::new(format!("snapsync changed keys of {}", table.relation.to_u32())).unwrap_or_default();
+            let name =
+                CString::new(format!("snapsync changed keys of {}", table.relation.to_u32())).unwrap_or_default();
             let changed = Keys::named(table, Cow::Owned(name))?;
             let Some(rows) = told(OldRows::called(table, "snapsync former rows of"))? else { return Ok(None) };
             let mut made = FormerTable { table, changed, rows };
@@ -81,11 +82,7 @@ impl<'a> Former<'a> {
     ///
     /// # Safety
     /// A node that nobody else refers to; the former tables are registered in the environment.
-    pub unsafe fn put_into(
-        &self,
-        part: *mut pg_sys::Node,
-        environment: *mut pg_sys::QueryEnvironment,
-    ) -> Result<()> {
+    pub unsafe fn put_into(&self, part: *mut pg_sys::Node, environment: *mut pg_sys::QueryEnvironment) -> Result<()> {
         let mut found: Vec<(*mut pg_sys::Query, usize)> = Vec::new();
         let mut told = Ok(());
         // SAFETY: nodes with this tag are queries. They are changed when the walk is over, the inner ones first: an entry is copied with
@@ -124,11 +121,7 @@ impl<'a> Former<'a> {
     ///
     /// # Safety
     /// A query of a rewritten tree.
-    unsafe fn find_in(
-        &self,
-        query: *mut pg_sys::Query,
-        found: &mut Vec<(*mut pg_sys::Query, usize)>,
-    ) -> Result<()> {
+    unsafe fn find_in(&self, query: *mut pg_sys::Query, found: &mut Vec<(*mut pg_sys::Query, usize)>) -> Result<()> {
         // SAFETY: entries of the query; a look-up of a relation that is locked.
         unsafe {
             let mut columns = None;
@@ -148,9 +141,7 @@ impl<'a> Former<'a> {
                     continue;
                 }
                 let Some(table) = self.tables.iter().find(|t| t.table.relation == relation) else { continue };
-                let inherits = kind != pg_sys::RELKIND_PARTITIONED_TABLE
-                    && (*entry).inh
-                    && has_children(relation);
+                let inherits = kind != pg_sys::RELKIND_PARTITIONED_TABLE && (*entry).inh && has_children(relation);
                 if inherits || !(*entry).tablesample.is_null() || !(*query).rowMarks.is_null() {
                     return Err(cannot("it reads tables that inherit, a sample, or rows that are locked"));
                 }

@@ -74,7 +74,10 @@ pub(super) unsafe fn satisfying(
                 plan
             }
         };
-        let mut each = |slot| found.extend(crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
+        let mut each = |slot| {
+            found.extend(crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
+            true
+        };
         statement::run(plan, TEXT, no_params, environment, &mut each);
     }
     Ok(found)
@@ -143,7 +146,10 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
         let same = same_key(table, rows, (1, 0), 2);
         (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), same);
         spi::as_table_owner(table.relation, || {
-            let mut each = |slot| rows.add_slot(slot);
+            let mut each = |slot| {
+                rows.add_slot(slot);
+                true
+            };
             statement::execute_unrewritten(query, c"snapsync: rows by key", environment, &mut each);
             Ok(())
         })
@@ -203,7 +209,10 @@ unsafe fn equal(own: *mut pg_sys::Var, key: *mut pg_sys::Var, base: pg_sys::Oid)
 ///
 /// # Safety
 /// They are registered in the environment.
-pub(super) unsafe fn entry_of(rows: &OldRows, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+pub(super) unsafe fn entry_of(
+    rows: &OldRows,
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: see above.
     unsafe { entry_named(rows.name(), environment) }
 }
@@ -212,7 +221,10 @@ pub(super) unsafe fn entry_of(rows: &OldRows, environment: *mut pg_sys::QueryEnv
 ///
 /// # Safety
 /// The relation is registered in the environment.
-pub(super) unsafe fn entry_named(name: &CStr, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+pub(super) unsafe fn entry_named(
+    name: &CStr,
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: the parser's own function, with a state that knows the environment.
     unsafe {
         let state = pg_sys::make_parsestate(std::ptr::null_mut());

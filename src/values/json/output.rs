@@ -117,10 +117,6 @@ impl Output {
         Output { context: unsafe { pg_sys::CurrentMemoryContext }, value: std::ptr::null_mut(), length: 0, capacity: 0 }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     pub fn bytes(&self) -> &[u8] {
         if self.value.is_null() {
             return b"";

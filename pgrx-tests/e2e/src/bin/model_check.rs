@@ -59,6 +59,7 @@ fn judge(options: &Options, summary: &Summary, expect_losses: bool, verdict: &mu
     let mut applied = Applied::default();
     let (mut closing, mut exact) = (Difference::default(), Difference::default());
     let (mut pulls, mut repeatable, mut exact_checks) = (0, 0, 0);
+    let (mut pages, mut lost) = (0, 0);
     for (i, report) in summary.reports.iter().enumerate() {
         print_puller(i, report);
         applied += report.applied;
@@ -67,9 +68,11 @@ fn judge(options: &Options, summary: &Summary, expect_losses: bool, verdict: &mu
         pulls += report.pulls;
         repeatable += report.pulls_repeatable_read;
         exact_checks += report.exact_checks;
+        pages += report.pages;
+        lost += report.pages_lost;
     }
     println!(
-        "{:.1} s, pulls {pulls} ({repeatable} REPEATABLE READ), rows delivered {}, resend factor {:.3}, deletions {} \
+        "{:.1} s, pulls {pulls} ({repeatable} REPEATABLE READ, {pages} pages, {lost} of them lost), rows delivered {}, resend factor {:.3}, deletions {} \
          ({} of unknown ids), created again {}, resets {} ({} rows)",
         summary.seconds,
         applied.rows,

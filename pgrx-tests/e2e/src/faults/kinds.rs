@@ -346,6 +346,9 @@ fn memory() -> Result<Outcome> {
             outcome.devices += 1;
             let refused = ["done", "ERROR 53200", "FATAL 53200"].iter().any(|good| end.starts_with(good));
             outcome.wrong += usize::from(!refused);
+            if !refused {
+                println!("{}", cluster.log_tail(5));
+            }
         }
     }
     ensure!(!cluster.crashed(), "the server went down\n{}", cluster.log_tail(5));

@@ -435,7 +435,21 @@ impl Generator<'_> {
         let name = &self.world.tables[table].name;
         let rename = |from: &str, to: &str| format!("ALTER TABLE {name} RENAME COLUMN {from} TO {to}");
         let one = |now: String, undo: String| (now, vec![undo]);
-        match self.rng.random_range(0..8) {
+        match self.rng.random_range(0..10) {
+            8 => (
+                format!("ALTER TABLE {name} ADD COLUMN extra int"),
+                vec![
+                    format!("UPDATE {name} SET extra = n WHERE n < {}", self.rng.random_range(0..99)),
+                    format!("ALTER TABLE {name} DROP COLUMN extra"),
+                ],
+            ),
+            9 => (
+                format!("ALTER TABLE {name} DROP COLUMN body"),
+                vec![
+                    format!("ALTER TABLE {name} ADD COLUMN body text"),
+                    format!("UPDATE {name} SET body = 'b' || n WHERE n < {}", self.rng.random_range(0..99)),
+                ],
+            ),
             0 => one(
                 format!("ALTER TABLE {name} ADD COLUMN extra int DEFAULT {}", self.rng.random_range(0..9)),
                 format!("ALTER TABLE {name} DROP COLUMN extra"),

@@ -22,6 +22,8 @@ pub struct Habits {
     pub forgetful: f64,
     /// the longest pause between two pulls, in milliseconds
     pub pause: u64,
+    /// the share of its pulls that are pages; of these some are lost on their way, and come again
+    pub pages: f64,
     /// whether it compares itself with the tables during the run (only where the cursor promises that)
     pub exact: bool,
 }
@@ -30,6 +32,8 @@ pub struct Habits {
 pub struct Report {
     pub pulls: u64,
     pub pulls_repeatable_read: u64,
+    pub pages: u64,
+    pub pages_lost: u64,
     /// all answers but first syncs
     pub applied: Applied,
     pub first_sync_rows: u64,
@@ -70,8 +74,11 @@ impl Puller {
         while !writers_ended.load(Ordering::Acquire) {
             let repeatable = self.rng.random_bool(self.habits.repeatable_read);
             // Reading whole tables is dear: no more than a fifth of this puller's time.
-            let exact =
-                repeatable && self.habits.exact && self.exact_time < started.elapsed() / 5 && self.rng.random_bool(0.3);
+            let exact = self.replica.next().is_none()
+                && repeatable
+                && self.habits.exact
+                && self.exact_time < started.elapsed() / 5
+                && self.rng.random_bool(0.3);
             self.pull(repeatable, exact).with_context(|| format!("pull {} failed", self.report.pulls + 1))?;
             if self.rng.random_bool(self.habits.forgetful) {
                 self.replica.forget();
@@ -79,6 +86,9 @@ impl Puller {
             std::thread::sleep(Duration::from_millis(self.rng.random_range(0..=self.habits.pause)));
         }
         self.pull(false, false).context("the closing pull failed")?;
+        // What is left of a pull in pages, and what changed meanwhile.
+        self.pull_all()?;
+        self.pull_all()?;
         let mut tx = self.caller.begin(&mut self.client, true, true)?;
         for name in self.replica.names() {
             self.report.closing.add(compare(&mut tx, &self.replica, name)?);
@@ -88,6 +98,16 @@ impl Puller {
         Ok(self.report)
     }
 
+    /// Pulls page by page until there is no more.
+    fn pull_all(&mut self) -> Result<()> {
+        loop {
+            self.pull(false, false).context("a closing pull failed")?;
+            if self.replica.next().is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     fn pull(&mut self, repeatable: bool, exact: bool) -> Result<()> {
         let mut tx = self.caller.begin(&mut self.client, true, repeatable)?;
         if repeatable && self.rng.random_bool(0.3) {
@@ -95,23 +115,50 @@ impl Puller {
             std::thread::sleep(Duration::from_millis(self.rng.random_range(0..20)));
         }
         let names = self.replica.names().to_vec();
-        let request = Pull {
-            collections: &names,
-            last_pulled_at: self.replica.cursor(),
-            cursor_as_number: self.rng.random_bool(0.5),
-            ..Pull::default()
-        };
-        let started = Instant::now();
-        let answer = request.run(&mut tx)?;
-        self.report.slowest = self.report.slowest.max(started.elapsed());
-        let first = self.replica.cursor().is_none();
-        let applied = self.replica.apply(&answer, |_, _| ())?;
-        self.report.pulls += 1;
-        self.report.pulls_repeatable_read += u64::from(repeatable);
-        if first {
-            self.report.first_sync_rows += applied.rows;
-        } else {
-            self.report.applied += applied;
+        let resumes = self.replica.next().is_some();
+        // To be exact, all pages come under this snapshot.
+        let paged = resumes && !exact || self.rng.random_bool(self.habits.pages);
+        let pages = if exact { u32::MAX } else { self.rng.random_range(1..4) };
+        for _ in 0..pages {
+            let size = paged.then(|| 1 << self.rng.random_range(0..9));
+            let request = Pull {
+                collections: &names,
+                last_pulled_at: self.replica.cursor(),
+                cursor_as_number: self.rng.random_bool(0.5),
+                page_size: size,
+                next: self.replica.next(),
+                ..Pull::default()
+            };
+            let started = Instant::now();
+            let answer = request.run(&mut tx)?;
+            self.report.slowest = self.report.slowest.max(started.elapsed());
+            let first = self.replica.cursor().is_none();
+            self.report.pulls += 1;
+            self.report.pulls_repeatable_read += u64::from(repeatable);
+            self.report.pages += u64::from(paged);
+            if paged && self.rng.random_bool(0.1) {
+                self.report.pages_lost += 1;
+                // Killed before the rows were stored, or before the token was.
+                if self.rng.random_bool(0.5) {
+                    self.replica.apply_rows(&answer)?;
+                }
+                continue;
+            }
+            let applied = self.replica.apply(&answer, |_, _| ())?;
+            if first {
+                self.report.first_sync_rows += applied.rows;
+            } else {
+                self.report.applied += applied;
+            }
+            if self.replica.next().is_none() {
+                break;
+            }
+        }
+        if exact && paged {
+            // Later pages leave to the next pull what is not before the first one's snapmin.
+            let request = Pull { collections: &names, last_pulled_at: self.replica.cursor(), ..Pull::default() };
+            let answer = request.run(&mut tx)?;
+            self.replica.apply(&answer, |_, _| ())?;
         }
         if exact {
             let started = Instant::now();

@@ -108,6 +108,7 @@ fn habits(i: usize, snapsync: bool) -> Habits {
         repeatable_read,
         forgetful: if i % 4 == 3 { 0.01 } else { 0.0 },
         pause: [10, 25, 25, 120][i % 4],
+        pages: if snapsync { [0.0, 0.7, 0.3, 1.0][i % 4] } else { 0.0 },
         exact: snapsync,
     }
 }

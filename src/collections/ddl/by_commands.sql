@@ -1,0 +1,32 @@
+-- What the commands that have just run have touched, and the tables $3, whose privileges they have changed. With concerned.sql.
+WITH touched AS MATERIALIZED (
+    SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
+    WHERE classid IS NOT NULL AND schema_name IS DISTINCT FROM 'pg_temp'
+    UNION ALL
+    SELECT 'pg_class'::regclass, oid, NULL FROM unnest($3::oid[]) AS oid),
+relation(oid) AS (
+    SELECT objid FROM touched WHERE classid = 'pg_class'::regclass
+    UNION
+    SELECT p.polrelid FROM touched CROSS JOIN LATERAL (SELECT polrelid FROM pg_policy WHERE oid = objid OFFSET 0) AS p
+    WHERE classid = 'pg_policy'::regclass
+    UNION
+    SELECT w.ev_class FROM touched CROSS JOIN LATERAL (SELECT ev_class FROM pg_rewrite WHERE oid = objid OFFSET 0) AS w
+    WHERE classid = 'pg_rewrite'::regclass
+    UNION
+    SELECT f.conrelid FROM touched CROSS JOIN LATERAL (SELECT conrelid FROM pg_constraint WHERE oid = objid OFFSET 0) AS f
+    WHERE classid = 'pg_constraint'::regclass),
+object(classid, objid) AS (
+    SELECT 'pg_class'::regclass::oid, oid FROM relation
+    UNION
+    SELECT 'pg_class'::regclass, i.inhparent
+    FROM relation CROSS JOIN LATERAL (SELECT inhparent FROM pg_inherits WHERE inhrelid = oid OFFSET 0) AS i
+    UNION
+    SELECT 'pg_class'::regclass, pg_partition_root(oid) FROM relation
+    UNION
+    SELECT 'pg_class'::regclass, p.relid FROM relation, snapsync.parts(oid) AS p(relid)
+    UNION
+    SELECT classid, objid FROM touched WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
+SELECT d.relation::oid, false
+FROM touched AS t CROSS JOIN LATERAL (SELECT relation FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d
+WHERE t.classid = 'pg_class'::regclass
+UNION ALL

@@ -1,0 +1,35 @@
+//! The mark of a row that is deleted and still stored (`soft_delete_column`): a flag that is true, or a time that is not null.
+
+use pgrx::pg_sys;
+
+use crate::collections::catalog::Column;
+
+fn is_flag(mark: &Column) -> bool {
+    mark.facts.base == pg_sys::BOOLOID
+}
+
+/// The row `t` is marked.
+pub fn is_marked(mark: &Column) -> String {
+    format!("t.{} {}", mark.ident, if is_flag(mark) { "IS TRUE" } else { "IS NOT NULL" })
+}
+
+/// The row `t` is not.
+pub fn is_unmarked(mark: &Column) -> String {
+    format!("t.{} {}", mark.ident, if is_flag(mark) { "IS NOT TRUE" } else { "IS NULL" })
+}
+
+/// What marks it.
+pub fn value(mark: &Column) -> String {
+    match is_flag(mark) {
+        true => "true".into(),
+        false => format!("pg_catalog.now()::{}", mark.type_name),
+    }
+}
+
+/// Is a row marked in which the column has this value, in the type's own text form?
+pub fn marks(mark: &Column, value: Option<&[u8]>) -> bool {
+    match is_flag(mark) {
+        true => value == Some(b"t"),
+        false => value.is_some(),
+    }
+}

@@ -1,0 +1,183 @@
+//! A part of the log, from one stamp to another: what a page of a long backlog is made of.
+
+use std::collections::BTreeMap;
+
+use pgrx::{pg_sys, IntoDatum};
+
+use super::{bucket_is, relation_is, scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
+use crate::log::change::{column, Op, NO_BUCKET};
+use crate::log::journal;
+use crate::server::error::Result;
+
+/// The stamps from one on, and below another.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Window {
+    pub from: i64,
+    /// None: all there are.
+    pub below: Option<i64>,
+    /// The running transaction's own entries are in it, which have no stamp yet.
+    pub own: bool,
+}
+
+/// What an entry that is about several keys counts for (journal/write.rs puts about as many into one).
+const SHARED: usize = 30;
+
+impl Window {
+    pub fn since(from: i64) -> Window {
+        Window { from, below: None, own: true }
+    }
+
+    /// Is this number of entries, which stands for this stamp, in it?
+    pub(super) fn has(self, (number, stamp): (i64, i64)) -> bool {
+        match journal::own_stamp() {
+            Some(own) if own == number => self.own,
+            _ => self.reaches(stamp),
+        }
+    }
+
+    fn reaches(self, stamp: i64) -> bool {
+        self.from <= stamp && self.below.is_none_or(|below| stamp < below)
+    }
+
+    /// Is it to be looked for by its own, because the number is none of these stamps?
+    pub(super) fn has_beside(self, early: (i64, i64)) -> bool {
+        self.has(early) && !self.reaches(early.0)
+    }
+
+    pub(super) fn keys(self) -> Vec<pg_sys::ScanKeyData> {
+        let below =
+            |stamp: i64| scan_key(column::STAMP, pg_sys::BTLessStrategyNumber, pg_sys::F_INT8LT, stamp.into_datum());
+        std::iter::once(stamp_from(self.from)).chain(self.below.map(below)).collect()
+    }
+}
+
+impl Log<'_> {
+    /// The entries of `relation` in this window, of the ids that come after this one.
+    pub fn within(
+        &self,
+        relation: pg_sys::Oid,
+        window: Window,
+        scopes: Scopes,
+        after: Option<&str>,
+    ) -> Result<Entries> {
+        let mut entries = Entries::new();
+        let wanted = |key: &str| after.is_none_or(|after| key > after);
+        self.read(relation, window, scopes, Some(&wanted), &mut |entry| entries.add(entry, self))?;
+        entries.complete();
+        Ok(entries)
+    }
+
+    /// Where a window from this stamp on has to end to hold about so many entries: those of one transaction stay together. None where
+    /// there are fewer.
+    pub fn end_of(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes, entries: usize) -> Result<Option<i64>> {
+        let early = self.early(from)?;
+        let mut found = First { wanted: entries, counted: 0, by_stamp: BTreeMap::new() };
+        // Each of those is a window by itself: it has written more than a transaction keeps in memory.
+        let own = journal::own_stamp();
+        early.iter().filter(|(number, _)| Some(*number) != own).for_each(|(_, stamp)| found.add(*stamp, entries));
+        self.each_bucket(relation, scopes, &mut |bucket, _| {
+            self.tuples(&[relation_is(relation), bucket_is(bucket), stamp_from(from)], |tuple| {
+                // SAFETY: a tuple of snapsync.change.
+                let (stamp, shared) = unsafe {
+                    let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
+                    (stamp, self.value(tuple, column::KEY).is_none())
+                };
+                if found.is_past(stamp) {
+                    return Ok(false);
+                }
+                if early.binary_search_by_key(&stamp, |(number, _)| *number).is_err() {
+                    found.add(stamp, if shared { SHARED } else { 1 });
+                }
+                Ok(true)
+            })
+        })?;
+        Ok(found.end())
+    }
+
+    /// Has the collection been reset since this stamp?
+    pub fn was_reset(&self, relation: pg_sys::Oid, from: i64) -> Result<bool> {
+        let (relation, everywhere) = (relation_is(relation), bucket_is(NO_BUCKET));
+        let mut found = false;
+        let mut look = |stamps| {
+            self.tuples(&[relation, everywhere, stamps], |tuple| {
+                found |= self.is_reset(tuple);
+                Ok(!found)
+            })
+        };
+        look(stamp_from(from))?;
+        for (number, _) in self.early(from)?.iter().filter(|(number, _)| *number < from) {
+            look(stamp_is(*number))?;
+        }
+        Ok(found)
+    }
+
+    /// Is a reset the first of what is left of the log from this stamp on? So it is where what came before was pruned.
+    pub fn begins_with_reset(&self, relation: pg_sys::Oid, from: i64) -> Result<bool> {
+        let mut found = false;
+        self.tuples(&[relation_is(relation), bucket_is(NO_BUCKET), stamp_from(from)], |tuple| {
+            found = self.is_reset(tuple);
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    fn is_reset(&self, tuple: pg_sys::HeapTuple) -> bool {
+        // SAFETY: a tuple of snapsync.change.
+        unsafe { self.value(tuple, column::OP) }.is_some_and(|op| op.value() as u8 == Op::Reset as u8)
+    }
+}
+
+/// The first entries, by stamp, as many as are wanted.
+struct First {
+    wanted: usize,
+    counted: usize,
+    by_stamp: BTreeMap<i64, usize>,
+}
+
+impl First {
+    /// Do entries with this stamp come behind those?
+    fn is_past(&self, stamp: i64) -> bool {
+        self.counted >= self.wanted && self.by_stamp.last_key_value().is_some_and(|(last, _)| stamp > *last)
+    }
+
+    fn add(&mut self, stamp: i64, count: usize) {
+        if self.is_past(stamp) {
+            return;
+        }
+        *self.by_stamp.entry(stamp).or_default() += count;
+        self.counted += count;
+        while let Some(last) = self.by_stamp.last_entry() {
+            if self.counted - last.get() < self.wanted {
+                break;
+            }
+            self.counted -= last.remove();
+        }
+    }
+
+    fn end(&self) -> Option<i64> {
+        let last = self.by_stamp.last_key_value().filter(|_| self.counted >= self.wanted);
+        last.map(|(stamp, _)| stamp + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_window_ends_with_the_entry_that_fills_it(entries in proptest::collection::vec((1i64..50, 1usize..5), 0..60), wanted in 1usize..40) {
+            let mut first = First { wanted, counted: 0, by_stamp: BTreeMap::new() };
+            for (stamp, count) in &entries {
+                first.add(*stamp, *count);
+            }
+            let below = |end: i64| entries.iter().filter(|(stamp, _)| *stamp < end).map(|(_, count)| count).sum::<usize>();
+            match first.end() {
+                None => prop_assert!(below(i64::MAX) < wanted),
+                Some(end) => prop_assert!(below(end) >= wanted && below(end - 1) < wanted),
+            }
+            prop_assert!(first.by_stamp.len() <= wanted);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+-- A row where column $3 of table $1 has a foreign key to column $4 of table $2 that has always been enforced (analysis.rs).
+SELECT 1 FROM pg_constraint AS f JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attnum = $4
+         JOIN pg_type AS y ON y.oid = a.atttypid
+WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2
+AND conkey = ARRAY[$3] AND confkey = ARRAY[$4]
+AND coalesce(nullif(y.typbasetype, 0), y.oid) = ANY ('{uuid,text,varchar,smallint,integer,bigint}'::regtype[])
+AND (a.attcollation = 0 OR EXISTS (SELECT FROM pg_collation AS k WHERE k.oid = a.attcollation AND k.collisdeterministic))
+AND coalesce((SELECT c.key FROM snapsync.collection AS c WHERE c.relation = $2 AND c.key <> '{}'),
+             (SELECT array_agg(k.attname) FROM pg_index AS i
+                JOIN pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
+               WHERE i.indrelid = $2 AND i.indisprimary)) = ARRAY[a.attname]
+AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
+AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = f.conrelid AND c.shape -> 'unenforced' ? f.oid::text)
+AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r')
+AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())

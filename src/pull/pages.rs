@@ -1,0 +1,256 @@
+//! A pull in pages. Each is a pull of its own, under a snapshot of its own, and what the next one has to know is in the token that the
+//! client brings back: the server keeps nothing.
+//!
+//! *Why the client ends up right.* Let S be the smallest snapmin of the pages, which the last one gives as the cursor. What the client was
+//! sent stood so in the snapshot of some page, or is a row that a later page left to the next pull. A change that this snapshot did not
+//! see has, by the clock's invariant, a stamp of at least that page's snapmin, so of at least S. So the pull from S sends what changed
+//! between and behind the pages, deletions of rows that were sent included, and finds out, as any pull does, whether the caller's access
+//! moved since S. That the role itself stands as it did on the first page is looked at on each.
+//!
+//! What else the pages rest on (the history of the clock, the shape of the tables, the log since S) does not have to hold for that: the
+//! pull from S would notice and replace everything. But then the pages to come would be sent for nothing, so the pull begins anew at once.
+
+use super::{Request, Start};
+use crate::collections::catalog::Collection;
+use crate::log::client;
+use crate::log::clock::history;
+use crate::log::read::Log;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::pg;
+use crate::sight::cause::Cause;
+use crate::values::cursor::Cursor;
+use crate::values::dialect::Dialect;
+use crate::values::settings;
+use crate::values::token::{digest, Place, Token};
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+/// The page that is being filled.
+pub(super) struct Page<'a> {
+    pub snapshot: &'a pg::ActiveSnapshot,
+    /// Where it begins.
+    pub token: Token,
+    /// The client brought a token: this is not the first page.
+    pub resumed: bool,
+    /// The snapmin of this page's own snapshot.
+    pub snapmin: i64,
+    /// So many rows fit in, counting deleted ones.
+    pub rows: usize,
+    /// It ends when it is as long.
+    bytes: usize,
+    any: bool,
+    /// Where the next one begins.
+    next: Option<(u32, Place)>,
+}
+
+/// Who asks for what, for the token that belongs to it.
+pub(super) struct Asked<'a> {
+    pub request: &'a Request<'a>,
+    pub names: &'a [String],
+    pub cursor: Cursor,
+    pub dialect: Dialect,
+    pub collections: &'a [Rc<Collection>],
+    /// The version that the calling role stands in.
+    pub role: &'a str,
+}
+
+fn malformed(detail: impl Into<String>) -> SyncError {
+    SyncError::new(code::INVALID_PARAMETER, "malformed next")
+        .detail(detail)
+        .hint("Pass the next of the page before as it was, or leave it out to begin anew.")
+}
+
+fn foreign(detail: &str) -> SyncError {
+    SyncError::new(code::INVALID_PARAMETER, "next belongs to another pull")
+        .detail(detail)
+        .hint("Pass the same arguments for each page (page_size may differ), or leave next out to begin anew.")
+}
+
+/// Of texts, each for itself.
+fn digest_of<S: AsRef<str>>(texts: &[S]) -> u64 {
+    let mut bytes = Vec::new();
+    for text in texts {
+        let text = text.as_ref().as_bytes();
+        bytes.extend((text.len() as u64).to_be_bytes());
+        bytes.extend(text);
+    }
+    digest(&bytes)
+}
+
+impl Asked<'_> {
+    /// Of the arguments that say what is pulled, and how it is written.
+    fn arguments(&self) -> u64 {
+        let request = self.request;
+        let mut texts = self.names.to_vec();
+        texts.push(format!("{:?}", (self.cursor, self.dialect, &request.filter, request.client_id)));
+        texts.push(format!("{:?}", (request.send_created_as_updated, request.skip_echoes)));
+        digest_of(&texts)
+    }
+
+    /// Of what a page must find as the first one found it.
+    fn state(&self) -> u64 {
+        // SAFETY: reads of control data and of what was set at backend start.
+        let (system, database) = unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId) };
+        let mut texts = vec![system.to_string(), database.to_u32().to_string(), self.role.to_string()];
+        for collection in self.collections {
+            texts.push(collection.relation.to_u32().to_string());
+            texts.push(collection.shape.clone());
+            let key = collection.key.iter().map(|k| (k.attnum, k.facts.base.to_u32()));
+            texts.push(format!("{:?}", key.collect::<Vec<_>>()));
+            let scope = collection.scope.as_ref().map(|c| c.attnum);
+            let soft_delete = collection.soft_delete.as_ref().map(|c| c.attnum);
+            texts.push(format!("{:?}", (scope, &collection.scope_values, soft_delete)));
+            let mine = collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum));
+            texts.push(format!("{:?}", mine.map(|c| (&c.name, &c.type_name)).collect::<Vec<_>>()));
+        }
+        digest_of(&texts)
+    }
+}
+
+impl<'a> Page<'a> {
+    /// None where the caller does not ask for pages.
+    pub fn begin(asked: &Asked, snapshot: &'a pg::ActiveSnapshot, snapmin: i64) -> Result<Option<Page<'a>>> {
+        let request = asked.request;
+        if request.page_size.is_none() && request.next.is_none() {
+            return Ok(None);
+        }
+        let rows = match request.page_size {
+            Some(size) if size < 1 => {
+                return Err(SyncError::new(code::INVALID_PARAMETER, "page_size must be at least 1")
+                    .hint("Pass how many rows a page may have, or leave it out to get all in one answer."))
+            }
+            Some(size) => size as usize,
+            // The rest.
+            None => usize::MAX,
+        };
+        let bytes = if request.page_size.is_none() { usize::MAX } else { settings::page_bytes() };
+        let fresh = Token {
+            snapmin: i64::MAX,
+            whole: true,
+            begun: false,
+            again: false,
+            arguments: asked.arguments(),
+            caller: digest(client::who()?.as_bytes()),
+            state: asked.state(),
+            at: 0,
+            place: Place::Begin,
+        };
+        let brought = request.next.map(|next| Token::decode(next).map_err(|e| malformed(format!("{e}."))));
+        let (mut token, mut resumed) = (fresh, false);
+        if let Some(brought) = brought.transpose()? {
+            if brought.arguments != token.arguments {
+                return Err(foreign("Other arguments were passed when it was given."));
+            }
+            if brought.caller != token.caller {
+                return Err(foreign("It was given to somebody else."));
+            }
+            resumed = brought.state == token.state && still_holds(&brought, asked, snapshot)?;
+            token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..token } };
+        }
+        Ok(Some(Page { snapshot, token, resumed, snapmin, rows, bytes, any: false, next: None }))
+    }
+
+    /// The cursor, if this is the last page, from the one that this page alone could give.
+    pub fn cursor(&mut self, cursor: i64, collections: &[Rc<Collection>]) -> Result<i64> {
+        if cursor < self.token.snapmin {
+            self.token.snapmin = cursor;
+            self.token.whole = !is_pruned(cursor, collections, self.snapshot)?;
+        }
+        Ok(self.token.snapmin)
+    }
+
+    /// Where this collection's part of the page begins; None where it has none.
+    pub fn place(&mut self, at: usize) -> Option<Place> {
+        if self.next.is_some() || (at as u32) < self.token.at {
+            return None;
+        }
+        let here = at as u32 == self.token.at;
+        Some(if here { std::mem::replace(&mut self.token.place, Place::Begin) } else { Place::Begin })
+    }
+
+    /// The next page begins there.
+    pub fn cut(&mut self, at: usize, place: Place) {
+        self.next = Some((at as u32, place));
+    }
+
+    /// If nothing more fits in, the next page begins with this one of so many collections.
+    pub fn cut_before(&mut self, at: usize, collections: usize, length: usize) {
+        if self.next.is_none() && at < collections && self.is_full(length) {
+            self.cut(at, Place::Begin);
+        }
+    }
+
+    /// The token of the next page; None where this is the last one.
+    pub fn next(self) -> Option<String> {
+        let (at, place) = self.next?;
+        Some(Token { at, place, ..self.token }.encode())
+    }
+
+    /// So many rows were put in, deleted ones included.
+    pub fn holds(&mut self, rows: usize) {
+        self.rows -= rows;
+        self.any |= rows > 0;
+    }
+
+    /// All rows of a collection begin here.
+    pub fn begin_rows(&mut self) {
+        self.token.begun = true;
+    }
+
+    /// What there is room for now, to go back to.
+    pub fn room(&self) -> (usize, bool) {
+        (self.rows, self.any)
+    }
+
+    pub fn take_out(&mut self, room: (usize, bool)) {
+        (self.rows, self.any) = room;
+    }
+
+    /// Does nothing fit in any more, with the answer so long? Every page has a row.
+    pub fn is_full(&self, length: usize) -> bool {
+        self.rows == 0 || self.any && self.is_long(length)
+    }
+
+    pub fn is_long(&self, length: usize) -> bool {
+        length >= self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.any
+    }
+
+    /// No change from this stamp on has to be sent: the next pull begins there. On the first page it is not known yet.
+    pub fn ends_below(&self) -> Option<i64> {
+        self.resumed.then_some(self.token.snapmin)
+    }
+
+    pub fn start(&self, start: Start) -> Start {
+        if self.token.again {
+            return Start::Anything(Cause::Pages);
+        }
+        start
+    }
+}
+
+/// Does the clock run on the history that the first page saw, is the log since then still there, and is the place one?
+fn still_holds(token: &Token, asked: &Asked, snapshot: &pg::ActiveSnapshot) -> Result<bool> {
+    if token.at as usize >= asked.collections.len() {
+        return Err(malformed("It is of a collection that is not pulled."));
+    }
+    if !history::cursor_is_of_this_history(token.snapmin)? {
+        return Ok(false);
+    }
+    Ok(!(token.whole && is_pruned(token.snapmin, asked.collections, snapshot)?))
+}
+
+/// Does the log say that what came after this cursor was pruned, of any of these collections?
+fn is_pruned(cursor: i64, collections: &[Rc<Collection>], snapshot: &pg::ActiveSnapshot) -> Result<bool> {
+    let log = Log::open(snapshot)?;
+    for collection in collections {
+        if log.begins_with_reset(collection.relation, cursor)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,39 @@
+//! A row that is to be written, as all who write name it.
+
+use std::collections::BTreeMap;
+
+use super::target::Target;
+
+/// One row to write or to delete.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Item {
+    pub target: usize,
+    pub what: What,
+    /// Index into the plan's records, or its deletions.
+    pub row: u32,
+}
+
+/// How. The number is that of the group of columns: of `Target::updates` for an update, of the plan's for an insert.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum What {
+    Update(u32),
+    Insert(u32),
+    Delete,
+}
+
+impl Item {
+    pub fn id<'t>(&self, targets: &'t [Target]) -> &'t str {
+        let plan = &targets[self.target].plan;
+        match self.what {
+            What::Delete => &plan.deletions[self.row as usize].id,
+            _ => &plan.records[self.row as usize].id,
+        }
+    }
+}
+
+/// Items by the number of their target.
+pub fn by_target(items: impl Iterator<Item = Item>) -> BTreeMap<usize, Vec<Item>> {
+    let mut by_target: BTreeMap<usize, Vec<Item>> = BTreeMap::new();
+    items.for_each(|item| by_target.entry(item.target).or_default().push(item));
+    by_target
+}

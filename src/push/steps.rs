@@ -1,0 +1,46 @@
+//! What was decided, as items to write in the order in which they can be written.
+
+use super::decide::{Decisions, Fate};
+use super::item::{Item, What};
+use super::order::Stage;
+use super::target::Target;
+
+/// Statements that belong together, in the order of the push.
+#[derive(Clone)]
+pub struct Step {
+    pub items: Vec<Item>,
+    pub together: bool,
+}
+
+/// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
+/// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
+/// the same push has just given another parent.
+pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage]) -> Vec<Step> {
+    let deletions = |stage: &Stage| {
+        let rows = |&target: &usize| {
+            let fates = decisions.fates[target].deletions.iter().enumerate();
+            let doomed = fates.filter(|(_, fate)| **fate == Fate::Delete);
+            doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).collect::<Vec<_>>()
+        };
+        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
+    };
+    let writes = |stage: &Stage| {
+        let rows = |&target: &usize| writes_of(target, &targets[target], &decisions.fates[target].records);
+        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
+    };
+    let first = stages.iter().rev().filter(|s| !s.referenced).map(deletions);
+    let last = stages.iter().rev().filter(|s| s.referenced).map(deletions);
+    first.chain(stages.iter().map(writes)).chain(last).filter(|s| !s.items.is_empty()).collect()
+}
+
+fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (groups, wanted) in [(&of.plan.groups, Fate::Insert), (&of.updates, Fate::Update)] {
+        for (group, rows) in groups.iter().enumerate() {
+            let what = if wanted == Fate::Insert { What::Insert(group as u32) } else { What::Update(group as u32) };
+            let rows = rows.rows.iter().filter(|&&row| fates[row as usize] == wanted);
+            items.extend(rows.map(|&row| Item { target, what, row }));
+        }
+    }
+    items
+}

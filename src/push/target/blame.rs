@@ -1,0 +1,76 @@
+//! Errors that name the record which they are about.
+
+use super::Target;
+use crate::push::payload::Record;
+use crate::server::error::{code, SyncError};
+use crate::values::excerpt;
+
+impl Target<'_> {
+    /// Where an id stands in the payload.
+    pub fn path_of(&self, id: &str) -> String {
+        let sources = self.sources.get_or_init(|| {
+            let records = self.plan.records.iter().map(|r| (r.id.to_string(), r.source));
+            records.chain(self.plan.deletions.iter().map(|d| (d.id.to_string(), d.source))).collect()
+        });
+        sources.get(id).map(|s| self.plan.path(*s)).unwrap_or_default()
+    }
+
+    pub(super) fn no_column(&self, name: &str, record: &Record) -> SyncError {
+        let (column, collection) = (excerpt::name(name), &self.collection.name);
+        SyncError::new(
+            code::UNDEFINED_COLUMN,
+            format!("column \"{column}\" of collection \"{collection}\" does not exist"),
+        )
+        .detail(format!("It is in {}.", self.plan.field_path(record.source, name)))
+        .hint("Send only synced columns. A table's columns are synced unless snapsync.enable() left them out.")
+    }
+
+    /// A row that the caller sees and no policy lets him change.
+    pub fn refused(&self, what: &str, id: &str) -> SyncError {
+        SyncError::new(
+            code::INSUFFICIENT_PRIVILEGE,
+            format!("a row of collection \"{}\" may not be {what}", self.collection.name),
+        )
+        .detail(format!("Row-level security refuses {}.", self.path_of(id)))
+        .hint("The role can see the row but no policy lets it change the row.")
+    }
+
+    /// An error of Postgres about one record, with the record's place in the payload.
+    pub fn about(&self, id: &str, e: SyncError) -> SyncError {
+        self.located(e, format!("It is about {} (id \"{}\").", self.path_of(id), excerpt::name(id)))
+    }
+
+    /// An error of Postgres about the collection.
+    pub fn while_pushing(&self, e: SyncError) -> SyncError {
+        self.located(e, format!("While pushing collection \"{}\".", self.collection.name))
+    }
+
+    fn located(&self, e: SyncError, place: String) -> SyncError {
+        // RAISE leaves an empty text where nothing was to be said.
+        let said = |text: Option<String>| text.filter(|t| !t.is_empty());
+        let e = SyncError { detail: said(e.detail), hint: said(e.hint), ..e };
+        let says_so = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("changes."));
+        let lists_rows = e.code == code::CONFLICT && e.detail.as_ref().is_some_and(|d| d.starts_with('['));
+        if lists_rows || says_so(&e.detail) || says_so(&e.hint) {
+            return e;
+        }
+        // A trigger of the user's may tell its clients something in JSON: that stays as it is.
+        if e.detail.as_ref().is_some_and(|d| serde_json::from_str::<serde::de::IgnoredAny>(d).is_ok()) {
+            let hint = Some(e.hint.map_or(place.clone(), |h| format!("{h} {place}")));
+            return SyncError { message: excerpt::cut(&e.message, 400), hint, ..e };
+        }
+        let hint = match e.code.get(..2).unwrap_or("") {
+            "22" => "Send values as pull_changes writes them, in the same dialect.",
+            "23" => "Nothing was applied. Correct the record on the client, or let the constraint allow it.",
+            "42" => "The role needs the table's privileges and a row-level security policy that allows the change.",
+            _ => "Nothing was applied.",
+        };
+        SyncError {
+            // Postgres quotes the whole value, which may be megabytes that the client sent.
+            message: excerpt::cut(&e.message, 400),
+            detail: Some(e.detail.map_or(place.clone(), |d| format!("{d} {place}"))),
+            hint: Some(e.hint.unwrap_or_else(|| hint.to_string())),
+            ..e
+        }
+    }
+}

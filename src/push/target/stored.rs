@@ -1,0 +1,150 @@
+//! What the database says now about the rows of a target: locked, visible, in the log.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use pgrx::pg_sys;
+
+use super::Target;
+use crate::collections::{lookup, tombstone};
+use crate::log::change::Op;
+use crate::log::read::{self, Logged};
+use crate::log::{clock, journal};
+use crate::server::error::{Result, SyncError};
+use crate::server::pg::{self, Privilege};
+use crate::server::spi::{self, Mode};
+use crate::server::subxact;
+use crate::values::wire_id;
+
+/// A row of the payload as it is stored now.
+#[derive(Clone, Copy, Default)]
+pub struct Stored {
+    /// The caller can see it.
+    pub visible: bool,
+    /// It is locked, so the caller may update it.
+    pub locked: bool,
+    /// It is marked as deleted.
+    pub deleted: bool,
+}
+
+/// So many ids that cannot be read are named one by one, each at the price of a few statements. More of them are no mistakes of
+/// some records: all are refused.
+const MOST_UNREADABLE: usize = 1_000;
+
+impl Target<'_> {
+    /// One text for all ids of one row, by which an id and a key of the log compare: numeric keeps the zeros that it was given,
+    /// so `1.0` finds the row that was stored as `1`.
+    pub fn comparable<'k>(&self, id: &'k str) -> Cow<'k, str> {
+        let key = &self.collection.key;
+        if key.iter().all(|k| k.facts.base != pg_sys::NUMERICOID) {
+            return Cow::Borrowed(id);
+        }
+        // An entry from before the key was another one has no such parts, and is about no row of now.
+        let Ok(mut parts) = wire_id::decode(id, key.len()) else { return Cow::Borrowed(id) };
+        for (part, _) in parts.iter_mut().zip(key).filter(|(_, k)| k.facts.base == pg_sys::NUMERICOID) {
+            *part = wire_id::comparable_number(part);
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Cow::Owned(wire_id::encode(&parts).into_owned())
+    }
+
+    /// What the log says of these ids from this stamp on, with the ids as the keys. (Not what it says to one client.)
+    pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
+        let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).collect();
+        let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
+        let mut entries = read::since_of(self.collection.relation, from, &wanted, snapshot)?;
+        entries.retain(|e| !e.is_notice());
+        for entry in &mut entries {
+            if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
+                entry.key = id.to_string();
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Has somebody created this row since the transaction's snapshot, which does not see it (REPEATABLE READ)?
+    pub fn was_created_unseen(&self, id: &str) -> Result<bool> {
+        let from = {
+            let _seen = pg::ActiveSnapshot::take();
+            clock::horizon::snapmin_of_old_snapshot()?
+        };
+        let entries = self.logged(&[id], from, &pg::ActiveSnapshot::latest())?;
+        Ok(entries.iter().any(|e| e.op == Op::Insert && Some(e.stamp) != journal::own_stamp()))
+    }
+
+    /// The ids that cannot be read as the key's types, with the error.
+    pub fn unreadable_ids(&self) -> Result<HashMap<String, SyncError>> {
+        let texts = [pg_sys::TEXTOID, pg_sys::VARCHAROID];
+        let mut bad = HashMap::new();
+        if self.collection.key.iter().any(|k| !texts.contains(&k.facts.base)) {
+            let mut doubtful = self.ids();
+            // Not worth a statement in a subtransaction: a uuid shows that it is one.
+            if let [key] = &self.collection.key[..] {
+                doubtful.retain(|id| key.facts.base != pg_sys::UUIDOID || !wire_id::is_canonical_uuid(id));
+            }
+            if !doubtful.is_empty() {
+                self.find_unreadable(&doubtful, &mut bad)?;
+            }
+        }
+        Ok(bad)
+    }
+
+    fn find_unreadable(&self, ids: &[&str], bad: &mut HashMap<String, SyncError>) -> Result<()> {
+        let read = |ids: &[&str]| {
+            let (rows, args) = self.id_rows(ids);
+            spi::query(&format!("SELECT pg_catalog.count(*) FROM {rows}"), &args, Mode::Read)
+        };
+        subxact::in_halves(ids, &read, &mut |tried| match tried {
+            Err((_, e)) if bad.len() == MOST_UNREADABLE => {
+                let name = &self.collection.name;
+                Err(e
+                    .detail(format!("More than {MOST_UNREADABLE} ids of collection \"{name}\" cannot be read."))
+                    .hint("Nothing was applied. Send ids as pull_changes writes them."))
+            }
+            Err((id, e)) => {
+                bad.insert(id.to_string(), e);
+                Ok(true)
+            }
+            Ok(_) => Ok(true),
+        })?;
+        Ok(())
+    }
+
+    /// Locks the rows that are there, in key order, all of them at once: two pushes cannot wait for each other. A role that
+    /// may only insert locks nothing: it changes no row. Returns the places of those locked, and whether each is marked as
+    /// deleted.
+    pub fn lock(&self, ids: &[&str]) -> Result<Vec<(usize, bool)>> {
+        if ids.is_empty() || !self.may_read_key() || !self.may(Privilege::Update) {
+            return Ok(Vec::new());
+        }
+        let (rows, args) = self.id_rows(ids);
+        let sql = format!(
+            "SELECT r.n, {} FROM {} ORDER BY {} FOR NO KEY UPDATE OF t",
+            self.is_deleted(),
+            lookup::join(&self.collection, &rows),
+            lookup::order(&self.collection)
+        );
+        let found = spi::numbers(&sql, &args, Mode::Write)?;
+        Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
+    }
+
+    /// Which of these ids the caller can see now, by their places, and whether each is marked as deleted.
+    pub fn visible_now(&self, ids: &[&str]) -> Result<Vec<(usize, bool)>> {
+        if ids.is_empty() || !self.may_read_key() {
+            return Ok(Vec::new());
+        }
+        let (rows, args) = self.id_rows(ids);
+        let sql = format!("SELECT r.n, {} FROM {}", self.is_deleted(), lookup::join(&self.collection, &rows));
+        let _now = pg::ActiveSnapshot::take();
+        let found = spi::numbers(&sql, &args, Mode::Read)?;
+        Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
+    }
+
+    /// SQL that says whether `t` is marked as deleted.
+    fn is_deleted(&self) -> String {
+        match &self.collection.soft_delete {
+            Some(mark) if pg::may_select(self.collection.relation, mark.attnum) => tombstone::is_marked(mark),
+            _ => "false".into(),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What a pull in pages gives as `next`: where its next page begins.
+//!
+//! A token is no authority. It says where to go on, and row-level security decides what of it the caller gets, as in any pull. So it is
+//! neither signed nor secret; it holds no id that the caller was not sent. What guards it is for those who make mistakes: a checksum
+//! against what was cut off or changed, digests of whose pull it belongs to and of what has to stand as it stood.
+
+use thiserror::Error;
+
+/// Where the next page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The smallest snapmin of the pages so far: the cursor that the last one gives.
+    pub snapmin: i64,
+    /// Nothing says that the log since then was pruned. (Where something did on the very page that gave the cursor, it says nothing.)
+    pub whole: bool,
+    /// All rows of a collection were begun to be sent: what the client has of it is neither what it had at its cursor nor all.
+    pub begun: bool,
+    /// The pull has begun anew after that: everything is replaced.
+    pub again: bool,
+    /// Of the call's arguments, which stay the same.
+    pub arguments: u64,
+    /// Of the caller.
+    pub caller: u64,
+    /// Of what the pages rest on: if it moved, the pull begins anew.
+    pub state: u64,
+    /// The collection that comes next, counted from 0. Those before it are done.
+    pub at: u32,
+    pub place: Place,
+}
+
+/// Where in that collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing of it was sent.
+    Begin,
+    /// All its rows are being sent, in the order of their keys, up to the row with this id.
+    Rows {
+        after: String,
+    },
+    Changes(Changes),
+}
+
+/// The changes since the cursor are being sent, those with stamps below `from` were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    pub from: i64,
+    /// The caller's access was not found to have moved by what has a stamp below this.
+    pub held: i64,
+    /// Of those from `from` on and below this, ids up to this one were sent. None: nothing from `from` on was.
+    pub within: Option<(i64, String)>,
+}
+
+/// Why a text is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// A character that tokens do not have.
+    #[error("there is a character in it that no token has")]
+    Character,
+    /// Too short, or the checksum differs.
+    #[error("it is not whole, or was changed on its way")]
+    Damaged,
+    /// Of another version of the extension.
+    #[error("another version of the extension made it")]
+    Version,
+}
+
+/// The form of a token. Another one gets another number.
+const VERSION: u8 = 1;
+
+/// FNV-1a: the same on every server and in every version.
+pub fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Token {
+    /// Text that stands unquoted in a URL.
+    pub fn encode(&self) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.snapmin.to_be_bytes());
+        bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
+        for digest in [self.arguments, self.caller, self.state] {
+            bytes.extend(digest.to_be_bytes());
+        }
+        bytes.extend(self.at.to_be_bytes());
+        match &self.place {
+            Place::Begin => bytes.push(0),
+            Place::Rows { after } => {
+                bytes.push(1);
+                bytes.extend(after.as_bytes());
+            }
+            Place::Changes(changes) => {
+                bytes.push(if changes.within.is_none() { 2 } else { 3 });
+                bytes.extend(changes.from.to_be_bytes());
+                bytes.extend(changes.held.to_be_bytes());
+                if let Some((below, after)) = &changes.within {
+                    bytes.extend(below.to_be_bytes());
+                    bytes.extend(after.as_bytes());
+                }
+            }
+        }
+        let checksum = digest(&bytes);
+        bytes.extend(checksum.to_be_bytes());
+        to_text(&bytes)
+    }
+
+    pub fn decode(text: &str) -> Result<Token, TokenError> {
+        let bytes = from_text(text.trim_matches(|c: char| c.is_ascii_whitespace()))?;
+        let (bytes, checksum) = bytes.split_last_chunk::<8>().ok_or(TokenError::Damaged)?;
+        if u64::from_be_bytes(*checksum) != digest(bytes) {
+            return Err(TokenError::Damaged);
+        }
+        let mut rest = Rest(bytes);
+        if rest.byte() != Some(VERSION) {
+            return Err(TokenError::Version);
+        }
+        rest.token().ok_or(TokenError::Damaged)
+    }
+}
+
+/// What of a token's bytes is not read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl Rest<'_> {
+    fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (chunk, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*chunk)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.chunk::<1>().map(|[byte]| byte)
+    }
+
+    fn stamp(&mut self) -> Option<i64> {
+        self.chunk().map(i64::from_be_bytes)
+    }
+
+    fn digest(&mut self) -> Option<u64> {
+        self.chunk().map(u64::from_be_bytes)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        std::str::from_utf8(std::mem::take(&mut self.0)).ok().map(str::to_string)
+    }
+
+    fn token(mut self) -> Option<Token> {
+        let snapmin = self.stamp()?;
+        let flags = self.byte().filter(|flags| *flags < 8)?;
+        let (whole, begun, again) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        let (arguments, caller, state) = (self.digest()?, self.digest()?, self.digest()?);
+        let at = self.chunk().map(u32::from_be_bytes)?;
+        let place = match self.byte()? {
+            0 => Place::Begin,
+            1 => Place::Rows { after: self.text()? },
+            kind @ (2 | 3) => {
+                let (from, held) = (self.stamp()?, self.stamp()?);
+                let within = if kind == 3 { Some((self.stamp()?, self.text()?)) } else { None };
+                Place::Changes(Changes { from, held, within })
+            }
+            _ => return None,
+        };
+        self.0.is_empty().then_some(Token { snapmin, whole, begun, again, arguments, caller, state, at, place })
+    }
+}
+
+/// base64url (RFC 4648, section 5), without padding.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn to_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(three.get(i).copied().unwrap_or(0)));
+        for i in 0..=three.len() {
+            text.push(char::from(DIGITS[(bits >> (18 - 6 * i)) as usize & 63]));
+        }
+    }
+    text
+}
+
+fn from_text(text: &str) -> Result<Vec<u8>, TokenError> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for four in text.as_bytes().chunks(4) {
+        let mut bits = 0;
+        for i in 0..4 {
+            let digit = match four.get(i) {
+                None => 0,
+                Some(byte @ b'A'..=b'Z') => byte - b'A',
+                Some(byte @ b'a'..=b'z') => byte - b'a' + 26,
+                Some(byte @ b'0'..=b'9') => byte - b'0' + 52,
+                Some(b'-') => 62,
+                Some(b'_') => 63,
+                Some(_) => return Err(TokenError::Character),
+            };
+            bits = bits << 6 | u32::from(digit);
+        }
+        bytes.extend(&bits.to_be_bytes()[1..four.len()]);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn place() -> impl Strategy<Value = Place> {
+        let changes = (any::<i64>(), any::<i64>(), proptest::option::of((any::<i64>(), ".{0,40}")));
+        prop_oneof![
+            Just(Place::Begin),
+            ".{0,300}".prop_map(|after| Place::Rows { after }),
+            changes.prop_map(|(from, held, within)| Place::Changes(Changes { from, held, within })),
+        ]
+    }
+
+    fn token() -> impl Strategy<Value = Token> {
+        (any::<i64>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
+            |(snapmin, [whole, begun, again], [arguments, caller, state], at, place)| Token {
+                snapmin,
+                whole,
+                again,
+                arguments,
+                caller,
+                state,
+                at,
+                place,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_reads_back(token in token()) {
+            let text = token.encode();
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
+            prop_assert_eq!(Token::decode(&text), Ok(token.clone()));
+            prop_assert_eq!(Token::decode(&format!(" {text}\n")), Ok(token));
+        }
+
+        #[test]
+        fn what_was_cut_off_or_changed_is_found(token in token(), at in any::<prop::sample::Index>(), digit in 0usize..64) {
+            let text = token.encode();
+            let at = at.index(text.len());
+            prop_assert_eq!(Token::decode(&text[..at]), Err(TokenError::Damaged));
+            let mut changed = text.clone().into_bytes();
+            changed[at] = DIGITS[digit];
+            let changed = String::from_utf8(changed).expect("ASCII");
+            // The last digit may have bits to spare.
+            if changed[..text.len() - 1] != text[..text.len() - 1] {
+                prop_assert_eq!(Token::decode(&changed), Err(TokenError::Damaged));
+            }
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in any::<String>(), bytes in any::<Vec<u8>>()) {
+            let _ = Token::decode(&text);
+            prop_assert_eq!(from_text(&to_text(&bytes)), Ok(bytes.clone()));
+            // Whatever has a right checksum.
+            let whole = [&bytes[..], &digest(&bytes).to_be_bytes()[..]].concat();
+            if let Ok(token) = Token::decode(&to_text(&whole)) {
+                prop_assert_eq!(token.encode(), to_text(&whole));
+            }
+        }
+    }
+
+    #[test]
+    fn refused_for_a_reason() {
+        let token = Token {
+            snapmin: 7,
+            whole: true,
+            begun: false,
+            again: false,
+            arguments: 1,
+            caller: 2,
+            state: 3,
+            at: 0,
+            place: Place::Begin,
+        };
+        assert_eq!(Token::decode(""), Err(TokenError::Damaged));
+        assert_eq!(Token::decode("null"), Err(TokenError::Damaged));
+        assert_eq!(Token::decode("a+b/"), Err(TokenError::Character));
+        assert_eq!(Token::decode("é"), Err(TokenError::Character));
+        let mut bytes = from_text(&token.encode()).expect("text of ours");
+        bytes.truncate(bytes.len() - 8);
+        bytes[0] = VERSION + 1;
+        let checksum = digest(&bytes);
+        bytes.extend(checksum.to_be_bytes());
+        assert_eq!(Token::decode(&to_text(&bytes)), Err(TokenError::Version));
+    }
+}
