@@ -16,6 +16,7 @@ use crate::server::statement::Statement;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
 use crate::sight::scope;
+use crate::sight::scope::derived::{self, Derived};
 use crate::values::cursor::{self, Cursor};
 use crate::values::dialect::{self, Dialect, SelectAs};
 use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
@@ -129,6 +130,11 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         && !page.as_ref().is_some_and(|page| page.resumed)
         && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
 
+    let transactions = match from {
+        Start::Stamp(c) => (snapmin - c).max(0),
+        _ => 0,
+    };
+
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
     let mut reach = match from {
@@ -151,7 +157,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes };
+        let pull = CollectionPull { collection, dialect, request, scopes, transactions };
         let replaces = match &mut page {
             Some(page) => pull.write_page(from, place, at, page, &mut out)?,
             None => pull.write(from, reach.as_mut(), &mut out)?,
@@ -262,6 +268,8 @@ struct CollectionPull<'a> {
     request: &'a Request<'a>,
     /// The scopes to pull; None for all rows.
     scopes: Option<Vec<String>>,
+    /// So many have changed something since the cursor.
+    transactions: i64,
 }
 
 /// A statement that reads rows by their keys.
@@ -278,18 +286,34 @@ impl CollectionPull<'_> {
             self.write_all(from, out)?;
             return Ok(from == Start::Anything);
         };
-        if !reach.moved(self.collection, self.scopes.is_some())? {
-            let relation = self.collection.relation;
-            let entries = match &self.scopes {
-                Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
-                None => reach.entries(relation)?,
-            };
-            if self.write_changes(&entries, reach, out)? {
+        if !reach.moved(self.collection, self.collection.logged_scope.is_some())? {
+            let (entries, judge) = self.entries(reach)?;
+            if self.write_changes(&entries, judge, reach, out)? {
                 return Ok(false);
             }
         }
         self.write_all(Start::Anything, out)?;
         Ok(true)
+    }
+
+    /// What happened in the caller's scopes: those that he or the table's owner names, else those that the policies leave him. And who
+    /// judges old rows, where that had to be found out for it.
+    fn entries(&self, reach: &mut Reach) -> Result<(Rc<Entries>, Option<Judge>)> {
+        let relation = self.collection.relation;
+        let Derived { scopes, judge } = self.derived(reach)?;
+        let entries = match self.scopes.as_ref().or(scopes.as_ref()) {
+            Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
+            None => reach.entries(relation)?,
+        };
+        Ok((entries, judge))
+    }
+
+    /// The scopes that the policies leave the caller, where nobody has named any.
+    fn derived(&self, reach: &mut Reach) -> Result<Derived> {
+        match self.scopes {
+            Some(_) => Ok(Derived::default()),
+            None => derived::scopes(self.collection, reach, self.transactions),
+        }
     }
 
     /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
@@ -306,16 +330,23 @@ impl CollectionPull<'_> {
     }
 
     /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Writer<Output>) -> Result<bool> {
+    fn write_changes(
+        &self,
+        entries: &Entries,
+        judge: Option<Judge>,
+        reach: &mut Reach,
+        out: &mut Writer<Output>,
+    ) -> Result<bool> {
         if entries.is_empty() {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
             out.raw(NOTHING);
             return Ok(true);
         }
-        let judge = match self.needs_judge(entries) {
-            true => reach.judge(self.collection)?,
-            false => Some(Judge::of_none(self.collection)),
+        let judge = match judge {
+            None if self.needs_judge(entries) => reach.judge(self.collection)?,
+            None => Some(Judge::of_none(self.collection)),
+            known => known,
         };
         let Some(judge) = judge else { return Ok(false) };
         let Some((mut rows, _)) = self.changed(entries, &judge, None, usize::MAX)? else { return Ok(false) };

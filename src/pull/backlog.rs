@@ -11,6 +11,7 @@ use crate::log::read::{Entries, Log, Scopes, Window};
 use crate::server::error::Result;
 use crate::sight::policy::Judge;
 use crate::sight::reach::Reach;
+use crate::sight::scope::derived::Derived;
 use crate::values::json::{Output, Writer};
 use crate::values::token::{Changes, Place};
 
@@ -85,8 +86,8 @@ impl CollectionPull<'_> {
         }
         changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
-        let scopes = self.scopes.as_deref().map_or(Scopes::All, Scopes::Only);
-        let mut judge = None;
+        let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
+        let scopes = self.scopes.as_deref().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {

@@ -21,7 +21,7 @@ use crate::server::statement::kept::Key;
 use crate::server::{pg, subxact};
 use crate::sight::old_rows::OldRows;
 
-mod query;
+pub(in crate::sight) mod query;
 
 /// Deleted rows of a table that policies read, to be seen again while old rows are judged: those that the caller could see.
 pub struct Shadow {
@@ -50,7 +50,7 @@ pub struct Judge {
 }
 
 /// Which rows satisfy.
-enum Condition {
+pub(in crate::sight) enum Condition {
     All,
     None,
     /// Those for which this holds: an expression over the columns of range table entry 1.
@@ -87,6 +87,11 @@ impl Judge {
         // SAFETY: the text of a tree that this server wrote, in this session.
         let condition = Condition::Where(unsafe { pg_sys::stringToNode(text.as_ptr()) }.cast());
         Judge::new(table, condition, Some(text.to_owned()), Vec::new())
+    }
+
+    /// The rows of other tables that are put back while it judges.
+    pub(in crate::sight) fn shadows(&self) -> &[Shadow] {
+        &self.shadows
     }
 
     /// For each image: does it satisfy? None when that cannot be told.
@@ -148,7 +153,7 @@ impl Judge {
 /// An error while old rows are judged is not the caller's: not one that a row is cause of (a value that does not read back, or that a
 /// policy cannot take, or is nested too deep), nor one of a policy, which selecting from the table raises as well where it must. Only
 /// what says nothing of rows and policies ends the call.
-fn told<R>(outcome: Result<R>) -> Result<Option<R>> {
+pub(in crate::sight) fn told<R>(outcome: Result<R>) -> Result<Option<R>> {
     match outcome {
         Ok(found) => Ok(Some(found)),
         Err(e) if ends_the_call(&e) => Err(e),
@@ -179,7 +184,7 @@ pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
 }
 
 /// Which rows the policies let the calling role select: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).
-fn selectable(relation: pg_sys::Oid) -> Condition {
+pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
     let role = pg::current_user();
     let (mut permissive, mut all) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the relation is locked, so its policies stay while it is open; the trees are copied. The lists are palloc'd.

@@ -16,6 +16,8 @@ use crate::server::spi::{self, Mode};
 use crate::server::statement::{self, kept::Key};
 use crate::values::{excerpt, wire_id};
 
+pub mod derived;
+
 /// `{"todos": {"org_id": ["42", "43"]}}`.
 #[derive(Default)]
 pub struct Filter(BTreeMap<String, BTreeMap<String, Vec<String>>>);

@@ -36,7 +36,7 @@ pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sy
 
 /// # Safety
 /// The node is NULL or of a parsed tree.
-unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
+pub unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
     if node.is_null() {
         return;
     }
@@ -74,7 +74,7 @@ pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::N
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+pub unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     let mut node = node;
     // SAFETY: an expression node.
     unsafe {

@@ -25,6 +25,8 @@ pub enum Plant {
     DropAccess,
     /// a row that moves between scopes leaves no entry in the one it came from
     DropScope,
+    /// an entry stands in another scope than its row
+    WrongScope,
     /// a role's new standing is recorded as if it had always been so
     OldRole,
 }
@@ -48,6 +50,10 @@ impl Plant {
             Self::DropScope => {
                 "DELETE FROM snapsync.change c WHERE stamp > $1 AND op = 'U' AND scope IS NOT NULL AND EXISTS (SELECT FROM snapsync.change o \
                  WHERE o.relation = c.relation AND o.stamp = c.stamp AND o.key = c.key AND o.ord < c.ord AND o.scope IS DISTINCT FROM c.scope)"
+            }
+            Self::WrongScope => {
+                "UPDATE snapsync.change SET scope = scope || '0', bucket = (bucket + 1) % 1024 \
+                 WHERE stamp > $1 AND scope IS NOT NULL AND hashtext(coalesce(key, keys[1]) || stamp) % 5 = 0"
             }
             Self::OldRole => "UPDATE snapsync.role SET stamp = 1 WHERE stamp > $1",
             Self::DropReset => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'R'",

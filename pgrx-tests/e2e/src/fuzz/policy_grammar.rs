@@ -34,6 +34,14 @@ pub enum Expr {
         table: usize,
         own: bool,
     },
+    /// the row inside of what is compared with
+    MemberOf(i64),
+    MemberArray,
+    ParentOwner(usize),
+    /// the owner's number as text
+    OwnText,
+    /// nothing of the row
+    Caller(i64),
     /// a function hides the members table
     MyOrgs,
     /// a view of the members table, which reads past its policies
@@ -76,6 +84,15 @@ impl Expr {
             Self::MemberExists(level) => format!(
                 "EXISTS (SELECT 1 FROM members m WHERE m.org = {t}.org AND m.usr = me() AND m.level >= {level})"
             ),
+            Self::MemberOf(level) => {
+                format!("me() IN (SELECT m.usr FROM members m WHERE m.org = {t}.org AND m.level >= {level})")
+            }
+            Self::MemberArray => "org = ANY (ARRAY(SELECT m.org FROM members m WHERE m.usr = me()))".to_owned(),
+            Self::ParentOwner(p) => {
+                format!("me() = (SELECT p.owner FROM {} p WHERE p.id = {t}.parent)", tables[*p].name)
+            }
+            Self::OwnText => "owner::text = me()::text".to_owned(),
+            Self::Caller(k) => format!("me() = {k}"),
             Self::ParentIn(p) => format!("parent IN (SELECT p.id FROM {} p)", tables[*p].name),
             Self::ParentExists { table, own } => format!(
                 "EXISTS (SELECT 1 FROM {} p WHERE p.id = {t}.parent{})",
@@ -125,18 +142,23 @@ impl Expr {
         if level >= Level::Membership && rng.random_bool(0.55) {
             // The members table is the first, at 0; parents are those between.
             let parent = (at > 1).then(|| rng.random_range(1..at));
-            return match (rng.random_range(0..if level >= Level::All { 6 } else { 5 }), parent) {
+            return match (rng.random_range(0..if level >= Level::All { 9 } else { 8 }), parent) {
                 (0, _) => Self::MemberIn(k - 1),
                 (1, _) => Self::MemberExists(k - 1),
                 (2, Some(p)) => Self::ParentIn(p),
                 (3, Some(table)) => Self::ParentExists { table, own: rng.random_bool(0.4) },
-                (4, _) if level >= Level::All && can.access_tables => Self::MyOrgs,
-                (5, _) => Self::View,
+                (4, _) => Self::MemberOf(k - 1),
+                (5, _) => Self::MemberArray,
+                (6, Some(p)) => Self::ParentOwner(p),
+                (7, _) if level >= Level::All && can.access_tables => Self::MyOrgs,
+                (8, _) => Self::View,
                 _ => Self::MemberIn(0),
             };
         }
         match rng.random_range(0..20) {
-            0..9 => Self::Own,
+            0..7 => Self::Own,
+            7 => Self::OwnText,
+            8 => Self::Caller(k),
             9..12 => Self::Public,
             12..14 => Self::Divides(k + 1),
             14..16 => Self::Above(k * 20),
