@@ -124,8 +124,10 @@ COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPD
 COMMENT ON COLUMN snapsync.change.as_sent IS 'True: the push of origin did no more and no less to this row than it said, so that client need not hear of it';
 COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the same happened';
 
--- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
+-- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication). One for who reads some scopes, one for who
+-- reads all.
 CREATE INDEX change_relation_bucket_stamp ON snapsync.change (relation, bucket, stamp);
+CREATE INDEX change_relation_stamp ON snapsync.change (relation, stamp);
 
 CREATE TABLE snapsync.early (
     early               bigint NOT NULL,

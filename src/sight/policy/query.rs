@@ -81,7 +81,7 @@ pub(in crate::sight) unsafe fn part(
     key: Key,
     dearest: f64,
     most: f64,
-    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot),
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool,
 ) -> Result<Put> {
     const TEXT: &CStr = c"snapsync: scopes";
     // SAFETY: a query that nobody else refers to; the environment outlives the execution.

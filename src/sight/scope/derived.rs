@@ -148,7 +148,10 @@ fn ask(relation: pg_sys::Oid, form: &Form, sources: Sources, shadows: &[Shadow],
             let mut output = None;
             // SAFETY: the executor's slot, which has this column; the query is used here only.
             let put = unsafe {
-                let mut each = |row| found.take(row, *gives, *column, &mut output);
+                let mut each = |row| {
+                    found.take(row, *gives, *column, &mut output);
+                    !found.all
+                };
                 query::part(query, shadows, key, dearest, SCOPES as f64, &mut each)?
             };
             match put {
