@@ -117,6 +117,38 @@ impl Expr {
         }
     }
 
+    /// One of those that ask the same column for something of the caller's: owner (0), org (1) or parent (2).
+    pub fn dividing(rng: &mut StdRng, level: Level, can: Abilities, at: usize, column: u32) -> Self {
+        let k = rng.random_range(0..3);
+        let bound = match column {
+            1 if level >= Level::Membership => match rng.random_range(0..6) {
+                0 => Self::MemberIn(k),
+                1 => Self::MemberExists(k),
+                2 => Self::MemberOf(k),
+                3 if can.hostile => Self::MemberSince,
+                4 if level >= Level::All && can.access_tables => Self::MyOrgs,
+                _ => Self::MemberArray,
+            },
+            2 if level >= Level::Membership && at > 1 => {
+                let table = rng.random_range(1..at);
+                match rng.random_range(0..3) {
+                    0 => Self::ParentIn(table),
+                    1 => Self::ParentOwner(table),
+                    _ => Self::ParentExists { table, own: rng.random_bool(0.4) },
+                }
+            }
+            _ if rng.random_bool(0.3) => Self::OwnText,
+            _ => Self::Own,
+        };
+        let beside = Box::new(Self::random(rng, level, can, at, 1));
+        match rng.random_range(0..6) {
+            0 => Self::And(Box::new(bound), beside),
+            1 => Self::And(beside, Box::new(bound)),
+            2 => Self::Or(Box::new(Self::Caller(k + 1)), Box::new(bound)),
+            _ => bound,
+        }
+    }
+
     /// `at`: the table's place in the world. `can`: whether hidden access tables can be declared.
     pub fn random(rng: &mut StdRng, level: Level, can: Abilities, at: usize, depth: u32) -> Self {
         if at == MEMBERS {
