@@ -130,29 +130,26 @@ fn reason(policies: &[Policy], columns: &[Candidate]) -> Option<String> {
     if permissive().any(|p| unsafe { (*p.condition).type_ == NodeTag::T_Const }) {
         return None;
     }
-    for policy in permissive().filter(|p| !by_any(p, Search::default())) {
-        let name = pg::ident(&policy.name);
-        let (any_type, volatile) = (true, true);
-        return Some(if by_any(policy, Search { volatile, ..Search::default() }) {
-            format!("policy {name} calls a volatile function: declare it STABLE if it is")
-        } else if tells(policy, Search { any_type, ..Search::default() }) {
-            // Whichever column, of whichever type.
-            match columns
-                .iter()
-                .any(|c| tells(policy, Search { column: Some(c.attnum), any_type, ..Search::default() }))
-            {
-                true => format!("policy {name} compares its column in a way that does not tell its text"),
-                false if tells(policy, Search::default()) => {
-                    format!("policy {name} has several ways in, by different columns")
-                }
-                false => format!("policy {name} goes by a column of a type or a collation that cannot be a scope"),
-            }
-        } else {
-            format!("policy {name} does not ask that a column equal something of the caller's")
-        });
+    let Some(policy) = permissive().find(|p| !by_any(p, Search::default())) else {
+        let names: Vec<String> = permissive().map(|p| pg::ident(&p.name)).collect();
+        return Some(format!("policies {} go by different columns", names.join(", ")));
+    };
+    let name = pg::ident(&policy.name);
+    let (any_type, volatile) = (true, true);
+    if by_any(policy, Search { volatile, ..Search::default() }) {
+        return Some(format!("policy {name} calls a volatile function: declare it STABLE if it is"));
     }
-    let names: Vec<String> = permissive().map(|p| pg::ident(&p.name)).collect();
-    Some(format!("policies {} go by different columns", names.join(", ")))
+    if !tells(policy, Search { any_type, ..Search::default() }) {
+        return Some(format!("policy {name} does not ask that a column equal something of the caller's"));
+    }
+    // Whichever column, of whichever type.
+    if columns.iter().any(|c| tells(policy, Search { column: Some(c.attnum), any_type, ..Search::default() })) {
+        return Some(format!("policy {name} compares its column in a way that does not tell its text"));
+    }
+    if tells(policy, Search::default()) {
+        return Some(format!("policy {name} has several ways in, by different columns"));
+    }
+    Some(format!("policy {name} goes by a column of a type or a collation that cannot be a scope"))
 }
 
 /// The columns of the policy's row that are in a condition.
