@@ -131,6 +131,9 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         skip_echoes: a.get(6).unwrap_or(false),
         page_size: a.get(7),
         next: a.get(8),
+        schema_version: a.get(9),
+        migration: a.json(10),
+        since: a.json(11),
     })?;
     http::announce_json(a.function());
     Ok(document.into_datum())
