@@ -28,6 +28,7 @@ mod changes;
 mod echo;
 mod pages;
 mod rows;
+pub mod schema;
 mod since;
 
 use arrays::Arrays;
