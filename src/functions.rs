@@ -4,8 +4,8 @@
 use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
-use crate::collections::{admin, ddl, doctor, triggers};
 use crate::collections::shape::versions;
+use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;

@@ -238,7 +238,8 @@ fn steps_of(collection: &Seen, from: i64) -> Option<Vec<(i64, Step<'_>)>> {
                     let is_new = |name: &str| wanted.contains(name) && last.column(name).is_none();
                     // As another type, or once more.
                     let known = known.as_ref();
-                    let cannot = |name: &&str| differs(name) || is_new(name) && known.is_some_and(|k| k.contains(*name));
+                    let cannot =
+                        |name: &&str| differs(name) || is_new(name) && known.is_some_and(|k| k.contains(*name));
                     if last.key != document.key || columns.iter().filter(|c| wanted.contains(*c)).any(cannot) {
                         return None;
                     }

@@ -110,9 +110,8 @@ fn own(text: Option<&str>) -> Result<BTreeMap<String, Cursor>> {
             }
             _ => raw.get().to_string(),
         };
-        let cursor = cursor::parse(Some(&text)).map_err(|e| {
-            invalid("since", format!("Of \"{}\": {e}", excerpt::name(&name)), HINT)
-        })?;
+        let cursor = cursor::parse(Some(&text))
+            .map_err(|e| invalid("since", format!("Of \"{}\": {e}", excerpt::name(&name)), HINT))?;
         Ok((name, cursor))
     });
     cursors.collect()
