@@ -73,6 +73,28 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT t.since('{projects,tasks}', format('{"projects": %s, "tasks": null}', :'a')::jsonb);
 COMMIT;
 
+-- In pages: each collection from its own cursor on, and the token belongs to these.
+CREATE FUNCTION pg_temp.pages(since jsonb, migration jsonb DEFAULT NULL, size int DEFAULT 1) RETURNS TABLE (page text) LANGUAGE plpgsql AS $$
+DECLARE
+    answer json;
+BEGIN
+    LOOP
+        answer := public.pull_changes('{projects,tasks}', since => since, migration => migration, page_size => size, next => answer ->> 'next');
+        RETURN QUERY SELECT concat(answer -> 'changes', answer #> '{experimentalStrategy,override}');
+        EXIT WHEN answer ->> 'next' IS NULL;
+    END LOOP;
+    PERFORM set_config('t.cursor', answer ->> 'timestamp', false);
+END
+$$;
+SELECT * FROM pg_temp.pages(format('{"projects": %s, "tasks": null}', :'a')::jsonb);
+SELECT t.since('{projects,tasks}', NULL, current_setting('t.cursor'));
+SELECT pull_changes('{projects,tasks}', since => format('{"projects": %s}', :'a')::jsonb, page_size => 1) ->> 'next' AS next \gset
+SELECT set_config('t.next', :'next', false) IS NOT NULL;
+SELECT * FROM t.error($$ SELECT pull_changes('{projects,tasks}', since => '{}', page_size => 1, next => current_setting('t.next')) $$);
+-- New columns in pages: the rows that did not change are in no part of the log, so the collection comes whole.
+SELECT * FROM pg_temp.pages(format('{"projects": %s, "tasks": %1$s}', :'b')::jsonb, '{"tables": [], "columns": [{"table": "tasks", "columns": ["who"]}]}', 2);
+SELECT t.since('{projects,tasks}', NULL, current_setting('t.cursor'));
+
 -- Bad input.
 SELECT * FROM t.error($$ SELECT pull_changes('{projects}', since => '[]') $$);
 SELECT * FROM t.error($$ SELECT pull_changes('{projects}', since => '17') $$);
