@@ -1,9 +1,9 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use crate::collections::catalog::{self, Collection};
+use crate::collections::catalog::{self, Collection, Column};
 use crate::collections::lookup::Keys;
 use crate::collections::tombstone;
 use crate::log::clock::{self, durable, history, horizon};
@@ -17,7 +17,7 @@ use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
 use crate::sight::scope;
 use crate::sight::scope::derived::{self, Derived};
-use crate::values::cursor::{self, Cursor};
+use crate::values::cursor::Cursor;
 use crate::values::dialect::{self, Dialect, SelectAs};
 use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
 use crate::values::settings;
@@ -29,9 +29,12 @@ mod changes;
 mod echo;
 mod pages;
 mod rows;
+pub mod schema;
+mod since;
 
 use arrays::Arrays;
 use pages::{Asked, Page};
+use since::Since;
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -48,6 +51,12 @@ pub struct Request<'a> {
     pub page_size: Option<i32>,
     /// What the page before gave as `next`.
     pub next: Option<&'a str>,
+    /// The version of the app's schema.
+    pub schema_version: Option<i32>,
+    /// JSON text: what the client's tables and columns have become since its last pull.
+    pub migration: Option<String>,
+    /// JSON text: cursors of single collections.
+    pub since: Option<String>,
 }
 
 /// What a collection's pull starts from.
@@ -84,11 +93,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());
     }
-    let cursor = cursor::parse(request.last_pulled_at).map_err(|e| {
-        SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
-            .detail(e.to_string())
-            .hint("Pass the timestamp of the previous pull, an ISO 8601 time, or null for the first pull.")
-    })?;
+    let since = Since::parse(request)?;
     journal::flush_before_reading()?;
     // Locks the tables: DDL under way is waited for before the snapshot is taken, not while it is held.
     for name in &names {
@@ -106,41 +111,25 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
     let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).collect();
     let standing = roles::standing(&snapshot)?;
-    let from = match start(cursor)? {
-        // What the role may see has changed otherwise than by changes of rows.
-        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
-        other => other,
-    };
-    let asked = Asked { request, names: &names, cursor, dialect, collections: &collections, role };
+    let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
     let mut page = Page::begin(&asked, &snapshot, snapmin)?;
-    let from = page.as_ref().map_or(from, |page| page.start(from));
-    // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
-    let timestamp = match from {
-        Start::Stamp(c) => snapmin.max(c),
-        _ => standing.limit(snapmin)?,
+    let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).collect();
+    let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
+    let starts: Vec<(Start, i64)> =
+        names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new)).collect::<Result<_>>()?;
+    // One for all of them. To whom had a later one of some collection, changes between come again.
+    let timestamp = match starts.iter().map(|(_, timestamp)| *timestamp).min() {
+        Some(timestamp) => timestamp,
+        None => begin(since.cursor, &[])?.1,
     };
     let timestamp = match &mut page {
         Some(page) => page.cursor(timestamp, &collections)?,
         None => timestamp,
     };
 
-    // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
-    // (But for what this transaction has written itself, under a number from before.)
-    let nothing_since = journal::own_stamp().is_none()
-        && !page.as_ref().is_some_and(|page| page.resumed)
-        && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
-
-    let transactions = match from {
-        Start::Stamp(c) => (snapmin - c).max(0),
-        _ => 0,
-    };
-
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
-    let mut reach = match from {
-        Start::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
-        _ => None,
-    };
+    let mut reaches: BTreeMap<i64, Reach> = BTreeMap::new();
 
     let mut out = Writer::new(Output::new());
     out.object();
@@ -150,17 +139,29 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
-        let place = place.filter(|_| !nothing_since || collection.unsure || filter.names(name));
+        let ((from, _), new_columns) = (starts[at], &new_columns[at]);
+        // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
+        // (But for what this transaction has written itself, under a number from before.)
+        let nothing_since = journal::own_stamp().is_none()
+            && !page.as_ref().is_some_and(|page| page.resumed)
+            && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
+        let nothing = nothing_since && new_columns.is_empty() && !collection.unsure && !filter.names(name);
+        let place = place.filter(|_| !nothing);
         let Some(place) = place else {
             may_read(collection)?;
             out.raw(NOTHING);
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes, transactions };
-        let replaces = match &mut page {
-            Some(page) => pull.write_page(from, place, at, page, &mut out)?,
-            None => pull.write(from, reach.as_mut(), &mut out)?,
+        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) } else { 0 };
+        let pull = CollectionPull { collection, dialect, request, scopes, transactions, new_columns };
+        let replaces = match (&mut page, from) {
+            (Some(page), _) => pull.write_page(from, place, at, page, &mut out)?,
+            (None, Start::Stamp(stamp)) => {
+                let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, &snapshot));
+                pull.write(from, Some(reach), &mut out)?
+            }
+            (None, _) => pull.write(from, None, &mut out)?,
         };
         if replaces {
             replaced.push(name);
@@ -232,6 +233,30 @@ fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Where a collection begins, and the cursor that the client could get of it.
+fn begin(
+    cursor: Cursor,
+    new_columns: &[Column],
+    standing: &roles::Standing,
+    snapmin: i64,
+    page: Option<&Page>,
+) -> Result<(Start, i64)> {
+    let start = match start(cursor)? {
+        // What the role may see has changed otherwise than by changes of rows.
+        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
+        // Rows that did not change come in no window of the log.
+        Start::Stamp(_) if page.is_some() && !new_columns.is_empty() => Start::Anything,
+        other => other,
+    };
+    let start = page.map_or(start, |page| page.start(start));
+    // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
+    let timestamp = match start {
+        Start::Stamp(c) => snapmin.max(c),
+        _ => standing.limit(snapmin)?,
+    };
+    Ok((start, timestamp))
+}
+
 fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
         Cursor::Start => Ok(Start::Nothing),
@@ -270,6 +295,8 @@ struct CollectionPull<'a> {
     scopes: Option<Vec<String>>,
     /// So many have changed something since the cursor.
     transactions: i64,
+    /// The columns that the client has only just got: rows that have a value there come besides those that changed.
+    new_columns: &'a [Column],
 }
 
 /// A statement that reads rows by their keys.
@@ -337,7 +364,7 @@ impl CollectionPull<'_> {
         reach: &mut Reach,
         out: &mut Writer<Output>,
     ) -> Result<bool> {
-        if entries.is_empty() {
+        if entries.is_empty() && self.new_columns.is_empty() {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
             out.raw(NOTHING);
@@ -355,6 +382,9 @@ impl CollectionPull<'_> {
         }
         let mut arrays = Arrays::begin(self, out)?;
         arrays.add(self, &mut rows, None)?;
+        if !self.new_columns.is_empty() {
+            arrays.add_those_with_new_columns(self, &rows)?;
+        }
         arrays.end();
         Ok(true)
     }

@@ -30,6 +30,7 @@ mod follow;
 mod image;
 mod scope;
 pub mod unenforced;
+pub mod versions;
 
 use dependency::Due;
 use edges::Edges;
@@ -98,7 +99,7 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
             );
             put_off_as(relation, Due::Failed, &e.message)
         }
-        Ok(()) => Ok(()),
+        Ok(()) => versions::note(relation),
     }
 }
 
@@ -130,6 +131,7 @@ pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
         look_at_all()?;
     }
     derive_all(relation, Because::Enabled, false)?;
+    versions::note(relation)?;
     look_at_readers(relation)
 }
 
@@ -152,6 +154,9 @@ pub fn readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 /// Forgets a table, and stops tracking what was tracked only for it. What its policies read.
 pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     let read: Vec<pg_sys::Oid> = edges::known(relation)?.keys().map(|a| pg_sys::Oid::from(*a)).collect();
+    if let Some(name) = registry::load(relation)?.and_then(|stored| stored.name) {
+        versions::gone(&name)?;
+    }
     registry::forget(relation)?;
     registry::forget_readers(relation)?;
     edges::abandon(read)
