@@ -13,6 +13,7 @@ use crate::server::error::Result;
 use crate::sight::cause::Cause;
 use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach};
+use crate::sight::scope::derived::Derived;
 use crate::values::json::{Output, Writer};
 use crate::values::token::{Changes, Place};
 
@@ -93,8 +94,8 @@ impl CollectionPull<'_> {
         }
         changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
-        let scopes = self.scopes.as_deref().map_or(Scopes::All, Scopes::Only);
-        let mut judge = None;
+        let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
+        let scopes = self.scopes.as_deref().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {

@@ -20,17 +20,17 @@ pub(super) fn is_exact(cursor: Cursor) -> bool {
     matches!(cursor, Cursor::Stamp(stamp) if stamp % 2 == 0)
 }
 
-/// The cursor to return, which changes from this stamp on follow. It does not go back behind the one that the client `had`.
+/// The cursor to return, which changes from this stamp on follow. It does not go back behind the one that the client `had`, if that was not exact.
 pub(super) fn cursor(
     stamp: i64,
-    had: Cursor,
+    had: &dyn Fn(i64) -> bool,
     snapmin: i64,
     clock: Option<Reading>,
     collections: &[Rc<Collection>],
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<i64> {
     let stamp = stamp & !1;
-    if had == Cursor::Stamp(stamp + 1) || stamp < clock::FIRST {
+    if had(stamp + 1) || stamp < clock::FIRST {
         return Ok(stamp + 1);
     }
     // Nobody was committing, and nobody has begun to since.

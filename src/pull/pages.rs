@@ -85,6 +85,7 @@ impl Asked<'_> {
         let mut texts = self.names.to_vec();
         texts.push(format!("{:?}", (self.cursor, self.dialect, &request.filter, request.client_id)));
         texts.push(format!("{:?}", (request.send_created_as_updated, request.skip_echoes)));
+        texts.push(format!("{:?}", (&request.since, &request.migration)));
         digest_of(&texts)
     }
 

@@ -221,13 +221,36 @@ pub unsafe fn plan(
 ) -> Result<*mut pg_sys::PlannedStmt> {
     // SAFETY: see above.
     unsafe {
-        let rewritten = pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree));
-        let [query] = rewritten[..] else {
-            return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
-        };
+        let query = rewritten(tree)?;
         change(query)?;
         Ok(pg_sys::pg_plan_query(query, text.as_ptr(), 0, params))
     }
+}
+
+/// The same without parameters; None where views and policies bring in a volatile function.
+///
+/// # Safety
+/// What the tree reads is locked; the text outlives the call.
+pub unsafe fn plan_steady(tree: *mut pg_sys::Query, text: &CStr) -> Result<Option<*mut pg_sys::PlannedStmt>> {
+    // SAFETY: see above.
+    unsafe {
+        let query = rewritten(tree)?;
+        if pg_sys::contain_volatile_functions(query.cast()) {
+            return Ok(None);
+        }
+        Ok(Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut())))
+    }
+}
+
+/// # Safety
+/// As for `plan`.
+unsafe fn rewritten(tree: *mut pg_sys::Query) -> Result<*mut pg_sys::Query> {
+    // SAFETY: see above.
+    let rewritten = unsafe { pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree)) };
+    let [query] = rewritten[..] else {
+        return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
+    };
+    Ok(query)
 }
 
 /// Runs a plan as the current role, under the active snapshot as it is, and gives each row to `each`.

@@ -22,7 +22,7 @@ use crate::server::{pg, subxact};
 use crate::sight::old_rows::OldRows;
 
 mod former;
-mod query;
+pub(in crate::sight) mod query;
 
 pub use former::Former;
 
@@ -53,7 +53,7 @@ pub struct Judge {
 }
 
 /// Which rows satisfy.
-enum Condition {
+pub(in crate::sight) enum Condition {
     All,
     None,
     /// Those for which this holds: an expression over the columns of range table entry 1.
@@ -90,6 +90,11 @@ impl Judge {
         // SAFETY: the text of a tree that this server wrote, in this session.
         let condition = Condition::Where(unsafe { pg_sys::stringToNode(text.as_ptr()) }.cast());
         Judge::new(table, condition, Some(text.to_owned()), Vec::new())
+    }
+
+    /// The rows of other tables that are put back while it judges.
+    pub(in crate::sight) fn shadows(&self) -> &[Shadow] {
+        &self.shadows
     }
 
     /// For each image: does it satisfy? None when that cannot be told.
@@ -207,7 +212,7 @@ pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
 }
 
 /// Which rows the policies let the calling role select: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).
-fn selectable(relation: pg_sys::Oid) -> Condition {
+pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
     let role = pg::current_user();
     let (mut permissive, mut all) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the relation is locked, so its policies stay while it is open; the trees are copied. The lists are palloc'd.

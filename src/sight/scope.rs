@@ -17,6 +17,8 @@ use crate::server::statement::{self, kept::Key};
 use crate::sight::delta::Delta;
 use crate::values::{excerpt, wire_id};
 
+pub mod derived;
+
 /// `{"todos": {"org_id": ["42", "43"]}}`.
 #[derive(Default)]
 pub struct Filter(BTreeMap<String, BTreeMap<String, Vec<String>>>);

@@ -36,7 +36,7 @@ pub unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node
 
 /// # Safety
 /// The node is NULL or of a parsed tree.
-unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
+pub unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
     if node.is_null() {
         return;
     }

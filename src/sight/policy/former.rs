@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::{self, NodeTag};
 
-use super::query::{self, list, node};
+use super::query;
 use super::told;
 use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
@@ -21,6 +21,7 @@ use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
 use crate::policies::access::tree::{columns_read, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::node::{list, node};
 use crate::server::spi::{self, pointers};
 use crate::server::{pg, subxact};
 use crate::sight::old_rows::OldRows;

@@ -12,6 +12,7 @@ use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
 use crate::policies::access::tree::walk;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::node::{list, node};
 use crate::server::pg;
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers};
@@ -20,23 +21,6 @@ use crate::server::statement::{
     kept::{self, Key},
 };
 use crate::sight::old_rows::OldRows;
-
-/// makeNode() of nodes/nodes.h: zeroed, with its tag.
-pub(super) fn node<T>(tag: NodeTag) -> *mut T {
-    // SAFETY: palloc'd room for one; the first member of each type of nodes is its tag.
-    unsafe {
-        let node = pg_sys::palloc0(std::mem::size_of::<T>());
-        (*node.cast::<pg_sys::Node>()).type_ = tag;
-        node.cast()
-    }
-}
-
-/// # Safety
-/// Members and list are pointers to what the list's reader expects.
-pub(super) unsafe fn list<T>(members: &[*mut T]) -> *mut pg_sys::List {
-    // SAFETY: see above; lists are palloc'd.
-    members.iter().fold(std::ptr::null_mut(), |list, member| unsafe { pg_sys::lappend(list, member.cast()) })
-}
 
 /// The numbers (`OldRows`) of the rows that satisfy the condition for the current role, under the active snapshot. With a key, the plan is
 /// kept for the next.
@@ -81,6 +65,57 @@ pub(super) unsafe fn satisfying(
         statement::run(plan, TEXT, no_params, environment, &mut each);
     }
     Ok(found)
+}
+
+/// What became of a query.
+pub(in crate::sight) enum Put {
+    Answered,
+    /// There is no kept plan.
+    Unplanned,
+    /// It would be too dear, or too much, or might say something else if it were asked again.
+    Declined,
+}
+
+/// Gives the rows of a query that was made of a policy's parts (policies/scope/bound.rs) to `each`, for the current role, under the active
+/// snapshot, with these rows put back. Where nothing is put back, the plan is kept under the key.
+///
+/// # Safety
+/// A query of our own, which is changed; None: there may be a kept plan.
+pub(in crate::sight) unsafe fn part(
+    part: Option<*mut pg_sys::Query>,
+    shadows: &[Shadow],
+    key: Key,
+    dearest: f64,
+    most: f64,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool,
+) -> Result<Put> {
+    const TEXT: &CStr = c"snapsync: scopes";
+    // SAFETY: a query that nobody else refers to; the environment outlives the execution.
+    unsafe {
+        let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
+        shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
+        let kept = if shadows.is_empty() { kept::find(&key) } else { None };
+        let plan = match (kept, part) {
+            (Some(plan), _) => plan,
+            (None, None) => return Ok(Put::Unplanned),
+            (None, Some(query)) => {
+                let generation = session::count(Event::Plan);
+                shadows.iter().try_for_each(|shadow| put_back(query.cast(), shadow, environment))?;
+                pg_sys::AcquireRewriteLocks(query, true, false);
+                let Some(plan) = statement::plan_steady(query, TEXT)? else { return Ok(Put::Declined) };
+                if shadows.is_empty() {
+                    kept::keep(key, plan, generation);
+                }
+                plan
+            }
+        };
+        let expected = &*(*plan).planTree;
+        if expected.total_cost > dearest || expected.plan_rows > most {
+            return Ok(Put::Declined);
+        }
+        statement::run(plan, TEXT, no_params, environment, each);
+        Ok(Put::Answered)
+    }
 }
 
 /// `SELECT number FROM old rows WHERE condition`; what it reads is locked, as rewriting a stored rule would lock it.

@@ -31,6 +31,8 @@ pub enum Plant {
     KeepLost,
     /// a membership that never was, as if it had been taken: ids come of rows that were never in view
     ForgeAccess,
+    /// an entry stands in another scope than its row
+    WrongScope,
     /// a role's new standing is recorded as if it had always been so
     OldRole,
 }
@@ -62,6 +64,10 @@ impl Plant {
             Self::DropScope => {
                 "DELETE FROM snapsync.change c WHERE stamp > $1 AND op = 'U' AND scope IS NOT NULL AND EXISTS (SELECT FROM snapsync.change o \
                  WHERE o.relation = c.relation AND o.stamp = c.stamp AND o.key = c.key AND o.ord < c.ord AND o.scope IS DISTINCT FROM c.scope)"
+            }
+            Self::WrongScope => {
+                "UPDATE snapsync.change SET scope = scope || '0', bucket = (bucket + 1) % 1024 \
+                 WHERE stamp > $1 AND scope IS NOT NULL AND hashtext(coalesce(key, keys[1]) || stamp) % 5 = 0"
             }
             Self::OldRole => "UPDATE snapsync.role SET stamp = 1 WHERE stamp > $1",
             Self::DropReset => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'R'",
