@@ -15,6 +15,7 @@ use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::{Keys, Texts};
 use crate::log::change::Image;
 use crate::log::clock::durable;
+use crate::log::journal;
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::server::spi::{self, NamedRelation};
@@ -246,7 +247,10 @@ impl Moved<'_> {
             false => self.delta.sights(of.from, Some(of.until)),
         };
         let last = of.iter().map(|of| sights(of).end).max().unwrap_or(0);
-        let is_now = |of: &ImageOf| !of.first && self.delta.is_now(of.until);
+        // A row that goes from one scope to another has an entry in each; only the running transaction has seen its own states.
+        let own = journal::own_stamp();
+        let is_state = |of: &ImageOf| of.from != Some(of.until) || own == Some(of.until);
+        let is_now = |of: &ImageOf| !of.first && is_state(of) && self.delta.is_now(of.until);
         for sight in 0..=last {
             let now = sight == last;
             let asked = |of: &ImageOf| if now { is_now(of) } else { sights(of).contains(&sight) };

@@ -83,11 +83,7 @@ impl<'a> Former<'a> {
     ///
     /// # Safety
     /// A node that nobody else refers to; the former tables are registered in the environment.
-    pub unsafe fn put_into(
-        &self,
-        part: *mut pg_sys::Node,
-        environment: *mut pg_sys::QueryEnvironment,
-    ) -> Result<()> {
+    pub unsafe fn put_into(&self, part: *mut pg_sys::Node, environment: *mut pg_sys::QueryEnvironment) -> Result<()> {
         // SAFETY: see above. The inner ones are changed first: an entry is copied with its conditions.
         unsafe {
             for (query, at) in self.find(part)?.into_iter().rev() {
