@@ -13,8 +13,9 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::server::spi::{self, Planned};
 use crate::server::statement::Statement;
+use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
-use crate::sight::reach::Reach;
+use crate::sight::reach::{Movement, Reach};
 use crate::sight::scope;
 use crate::sight::scope::derived::{self, Derived};
 use crate::values::cursor::Cursor;
@@ -26,13 +27,16 @@ use crate::values::token::Place;
 mod arrays;
 mod backlog;
 mod changes;
+mod delta;
 mod echo;
+mod exact;
 mod pages;
 mod rows;
 pub mod schema;
 mod since;
 
 use arrays::Arrays;
+use delta::Past;
 use pages::{Asked, Page};
 use since::Since;
 
@@ -65,7 +69,7 @@ enum Start {
     /// The client has nothing: every visible row is new to it.
     Nothing,
     /// The client's rows cannot be mended by changes: every visible row replaces what it has.
-    Anything,
+    Anything(Cause),
     /// Changes from this stamp on.
     Stamp(i64),
 }
@@ -126,6 +130,10 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         Some(page) => page.cursor(timestamp, &collections)?,
         None => timestamp,
     };
+    // Earlier pages may have seen less than this one.
+    let whole = seen_by_clock.filter(|_| page.is_none());
+    let had = |stamp| names.iter().any(|name| since.of(name) == Cursor::Stamp(stamp));
+    let timestamp = exact::cursor(timestamp, &had, snapmin, whole, &collections, &snapshot)?;
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
@@ -135,7 +143,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     out.object();
     out.name("changes");
     out.object();
-    let mut replaced: Vec<&str> = Vec::new();
+    let mut replaced: Vec<(&str, Cause)> = Vec::new();
     for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
@@ -153,9 +161,12 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
+        let filtered = filter.names(name);
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) } else { 0 };
-        let pull = CollectionPull { collection, dialect, request, scopes, transactions, new_columns };
-        let replaces = match (&mut page, from) {
+        let is_exact = exact::is_exact(since.of(name));
+        let pull =
+            CollectionPull { collection, dialect, request, scopes, filtered, is_exact, transactions, new_columns };
+        let cause = match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out)?,
             (None, Start::Stamp(stamp)) => {
                 let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, &snapshot));
@@ -163,9 +174,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
             }
             (None, _) => pull.write(from, None, &mut out)?,
         };
-        if replaces {
-            replaced.push(name);
-        }
+        replaced.extend(cause.map(|cause| (&**name, cause)));
         if let Some(page) = &mut page {
             page.cut_before(at + 1, names.len(), out.length());
         }
@@ -200,19 +209,26 @@ fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
     Ok((Some(reading), snapshot))
 }
 
-/// Which collections replace what the client has.
-fn strategy(replaced: &[&str], out: &mut Writer<Output>) {
+/// Which collections replace what the client has, and why.
+fn strategy(replaced: &[(&str, Cause)], out: &mut Writer<Output>) {
     out.name("experimentalStrategy");
     out.object();
     out.name("default");
     out.text("incremental");
     out.name("override");
     out.object();
-    for name in replaced {
+    for (name, _) in replaced {
         out.name(name);
         out.text("replacement");
     }
     out.end_object();
+    out.end_object();
+    out.name("reason");
+    out.object();
+    for (name, cause) in replaced {
+        out.name(name);
+        out.text(cause.name());
+    }
     out.end_object();
 }
 
@@ -243,9 +259,9 @@ fn begin(
 ) -> Result<(Start, i64)> {
     let start = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.
-        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
+        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything(Cause::Role),
         // Rows that did not change come in no window of the log.
-        Start::Stamp(_) if page.is_some() && !new_columns.is_empty() => Start::Anything,
+        Start::Stamp(_) if page.is_some() && !new_columns.is_empty() => Start::Anything(Cause::Pages),
         other => other,
     };
     let start = page.map_or(start, |page| page.start(start));
@@ -260,12 +276,17 @@ fn begin(
 fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
         Cursor::Start => Ok(Start::Nothing),
-        Cursor::Stamp(stamp) => {
-            Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything })
+        Cursor::Stamp(cursor) => {
+            let stamp = cursor & !1;
+            Ok(if history::cursor_is_of_this_history(stamp)? {
+                Start::Stamp(stamp)
+            } else {
+                Start::Anything(Cause::Cursor)
+            })
         }
         Cursor::At { micros_since_unix_epoch } => {
             let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
-            Ok(cursor.map_or(Start::Anything, Start::Stamp))
+            Ok(cursor.map_or(Start::Anything(Cause::Cursor), Start::Stamp))
         }
     }
 }
@@ -293,6 +314,10 @@ struct CollectionPull<'a> {
     request: &'a Request<'a>,
     /// The scopes to pull; None for all rows.
     scopes: Option<Vec<String>>,
+    /// The client asked for these, whatever its own are.
+    filtered: bool,
+    /// Its cursor says what it knows of memberships and the like.
+    is_exact: bool,
     /// So many have changed something since the cursor.
     transactions: i64,
     /// The columns that the client has only just got: rows that have a value there come besides those that changed.
@@ -307,20 +332,41 @@ struct ByKeys<'a> {
 }
 
 impl CollectionPull<'_> {
-    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<bool> {
-        let (Start::Stamp(_), Some(reach)) = (from, reach) else {
-            self.write_all(from, out)?;
-            return Ok(from == Start::Anything);
+    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        let from = match (from, reach) {
+            (Start::Stamp(stamp), Some(reach)) => match self.write_since(stamp, reach, out)? {
+                None => return Ok(None),
+                Some(cause) => Start::Anything(cause),
+            },
+            (from, _) => from,
         };
-        if !reach.moved(self.collection, self.collection.logged_scope.is_some())? {
-            let (entries, judge) = self.entries(reach)?;
-            if self.write_changes(&entries, judge, reach, out)? {
-                return Ok(false);
+        self.write_all(from, out)?;
+        Ok(match from {
+            Start::Anything(cause) => Some(cause),
+            _ => None,
+        })
+    }
+
+    /// The changes since this stamp; says why, with nothing written, when the client must replace what it has.
+    fn write_since(&self, stamp: i64, reach: &mut Reach, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        let (stamps, tables) = match reach.movement(self.collection, self.collection.logged_scope.is_some())? {
+            Movement::Untold(cause) => return Ok(Some(cause)),
+            // Rows with a value in a new column may be among those that came into view.
+            Movement::Access { .. } if !self.new_columns.is_empty() => return Ok(Some(Cause::Access)),
+            Movement::Access { stamps, tables } => (stamps, tables),
+            Movement::None => {
+                let (entries, judge) = self.entries(reach)?;
+                let judge = match judge {
+                    None if self.needs_judge(&entries) => reach.judge(self.collection)?,
+                    None => Some(Judge::of_none(self.collection)),
+                    known => known,
+                };
+                let Some(judge) = judge else { return Ok(Some(Cause::OldRows)) };
+                return self.write_changes(&entries, &Past::Steady(&judge), out);
             }
-        }
-        self.write_all(Start::Anything, out)?;
-        Ok(true)
+        };
+        self.write_moved(stamp, stamps, &tables, reach, out)
     }
 
     /// What happened in the caller's scopes: those that he or the table's owner names, else those that the policies leave him. And who
@@ -343,11 +389,12 @@ impl CollectionPull<'_> {
         }
     }
 
-    /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
-    fn conditions(&self, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
+    /// What every row sent must satisfy besides row-level security, in these scopes; with `marked`, rows that are marked as deleted do,
+    /// too.
+    fn conditions(&self, scopes: Option<&[String]>, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
-        if let (Some(scope), Some(scopes)) = (&self.collection.scope, &self.scopes) {
-            args.push(spi::arg(scopes.clone()));
+        if let (Some(scope), Some(scopes)) = (&self.collection.scope, scopes) {
+            args.push(spi::arg(scopes.to_vec()));
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
@@ -356,37 +403,31 @@ impl CollectionPull<'_> {
         conditions
     }
 
-    /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(
-        &self,
-        entries: &Entries,
-        judge: Option<Judge>,
-        reach: &mut Reach,
-        out: &mut Writer<Output>,
-    ) -> Result<bool> {
-        if entries.is_empty() && self.new_columns.is_empty() {
+    /// The changes that these entries stand for; says why, with nothing written, when the client must replace what it has.
+    fn write_changes(&self, entries: &Entries, past: &Past, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        if entries.is_empty() && self.new_columns.is_empty() && matches!(past, Past::Steady(_)) {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
             out.raw(NOTHING);
-            return Ok(true);
+            return Ok(None);
         }
-        let judge = match judge {
-            None if self.needs_judge(entries) => reach.judge(self.collection)?,
-            None => Some(Judge::of_none(self.collection)),
-            known => known,
+        let Some((mut rows, _)) = self.changed(entries, past, None, usize::MAX)? else {
+            return Ok(Some(Cause::OldRows));
         };
-        let Some(judge) = judge else { return Ok(false) };
-        let Some((mut rows, _)) = self.changed(entries, &judge, None, usize::MAX)? else { return Ok(false) };
         if self.request.skip_echoes {
-            self.leave_out_echoes(&mut rows)?;
+            self.leave_out_echoes(&mut rows, past)?;
         }
         let mut arrays = Arrays::begin(self, out)?;
         arrays.add(self, &mut rows, None)?;
         if !self.new_columns.is_empty() {
             arrays.add_those_with_new_columns(self, &rows)?;
         }
+        if let Past::Moved(moved) = past {
+            arrays.add_new(self, |select, spec, sink| moved.read_gained(self, select, spec, sink))?;
+            moved.read_lost(self, &mut |id| arrays.add_gone(id))?;
+        }
         arrays.end();
-        Ok(true)
+        Ok(None)
     }
 
     /// Do these entries have old states, or may they lack some that policies ask for?
@@ -433,7 +474,7 @@ impl CollectionPull<'_> {
     fn by_keys<S: AsRef<str>>(&self, select: &str, ids: &[S], marked: bool) -> Result<ByKeys<'_>> {
         let mut args = Vec::new();
         // No index shall serve these: what they leave over is little already.
-        let conditions = self.conditions(&mut args, marked);
+        let conditions = self.conditions(self.scopes.as_deref(), &mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let keys = Keys::of(self.collection, ids)?;
         let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());

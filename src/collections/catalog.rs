@@ -92,6 +92,8 @@ pub struct Access {
     pub whole: bool,
     /// Its changes are not logged for this one.
     pub untracked: bool,
+    /// Functions read it: the policies' trees do not show how.
+    pub hidden: bool,
 }
 
 impl Collection {
@@ -242,7 +244,8 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         let (declared, scope_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
         let concerns = access::concerns(relation, relation_read, a.predicate.as_deref(), declared, scope_reads)?;
         let AccessRead { parent, whole, untracked, .. } = *a;
-        Ok(Access { relation: relation_read, parent, concerns, whole, untracked })
+        let hidden = access::is_declared(relation_read, declared, &concerns)?;
+        Ok(Access { relation: relation_read, parent, concerns, whole, untracked, hidden })
     };
     Ok(Some(Collection {
         relation,

@@ -51,6 +51,29 @@ impl<'a> Arrays<'a> {
         out.end_object();
     }
 
+    /// Puts in the rows that `read` reads with this select list, which are new to the client.
+    pub fn add_new(
+        &mut self,
+        pull: &CollectionPull,
+        read: impl FnOnce(&str, &RowSpec, &mut dyn RowSink) -> Result<()>,
+    ) -> Result<()> {
+        let mut sink = Sink {
+            at: HashMap::new(),
+            rows: &mut [],
+            all_updated: pull.request.send_created_as_updated,
+            created: &mut *self.created,
+            updated: &mut self.updated,
+            is_long: &|_, _| false,
+            was_long: false,
+        };
+        read(&self.select, &self.spec, &mut sink)
+    }
+
+    /// Puts in the id of a row that is gone.
+    pub fn add_gone(&mut self, id: &str) {
+        self.deleted.text(id);
+    }
+
     /// How long the answer has become.
     pub fn length(&self) -> usize {
         self.created.length() + self.updated.length() + self.deleted.length()
@@ -94,7 +117,7 @@ impl<'a> Arrays<'a> {
     pub fn add_those_with_new_columns(&mut self, pull: &CollectionPull, rows: &[Changed]) -> Result<()> {
         durable::saw_rows();
         let mut args = Vec::new();
-        let mut conditions = pull.conditions(&mut args, false);
+        let mut conditions = pull.conditions(pull.scopes.as_deref(), &mut args, false);
         // (Not IS NOT NULL, which a composite value with an empty field is not.)
         let set: Vec<String> =
             pull.new_columns.iter().map(|c| format!("t.{} IS DISTINCT FROM NULL", c.ident)).collect();

@@ -17,6 +17,7 @@ use crate::log::clock::history;
 use crate::log::read::Log;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
+use crate::sight::cause::Cause;
 use crate::values::cursor::Cursor;
 use crate::values::dialect::Dialect;
 use crate::values::settings;
@@ -227,7 +228,7 @@ impl<'a> Page<'a> {
 
     pub fn start(&self, start: Start) -> Start {
         if self.token.again {
-            return Start::Anything;
+            return Start::Anything(Cause::Pages);
         }
         start
     }

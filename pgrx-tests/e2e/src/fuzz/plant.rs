@@ -27,6 +27,12 @@ pub enum Plant {
     DropScope,
     /// an entry stands in another scope than its row
     WrongScope,
+    /// memberships that are given leave no entry: rows that came into view are kept back
+    KeepGained,
+    /// memberships that are taken leave no entry: ids of rows that went out of view are kept back
+    KeepLost,
+    /// a membership that never was, as if it had been taken: ids come of rows that were never in view
+    ForgeAccess,
     /// a role's new standing is recorded as if it had always been so
     OldRole,
 }
@@ -47,6 +53,14 @@ impl Plant {
             }
             Self::ForgeKey => "UPDATE snapsync.change SET key = '29' WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 7 = 0",
             Self::DropAccess => "DELETE FROM snapsync.change WHERE stamp > $1 AND op <> 'R' AND relation = 'members'::regclass",
+            Self::KeepGained => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'I' AND relation = 'members'::regclass",
+            Self::KeepLost => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'D' AND relation = 'members'::regclass",
+            Self::ForgeAccess => {
+                "INSERT INTO snapsync.change SELECT (jsonb_populate_record(c, jsonb_build_object('ord', c.ord + 1000, 'key', '999.' || n, \
+                 'image', c.image || jsonb_build_object('org', ((c.image ->> 'org')::int % 4 + n)::text)))).* \
+                 FROM snapsync.change c, generate_series(1, 4) n \
+                 WHERE stamp > $1 AND op = 'D' AND ord < 1000 AND relation = 'members'::regclass AND image ? 'org'"
+            }
             Self::DropScope => {
                 "DELETE FROM snapsync.change c WHERE stamp > $1 AND op = 'U' AND scope IS NOT NULL AND EXISTS (SELECT FROM snapsync.change o \
                  WHERE o.relation = c.relation AND o.stamp = c.stamp AND o.key = c.key AND o.ord < c.ord AND o.scope IS DISTINCT FROM c.scope)"
@@ -66,7 +80,7 @@ impl Plant {
     /// What the fuzz must find.
     pub fn expected(self) -> Kind {
         match self {
-            Self::ForgeImage => Kind::Leak,
+            Self::ForgeImage | Self::ForgeAccess => Kind::Leak,
             _ => Kind::Difference,
         }
     }

@@ -409,14 +409,14 @@ impl<'a> Player<'a> {
         self.stats.applied += applied;
         self.stats.ids_sent += sent.len() as u64;
         if cursor.is_some() {
-            self.stats.causes.note(&client.since, names.len() as u64, applied.resets);
+            self.stats.causes.note(&client.since, names.len() as u64, applied.resets, client.replica.reasons());
         }
         // What the new cursor does not lie behind may come again.
-        if client.replica.cursor() > Some(self.clock) {
+        if client.replica.cursor().map(|c| c & !1) > Some(self.clock) {
             client.since.clear();
         }
         let timeline = &self.timelines[client.actor];
-        if let Some((table, id)) = sent.iter().find(|id| !timeline.saw_since(cursor.unwrap_or(0), id)) {
+        if let Some((table, id)) = sent.iter().find(|id| !timeline.saw_since(cursor.unwrap_or(0) & !1, id)) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
         }
