@@ -132,7 +132,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     };
     // Earlier pages may have seen less than this one.
     let whole = seen_by_clock.filter(|_| page.is_none());
-    let had = |stamp| names.iter().any(|name| since.of(name) == Cursor::Stamp(stamp));
+    let had = |inexact| names.iter().any(|name| since.of(name) == Cursor::Stamp(inexact));
     let timestamp = exact::cursor(timestamp, &had, snapmin, whole, &collections, &snapshot)?;
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
@@ -161,11 +161,10 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
-        let filtered = filter.names(name);
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) } else { 0 };
-        let is_exact = exact::is_exact(since.of(name));
+        let (filtered, is_exact) = (filter.names(name), exact::is_exact(since.of(name)));
         let pull =
-            CollectionPull { collection, dialect, request, scopes, filtered, is_exact, transactions, new_columns };
+            CollectionPull { collection, dialect, request, scopes, transactions, new_columns, filtered, is_exact };
         let cause = match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out)?,
             (None, Start::Stamp(stamp)) => {
@@ -419,12 +418,12 @@ impl CollectionPull<'_> {
         }
         let mut arrays = Arrays::begin(self, out)?;
         arrays.add(self, &mut rows, None)?;
-        if !self.new_columns.is_empty() {
-            arrays.add_those_with_new_columns(self, &rows)?;
-        }
         if let Past::Moved(moved) = past {
             arrays.add_new(self, |select, spec, sink| moved.read_gained(self, select, spec, sink))?;
             moved.read_lost(self, &mut |id| arrays.add_gone(id))?;
+        }
+        if !self.new_columns.is_empty() {
+            arrays.add_those_with_new_columns(self, &rows)?;
         }
         arrays.end();
         Ok(None)

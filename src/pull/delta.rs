@@ -69,6 +69,10 @@ impl CollectionPull<'_> {
         reach: &mut Reach,
         out: &mut Writer<Output>,
     ) -> Result<Option<Cause>> {
+        // Rows with such a value, and those that came into view, would be told twice.
+        if !self.new_columns.is_empty() {
+            return Ok(Some(Cause::Columns));
+        }
         // Of one change the client knows or does not; of several it may know any.
         if !self.is_exact && stamps.len() > 1 {
             return Ok(Some(Cause::Overlap));

@@ -21,6 +21,8 @@ pub enum Cause {
     Access,
     /// Rows that its policies read moved several times, and the cursor is not exact enough to say which of these the client knows.
     Overlap,
+    /// The same, and the client has only just got columns of it (`migration`).
+    Columns,
     /// What its policies say of old rows cannot be told.
     OldRows,
     /// It comes in pages: the same as `Overlap` or a moved access would be, or what earlier pages rest on does not stand any more.
@@ -40,6 +42,7 @@ impl Cause {
             Cause::Function => "function",
             Cause::Access => "access",
             Cause::Overlap => "overlap",
+            Cause::Columns => "columns",
             Cause::OldRows => "old_rows",
             Cause::Pages => "pages",
         }

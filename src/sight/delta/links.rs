@@ -54,6 +54,7 @@ pub unsafe fn of(
     let mut links = Vec::new();
     // SAFETY: nodes of the policies' trees, which are only read; what is run and changed are copies.
     unsafe {
+        former.find(policies.cast())?;
         pointers::<pg_sys::Node>(policies).into_iter().for_each(|policy| collect(policy, true, &mut asked));
         for Asked { link, member, positive } in asked {
             if !former.is_read_by((*link).subselect) {

@@ -84,10 +84,26 @@ impl<'a> Former<'a> {
     /// # Safety
     /// A node that nobody else refers to; the former tables are registered in the environment.
     pub unsafe fn put_into(&self, part: *mut pg_sys::Node, environment: *mut pg_sys::QueryEnvironment) -> Result<()> {
+        // SAFETY: see above. The inner ones are changed first: an entry is copied with its conditions.
+        unsafe {
+            for (query, at) in self.find(part)?.into_iter().rev() {
+                let entry = pointers::<pg_sys::RangeTblEntry>((*query).rtable)[at - 1];
+                if let Some(table) = self.tables.iter().find(|t| t.table.relation == (*entry).relid) {
+                    table.replace(query, at, entry, environment);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of queries in this part, by number from 1, that are of changed tables. An error where what the part reads cannot be told.
+    ///
+    /// # Safety
+    /// A node of a rewritten tree, which is only read.
+    pub unsafe fn find(&self, part: *mut pg_sys::Node) -> Result<Vec<(*mut pg_sys::Query, usize)>> {
         let mut found: Vec<(*mut pg_sys::Query, usize)> = Vec::new();
         let mut told = Ok(());
-        // SAFETY: nodes with this tag are queries. They are changed when the walk is over, the inner ones first: an entry is copied with
-        // its conditions.
+        // SAFETY: nodes with this tag are queries.
         unsafe {
             if depends::functions_called(part).into_iter().any(has_stored_body) {
                 return Err(cannot("a function has a body that reads tables"));
@@ -97,15 +113,8 @@ impl<'a> Former<'a> {
                     told = self.find_in(inner.cast(), &mut found);
                 }
             });
-            told?;
-            for (query, at) in found.into_iter().rev() {
-                let entry = pointers::<pg_sys::RangeTblEntry>((*query).rtable)[at - 1];
-                if let Some(table) = self.tables.iter().find(|t| t.table.relation == (*entry).relid) {
-                    table.replace(query, at, entry, environment);
-                }
-            }
         }
-        Ok(())
+        told.map(|()| found)
     }
 
     /// Does this part of a rewritten query read a table that has changed?
