@@ -72,7 +72,7 @@ pub fn push(request: &Request) -> Result<String> {
         }
     };
     client::check(request.client_id)?;
-    let push = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
+    let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
     let raw = payload::parse(request.changes, pg::check_for_interrupts)?;
     let targets = resolve(&raw, request, false)?;
     let claim = match &request.push_id {
@@ -86,7 +86,7 @@ pub fn push(request: &Request) -> Result<String> {
         "{}".into()
     } else {
         let _origin = Origin::set(request.client_id);
-        push.carry_out(targets, request)?
+        pusher.carry_out(targets, request)?
     };
     if let Some(claim) = claim {
         claim.answer(&answer)?;

@@ -117,19 +117,38 @@ type Unfit = HashMap<String, SyncError>;
 
 /// Locks the rows and decides about all of them.
 pub fn decide(pusher: &Pusher, targets: &[Target]) -> Result<Decisions> {
+    let mut decisions = Decisions::after(clock::FIRST);
+    decisions.snapmin = with_care(pusher, 0, targets, &mut decisions, |one| one.fates())?;
+    Ok(decisions)
+}
+
+/// Decides about the rows that conflict functions returned: they are written, where the caller may. They are targets of their own, the
+/// first of which has this index. A function can have changed any row, so they are looked at once more.
+pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut Decisions) -> Result<()> {
+    with_care(pusher, first, targets, decisions, |one| Ok(one.settled())).map(|_| ())
+}
+
+/// Locks the rows of these targets, and adds what `fates` says about each. All entries of the log that were not seen then carry a stamp
+/// >= the one returned.
+fn with_care(
+    pusher: &Pusher,
+    first: usize,
+    targets: &[Target],
+    decisions: &mut Decisions,
+    fates: impl Fn(&mut Deciding) -> Result<Fates>,
+) -> Result<i64> {
     let mut unfit = targets.iter().map(unfit).collect::<Result<Vec<Unfit>>>()?;
     let mut stored = lock(targets, &unfit, |_| true)?;
     let clock = clock::read_snapmin()?;
-    let mut decisions = Decisions::after(clock.snapmin);
     for (index, target) in targets.iter().enumerate() {
         let mut stored = std::mem::take(&mut stored[index]);
         look(target, &unfit[index], &mut stored)?;
-        let mut one = Deciding::new(pusher, index, target, stored, clock.newest, true);
+        let mut one = Deciding::new(pusher, first + index, target, stored, clock.newest, true);
         one.reject_unfit(std::mem::take(&mut unfit[index]));
-        let fates = one.fates()?;
+        let fates = fates(&mut one)?;
         decisions.take(fates, one);
     }
-    Ok(decisions)
+    Ok(clock.snapmin)
 }
 
 /// The same as almost every push can be decided: with nothing to reject, and nothing to ask the user's functions. None where it
@@ -175,23 +194,6 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
         decisions.take(Fates { manner, ..fates }, one);
     }
     Ok(Some(decisions))
-}
-
-/// Decides about the rows that conflict functions returned: they are written, where the caller may. They are targets of their own, the
-/// first of which has this index. A function can have changed any row, so they are looked at once more.
-pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut Decisions) -> Result<()> {
-    let mut unfit = targets.iter().map(unfit).collect::<Result<Vec<Unfit>>>()?;
-    let mut stored = lock(targets, &unfit, |_| true)?;
-    let newest = clock::read_snapmin()?.newest;
-    for (index, target) in targets.iter().enumerate() {
-        let mut stored = std::mem::take(&mut stored[index]);
-        look(target, &unfit[index], &mut stored)?;
-        let mut one = Deciding::new(pusher, first + index, target, stored, newest, false);
-        one.reject_unfit(std::mem::take(&mut unfit[index]));
-        let fates = one.settled();
-        decisions.take(fates, one);
-    }
-    Ok(())
 }
 
 impl Decisions {

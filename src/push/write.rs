@@ -16,15 +16,13 @@ use crate::log::{clock, journal};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::subxact::{self, End};
 
+mod violators;
+
 /// With `abort`, how many culprits are looked for before giving up: enough to see whether the order was all that was wrong.
 const ENOUGH: usize = 32;
 
 /// How often what failed is tried again because something else has been written since.
 const ROUNDS: usize = 8;
-
-/// How often a push is written to find the rows that violate deferred constraints, which do not say which they are. Each
-/// time costs as much as the push.
-const PROBES: usize = 1_000;
 
 /// What came of writing.
 pub enum Written {
@@ -214,32 +212,6 @@ impl<'w, 'a> Work<'w, 'a> {
         }
     }
 
-    /// A deferred constraint does not say which row violates it: the rows that have to be left out for all of them to hold.
-    fn violators(&self, steps: &[Step], deferred: &[Constraint], e: &SyncError) -> Result<Vec<(Item, SyncError)>> {
-        let suspects = suspects(self.targets, steps, e);
-        let mut search = Search {
-            targets: self.targets,
-            writer: &self.writer,
-            steps,
-            deferred,
-            without: suspects.iter().copied().collect(),
-            refused: Vec::new(),
-            probes: 0,
-            exhausted: e,
-        };
-        search.sift(&suspects)?;
-        // One that does not pass by itself may pass with those that do.
-        loop {
-            let again: Vec<Item> = std::mem::take(&mut search.refused).into_iter().map(|(item, _)| item).collect();
-            search.sift(&again)?;
-            if search.refused.is_empty() || search.refused.len() == again.len() {
-                break;
-            }
-        }
-        let about = |(item, e): (Item, SyncError)| (item, self.targets[item.target].about(item.id(self.targets), e));
-        Ok(search.refused.into_iter().map(about).collect())
-    }
-
     fn bisect(&self, steps: &[Step]) -> Result<Outcome> {
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let mut outcome = Outcome::default();
@@ -286,74 +258,5 @@ impl<'w, 'a> Work<'w, 'a> {
             }
         }
         standing::tell(self.pusher.client_id, targets, &surprises.missing)
-    }
-}
-
-/// The search for rows that violate deferred constraints.
-struct Search<'s, 't> {
-    targets: &'s [Target<'t>],
-    writer: &'s Writer<'s, 't>,
-    steps: &'s [Step],
-    deferred: &'s [Constraint],
-    /// Rows that are left out so far.
-    without: HashSet<Item>,
-    /// Those of them that were tried alone, with why they did not pass.
-    refused: Vec<(Item, SyncError)>,
-    probes: usize,
-    /// The error if it takes too long.
-    exhausted: &'s SyncError,
-}
-
-impl Search<'_, '_> {
-    /// Takes as many of these in again as can pass with what is in already: all, or those of the halves.
-    fn sift(&mut self, candidates: &[Item]) -> Result<()> {
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        self.probes += 1;
-        if self.probes > PROBES {
-            return Err(self.exhausted.clone());
-        }
-        for item in candidates {
-            self.without.remove(item);
-        }
-        let Some(e) = self.passes()? else { return Ok(()) };
-        self.without.extend(candidates);
-        if let [item] = candidates {
-            self.refused.push((*item, e));
-            return Ok(());
-        }
-        let (left, right) = candidates.split_at(candidates.len() / 2);
-        self.sift(left)?;
-        self.sift(right)
-    }
-
-    /// Do the deferred constraints hold now? The error if not; undone in any case.
-    fn passes(&self) -> Result<Option<SyncError>> {
-        let outcome = subxact::try_out(|| {
-            constraints::defer(self.deferred)?;
-            for step in self.steps {
-                let items: Vec<Item> = step.items.iter().copied().filter(|i| !self.without.contains(i)).collect();
-                self.writer.bisect(&items, step.together, usize::MAX, &mut Outcome::default())?;
-            }
-            constraints::check(self.targets)
-        });
-        match outcome {
-            Ok(()) => Ok(None),
-            Err(e) if subxact::is_transient(&e) => Err(e),
-            Err(e) => Ok(Some(e)),
-        }
-    }
-}
-
-/// The items of the table that a constraint's error names; all where it names none of the push's.
-fn suspects(targets: &[Target], steps: &[Step], e: &SyncError) -> Vec<Item> {
-    let all = || steps.iter().flat_map(|s| &s.items).copied();
-    let table = e.names[1].as_deref();
-    let named: Vec<Item> = all().filter(|i| Some(targets[i.target].collection.relname.as_str()) == table).collect();
-    if named.is_empty() {
-        all().collect()
-    } else {
-        named
     }
 }

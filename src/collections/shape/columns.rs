@@ -67,8 +67,8 @@ pub fn differ(relation: pg_sys::Oid, old: &Value, new: &Value) -> Result<bool> {
 
 /// Does a policy read a row as a whole?
 fn is_read_whole(relation: pg_sys::Oid) -> Result<bool> {
-    let by_others = "SELECT 1 FROM snapsync.access WHERE access = $1 AND whole LIMIT 1";
-    Ok(access::traits(relation)?.whole_row || !spi::read_now(by_others, &[spi::arg(relation)])?.is_empty())
+    const BY_OTHERS: &str = "SELECT 1 FROM snapsync.access WHERE access = $1 AND whole LIMIT 1";
+    Ok(access::traits(relation)?.whole_row || !spi::read_now(BY_OTHERS, &[spi::arg(relation)])?.is_empty())
 }
 
 /// Have rows that were there before these columns a value in one of them? A default that takes no rewriting of the table is its
