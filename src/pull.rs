@@ -118,10 +118,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         Start::Stamp(c) => snapmin.max(c),
         _ => standing.limit(snapmin)?,
     };
-    let timestamp = match &mut page {
-        Some(page) => page.cursor(timestamp, &collections)?,
-        None => timestamp,
-    };
+    let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
 
     // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
     // (But for what this transaction has written itself, under a number from before.)
@@ -164,7 +161,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    match page.and_then(Page::next) {
+    match page.map_or(Ok(None), Page::next)? {
         Some(next) => {
             out.name("next");
             out.text(&next);
