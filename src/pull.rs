@@ -126,10 +126,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         Some(timestamp) => timestamp,
         None => begin(since.cursor, &[])?.1,
     };
-    let timestamp = match &mut page {
-        Some(page) => page.cursor(timestamp, &collections)?,
-        None => timestamp,
-    };
+    let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
     // Earlier pages may have seen less than this one.
     let whole = seen_by_clock.filter(|_| page.is_none());
     let had = |inexact| names.iter().any(|name| since.of(name) == Cursor::Stamp(inexact));
@@ -179,7 +176,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    match page.and_then(Page::next) {
+    match page.map_or(Ok(None), Page::next)? {
         Some(next) => {
             out.name("next");
             out.text(&next);
@@ -351,8 +348,6 @@ impl CollectionPull<'_> {
     fn write_since(&self, stamp: i64, reach: &mut Reach, out: &mut Writer<Output>) -> Result<Option<Cause>> {
         let (stamps, tables) = match reach.movement(self.collection, self.collection.logged_scope.is_some())? {
             Movement::Untold(cause) => return Ok(Some(cause)),
-            // Rows with a value in a new column may be among those that came into view.
-            Movement::Access { .. } if !self.new_columns.is_empty() => return Ok(Some(Cause::Access)),
             Movement::Access { stamps, tables } => (stamps, tables),
             Movement::None => {
                 let (entries, judge) = self.entries(reach)?;
