@@ -130,7 +130,7 @@ fn reason(policies: &[Policy], columns: &[Candidate]) -> Option<String> {
     if permissive().any(|p| unsafe { (*p.condition).type_ == NodeTag::T_Const }) {
         return None;
     }
-    for policy in permissive().filter(|p| !by_any(p, Search::default())) {
+    if let Some(policy) = permissive().find(|p| !by_any(p, Search::default())) {
         let name = pg::ident(&policy.name);
         let (any_type, volatile) = (true, true);
         return Some(if by_any(policy, Search { volatile, ..Search::default() }) {
