@@ -126,10 +126,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         Some(timestamp) => timestamp,
         None => begin(since.cursor, &[])?.1,
     };
-    let timestamp = match &mut page {
-        Some(page) => page.cursor(timestamp, &collections)?,
-        None => timestamp,
-    };
+    let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
     // Earlier pages may have seen less than this one.
     let whole = seen_by_clock.filter(|_| page.is_none());
     let had = |inexact| names.iter().any(|name| since.of(name) == Cursor::Stamp(inexact));
@@ -179,7 +176,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    match page.and_then(Page::next) {
+    match page.map_or(Ok(None), Page::next)? {
         Some(next) => {
             out.name("next");
             out.text(&next);

@@ -151,7 +151,7 @@ impl<'a> Keys<'a> {
     }
 
     pub fn name(&self) -> &CStr {
-        if &*self.name == KEYS_OF {
+        if *self.name == *KEYS_OF {
             know(self.collection);
         }
         &self.name
@@ -178,7 +178,7 @@ impl<'a> Keys<'a> {
     }
 
     pub fn planned(&self) -> Planned {
-        if &*self.name == KEYS_OF && self.count <= PLANNED_ONCE {
+        if *self.name == *KEYS_OF && self.count <= PLANNED_ONCE {
             Planned::Once
         } else {
             Planned::Anew

@@ -20,7 +20,7 @@ pub(super) fn is_exact(cursor: Cursor) -> bool {
     matches!(cursor, Cursor::Stamp(stamp) if stamp % 2 == 0)
 }
 
-/// The cursor to return, which changes from this stamp on follow. It does not go back behind the one that the client `had`, if that was not exact.
+/// The cursor to return, which changes from this stamp on follow. It does not go back behind one that the client `had`.
 pub(super) fn cursor(
     stamp: i64,
     had: &dyn Fn(i64) -> bool,

@@ -10,6 +10,10 @@
 //! What else the pages rest on (the history of the clock, the shape of the tables, the log since S) does not have to hold for that: the
 //! pull from S would notice and replace everything. But then the pages to come would be sent for nothing, so the pull begins anew at once.
 
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
 use super::{Request, Start};
 use crate::collections::catalog::Collection;
 use crate::log::client;
@@ -22,12 +26,10 @@ use crate::values::cursor::Cursor;
 use crate::values::dialect::Dialect;
 use crate::values::settings;
 use crate::values::token::{digest, Place, Token};
-use std::rc::Rc;
-
-use pgrx::pg_sys;
 
 /// The page that is being filled.
 pub(super) struct Page<'a> {
+    asked: &'a Asked<'a>,
     pub snapshot: &'a pg::ActiveSnapshot,
     /// Where it begins.
     pub token: Token,
@@ -40,6 +42,8 @@ pub(super) struct Page<'a> {
     /// It ends when it is as long.
     bytes: usize,
     any: bool,
+    /// The cursor is lower than the page before could have given.
+    lowered: bool,
     /// Where the next one begins.
     next: Option<(u32, Place)>,
 }
@@ -78,7 +82,26 @@ fn digest_of<S: AsRef<str>>(texts: &[S]) -> u64 {
     digest(&bytes)
 }
 
+/// Of the first page.
+const FIRST: Token = Token {
+    snapmin: i64::MAX,
+    whole: true,
+    begun: false,
+    again: false,
+    arguments: 0,
+    caller: 0,
+    state: 0,
+    at: 0,
+    place: Place::Begin,
+};
+
 impl Asked<'_> {
+    /// The token, with whose it is.
+    fn identify(&self, token: Token) -> Result<Token> {
+        let caller = digest(client::who()?.as_bytes());
+        Ok(Token { arguments: self.arguments(), caller, state: self.state(), ..token })
+    }
+
     /// Of the arguments that say what is pulled, and how it is written.
     fn arguments(&self) -> u64 {
         let request = self.request;
@@ -111,7 +134,7 @@ impl Asked<'_> {
 
 impl<'a> Page<'a> {
     /// None where the caller does not ask for pages.
-    pub fn begin(asked: &Asked, snapshot: &'a pg::ActiveSnapshot, snapmin: i64) -> Result<Option<Page<'a>>> {
+    pub fn begin(asked: &'a Asked<'a>, snapshot: &'a pg::ActiveSnapshot, snapmin: i64) -> Result<Option<Page<'a>>> {
         let request = asked.request;
         if request.page_size.is_none() && request.next.is_none() {
             return Ok(None);
@@ -126,39 +149,27 @@ impl<'a> Page<'a> {
             None => usize::MAX,
         };
         let bytes = if request.page_size.is_none() { usize::MAX } else { settings::page_bytes() };
-        let fresh = Token {
-            snapmin: i64::MAX,
-            whole: true,
-            begun: false,
-            again: false,
-            arguments: asked.arguments(),
-            caller: digest(client::who()?.as_bytes()),
-            state: asked.state(),
-            at: 0,
-            place: Place::Begin,
-        };
-        let brought = request.next.map(|next| Token::decode(next).map_err(|e| malformed(format!("{e}."))));
-        let (mut token, mut resumed) = (fresh, false);
-        if let Some(brought) = brought.transpose()? {
-            if brought.arguments != token.arguments {
+        let (mut token, mut resumed) = (FIRST, false);
+        if let Some(next) = request.next {
+            let brought = Token::decode(next).map_err(|e| malformed(format!("{e}.")))?;
+            let now = asked.identify(FIRST)?;
+            if brought.arguments != now.arguments {
                 return Err(foreign("Other arguments were passed when it was given."));
             }
-            if brought.caller != token.caller {
+            if brought.caller != now.caller {
                 return Err(foreign("It was given to somebody else."));
             }
-            resumed = brought.state == token.state && still_holds(&brought, asked, snapshot)?;
-            token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..token } };
+            resumed = brought.state == now.state && still_holds(&brought, asked, snapshot)?;
+            token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..FIRST } };
         }
-        Ok(Some(Page { snapshot, token, resumed, snapmin, rows, bytes, any: false, next: None }))
+        Ok(Some(Page { asked, snapshot, token, resumed, snapmin, rows, bytes, any: false, lowered: false, next: None }))
     }
 
     /// The cursor, if this is the last page, from the one that this page alone could give.
-    pub fn cursor(&mut self, cursor: i64, collections: &[Rc<Collection>]) -> Result<i64> {
-        if cursor < self.token.snapmin {
-            self.token.snapmin = cursor;
-            self.token.whole = !is_pruned(cursor, collections, self.snapshot)?;
-        }
-        Ok(self.token.snapmin)
+    pub fn cursor(&mut self, cursor: i64) -> i64 {
+        self.lowered = cursor < self.token.snapmin;
+        self.token.snapmin = self.token.snapmin.min(cursor);
+        self.token.snapmin
     }
 
     /// Where this collection's part of the page begins; None where it has none.
@@ -183,9 +194,16 @@ impl<'a> Page<'a> {
     }
 
     /// The token of the next page; None where this is the last one.
-    pub fn next(self) -> Option<String> {
-        let (at, place) = self.next?;
-        Some(Token { at, place, ..self.token }.encode())
+    pub fn next(self) -> Result<Option<String>> {
+        let Some((at, place)) = self.next else { return Ok(None) };
+        let mut token = Token { at, place, ..self.token };
+        if self.lowered {
+            token.whole = !is_pruned(token.snapmin, self.asked.collections, self.snapshot)?;
+        }
+        if !self.resumed {
+            token = self.asked.identify(token)?;
+        }
+        Ok(Some(token.encode()))
     }
 
     /// So many rows were put in, deleted ones included.

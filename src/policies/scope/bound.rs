@@ -85,6 +85,9 @@ impl Search {
     }
 
     /// A condition that has nothing of the row in it holds for all rows or for none.
+    ///
+    /// # Safety
+    /// As for `bound`.
     unsafe fn gate(&self, condition: *mut pg_sys::Node) -> Option<Vec<Source>> {
         // SAFETY: as in `bound`.
         unsafe {
@@ -97,6 +100,9 @@ impl Search {
     }
 
     /// Does it give the same each time that it is asked in one snapshot?
+    ///
+    /// # Safety
+    /// A source that was just made.
     unsafe fn is_steady(&self, source: &Source) -> bool {
         // SAFETY: a query of our own, which is only read.
         self.volatile || unsafe { !pg_sys::contain_volatile_functions(source.query.cast()) }

@@ -25,14 +25,14 @@ pub enum Plant {
     DropAccess,
     /// a row that moves between scopes leaves no entry in the one it came from
     DropScope,
+    /// an entry stands in another scope than its row
+    WrongScope,
     /// memberships that are given leave no entry: rows that came into view are kept back
     KeepGained,
     /// memberships that are taken leave no entry: ids of rows that went out of view are kept back
     KeepLost,
     /// a membership that never was, as if it had been taken: ids come of rows that were never in view
     ForgeAccess,
-    /// an entry stands in another scope than its row
-    WrongScope,
     /// a role's new standing is recorded as if it had always been so
     OldRole,
 }

@@ -365,6 +365,8 @@ impl<'a> Player<'a> {
             last_pulled_at: cursor,
             cursor_as_number: number,
             filter: filter.clone().map(Value::Object),
+            // Every other replica pulls in pages, small ones.
+            page_size: (at % 2 == 1).then_some(1 + (self.clock % 5) as i32),
             ..Pull::default()
         };
         let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
@@ -384,7 +386,7 @@ impl<'a> Player<'a> {
                 // Those that the role may read must come all the same when they are asked for alone.
                 let readable: Vec<String> =
                     wanted.iter().filter(|(_, rows)| rows.is_some()).map(|(t, _)| t.name.clone()).collect();
-                let filter = filter.map(|mut f| {
+                let filter = filter.clone().map(|mut f| {
                     f.retain(|name, _| readable.contains(name));
                     Value::Object(f)
                 });
@@ -399,10 +401,33 @@ impl<'a> Player<'a> {
         };
         tx.rollback()?;
         let mut sent = Vec::new();
-        let applied = client
-            .replica
-            .apply(&answer, |table, id| sent.push((table.to_owned(), id.to_owned())))
-            .map_err(|e| Found { kind: Kind::Contract, text: format!("{e:#}: {answer}") })?;
+        let mut take = |replica: &mut Replica, answer: &str| {
+            replica
+                .apply(answer, |table, id| sent.push((table.to_owned(), id.to_owned())))
+                .map_err(|e| Found { kind: Kind::Contract, text: format!("{e:#}: {answer}") })
+        };
+        let mut applied = take(&mut client.replica, &answer)?;
+        let mut in_pages = client.replica.next().is_some();
+        while in_pages {
+            let next = client.replica.next().map(str::to_owned);
+            in_pages = next.is_some();
+            let request = Pull {
+                collections: &names,
+                last_pulled_at: client.replica.cursor(),
+                filter: filter.clone().map(Value::Object),
+                // What later pages leave to the next pull comes with that, in one answer.
+                page_size: in_pages.then_some(1 + (self.clock % 5) as i32),
+                next: next.as_deref(),
+                ..Pull::default()
+            };
+            let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
+            if !under.is_empty() {
+                tx.batch_execute(&under.sql(true))?;
+            }
+            let answer = request.run(&mut tx).with_context(|| format!("a page after cursor {cursor:?}"))?;
+            tx.rollback()?;
+            applied += take(&mut client.replica, &answer)?;
+        }
         self.stats.pulls += 1;
         self.stats.first += u64::from(cursor.is_none());
         self.stats.pulls_with_reset += u64::from(applied.resets > 0);
