@@ -217,6 +217,7 @@ mod tests {
             |(snapmin, [whole, begun, again], [arguments, caller, state], at, place)| Token {
                 snapmin,
                 whole,
+                begun,
                 again,
                 arguments,
                 caller,
