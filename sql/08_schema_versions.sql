@@ -15,17 +15,6 @@ COMMENT ON COLUMN snapsync.schema_version.ord IS 'Order within the transaction';
 CREATE INDEX schema_version_name ON snapsync.schema_version (name, version);
 INSERT INTO snapsync.schema_version (version) VALUES (1);
 
-CREATE FUNCTION snapsync.number_schema() RETURNS trigger
-LANGUAGE c
-AS 'MODULE_PATHNAME', 'snapsync_number_schema';
-COMMENT ON FUNCTION snapsync.number_schema() IS 'Trigger that numbers new versions while their transaction commits';
-REVOKE EXECUTE ON FUNCTION snapsync.number_schema() FROM PUBLIC;
-
-CREATE CONSTRAINT TRIGGER number AFTER INSERT ON snapsync.schema_version
-DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.version IS NULL) EXECUTE FUNCTION snapsync.number_schema();
--- DDL is followed also where session_replication_role is replica.
-ALTER TABLE snapsync.schema_version ENABLE ALWAYS TRIGGER number;
-
 SELECT pg_catalog.pg_extension_config_dump('snapsync.schema_version', 'WHERE version OPERATOR(pg_catalog.>) 1');
 REVOKE ALL ON snapsync.schema_version FROM PUBLIC;
 

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::collections::lookup;
+use crate::collections::shape::versions;
 use crate::log::journal;
 use crate::server::error::relieved;
 use crate::server::memory;
@@ -76,7 +77,8 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
     match event {
         // Everything that can fail happens here, where an ERROR still aborts the transaction.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            if let Err(e) = relieved(|| journal::before_commit(event == XACT_EVENT_PRE_PREPARE)) {
+            let prepared = event == XACT_EVENT_PRE_PREPARE;
+            if let Err(e) = relieved(|| versions::before_commit().and_then(|()| journal::before_commit(prepared))) {
                 e.raise()
             }
         }

@@ -4,7 +4,6 @@
 use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
-use crate::collections::shape::versions;
 use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
@@ -149,9 +148,6 @@ sql_function!(snapsync_pull_schema, pg_finfo_snapsync_pull_schema, |a| {
     })?;
     Ok(text_datum(schema))
 });
-
-// A trigger's function. What it does concerns nobody's rows, however it is called.
-sql_function!(snapsync_number_schema, pg_finfo_snapsync_number_schema, |_a| versions::number().map(|()| VOID));
 
 sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
     let hint = "Pass the changes, for example {\"todos\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";

@@ -2,14 +2,20 @@
 //! version; they are numbered through the database, in the order in which they are committed and without gaps, so whoever has seen one has
 //! seen all before it.
 //!
-//! A number is drawn while the transaction commits (a deferred trigger), under a lock that is held from then on: a stranger's transaction
-//! that sits on its DDL keeps nobody waiting.
+//! A number is drawn while the transaction commits, under a lock that is held from then on: a stranger's transaction that sits on its DDL
+//! keeps nobody waiting.
 
 use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::Result;
-use crate::server::spi;
+use crate::server::session::PerTransaction;
+use crate::server::{pg, spi};
+
+thread_local! {
+    /// Has this transaction written versions down, which have no number yet?
+    static PENDING: PerTransaction<bool> = PerTransaction::until_end();
+}
 
 const DOCUMENT: &str = include_str!("versions/document.sql");
 
@@ -80,6 +86,7 @@ pub fn gone(name: &str) -> Result<()> {
 }
 
 fn add(name: &str, document: Option<&str>) -> Result<()> {
+    PENDING.with(|p| p.with(|pending| *pending = true));
     spi::owner_execute(
         "INSERT INTO snapsync.schema_version (name, document, ord) \
          SELECT $1, $2::jsonb, count(*) FROM snapsync.schema_version WHERE version IS NULL",
@@ -88,8 +95,14 @@ fn add(name: &str, document: Option<&str>) -> Result<()> {
     .map(drop)
 }
 
-/// Gives this transaction's new versions their numbers.
-pub fn number() -> Result<()> {
+/// Gives this transaction's new versions their numbers. (A deferred trigger would keep the extension from being dropped before.)
+pub fn before_commit() -> Result<()> {
+    // The extension itself may be gone by now.
+    if !PENDING.with(|p| p.with(|pending| *pending)) || pg::relation_oid(c"schema_version").is_err() {
+        return Ok(());
+    }
+    // No command is under way any more that has one.
+    let _snapshot = pg::ActiveSnapshot::latest();
     if spi::read_now("SELECT 1 FROM snapsync.schema_version WHERE version IS NULL LIMIT 1", &[])?.is_empty() {
         return Ok(());
     }
