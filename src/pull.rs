@@ -91,13 +91,7 @@ pub fn pull(request: &Request) -> Result<Output> {
 }
 
 fn pull_once(request: &Request, role: &str) -> Result<Output> {
-    let dialect = settings::dialect(request.dialect)?;
-    client::check(request.client_id)?;
-    let names = names(&request.collections)?;
-    if request.skip_echoes && request.client_id.is_none() {
-        return Err(echo::whose());
-    }
-    let since = Since::parse(request)?;
+    let (dialect, names, since) = parsed(request)?;
     journal::flush_before_reading()?;
     // Locks the tables: DDL under way is waited for before the snapshot is taken, not while it is held.
     for name in &names {
@@ -119,13 +113,11 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let mut page = Page::begin(&asked, &snapshot, snapmin)?;
     let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).collect();
     let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
-    let starts: Vec<(Start, i64)> =
-        names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new)).collect::<Result<_>>()?;
+    let starts = names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new));
+    let starts: Vec<(Start, i64)> = starts.collect::<Result<_>>()?;
     // One for all of them. To whom had a later one of some collection, changes between come again.
-    let timestamp = match starts.iter().map(|(_, timestamp)| *timestamp).min() {
-        Some(timestamp) => timestamp,
-        None => begin(since.cursor, &[])?.1,
-    };
+    let earliest = starts.iter().map(|(_, timestamp)| *timestamp).min();
+    let timestamp = if let Some(earliest) = earliest { earliest } else { begin(since.cursor, &[])?.1 };
     let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
     // Earlier pages may have seen less than this one.
     let whole = seen_by_clock.filter(|_| page.is_none());
@@ -145,20 +137,17 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         out.name(name);
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
         let ((from, _), new_columns) = (starts[at], &new_columns[at]);
-        // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
-        // (But for what this transaction has written itself, under a number from before.)
-        let nothing_since = journal::own_stamp().is_none()
-            && !page.as_ref().is_some_and(|page| page.resumed)
-            && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
-        let nothing = nothing_since && new_columns.is_empty() && !collection.unsure && !filter.names(name);
-        let place = place.filter(|_| !nothing);
-        let Some(place) = place else {
+        let resumed = page.as_ref().is_some_and(|page| page.resumed);
+        let may_differ = !new_columns.is_empty() || collection.unsure || filter.names(name);
+        let nothing = !resumed && !may_differ && is_log_empty(from, seen_by_clock);
+        let Some(place) = place.filter(|_| !nothing) else {
             may_read(collection)?;
             out.raw(NOTHING);
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
-        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) } else { 0 };
+        // (Every other number is a stamp.)
+        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / 2 } else { 0 };
         let (filtered, is_exact) = (filter.names(name), exact::is_exact(since.of(name)));
         let pull =
             CollectionPull { collection, dialect, request, scopes, transactions, new_columns, filtered, is_exact };
@@ -176,7 +165,31 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    match page.map_or(Ok(None), Page::next)? {
+    end(page.map_or(Ok(None), Page::next)?, timestamp, &replaced, &mut out);
+    durable::flush();
+    Ok(out.done())
+}
+
+/// The arguments that are texts.
+fn parsed(request: &Request) -> Result<(Dialect, Vec<String>, Since)> {
+    let dialect = settings::dialect(request.dialect)?;
+    client::check(request.client_id)?;
+    let names = names(&request.collections)?;
+    if request.skip_echoes && request.client_id.is_none() {
+        return Err(echo::whose());
+    }
+    Ok((dialect, names, Since::parse(request)?))
+}
+
+/// No stamp since the cursor has been handed out: then there is nothing in the log, of any collection. (But for what this transaction
+/// has written itself, under a number from before.)
+fn is_log_empty(from: Start, clock: Option<clock::Reading>) -> bool {
+    journal::own_stamp().is_none() && matches!((from, clock), (Start::Stamp(c), Some(clock)) if clock.newest < c)
+}
+
+/// What stands behind the changes.
+fn end(next: Option<String>, timestamp: i64, replaced: &[(&str, Cause)], out: &mut Writer<Output>) {
+    match next {
         Some(next) => {
             out.name("next");
             out.text(&next);
@@ -187,11 +200,9 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
         }
     }
     if !replaced.is_empty() {
-        strategy(&replaced, &mut out);
+        strategy(replaced, out);
     }
     out.end_object();
-    durable::flush();
-    Ok(out.done())
 }
 
 /// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.

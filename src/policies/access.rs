@@ -175,8 +175,8 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
     Ok(conditions)
 }
 
-/// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
-pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<Found>> {
+/// Where the policies name tables, as far as the analysis comes; and how often they do.
+fn occurrences(relation: pg_sys::Oid) -> Result<(Vec<Occurrence>, BTreeMap<u32, usize>)> {
     let mut occurrences = Vec::new();
     let mut read: BTreeMap<u32, usize> = BTreeMap::new();
     for_each_policy(relation, |node| {
@@ -187,14 +187,19 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
                 .expression(node, &[Level::Policy])
         }
     })?;
+    Ok((occurrences, read))
+}
+
+/// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
+pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<Found>> {
+    let (occurrences, read) = occurrences(relation)?;
     // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
     let mut found: BTreeMap<u32, Found> = BTreeMap::new();
     let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
     let mut undeclared = Vec::new();
     let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
     occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
-    for depends::Read { table, direct, in_function } in depends::read_by_policies(relation)? {
-        let oid = pg_sys::Oid::from(table);
+    for depends::Read { oid, direct, in_function } in depends::read_by_policies(relation)? {
         if !matches!(relkind(oid)?, Some('r' | 'p')) {
             continue;
         }

@@ -29,6 +29,14 @@ pub struct Net {
     made_before: bool,
 }
 
+impl Net {
+    /// Of one entry.
+    fn of(at: usize, image: Option<(When, Range<usize>)>, touched: Option<&[u8]>, as_sent: bool) -> Net {
+        let touched = touched.map(<[u8]>::to_vec);
+        Net { first: at, last: at, image, one_origin: true, touched, as_sent, made_before: false }
+    }
+}
+
 /// The net effects of the entries from this one on, in the order of the keys' first appearance.
 pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     let entries = &journal.entries;
@@ -53,32 +61,14 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
         let touched = entry.touched.as_ref().map(|t| &journal.arena[t.clone()]);
         // It says nothing about the row to anybody else.
         if touched == Some(&NOTICE[0].to_ne_bytes()) {
-            let touched = touched.map(<[u8]>::to_vec);
-            nets.push(Net {
-                first: i,
-                last: i,
-                image: None,
-                one_origin: true,
-                touched,
-                as_sent: false,
-                made_before: false,
-            });
+            nets.push(Net::of(i, None, touched, false));
             continue;
         }
         let image = entry.image.clone().map(|image| (entry.when, image));
         match at.entry((relation, &journal.arena[entry.key.clone()])) {
             Vacant(slot) => {
                 slot.insert(nets.len());
-                let touched = touched.map(<[u8]>::to_vec);
-                nets.push(Net {
-                    first: i,
-                    last: i,
-                    image,
-                    one_origin: true,
-                    touched,
-                    as_sent: entry.as_sent,
-                    made_before: false,
-                });
+                nets.push(Net::of(i, image, touched, entry.as_sent));
             }
             Occupied(slot) => {
                 let net = &mut nets[*slot.get()];

@@ -17,8 +17,14 @@ const MAY_READ_ALL: &str = include_str!("depends/may_read_all.sql");
 
 /// A table that policies rest on.
 #[derive(Deserialize)]
+struct FoundRead {
+    oid: u32,
+    direct: bool,
+    in_function: bool,
+}
+
 pub struct Read {
-    pub table: u32,
+    pub oid: pg_sys::Oid,
     /// The policies name it themselves.
     pub direct: bool,
     /// A function that they call reads it.
@@ -27,7 +33,9 @@ pub struct Read {
 
 /// The tables among what the table's policies rest on, with those that inherit from them.
 pub fn read_by_policies(relation: pg_sys::Oid) -> Result<Vec<Read>> {
-    spi::typed(&read_now(READ_BY_POLICIES, &[spi::arg(relation)])?)
+    let found = spi::typed::<FoundRead>(&read_now(READ_BY_POLICIES, &[spi::arg(relation)])?)?;
+    let read = |f: FoundRead| Read { oid: f.oid.into(), direct: f.direct, in_function: f.in_function };
+    Ok(found.into_iter().map(read).collect())
 }
 
 /// The tables that a view reads, or that a table's policies do, with those that inherit from them; for who reads it with other rights
