@@ -6,6 +6,8 @@ mod floors;
 #[cfg(test)]
 mod rights;
 #[cfg(test)]
+mod size;
+#[cfg(test)]
 mod source;
 
 #[pgrx::pg_schema]

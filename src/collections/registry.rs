@@ -120,8 +120,7 @@ pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
 
 /// Tells all backends to load this table's settings anew.
 pub fn changed(relation: pg_sys::Oid) {
-    // SAFETY: queues an invalidation of the relation's cache entry, sent at commit.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
+    pg::invalidate(relation);
 }
 
 /// Removes a table's settings and its log. That others read it is left to be seen to (`forget_readers`).

@@ -62,8 +62,7 @@ pub struct Attribute {
 
 impl Attribute {
     fn base_type(&self) -> pg_sys::Oid {
-        // SAFETY: a syscache look-up of an existing type.
-        unsafe { pg_sys::getBaseType(self.type_oid.into()) }
+        pg::base_type(self.type_oid.into())
     }
 }
 

@@ -12,8 +12,6 @@
 
 use std::rc::Rc;
 
-use pgrx::pg_sys;
-
 use super::{Request, Start};
 use crate::collections::catalog::Collection;
 use crate::log::client;
@@ -114,8 +112,7 @@ impl Asked<'_> {
 
     /// Of what a page must find as the first one found it.
     fn state(&self) -> u64 {
-        // SAFETY: reads of control data and of what was set at backend start.
-        let (system, database) = unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId) };
+        let (database, system) = pg::database();
         let mut texts = vec![system.to_string(), database.to_u32().to_string(), self.role.to_string()];
         for collection in self.collections {
             texts.push(collection.relation.to_u32().to_string());

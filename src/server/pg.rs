@@ -551,6 +551,24 @@ impl Drop for PerRow {
     }
 }
 
+/// Which database of which cluster this is.
+pub fn database() -> (pg_sys::Oid, u64) {
+    // SAFETY: reads a variable of this backend, and the control file's copy in shared memory.
+    unsafe { (pg_sys::MyDatabaseId, pg_sys::GetSystemIdentifier()) }
+}
+
+/// Under the domains that there may be.
+pub fn base_type(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a syscache look-up; a type that is gone is an ERROR.
+    unsafe { pg_sys::getBaseType(type_oid) }
+}
+
+/// Lets all backends look at the relation anew, when this transaction commits.
+pub fn invalidate(relation: pg_sys::Oid) {
+    // SAFETY: an existing relation; one that is gone is an ERROR.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
+}
+
 /// The attribute number `i` (from 0) of a descriptor.
 ///
 /// # Safety

@@ -143,8 +143,7 @@ pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
 /// Which database of which cluster the Oids are of: those of a restored dump, or of an upgraded cluster, are others. So nothing is
 /// known until all tables have been looked at once.
 pub fn database() -> [spi::Arg; 2] {
-    // SAFETY: reads variables of this backend and the control file's copy in shared memory.
-    let (database, system) = unsafe { (pg_sys::MyDatabaseId, pg_sys::GetSystemIdentifier()) };
+    let (database, system) = pg::database();
     [spi::arg(database), spi::arg(system.to_string())]
 }
 
