@@ -1,4 +1,4 @@
--- snapsync: the schema that holds everything but the two functions clients call.
+-- snapsync: the schema that holds everything but the functions that clients call.
 
 DO $$
 BEGIN

@@ -23,6 +23,8 @@ CREATE TABLE snapsync.collection (
     version_column      name,
     conflict_function   text,
     access_tables       jsonb,
+    found_scope         name,
+    no_scope            text,
     image               name[] NOT NULL DEFAULT '{}',
     shape               jsonb NOT NULL DEFAULT '{}',
     trouble             text,
@@ -48,6 +50,8 @@ COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a
 COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';
 COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decides, for custom';
 COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an array of names, or an object of names and predicates';
+COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the rows by what the policies ask for; where no scope_column is named, entries of the log carry its value';
+COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found';
 COMMENT ON COLUMN snapsync.collection.image IS 'Columns whose old values are logged, because they decide who could see a row';
 COMMENT ON COLUMN snapsync.collection.shape IS 'Columns, policies, partitions and readers when they were last looked at; a difference resets the clients';
 COMMENT ON COLUMN snapsync.collection.trouble IS 'Why DDL could not be followed: until it can be, every pull is a replacement';
@@ -120,8 +124,10 @@ COMMENT ON COLUMN snapsync.change.columns IS 'Numbers of the columns that an UPD
 COMMENT ON COLUMN snapsync.change.as_sent IS 'True: the push of origin did no more and no less to this row than it said, so that client need not hear of it';
 COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the same happened';
 
--- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication).
+-- Not unique, and without ord: a transaction's entries share one index tuple (btree deduplication). One for who reads some scopes, one for who
+-- reads all.
 CREATE INDEX change_relation_bucket_stamp ON snapsync.change (relation, bucket, stamp);
+CREATE INDEX change_relation_stamp ON snapsync.change (relation, stamp);
 
 CREATE TABLE snapsync.early (
     early               bigint NOT NULL,

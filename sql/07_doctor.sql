@@ -418,6 +418,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                WHERE o.opcdefault AND o.opcintype IN (coalesce(nullif(y.typbasetype, 0), y.oid),
                                                        CASE WHEN y.typcategory = 'S' THEN 'text'::regtype END)))
       AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = s.relation AND indkey[0] = t.attnum)
+    UNION ALL
+    SELECT 'info', s.name, format('it has no scope (%s): a pull reads the changes of all users, about 5 us for each', s.no_scope),
+           'Where every policy asks that the same column equal something of the caller''s, as in user_id = (SELECT auth.uid()) or org_id IN '
+           '(SELECT ...), it is found by itself. Or name one: enable(..., scope_column => ..., scope_values => ...).', NULL
+    FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
     -- The log and the clock
     UNION ALL
     SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),

@@ -4,6 +4,7 @@
 use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
+use crate::collections::shape::versions;
 use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
@@ -131,10 +132,26 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         skip_echoes: a.get(6).unwrap_or(false),
         page_size: a.get(7),
         next: a.get(8),
+        schema_version: a.get(9),
+        migration: a.json(10),
+        since: a.json(11),
     })?;
     http::announce_json(a.function());
     Ok(document.into_datum())
 });
+
+sql_function!(snapsync_pull_schema, pg_finfo_snapsync_pull_schema, |a| {
+    let hint = "Pass the names of the collections, for example '{todos,lists}'.";
+    let schema = pull::schema::pull_schema(&pull::schema::Request {
+        collections: a.required(0, "collections", hint)?,
+        dialect: a.get(1),
+        schema_version: a.get(2),
+    })?;
+    Ok(text_datum(schema))
+});
+
+// A trigger's function. What it does concerns nobody's rows, however it is called.
+sql_function!(snapsync_number_schema, pg_finfo_snapsync_number_schema, |_a| versions::number().map(|()| VOID));
 
 sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
     let hint = "Pass the changes, for example {\"todos\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";

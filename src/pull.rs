@@ -1,9 +1,9 @@
 //! `pull_changes`: what changed for this user since a cursor, in one snapshot, as one JSON document.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use crate::collections::catalog::{self, Collection};
+use crate::collections::catalog::{self, Collection, Column};
 use crate::collections::lookup::Keys;
 use crate::collections::tombstone;
 use crate::log::clock::{self, durable, history, horizon};
@@ -13,10 +13,12 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
 use crate::server::spi::{self, Planned};
 use crate::server::statement::Statement;
+use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
-use crate::sight::reach::Reach;
+use crate::sight::reach::{Movement, Reach};
 use crate::sight::scope;
-use crate::values::cursor::{self, Cursor};
+use crate::sight::scope::derived::{self, Derived};
+use crate::values::cursor::Cursor;
 use crate::values::dialect::{self, Dialect, SelectAs};
 use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
 use crate::values::settings;
@@ -25,12 +27,18 @@ use crate::values::token::Place;
 mod arrays;
 mod backlog;
 mod changes;
+mod delta;
 mod echo;
+mod exact;
 mod pages;
 mod rows;
+pub mod schema;
+mod since;
 
 use arrays::Arrays;
+use delta::Past;
 use pages::{Asked, Page};
+use since::Since;
 
 /// The arguments of `pull_changes`.
 pub struct Request<'a> {
@@ -47,6 +55,12 @@ pub struct Request<'a> {
     pub page_size: Option<i32>,
     /// What the page before gave as `next`.
     pub next: Option<&'a str>,
+    /// The version of the app's schema.
+    pub schema_version: Option<i32>,
+    /// JSON text: what the client's tables and columns have become since its last pull.
+    pub migration: Option<String>,
+    /// JSON text: cursors of single collections.
+    pub since: Option<String>,
 }
 
 /// What a collection's pull starts from.
@@ -55,7 +69,7 @@ enum Start {
     /// The client has nothing: every visible row is new to it.
     Nothing,
     /// The client's rows cannot be mended by changes: every visible row replaces what it has.
-    Anything,
+    Anything(Cause),
     /// Changes from this stamp on.
     Stamp(i64),
 }
@@ -83,11 +97,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());
     }
-    let cursor = cursor::parse(request.last_pulled_at).map_err(|e| {
-        SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
-            .detail(e.to_string())
-            .hint("Pass the timestamp of the previous pull, an ISO 8601 time, or null for the first pull.")
-    })?;
+    let since = Since::parse(request)?;
     journal::flush_before_reading()?;
     // Locks the tables: DDL under way is waited for before the snapshot is taken, not while it is held.
     for name in &names {
@@ -105,57 +115,62 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
     let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).collect();
     let standing = roles::standing(&snapshot)?;
-    let from = match start(cursor)? {
-        // What the role may see has changed otherwise than by changes of rows.
-        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything,
-        other => other,
-    };
-    let asked = Asked { request, names: &names, cursor, dialect, collections: &collections, role };
+    let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
     let mut page = Page::begin(&asked, &snapshot, snapmin)?;
-    let from = page.as_ref().map_or(from, |page| page.start(from));
-    // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
-    let timestamp = match from {
-        Start::Stamp(c) => snapmin.max(c),
-        _ => standing.limit(snapmin)?,
+    let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).collect();
+    let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
+    let starts: Vec<(Start, i64)> =
+        names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new)).collect::<Result<_>>()?;
+    // One for all of them. To whom had a later one of some collection, changes between come again.
+    let timestamp = match starts.iter().map(|(_, timestamp)| *timestamp).min() {
+        Some(timestamp) => timestamp,
+        None => begin(since.cursor, &[])?.1,
     };
     let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
-
-    // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
-    // (But for what this transaction has written itself, under a number from before.)
-    let nothing_since = journal::own_stamp().is_none()
-        && !page.as_ref().is_some_and(|page| page.resumed)
-        && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
+    // Earlier pages may have seen less than this one.
+    let whole = seen_by_clock.filter(|_| page.is_none());
+    let had = |inexact| names.iter().any(|name| since.of(name) == Cursor::Stamp(inexact));
+    let timestamp = exact::cursor(timestamp, &had, snapmin, whole, &collections, &snapshot)?;
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;
-    let mut reach = match from {
-        Start::Stamp(stamp) => Some(Reach::since(stamp, &snapshot)),
-        _ => None,
-    };
+    let mut reaches: BTreeMap<i64, Reach> = BTreeMap::new();
 
     let mut out = Writer::new(Output::new());
     out.object();
     out.name("changes");
     out.object();
-    let mut replaced: Vec<&str> = Vec::new();
+    let mut replaced: Vec<(&str, Cause)> = Vec::new();
     for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
-        let place = place.filter(|_| !nothing_since || collection.unsure || filter.names(name));
+        let ((from, _), new_columns) = (starts[at], &new_columns[at]);
+        // No stamp since the cursor has been handed out: there is nothing in the log, of any collection.
+        // (But for what this transaction has written itself, under a number from before.)
+        let nothing_since = journal::own_stamp().is_none()
+            && !page.as_ref().is_some_and(|page| page.resumed)
+            && matches!((from, seen_by_clock), (Start::Stamp(c), Some(clock)) if clock.newest < c);
+        let nothing = nothing_since && new_columns.is_empty() && !collection.unsure && !filter.names(name);
+        let place = place.filter(|_| !nothing);
         let Some(place) = place else {
             may_read(collection)?;
             out.raw(NOTHING);
             continue;
         };
         let scopes = filter.scopes(name, collection)?;
-        let pull = CollectionPull { collection, dialect, request, scopes };
-        let replaces = match &mut page {
-            Some(page) => pull.write_page(from, place, at, page, &mut out)?,
-            None => pull.write(from, reach.as_mut(), &mut out)?,
+        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) } else { 0 };
+        let (filtered, is_exact) = (filter.names(name), exact::is_exact(since.of(name)));
+        let pull =
+            CollectionPull { collection, dialect, request, scopes, transactions, new_columns, filtered, is_exact };
+        let cause = match (&mut page, from) {
+            (Some(page), _) => pull.write_page(from, place, at, page, &mut out)?,
+            (None, Start::Stamp(stamp)) => {
+                let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, &snapshot));
+                pull.write(from, Some(reach), &mut out)?
+            }
+            (None, _) => pull.write(from, None, &mut out)?,
         };
-        if replaces {
-            replaced.push(name);
-        }
+        replaced.extend(cause.map(|cause| (&**name, cause)));
         if let Some(page) = &mut page {
             page.cut_before(at + 1, names.len(), out.length());
         }
@@ -190,19 +205,26 @@ fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
     Ok((Some(reading), snapshot))
 }
 
-/// Which collections replace what the client has.
-fn strategy(replaced: &[&str], out: &mut Writer<Output>) {
+/// Which collections replace what the client has, and why.
+fn strategy(replaced: &[(&str, Cause)], out: &mut Writer<Output>) {
     out.name("experimentalStrategy");
     out.object();
     out.name("default");
     out.text("incremental");
     out.name("override");
     out.object();
-    for name in replaced {
+    for (name, _) in replaced {
         out.name(name);
         out.text("replacement");
     }
     out.end_object();
+    out.end_object();
+    out.name("reason");
+    out.object();
+    for (name, cause) in replaced {
+        out.name(name);
+        out.text(cause.name());
+    }
     out.end_object();
 }
 
@@ -223,15 +245,44 @@ fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Where a collection begins, and the cursor that the client could get of it.
+fn begin(
+    cursor: Cursor,
+    new_columns: &[Column],
+    standing: &roles::Standing,
+    snapmin: i64,
+    page: Option<&Page>,
+) -> Result<(Start, i64)> {
+    let start = match start(cursor)? {
+        // What the role may see has changed otherwise than by changes of rows.
+        Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything(Cause::Role),
+        // Rows that did not change come in no window of the log.
+        Start::Stamp(_) if page.is_some() && !new_columns.is_empty() => Start::Anything(Cause::Pages),
+        other => other,
+    };
+    let start = page.map_or(start, |page| page.start(start));
+    // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
+    let timestamp = match start {
+        Start::Stamp(c) => snapmin.max(c),
+        _ => standing.limit(snapmin)?,
+    };
+    Ok((start, timestamp))
+}
+
 fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
         Cursor::Start => Ok(Start::Nothing),
-        Cursor::Stamp(stamp) => {
-            Ok(if history::cursor_is_of_this_history(stamp)? { Start::Stamp(stamp) } else { Start::Anything })
+        Cursor::Stamp(cursor) => {
+            let stamp = cursor & !1;
+            Ok(if history::cursor_is_of_this_history(stamp)? {
+                Start::Stamp(stamp)
+            } else {
+                Start::Anything(Cause::Cursor)
+            })
         }
         Cursor::At { micros_since_unix_epoch } => {
             let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
-            Ok(cursor.map_or(Start::Anything, Start::Stamp))
+            Ok(cursor.map_or(Start::Anything(Cause::Cursor), Start::Stamp))
         }
     }
 }
@@ -259,6 +310,14 @@ struct CollectionPull<'a> {
     request: &'a Request<'a>,
     /// The scopes to pull; None for all rows.
     scopes: Option<Vec<String>>,
+    /// The client asked for these, whatever its own are.
+    filtered: bool,
+    /// Its cursor says what it knows of memberships and the like.
+    is_exact: bool,
+    /// So many have changed something since the cursor.
+    transactions: i64,
+    /// The columns that the client has only just got: rows that have a value there come besides those that changed.
+    new_columns: &'a [Column],
 }
 
 /// A statement that reads rows by their keys.
@@ -269,31 +328,67 @@ struct ByKeys<'a> {
 }
 
 impl CollectionPull<'_> {
-    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; true when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<bool> {
-        let (Start::Stamp(_), Some(reach)) = (from, reach) else {
-            self.write_all(from, out)?;
-            return Ok(from == Start::Anything);
+    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        let from = match (from, reach) {
+            (Start::Stamp(stamp), Some(reach)) => match self.write_since(stamp, reach, out)? {
+                None => return Ok(None),
+                Some(cause) => Start::Anything(cause),
+            },
+            (from, _) => from,
         };
-        if !reach.moved(self.collection, self.scopes.is_some())? {
-            let relation = self.collection.relation;
-            let entries = match &self.scopes {
-                Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
-                None => reach.entries(relation)?,
-            };
-            if self.write_changes(&entries, reach, out)? {
-                return Ok(false);
-            }
-        }
-        self.write_all(Start::Anything, out)?;
-        Ok(true)
+        self.write_all(from, out)?;
+        Ok(match from {
+            Start::Anything(cause) => Some(cause),
+            _ => None,
+        })
     }
 
-    /// What every row sent must satisfy besides row-level security; with `marked`, rows that are marked as deleted do, too.
-    fn conditions(&self, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
+    /// The changes since this stamp; says why, with nothing written, when the client must replace what it has.
+    fn write_since(&self, stamp: i64, reach: &mut Reach, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        let (stamps, tables) = match reach.movement(self.collection, self.collection.logged_scope.is_some())? {
+            Movement::Untold(cause) => return Ok(Some(cause)),
+            Movement::Access { stamps, tables } => (stamps, tables),
+            Movement::None => {
+                let (entries, judge) = self.entries(reach)?;
+                let judge = match judge {
+                    None if self.needs_judge(&entries) => reach.judge(self.collection)?,
+                    None => Some(Judge::of_none(self.collection)),
+                    known => known,
+                };
+                let Some(judge) = judge else { return Ok(Some(Cause::OldRows)) };
+                return self.write_changes(&entries, &Past::Steady(&judge), out);
+            }
+        };
+        self.write_moved(stamp, stamps, &tables, reach, out)
+    }
+
+    /// What happened in the caller's scopes: those that he or the table's owner names, else those that the policies leave him. And who
+    /// judges old rows, where that had to be found out for it.
+    fn entries(&self, reach: &mut Reach) -> Result<(Rc<Entries>, Option<Judge>)> {
+        let relation = self.collection.relation;
+        let Derived { scopes, judge } = self.derived(reach)?;
+        let entries = match self.scopes.as_ref().or(scopes.as_ref()) {
+            Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
+            None => reach.entries(relation)?,
+        };
+        Ok((entries, judge))
+    }
+
+    /// The scopes that the policies leave the caller, where nobody has named any.
+    fn derived(&self, reach: &mut Reach) -> Result<Derived> {
+        match self.scopes {
+            Some(_) => Ok(Derived::default()),
+            None => derived::scopes(self.collection, reach, self.transactions),
+        }
+    }
+
+    /// What every row sent must satisfy besides row-level security, in these scopes; with `marked`, rows that are marked as deleted do,
+    /// too.
+    fn conditions(&self, scopes: Option<&[String]>, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
-        if let (Some(scope), Some(scopes)) = (&self.collection.scope, &self.scopes) {
-            args.push(spi::arg(scopes.clone()));
+        if let (Some(scope), Some(scopes)) = (&self.collection.scope, scopes) {
+            args.push(spi::arg(scopes.to_vec()));
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
@@ -302,27 +397,31 @@ impl CollectionPull<'_> {
         conditions
     }
 
-    /// The changes that these entries stand for; false, with nothing written, when the client must replace what it has.
-    fn write_changes(&self, entries: &Entries, reach: &mut Reach, out: &mut Writer<Output>) -> Result<bool> {
-        if entries.is_empty() {
+    /// The changes that these entries stand for; says why, with nothing written, when the client must replace what it has.
+    fn write_changes(&self, entries: &Entries, past: &Past, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        if entries.is_empty() && self.new_columns.is_empty() && matches!(past, Past::Steady(_)) {
             // The caller must learn of a missing privilege now, not with the first change.
             may_read(self.collection)?;
             out.raw(NOTHING);
-            return Ok(true);
+            return Ok(None);
         }
-        let judge = match self.needs_judge(entries) {
-            true => reach.judge(self.collection)?,
-            false => Some(Judge::of_none(self.collection)),
+        let Some((mut rows, _)) = self.changed(entries, past, None, usize::MAX)? else {
+            return Ok(Some(Cause::OldRows));
         };
-        let Some(judge) = judge else { return Ok(false) };
-        let Some((mut rows, _)) = self.changed(entries, &judge, None, usize::MAX)? else { return Ok(false) };
         if self.request.skip_echoes {
-            self.leave_out_echoes(&mut rows)?;
+            self.leave_out_echoes(&mut rows, past)?;
         }
         let mut arrays = Arrays::begin(self, out)?;
         arrays.add(self, &mut rows, None)?;
+        if let Past::Moved(moved) = past {
+            arrays.add_new(self, |select, spec, sink| moved.read_gained(self, select, spec, sink))?;
+            moved.read_lost(self, &mut |id| arrays.add_gone(id))?;
+        }
+        if !self.new_columns.is_empty() {
+            arrays.add_those_with_new_columns(self, &rows)?;
+        }
         arrays.end();
-        Ok(true)
+        Ok(None)
     }
 
     /// Do these entries have old states, or may they lack some that policies ask for?
@@ -369,7 +468,7 @@ impl CollectionPull<'_> {
     fn by_keys<S: AsRef<str>>(&self, select: &str, ids: &[S], marked: bool) -> Result<ByKeys<'_>> {
         let mut args = Vec::new();
         // No index shall serve these: what they leave over is little already.
-        let conditions = self.conditions(&mut args, marked);
+        let conditions = self.conditions(self.scopes.as_deref(), &mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
         let keys = Keys::of(self.collection, ids)?;
         let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());

@@ -4,6 +4,7 @@ pub mod checked;
 pub mod error;
 pub mod http;
 pub mod memory;
+pub mod node;
 pub mod pg;
 pub mod receiver;
 pub mod session;

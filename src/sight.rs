@@ -1,5 +1,7 @@
 //! What the caller sees, and what the caller saw: policies over rows as they were.
 
+pub mod cause;
+pub mod delta;
 pub mod old_rows;
 pub mod policy;
 pub mod reach;

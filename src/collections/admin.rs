@@ -53,6 +53,9 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
 
     registry::store(relation, &new)?;
     names::remember(relation, &names)?;
+    if let Some(name) = old.as_ref().and_then(|o| o.name.as_deref()).filter(|name| *name != names.name) {
+        shape::versions::gone(name)?;
+    }
     let was_off = triggers::enable(relation)?;
     shape::refresh(relation)?;
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are

@@ -55,6 +55,8 @@ pub struct Collection {
     pub traits: access::Traits,
     pub readonly: Vec<String>,
     pub scope: Option<Column>,
+    /// The column whose values the log's entries carry: that one, or the one that the policies divide the rows by.
+    pub logged_scope: Option<Column>,
     /// SQL whose value, as the caller, is the array of his scopes.
     pub scope_values: Option<String>,
     /// The functions that it may call.
@@ -90,6 +92,8 @@ pub struct Access {
     pub whole: bool,
     /// Its changes are not logged for this one.
     pub untracked: bool,
+    /// Functions read it: the policies' trees do not show how.
+    pub hidden: bool,
 }
 
 impl Collection {
@@ -216,7 +220,7 @@ struct AccessRead {
 const READ: &str = include_str!("catalog/read.sql");
 
 fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
-    let Some(CollectionSettings { stored, image, qualified_name }) = registry::settings(relation)? else {
+    let Some(CollectionSettings { stored, image, found_scope, qualified_name }) = registry::settings(relation)? else {
         return Ok(None);
     };
     let rows = spi::query_now(READ, &[spi::arg(relation)])?;
@@ -240,7 +244,8 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         let (declared, scope_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
         let concerns = access::concerns(relation, relation_read, a.predicate.as_deref(), declared, scope_reads)?;
         let AccessRead { parent, whole, untracked, .. } = *a;
-        Ok(Access { relation: relation_read, parent, concerns, whole, untracked })
+        let hidden = access::is_declared(relation_read, declared, &concerns)?;
+        Ok(Access { relation: relation_read, parent, concerns, whole, untracked, hidden })
     };
     Ok(Some(Collection {
         relation,
@@ -253,6 +258,10 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         image: image.iter().map(named).collect::<Result<_>>()?,
         readonly: stored.readonly,
         scope: stored.scope_column.as_ref().map(named).transpose()?,
+        logged_scope: match (&stored.scope_column, &found_scope) {
+            (Some(column), _) => Some(named(column)?),
+            (None, found) => found.as_ref().and_then(|column| named(column).ok()),
+        },
         owned_calls: access::calls(stored.scope_reads.as_deref()),
         scope_values: stored.scope_values,
         soft_delete: stored.soft_delete_column.as_ref().map(named).transpose()?,

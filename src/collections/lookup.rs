@@ -10,6 +10,7 @@
 //! The keys that a pull looks up are those of rows that others have changed, too. So they are no parameters, which a plan made for
 //! them holds as constants and settings like debug_print_plan show to the caller, but rows of a named tuplestore.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{c_char, CStr};
@@ -90,22 +91,27 @@ const ROWS_PLANNED_FOR: f64 = 10.0;
 /// Keys of a collection's rows, as a relation `r(k0, k1, ...)` that a statement can join with the table.
 pub struct Keys<'a> {
     collection: &'a Collection,
-    name: &'static CStr,
+    name: Cow<'static, CStr>,
     store: *mut pg_sys::Tuplestorestate,
     descriptor: pg_sys::TupleDesc,
+    inputs: Vec<(pg_sys::FmgrInfo, pg_sys::Oid)>,
     count: usize,
 }
 
 impl<'a> Keys<'a> {
-    /// The rows of these wire ids, in this order. They are the trigger's, so they read back; an entry of a key that has since changed
-    /// its columns was reset.
+    /// The rows of these wire ids, in this order.
     pub fn of<S: AsRef<str>>(collection: &'a Collection, ids: &[S]) -> Result<Keys<'a>> {
         // numeric's comparison is not leakproof, so under row-level security to look up is to read the table each time.
         let equal_texts = collection.key.iter().any(|k| k.facts.has_equal_texts());
         let few = ids.len() <= LOOKED_UP && !(equal_texts && crate::server::pg::rls_active(collection.relation));
-        let name = if few { KEYS_OF } else { c"snapsync_many_keys" };
-        // SAFETY: the descriptor has as many attributes as are filled; the arrays, too. The store copies the rows. What is allocated
-        // here lives in the current memory context.
+        let mut keys = Keys::named(collection, Cow::Borrowed(if few { KEYS_OF } else { c"snapsync_many_keys" }))?;
+        ids.iter().try_for_each(|id| keys.add(id.as_ref()))?;
+        Ok(keys)
+    }
+
+    /// None yet, under a name that the planner's hook does not know.
+    pub fn named(collection: &'a Collection, name: Cow<'static, CStr>) -> Result<Keys<'a>> {
+        // SAFETY: the descriptor has as many attributes as are filled. What is allocated here lives in the current memory context.
         unsafe {
             let columns = collection.key.len();
             let descriptor = pg_sys::CreateTemplateTupleDesc(columns as i32);
@@ -121,28 +127,38 @@ impl<'a> Keys<'a> {
                 inputs.push((input, parameter));
             }
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            let mut keys = Keys { collection, name, store, descriptor, count: 0 };
-            let mut nulls = vec![false; columns];
-            for id in ids {
-                pgrx::check_for_interrupts!();
-                let Ok(parts) = wire_id::decode(id.as_ref(), columns) else { continue };
-                let mut values = Vec::with_capacity(columns);
-                for (part, (input, parameter)) in parts.iter().zip(&mut inputs) {
-                    let part = spi::c_string(part)?;
-                    values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
-                }
-                pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
-                keys.count += 1;
-            }
-            Ok(keys)
+            Ok(Keys { collection, name, store, descriptor, inputs, count: 0 })
         }
     }
 
-    pub fn name(&self) -> &'static CStr {
-        if self.name == KEYS_OF {
+    /// Adds the row of a wire id. It is the trigger's, so it reads back; an entry of a key that has since changed its columns was reset.
+    pub fn add(&mut self, id: &str) -> Result<()> {
+        pgrx::check_for_interrupts!();
+        let columns = self.inputs.len();
+        let Ok(parts) = wire_id::decode(id, columns) else { return Ok(()) };
+        let mut nulls = vec![false; columns];
+        let mut values = Vec::with_capacity(columns);
+        // SAFETY: the arrays have a place for each attribute of the descriptor. The store copies the row.
+        unsafe {
+            for (part, (input, parameter)) in parts.iter().zip(&mut self.inputs) {
+                let part = spi::c_string(part)?;
+                values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
+            }
+            pg_sys::tuplestore_putvalues(self.store, self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    pub fn name(&self) -> &CStr {
+        if *self.name == *KEYS_OF {
             know(self.collection);
         }
-        self.name
+        &self.name
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// The rows of these keys, for the FROM clause.
@@ -155,8 +171,14 @@ impl<'a> Keys<'a> {
         join(self.collection, &format!("{name} AS r"))
     }
 
+    /// The condition that the collection's row `t` has none of these keys.
+    pub fn without(&self) -> String {
+        let name = self.name().to_string_lossy();
+        format!("NOT EXISTS (SELECT FROM {name} AS r WHERE {})", on(self.collection))
+    }
+
     pub fn planned(&self) -> Planned {
-        if self.name == KEYS_OF && self.count <= PLANNED_ONCE {
+        if *self.name == *KEYS_OF && self.count <= PLANNED_ONCE {
             Planned::Once
         } else {
             Planned::Anew
@@ -166,13 +188,57 @@ impl<'a> Keys<'a> {
     /// What a statement that names it needs beside the tables.
     pub fn relation(&self) -> spi::NamedRelation {
         let rows = if self.planned() == Planned::Once { ROWS_PLANNED_FOR } else { self.count as f64 };
-        spi::named_relation(self.name, self.descriptor, self.store, rows)
+        spi::named_relation(&self.name, self.descriptor, self.store, rows)
     }
 }
 
 impl Drop for Keys<'_> {
     fn drop(&mut self) {
         // While an ERROR unwinds through us the abort closes its files, and the memory goes with its context.
+        if !std::thread::panicking() {
+            // SAFETY: no statement reads it any more.
+            unsafe { pg_sys::tuplestore_end(self.store) }
+        }
+    }
+}
+
+/// Values of one type as a relation with the column `v`.
+pub struct Texts {
+    store: *mut pg_sys::Tuplestorestate,
+    descriptor: pg_sys::TupleDesc,
+    count: usize,
+}
+
+impl Texts {
+    /// From their texts, which read back.
+    pub fn of(base: pg_sys::Oid, texts: &[String]) -> Result<Texts> {
+        // SAFETY: as for `Keys`.
+        unsafe {
+            let descriptor = pg_sys::CreateTemplateTupleDesc(1);
+            pg_sys::TupleDescInitEntry(descriptor, 1, c"v".as_ptr(), base, -1, 0);
+            let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+            pg_sys::getTypeInputInfo(base, &mut function, &mut parameter);
+            let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+            let values = Texts { store, descriptor, count: texts.len() };
+            for text in texts {
+                pgrx::check_for_interrupts!();
+                let text = spi::c_string(text)?;
+                let mut value = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1);
+                pg_sys::tuplestore_putvalues(store, descriptor, &mut value, &mut false);
+            }
+            Ok(values)
+        }
+    }
+
+    /// What a statement that names it so needs beside the tables.
+    pub fn relation(&self, name: &CStr) -> spi::NamedRelation {
+        spi::named_relation(name, self.descriptor, self.store, self.count as f64)
+    }
+}
+
+impl Drop for Texts {
+    fn drop(&mut self) {
+        // As for `Keys`.
         if !std::thread::panicking() {
             // SAFETY: no statement reads it any more.
             unsafe { pg_sys::tuplestore_end(self.store) }

@@ -15,6 +15,8 @@ pub struct CollectionSettings {
     pub stored: Stored,
     /// The columns whose old values are logged.
     pub image: Vec<String>,
+    /// The column that the policies divide the rows by; see shape/scope.rs.
+    pub found_scope: Option<String>,
     /// The second name that clients may use; see names.rs.
     pub qualified_name: Option<String>,
 }
@@ -81,6 +83,11 @@ fn settings_now(relation: pg_sys::Oid) -> Result<Option<CollectionSettings>> {
 /// The columns whose old values are logged.
 pub fn image(relation: pg_sys::Oid) -> Result<Vec<String>> {
     Ok(settings_now(relation)?.map(|s| s.image).unwrap_or_default())
+}
+
+/// The column whose value the entries of its log carry.
+pub fn logged_scope(relation: pg_sys::Oid) -> Result<Option<String>> {
+    Ok(settings_now(relation)?.and_then(|s| s.stored.scope_column.or(s.found_scope)))
 }
 
 pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {

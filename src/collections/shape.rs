@@ -17,6 +17,7 @@ use pgrx::pg_sys;
 use crate::collections::registry::{self, Stored};
 use crate::collections::{table, triggers};
 use crate::log::journal;
+use crate::policies::scope::Found;
 use crate::server::error::{Result, SyncError};
 use crate::server::{pg, spi, subxact};
 
@@ -27,7 +28,9 @@ pub mod dependency;
 mod edges;
 mod follow;
 mod image;
+mod scope;
 pub mod unenforced;
+pub mod versions;
 
 use dependency::Due;
 use edges::Edges;
@@ -96,7 +99,7 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
             );
             put_off_as(relation, Due::Failed, &e.message)
         }
-        Ok(()) => Ok(()),
+        Ok(()) => versions::note(relation),
     }
 }
 
@@ -128,6 +131,7 @@ pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
         look_at_all()?;
     }
     derive_all(relation, Because::Enabled, false)?;
+    versions::note(relation)?;
     look_at_readers(relation)
 }
 
@@ -150,6 +154,9 @@ pub fn readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
 /// Forgets a table, and stops tracking what was tracked only for it. What its policies read.
 pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     let read: Vec<pg_sys::Oid> = edges::known(relation)?.keys().map(|a| pg_sys::Oid::from(*a)).collect();
+    if let Some(name) = registry::load(relation)?.and_then(|stored| stored.name) {
+        versions::gone(&name)?;
+    }
     registry::forget(relation)?;
     registry::forget_readers(relation)?;
     edges::abandon(read)
@@ -180,6 +187,8 @@ struct Look {
     shape: String,
     known: Edges,
     edges: Edges,
+    known_scope: Found,
+    scope: Found,
     known_objects: BTreeSet<(u32, u32, bool, Option<String>)>,
     objects: BTreeSet<(u32, u32, bool, Option<String>)>,
 }
@@ -194,18 +203,21 @@ impl Look {
         let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
         let old_shape = old.first().map(|r| r.string(0)).unwrap_or_default();
         Ok(Some(Look {
-            stored,
             shape: definition::read(relation, &old_shape)?,
             old_shape,
             known: edges::known(relation)?,
             edges,
+            known_scope: scope::known(relation)?,
+            scope: scope::wanted(relation, &stored)?,
             known_objects: dependency::known(relation)?,
             objects: dependency::wanted(relation, &read, &functions)?,
+            stored,
         }))
     }
 
     fn is_settled(&self) -> bool {
         self.known == self.edges
+            && self.known_scope == self.scope
             && self.known_objects == self.objects
             && definition::parsed(&self.old_shape) == definition::parsed(&self.shape)
     }
@@ -242,6 +254,8 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     }
     let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
     let (fresh, touched) = store(relation, &now, why)?;
+    // Entries of before carry another column's values.
+    let rescoped = installed && now.known_scope.column.is_some() && now.known_scope.column != now.scope.column;
     let gap = settle(relation, why)?;
     for access in touched.into_iter().filter(|a| *a != relation && !fresh.contains(a)) {
         if registry::load(access)?.is_none() {
@@ -264,7 +278,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     if dependency::is_being_changed(relation)? {
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }
-    if gap || rekeyed || installed && unlike || told {
+    if gap || rekeyed || rescoped || installed && unlike || told {
         journal::reset(relation)?;
     }
     Ok(fresh)
@@ -311,6 +325,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
         "UPDATE snapsync.collection SET shape = $2::jsonb WHERE relation = $1 AND shape <> $2::jsonb",
         &[spi::arg(relation), spi::arg(now.shape.as_str())],
     )?;
+    scope::store(relation, &now.known_scope, &now.scope)?;
     // Not for a stranger, who would wait for that table's locks. Where it is not tracked the trigger does nothing.
     if why != Because::Elsewhere {
         drop_triggers_of_lost_parts(relation, now)?;

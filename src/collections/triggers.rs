@@ -49,7 +49,7 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
         "SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent' AND NOT untracked LIMIT 1",
         &[spi::arg(relation)],
     )?;
-    let (scope, exclude, parent) = (s.scope_column, s.exclude, !parent.is_empty());
+    let (scope, exclude, parent) = (registry::logged_scope(relation)?, s.exclude, !parent.is_empty());
     Ok(Some(Spec { key: s.key, image, scope, columns, exclude, touched, parent }))
 }
 

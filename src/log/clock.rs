@@ -3,16 +3,19 @@
 //! > Every change that is not visible to a pull's snapshot carries a stamp >= the snapmin that the pull returns.
 //!
 //! A **writer**, once per transaction, while it commits (`journal::flush`), in one critical section on the clock's page:
-//!  1. `stamp = last_value + 1`
+//!  1. `stamp` = the next even number after `last_value`
 //!  2. takes a share lock on the advisory tag (stamp, field4 = 3): "I stamp this". Everybody sees it in `pg_locks`.
 //!  3. `last_value = stamp`. It then writes its entries and commits; the lock goes after the commit is visible.
 //!
 //! A **reader**: 1. `n = last_value`; 2. looks for the smallest stamp up to n that is registered; `snapmin` is that one, or
-//! n + 1 where there is none; 3. then takes its snapshot.
+//! the next after n where there is none; 3. then takes its snapshot.
 //!
 //! *Proof.* Let t be a writer that the snapshot does not see. If t's lock was there in 2: snapmin <= stamp(t). If not, t
-//! had either not reached its critical section by 1, so stamp(t) > n, hence stamp(t) >= n + 1 >= snapmin; or had released
+//! had either not reached its critical section by 1, so stamp(t) > n, hence stamp(t) >= next(n) >= snapmin; or had released
 //! its lock before 2, so its commit was visible before 3 and the snapshot sees it, a contradiction. QED
+//!
+//! No stamp is odd. So a cursor can be, and mean the stamp before it: pulls say by that that their snapshot has seen more than what came
+//! before (pull/exact.rs).
 //!
 //! Snapmins never go back: what is registered after a reader's 1 is larger than its n. So a stamp once found finished stays
 //! so, and step 2 need not look at it again.
@@ -151,11 +154,16 @@ fn read_durable() -> Result<(i64, bool)> {
     }
 }
 
-/// Moves the clock on by one, atomically, and returns the new value, registered. Taking that lock under the page's is what makes
+/// The stamp after this value of the clock.
+pub fn next(clock: i64) -> i64 {
+    (clock | 1).saturating_add(1)
+}
+
+/// Moves the clock on to the next stamp, atomically, and returns it, registered. Taking that lock under the page's is what makes
 /// registration and draw one step. It cannot deadlock: the lock is new, so nobody waits for it, and the lock manager never waits for a
 /// page.
 fn advance() -> Result<i64> {
-    advance_to(|clock| clock + 1, true)
+    advance_to(next, true)
 }
 
 /// Moves the clock to this value, unless it is past it.
@@ -255,7 +263,7 @@ pub fn register_and_stamp() -> Result<i64> {
 /// A number that nobody else has, for entries that are written before their transaction commits. It is no stamp: nothing is registered,
 /// and no reader waits for it. `snapsync.early` says which stamp the transaction got in the end, and that counts (journal.rs).
 pub fn draw() -> Result<i64> {
-    advance_to(|clock| clock + 1, false)
+    advance_to(next, false)
 }
 
 /// What a reader learns from the clock.
@@ -269,7 +277,7 @@ pub struct Reading {
 /// A reader's steps 1 and 2. The snapshot must be taken afterwards (or, for `snapsync.horizon`, never).
 pub fn read_snapmin() -> Result<Reading> {
     let (clock, foreign) = read_durable()?;
-    let snapmin = first_unfinished(clock)?.unwrap_or(clock + 1);
+    let snapmin = first_unfinished(clock)?.unwrap_or(next(clock));
     Ok(Reading { newest: if foreign { i64::MAX } else { clock }, snapmin })
 }
 
@@ -307,8 +315,9 @@ fn first_unfinished(newest: i64) -> Result<Option<i64>> {
     let clock = pg::relation_oid(c"clock")?;
     let (of, finished) = FINISHED.with(Cell::get);
     // Not if the clock is another one, or was set back.
-    let known = of == clock && (0..=LOOKED_UP).contains(&(newest - finished));
-    let first = if known { (finished + 1..=newest).find(|&stamp| is_registered(stamp)) } else { registered_min() };
+    let known = of == clock && (0..=2 * LOOKED_UP).contains(&(newest - finished));
+    let mut stamps = (next(finished)..=newest).step_by(2);
+    let first = if known { stamps.find(|&stamp| is_registered(stamp)) } else { registered_min() };
     let first = first.filter(|&stamp| stamp <= newest);
     FINISHED.with(|f| f.set((clock, first.map_or(newest, |stamp| stamp - 1))));
     Ok(first)

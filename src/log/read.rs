@@ -80,8 +80,8 @@ fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
 /// Which keys are looked for.
 type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
-/// Takes a bucket, and the scopes to look for in it.
-type EachBucket<'a> = dyn FnMut(i16, Option<&HashSet<&str>>) -> Result<()> + 'a;
+/// Takes a bucket, and the scopes to look for in it; None for all of either.
+type EachBucket<'a> = dyn FnMut(Option<i16>, Option<&HashSet<&str>>) -> Result<()> + 'a;
 
 /// Which entries of a bucket are.
 #[derive(Clone, Copy)]
@@ -95,18 +95,22 @@ struct Picked<'a> {
 /// The log, open for reading.
 pub struct Log<'a> {
     relation: pg_sys::Relation,
-    index: pg_sys::Relation,
+    by_bucket: pg_sys::Relation,
+    by_stamp: pg_sys::Relation,
     snapshot: &'a pg::ActiveSnapshot,
 }
 
 impl<'a> Log<'a> {
     pub fn open(snapshot: &'a pg::ActiveSnapshot) -> Result<Log<'a>> {
-        // SAFETY: both exist; closed in `drop`, or by the abort on ERROR. The index is looked up when there is a lock on its table:
+        // SAFETY: they exist; closed in `drop`, or by the abort on ERROR. An index is looked up when there is a lock on its table:
         // REINDEX CONCURRENTLY puts another one in its place.
         unsafe {
             let relation = pg_sys::table_open(pg::relation_oid(c"change")?, pg_sys::AccessShareLock as c_int);
-            let index = pg::relation_oid(c"change_relation_bucket_stamp")?;
-            Ok(Log { relation, index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int), snapshot })
+            let (by_bucket, by_stamp) =
+                (pg::relation_oid(c"change_relation_bucket_stamp")?, pg::relation_oid(c"change_relation_stamp")?);
+            let [by_bucket, by_stamp] =
+                [by_bucket, by_stamp].map(|index| pg_sys::index_open(index, pg_sys::AccessShareLock as c_int));
+            Ok(Log { relation, by_bucket, by_stamp, snapshot })
         }
     }
 
@@ -141,21 +145,21 @@ impl<'a> Log<'a> {
             }
             each(entry)
         };
-        // Of this bucket: stamps in the window, and those that are such by `early`.
-        self.each_bucket(relation, scopes, &mut |bucket, scopes| {
+        // Of this bucket, or of all: stamps in the window, and those that are such by `early`.
+        self.each_bucket(scopes, &mut |bucket, scopes| {
             let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
             let picked = Picked { scopes, longest, wanted };
-            let (relation, bucket) = (relation_is(relation), bucket_is(bucket));
-            self.scan(&[&[relation, bucket][..], &window.keys()[..]].concat(), picked, &mut each)?;
+            self.scan(relation, bucket, window.keys(), picked, &mut each)?;
             for (number, _) in early.iter().filter(|early| window.has_beside(**early)) {
-                self.scan(&[relation, bucket, stamp_is(*number)], picked, &mut each)?;
+                self.scan(relation, bucket, vec![stamp_is(*number)], picked, &mut each)?;
             }
             Ok(())
         })
     }
 
-    /// Calls `each` for the buckets that entries of these scopes are in, with those to look for there, the one of all scopes last.
-    fn each_bucket(&self, relation: pg_sys::Oid, scopes: Scopes, each: &mut EachBucket) -> Result<()> {
+    /// Calls `each` for the buckets that entries of these scopes are in, with those to look for there, the one of all scopes last; or once for
+    /// all buckets.
+    fn each_bucket(&self, scopes: Scopes, each: &mut EachBucket) -> Result<()> {
         match scopes {
             Scopes::Only(scopes) => {
                 let mut buckets: BTreeMap<i16, HashSet<&str>> = BTreeMap::new();
@@ -163,18 +167,11 @@ impl<'a> Log<'a> {
                     pgrx::check_for_interrupts!();
                     buckets.entry(change::bucket(Some(scope))).or_default().insert(scope);
                 }
-                buckets.iter().try_for_each(|(bucket, scopes)| each(*bucket, Some(scopes)))?;
+                buckets.iter().try_for_each(|(bucket, scopes)| each(Some(*bucket), Some(scopes)))?;
+                each(Some(NO_BUCKET), None)
             }
-            Scopes::All => {
-                // Hop from one bucket to the next instead of reading every entry ever made.
-                let mut last = NO_BUCKET;
-                while let Some(bucket) = self.next_bucket(relation, last)? {
-                    each(bucket, None)?;
-                    last = bucket;
-                }
-            }
+            Scopes::All => each(None, None),
         }
-        each(NO_BUCKET, None)
     }
 
     /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
@@ -210,13 +207,15 @@ impl<'a> Log<'a> {
 
     fn scan(
         &self,
-        keys: &[pg_sys::ScanKeyData],
+        relation: pg_sys::Oid,
+        bucket: Option<i16>,
+        stamps: Vec<pg_sys::ScanKeyData>,
         picked: Picked,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
         let per_row = pg::PerRow::new(c"snapsync log row");
         let mut found = Vec::new();
-        self.tuples(keys, |tuple| {
+        self.tuples(relation, bucket, stamps, |tuple| {
             // SAFETY: a tuple of snapsync.change; entries own what is in them. The scan and `each` allocate elsewhere.
             unsafe { per_row.run(|| self.decode(tuple, picked, &mut found)) }?;
             found.drain(..).try_for_each(&mut *each)?;
@@ -277,29 +276,23 @@ impl<'a> Log<'a> {
         Ok(())
     }
 
-    fn next_bucket(&self, relation: pg_sys::Oid, after: i16) -> Result<Option<i16>> {
-        let after = scan_key(column::BUCKET, pg_sys::BTGreaterStrategyNumber, pg_sys::F_INT2GT, after.into_datum());
-        let mut found = None;
-        self.tuples(&[relation_is(relation), after], |tuple| {
-            // SAFETY: a tuple of snapsync.change.
-            found = unsafe { self.value(tuple, column::BUCKET) }.map(|d| d.value() as i16);
-            Ok(false)
-        })?;
-        Ok(found)
-    }
-
-    /// Calls `each` for the tuples in index order until it says false.
+    /// Calls `each` for the tuples with these stamps, in their order, of a bucket or of all, until it says false.
     fn tuples(
         &self,
-        keys: &[pg_sys::ScanKeyData],
+        relation: pg_sys::Oid,
+        bucket: Option<i16>,
+        stamps: Vec<pg_sys::ScanKeyData>,
         mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
     ) -> Result<()> {
-        let mut keys = keys.to_vec();
+        let mut keys = vec![relation_is(relation)];
+        keys.extend(bucket.map(bucket_is));
+        keys.extend(stamps);
+        let index = if bucket.is_some() { self.by_bucket } else { self.by_stamp };
         // SAFETY: the scan copies the keys; both relations stay open while it runs; tuples are valid until the next one.
         unsafe {
             let scan = pg_sys::systable_beginscan_ordered(
                 self.relation,
-                self.index,
+                index,
                 self.snapshot.raw(),
                 keys.len() as c_int,
                 keys.as_mut_ptr(),
@@ -336,7 +329,8 @@ impl Drop for Log<'_> {
         if !std::thread::panicking() {
             // SAFETY: opened in `open`; on an ERROR the resource owner closes them.
             unsafe {
-                pg_sys::index_close(self.index, pg_sys::AccessShareLock as c_int);
+                pg_sys::index_close(self.by_bucket, pg_sys::AccessShareLock as c_int);
+                pg_sys::index_close(self.by_stamp, pg_sys::AccessShareLock as c_int);
                 pg_sys::table_close(self.relation, pg_sys::AccessShareLock as c_int);
             }
         }

@@ -118,6 +118,21 @@ pub fn concerns(
     Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads) })
 }
 
+/// Did the owner name `access`, or a table that rests on it, because functions read it?
+pub fn is_declared(access: pg_sys::Oid, declared: Option<&str>, concerns: &Concerns) -> Result<bool> {
+    let declared = declarations(declared)?;
+    // Without a predicate, all that such a table or view rests on counts, too, and is nowhere named.
+    if matches!(concerns, Concerns::Everybody) && declared.iter().any(|(_, predicate)| predicate.is_none()) {
+        return Ok(true);
+    }
+    for (name, _) in declared {
+        if pg::root_of(named(&name)?) == access {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Conditions are put to all rows of `access` that change, past row-level security: they count only while the owner of `relation`, who
 /// gave them or made the policies, may read all of these. Tables change hands, and roles lose others, without a look at who reads them.
 pub fn may_judge_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {

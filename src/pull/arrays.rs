@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use super::changes::Changed;
 use super::pages::Page;
 use super::CollectionPull;
+use crate::log::clock::durable;
 use crate::server::error::Result;
+use crate::server::spi::Planned;
 use crate::values::json::{Buffer, Output, RowSink, RowSpec, Writer};
 
 /// `{"created":[...],"updated":[...],"deleted":[...]}`, on its way into the answer.
@@ -49,6 +51,29 @@ impl<'a> Arrays<'a> {
         out.end_object();
     }
 
+    /// Puts in the rows that `read` reads with this select list, which are new to the client.
+    pub fn add_new(
+        &mut self,
+        pull: &CollectionPull,
+        read: impl FnOnce(&str, &RowSpec, &mut dyn RowSink) -> Result<()>,
+    ) -> Result<()> {
+        let mut sink = Sink {
+            at: HashMap::new(),
+            rows: &mut [],
+            all_updated: pull.request.send_created_as_updated,
+            created: &mut *self.created,
+            updated: &mut self.updated,
+            is_long: &|_, _| false,
+            was_long: false,
+        };
+        read(&self.select, &self.spec, &mut sink)
+    }
+
+    /// Puts in the id of a row that is gone.
+    pub fn add_gone(&mut self, id: &str) {
+        self.deleted.text(id);
+    }
+
     /// How long the answer has become.
     pub fn length(&self) -> usize {
         self.created.length() + self.updated.length() + self.deleted.length()
@@ -88,6 +113,22 @@ impl<'a> Arrays<'a> {
         Ok(Added::All)
     }
 
+    /// Puts in, as updated, the rows with a value in a column that the client has only just got, but for these, which are in already.
+    pub fn add_those_with_new_columns(&mut self, pull: &CollectionPull, rows: &[Changed]) -> Result<()> {
+        durable::saw_rows();
+        let mut args = Vec::new();
+        let mut conditions = pull.conditions(pull.scopes.as_deref(), &mut args, false);
+        // (Not IS NOT NULL, which a composite value with an empty field is not.)
+        let set: Vec<String> =
+            pull.new_columns.iter().map(|c| format!("t.{} IS DISTINCT FROM NULL", c.ident)).collect();
+        conditions.push(format!("({})", set.join(" OR ")));
+        let (select, from) = (&self.select, &pull.collection.from);
+        let sql = format!("SELECT {select} FROM {from} AS t WHERE {}", conditions.join(" AND "));
+        let said = rows.iter().map(|row| &*row.id).collect();
+        let mut sink = Others { said, updated: &mut self.updated, waste: Output::new() };
+        pull.stream(&[], &sql, &args, Planned::ByCost, &self.spec, &mut sink)
+    }
+
     /// Puts in all of these; false, with none of them in, if the answer gets so long before the last one.
     fn put(&mut self, pull: &CollectionPull, rows: &mut [Changed], is_long: &dyn Fn(usize) -> bool) -> Result<bool> {
         let before = (self.created.mark(), self.updated.mark());
@@ -117,6 +158,23 @@ impl<'a> Arrays<'a> {
             self.deleted.text(&row.id);
         }
         Ok(true)
+    }
+}
+
+/// Rows that were not said yet.
+struct Others<'a> {
+    said: HashSet<&'a str>,
+    updated: &'a mut Writer<Output>,
+    waste: Output,
+}
+
+impl RowSink for Others<'_> {
+    fn row(&mut self, id: &str) -> &mut Output {
+        if self.said.contains(id) {
+            self.waste.truncate(0);
+            return &mut self.waste;
+        }
+        self.updated.value()
     }
 }
 

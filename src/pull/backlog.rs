@@ -5,12 +5,15 @@
 //! now, with whichever of its entries is come upon first, and again with each later window that has some of it.
 
 use super::arrays::{Added, Arrays};
+use super::delta::Past;
 use super::pages::Page;
 use super::{CollectionPull, Start};
 use crate::log::read::{Entries, Log, Scopes, Window};
 use crate::server::error::Result;
+use crate::sight::cause::Cause;
 use crate::sight::policy::Judge;
-use crate::sight::reach::Reach;
+use crate::sight::reach::{Movement, Reach};
+use crate::sight::scope::derived::Derived;
 use crate::values::json::{Output, Writer};
 use crate::values::token::{Changes, Place};
 
@@ -23,7 +26,7 @@ const LARGEST: usize = 10_000;
 const WINDOWS: usize = 15;
 
 impl CollectionPull<'_> {
-    /// Appends what the page has of this collection, the one at this place of the call; true when a replacement begins here.
+    /// Appends what the page has of this collection, the one at this place of the call; says why when a replacement begins here.
     pub(super) fn write_page(
         &self,
         from: Start,
@@ -31,7 +34,7 @@ impl CollectionPull<'_> {
         at: usize,
         page: &mut Page,
         out: &mut Writer<Output>,
-    ) -> Result<bool> {
+    ) -> Result<Option<Cause>> {
         let (changes, after) = match (place, from) {
             (Place::Begin, Start::Stamp(from)) => (Some(Changes { from, held: from, within: None }), None),
             (Place::Begin, _) => (None, None),
@@ -43,50 +46,56 @@ impl CollectionPull<'_> {
         if let Some(changes) = changes {
             let before = out.mark();
             match self.write_windows(changes, page, out)? {
-                Some(next) => {
+                Ok(next) => {
                     if let Some(changes) = next {
                         page.cut(at, Place::Changes(changes));
                     }
-                    return Ok(false);
+                    return Ok(None);
                 }
-                None => {
+                Err(cause) => {
                     out.back_to(before);
                     page.take_out(room);
-                    from = Start::Anything;
+                    from = Start::Anything(cause);
                 }
             }
-        } else if !begins && from != Start::Nothing {
-            from = Start::Anything;
+        } else if !begins && matches!(from, Start::Stamp(_)) {
+            // Why was said where it began.
+            from = Start::Anything(Cause::Cursor);
         }
         page.begin_rows();
         if let Some(after) = self.write_some(from, after.as_deref(), page, out)? {
             page.cut(at, Place::Rows { after });
         }
-        Ok(begins && from == Start::Anything)
+        Ok(match from {
+            Start::Anything(cause) if begins => Some(cause),
+            _ => None,
+        })
     }
 
-    /// The changes from there on, as many as the page has room for, and what is left of them. None when the client must replace what
+    /// The changes from there on, as many as the page has room for, and what is left of them; or why the client must replace what
     /// it has.
     fn write_windows(
         &self,
         mut changes: Changes,
         page: &mut Page,
         out: &mut Writer<Output>,
-    ) -> Result<Option<Option<Changes>>> {
+    ) -> Result<std::result::Result<Option<Changes>, Cause>> {
         let (snapshot, relation) = (page.snapshot, self.collection.relation);
         let log = Log::open(snapshot)?;
         if log.was_reset(relation, changes.held)? {
-            return Ok(None);
+            return Ok(Err(Cause::Reset));
         }
         let mut held = Reach::since(changes.held, snapshot);
         held.was_not_reset(self.collection);
-        if held.moved(self.collection, self.scopes.is_some())? {
-            return Ok(None);
+        match held.movement(self.collection, self.scopes.is_some())? {
+            Movement::None => {}
+            Movement::Untold(cause) => return Ok(Err(cause)),
+            Movement::Access { .. } => return Ok(Err(Cause::Pages)),
         }
         changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
-        let scopes = self.scopes.as_deref().map_or(Scopes::All, Scopes::Only);
-        let mut judge = None;
+        let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
+        let scopes = self.scopes.as_deref().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {
@@ -102,17 +111,17 @@ impl CollectionPull<'_> {
             if self.needs_judge(&entries) && judge.is_none() {
                 match reach.judge(self.collection)? {
                     Some(found) => judge = Some(found),
-                    None => return Ok(None),
+                    None => return Ok(Err(Cause::OldRows)),
                 }
             }
             let none = Judge::of_none(self.collection);
             let judge = if self.needs_judge(&entries) { judge.as_ref().unwrap_or(&none) } else { &none };
             match self.write_window(&entries, judge, after, &mut arrays, page)? {
-                None => return Ok(None),
+                None => return Ok(Err(Cause::OldRows)),
                 Some(Added::UpTo(after)) => {
                     changes.within = after.map(|after| (end, after));
                     arrays.end();
-                    return Ok(Some(Some(changes)));
+                    return Ok(Ok(Some(changes)));
                 }
                 Some(Added::All) => changes.from = end,
             }
@@ -122,11 +131,11 @@ impl CollectionPull<'_> {
             size = (size * 2).min(LARGEST);
             if windows == WINDOWS || page.is_full(arrays.length()) {
                 arrays.end();
-                return Ok(Some(Some(changes)));
+                return Ok(Ok(Some(changes)));
             }
         }
         arrays.end();
-        Ok(Some(None))
+        Ok(Ok(None))
     }
 
     /// The changes of one window, of the ids after this one; up to which id, if the page has no room for all.
@@ -140,12 +149,13 @@ impl CollectionPull<'_> {
     ) -> Result<Option<Added>> {
         let mut said = after.clone();
         loop {
-            let Some((mut rows, all)) = self.changed(entries, judge, after.as_deref(), page.rows)? else {
+            let past = Past::Steady(judge);
+            let Some((mut rows, all)) = self.changed(entries, &past, after.as_deref(), page.rows)? else {
                 return Ok(None);
             };
             after = rows.last().map(|row| row.id.clone()).or(after);
             if self.request.skip_echoes {
-                self.leave_out_echoes(&mut rows)?;
+                self.leave_out_echoes(&mut rows, &past)?;
             }
             match arrays.add(self, &mut rows, Some(page))? {
                 Added::UpTo(last) => return Ok(Some(Added::UpTo(last.or(said)))),

@@ -3,14 +3,14 @@
 //! The log has everybody's changes. Those of rows that the caller neither sees nor saw are let go batch by batch, so a pull takes memory
 //! for its user's changes, however many others there were.
 
+use super::delta::Past;
 use super::CollectionPull;
 use crate::log::change::{Image, Op};
 use crate::log::client;
 use crate::log::read::{Entries, Logged};
 use crate::server::error::Result;
 use crate::server::pg;
-use crate::sight::policy::Judge;
-use crate::sight::reach::{synced, BATCH, BATCH_BYTES};
+use crate::sight::reach::{BATCH, BATCH_BYTES};
 
 /// A row that changed since the cursor.
 pub(super) struct Changed {
@@ -30,6 +30,19 @@ pub(super) struct Changed {
     /// The last entry is a deletion.
     pub deleted: bool,
     pub returned: bool,
+    /// When it became as it is now: the stamp of its last entry that says so. None: it is as it was at the cursor, as far as policies read.
+    pub since: Option<i64>,
+}
+
+/// Which state of which row an image shows.
+pub(super) struct ImageOf {
+    /// The row's place among those that are being looked at.
+    pub row: usize,
+    /// It is the first there is: the state at the cursor.
+    pub first: bool,
+    /// When that state came to be; None: before the cursor.
+    pub from: Option<i64>,
+    pub until: i64,
 }
 
 /// Rows that are being looked at.
@@ -37,8 +50,8 @@ pub(super) struct Changed {
 struct RowBatch {
     rows: Vec<Changed>,
     images: Vec<Image>,
-    /// For each image: its row, and whether it is that row's first.
-    of: Vec<(usize, bool)>,
+    /// For each image: of what it is.
+    of: Vec<ImageOf>,
     bytes: usize,
     /// Whom such word for this caller is addressed to, once there is any.
     address: Option<String>,
@@ -63,6 +76,7 @@ impl RowBatch {
                 echo: pull.request.skip_echoes,
                 deleted: false,
                 returned: false,
+                since: None,
             });
         }
         let at = self.rows.len() - 1;
@@ -72,9 +86,13 @@ impl RowBatch {
         for entry in entries {
             row.deleted = entry.op == Op::Delete;
             if let Some(image) = entry.image.clone() {
-                self.of.push((at, !std::mem::replace(&mut row.has_images, true)));
+                let first = !std::mem::replace(&mut row.has_images, true);
+                self.of.push(ImageOf { row: at, first, from: row.since, until: entry.stamp });
                 self.bytes += image.size();
                 self.images.push(image);
+            }
+            if entry.op == Op::Insert || entry.image.is_some() {
+                row.since = Some(entry.stamp);
             }
             let own = entry.origin.is_some() && entry.origin.as_deref() == pull.request.client_id;
             row.own |= own;
@@ -101,14 +119,12 @@ impl RowBatch {
     }
 
     /// Finds out which old states the caller could see; false when that cannot be told.
-    fn judge(&mut self, pull: &CollectionPull, judge: &Judge) -> Result<bool> {
-        let Some(seen) = synced(judge, pull.collection, &self.images, pull.scopes.as_deref())? else {
-            return Ok(false);
-        };
-        for ((at, first), seen) in self.of.drain(..).zip(seen) {
-            let row = &mut self.rows[at];
+    fn judge(&mut self, pull: &CollectionPull, past: &Past) -> Result<bool> {
+        let Some(seen) = past.saw(pull, &self.images, &self.of)? else { return Ok(false) };
+        for (of, seen) in self.of.drain(..).zip(seen) {
+            let row = &mut self.rows[of.row];
             row.seen |= seen;
-            if first {
+            if of.first {
                 row.first_seen = Some(seen);
             }
         }
@@ -124,7 +140,7 @@ impl CollectionPull<'_> {
     pub(super) fn changed(
         &self,
         entries: &Entries,
-        judge: &Judge,
+        past: &Past,
         after: Option<&str>,
         enough: usize,
     ) -> Result<Option<(Vec<Changed>, bool)>> {
@@ -137,10 +153,11 @@ impl CollectionPull<'_> {
             }
             batch.add(id, changes, self)?;
             if entries.are_many() && batch.is_full() {
-                told = batch.judge(self, judge)?;
+                told = batch.judge(self, past)?;
                 if told {
                     // There may be more of the last one.
                     let last = batch.rows.pop();
+                    past.settle(self, &mut batch.rows)?;
                     self.keep(&mut kept, std::mem::take(&mut batch.rows))?;
                     batch.rows.extend(last);
                     scratch.reset();
@@ -152,9 +169,10 @@ impl CollectionPull<'_> {
         if told && !all {
             return Ok(Some((kept, false)));
         }
-        if !told || !batch.judge(self, judge)? {
+        if !told || !batch.judge(self, past)? {
             return Ok(None);
         }
+        past.settle(self, &mut batch.rows)?;
         if kept.is_empty() {
             return Ok(Some((batch.rows, true)));
         }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::changes::Changed;
+use super::delta::Past;
 use super::CollectionPull;
 use crate::collections::tombstone;
 use crate::server::error::{code, Result, SyncError};
@@ -19,12 +20,13 @@ pub fn whose() -> SyncError {
 impl CollectionPull<'_> {
     /// Leaves out the rows of which the client knows all that happened since the cursor. Each of their entries is its own push, stored
     /// as sent, so its rows are as it has them; what is left to find out is whether it still sees them, where that could change.
-    pub(super) fn leave_out_echoes(&self, rows: &mut Vec<Changed>) -> Result<()> {
-        // Without an image nothing changed in who sees the row.
-        let moved: Vec<&str> = rows.iter().filter(|r| r.echo && r.has_images).map(|r| &*r.id).collect();
+    pub(super) fn leave_out_echoes(&self, rows: &mut Vec<Changed>, past: &Past) -> Result<()> {
+        // Without an image nothing changed in who sees the row, unless other rows did that.
+        let stays = |row: &Changed| !row.has_images && matches!(past, Past::Steady(_));
+        let moved: Vec<&str> = rows.iter().filter(|r| r.echo && !stays(r)).map(|r| &*r.id).collect();
         let there = if moved.is_empty() { HashMap::new() } else { self.there(&moved)? };
         let is_echo = |row: &Changed| match there.get(&row.id) {
-            _ if !row.has_images => true,
+            _ if stays(row) => true,
             // Not one that it changed without having it whole.
             Some(false) => row.inserted || row.first_seen.is_none_or(|seen| seen),
             // It pushed the deletion: a row that is sent with the mark does not count as stored so (push/echo.rs).

@@ -21,6 +21,7 @@ use crate::log::clock::history;
 use crate::log::read::Log;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg;
+use crate::sight::cause::Cause;
 use crate::values::cursor::Cursor;
 use crate::values::dialect::Dialect;
 use crate::values::settings;
@@ -107,6 +108,7 @@ impl Asked<'_> {
         let mut texts = self.names.to_vec();
         texts.push(format!("{:?}", (self.cursor, self.dialect, &request.filter, request.client_id)));
         texts.push(format!("{:?}", (request.send_created_as_updated, request.skip_echoes)));
+        texts.push(format!("{:?}", (&request.since, &request.migration)));
         digest_of(&texts)
     }
 
@@ -244,7 +246,7 @@ impl<'a> Page<'a> {
 
     pub fn start(&self, start: Start) -> Start {
         if self.token.again {
-            return Start::Anything;
+            return Start::Anything(Cause::Pages);
         }
         start
     }

@@ -39,7 +39,8 @@ pub fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     })?;
     Ok(match cursor {
         Cursor::Start => Baseline::None,
-        Cursor::Stamp(stamp) => {
+        Cursor::Stamp(cursor) => {
+            let stamp = cursor & !1;
             // Clock, then snapshot (clock.rs): who is about to commit is a conflict, also if the snapshot does not see his record.
             pg::accept_invalidations();
             let clock = clock::read_snapmin()?;

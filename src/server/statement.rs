@@ -123,8 +123,16 @@ impl<'a> Statement<'a> {
 
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
+        self.run_changed(|_, _| Ok(()))
+    }
+
+    /// The same, as `each_changed` does it.
+    pub fn run_changed(
+        self,
+        change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
+    ) -> Result<Vec<Option<String>>> {
         let mut rows = Vec::new();
-        self.each(&mut |slot| {
+        self.each_changed(change, &mut |slot| {
             // SAFETY: the executor's slot; there is a column.
             rows.push(unsafe { first_as_text(slot) });
             true
@@ -134,10 +142,20 @@ impl<'a> Statement<'a> {
 
     /// Runs it so and gives rows to `each`, as long as that wants more.
     pub fn each(self, each: Each) -> Result<()> {
+        self.each_changed(|_, _| Ok(()), each)
+    }
+
+    /// The same, of what `change` makes of the tree when row-level security is in it. It is also given what the tree's tuplestores are
+    /// named in.
+    pub fn each_changed(
+        self,
+        change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
+        each: Each,
+    ) -> Result<()> {
         // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
         unsafe {
             let params = spi::params(self.args);
-            let plan = plan(self.tree, &self.text, params)?;
+            let plan = plan(self.tree, &self.text, params, |tree| change(tree, self.environment))?;
             run(plan, &self.text, params, self.environment, each);
         }
         Ok(())
@@ -163,7 +181,7 @@ pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>
             run(plan, TEXT, no_params, no_environment, &mut each);
         } else {
             let statement = read()?;
-            let plan = plan(statement.tree, TEXT, no_params)?;
+            let plan = plan(statement.tree, TEXT, no_params, |_| Ok(()))?;
             kept::keep(key, plan, generation);
             run(plan, TEXT, no_params, no_environment, &mut each);
         }
@@ -190,7 +208,8 @@ pub unsafe fn execute_unrewritten(
     }
 }
 
-/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few.
+/// Rewrites and plans an analyzed SELECT for the current role, and for these very parameters, of which there are often few. `change` is
+/// given what the rewriter has made of it, with row-level security and views.
 ///
 /// # Safety
 /// What the tree reads is locked; the text and the parameters outlive the call.
@@ -198,15 +217,40 @@ pub unsafe fn plan(
     tree: *mut pg_sys::Query,
     text: &CStr,
     params: pg_sys::ParamListInfo,
+    change: impl FnOnce(*mut pg_sys::Query) -> Result<()>,
 ) -> Result<*mut pg_sys::PlannedStmt> {
     // SAFETY: see above.
     unsafe {
-        let rewritten = pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree));
-        let [query] = rewritten[..] else {
-            return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
-        };
+        let query = rewritten(tree)?;
+        change(query)?;
         Ok(pg_sys::pg_plan_query(query, text.as_ptr(), 0, params))
     }
+}
+
+/// The same without parameters; None where views and policies bring in a volatile function.
+///
+/// # Safety
+/// What the tree reads is locked; the text outlives the call.
+pub unsafe fn plan_steady(tree: *mut pg_sys::Query, text: &CStr) -> Result<Option<*mut pg_sys::PlannedStmt>> {
+    // SAFETY: see above.
+    unsafe {
+        let query = rewritten(tree)?;
+        if pg_sys::contain_volatile_functions(query.cast()) {
+            return Ok(None);
+        }
+        Ok(Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut())))
+    }
+}
+
+/// # Safety
+/// As for `plan`.
+unsafe fn rewritten(tree: *mut pg_sys::Query) -> Result<*mut pg_sys::Query> {
+    // SAFETY: see above.
+    let rewritten = unsafe { pointers::<pg_sys::Query>(pg_sys::pg_rewrite_query(tree)) };
+    let [query] = rewritten[..] else {
+        return Err(SyncError::new(code::INTERNAL, "a rule made other than one statement"));
+    };
+    Ok(query)
 }
 
 /// Runs a plan as the current role, under the active snapshot as it is, and gives each row to `each`.
@@ -259,7 +303,7 @@ unsafe fn run_to_completion(description: *mut pg_sys::QueryDesc) {
 ///
 /// # Safety
 /// The executor's slot, of at least one column.
-unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
+pub unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String> {
     // SAFETY: see above; the output function's palloc'd text is copied and freed.
     unsafe {
         let datum = crate::server::slot::value(slot, 1)?;

@@ -35,8 +35,13 @@ pub struct OldRows {
 impl OldRows {
     /// None yet. The table is locked (`catalog::tracked`); this transaction itself may have altered it since it was loaded.
     pub fn of(table: &Collection) -> Result<OldRows> {
+        OldRows::called(table, "snapsync old rows of")
+    }
+
+    /// The same under another name, which the table's number follows.
+    pub fn called(table: &Collection, name: &str) -> Result<OldRows> {
         let in_use = pg::InUse::mark(table.relation);
-        let name = CString::new(format!("snapsync old rows of {}", table.relation.to_u32())).unwrap_or_default();
+        let name = CString::new(format!("{name} {}", table.relation.to_u32())).unwrap_or_default();
         // SAFETY: the relation is locked and stays open while its descriptor is copied. What is allocated here lives in the current
         // memory context, the store's temporary files with the current resource owner.
         unsafe {
@@ -97,6 +102,15 @@ impl OldRows {
     pub fn number_column(&self) -> i16 {
         // SAFETY: the descriptor lives as long as the store.
         unsafe { (*self.descriptor).natts as i16 }
+    }
+
+    /// Have they all columns of their table?
+    pub fn are_whole(&self) -> bool {
+        (1..self.number_column()).all(|number| {
+            // SAFETY: the descriptor lives as long as the store, and has an attribute of that number.
+            let column = unsafe { pg::attribute(self.descriptor, number as usize - 1) };
+            column.attisdropped || self.readers.iter().any(|reader| reader.place == number as usize - 1)
+        })
     }
 
     pub fn descriptor(&self) -> pg_sys::TupleDesc {

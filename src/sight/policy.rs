@@ -21,7 +21,10 @@ use crate::server::statement::kept::Key;
 use crate::server::{pg, subxact};
 use crate::sight::old_rows::OldRows;
 
-mod query;
+mod former;
+pub(in crate::sight) mod query;
+
+pub use former::Former;
 
 /// Deleted rows of a table that policies read, to be seen again while old rows are judged: those that the caller could see.
 pub struct Shadow {
@@ -50,7 +53,7 @@ pub struct Judge {
 }
 
 /// Which rows satisfy.
-enum Condition {
+pub(in crate::sight) enum Condition {
     All,
     None,
     /// Those for which this holds: an expression over the columns of range table entry 1.
@@ -89,8 +92,22 @@ impl Judge {
         Judge::new(table, condition, Some(text.to_owned()), Vec::new())
     }
 
+    /// The rows of other tables that are put back while it judges.
+    pub(in crate::sight) fn shadows(&self) -> &[Shadow] {
+        &self.shadows
+    }
+
     /// For each image: does it satisfy? None when that cannot be told.
     pub fn of(&self, images: &[Image]) -> Result<Option<Vec<bool>>> {
+        self.of_images(images, None)
+    }
+
+    /// The same, with the tables that the condition reads as they were.
+    pub fn of_before(&self, images: &[Image], former: &Former) -> Result<Option<Vec<bool>>> {
+        self.of_images(images, Some(former))
+    }
+
+    fn of_images(&self, images: &[Image], former: Option<&Former>) -> Result<Option<Vec<bool>>> {
         let condition = match self.condition {
             Condition::All => return Ok(Some(vec![true; images.len()])),
             Condition::None => return Ok(Some(vec![false; images.len()])),
@@ -101,7 +118,7 @@ impl Judge {
         }
         let planned_for = if images.len() <= JUDGED_ONE_BY_ONE { 1.0 } else { images.len() as f64 };
         let satisfying =
-            self.put(condition, planned_for, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
+            self.put(condition, planned_for, former, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
         Ok(satisfying.map(|numbers| {
             let mut seen = vec![false; images.len()];
             numbers.into_iter().for_each(|n| seen[n as usize] = true);
@@ -117,8 +134,8 @@ impl Judge {
             Condition::Where(condition) => condition,
         };
         let table = &self.table;
-        let found =
-            self.put(condition, ids.len() as f64, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
+        let found = self
+            .put(condition, ids.len() as f64, None, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 
@@ -127,6 +144,7 @@ impl Judge {
         &self,
         condition: *mut pg_sys::Node,
         planned_for: f64,
+        former: Option<&Former>,
         fill: impl FnOnce(&mut OldRows) -> Result<()>,
     ) -> Result<Option<Vec<i64>>> {
         let _scratch = pg::Scratch::new(c"snapsync old rows");
@@ -136,10 +154,10 @@ impl Judge {
             let mut rows = OldRows::of(&self.table)?;
             spi::pinned(|| fill(&mut rows))?;
             // A plan for one row serves others; shadows are in the plan.
-            let kept = planned_for == 1.0 && self.shadows.is_empty();
+            let kept = planned_for == 1.0 && self.shadows.is_empty() && former.is_none();
             let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
             // SAFETY: a policy's condition on this table, or one that was found in such.
-            unsafe { query::satisfying(&rows, planned_for, condition, &self.shadows, key) }
+            unsafe { query::satisfying(&rows, planned_for, condition, &self.shadows, former, key) }
         });
         told(found)
     }
@@ -148,7 +166,7 @@ impl Judge {
 /// An error while old rows are judged is not the caller's: not one that a row is cause of (a value that does not read back, or that a
 /// policy cannot take, or is nested too deep), nor one of a policy, which selecting from the table raises as well where it must. Only
 /// what says nothing of rows and policies ends the call.
-fn told<R>(outcome: Result<R>) -> Result<Option<R>> {
+pub fn told<R>(outcome: Result<R>) -> Result<Option<R>> {
     match outcome {
         Ok(found) => Ok(Some(found)),
         Err(e) if ends_the_call(&e) => Err(e),
@@ -173,13 +191,28 @@ pub fn is_synced(table: &Collection, scopes: Option<&[String]>, image: &Image) -
     !table.soft_delete.as_ref().is_some_and(|mark| tombstone::marks(mark, image.text(&mark.name)))
 }
 
+/// For each image: is it one that `judge` lets the caller see, in these scopes and not soft-deleted?
+pub fn synced(
+    collection: &Collection,
+    images: &[Image],
+    scopes: Option<&[String]>,
+    judge: impl FnOnce(&[Image]) -> Result<Option<Vec<bool>>>,
+) -> Result<Option<Vec<bool>>> {
+    let in_question: Vec<usize> = (0..images.len()).filter(|&i| is_synced(collection, scopes, &images[i])).collect();
+    let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).collect();
+    let Some(seen) = judge(&asked)? else { return Ok(None) };
+    let mut all = vec![false; images.len()];
+    in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);
+    Ok(Some(all))
+}
+
 /// `todos.org_id = ANY ($n)`.
 pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
     format!("{alias}.{} OPERATOR(pg_catalog.=) ANY (${parameter}::{}[])", scope.ident, scope.facts.base_type_name())
 }
 
 /// Which rows the policies let the calling role select: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).
-fn selectable(relation: pg_sys::Oid) -> Condition {
+pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
     let role = pg::current_user();
     let (mut permissive, mut all) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the relation is locked, so its policies stay while it is open; the trees are copied. The lists are palloc'd.

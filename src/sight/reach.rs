@@ -13,11 +13,13 @@ use pgrx::pg_sys;
 
 use crate::collections::catalog::{self, Access, Collection};
 use crate::log::change::{Image, Op};
+use crate::log::journal;
 use crate::log::read::{Entries, Log, Scopes};
 use crate::policies::access::{self, Concerns};
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
 use crate::server::{pg, subxact};
+use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge, Shadow};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -29,7 +31,7 @@ pub struct Reach<'a> {
     entries: HashMap<u32, Rc<Entries>>,
     reset: HashMap<u32, bool>,
     /// By reading and read table.
-    concerned: HashMap<(u32, u32), bool>,
+    concerned: HashMap<(u32, u32), Rc<BTreeSet<i64>>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
     judging: HashSet<u32>,
 }
@@ -47,18 +49,28 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// Must the caller's copy of this collection be replaced: has the log no answer, or did the caller's access change? A change of
-    /// access propagates: if a table's visibility changed, so did that of every table whose policies read it. With scopes, only
-    /// entries in these are read here.
+    /// Did the caller's access change, or has the log no answer?
     pub fn moved(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<bool> {
+        Ok(!matches!(self.movement(collection, scoped)?, Movement::None))
+    }
+
+    /// What happened to the caller's access to this collection. A change of access propagates: if a table's visibility changed, so did
+    /// that of every table whose policies read it. With scopes, only entries in these are read here.
+    pub fn movement(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<Movement> {
         let mut open = vec![Rc::clone(collection)];
         let mut seen: HashSet<u32> = HashSet::new();
+        let mut stamps = BTreeSet::new();
+        let (mut hidden, mut tables) = (false, Vec::new());
         while let Some(table) = open.pop() {
             if !seen.insert(table.relation.to_u32()) {
                 continue;
             }
-            if table.due || self.was_reset(&table, scoped && table.relation == collection.relation)? {
-                return Ok(true);
+            let itself = table.relation == collection.relation;
+            if table.due {
+                return Ok(Movement::Untold(Cause::Unsettled));
+            }
+            if self.was_reset(&table, scoped && itself)? {
+                return Ok(Movement::Untold(if itself { Cause::Reset } else { Cause::AccessReset }));
             }
             // Access tables also tell when `scope_values` gives other scopes, which it does to those whom policies spare too.
             let scoped = table.scope_values.is_some() && !pg::bypasses_policies();
@@ -66,26 +78,36 @@ impl<'a> Reach<'a> {
                 continue;
             }
             for access in &table.access {
-                if access.untracked {
-                    return Ok(true);
-                }
-                let Some(read) = catalog::tracked(access.relation)? else { return Ok(true) };
+                let read = if access.untracked { None } else { catalog::tracked(access.relation)? };
+                let Some(read) = read else { return Ok(Movement::Untold(Cause::Untracked)) };
                 let edge = (table.relation.to_u32(), read.relation.to_u32());
-                let concerned = match self.concerned.get(&edge) {
-                    Some(&known) => known,
+                let concerning = match self.concerned.get(&edge) {
+                    Some(known) => Rc::clone(known),
                     None => {
-                        let found = self.is_concerned(&read, access, table.relation)?;
-                        self.concerned.insert(edge, found);
+                        let found = Rc::new(self.concerning(&read, access, table.relation)?);
+                        self.concerned.insert(edge, Rc::clone(&found));
                         found
                     }
                 };
-                if concerned {
-                    return Ok(true);
-                }
+                hidden |= access.hidden && !concerning.is_empty();
+                stamps.extend(concerning.iter());
+                tables.push(Rc::clone(&read));
                 open.push(read);
             }
         }
-        Ok(false)
+        if stamps.is_empty() {
+            return Ok(Movement::None);
+        }
+        if hidden {
+            return Ok(Movement::Untold(Cause::Function));
+        }
+        // Its pulls have seen states between its statements, which are nobody else's.
+        if journal::own_stamp().is_some_and(|own| stamps.contains(&own)) {
+            return Ok(Movement::Untold(Cause::Overlap));
+        }
+        tables.sort_by_key(|table| table.relation.to_u32());
+        tables.dedup_by_key(|table| table.relation);
+        Ok(Movement::Access { stamps: stamps.into_iter().collect(), tables })
     }
 
     /// The caller has looked for resets of this collection since the cursor, and there are none: to find that out here takes all entries.
@@ -117,6 +139,12 @@ impl<'a> Reach<'a> {
         Ok(read)
     }
 
+    /// Are there any?
+    pub fn has_entries(&mut self, relation: pg_sys::Oid) -> Result<bool> {
+        let entries = self.entries(relation)?;
+        Ok(!entries.is_empty() || entries.was_reset())
+    }
+
     /// Those in these scopes.
     pub fn entries_in(&mut self, relation: pg_sys::Oid, scopes: &[String]) -> Result<Entries> {
         self.read(relation, Scopes::Only(scopes))
@@ -130,69 +158,68 @@ impl<'a> Reach<'a> {
         log.since(relation, self.from, scopes)
     }
 
-    /// Did this access table of `reader` change in a way that moves the caller's view of what hangs on it?
-    fn is_concerned(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<bool> {
+    /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.
+    fn concerning(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<BTreeSet<i64>> {
+        let edge = Edge { table, access, reader };
+        let mut found = BTreeSet::new();
         let entries = self.entries(table.relation)?;
-        if entries.was_reset() {
-            return Ok(true);
-        }
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
         let (mut batch, mut row) = (AccessBatch::default(), AccessRow::default());
-        let mut concerned = false;
         entries.each(&mut |key, changes| {
             if row.id != key {
                 row = AccessRow { id: key.to_string(), ..AccessRow::default() };
             }
             for entry in changes {
                 row.images.extend(entry.image.clone());
-                row.counts |= match entry.op {
+                let counts = match entry.op {
                     Op::Update => entry.image.is_some(),
                     // The same key again is another row to those that hang on it.
                     Op::Insert => !access.parent || row.deleted,
                     Op::Delete | Op::Reset => !access.parent,
                 };
+                if counts && row.stamps.last() != Some(&entry.stamp) {
+                    row.stamps.push(entry.stamp);
+                }
                 row.deleted |= entry.op == Op::Delete;
             }
-            if row.counts {
-                batch.add(&row.id, &mut row.images);
+            if !row.stamps.is_empty() {
+                batch.add(&mut row);
             }
             if batch.is_full() {
-                concerned = self.concerns_caller(&mut asked, &mut scratch, &mut batch, table, access, reader)?;
+                self.concerning_of(&edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
             }
-            Ok(!concerned)
+            Ok(true)
         })?;
-        Ok(concerned || self.concerns_caller(&mut asked, &mut scratch, &mut batch, table, access, reader)?)
+        self.concerning_of(&edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
+        Ok(found)
     }
 
-    /// Is a row of these, as it was or as it is, one that concerns the caller?
-    fn concerns_caller(
+    /// Of a batch: the stamps of rows that, as they were or as they are, concern the caller.
+    fn concerning_of(
         &mut self,
+        edge: &Edge,
         asked: &mut Option<Asked>,
         scratch: &mut pg::Scratch,
         batch: &mut AccessBatch,
-        table: &Rc<Collection>,
-        access: &Access,
-        reader: pg_sys::Oid,
-    ) -> Result<bool> {
-        if batch.ids.is_empty() {
-            return Ok(false);
+        found: &mut BTreeSet<i64>,
+    ) -> Result<()> {
+        if batch.rows.is_empty() {
+            return Ok(());
         }
         let asked = match asked {
             Some(asked) => asked,
-            none => none.insert(scratch.outside(|| self.ask(table, access, reader))?),
+            none => none.insert(scratch.outside(|| self.ask(edge.table, edge.access, edge.reader))?),
         };
-        let Asked::Judges(judges) = asked else { return Ok(true) };
-        let ids: Vec<&str> = batch.ids.iter().map(String::as_str).collect();
-        for judge in judges {
-            let of_past = judge.of(&batch.images)?.is_none_or(|seen| seen.contains(&true));
-            if of_past || judge.any_present(&ids)? != Some(false) {
-                return Ok(true);
-            }
+        let mut rows = std::mem::take(batch).rows;
+        if let Asked::Judges(judges) = asked {
+            let concerned = concerned(judges, &rows)?;
+            let mut concerned = concerned.into_iter();
+            rows.retain(|_| concerned.next() == Some(true));
         }
-        *batch = AccessBatch::default();
+        rows.iter().for_each(|row| found.extend(row.stamps.iter()));
         scratch.reset();
-        Ok(false)
+        Ok(())
     }
 
     /// Who tells whether changes of this access table concern the caller.
@@ -230,7 +257,7 @@ impl<'a> Reach<'a> {
             return Ok(Some(Vec::new()));
         }
         let Some(judge) = self.judge(collection)? else { return Ok(None) };
-        synced(&judge, collection, images, scopes)
+        policy::synced(collection, images, scopes, |asked| judge.of(asked))
     }
 
     /// Who tells which old rows of this table the caller could see, in the company of others that are gone. None when that cannot be
@@ -312,35 +339,99 @@ impl<'a> Reach<'a> {
 pub const BATCH: usize = 1_000;
 pub const BATCH_BYTES: usize = 4 << 20;
 
+/// A table that policies of another one read.
+struct Edge<'a> {
+    table: &'a Rc<Collection>,
+    access: &'a Access,
+    reader: pg_sys::Oid,
+}
+
 /// Changed rows of an access table.
 #[derive(Default)]
 struct AccessBatch {
-    ids: Vec<String>,
-    images: Vec<Image>,
+    rows: Vec<AccessRow>,
+    images: usize,
     bytes: usize,
 }
 
 impl AccessBatch {
-    fn add(&mut self, id: &str, images: &mut Vec<Image>) {
-        if self.ids.last().is_none_or(|last| last != id) {
-            self.ids.push(id.to_string());
+    fn add(&mut self, row: &mut AccessRow) {
+        let images = std::mem::take(&mut row.images);
+        self.bytes += row.id.len() + images.iter().map(Image::size).sum::<usize>();
+        self.images += images.len();
+        match self.rows.last_mut().filter(|last| last.id == row.id) {
+            Some(last) => {
+                last.images.extend(images);
+                last.stamps.clone_from(&row.stamps);
+            }
+            // What led to the state that comes now counts, too.
+            None => self.rows.push(AccessRow { images, ..row.clone() }),
         }
-        self.bytes += id.len() + images.iter().map(Image::size).sum::<usize>();
-        self.images.append(images);
     }
 
     fn is_full(&self) -> bool {
-        self.ids.len() + self.images.len() >= BATCH || self.bytes >= BATCH_BYTES
+        self.rows.len() + self.images >= BATCH || self.bytes >= BATCH_BYTES
     }
 }
 
 /// What happened to one row of an access table, as far as it was read.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct AccessRow {
     id: String,
     images: Vec<Image>,
-    counts: bool,
+    /// Of the changes that count.
+    stamps: Vec<i64>,
     deleted: bool,
+}
+
+/// For each of these rows: does it concern the caller, as it was or as it is, by one of these judges? It does where that cannot be told.
+fn concerned(judges: &[Judge], rows: &[AccessRow]) -> Result<Vec<bool>> {
+    let mut concerned = vec![false; rows.len()];
+    let mut looks = LOOKS;
+    let images: Vec<Image> = rows.iter().flat_map(|row| row.images.iter().cloned()).collect();
+    for judge in judges {
+        let Some(seen) = judge.of(&images)? else { return Ok(vec![true; rows.len()]) };
+        let mut seen = seen.into_iter();
+        for (row, concerned) in rows.iter().zip(&mut concerned) {
+            *concerned |= seen.by_ref().take(row.images.len()).fold(false, |any, seen| any | seen);
+        }
+        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at]).collect();
+        find_present(judge, rows, &open, &mut concerned, &mut looks)?;
+    }
+    Ok(concerned)
+}
+
+/// So often it is asked which of a batch's rows concern the caller as they stand now. Then all that are left do: more changes count
+/// than must, which costs time.
+const LOOKS: usize = 100;
+
+/// Marks those of the open rows that satisfy as they stand now, which most often none does.
+fn find_present(
+    judge: &Judge,
+    rows: &[AccessRow],
+    open: &[usize],
+    concerned: &mut [bool],
+    looks: &mut usize,
+) -> Result<()> {
+    let ids: Vec<&str> = open.iter().map(|&at| &*rows[at].id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    if *looks == 0 {
+        open.iter().for_each(|&at| concerned[at] = true);
+        return Ok(());
+    }
+    *looks -= 1;
+    if judge.any_present(&ids)? == Some(false) {
+        return Ok(());
+    }
+    if let [at] = open[..] {
+        concerned[at] = true;
+        return Ok(());
+    }
+    let (left, right) = open.split_at(open.len() / 2);
+    find_present(judge, rows, left, concerned, looks)?;
+    find_present(judge, rows, right, concerned, looks)
 }
 
 /// Who tells whether changes concern the caller.
@@ -355,6 +446,18 @@ struct Gone {
     judge: Option<Judge>,
     batch: Vec<Image>,
     seen: Vec<Image>,
+}
+
+/// What happened to a user's access since a cursor.
+pub enum Movement {
+    None,
+    /// Something that his copy must be replaced for.
+    Untold(Cause),
+    /// Rows changed that decide what he sees, with these stamps, in some of these tables.
+    Access {
+        stamps: Vec<i64>,
+        tables: Vec<Rc<Collection>>,
+    },
 }
 
 enum Told {
@@ -383,20 +486,4 @@ fn condition_of(
         Err(e) if subxact::is_transient(&e) => Err(e),
         Err(_) => Ok(None),
     }
-}
-
-/// For each image: is it one that this judge lets the caller see, in these scopes and not soft-deleted?
-pub fn synced(
-    judge: &Judge,
-    collection: &Collection,
-    images: &[Image],
-    scopes: Option<&[String]>,
-) -> Result<Option<Vec<bool>>> {
-    let in_question: Vec<usize> =
-        (0..images.len()).filter(|&i| policy::is_synced(collection, scopes, &images[i])).collect();
-    let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).collect();
-    let Some(seen) = judge.of(&asked)? else { return Ok(None) };
-    let mut all = vec![false; images.len()];
-    in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);
-    Ok(Some(all))
 }

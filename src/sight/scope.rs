@@ -7,14 +7,17 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use serde_json::value::RawValue;
 
-use crate::collections::catalog::Collection;
+use crate::collections::catalog::{Collection, Column};
 use crate::policies::owned::{self, Purpose};
 use crate::server::checked::Checked;
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
 use crate::server::statement::{self, kept::Key};
+use crate::sight::delta::Delta;
 use crate::values::{excerpt, wire_id};
+
+pub mod derived;
 
 /// `{"todos": {"org_id": ["42", "43"]}}`.
 #[derive(Default)]
@@ -116,18 +119,8 @@ impl Filter {
                 in_sql_of(place, || values_of(collection, expression))?
             }
         };
-        if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
-            return Ok(Some(given.into_iter().collect::<BTreeSet<_>>().into_iter().collect()));
-        }
-        let sql = format!(
-            "SELECT pg_catalog.to_json(ARRAY(SELECT DISTINCT v::pg_catalog.text FROM pg_catalog.unnest($1::{}[]) AS v))",
-            scope.facts.base_type_name()
-        );
         let place = || format!("It is a scope of collection \"{name}\", of its column \"{}\".", scope.name);
-        let rows = in_sql_of(place, || spi::query(&sql, &[spi::arg(given)], Mode::Read))?;
-        let mut scopes = rows.first().and_then(|r| r.list(0)).unwrap_or_default();
-        scopes.sort_unstable();
-        Ok(Some(scopes))
+        in_sql_of(place, || own_texts(scope, given)).map(Some)
     }
 }
 
@@ -140,9 +133,36 @@ fn values_of(collection: &Collection, expression: &str) -> Result<Vec<String>> {
     let rows = spi::pinned_but_path(|| {
         statement::rows_of(key, || owned::read(relation, &Purpose::Scopes, expression, &collection.owned_calls))
     })?;
+    Ok(scopes_in(rows))
+}
+
+fn scopes_in(rows: Vec<Option<String>>) -> Vec<String> {
     let value = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     let mut scopes = Vec::new();
     flatten(value, &mut scopes);
+    scopes
+}
+
+/// What the expression gave at the cursor, each scope once, in order, in the column's own text form.
+pub fn values_before(collection: &Collection, expression: &str, delta: &Delta) -> Result<Vec<String>> {
+    let Some(scope) = &collection.scope else { return Ok(Vec::new()) };
+    let read = || owned::read(collection.relation, &Purpose::Scopes, expression, &collection.owned_calls);
+    let rows = spi::pinned_but_path(|| delta.rows_before(read))?;
+    own_texts(scope, scopes_in(rows))
+}
+
+/// These values, each once, in order, in the column's own text form.
+fn own_texts(scope: &Column, given: Vec<String>) -> Result<Vec<String>> {
+    if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
+        return Ok(given.into_iter().collect::<BTreeSet<_>>().into_iter().collect());
+    }
+    let sql = format!(
+        "SELECT pg_catalog.to_json(ARRAY(SELECT DISTINCT v::pg_catalog.text FROM pg_catalog.unnest($1::{}[]) AS v))",
+        scope.facts.base_type_name()
+    );
+    let rows = spi::query(&sql, &[spi::arg(given)], Mode::Read)?;
+    let mut scopes = rows.first().and_then(|r| r.list(0)).unwrap_or_default();
+    scopes.sort_unstable();
     Ok(scopes)
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What raises rights: takes another role's, or runs what such a function is given.
-const RAISING: [&str; 13] = [
+const RAISING: [&str; 14] = [
     "as_owner",
     "as_table_owner",
     "as_author",
@@ -21,6 +21,8 @@ const RAISING: [&str; 13] = [
     "checkAsUser",
     "requiredPerms",
     "selectedCols",
+    // What row-level security has put on a table.
+    "securityQuals",
 ];
 
 /// Those whose first argument is the statement.

@@ -5,6 +5,7 @@
 pub mod advice;
 pub mod connections;
 pub mod ddl;
+pub mod foreign;
 pub mod incremental;
 pub mod instructions;
 pub mod machine;
@@ -45,6 +46,8 @@ pub struct Sizes {
     pub tables: Vec<u64>,
     /// numbers of changes, for the plot
     pub changes: Vec<u64>,
+    /// changes by other users, one in each transaction
+    pub foreign: u64,
     /// how long one side of a comparison of throughput runs at a time
     pub slice: Duration,
     pub pullers: usize,
@@ -65,6 +68,7 @@ impl Sizes {
             push: 10_000,
             tables: vec![1_000, 10_000, 100_000, 1_000_000],
             changes: vec![1, 10, 100, 1_000, 10_000, 100_000],
+            foreign: 100_000,
             slice: Duration::from_secs(2),
             pullers: 56,
             writers: 8,
@@ -84,6 +88,7 @@ impl Sizes {
             push: 1_000,
             tables: vec![1_000, 10_000, 50_000],
             changes: vec![1, 10, 100, 1_000],
+            foreign: 10_000,
             slice: Duration::from_millis(200),
             pullers: 14,
             writers: 2,
@@ -102,6 +107,7 @@ pub const GROUPS: &[Group] = &[
     ("sizes", incremental::sizes),
     ("changes", incremental::changes),
     ("nothing", incremental::nothing),
+    ("foreign", foreign::foreign),
     ("updates", tracking::updates),
     ("bulk", tracking::bulk),
     ("push", push::many),

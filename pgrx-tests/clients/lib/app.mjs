@@ -6,7 +6,6 @@ import { createRequire } from 'node:module'
 const require = createRequire(import.meta.url)
 const { Database, Model, Q, appSchema, tableSchema } = require('@nozbe/watermelondb')
 const { children, date, field, immutableRelation, json, readonly } = require('@nozbe/watermelondb/decorators')
-const { schemaMigrations } = require('@nozbe/watermelondb/Schema/migrations')
 const { default: SQLiteAdapter } = require('@nozbe/watermelondb/adapters/sqlite')
 const { default: LokiJSAdapter } = require('@nozbe/watermelondb/adapters/lokijs')
 const { default: sqliteConnections } = require('@nozbe/watermelondb/adapters/sqlite/sqlite-node/DatabaseBridge')
@@ -76,7 +75,7 @@ decorate(Task, {
 
 // `file` is a path for SQLite; LokiJS stays in memory, for Node has no IndexedDB.
 export function openDatabase({ adapter, file, schema: itsSchema = schema, migrations, modelClasses = [Project, Task] }) {
-  const options = { schema: itsSchema, ...(migrations && { migrations: schemaMigrations({ migrations }) }) }
+  const options = { schema: itsSchema, ...(migrations && { migrations }) }
   return new Database({
     modelClasses,
     adapter: adapter === 'sqlite'

@@ -6,8 +6,10 @@ export function sync(database, supabase, clientId) {
 
   return synchronize({
     database,
-    pullChanges: ({ lastPulledAt }) =>
-      rpc('pull_changes', { collections: ['projects', 'tasks'], last_pulled_at: lastPulledAt }),
+    pullChanges: ({ lastPulledAt, schemaVersion, migration }) =>
+      rpc('pull_changes', {
+        collections: ['projects', 'tasks'], last_pulled_at: lastPulledAt, schema_version: schemaVersion, migration,
+      }),
     pushChanges: ({ changes, lastPulledAt }) =>
       rpc('push_changes', { changes, last_pulled_at: lastPulledAt }),
   })

@@ -86,6 +86,9 @@ pub const PULL_TYPES: &[(&str, &str)] = &[
     ("skip_echoes", "boolean"),
     ("page_size", "integer"),
     ("next", "text"),
+    ("schema_version", "integer"),
+    ("migration", "jsonb"),
+    ("since", "jsonb"),
 ];
 
 pub const PUSH_TYPES: &[(&str, &str)] = &[

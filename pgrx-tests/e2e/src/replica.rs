@@ -60,6 +60,8 @@ struct Answer<'a> {
     next: Option<Cow<'a, str>>,
     #[serde(rename = "experimentalStrategy")]
     strategy: Option<Strategy>,
+    #[serde(default)]
+    reason: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +162,8 @@ pub struct Replica {
     collections: Vec<Collection>,
     names: Vec<String>,
     cursor: Option<i64>,
+    /// why the last answer replaced collections, for each that it did
+    reasons: Vec<String>,
     /// of a pull in pages that has not come to its end
     next: Option<String>,
     /// collections that this pull has replaced so far
@@ -174,6 +178,7 @@ impl Replica {
             collections: specs.iter().map(|spec| Collection { spec: spec.clone(), rows: HashMap::new() }).collect(),
             names: specs.iter().map(|s| s.name.clone()).collect(),
             cursor: None,
+            reasons: Vec::new(),
             next: None,
             replaced: HashSet::new(),
             left_out: &[],
@@ -188,6 +193,10 @@ impl Replica {
 
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    pub fn reasons(&self) -> &[String] {
+        &self.reasons
     }
 
     pub fn cursor(&self) -> Option<i64> {
@@ -234,6 +243,9 @@ impl Replica {
                 replaced.insert(name.as_str());
             }
         }
+        let overrides = answer.strategy.iter().flat_map(|s| s.overrides.keys());
+        ensure!(overrides.eq(answer.reason.keys()), "reasons of {:?}", answer.reason);
+        self.reasons = answer.reason.values().cloned().collect();
         self.replaced.extend(replaced.iter().map(|name| (*name).to_owned()));
         let cursor = match (&answer.next, answer.timestamp) {
             (Some(_), None) => self.cursor,

@@ -83,6 +83,7 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     if followed != stored {
         registry::store(relation, &followed)?;
     }
+    super::scope::follow(relation, |name| columns.follow(name))?;
     if !table::is_unique(relation, &followed.key)? {
         return Err(refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
     }

@@ -32,7 +32,7 @@ use std::time::UNIX_EPOCH;
 
 use pgrx::{pg_sys, IntoDatum};
 
-use super::{advance_past, horizon, read};
+use super::{advance_past, horizon, next, read};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, spi};
 
@@ -221,8 +221,8 @@ fn gap(recorded: Recorded) -> Result<(i64, bool)> {
     Ok(match recorded {
         // In a restored database without horizons, nothing is known of any cursor.
         Recorded::Other => (horizon::newest_before(MARGIN)?, true),
-        // The largest cursor that can have been given is the clock + 1.
-        _ => (read()? + 2, false),
+        // The largest cursor that can have been given is the clock's next value.
+        _ => (next(read()?) + 1, false),
     })
 }
 
@@ -309,7 +309,7 @@ fn insert(table: pg_sys::Oid, gap: Gap) -> Result<()> {
 /// by a branch of history that is lost.
 pub fn cursor_is_of_this_history(cursor: i64) -> Result<bool> {
     let standby = pg::in_recovery();
-    if !standby && cursor > read()? + 1 {
+    if !standby && cursor > next(read()?) {
         return Ok(false);
     }
     if gaps()?.iter().any(|gap| gap.from <= cursor && cursor < gap.to) {

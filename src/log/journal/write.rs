@@ -121,48 +121,46 @@ pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
 }
 
 /// Fast path for one change, as most transactions have: without slots, memory context and CatalogIndexState, which pay off only for
-/// many. Returns false, having inserted nothing, if the table has another index.
+/// many. Returns false, having inserted nothing, if the table has other indexes.
 ///
 /// # Safety
 /// As for `insert`.
 unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
-    let (change, index) = (pg::relation_oid(c"change")?, pg::relation_oid(c"change_relation_bucket_stamp")?);
+    let change = pg::relation_oid(c"change")?;
+    let by_bucket = pg::relation_oid(c"change_relation_bucket_stamp")?;
+    let by_stamp = pg::relation_oid(c"change_relation_stamp")?;
     let lock = pg_sys::RowExclusiveLock as i32;
-    // SAFETY: table and index exist and have these columns (INDEXED); on an ERROR everything goes with the transaction. A btree
-    // asks nothing of its IndexInfo, the index being neither unique nor partial.
+    // SAFETY: table and indexes exist and have these columns; on an ERROR everything goes with the transaction. A btree
+    // asks nothing of its IndexInfo, the indexes being neither unique nor partial.
     unsafe {
         let relation = pg_sys::table_open(change, lock);
         // REINDEX CONCURRENTLY builds another one that must not miss a row.
         let all = pg_sys::RelationGetIndexList(relation);
-        let (indexes, first) = match all.as_ref() {
-            Some(all) => (all.length, (*all.elements).oid_value),
-            None => (0, pg_sys::InvalidOid),
-        };
+        let length = all.as_ref().map_or(0, |all| all.length as usize);
+        let known = length == 2 && (0..2).all(|i| [by_bucket, by_stamp].contains(&(*(*all).elements.add(i)).oid_value));
         pg_sys::list_free(all);
-        if (indexes, first) != (1, index) {
+        if !known {
             close_written(relation);
             return Ok(false);
         }
-        let index = pg_sys::index_open(index, lock);
+        let (by_bucket, by_stamp) = (pg_sys::index_open(by_bucket, lock), pg_sys::index_open(by_stamp, lock));
         for effect in net::entries(journal, nets) {
             let datums = datums(journal, &effect, &[effect.key])?;
             let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
             let mut nulls = datums.map(|d| d.is_none());
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::simple_heap_insert(relation, tuple);
-            pg_sys::index_insert(
-                index,
-                INDEXED.map(|i| values[i]).as_mut_ptr(),
-                INDEXED.map(|i| nulls[i]).as_mut_ptr(),
-                &mut (*tuple).t_self,
-                relation,
-                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
-                false,
-                std::ptr::null_mut(),
-            );
+            let insert = |index, values: *mut pg_sys::Datum, nulls: *mut bool| {
+                let (unique, info) = (pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO, std::ptr::null_mut());
+                let place = &raw mut (*tuple).t_self;
+                pg_sys::index_insert(index, values, nulls, place, relation, unique, false, info);
+            };
+            insert(by_bucket, BY_BUCKET.map(|i| values[i]).as_mut_ptr(), BY_BUCKET.map(|i| nulls[i]).as_mut_ptr());
+            insert(by_stamp, BY_STAMP.map(|i| values[i]).as_mut_ptr(), BY_STAMP.map(|i| nulls[i]).as_mut_ptr());
             pg_sys::heap_freetuple(tuple);
         }
-        pg_sys::index_close(index, lock);
+        pg_sys::index_close(by_bucket, lock);
+        pg_sys::index_close(by_stamp, lock);
         close_written(relation);
         Ok(true)
     }
@@ -313,8 +311,9 @@ impl<'a> LogWriter<'a> {
     }
 }
 
-/// Which columns the index is on, counted from 0.
-const INDEXED: [usize; 3] = [column::RELATION as usize - 1, column::BUCKET as usize - 1, column::STAMP as usize - 1];
+/// Which columns the indexes are on, counted from 0.
+const BY_BUCKET: [usize; 3] = [column::RELATION as usize - 1, column::BUCKET as usize - 1, column::STAMP as usize - 1];
+const BY_STAMP: [usize; 2] = [column::RELATION as usize - 1, column::STAMP as usize - 1];
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pgrx::{pg_sys, IntoDatum};
 
-use super::{bucket_is, relation_is, scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
+use super::{scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
 use crate::log::change::{column, Op, NO_BUCKET};
 use crate::log::journal;
 use crate::server::error::Result;
@@ -75,8 +75,8 @@ impl Log<'_> {
         // Each of those is a window by itself: it has written more than a transaction keeps in memory.
         let own = journal::own_stamp();
         early.iter().filter(|(number, _)| Some(*number) != own).for_each(|(_, stamp)| found.add(*stamp, entries));
-        self.each_bucket(relation, scopes, &mut |bucket, _| {
-            self.tuples(&[relation_is(relation), bucket_is(bucket), stamp_from(from)], |tuple| {
+        self.each_bucket(scopes, &mut |bucket, _| {
+            self.tuples(relation, bucket, vec![stamp_from(from)], |tuple| {
                 // SAFETY: a tuple of snapsync.change.
                 let (stamp, shared) = unsafe {
                     let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
@@ -96,10 +96,9 @@ impl Log<'_> {
 
     /// Has the collection been reset since this stamp?
     pub fn was_reset(&self, relation: pg_sys::Oid, from: i64) -> Result<bool> {
-        let (relation, everywhere) = (relation_is(relation), bucket_is(NO_BUCKET));
         let mut found = false;
         let mut look = |stamps| {
-            self.tuples(&[relation, everywhere, stamps], |tuple| {
+            self.tuples(relation, Some(NO_BUCKET), vec![stamps], |tuple| {
                 found |= self.is_reset(tuple);
                 Ok(!found)
             })
@@ -114,7 +113,7 @@ impl Log<'_> {
     /// Is a reset the first of what is left of the log from this stamp on? So it is where what came before was pruned.
     pub fn begins_with_reset(&self, relation: pg_sys::Oid, from: i64) -> Result<bool> {
         let mut found = false;
-        self.tuples(&[relation_is(relation), bucket_is(NO_BUCKET), stamp_from(from)], |tuple| {
+        self.tuples(relation, Some(NO_BUCKET), vec![stamp_from(from)], |tuple| {
             found = self.is_reset(tuple);
             Ok(false)
         })?;

@@ -12,7 +12,7 @@ use crate::server::spi::pointers;
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
+pub unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
     if node.is_null() {
         return true;
     }
@@ -36,7 +36,7 @@ pub(super) unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sy
 
 /// # Safety
 /// The node is NULL or of a parsed tree.
-unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
+pub unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
     if node.is_null() {
         return;
     }
@@ -56,7 +56,7 @@ unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
+pub unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
     // SAFETY: an expression node or NULL.
     unsafe {
         if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_OpExpr {
@@ -74,7 +74,7 @@ pub(super) unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::N
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+pub unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     let mut node = node;
     // SAFETY: an expression node.
     unsafe {
@@ -101,8 +101,18 @@ unsafe extern "C-unwind" {
 /// # Safety
 /// The node is NULL or of a parsed tree.
 pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
+    // SAFETY: see above.
+    unsafe { walk_but(node, 0, each) }
+}
+
+/// The same, but for these parts of queries (QTW_IGNORE_... of nodes/nodeFuncs.h).
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+unsafe fn walk_but(node: *mut pg_sys::Node, ignored: u32, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
     struct Context<'a> {
         each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
+        ignored: i32,
         depth: u32,
     }
     /// # Safety
@@ -118,7 +128,7 @@ pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::No
             if (*node).type_ == pg_sys::NodeTag::T_Query {
                 c.depth += 1;
                 (c.each)(node, c.depth);
-                query_tree_walker(node.cast(), visit, context, 0);
+                query_tree_walker(node.cast(), visit, context, c.ignored);
                 c.depth -= 1;
                 return false;
             }
@@ -126,7 +136,7 @@ pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::No
             expression_tree_walker(node, visit, context)
         }
     }
-    let mut context = Context { each, depth: 0 };
+    let mut context = Context { each, ignored: ignored as i32, depth: 0 };
     // SAFETY: the context outlives the walk; an ERROR in it unwinds.
     unsafe {
         pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut context).cast()));
@@ -137,7 +147,7 @@ pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::No
 ///
 /// # Safety
 /// The node is NULL or of a parsed tree.
-pub(super) unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
+pub unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
     // SAFETY: nodes with this tag are of this type.
     unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
 }
@@ -221,12 +231,55 @@ pub(super) unsafe fn whole_rows(query: *mut pg_sys::Query) -> BTreeSet<usize> {
     whole
 }
 
+/// The columns of its range table entries (by number, from 1) that a query reads, itself or in subqueries: 0 for the row as a whole, and
+/// numbers below for what only a stored row has.
+///
+/// # Safety
+/// An analyzed query.
+pub unsafe fn columns_read(query: *mut pg_sys::Query) -> BTreeMap<usize, BTreeSet<i16>> {
+    let mut read: BTreeMap<usize, BTreeSet<i16>> = BTreeMap::new();
+    let mut open: Vec<(usize, i16)> = Vec::new();
+    let mut add = |node: *mut pg_sys::Node, depth: u32, open: &mut Vec<(usize, i16)>| {
+        // SAFETY: nodes with this tag are of this type.
+        let var = unsafe {
+            if (*node).type_ != pg_sys::NodeTag::T_Var {
+                return;
+            }
+            &*node.cast::<pg_sys::Var>()
+        };
+        if var.varlevelsup == depth && read.entry(var.varno as usize).or_default().insert(var.varattno) {
+            open.push((var.varno as usize, var.varattno));
+        }
+    };
+    // SAFETY: a tree that nobody changes (callers). What columns of joins stand for is looked up for those that are read.
+    unsafe {
+        let entries = pointers::<pg_sys::RangeTblEntry>((*query).rtable);
+        walk_but(query.cast(), pg_sys::QTW_IGNORE_JOINALIASES, &mut |node, depth| {
+            if depth > 0 {
+                add(node, depth - 1, &mut open);
+            }
+        });
+        while let Some((entry, column)) = open.pop() {
+            let Some(join) = entries.get(entry.wrapping_sub(1)) else { continue };
+            if (**join).rtekind == pg_sys::RTEKind::RTE_JOIN {
+                let all = pointers::<pg_sys::Node>((**join).joinaliasvars);
+                let meant = match usize::try_from(column).ok().and_then(|c| c.checked_sub(1)) {
+                    Some(at) => all.get(at).map(std::slice::from_ref).unwrap_or_default(),
+                    None => &all[..],
+                };
+                meant.iter().for_each(|node| walk(*node, &mut |inner, depth| add(inner, depth, &mut open)));
+            }
+        }
+    }
+    read
+}
+
 /// Can what the query returns say anything but the column's value in one row: do LIMIT, DISTINCT, aggregates or a set operation
 /// choose among its rows?
 ///
 /// # Safety
 /// An analyzed query.
-pub(super) unsafe fn returns_rows_as_they_are(query: *mut pg_sys::Query) -> bool {
+pub unsafe fn returns_rows_as_they_are(query: *mut pg_sys::Query) -> bool {
     // SAFETY: a query of a tree that nobody changes.
     let q = unsafe { &*query };
     q.limitCount.is_null()

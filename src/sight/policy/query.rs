@@ -6,11 +6,13 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, NodeTag};
 
+use super::former::Former;
 use super::Shadow;
 use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
 use crate::policies::access::tree::walk;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::node::{list, node};
 use crate::server::pg;
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers};
@@ -19,23 +21,6 @@ use crate::server::statement::{
     kept::{self, Key},
 };
 use crate::sight::old_rows::OldRows;
-
-/// makeNode() of nodes/nodes.h: zeroed, with its tag.
-fn node<T>(tag: NodeTag) -> *mut T {
-    // SAFETY: palloc'd room for one; the first member of each type of nodes is its tag.
-    unsafe {
-        let node = pg_sys::palloc0(std::mem::size_of::<T>());
-        (*node.cast::<pg_sys::Node>()).type_ = tag;
-        node.cast()
-    }
-}
-
-/// # Safety
-/// Members and list are pointers to what the list's reader expects.
-unsafe fn list<T>(members: &[*mut T]) -> *mut pg_sys::List {
-    // SAFETY: see above; lists are palloc'd.
-    members.iter().fold(std::ptr::null_mut(), |list, member| unsafe { pg_sys::lappend(list, member.cast()) })
-}
 
 /// The numbers (`OldRows`) of the rows that satisfy the condition for the current role, under the active snapshot. With a key, the plan is
 /// kept for the next.
@@ -47,6 +32,7 @@ pub(super) unsafe fn satisfying(
     planned_for: f64,
     condition: *mut pg_sys::Node,
     shadows: &[Shadow],
+    former: Option<&Former>,
     key: Option<Key>,
 ) -> Result<Vec<i64>> {
     const TEXT: &CStr = c"snapsync: old rows";
@@ -56,12 +42,16 @@ pub(super) unsafe fn satisfying(
         let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
         pg_sys::register_ENR(environment, rows.relation(planned_for));
         shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
+        former.iter().for_each(|former| former.register(environment));
         let plan = match key.as_ref().and_then(kept::find) {
             Some(plan) => plan,
             None => {
                 let generation = session::count(Event::Plan);
                 let condition = pg_sys::copyObjectImpl(condition.cast()).cast();
-                let plan = statement::plan(query(rows, condition, shadows, environment)?, TEXT, no_params)?;
+                let tree = query(rows, condition, shadows, environment)?;
+                let plan = statement::plan(tree, TEXT, no_params, |rewritten| {
+                    former.map_or(Ok(()), |former| former.put_into(rewritten.cast(), environment))
+                })?;
                 if let Some(key) = key {
                     kept::keep(key, plan, generation);
                 }
@@ -75,6 +65,57 @@ pub(super) unsafe fn satisfying(
         statement::run(plan, TEXT, no_params, environment, &mut each);
     }
     Ok(found)
+}
+
+/// What became of a query.
+pub(in crate::sight) enum Put {
+    Answered,
+    /// There is no kept plan.
+    Unplanned,
+    /// It would be too dear, or too much, or might say something else if it were asked again.
+    Declined,
+}
+
+/// Gives the rows of a query that was made of a policy's parts (policies/scope/bound.rs) to `each`, for the current role, under the active
+/// snapshot, with these rows put back. Where nothing is put back, the plan is kept under the key.
+///
+/// # Safety
+/// A query of our own, which is changed; None: there may be a kept plan.
+pub(in crate::sight) unsafe fn part(
+    part: Option<*mut pg_sys::Query>,
+    shadows: &[Shadow],
+    key: Key,
+    dearest: f64,
+    most: f64,
+    each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool,
+) -> Result<Put> {
+    const TEXT: &CStr = c"snapsync: scopes";
+    // SAFETY: a query that nobody else refers to; the environment outlives the execution.
+    unsafe {
+        let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
+        shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
+        let kept = if shadows.is_empty() { kept::find(&key) } else { None };
+        let plan = match (kept, part) {
+            (Some(plan), _) => plan,
+            (None, None) => return Ok(Put::Unplanned),
+            (None, Some(query)) => {
+                let generation = session::count(Event::Plan);
+                shadows.iter().try_for_each(|shadow| put_back(query.cast(), shadow, environment))?;
+                pg_sys::AcquireRewriteLocks(query, true, false);
+                let Some(plan) = statement::plan_steady(query, TEXT)? else { return Ok(Put::Declined) };
+                if shadows.is_empty() {
+                    kept::keep(key, plan, generation);
+                }
+                plan
+            }
+        };
+        let expected = &*(*plan).planTree;
+        if expected.total_cost > dearest || expected.plan_rows > most {
+            return Ok(Put::Declined);
+        }
+        statement::run(plan, TEXT, no_params, environment, each);
+        Ok(Put::Answered)
+    }
 }
 
 /// `SELECT number FROM old rows WHERE condition`; what it reads is locked, as rewriting a stored rule would lock it.
@@ -137,16 +178,8 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
         let target = pg_sys::makeTargetEntry(zero.cast(), number, pg_sys::pstrdup(c"number".as_ptr()), false);
         (*query).targetList = pg_sys::lappend((*query).targetList, target.cast());
         (*query).rtable = list(&[entry, entry_named(keys.name(), environment)]);
-        let mut same: *mut pg_sys::List = std::ptr::null_mut();
-        for (i, column) in table.key.iter().enumerate() {
-            let own = pg::attribute(rows.descriptor(), column.attnum as usize - 1);
-            let own = pg_sys::makeVar(1, column.attnum, own.atttypid, own.atttypmod, own.attcollation, 0);
-            let base = column.facts.base;
-            let key = pg_sys::makeVar(2, i as i16 + 1, base, -1, pg_sys::get_typcollation(base), 0);
-            same = pg_sys::lappend(same, equal(own, key, base).cast());
-        }
-        (*query).jointree =
-            pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), pg_sys::make_ands_explicit(same).cast());
+        let same = same_key(table, rows, (1, 0), 2);
+        (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), same);
         spi::as_table_owner(table.relation, || {
             let mut each = |slot| {
                 rows.add_slot(slot);
@@ -155,6 +188,31 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
             statement::execute_unrewritten(query, c"snapsync: rows by key", environment, &mut each);
             Ok(())
         })
+    }
+}
+
+/// `table.key = keys.key`, the table being an entry of some query around (number, levels up), the keys an entry of this one.
+///
+/// # Safety
+/// Rows of this table; both are read as entries of these numbers.
+pub(super) unsafe fn same_key(
+    table: &Collection,
+    rows: &OldRows,
+    of_table: (i32, u32),
+    of_keys: i32,
+) -> *mut pg_sys::Node {
+    let mut same: *mut pg_sys::List = std::ptr::null_mut();
+    // SAFETY: columns that the table has; nodes of our own.
+    unsafe {
+        for (i, column) in table.key.iter().enumerate() {
+            let own = pg::attribute(rows.descriptor(), column.attnum as usize - 1);
+            let (number, up) = of_table;
+            let own = pg_sys::makeVar(number, column.attnum, own.atttypid, own.atttypmod, own.attcollation, up);
+            let base = column.facts.base;
+            let key = pg_sys::makeVar(of_keys, i as i16 + 1, base, -1, pg_sys::get_typcollation(base), 0);
+            same = pg_sys::lappend(same, equal(own, key, base).cast());
+        }
+        pg_sys::make_ands_explicit(same).cast()
     }
 }
 
@@ -186,7 +244,10 @@ unsafe fn equal(own: *mut pg_sys::Var, key: *mut pg_sys::Var, base: pg_sys::Oid)
 ///
 /// # Safety
 /// They are registered in the environment.
-unsafe fn entry_of(rows: &OldRows, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+pub(super) unsafe fn entry_of(
+    rows: &OldRows,
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: see above.
     unsafe { entry_named(rows.name(), environment) }
 }
@@ -195,7 +256,10 @@ unsafe fn entry_of(rows: &OldRows, environment: *mut pg_sys::QueryEnvironment) -
 ///
 /// # Safety
 /// The relation is registered in the environment.
-unsafe fn entry_named(name: &CStr, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::RangeTblEntry {
+pub(super) unsafe fn entry_named(
+    name: &CStr,
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::RangeTblEntry {
     // SAFETY: the parser's own function, with a state that knows the environment.
     unsafe {
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
@@ -207,7 +271,7 @@ unsafe fn entry_named(name: &CStr, environment: *mut pg_sys::QueryEnvironment) -
 
 /// # Safety
 /// None: a node of our own.
-unsafe fn reference(entry: i32) -> *mut pg_sys::RangeTblRef {
+pub(super) unsafe fn reference(entry: i32) -> *mut pg_sys::RangeTblRef {
     let reference: *mut pg_sys::RangeTblRef = node(NodeTag::T_RangeTblRef);
     // SAFETY: just made.
     unsafe { (*reference).rtindex = entry };
@@ -291,7 +355,7 @@ unsafe fn put_back(
 }
 
 /// The entry of a table becomes one of a subquery with the same columns in the same places: `SELECT ... FROM table UNION ALL SELECT ...
-/// FROM old rows`. The rights that the policy's author had checked on the table stay on the table.
+/// FROM old rows`.
 ///
 /// # Safety
 /// As for `put_back`; the entry is of the query.
@@ -301,11 +365,31 @@ unsafe fn become_union(
     shadow: &Shadow,
     environment: *mut pg_sys::QueryEnvironment,
 ) {
-    // SAFETY: nodes of our own, of the shapes that the parser gives them (transformSetOperationTree).
+    // SAFETY: nodes of our own, of the shapes that the parser gives them.
     unsafe {
         let table = pg_sys::copyObjectImpl(entry.cast()).cast::<pg_sys::RangeTblEntry>();
         (*table).lateral = false;
         let present = select(&shadow.rows, table);
+        move_permission(query, entry, present, table);
+        let past = select(&shadow.rows, entry_of(&shadow.rows, environment));
+        become_subquery(entry, union_of(present, past));
+        (*entry).security_barrier = false;
+    }
+}
+
+/// The rights that the policy's author had checked on a table stay on the table: on `table`, the copy of its entry, which is the only entry
+/// of `present`.
+///
+/// # Safety
+/// The entry is of the query.
+pub(super) unsafe fn move_permission(
+    query: *mut pg_sys::Query,
+    entry: *mut pg_sys::RangeTblEntry,
+    present: *mut pg_sys::Query,
+    table: *mut pg_sys::RangeTblEntry,
+) {
+    // SAFETY: see above.
+    unsafe {
         #[cfg(not(feature = "pg15"))]
         {
             let permission = pg_sys::getRTEPermissionInfo((*query).rteperminfos, entry);
@@ -315,12 +399,21 @@ unsafe fn become_union(
         }
         #[cfg(feature = "pg15")]
         {
-            _ = query;
+            _ = (query, present, table);
             (*entry).requiredPerms = 0;
             (*entry).checkAsUser = pg_sys::InvalidOid;
             (*entry).selectedCols = std::ptr::null_mut();
         }
-        let past = select(&shadow.rows, entry_of(&shadow.rows, environment));
+    }
+}
+
+/// `present UNION ALL past`, of the shape that the parser gives it (transformSetOperationTree).
+///
+/// # Safety
+/// Queries of our own with the same columns.
+pub(super) unsafe fn union_of(present: *mut pg_sys::Query, past: *mut pg_sys::Query) -> *mut pg_sys::Query {
+    // SAFETY: nodes of our own.
+    unsafe {
         let both: *mut pg_sys::Query = node(NodeTag::T_Query);
         (*both).commandType = pg_sys::CmdType::CMD_SELECT;
         (*both).canSetTag = true;
@@ -343,13 +436,21 @@ unsafe fn become_union(
             (*both).targetList = pg_sys::lappend((*both).targetList, output.cast());
         }
         (*both).setOperations = union.cast();
+        both
+    }
+}
+
+/// # Safety
+/// An entry of a table, and a query with its columns in their places.
+pub(super) unsafe fn become_subquery(entry: *mut pg_sys::RangeTblEntry, subquery: *mut pg_sys::Query) {
+    // SAFETY: see above.
+    unsafe {
         (*entry).rtekind = pg_sys::RTEKind::RTE_SUBQUERY;
-        (*entry).subquery = both;
+        (*entry).subquery = subquery;
         (*entry).relid = pg_sys::InvalidOid;
         (*entry).relkind = 0;
         (*entry).rellockmode = 0;
         (*entry).inh = false;
-        (*entry).security_barrier = false;
     }
 }
 
@@ -357,7 +458,7 @@ unsafe fn become_union(
 ///
 /// # Safety
 /// The entry has the columns of these rows' table.
-unsafe fn select(rows: &OldRows, entry: *mut pg_sys::RangeTblEntry) -> *mut pg_sys::Query {
+pub(super) unsafe fn select(rows: &OldRows, entry: *mut pg_sys::RangeTblEntry) -> *mut pg_sys::Query {
     // SAFETY: nodes of our own; the descriptor has so many attributes.
     unsafe {
         let query: *mut pg_sys::Query = node(NodeTag::T_Query);

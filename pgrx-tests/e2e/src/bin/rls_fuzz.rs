@@ -122,6 +122,7 @@ fn main() -> Result<ExitCode> {
         }
     }
     print!("{}", stats.causes.table());
+    println!("{} of {} collections have a scope by their policies", stats.divided, stats.collections);
     println!(
         "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} more denied), {} ids sent, \
          {} rows, {} deletions ({} of ids not held), {:.1} s",

@@ -25,6 +25,14 @@ pub enum Plant {
     DropAccess,
     /// a row that moves between scopes leaves no entry in the one it came from
     DropScope,
+    /// an entry stands in another scope than its row
+    WrongScope,
+    /// memberships that are given leave no entry: rows that came into view are kept back
+    KeepGained,
+    /// memberships that are taken leave no entry: ids of rows that went out of view are kept back
+    KeepLost,
+    /// a membership that never was, as if it had been taken: ids come of rows that were never in view
+    ForgeAccess,
     /// a role's new standing is recorded as if it had always been so
     OldRole,
 }
@@ -45,9 +53,21 @@ impl Plant {
             }
             Self::ForgeKey => "UPDATE snapsync.change SET key = '29' WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 7 = 0",
             Self::DropAccess => "DELETE FROM snapsync.change WHERE stamp > $1 AND op <> 'R' AND relation = 'members'::regclass",
+            Self::KeepGained => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'I' AND relation = 'members'::regclass",
+            Self::KeepLost => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'D' AND relation = 'members'::regclass",
+            Self::ForgeAccess => {
+                "INSERT INTO snapsync.change SELECT (jsonb_populate_record(c, jsonb_build_object('ord', c.ord + 1000, 'key', '999.' || n, \
+                 'image', c.image || jsonb_build_object('org', ((c.image ->> 'org')::int % 4 + n)::text)))).* \
+                 FROM snapsync.change c, generate_series(1, 4) n \
+                 WHERE stamp > $1 AND op = 'D' AND ord < 1000 AND relation = 'members'::regclass AND image ? 'org'"
+            }
             Self::DropScope => {
                 "DELETE FROM snapsync.change c WHERE stamp > $1 AND op = 'U' AND scope IS NOT NULL AND EXISTS (SELECT FROM snapsync.change o \
                  WHERE o.relation = c.relation AND o.stamp = c.stamp AND o.key = c.key AND o.ord < c.ord AND o.scope IS DISTINCT FROM c.scope)"
+            }
+            Self::WrongScope => {
+                "UPDATE snapsync.change SET scope = scope || '0', bucket = (bucket + 1) % 1024 \
+                 WHERE stamp > $1 AND scope IS NOT NULL AND hashtext(coalesce(key, keys[1]) || stamp) % 5 = 0"
             }
             Self::OldRole => "UPDATE snapsync.role SET stamp = 1 WHERE stamp > $1",
             Self::DropReset => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'R'",
@@ -60,7 +80,7 @@ impl Plant {
     /// What the fuzz must find.
     pub fn expected(self) -> Kind {
         match self {
-            Self::ForgeImage => Kind::Leak,
+            Self::ForgeImage | Self::ForgeAccess => Kind::Leak,
             _ => Kind::Difference,
         }
     }

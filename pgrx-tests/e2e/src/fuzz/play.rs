@@ -59,6 +59,9 @@ pub struct Stats {
     /// pulls of roles that may not read a table, or what its policies read
     pub denied: u64,
     pub causes: Causes,
+    /// collections at first, and those of them whose policies divide their rows
+    pub collections: u64,
+    pub divided: u64,
 }
 
 impl std::ops::AddAssign for Stats {
@@ -72,6 +75,8 @@ impl std::ops::AddAssign for Stats {
         self.ineffective_ops += o.ineffective_ops;
         self.denied += o.denied;
         self.causes.add(&o.causes);
+        self.collections += o.collections;
+        self.divided += o.divided;
     }
 }
 
@@ -197,7 +202,10 @@ impl<'a> Player<'a> {
         let app = connect("authenticator")?;
         let timelines = ACTORS.iter().map(|_| Timeline::default()).collect();
         let sight = Sight::of(&mut admin, world)?;
-        let stats = Stats::default();
+        let row = admin
+            .query_one("SELECT count(*), count(found_scope) FROM snapsync.collection WHERE name IS NOT NULL", &[])?;
+        let (collections, divided): (i64, i64) = (row.get(0), row.get(1));
+        let stats = Stats { collections: collections as u64, divided: divided as u64, ..Stats::default() };
         let mut player = Self { world, admin, app, replicas, timelines, sight, stats, plant: None, clock: 0, decoys };
         player.look().map_err(|f| anyhow!(f.text))?;
         Ok(player)
@@ -427,14 +435,14 @@ impl<'a> Player<'a> {
         self.stats.applied += applied;
         self.stats.ids_sent += sent.len() as u64;
         if cursor.is_some() {
-            self.stats.causes.note(&client.since, names.len() as u64, applied.resets);
+            self.stats.causes.note(&client.since, names.len() as u64, applied.resets, client.replica.reasons());
         }
         // What the new cursor does not lie behind may come again.
-        if client.replica.cursor() > Some(self.clock) {
+        if client.replica.cursor().map(|c| c & !1) > Some(self.clock) {
             client.since.clear();
         }
         let timeline = &self.timelines[client.actor];
-        if let Some((table, id)) = sent.iter().find(|id| !timeline.saw_since(cursor.unwrap_or(0), id)) {
+        if let Some((table, id)) = sent.iter().find(|id| !timeline.saw_since(cursor.unwrap_or(0) & !1, id)) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
         }

@@ -34,6 +34,14 @@ pub enum Expr {
         table: usize,
         own: bool,
     },
+    /// the row inside of what is compared with
+    MemberOf(i64),
+    MemberArray,
+    ParentOwner(usize),
+    /// the owner's number as text
+    OwnText,
+    /// nothing of the row
+    Caller(i64),
     /// a function hides the members table
     MyOrgs,
     /// a view of the members table, which reads past its policies
@@ -76,6 +84,15 @@ impl Expr {
             Self::MemberExists(level) => format!(
                 "EXISTS (SELECT 1 FROM members m WHERE m.org = {t}.org AND m.usr = me() AND m.level >= {level})"
             ),
+            Self::MemberOf(level) => {
+                format!("me() IN (SELECT m.usr FROM members m WHERE m.org = {t}.org AND m.level >= {level})")
+            }
+            Self::MemberArray => "org = ANY (ARRAY(SELECT m.org FROM members m WHERE m.usr = me()))".to_owned(),
+            Self::ParentOwner(p) => {
+                format!("me() = (SELECT p.owner FROM {} p WHERE p.id = {t}.parent)", tables[*p].name)
+            }
+            Self::OwnText => "owner::text = me()::text".to_owned(),
+            Self::Caller(k) => format!("me() = {k}"),
             Self::ParentIn(p) => format!("parent IN (SELECT p.id FROM {} p)", tables[*p].name),
             Self::ParentExists { table, own } => format!(
                 "EXISTS (SELECT 1 FROM {} p WHERE p.id = {t}.parent{})",
@@ -97,6 +114,38 @@ impl Expr {
             Self::And(a, b) | Self::Or(a, b) => a.hides_members() || b.hides_members(),
             Self::Not(a) => a.hides_members(),
             _ => false,
+        }
+    }
+
+    /// One of those that ask the same column for something of the caller's: owner (0), org (1) or parent (2).
+    pub fn dividing(rng: &mut StdRng, level: Level, can: Abilities, at: usize, column: u32) -> Self {
+        let k = rng.random_range(0..3);
+        let bound = match column {
+            1 if level >= Level::Membership => match rng.random_range(0..6) {
+                0 => Self::MemberIn(k),
+                1 => Self::MemberExists(k),
+                2 => Self::MemberOf(k),
+                3 if can.hostile => Self::MemberSince,
+                4 if level >= Level::All && can.access_tables => Self::MyOrgs,
+                _ => Self::MemberArray,
+            },
+            2 if level >= Level::Membership && at > 1 => {
+                let table = rng.random_range(1..at);
+                match rng.random_range(0..3) {
+                    0 => Self::ParentIn(table),
+                    1 => Self::ParentOwner(table),
+                    _ => Self::ParentExists { table, own: rng.random_bool(0.4) },
+                }
+            }
+            _ if rng.random_bool(0.3) => Self::OwnText,
+            _ => Self::Own,
+        };
+        let beside = Box::new(Self::random(rng, level, can, at, 1));
+        match rng.random_range(0..6) {
+            0 => Self::And(Box::new(bound), beside),
+            1 => Self::And(beside, Box::new(bound)),
+            2 => Self::Or(Box::new(Self::Caller(k + 1)), Box::new(bound)),
+            _ => bound,
         }
     }
 
@@ -125,18 +174,23 @@ impl Expr {
         if level >= Level::Membership && rng.random_bool(0.55) {
             // The members table is the first, at 0; parents are those between.
             let parent = (at > 1).then(|| rng.random_range(1..at));
-            return match (rng.random_range(0..if level >= Level::All { 6 } else { 5 }), parent) {
+            return match (rng.random_range(0..if level >= Level::All { 9 } else { 8 }), parent) {
                 (0, _) => Self::MemberIn(k - 1),
                 (1, _) => Self::MemberExists(k - 1),
                 (2, Some(p)) => Self::ParentIn(p),
                 (3, Some(table)) => Self::ParentExists { table, own: rng.random_bool(0.4) },
-                (4, _) if level >= Level::All && can.access_tables => Self::MyOrgs,
-                (5, _) => Self::View,
+                (4, _) => Self::MemberOf(k - 1),
+                (5, _) => Self::MemberArray,
+                (6, Some(p)) => Self::ParentOwner(p),
+                (7, _) if level >= Level::All && can.access_tables => Self::MyOrgs,
+                (8, _) => Self::View,
                 _ => Self::MemberIn(0),
             };
         }
         match rng.random_range(0..20) {
-            0..9 => Self::Own,
+            0..7 => Self::Own,
+            7 => Self::OwnText,
+            8 => Self::Caller(k),
             9..12 => Self::Public,
             12..14 => Self::Divides(k + 1),
             14..16 => Self::Above(k * 20),

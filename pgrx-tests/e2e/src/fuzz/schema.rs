@@ -10,7 +10,7 @@ use crate::postgrest::Caller;
 use crate::replica::Spec;
 
 use super::hostile;
-use super::policy_grammar::Policy;
+use super::policy_grammar::{Expr, Policy};
 use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
@@ -205,6 +205,13 @@ impl World {
             let mut policies: Vec<Policy> = (0..if members { 1 } else { permissive })
                 .map(|i| Policy::random(rng, level, abilities, at, format!("p{i}")))
                 .collect();
+            // By half of them a column divides the rows among the users: a scope.
+            if !members && rng.random_bool(0.5) {
+                let column = rng.random_range(0..3);
+                for policy in policies.iter_mut().filter(|p| p.permissive) {
+                    policy.using = Expr::dividing(rng, level, abilities, at, column);
+                }
+            }
             // At least one opens something.
             policies[0].permissive = true;
             tables.push(Table {

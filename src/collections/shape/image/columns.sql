@@ -12,6 +12,6 @@ WITH tree(relid) AS (SELECT * FROM snapsync.parts($1)),
      whole AS (SELECT $2 OR EXISTS (SELECT FROM snapsync.access AS x WHERE x.access = $1 AND x.whole AND NOT x.untracked) AS w)
 SELECT a.attname FROM pg_attribute AS a, snapsync.collection AS c, whole, read
 WHERE c.relation = $1 AND a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-  AND (w OR a.attname IN (SELECT attname FROM reading) OR a.attname = c.scope_column OR a.attname = c.soft_delete_column
-    OR a.attname = ANY (c.key) AND (r OR c.scope_column IS NOT NULL OR c.soft_delete_column IS NOT NULL))
+  AND (w OR a.attname IN (SELECT attname FROM reading) OR a.attname IN (c.scope_column, c.found_scope) OR a.attname = c.soft_delete_column
+    OR a.attname = ANY (c.key) AND (r OR c.scope_column IS NOT NULL OR c.found_scope IS NOT NULL OR c.soft_delete_column IS NOT NULL))
 ORDER BY a.attnum

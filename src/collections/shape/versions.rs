@@ -1,0 +1,129 @@
+//! What apps must know of the collections, version by version: columns, types, key, references. Each change of a collection's makes a new
+//! version; they are numbered through the database, in the order in which they are committed and without gaps, so whoever has seen one has
+//! seen all before it.
+//!
+//! A number is drawn while the transaction commits (a deferred trigger), under a lock that is held from then on: a stranger's transaction
+//! that sits on its DDL keeps nobody waiting.
+
+use pgrx::pg_sys;
+use serde::Deserialize;
+
+use crate::server::error::Result;
+use crate::server::spi;
+
+const DOCUMENT: &str = include_str!("versions/document.sql");
+
+/// Of a collection.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Document {
+    pub key: Vec<String>,
+    pub columns: Vec<Column>,
+    pub references: Vec<Reference>,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub type_name: String,
+    pub nullable: bool,
+    pub readonly: bool,
+    /// What WatermelonDB keeps it as: string, number or boolean.
+    pub watermelondb: String,
+}
+
+/// A foreign key.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Reference {
+    pub columns: Vec<String>,
+    /// `schema.table`, quoted.
+    pub table: String,
+    pub to: Vec<String>,
+}
+
+impl Document {
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+}
+
+/// The name of the collection that this table is, what it looks like now, and whether that is news.
+fn look(relation: pg_sys::Oid) -> Result<Option<(String, String, bool)>> {
+    let rows = spi::read_now(DOCUMENT, &[spi::arg(relation)])?;
+    Ok(rows.first().map(|row| (row.string(0), row.string(1), row.bool(2))))
+}
+
+/// As it is now. The table is locked.
+pub fn present(relation: pg_sys::Oid) -> Result<Option<Document>> {
+    let rows = spi::query_now(DOCUMENT, &[spi::arg(relation)])?;
+    rows.first().map(|row| row.json(1)).transpose()
+}
+
+/// After `enable` or DDL: writes down what the collection is now, if it was another.
+pub fn note(relation: pg_sys::Oid) -> Result<()> {
+    match look(relation)? {
+        Some((name, document, true)) => add(&name, Some(&document)),
+        _ => Ok(()),
+    }
+}
+
+/// No collection is called so any more.
+pub fn gone(name: &str) -> Result<()> {
+    let last = spi::read_now(
+        "SELECT document IS NOT NULL FROM snapsync.schema_version WHERE name = $1 ORDER BY version DESC NULLS FIRST, ord DESC LIMIT 1",
+        &[spi::arg(name)],
+    )?;
+    if last.first().is_some_and(|row| row.bool(0)) {
+        add(name, None)?;
+    }
+    Ok(())
+}
+
+fn add(name: &str, document: Option<&str>) -> Result<()> {
+    spi::owner_execute(
+        "INSERT INTO snapsync.schema_version (name, document, ord) \
+         SELECT $1, $2::jsonb, count(*) FROM snapsync.schema_version WHERE version IS NULL",
+        &[spi::arg(name), spi::arg(document)],
+    )
+    .map(drop)
+}
+
+/// Gives this transaction's new versions their numbers.
+pub fn number() -> Result<()> {
+    if spi::read_now("SELECT 1 FROM snapsync.schema_version WHERE version IS NULL LIMIT 1", &[])?.is_empty() {
+        return Ok(());
+    }
+    // The first one, which is there always, is what is locked.
+    spi::owner_query("SELECT FROM snapsync.schema_version WHERE version = 1 FOR UPDATE", &[])?;
+    let newest = spi::read_now("SELECT max(version)::int8 FROM snapsync.schema_version", &[])?;
+    spi::owner_execute(
+        "UPDATE snapsync.schema_version AS v SET version = $1::int8 + n.place \
+         FROM (SELECT ord, row_number() OVER (ORDER BY ord) AS place FROM snapsync.schema_version WHERE version IS NULL) AS n \
+         WHERE v.version IS NULL AND v.ord = n.ord",
+        &[spi::arg(newest.first().and_then(|row| row.i64(0)).unwrap_or(1))],
+    )
+    .map(drop)
+}
+
+/// The newest version. What this transaction has not committed yet counts as if it had.
+pub fn newest() -> Result<i64> {
+    let rows = spi::query_now(
+        "SELECT max(version)::int8 + count(*) FILTER (WHERE version IS NULL) FROM snapsync.schema_version",
+        &[],
+    )?;
+    Ok(rows.first().and_then(|row| row.i64(0)).unwrap_or(1))
+}
+
+/// What this collection was in each version that changed it, from the first on; None where it was none.
+pub fn of(name: &str) -> Result<Vec<(i64, Option<Document>)>> {
+    let rows = spi::query_now(
+        "SELECT coalesce(version::int8, (SELECT max(version)::int8 FROM snapsync.schema_version) + ord + 1), document::text \
+         FROM snapsync.schema_version WHERE name = $1 ORDER BY version NULLS LAST, ord",
+        &[spi::arg(name)],
+    )?;
+    let version = |row: &spi::Row| {
+        let document = row.text(1).map(|_| row.json(1)).transpose()?;
+        Ok((row.i64(0).unwrap_or_default(), document))
+    };
+    rows.iter().map(version).collect()
+}

@@ -1,0 +1,31 @@
+-- What an app must know of the collection that table $1 is (versions.rs, `Document`), and whether it is what is known as its last version.
+SELECT c.name, d.document::text,
+       d.document IS DISTINCT FROM (SELECT v.document FROM snapsync.schema_version AS v WHERE v.name = c.name
+                                    ORDER BY v.version DESC NULLS FIRST, v.ord DESC LIMIT 1)
+FROM snapsync.collection AS c
+CROSS JOIN LATERAL (SELECT jsonb_build_object(
+    'key', c.key,
+    'columns', (SELECT coalesce(json_agg(json_build_object(
+                    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'nullable', NOT (a.attnotnull OR base.not_null),
+                    'readonly', a.attname = ANY (c.readonly) OR a.attgenerated <> '' OR a.attidentity = 'a',
+                    'watermelondb', CASE WHEN base.oid = 'bool'::regtype THEN 'boolean'
+                                         WHEN base.oid = ANY ('{int2,int4,int8,float4,float8,numeric,date,timestamp,timestamptz}'::regtype[])
+                                         THEN 'number' ELSE 'string' END) ORDER BY a.attnum), '[]')
+                FROM pg_attribute AS a
+                CROSS JOIN LATERAL (
+                    WITH RECURSIVE under(oid) AS (
+                        SELECT a.atttypid
+                        UNION ALL SELECT y.typbasetype FROM under JOIN pg_type AS y ON y.oid = under.oid WHERE y.typbasetype <> 0)
+                    SELECT max(y.oid) FILTER (WHERE y.typbasetype = 0) AS oid, bool_or(y.typnotnull) AS not_null
+                    FROM under JOIN pg_type AS y ON y.oid = under.oid) AS base
+                WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped
+                  AND (a.attname = ANY (c.key) OR (c.columns IS NULL OR a.attname = ANY (c.columns)) AND a.attname <> ALL (c.exclude))),
+    'references', (SELECT coalesce(json_agg(json_build_object(
+                       'columns', (SELECT json_agg(a.attname ORDER BY k.n) FROM unnest(f.conkey) WITH ORDINALITY AS k(attnum, n)
+                                   JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.attnum),
+                       'table', format('%I.%I', n.nspname, r.relname),
+                       'to', (SELECT json_agg(a.attname ORDER BY k.n) FROM unnest(f.confkey) WITH ORDINALITY AS k(attnum, n)
+                              JOIN pg_attribute AS a ON a.attrelid = f.confrelid AND a.attnum = k.attnum)) ORDER BY f.conname), '[]')
+                   FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.confrelid JOIN pg_namespace AS n ON n.oid = r.relnamespace
+                   WHERE f.conrelid = c.relation AND f.contype = 'f' AND f.conparentid = 0))) AS d(document)
+WHERE c.relation = $1 AND c.name IS NOT NULL

@@ -1,0 +1,170 @@
+//! Which column divides a table's rows among its users, by its policies: that of which every way in asks that it equal something of the
+//! caller's. An entry of the log carries its value, so that a pull reads the entries of its caller's values only.
+//!
+//! Only the column is decided here. What the caller's values are is found anew in the policies that apply to him (sight/scope/derived.rs),
+//! and where these do not bound the column, all is read: so a bad choice costs time, and nothing else.
+
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys::{self, NodeTag};
+
+use crate::policies::access::tree::walk;
+use crate::server::error::Result;
+use crate::server::{pg, spi};
+
+pub mod bound;
+
+use bound::{dearness, Search, Source};
+
+/// What was found.
+#[derive(Default, Clone, PartialEq, Debug)]
+pub struct Found {
+    /// The column's name.
+    pub column: Option<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+}
+
+/// A policy that lets rows be selected, or keeps them from it.
+struct Policy {
+    name: String,
+    permissive: bool,
+    /// InvalidOid: everybody.
+    roles: BTreeSet<u32>,
+    condition: *mut pg_sys::Node,
+}
+
+impl Policy {
+    /// Does it apply to whoever has this role and no other?
+    fn applies(&self, role: u32) -> bool {
+        self.roles.contains(&0) || self.roles.contains(&role)
+    }
+
+    fn bound(&self, search: &Search) -> Option<Vec<Source>> {
+        // SAFETY: a policy's tree.
+        unsafe { search.bound(self.condition) }
+    }
+}
+
+/// A column that can be a scope.
+struct Candidate {
+    name: String,
+    attnum: i16,
+}
+
+/// Looks for the column, in the policies as they are now.
+pub fn find(relation: pg_sys::Oid) -> Result<Found> {
+    let rows = spi::read_now(
+        "SELECT p.polname, p.polpermissive, array_to_json(p.polroles::int8[]), p.polqual::text \
+           FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
+          WHERE p.polrelid = $1 AND c.relrowsecurity AND p.polcmd IN ('*', 'r') AND p.polqual IS NOT NULL ORDER BY p.polname",
+        &[spi::arg(relation)],
+    )?;
+    let mut policies = Vec::new();
+    for row in &rows {
+        let tree = spi::c_string(&row.string(3))?;
+        // SAFETY: pg_policy.polqual is a node tree of this server's version.
+        let condition = unsafe { pg_sys::stringToNode(tree.as_ptr()).cast() };
+        let (name, permissive) = (row.string(0), row.bool(1));
+        policies.push(Policy { name, permissive, roles: row.json::<BTreeSet<u32>>(2)?, condition });
+    }
+    if !policies.iter().any(|p| p.permissive) {
+        return Ok(Found::default());
+    }
+    // The types that `bound` has a way to compare; a virtual column (PostgreSQL 18) is not given to triggers.
+    let columns = spi::read_now(
+        "SELECT a.attname, a.attnum FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid \
+          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v' \
+            AND coalesce(nullif(y.typbasetype, 0), y.oid) = ANY ('{uuid,text,varchar,smallint,integer,bigint}'::regtype[]) \
+            AND (a.attcollation = 0 OR EXISTS (SELECT FROM pg_collation AS k WHERE k.oid = a.attcollation AND k.collisdeterministic)) \
+          ORDER BY a.attnum",
+        &[spi::arg(relation)],
+    )?;
+    let mentioned: BTreeSet<i16> = policies.iter().flat_map(|p| columns_in(p.condition)).collect();
+    let columns = columns.iter().map(|r| Candidate { name: r.string(0), attnum: r.i64(1).unwrap_or(0) as i16 });
+    let columns: Vec<Candidate> = columns.filter(|c| mentioned.contains(&c.attnum)).collect();
+    // The one that serves the most roles; of these the one whose values are found with the least work.
+    let ranked = columns.iter().filter_map(|c| rank(c, &policies).map(|rank| (rank, c)));
+    let best = ranked.min_by_key(|((served, dearness), c)| (std::cmp::Reverse(*served), *dearness, c.attnum));
+    Ok(match best {
+        Some((_, column)) => Found { column: Some(column.name.clone()), reason: None },
+        None => Found { column: None, reason: reason(&policies, &columns) },
+    })
+}
+
+/// For how many roles a column is bounded, and how dear that is; None: for none.
+fn rank(column: &Candidate, policies: &[Policy]) -> Option<(usize, u8)> {
+    let search = Search { column: Some(column.attnum), ..Search::default() };
+    let bounds: Vec<(&Policy, Option<Vec<Source>>)> = policies.iter().map(|p| (p, p.bound(&search))).collect();
+    let roles: BTreeSet<u32> = policies.iter().filter(|p| p.permissive).flat_map(|p| p.roles.iter().copied()).collect();
+    let mut served = 0;
+    let mut dearest = 0;
+    for role in roles {
+        let of_role = || bounds.iter().filter(move |(p, _)| p.applies(role));
+        let permissive = || of_role().filter(|(p, _)| p.permissive);
+        let tells = |sources: &[Source]| sources.iter().any(Source::tells);
+        let by_all = permissive().all(|(_, bound)| bound.is_some())
+            && permissive().any(|(_, bound)| bound.as_deref().is_some_and(tells));
+        let restricting =
+            of_role().filter(|(p, _)| !p.permissive).find(|(_, bound)| bound.as_deref().is_some_and(tells));
+        let sources: Vec<&Vec<Source>> = match (by_all, restricting) {
+            (true, _) => permissive().filter_map(|(_, bound)| bound.as_ref()).collect(),
+            (false, Some((_, bound))) => bound.iter().collect(),
+            (false, None) => continue,
+        };
+        served += 1;
+        dearest = sources.into_iter().map(|s| dearness(s)).fold(dearest, u8::max);
+    }
+    (served > 0).then_some((served, dearest))
+}
+
+/// Why no column is bounded, for people.
+fn reason(policies: &[Policy], columns: &[Candidate]) -> Option<String> {
+    let permissive = || policies.iter().filter(|p| p.permissive);
+    let tells = |policy: &Policy, search: Search| policy.bound(&search).is_some_and(|s| s.iter().any(Source::tells));
+    let by_any = |policy: &Policy, relaxed: Search| {
+        columns.iter().any(|c| tells(policy, Search { column: Some(c.attnum), ..relaxed }))
+    };
+    // A policy that shows all rows makes no change a foreign one.
+    // SAFETY: policies' trees.
+    if permissive().any(|p| unsafe { (*p.condition).type_ == NodeTag::T_Const }) {
+        return None;
+    }
+    let Some(policy) = permissive().find(|p| !by_any(p, Search::default())) else {
+        let names: Vec<String> = permissive().map(|p| pg::ident(&p.name)).collect();
+        return Some(format!("policies {} go by different columns", names.join(", ")));
+    };
+    let name = pg::ident(&policy.name);
+    let (any_type, volatile) = (true, true);
+    if by_any(policy, Search { volatile, ..Search::default() }) {
+        return Some(format!("policy {name} calls a volatile function: declare it STABLE if it is"));
+    }
+    if !tells(policy, Search { any_type, ..Search::default() }) {
+        return Some(format!("policy {name} does not ask that a column equal something of the caller's"));
+    }
+    // Whichever column, of whichever type.
+    if columns.iter().any(|c| tells(policy, Search { column: Some(c.attnum), any_type, ..Search::default() })) {
+        return Some(format!("policy {name} compares its column in a way that does not tell its text"));
+    }
+    if tells(policy, Search::default()) {
+        return Some(format!("policy {name} has several ways in, by different columns"));
+    }
+    Some(format!("policy {name} goes by a column of a type or a collation that cannot be a scope"))
+}
+
+/// The columns of the policy's row that are in a condition.
+fn columns_in(condition: *mut pg_sys::Node) -> BTreeSet<i16> {
+    let mut columns = BTreeSet::new();
+    // SAFETY: a policy's tree, which is only read; nodes with this tag are Vars.
+    unsafe {
+        walk(condition, &mut |n, depth| {
+            if (*n).type_ == NodeTag::T_Var {
+                let var = &*n.cast::<pg_sys::Var>();
+                if var.varlevelsup == depth {
+                    columns.insert(var.varattno);
+                }
+            }
+        });
+    }
+    columns
+}

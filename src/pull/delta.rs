@@ -1,0 +1,362 @@
+//! What a client is told when its user's access moved: the rows that came into view, the ids of those that went out of it, and nothing of the
+//! rest. Rows with entries of their own go their own way (`changes.rs`); what the caller could see of them is asked of the time that it
+//! was so.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ffi::CString;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use super::changes::{Changed, ImageOf};
+use super::CollectionPull;
+use crate::collections::catalog::{self, Collection};
+use crate::collections::lookup::{Keys, Texts};
+use crate::log::change::Image;
+use crate::log::clock::durable;
+use crate::log::journal;
+use crate::server::error::Result;
+use crate::server::pg;
+use crate::server::spi::{self, NamedRelation};
+use crate::server::statement::{self, Statement};
+use crate::server::subxact;
+use crate::sight::cause::Cause;
+use crate::sight::delta::{Delta, Seen, Tables, SIGHTS};
+use crate::sight::policy::{self, Judge};
+use crate::sight::reach::Reach;
+use crate::sight::scope;
+use crate::values::json::{self, Output, RowSink, RowSpec, Writer};
+use crate::values::wire_id;
+
+/// By what the caller could see old rows.
+pub(super) enum Past<'a> {
+    /// What other rows let him see stayed the same.
+    Steady(&'a Judge),
+    Moved(&'a Moved<'a>),
+}
+
+/// What his access was.
+pub(super) struct Moved<'a> {
+    delta: &'a Delta<'a>,
+    /// As it is now.
+    now: Option<&'a Judge>,
+    /// The scopes at the cursor, and with those of now.
+    scopes: Option<&'a [String]>,
+    all_scopes: Option<&'a [String]>,
+    /// The keys of the rows that have entries of their own.
+    own: &'a Keys<'a>,
+    /// Which of the other rows can have moved; None: any.
+    links: Option<Vec<Linked>>,
+}
+
+/// Values of a column, as a relation that statements can name.
+struct Linked {
+    attnum: i16,
+    column: String,
+    name: CString,
+    values: Texts,
+}
+
+const OWN_KEYS: &std::ffi::CStr = c"snapsync_changed_keys";
+
+impl CollectionPull<'_> {
+    /// What this collection's rows and a moved access stand for; says why, with nothing written, when that cannot be told.
+    pub(super) fn write_moved(
+        &self,
+        cursor: i64,
+        stamps: Vec<i64>,
+        tables: &[Rc<Collection>],
+        reach: &mut Reach,
+        out: &mut Writer<Output>,
+    ) -> Result<Option<Cause>> {
+        // Rows with such a value, and those that came into view, would be told twice.
+        if !self.new_columns.is_empty() {
+            return Ok(Some(Cause::Columns));
+        }
+        // Of one change the client knows or does not; of several it may know any.
+        if !self.is_exact && stamps.len() > 1 {
+            return Ok(Some(Cause::Overlap));
+        }
+        let tables = tables.iter().map(|table| Ok((Rc::clone(table), reach.entries(table.relation)?)));
+        let tables: Box<Tables> = tables.collect::<Result<_>>()?;
+        let Some(mut delta) = Delta::of(self.collection, &tables, cursor, stamps) else {
+            return Ok(Some(Cause::OldRows));
+        };
+        if !delta.look_back(SIGHTS)? {
+            return Ok(Some(Cause::Access));
+        }
+        let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
+        let all_scopes = scopes.as_ref().map(|before| {
+            let all: std::collections::BTreeSet<&String> = before.iter().chain(self.scopes.iter().flatten()).collect();
+            all.into_iter().cloned().collect::<Vec<String>>()
+        });
+        let relation = self.collection.relation;
+        let entries = match &all_scopes {
+            Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
+            None => reach.entries(relation)?,
+        };
+        let now = if entries.have_images() { reach.judge(self.collection)? } else { None };
+        let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
+        let mut last = String::new();
+        entries.each(&mut |id, changes| {
+            if id != last && !changes.iter().all(|entry| entry.is_notice()) {
+                own.add(id)?;
+                last = id.to_string();
+            }
+            Ok(true)
+        })?;
+        let (scopes, all_scopes) = (scopes.as_deref(), all_scopes.as_deref());
+        let before = out.mark();
+        let written = subxact::run(|| {
+            durable::saw_rows();
+            let (links, now) = (self.links(&delta)?, now.as_ref());
+            let moved = Moved { delta: &delta, now, scopes, all_scopes, own: &own, links };
+            self.write_changes(&entries, &Past::Moved(&moved), out)
+        });
+        let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
+        if cause.is_some() {
+            out.back_to(before);
+        }
+        Ok(cause)
+    }
+
+    /// The scopes that the client's rows are of. None when that cannot be told.
+    fn scopes_before(&self, delta: &Delta) -> Result<Option<Option<Vec<String>>>> {
+        match (&self.scopes, &self.collection.scope_values) {
+            (Some(_), Some(expression)) if !self.filtered => {
+                let before = subxact::run(|| scope::values_before(self.collection, expression, delta));
+                Ok(policy::told(before)?.map(Some))
+            }
+            (scopes, _) => Ok(Some(scopes.clone())),
+        }
+    }
+
+    /// Which rows of these ids policies showed during a sight, as they stand now.
+    fn there_during(&self, ids: &[&str], sight: usize, moved: &Moved) -> Result<HashSet<String>> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let scopes = if sight == 0 { moved.scopes } else { moved.all_scopes };
+        let keys = Keys::of(self.collection, ids)?;
+        let mut args = Vec::new();
+        let conditions = self.conditions(scopes, &mut args, false);
+        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
+        let sql = format!("SELECT {} FROM {}{conditions}", self.key_texts(), keys.join());
+        let mut there = HashSet::new();
+        let statement = self.statement(&[keys.relation()], &sql, &args, &self.hidden())?;
+        moved.delta.run(statement, Seen::During(sight), &mut |slot| {
+            there.insert(wire_id_of(slot));
+            true
+        })?;
+        Ok(there)
+    }
+
+    /// The key's columns as texts, in an array.
+    fn key_texts(&self) -> String {
+        let texts = self.collection.key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident));
+        format!("pg_catalog.array_to_json(ARRAY[{}])", texts.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The rows that can have moved.
+    fn links(&self, delta: &Delta) -> Result<Option<Vec<Linked>>> {
+        let sql = format!("SELECT 1 FROM {} AS t", self.collection.from);
+        let Some(links) = delta.links(Statement::analyze_beside(&[], &sql, &[])?)? else { return Ok(None) };
+        let columns = catalog::columns(self.collection.relation);
+        let linked = links.iter().enumerate().map(|(i, link)| {
+            let column = columns.iter().find(|c| c.attnum == link.attnum)?;
+            Some((i, column, link))
+        });
+        let Some(linked) = linked.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let linked = linked.into_iter().map(|(i, column, link)| {
+            let name = spi::c_string(&format!("snapsync_moved_{i}"))?;
+            let values = Texts::of(column.facts.base, &link.values)?;
+            Ok(Linked { attnum: link.attnum, column: column.ident.clone(), name, values })
+        });
+        linked.collect::<Result<Vec<_>>>().map(Some)
+    }
+
+    /// A statement that reads the rows without entries of their own, in these scopes; with the number of a link only those of it, and of
+    /// none before it.
+    fn without_own<'s>(
+        &self,
+        select: &str,
+        scopes: Option<&[String]>,
+        link: Option<usize>,
+        moved: &Moved,
+        args: &'s mut Vec<spi::Arg>,
+    ) -> Result<Statement<'s>> {
+        let own = &moved.own;
+        let mut conditions = self.conditions(scopes, args, false);
+        let (mut beside, mut hidden): (Vec<NamedRelation>, Vec<i16>) = (Vec::new(), self.hidden());
+        for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link))
+        {
+            beside.push(linked.values.relation(&linked.name));
+            // It chooses none but those that policies let in or out.
+            hidden.extend(Some(linked.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)));
+            let (column, name) = (&linked.column, linked.name.to_string_lossy());
+            let is_of_it = format!("t.{column} OPERATOR(pg_catalog.=) ANY (SELECT r.v FROM {name} AS r)");
+            conditions.push(if link == Some(i) { is_of_it } else { format!("({is_of_it}) IS NOT TRUE") });
+        }
+        if own.count() > 0 {
+            beside.push(own.relation());
+            conditions.push(own.without());
+        }
+        let condition =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
+        self.statement(&beside, &sql, args, &hidden)
+    }
+}
+
+/// The wire id of a row of `key_texts`.
+fn wire_id_of(slot: *mut pg_sys::TupleTableSlot) -> String {
+    // SAFETY: the executor's slot, of one column.
+    let json = unsafe { statement::first_as_text(slot) }.unwrap_or_default();
+    let texts: Vec<String> = serde_json::from_str(&json).unwrap_or_default();
+    let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    wire_id::encode(&parts).into_owned()
+}
+
+impl Past<'_> {
+    /// For each image: could the caller see the row while it was so? None when that cannot be told.
+    pub(super) fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
+        match self {
+            Past::Steady(judge) => {
+                policy::synced(pull.collection, images, pull.scopes.as_deref(), |asked| judge.of(asked))
+            }
+            Past::Moved(moved) => moved.saw(pull, images, of),
+        }
+    }
+
+    /// What no image says of these rows, of which there are no more entries.
+    pub(super) fn settle(&self, pull: &CollectionPull, rows: &mut [Changed]) -> Result<()> {
+        match self {
+            Past::Steady(_) => Ok(()),
+            Past::Moved(moved) => moved.settle(pull, rows),
+        }
+    }
+}
+
+impl Moved<'_> {
+    fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
+        let mut saw = vec![false; images.len()];
+        // The state at the cursor is the client's only if it could be seen then; those after it the client may have pushed.
+        let sights = |of: &ImageOf| match of.first {
+            true => 0..1,
+            false => self.delta.sights(of.from, Some(of.until)),
+        };
+        let last = of.iter().map(|of| sights(of).end).max().unwrap_or(0);
+        // A row that goes from one scope to another has an entry in each; only the running transaction has seen its own states.
+        let own = journal::own_stamp();
+        let is_state = |of: &ImageOf| of.from != Some(of.until) || own == Some(of.until);
+        let is_now = |of: &ImageOf| !of.first && is_state(of) && self.delta.is_now(of.until);
+        for sight in 0..=last {
+            let now = sight == last;
+            let asked = |of: &ImageOf| if now { is_now(of) } else { sights(of).contains(&sight) };
+            let asked: Vec<usize> = (0..images.len()).filter(|&i| !saw[i] && asked(&of[i])).collect();
+            if asked.is_empty() {
+                continue;
+            }
+            let shown: Vec<Image> = asked.iter().map(|&i| images[i].clone()).collect();
+            let scopes = if sight == 0 && !now { self.scopes } else { self.all_scopes };
+            let seen = if now {
+                let Some(judge) = self.now else { return Ok(None) };
+                policy::synced(pull.collection, &shown, scopes, |asked| judge.of(asked))?
+            } else {
+                self.delta.visible(sight, &shown, scopes)?
+            };
+            let Some(seen) = seen else { return Ok(None) };
+            asked.into_iter().zip(seen).for_each(|(i, seen)| saw[i] = seen);
+        }
+        Ok(Some(saw))
+    }
+
+    fn settle(&self, pull: &CollectionPull, rows: &mut [Changed]) -> Result<()> {
+        // Nothing that policies read of these has changed: as they are they were at the cursor.
+        let same = |row: &Changed| !row.has_images && !row.inserted;
+        let ids: Vec<&str> = rows.iter().filter(|row| same(row)).map(|row| &*row.id).collect();
+        let there = pull.there_during(&ids, 0, self)?;
+        for row in rows.iter_mut().filter(|row| same(row)) {
+            row.first_seen = Some(there.contains(&row.id));
+            row.seen |= there.contains(&row.id);
+        }
+        // Others may be the client's own: it knows them if they could be seen when they came to be as they are.
+        let sights = |row: &Changed| match row.seen || row.deleted {
+            true => 0..0,
+            false => row.since.map_or(0..0, |since| self.delta.sights(Some(since), None)),
+        };
+        let last = rows.iter().map(|row| sights(row).end).max().unwrap_or(0);
+        for sight in 0..last {
+            let ids: Vec<&str> = rows.iter().filter(|row| sights(row).contains(&sight)).map(|row| &*row.id).collect();
+            let there = pull.there_during(&ids, sight, self)?;
+            rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| row.seen = true);
+        }
+        Ok(())
+    }
+
+    /// The scopes in both of these, and only in the first; None for no scopes.
+    fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (Option<Vec<String>>, Vec<String>) {
+        let (Some(now_in), Some(before)) = (pull.scopes.as_deref(), self.scopes) else { return (None, Vec::new()) };
+        let (first, second) = if now { (now_in, before) } else { (before, now_in) };
+        let second: HashSet<&String> = second.iter().collect();
+        let (both, only) = first.iter().cloned().partition(|scope| second.contains(scope));
+        (Some(both), only)
+    }
+
+    /// The parts that rows which can have moved are read in: link by link, or all at once.
+    fn parts(&self) -> impl Iterator<Item = Option<usize>> {
+        let (links, all) = self.links.as_ref().map_or((0, Some(None)), |links| (links.len(), None));
+        (0..links).map(Some).chain(all)
+    }
+
+    /// The rows that came into view.
+    pub(super) fn read_gained(
+        &self,
+        pull: &CollectionPull,
+        select: &str,
+        spec: &RowSpec,
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        let (both, only) = self.scopes_in(pull, true);
+        let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
+            let mut args = Vec::new();
+            let statement = pull.without_own(select, scopes, link, self, &mut args)?;
+            let mut writer = json::RowWriter::new(spec, &mut *sink);
+            // SAFETY: the one query below.
+            let mut each = |slot| unsafe { writer.row(slot) };
+            match seen {
+                Some(seen) => self.delta.run(statement, seen, &mut each),
+                None => statement.each(&mut each),
+            }
+        };
+        if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
+            self.parts().try_for_each(|link| write(both.as_deref(), link, Some(Seen::OnlyNow)))?;
+        }
+        if !only.is_empty() {
+            write(Some(&only), None, None)?;
+        }
+        Ok(())
+    }
+
+    /// The ids of the rows that went out of view.
+    pub(super) fn read_lost(&self, pull: &CollectionPull, gone: &mut dyn FnMut(&str)) -> Result<()> {
+        let (both, only) = self.scopes_in(pull, false);
+        let select = pull.key_texts();
+        let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Seen| -> Result<()> {
+            let mut args = Vec::new();
+            let statement = pull.without_own(&select, scopes, link, self, &mut args)?;
+            self.delta.run(statement, seen, &mut |slot| {
+                gone(&wire_id_of(slot));
+                true
+            })
+        };
+        if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
+            self.parts().try_for_each(|link| write(both.as_deref(), link, Seen::OnlyBefore))?;
+        }
+        if !only.is_empty() {
+            write(Some(&only), None, Seen::During(0))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Cursors that say exactly what a client knows of the rows that decide what it sees.
+//!
+//! A pull's snapshot has seen all changes before its snapmin, and maybe some after it. Of a collection's own rows these come once more, and
+//! no harm is done. But a membership that came and went after the cursor leaves a client with rows or without them, as its pull has seen it
+//! come or not. So a pull that has seen such changes says so: it returns the odd number after its snapmin, which is no stamp.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use crate::collections::catalog::{self, Collection};
+use crate::log::clock::{self, Reading};
+use crate::log::journal;
+use crate::server::error::Result;
+use crate::server::pg;
+use crate::sight::reach::Reach;
+use crate::values::cursor::Cursor;
+
+/// Does a cursor say so?
+pub(super) fn is_exact(cursor: Cursor) -> bool {
+    matches!(cursor, Cursor::Stamp(stamp) if stamp % 2 == 0)
+}
+
+/// The cursor to return, which changes from this stamp on follow. It does not go back behind one that the client `had`.
+pub(super) fn cursor(
+    stamp: i64,
+    had: &dyn Fn(i64) -> bool,
+    snapmin: i64,
+    clock: Option<Reading>,
+    collections: &[Rc<Collection>],
+    snapshot: &pg::ActiveSnapshot,
+) -> Result<i64> {
+    let stamp = stamp & !1;
+    if had(stamp + 1) || stamp < clock::FIRST {
+        return Ok(stamp + 1);
+    }
+    // Nobody was committing, and nobody has begun to since.
+    let is_whole = match clock {
+        Some(reading) if clock::next(reading.newest) == stamp && snapmin <= stamp && journal::own_stamp().is_none() => {
+            clock::read()? == reading.newest
+        }
+        _ => false,
+    };
+    let exact = is_whole || snapmin >= stamp && !has_seen_since(stamp, collections, snapshot)?;
+    Ok(if exact { stamp } else { stamp + 1 })
+}
+
+/// Does the snapshot see changes from this stamp on in tables that decide who sees what?
+fn has_seen_since(stamp: i64, collections: &[Rc<Collection>], snapshot: &pg::ActiveSnapshot) -> Result<bool> {
+    let mut reach = Reach::since(stamp, snapshot);
+    let mut open: Vec<Rc<Collection>> = collections.to_vec();
+    let mut seen: HashSet<u32> = HashSet::new();
+    while let Some(table) = open.pop() {
+        // (One whose changes are not logged is a reason to replace with every pull.)
+        for access in table.access.iter().filter(|access| !access.untracked) {
+            let Some(read) = catalog::tracked(access.relation)? else { continue };
+            if seen.insert(access.relation.to_u32()) {
+                if reach.has_entries(access.relation)? {
+                    return Ok(true);
+                }
+                open.push(read);
+            }
+        }
+    }
+    Ok(false)
+}

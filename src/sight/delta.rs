@@ -1,0 +1,221 @@
+//! A user's access to a collection that moved because rows of other tables did: what he could see before, between and now.
+//!
+//! Between two changes that concern him the tables that the policies read say the same. So from the cursor on he had one sight after the
+//! other, each told by these tables as they were before the change that ended it (`policy/former.rs`).
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, NodeTag};
+
+use crate::collections::catalog::Collection;
+use crate::log::change::Image;
+use crate::log::read::Entries;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::receiver::Each;
+use crate::server::spi::pointers;
+use crate::server::statement::Statement;
+use crate::sight::policy::{self, Former, Judge};
+
+mod links;
+
+pub use links::Link;
+
+/// So many sights are told apart.
+pub const SIGHTS: usize = 16;
+
+/// The tables that decide, with their entries since the cursor.
+pub type Tables = [(Rc<Collection>, Rc<Entries>)];
+
+pub struct Delta<'a> {
+    collection: &'a Rc<Collection>,
+    tables: &'a Tables,
+    cursor: i64,
+    /// Of the changes that ended a sight, in order. Each sight is known by its number in here; the one after the last is that of now.
+    ends: Vec<i64>,
+    sights: Vec<Former<'a>>,
+    judge: Judge,
+}
+
+impl<'a> Delta<'a> {
+    /// None where old rows of the collection cannot be judged.
+    pub fn of(collection: &'a Rc<Collection>, tables: &'a Tables, cursor: i64, ends: Vec<i64>) -> Option<Delta<'a>> {
+        let judge = Judge::by_policies(collection, Vec::new())?;
+        Some(Delta { collection, tables, cursor, ends, sights: Vec::new(), judge })
+    }
+
+    /// The sights before now, by number, that a state fell into which came to be with the stamp `from` (None: before the cursor) and
+    /// ended with the stamp `until` (None: it lasts).
+    pub fn sights(&self, from: Option<i64>, until: Option<i64>) -> Range<usize> {
+        sights(&self.ends, from, until)
+    }
+
+    /// Did a state that ended with the stamp `until` fall into the sight of now?
+    pub fn is_now(&self, until: i64) -> bool {
+        self.ends.last().is_none_or(|end| *end < until)
+    }
+
+    /// Finds out what was so during the first sights, so many; false where the first cannot be told.
+    pub fn look_back(&mut self, sights: usize) -> Result<bool> {
+        for sight in 0..self.ends.len().min(sights).min(SIGHTS) {
+            let before = if sight == 0 { self.cursor } else { self.ends[sight - 1] + 1 };
+            match Former::before(before, self.tables)? {
+                Some(former) => self.sights.push(former),
+                None => break,
+            }
+        }
+        Ok(!self.sights.is_empty())
+    }
+
+    /// The tables as they were during a sight that was looked back to.
+    fn former(&self, sight: usize) -> Result<&Former<'a>> {
+        let known = self.sights.get(sight);
+        known.ok_or_else(|| SyncError::new(code::PROGRAM_LIMIT, "access changed too often to be told apart"))
+    }
+
+    /// For each image: could the caller see it during this sight? In these scopes, not soft-deleted. None where that cannot be told.
+    pub fn visible(&self, sight: usize, images: &[Image], scopes: Option<&[String]>) -> Result<Option<Vec<bool>>> {
+        let former = self.former(sight)?;
+        policy::synced(self.collection, images, scopes, |asked| self.judge.of_before(asked, former))
+    }
+
+    /// Finds out which rows can have moved at all: those with such links, or any (None). The statement reads the collection; it is not run.
+    pub fn links(&self, statement: Statement) -> Result<Option<Vec<Link>>> {
+        let former = self.former(0)?;
+        let mut links = None;
+        let look = |tree: *mut pg_sys::Query, environment| {
+            former.register(environment);
+            // SAFETY: a rewritten tree of our own.
+            unsafe {
+                let (number, entry) = self.entry(tree)?;
+                links = links::of((*entry).securityQuals, number, former, environment)?;
+                (*(*tree).jointree).quals = pg_sys::makeBoolConst(false, false);
+            }
+            Ok(())
+        };
+        statement.each_changed(look, &mut |_| true)?;
+        Ok(links)
+    }
+
+    /// The collection's entry in a statement of ours, and its number.
+    ///
+    /// # Safety
+    /// A tree.
+    unsafe fn entry(&self, tree: *mut pg_sys::Query) -> Result<(i32, *mut pg_sys::RangeTblEntry)> {
+        // SAFETY: see above.
+        let entries = unsafe { pointers::<pg_sys::RangeTblEntry>((*tree).rtable) };
+        let is_collection = |entry: &*mut pg_sys::RangeTblEntry| {
+            // SAFETY: as above.
+            let entry = unsafe { &**entry };
+            entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.relid == self.collection.relation
+        };
+        match entries.iter().position(is_collection) {
+            Some(at) => Ok((at as i32 + 1, entries[at])),
+            None => Err(SyncError::new(code::INTERNAL, "the statement does not read its collection")),
+        }
+    }
+
+    /// Runs a statement of ours over the collection, of which each row is seen as `sight` says.
+    pub fn run(&self, statement: Statement, seen: Seen, each: Each) -> Result<()> {
+        let change = |tree, environment| self.change(tree, environment, seen);
+        statement.each_changed(change, each)
+    }
+
+    fn change(&self, tree: *mut pg_sys::Query, environment: *mut pg_sys::QueryEnvironment, seen: Seen) -> Result<()> {
+        let sight = match seen {
+            Seen::During(sight) => sight,
+            Seen::OnlyNow | Seen::OnlyBefore => 0,
+        };
+        let former = self.former(sight)?;
+        former.register(environment);
+        // SAFETY: a rewritten tree of our own. Its entry of the collection has the policies as conditions of its own.
+        unsafe {
+            let (_, entry) = self.entry(tree)?;
+            let now = (*entry).securityQuals;
+            let before = pg_sys::copyObjectImpl(now.cast()).cast::<pg_sys::List>();
+            former.put_into(before.cast(), environment)?;
+            match seen {
+                Seen::During(_) => (*entry).securityQuals = before,
+                Seen::OnlyNow => and_not(tree, before),
+                Seen::OnlyBefore => {
+                    (*entry).securityQuals = before;
+                    and_not(tree, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of an owner's expression, as it was at the cursor.
+    pub fn rows_before(&self, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
+        let former = self.former(0)?;
+        read()?.run_changed(|tree, environment| {
+            former.register(environment);
+            // SAFETY: a tree that was made for this.
+            unsafe { former.put_into(tree.cast(), environment) }
+        })
+    }
+}
+
+/// Sight n ends with the change that has stamp n of these, and the next one begins.
+fn sights(ends: &[i64], from: Option<i64>, until: Option<i64>) -> Range<usize> {
+    let first = from.map_or(0, |from| ends.partition_point(|end| *end <= from));
+    let last = until.map_or(ends.len(), |until| ends.partition_point(|end| *end < until) + 1);
+    first..last.clamp(first, ends.len().max(first))
+}
+
+/// Which rows a statement reads.
+#[derive(Clone, Copy)]
+pub enum Seen {
+    /// Those that policies showed during a sight, past what they show now: nothing but their keys may leave.
+    During(usize),
+    /// Those that policies show now and did not at the cursor.
+    OnlyNow,
+    /// Those that they showed at the cursor and do not now: nothing but their keys may leave.
+    OnlyBefore,
+}
+
+/// Adds to what the query asks for: not all of these are true.
+///
+/// # Safety
+/// A rewritten tree, and conditions over its entries.
+unsafe fn and_not(tree: *mut pg_sys::Query, conditions: *mut pg_sys::List) {
+    // SAFETY: nodes of our own.
+    unsafe {
+        let size = std::mem::size_of::<pg_sys::BooleanTest>();
+        let test: *mut pg_sys::BooleanTest = pg_sys::palloc0(size).cast();
+        (*test).xpr.type_ = NodeTag::T_BooleanTest;
+        (*test).arg = pg_sys::make_ands_explicit(conditions);
+        (*test).booltesttype = pg_sys::BoolTestType::IS_NOT_TRUE;
+        (*test).location = -1;
+        let from = (*tree).jointree;
+        (*from).quals = pg_sys::make_and_qual((*from).quals, test.cast());
+        (*tree).hasSubLinks |= pg_sys::checkExprHasSubLink(test.cast());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sights;
+
+    #[test]
+    fn a_state_falls_into_the_sights_between_its_beginning_and_its_end() {
+        // Access changed with 10, 20 and 30: sight 0 up to 10, 1 up to 20, 2 up to 30, then comes now.
+        let ends = [10, 20, 30];
+        assert_eq!(sights(&ends, None, Some(4)), 0..1);
+        assert_eq!(sights(&ends, None, Some(14)), 0..2);
+        assert_eq!(sights(&ends, Some(12), Some(14)), 1..2);
+        assert_eq!(sights(&ends, Some(12), None), 1..3);
+        assert_eq!(sights(&ends, Some(32), None), 3..3);
+        assert_eq!(sights(&ends, Some(32), Some(40)), 3..3);
+    }
+
+    #[test]
+    fn what_changes_with_access_itself_is_of_one_sight_only() {
+        let ends = [10, 20];
+        assert_eq!(sights(&ends, None, Some(10)), 0..1, "it ended when the sight did");
+        assert_eq!(sights(&ends, Some(10), Some(20)), 1..2);
+        assert_eq!(sights(&ends, Some(20), None), 2..2);
+        assert_eq!(sights(&[], None, None), 0..0);
+    }
+}

@@ -1,0 +1,275 @@
+//! Which scopes a caller's policies leave him, where nobody has said so: found in the policies' trees, and asked as the caller, like the
+//! policies themselves.
+//!
+//! *Why nothing is missed.* An entry tells a pull something only if the caller sees its row now, or if its old state passes the policies
+//! with the rows of parents that are gone put back (policy.rs). Either way the policies' condition is true of the row, so its scope is
+//! among the values that bound the column in this condition (policies/scope/bound.rs), asked in the same snapshot with the same rows put
+//! back. A row that moved has an entry in the scope that it left and one in the scope where it came. Where the caller's access moved
+//! otherwise since the cursor, nothing is narrowed (reach.rs).
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::CStr;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+
+use crate::collections::catalog::Collection;
+use crate::policies::access::tree::relations_read;
+use crate::policies::scope::bound::{Gives, Search, Source};
+use crate::server::error::{Remembering, Result};
+use crate::server::session::{Cached, Event};
+use crate::server::spi::{self, c_string};
+use crate::server::statement::kept::Key;
+use crate::server::{pg, slot, subxact};
+use crate::sight::policy::query::{self, Put};
+use crate::sight::policy::{self, Condition, Judge, Shadow};
+use crate::sight::reach::Reach;
+
+/// Whoever has more scopes reads the entries of all.
+const SCOPES: usize = 10_000;
+
+/// What it may cost to ask for them, in the planner's units (10 us): as much as to look into all buckets for the entries of all, and for
+/// each transaction since the cursor as much as an entry of somebody else's takes (5 us).
+fn dearest(transactions: i64) -> f64 {
+    200.0 + transactions as f64 / 2.0
+}
+
+/// The scopes to read.
+#[derive(Default)]
+pub struct Derived {
+    /// None: all.
+    pub scopes: Option<Vec<String>>,
+    /// Who judges old rows, where that had to be found out.
+    pub judge: Option<Judge>,
+}
+
+/// How a bound's queries say what they find.
+struct Form {
+    parts: Vec<(Gives, i16)>,
+    /// The tables in them.
+    reads: BTreeSet<u32>,
+}
+
+thread_local! {
+    /// None: the policies do not bound the column.
+    static FORMS: Cached<HashMap<Key, Option<Rc<Form>>>> = Cached::until(Event::Plan);
+}
+
+/// The caller's scopes, for a pull of what happened in so many transactions.
+pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64) -> Result<Derived> {
+    let relation = collection.relation;
+    let Some(column) = &collection.logged_scope else { return Ok(Derived::default()) };
+    // Whom policies spare sees all rows.
+    if !pg::rls_active(relation) {
+        return Ok(Derived::default());
+    }
+    let (form, mut sources) = form(relation, column.attnum)?;
+    let Some(form) = form else { return Ok(Derived::default()) };
+    let parents = collection.access.iter().filter(|a| a.parent);
+    let judge = if parents.into_iter().any(|a| form.reads.contains(&a.relation.to_u32())) {
+        match reach.judge(collection)? {
+            Some(judge) => Some(judge),
+            None => return Ok(Derived::default()),
+        }
+    } else {
+        None
+    };
+    let shadows = judge.as_ref().map_or(&[][..], Judge::shadows);
+    let dearest = dearest(transactions);
+    let mut asked = ask(relation, &form, sources.take(), shadows, dearest)?;
+    if matches!(asked, Asked::Unplanned) {
+        asked = ask(relation, &form, derive(relation, column.attnum), shadows, dearest)?;
+    }
+    let Asked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
+    Ok(Derived { scopes: Some(scopes.into_iter().collect()), judge })
+}
+
+/// What bounds the column in the policies that apply to the caller.
+fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<Source>> {
+    match policy::selectable(relation) {
+        Condition::All => None,
+        Condition::None => Some(Vec::new()),
+        // SAFETY: a copy of the policies' trees.
+        Condition::Where(condition) => unsafe { Search { column: Some(column), ..Search::default() }.bound(condition) },
+    }
+}
+
+type Sources = Option<Vec<Source>>;
+
+/// The form of the bound; and its queries, if they had to be made for it.
+fn form(relation: pg_sys::Oid, column: i16) -> Result<(Option<Rc<Form>>, Sources)> {
+    let key = Key::of(relation, Some(&c_string(&format!("{TEXT} of {column}"))?));
+    let then = FORMS.with(Cached::now);
+    if let Some(known) = FORMS.with(|f| f.look(|forms| forms.get(&key).cloned())) {
+        return Ok((known, None));
+    }
+    let sources = derive(relation, column);
+    let form = sources.as_ref().map(|sources| {
+        // SAFETY: queries of our own, which are only read.
+        let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
+        let reads = read.map(|table| pg::root_of(table.into()).to_u32()).collect();
+        Rc::new(Form { parts: sources.iter().map(|s| (s.gives, s.column)).collect(), reads })
+    });
+    FORMS.with(|f| {
+        f.remember(then, |forms| {
+            if forms.len() >= KNOWN {
+                forms.clear();
+            }
+            forms.insert(key, form.clone());
+        })
+    });
+    Ok((form, sources))
+}
+
+/// So many forms are remembered, of tables and roles.
+const KNOWN: usize = 1_024;
+
+const TEXT: &str = "snapsync scopes";
+
+enum Asked {
+    Scopes(BTreeSet<String>),
+    /// All of them: a way in is open to every row, or they are too many, or it would be too dear.
+    All,
+    Unplanned,
+}
+
+/// Asks as the caller. What fails is no error of his: then all entries are read, which the policies judge.
+fn ask(relation: pg_sys::Oid, form: &Form, sources: Sources, shadows: &[Shadow], dearest: f64) -> Result<Asked> {
+    if form.parts.is_empty() {
+        return Ok(Asked::Scopes(BTreeSet::new()));
+    }
+    let _scratch = pg::Scratch::new(c"snapsync scopes");
+    let asked = subxact::run(|| {
+        let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
+        let mut found = Found::default();
+        for (i, (gives, column)) in form.parts.iter().enumerate() {
+            let key = Key::of(relation, Some(&c_string(&format!("{TEXT} {i}"))?));
+            let query = sources.as_ref().and_then(|s| s.get(i)).map(|s| s.query);
+            let mut output = None;
+            // SAFETY: the executor's slot, which has this column; the query is used here only.
+            let put = unsafe {
+                let mut each = |row| {
+                    found.take(row, *gives, *column, &mut output);
+                    !found.all
+                };
+                query::part(query, shadows, key, dearest, SCOPES as f64, &mut each)?
+            };
+            match put {
+                Put::Answered if found.all => return Ok(Asked::All),
+                Put::Answered => {}
+                Put::Unplanned => return Ok(Asked::Unplanned),
+                Put::Declined => return Ok(Asked::All),
+            }
+        }
+        Ok(Asked::Scopes(found.scopes))
+    });
+    Ok(policy::told(asked)?.unwrap_or(Asked::All))
+}
+
+#[derive(Default)]
+struct Found {
+    scopes: BTreeSet<String>,
+    all: bool,
+}
+
+/// How values of a type are written.
+struct Output {
+    function: pg_sys::FmgrInfo,
+    /// Of an array: its elements' length, whether they are passed by value, their alignment.
+    element: (pg_sys::Oid, i16, bool, std::ffi::c_char),
+}
+
+impl Found {
+    /// Takes what a row says.
+    ///
+    /// # Safety
+    /// The executor's slot, of a query that gives this in this column.
+    unsafe fn take(&mut self, row: slot::Slot, gives: Gives, column: i16, output: &mut Option<Output>) {
+        // SAFETY: see above; a datum of the column's type, which is detoasted where it is an array.
+        unsafe {
+            let Some(datum) = slot::value(row, column).filter(|_| !self.all) else { return };
+            if gives == Gives::Everything {
+                self.all = datum.value() as u8 != 0;
+                return;
+            }
+            let type_ = pg::attribute((*row).tts_tupleDescriptor, column as usize - 1).atttypid;
+            if output.is_none() {
+                *output = Output::of(type_, gives);
+            }
+            let Some(output) = output else {
+                self.all = true;
+                return;
+            };
+            if gives == Gives::Values {
+                return self.add(datum, output);
+            }
+            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+            let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+            let (element, length, by_value, align) = output.element;
+            pg_sys::deconstruct_array(
+                array,
+                element,
+                length.into(),
+                by_value,
+                align,
+                &mut values,
+                &mut nulls,
+                &mut count,
+            );
+            for i in 0..count as usize {
+                pgrx::check_for_interrupts!();
+                if !*nulls.add(i) {
+                    self.add(*values.add(i), output);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// A datum of the type that the output is for.
+    unsafe fn add(&mut self, datum: pg_sys::Datum, output: &mut Output) {
+        // SAFETY: see above; the text is copied.
+        unsafe {
+            let text = pg_sys::OutputFunctionCall(&mut output.function, datum);
+            self.scopes.insert(CStr::from_ptr(text).to_string_lossy().into_owned());
+            pg_sys::pfree(text.cast());
+        }
+        self.all |= self.scopes.len() > SCOPES;
+    }
+}
+
+impl Output {
+    /// None for a type that writes a value otherwise than the column's, or that is no array.
+    ///
+    /// # Safety
+    /// A type; the record lives in the current memory context.
+    unsafe fn of(type_: pg_sys::Oid, gives: Gives) -> Option<Output> {
+        // SAFETY: look-ups of existing types.
+        unsafe {
+            let type_ = pg_sys::getBaseType(type_);
+            let element = if gives == Gives::Arrays { pg_sys::get_element_type(type_) } else { type_ };
+            let base = if element == pg_sys::InvalidOid { element } else { pg_sys::getBaseType(element) };
+            if !WRITTEN_ALIKE.contains(&base) {
+                return None;
+            }
+            let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
+            pg_sys::getTypeOutputInfo(base, &mut function, &mut varlena);
+            let mut output = Output { function: pg_sys::FmgrInfo::default(), element: (element, 0, false, 0) };
+            pg_sys::fmgr_info(function, &mut output.function);
+            let (_, length, by_value, align) = &mut output.element;
+            pg_sys::get_typlenbyvalalign(element, length, by_value, align);
+            Some(output)
+        }
+    }
+}
+
+/// The types that equality of uuid, integers and text compares (bound.rs).
+const WRITTEN_ALIKE: [pg_sys::Oid; 7] = [
+    pg_sys::UUIDOID,
+    pg_sys::INT2OID,
+    pg_sys::INT4OID,
+    pg_sys::INT8OID,
+    pg_sys::TEXTOID,
+    pg_sys::VARCHAROID,
+    pg_sys::NAMEOID,
+];
