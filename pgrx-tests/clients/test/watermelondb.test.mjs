@@ -55,7 +55,7 @@ for (const adapter of ['sqlite', 'loki']) {
       assert(device.network.calls.length - calls >= 5)
       await device.check()
       // A replacement takes nothing away that waits to be pushed, whatever page its row is on.
-      await device.editTask('Task 5', (t) => { t.done = true })
+      await device.editTask('Task 5', { done: true })
       await server.sql(`SELECT snapsync.reset('tasks')`)
       await syncInPages()
       await device.check()
