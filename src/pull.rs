@@ -110,7 +110,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).collect();
     let standing = roles::standing(&snapshot)?;
     let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
-    let mut page = Page::begin(&asked, &snapshot, snapmin)?;
+    let mut page = Page::begin(&asked, &snapshot)?;
     let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).collect();
     let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
     let starts = names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new));
@@ -121,7 +121,9 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
     // Earlier pages may have seen less than this one.
     let whole = seen_by_clock.filter(|_| page.is_none());
-    let had = |inexact| names.iter().any(|name| since.of(name) == Cursor::Stamp(inexact));
+    // Nor is it exact of a collection that a later cursor was given for, or of what pages of several snapshots have.
+    let several = page.as_ref().is_some_and(|page| page.resumed);
+    let had = |inexact| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= inexact));
     let timestamp = exact::cursor(timestamp, &had, snapmin, whole, &collections, &snapshot)?;
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;

@@ -17,7 +17,7 @@ pub(super) struct Changed {
     pub id: String,
     /// The first entry was an insert.
     pub inserted: bool,
-    /// Could the caller see the oldest state there is? Changes before it left its columns alone. None: there is no old state.
+    /// Could the caller see the state at the cursor? Changes before its image left its columns alone. None: no image shows it.
     pub first_seen: Option<bool>,
     /// Could he see any? Or is he left word that the row, which he pushed, is not there?
     pub seen: bool,
@@ -38,7 +38,7 @@ pub(super) struct Changed {
 pub(super) struct ImageOf {
     /// The row's place among those that are being looked at.
     pub row: usize,
-    /// It is the first there is: the state at the cursor.
+    /// It is the state at the cursor.
     pub first: bool,
     /// When that state came to be; None: before the cursor.
     pub from: Option<i64>,
@@ -86,7 +86,8 @@ impl RowBatch {
         for entry in entries {
             row.deleted = entry.op == Op::Delete;
             if let Some(image) = entry.image.clone() {
-                let first = !std::mem::replace(&mut row.has_images, true);
+                // A row that was inserted since has no state at the cursor.
+                let first = !std::mem::replace(&mut row.has_images, true) && row.since.is_none();
                 self.of.push(ImageOf { row: at, first, from: row.since, until: entry.stamp });
                 self.bytes += image.size();
                 self.images.push(image);

@@ -58,6 +58,9 @@ struct Linked {
     values: Texts,
 }
 
+/// With so many changes of access rows, whosever they are, a collection whose rows cannot be looked up by them is replaced.
+const UNLINKED: usize = 100;
+
 const OWN_KEYS: &std::ffi::CStr = c"snapsync_changed_keys";
 
 impl CollectionPull<'_> {
@@ -96,6 +99,10 @@ impl CollectionPull<'_> {
             Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
             None => reach.entries(relation)?,
         };
+        // The snapshot of such a cursor has seen some of these changes, maybe, and not the one of access; or the other way round.
+        if !self.is_exact && !entries.is_empty() {
+            return Ok(Some(Cause::Overlap));
+        }
         let now = if entries.have_images() { reach.judge(self.collection)? } else { None };
         let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
         let mut last = String::new();
@@ -111,6 +118,10 @@ impl CollectionPull<'_> {
         let written = subxact::run(|| {
             durable::saw_rows();
             let (links, now) = (self.links(&delta)?, now.as_ref());
+            // Each row would be asked of each changed one.
+            if links.is_none() && tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED)) {
+                return Ok(Some(Cause::Access));
+            }
             let moved = Moved { delta: &delta, now, scopes, all_scopes, own: &own, links };
             self.write_changes(&entries, &Past::Moved(&moved), out)
         });

@@ -44,11 +44,16 @@ pub(super) fn cursor(
     Ok(if exact { stamp } else { stamp + 1 })
 }
 
-/// Does the snapshot see changes from this stamp on in tables that decide who sees what?
+/// Does the snapshot see changes from this stamp on in tables that decide who sees what, or in those that they decide about?
 fn has_seen_since(stamp: i64, collections: &[Rc<Collection>], snapshot: &pg::ActiveSnapshot) -> Result<bool> {
     let mut reach = Reach::since(stamp, snapshot);
     let mut open: Vec<Rc<Collection>> = collections.to_vec();
     let mut seen: HashSet<u32> = HashSet::new();
+    for table in collections.iter().filter(|table| !table.access.is_empty()) {
+        if reach.has_entries(table.relation)? {
+            return Ok(true);
+        }
+    }
     while let Some(table) = open.pop() {
         // (One whose changes are not logged is a reason to replace with every pull.)
         for access in table.access.iter().filter(|access| !access.untracked) {

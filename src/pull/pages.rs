@@ -33,8 +33,6 @@ pub(super) struct Page<'a> {
     pub token: Token,
     /// The client brought a token: this is not the first page.
     pub resumed: bool,
-    /// The snapmin of this page's own snapshot.
-    pub snapmin: i64,
     /// So many rows fit in, counting deleted ones.
     pub rows: usize,
     /// It ends when it is as long.
@@ -131,7 +129,7 @@ impl Asked<'_> {
 
 impl<'a> Page<'a> {
     /// None where the caller does not ask for pages.
-    pub fn begin(asked: &'a Asked<'a>, snapshot: &'a pg::ActiveSnapshot, snapmin: i64) -> Result<Option<Page<'a>>> {
+    pub fn begin(asked: &'a Asked<'a>, snapshot: &'a pg::ActiveSnapshot) -> Result<Option<Page<'a>>> {
         let request = asked.request;
         if request.page_size.is_none() && request.next.is_none() {
             return Ok(None);
@@ -159,7 +157,7 @@ impl<'a> Page<'a> {
             resumed = brought.state == now.state && still_holds(&brought, asked, snapshot)?;
             token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..FIRST } };
         }
-        Ok(Some(Page { asked, snapshot, token, resumed, snapmin, rows, bytes, any: false, lowered: false, next: None }))
+        Ok(Some(Page { asked, snapshot, token, resumed, rows, bytes, any: false, lowered: false, next: None }))
     }
 
     /// The cursor, if this is the last page, from the one that this page alone could give.

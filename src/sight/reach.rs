@@ -60,7 +60,7 @@ impl<'a> Reach<'a> {
         let mut open = vec![Rc::clone(collection)];
         let mut seen: HashSet<u32> = HashSet::new();
         let mut stamps = BTreeSet::new();
-        let (mut hidden, mut tables) = (false, Vec::new());
+        let (mut hidden, mut tables, mut visited) = (false, Vec::new(), Vec::new());
         while let Some(table) = open.pop() {
             if !seen.insert(table.relation.to_u32()) {
                 continue;
@@ -94,6 +94,7 @@ impl<'a> Reach<'a> {
                 tables.push(Rc::clone(&read));
                 open.push(read);
             }
+            visited.push(table);
         }
         if stamps.is_empty() {
             return Ok(Movement::None);
@@ -101,6 +102,7 @@ impl<'a> Reach<'a> {
         if hidden {
             return Ok(Movement::Untold(Cause::Function));
         }
+        self.add_births(&visited, &mut stamps)?;
         // Its pulls have seen states between its statements, which are nobody else's.
         if journal::own_stamp().is_some_and(|own| stamps.contains(&own)) {
             return Ok(Movement::Untold(Cause::Overlap));
@@ -156,6 +158,21 @@ impl<'a> Reach<'a> {
             none => none.insert(Log::open(self.snapshot)?),
         };
         log.since(relation, self.from, scopes)
+    }
+
+    /// A new parent moves nobody's view of rows that were there. But where that moved otherwise, what was so before and after the parent
+    /// came has to be told apart: of any parent, for whom it concerned then cannot be asked now.
+    fn add_births(&mut self, readers: &[Rc<Collection>], stamps: &mut BTreeSet<i64>) -> Result<()> {
+        for reader in readers {
+            for access in reader.access.iter().filter(|access| access.parent && !access.untracked) {
+                let Some(parent) = catalog::tracked(access.relation)? else { continue };
+                self.entries(parent.relation)?.each(&mut |_, changes| {
+                    stamps.extend(changes.iter().filter(|entry| entry.op == Op::Insert).map(|entry| entry.stamp));
+                    Ok(true)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.

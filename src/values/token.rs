@@ -44,8 +44,6 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     pub from: i64,
-    /// The caller's access was not found to have moved by what has a stamp below this.
-    pub held: i64,
     /// Of those from `from` on and below this, ids up to this one were sent. None: nothing from `from` on was.
     pub within: Option<(i64, String)>,
 }
@@ -91,7 +89,6 @@ impl Token {
             Place::Changes(changes) => {
                 bytes.push(if changes.within.is_none() { 2 } else { 3 });
                 bytes.extend(changes.from.to_be_bytes());
-                bytes.extend(changes.held.to_be_bytes());
                 if let Some((below, after)) = &changes.within {
                     bytes.extend(below.to_be_bytes());
                     bytes.extend(after.as_bytes());
@@ -153,9 +150,9 @@ impl Rest<'_> {
             0 => Place::Begin,
             1 => Place::Rows { after: self.text()? },
             kind @ (2 | 3) => {
-                let (from, held) = (self.stamp()?, self.stamp()?);
+                let from = self.stamp()?;
                 let within = if kind == 3 { Some((self.stamp()?, self.text()?)) } else { None };
-                Place::Changes(Changes { from, held, within })
+                Place::Changes(Changes { from, within })
             }
             _ => return None,
         };
@@ -204,11 +201,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn place() -> impl Strategy<Value = Place> {
-        let changes = (any::<i64>(), any::<i64>(), proptest::option::of((any::<i64>(), ".{0,40}")));
+        let changes = (any::<i64>(), proptest::option::of((any::<i64>(), ".{0,40}")));
         prop_oneof![
             Just(Place::Begin),
             ".{0,300}".prop_map(|after| Place::Rows { after }),
-            changes.prop_map(|(from, held, within)| Place::Changes(Changes { from, held, within })),
+            changes.prop_map(|(from, within)| Place::Changes(Changes { from, within })),
         ]
     }
 

@@ -8,7 +8,7 @@
 use pgrx::pg_sys;
 use serde::Deserialize;
 
-use crate::server::error::Result;
+use crate::server::error::{code, Result, SyncError};
 use crate::server::session::PerTransaction;
 use crate::server::{pg, spi};
 
@@ -96,7 +96,7 @@ fn add(name: &str, document: Option<&str>) -> Result<()> {
 }
 
 /// Gives this transaction's new versions their numbers. (A deferred trigger would keep the extension from being dropped before.)
-pub fn before_commit() -> Result<()> {
+pub fn before_commit(prepared: bool) -> Result<()> {
     // The extension itself may be gone by now.
     if !PENDING.with(|p| p.with(|pending| *pending)) || pg::relation_oid(c"schema_version").is_err() {
         return Ok(());
@@ -105,6 +105,16 @@ pub fn before_commit() -> Result<()> {
     let _snapshot = pg::ActiveSnapshot::latest();
     if spi::read_now("SELECT 1 FROM snapsync.schema_version WHERE version IS NULL LIMIT 1", &[])?.is_empty() {
         return Ok(());
+    }
+    if prepared {
+        return Err(SyncError::new(
+            code::FEATURE_NOT_SUPPORTED,
+            "cannot PREPARE a transaction that has changed what clients can pull",
+        )
+        .detail(
+            "Versions of the schema are numbered by who commits; a prepared transaction would keep all others waiting.",
+        )
+        .hint("Commit the DDL in a transaction of its own."));
     }
     // The first one, which is there always, is what is locked.
     spi::owner_query("SELECT FROM snapsync.schema_version WHERE version = 1 FOR UPDATE", &[])?;

@@ -71,6 +71,10 @@ impl Entries {
         self.few.is_empty() && self.many.is_none()
     }
 
+    pub fn are_more_than(&self, some: usize) -> bool {
+        self.many.is_some() || self.few.len() > some
+    }
+
     /// Are they too many for their keys to be kept in memory?
     pub fn are_many(&self) -> bool {
         self.many.is_some()
