@@ -99,7 +99,8 @@ fn judge(options: &Options, summary: &Summary, expect_losses: bool, verdict: &mu
     );
     if options.cursor == Cursor::Snapsync {
         verdict.check(
-            exact.is_empty() && exact_checks > 0,
+            // (A short run may have none.)
+            exact.is_empty() && (exact_checks > 0 || options.transactions < 2000),
             format!("a pull equals SELECT in one snapshot, while writers run ({exact_checks} comparisons)"),
         );
     }

@@ -79,13 +79,13 @@ impl Puller {
                 && self.habits.exact
                 && self.exact_time < started.elapsed() / 5
                 && self.rng.random_bool(0.3);
-            self.pull(repeatable, exact).with_context(|| format!("pull {} failed", self.report.pulls + 1))?;
+            self.pull(repeatable, exact, true).with_context(|| format!("pull {} failed", self.report.pulls + 1))?;
             if self.rng.random_bool(self.habits.forgetful) {
                 self.replica.forget();
             }
             std::thread::sleep(Duration::from_millis(self.rng.random_range(0..=self.habits.pause)));
         }
-        self.pull(false, false).context("the closing pull failed")?;
+        self.pull(false, false, false).context("the closing pull failed")?;
         // What is left of a pull in pages, and what changed meanwhile.
         self.pull_all()?;
         self.pull_all()?;
@@ -98,17 +98,18 @@ impl Puller {
         Ok(self.report)
     }
 
-    /// Pulls page by page until there is no more.
+    /// Pulls page by page until there is no more; none is lost, so what comes last is there.
     fn pull_all(&mut self) -> Result<()> {
         loop {
-            self.pull(false, false).context("a closing pull failed")?;
+            self.pull(false, false, false).context("a closing pull failed")?;
             if self.replica.next().is_none() {
                 return Ok(());
             }
         }
     }
 
-    fn pull(&mut self, repeatable: bool, exact: bool) -> Result<()> {
+    /// `loses`: some pages do not reach the client.
+    fn pull(&mut self, repeatable: bool, exact: bool, loses: bool) -> Result<()> {
         let mut tx = self.caller.begin(&mut self.client, true, repeatable)?;
         if repeatable && self.rng.random_bool(0.3) {
             // The snapshot is taken already; let the world move on before the pull.
@@ -136,7 +137,7 @@ impl Puller {
             self.report.pulls += 1;
             self.report.pulls_repeatable_read += u64::from(repeatable);
             self.report.pages += u64::from(paged);
-            if paged && self.rng.random_bool(0.1) {
+            if paged && loses && self.rng.random_bool(0.1) {
                 self.report.pages_lost += 1;
                 // Killed before the rows were stored, or before the token was.
                 if self.rng.random_bool(0.5) {
