@@ -40,3 +40,12 @@ DELETE FROM owned;
 DELETE FROM kept_from;
 DELETE FROM invited;
 SELECT t.sync('alice', 'owned'), t.sync('alice', 'kept_from'), t.sync('alice', 'parties');
+
+-- Nor does such a column, or such a comparison, bound the caller's scopes.
+CREATE TABLE bounded (id int PRIMARY KEY, owner text COLLATE nocase, plain text);
+ALTER TABLE bounded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON bounded USING (owner = current_setting('test.me'));
+SELECT snapsync.enable('bounded');
+SELECT found_scope, no_scope FROM snapsync.collection WHERE relation = 'bounded'::regclass;
+ALTER POLICY p ON bounded USING (plain = current_setting('test.me') COLLATE nocase);
+SELECT found_scope, no_scope FROM snapsync.collection WHERE relation = 'bounded'::regclass;
