@@ -461,7 +461,7 @@ mod tests {
         assert!(r.compare("a", rows(&[r#"{"id":1,"v":2}"#])).unwrap().is_empty());
         let d = r.compare("a", rows(&[r#"{"id":3}"#])).unwrap();
         assert_eq!((d.lost, d.ghosts, d.wrong), (1, 1, 0));
-        let d = r.compare("a", rows(&[r#"{"id":1}"#])).unwrap();
+        let d = r.compare("a", rows(&[r#"{"id":1,"v":3}"#])).unwrap();
         assert_eq!((d.lost, d.ghosts, d.wrong), (0, 0, 1));
     }
 
