@@ -121,10 +121,11 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
     // Earlier pages may have seen less than this one.
     let whole = seen_by_clock.filter(|_| page.is_none());
-    // Nor is it exact of a collection that a later cursor was given for, or of what pages of several snapshots have.
+    // It does not go back behind an odd one. Nor is it exact of a collection that a later cursor was given for, or of what pages of several
+    // snapshots have.
     let several = page.as_ref().is_some_and(|page| page.resumed);
-    let had = |inexact| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= inexact));
-    let timestamp = exact::cursor(timestamp, &had, snapmin, whole, &collections, &snapshot)?;
+    let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
+    let timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
 
     let filter = scope::Filter::parse(request.filter.as_deref())?;
     filter.check(&names, &collections)?;

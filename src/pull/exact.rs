@@ -21,17 +21,18 @@ pub(super) fn is_exact(cursor: Cursor) -> bool {
     matches!(cursor, Cursor::Stamp(stamp) if stamp % 2 == 0)
 }
 
-/// The cursor to return, which changes from this stamp on follow. It does not go back behind one that the client `had`.
+/// The cursor to return, which changes from this stamp on follow. That it cannot be exact, and so must be
+/// this odd number, is what `inexact` says.
 pub(super) fn cursor(
     stamp: i64,
-    had: &dyn Fn(i64) -> bool,
+    inexact: &dyn Fn(i64) -> bool,
     snapmin: i64,
     clock: Option<Reading>,
     collections: &[Rc<Collection>],
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<i64> {
     let stamp = stamp & !1;
-    if had(stamp + 1) || stamp < clock::FIRST {
+    if inexact(stamp + 1) || stamp < clock::FIRST {
         return Ok(stamp + 1);
     }
     // Nobody was committing, and nobody has begun to since.

@@ -212,7 +212,7 @@ impl<'a> Page<'a> {
         self.token.begun = true;
     }
 
-    /// What there is room for now, to go back to.
+    /// The room that is left, to go back to.
     pub fn room(&self) -> (usize, bool) {
         (self.rows, self.any)
     }

@@ -106,5 +106,8 @@ SELECT * FROM t.error($$ SELECT pull_schema('{nothing}') $$);
 SELECT * FROM t.error($$ SELECT pull_schema(NULL) $$);
 SELECT * FROM t.error($$ SELECT pull_schema('{tasks}', 'sqlite') $$);
 SELECT * FROM t.error($$ SELECT pull_schema('{tasks}', schema_version => 0) $$);
+-- A prepared transaction would keep everybody's next version waiting.
+BEGIN; ALTER TABLE tasks ADD COLUMN later int; PREPARE TRANSACTION 'regress_pull_schema';
+SELECT count(*) FROM snapsync.schema_version WHERE version IS NULL;
 -- The extension can be dropped in a transaction that has made versions.
 BEGIN; ALTER TABLE tasks ADD COLUMN last int; DROP EXTENSION snapsync CASCADE; COMMIT;
