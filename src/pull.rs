@@ -110,7 +110,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).collect();
     let standing = roles::standing(&snapshot)?;
     let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
-    let mut page = Page::begin(&asked, &snapshot)?;
+    let mut page = Page::begin(&asked, &snapshot, snapmin)?;
     let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).collect();
     let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
     let starts = names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new));
@@ -131,10 +131,7 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     filter.check(&names, &collections)?;
     let mut reaches: BTreeMap<i64, Reach> = BTreeMap::new();
 
-    let mut out = Writer::new(Output::new());
-    out.object();
-    out.name("changes");
-    out.object();
+    let mut out = begun();
     let mut replaced: Vec<(&str, Cause)> = Vec::new();
     for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
@@ -171,6 +168,15 @@ fn pull_once(request: &Request, role: &str) -> Result<Output> {
     end(page.map_or(Ok(None), Page::next)?, timestamp, &replaced, &mut out);
     durable::flush();
     Ok(out.done())
+}
+
+/// An answer, as far as its changes.
+fn begun() -> Writer<Output> {
+    let mut out = Writer::new(Output::new());
+    out.object();
+    out.name("changes");
+    out.object();
+    out
 }
 
 /// The arguments that are texts.

@@ -36,23 +36,17 @@ impl CollectionPull<'_> {
         out: &mut Writer<Output>,
     ) -> Result<Option<Cause>> {
         let (changes, after) = match (place, from) {
-            (Place::Begin, Start::Stamp(from)) => (Some((from, Changes { from, within: None })), None),
+            (Place::Begin, Start::Stamp(from)) => (Some(Changes { from, held: from, within: None }), None),
             (Place::Begin, _) => (None, None),
-            // The token is no authority: the caller's own cursor says from where on he may ask.
-            (Place::Changes(changes), Start::Stamp(cursor)) if changes.from >= cursor => {
-                (Some((cursor, changes)), None)
-            }
+            (Place::Changes(changes), Start::Stamp(_)) => (Some(changes), None),
             (Place::Changes(_), _) => (None, None),
             (Place::Rows { after }, _) => (None, Some(after)),
         };
         let (begins, room) = (after.is_none(), page.room());
-        let mut from = match from {
-            Start::Stamp(_) if begins && changes.is_none() => Start::Anything(Cause::Pages),
-            _ => from,
-        };
-        if let Some((cursor, changes)) = changes {
+        let mut from = from;
+        if let Some(changes) = changes {
             let before = out.mark();
-            match self.write_windows(cursor, changes, page, out)? {
+            match self.write_windows(changes, page, out)? {
                 Ok(next) => {
                     if let Some(changes) = next {
                         page.cut(at, Place::Changes(changes));
@@ -83,23 +77,23 @@ impl CollectionPull<'_> {
     /// it has.
     fn write_windows(
         &self,
-        cursor: i64,
         mut changes: Changes,
         page: &mut Page,
         out: &mut Writer<Output>,
     ) -> Result<std::result::Result<Option<Changes>, Cause>> {
         let (snapshot, relation) = (page.snapshot, self.collection.relation);
         let log = Log::open(snapshot)?;
-        if log.was_reset(relation, cursor)? {
+        if log.was_reset(relation, changes.held)? {
             return Ok(Err(Cause::Reset));
         }
-        let mut whole = Reach::since(cursor, snapshot);
-        whole.was_not_reset(self.collection);
-        match whole.movement(self.collection, self.collection.logged_scope.is_some())? {
+        let mut held = Reach::since(changes.held, snapshot);
+        held.was_not_reset(self.collection);
+        match held.movement(self.collection, self.collection.logged_scope.is_some())? {
             Movement::None => {}
             Movement::Untold(cause) => return Ok(Err(cause)),
             Movement::Access { .. } => return Ok(Err(Cause::Pages)),
         }
+        changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
         let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
         let scopes = self.scopes.as_deref().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);

@@ -33,6 +33,8 @@ pub(super) struct Page<'a> {
     pub token: Token,
     /// The client brought a token: this is not the first page.
     pub resumed: bool,
+    /// The snapmin of this page's own snapshot.
+    pub snapmin: i64,
     /// So many rows fit in, counting deleted ones.
     pub rows: usize,
     /// It ends when it is as long.
@@ -129,7 +131,7 @@ impl Asked<'_> {
 
 impl<'a> Page<'a> {
     /// None where the caller does not ask for pages.
-    pub fn begin(asked: &'a Asked<'a>, snapshot: &'a pg::ActiveSnapshot) -> Result<Option<Page<'a>>> {
+    pub fn begin(asked: &'a Asked<'a>, snapshot: &'a pg::ActiveSnapshot, snapmin: i64) -> Result<Option<Page<'a>>> {
         let request = asked.request;
         if request.page_size.is_none() && request.next.is_none() {
             return Ok(None);
@@ -146,7 +148,7 @@ impl<'a> Page<'a> {
         let bytes = if request.page_size.is_none() { usize::MAX } else { settings::page_bytes() };
         let (mut token, mut resumed) = (FIRST, false);
         if let Some(next) = request.next {
-            let brought = Token::decode(next).map_err(|e| malformed(format!("{e}.")))?;
+            let (brought, sealed) = Token::decode(next, &pg::secret()).map_err(|e| malformed(format!("{e}.")))?;
             let now = asked.identify(FIRST)?;
             if brought.arguments != now.arguments {
                 return Err(foreign("Other arguments were passed when it was given."));
@@ -154,10 +156,11 @@ impl<'a> Page<'a> {
             if brought.caller != now.caller {
                 return Err(foreign("It was given to somebody else."));
             }
-            resumed = brought.state == now.state && still_holds(&brought, asked, snapshot)?;
+            // (Of another cluster, since an upgrade say, or made up.)
+            resumed = sealed && brought.state == now.state && still_holds(&brought, asked, snapshot)?;
             token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..FIRST } };
         }
-        Ok(Some(Page { asked, snapshot, token, resumed, rows, bytes, any: false, lowered: false, next: None }))
+        Ok(Some(Page { asked, snapshot, token, resumed, snapmin, rows, bytes, any: false, lowered: false, next: None }))
     }
 
     /// The cursor, if this is the last page, from the one that this page alone could give.
@@ -198,7 +201,7 @@ impl<'a> Page<'a> {
         if !self.resumed {
             token = self.asked.identify(token)?;
         }
-        Ok(Some(token.encode()))
+        Ok(Some(token.encode(&pg::secret())))
     }
 
     /// So many rows were put in, deleted ones included.

@@ -557,6 +557,13 @@ pub fn database() -> (pg_sys::Oid, u64) {
     unsafe { (pg_sys::MyDatabaseId, pg_sys::GetSystemIdentifier()) }
 }
 
+/// What only this cluster and its standbys know: no SQL function shows it. (Made by initdb to answer who logs in under a name that is not
+/// there; MOCK_AUTH_NONCE_LEN of catalog/pg_control.h.)
+pub fn secret() -> [u8; 32] {
+    // SAFETY: a pointer to that many bytes of the control file's copy in shared memory, which never change.
+    unsafe { *pg_sys::GetMockAuthenticationNonce().cast::<[u8; 32]>() }
+}
+
 /// Under the domains that there may be.
 pub fn base_type(type_oid: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a syscache look-up; a type that is gone is an ERROR.

@@ -1,8 +1,12 @@
 //! What a pull in pages gives as `next`: where its next page begins.
 //!
-//! A token is no authority. It says where to go on, and row-level security decides what of it the caller gets, as in any pull. So it is
-//! neither signed nor secret; it holds no id that the caller was not sent. What guards it is for those who make mistakes: a checksum
-//! against what was cut off or changed, digests of whose pull it belongs to and of what has to stand as it stood.
+//! A token says where to go on, and row-level security decides what of it the caller gets, as in any pull; it holds no id that the caller
+//! was not sent. But it also says what earlier pages have found out: that the caller's access did not move, nor was anything reset. So it
+//! bears a seal (HMAC-SHA256 under a key that only the cluster has). With another cluster's, or without one, the pull begins anew. A
+//! checksum tells by itself what was cut off or changed on the way; digests, whose pull it belongs to and what has to stand as it stood.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use thiserror::Error;
 
@@ -44,6 +48,8 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     pub from: i64,
+    /// Nothing with a stamp below this moved the caller's access, or reset the collection, since the cursor.
+    pub held: i64,
     /// Of those from `from` on and below this, ids up to this one were sent. None: nothing from `from` on was.
     pub within: Option<(i64, String)>,
 }
@@ -70,9 +76,20 @@ pub fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+const SEAL: usize = 16;
+
+fn sealing(bytes: &[u8], key: &[u8; 32]) -> Hmac<Sha256> {
+    // HMAC fills a short key up to a block of the hash with zeros.
+    let mut block = [0; 64];
+    block[..key.len()].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    mac.update(bytes);
+    mac
+}
+
 impl Token {
     /// Text that stands unquoted in a URL.
-    pub fn encode(&self) -> String {
+    pub fn encode(&self, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.snapmin.to_be_bytes());
         bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
@@ -89,28 +106,34 @@ impl Token {
             Place::Changes(changes) => {
                 bytes.push(if changes.within.is_none() { 2 } else { 3 });
                 bytes.extend(changes.from.to_be_bytes());
+                bytes.extend(changes.held.to_be_bytes());
                 if let Some((below, after)) = &changes.within {
                     bytes.extend(below.to_be_bytes());
                     bytes.extend(after.as_bytes());
                 }
             }
         }
+        let seal = sealing(&bytes, key).finalize().into_bytes();
+        bytes.extend(&seal[..SEAL]);
         let checksum = digest(&bytes);
         bytes.extend(checksum.to_be_bytes());
         to_text(&bytes)
     }
 
-    pub fn decode(text: &str) -> Result<Token, TokenError> {
+    /// The token; and whether it was made under this key.
+    pub fn decode(text: &str, key: &[u8; 32]) -> Result<(Token, bool), TokenError> {
         let bytes = from_text(text.trim_matches(|c: char| c.is_ascii_whitespace()))?;
         let (bytes, checksum) = bytes.split_last_chunk::<8>().ok_or(TokenError::Damaged)?;
         if u64::from_be_bytes(*checksum) != digest(bytes) {
             return Err(TokenError::Damaged);
         }
+        let (bytes, found) = bytes.split_last_chunk::<SEAL>().ok_or(TokenError::Damaged)?;
         let mut rest = Rest(bytes);
         if rest.byte() != Some(VERSION) {
             return Err(TokenError::Version);
         }
-        rest.token().ok_or(TokenError::Damaged)
+        let own = sealing(bytes, key).verify_truncated_left(found).is_ok();
+        rest.token().map(|token| (token, own)).ok_or(TokenError::Damaged)
     }
 }
 
@@ -150,9 +173,9 @@ impl Rest<'_> {
             0 => Place::Begin,
             1 => Place::Rows { after: self.text()? },
             kind @ (2 | 3) => {
-                let from = self.stamp()?;
+                let (from, held) = (self.stamp()?, self.stamp()?);
                 let within = if kind == 3 { Some((self.stamp()?, self.text()?)) } else { None };
-                Place::Changes(Changes { from, within })
+                Place::Changes(Changes { from, held, within })
             }
             _ => return None,
         };
@@ -200,12 +223,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const KEY: [u8; 32] = [7; 32];
+
     fn place() -> impl Strategy<Value = Place> {
-        let changes = (any::<i64>(), proptest::option::of((any::<i64>(), ".{0,40}")));
+        let changes = (any::<i64>(), any::<i64>(), proptest::option::of((any::<i64>(), ".{0,40}")));
         prop_oneof![
             Just(Place::Begin),
             ".{0,300}".prop_map(|after| Place::Rows { after }),
-            changes.prop_map(|(from, within)| Place::Changes(Changes { from, within })),
+            changes.prop_map(|(from, held, within)| Place::Changes(Changes { from, held, within })),
         ]
     }
 
@@ -228,34 +253,36 @@ mod tests {
     proptest! {
         #[test]
         fn a_token_reads_back(token in token()) {
-            let text = token.encode();
+            let text = token.encode(&KEY);
             prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
-            prop_assert_eq!(Token::decode(&text), Ok(token.clone()));
-            prop_assert_eq!(Token::decode(&format!(" {text}\n")), Ok(token));
+            prop_assert_eq!(Token::decode(&text, &KEY), Ok((token.clone(), true)));
+            prop_assert_eq!(Token::decode(&format!(" {text}\n"), &KEY), Ok((token.clone(), true)));
+            // Another cluster's.
+            prop_assert_eq!(Token::decode(&text, &[8; 32]), Ok((token, false)));
         }
 
         #[test]
         fn what_was_cut_off_or_changed_is_found(token in token(), at in any::<prop::sample::Index>(), digit in 0usize..64) {
-            let text = token.encode();
+            let text = token.encode(&KEY);
             let at = at.index(text.len());
-            prop_assert_eq!(Token::decode(&text[..at]), Err(TokenError::Damaged));
+            prop_assert_eq!(Token::decode(&text[..at], &KEY), Err(TokenError::Damaged));
             let mut changed = text.clone().into_bytes();
             changed[at] = DIGITS[digit];
             let changed = String::from_utf8(changed).expect("ASCII");
             // The last digit may have bits to spare.
             if changed[..text.len() - 1] != text[..text.len() - 1] {
-                prop_assert_eq!(Token::decode(&changed), Err(TokenError::Damaged));
+                prop_assert_eq!(Token::decode(&changed, &KEY), Err(TokenError::Damaged));
             }
         }
 
         #[test]
         fn no_text_is_a_panic(text in any::<String>(), bytes in any::<Vec<u8>>()) {
-            let _ = Token::decode(&text);
+            let _ = Token::decode(&text, &KEY);
             prop_assert_eq!(from_text(&to_text(&bytes)), Ok(bytes.clone()));
             // Whatever has a right checksum.
             let whole = [&bytes[..], &digest(&bytes).to_be_bytes()[..]].concat();
-            if let Ok(token) = Token::decode(&to_text(&whole)) {
-                prop_assert_eq!(token.encode(), to_text(&whole));
+            if let Ok((token, true)) = Token::decode(&to_text(&whole), &KEY) {
+                prop_assert_eq!(token.encode(&KEY), to_text(&whole));
             }
         }
     }
@@ -273,15 +300,15 @@ mod tests {
             at: 0,
             place: Place::Begin,
         };
-        assert_eq!(Token::decode(""), Err(TokenError::Damaged));
-        assert_eq!(Token::decode("null"), Err(TokenError::Damaged));
-        assert_eq!(Token::decode("a+b/"), Err(TokenError::Character));
-        assert_eq!(Token::decode("é"), Err(TokenError::Character));
-        let mut bytes = from_text(&token.encode()).expect("text of ours");
+        assert_eq!(Token::decode("", &KEY), Err(TokenError::Damaged));
+        assert_eq!(Token::decode("null", &KEY), Err(TokenError::Damaged));
+        assert_eq!(Token::decode("a+b/", &KEY), Err(TokenError::Character));
+        assert_eq!(Token::decode("é", &KEY), Err(TokenError::Character));
+        let mut bytes = from_text(&token.encode(&KEY)).expect("text of ours");
         bytes.truncate(bytes.len() - 8);
         bytes[0] = VERSION + 1;
         let checksum = digest(&bytes);
         bytes.extend(checksum.to_be_bytes());
-        assert_eq!(Token::decode(&to_text(&bytes)), Err(TokenError::Version));
+        assert_eq!(Token::decode(&to_text(&bytes), &KEY), Err(TokenError::Version));
     }
 }

@@ -64,6 +64,37 @@ SELECT t.told(format($$pull_changes('{tasks}', page_size => 100, next => %L)$$, 
 DELETE FROM tasks WHERE id = 20;
 UPDATE tasks SET org = 9 WHERE id = 21;
 SELECT t.told(format($$pull_changes('{tasks}', %L)$$, current_setting('t.cursor')));
+-- A token that is made up says that her access was looked at until now, and goes back to where she began (token.rs has the form).
+CREATE FUNCTION t.forge(token text, began bigint, now bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    bytes bytea := decode(rpad(translate(token, '-_', '+/'), (length(token) + 3) / 4 * 4, '='), 'base64');
+    hash numeric := 14695981039346656037;
+    low bigint;
+BEGIN
+    bytes := overlay(bytes PLACING int8send(now) FROM 2 FOR 8);
+    bytes := overlay(bytes PLACING int8send(began) || int8send(now) FROM 40 FOR 16);
+    bytes := substr(bytes, 1, length(bytes) - 8);
+    FOR i IN 0 .. length(bytes) - 1 LOOP
+        low := mod(hash, 256)::bigint;
+        hash := mod((hash - low + (low # get_byte(bytes, i))) * 1099511628211, 18446744073709551616);
+    END LOOP;
+    bytes := bytes || int8send((CASE WHEN hash >= 9223372036854775808 THEN hash - 18446744073709551616 ELSE hash END)::bigint);
+    RETURN translate(encode(bytes, 'base64'), E'+/=\n', '-_');
+END $$;
+DELETE FROM members WHERE id = 2;
+SELECT t.alice($$pull_changes('{tasks}')$$) IS NULL;
+SELECT current_setting('t.cursor') AS began \gset
+INSERT INTO tasks VALUES (30, 2, 'f'), (7778, 2, 'g');
+DELETE FROM tasks WHERE id IN (30, 7778);
+UPDATE tasks SET title = upper(title) WHERE org = 1;
+SELECT t.alice(format($$pull_changes('{tasks}', %L, page_size => 1)$$, :'began')) IS NULL;
+SELECT current_setting('t.next') AS token \gset
+INSERT INTO members VALUES (2, 2, 'alice');
+SELECT t.alice($$pull_changes('{projects}')$$) IS NULL;
+SELECT t.forge(:'token', :began & ~1::bigint, current_setting('t.cursor')::bigint & ~1::bigint) AS forged \gset
+SELECT t.told(format($$pull_changes('{tasks}', %L, page_size => 100, next => %L)$$, :'began', :'token')) AS honest;
+SELECT t.told(format($$pull_changes('{tasks}', %L, page_size => 100, next => %L)$$, :'began', :'forged')) AS forged;
+
 -- The cursor of one collection is later than that of another.
 SELECT t.alice($$pull_changes('{tasks}')$$) IS NULL;
 SELECT current_setting('t.cursor') AS early \gset
