@@ -117,7 +117,7 @@ fn text_datum(text: String) -> pg_sys::Datum {
 const VOID: pg_sys::Datum = pg_sys::Datum::null();
 
 sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
-    let document = pull::pull(&pull::Request {
+    let document = pull::pull(&pull::PullRequest {
         collections: a.required(
             0,
             "collections",
@@ -141,7 +141,7 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
 
 sql_function!(snapsync_pull_schema, pg_finfo_snapsync_pull_schema, |a| {
     let hint = "Pass the names of the collections, for example '{todos,lists}'.";
-    let schema = pull::schema::pull_schema(&pull::schema::Request {
+    let schema = pull::schema::pull_schema(&pull::schema::SchemaRequest {
         collections: a.required(0, "collections", hint)?,
         dialect: a.get(1),
         schema_version: a.get(2),
@@ -151,7 +151,7 @@ sql_function!(snapsync_pull_schema, pg_finfo_snapsync_pull_schema, |a| {
 
 sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
     let hint = "Pass the changes, for example {\"todos\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";
-    let answer = push::push(&push::Request {
+    let answer = push::push(&push::PushRequest {
         changes: a.required(0, "changes", hint)?,
         last_pulled_at: a.get(1),
         dialect: a.get(2),

@@ -41,7 +41,7 @@ use pages::{Asked, Page};
 use since::Since;
 
 /// The arguments of `pull_changes`.
-pub struct Request<'a> {
+pub struct PullRequest<'a> {
     pub collections: Vec<Option<String>>,
     pub last_pulled_at: Option<&'a str>,
     pub dialect: Option<&'a str>,
@@ -79,7 +79,7 @@ const ATTEMPTS: usize = 3;
 
 /// Statements are planned with the roles as they are at that moment. So all of them count only if the caller's role has stood the same from
 /// the first to the last.
-pub fn pull(request: &Request) -> Result<Output> {
+pub fn pull(request: &PullRequest) -> Result<Output> {
     for _ in 0..ATTEMPTS {
         let version = roles::version()?;
         let answer = pull_once(request, &version)?;
@@ -90,7 +90,7 @@ pub fn pull(request: &Request) -> Result<Output> {
     Err(SyncError::new("40001", "the role was changed again and again while the pull ran").hint("Pull again."))
 }
 
-fn pull_once(request: &Request, role: &str) -> Result<Output> {
+fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     let (dialect, names, since) = parsed(request)?;
     journal::flush_before_reading()?;
     // Locks the tables: DDL under way is waited for before the snapshot is taken, not while it is held.
@@ -180,7 +180,7 @@ fn begun() -> Writer<Output> {
 }
 
 /// The arguments that are texts.
-fn parsed(request: &Request) -> Result<(Dialect, Vec<String>, Since)> {
+fn parsed(request: &PullRequest) -> Result<(Dialect, Vec<String>, Since)> {
     let dialect = settings::dialect(request.dialect)?;
     client::check(request.client_id)?;
     let names = names(&request.collections)?;
@@ -327,7 +327,7 @@ fn may_read(collection: &Collection) -> Result<()> {
 struct CollectionPull<'a> {
     collection: &'a Rc<Collection>,
     dialect: Dialect,
-    request: &'a Request<'a>,
+    request: &'a PullRequest<'a>,
     /// The scopes to pull; None for all rows.
     scopes: Option<Vec<String>>,
     /// The client asked for these, whatever its own are.

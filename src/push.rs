@@ -44,7 +44,7 @@ use target::Target;
 use write::{Work, Written};
 
 /// The arguments of `push_changes`.
-pub struct Request<'a> {
+pub struct PushRequest<'a> {
     pub changes: &'a str,
     pub last_pulled_at: Option<&'a str>,
     pub dialect: Option<&'a str>,
@@ -59,7 +59,7 @@ impl From<BatchError> for SyncError {
     }
 }
 
-pub fn push(request: &Request) -> Result<String> {
+pub fn push(request: &PushRequest) -> Result<String> {
     let report = match request.on_rejected.unwrap_or("abort") {
         "abort" => false,
         "report" => true,
@@ -94,7 +94,7 @@ pub fn push(request: &Request) -> Result<String> {
     Ok(answer)
 }
 
-fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &Request, settled: bool) -> Result<Vec<Target<'a>>> {
+fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &PushRequest, settled: bool) -> Result<Vec<Target<'a>>> {
     let dialect = settings::dialect(request.dialect)?;
     let mut targets: Vec<Target> = Vec::new();
     // Where a mutator pushes, the client has not sent these rows.
@@ -123,7 +123,7 @@ fn created_meanwhile(message: &str) -> SyncError {
 }
 
 impl Pusher<'_> {
-    fn carry_out(&self, targets: Vec<Target>, request: &Request) -> Result<String> {
+    fn carry_out(&self, targets: Vec<Target>, request: &PushRequest) -> Result<String> {
         if self.quickly(&targets)? {
             return Ok("{}".into());
         }
@@ -167,7 +167,7 @@ impl Pusher<'_> {
         targets: Vec<Target<'s>>,
         mut decisions: Decisions,
         answers: &'s [Answers],
-        request: &Request,
+        request: &PushRequest,
     ) -> Result<String> {
         let rows = answers.iter().map(|a| a.rows(targets[a.target].asked)).collect::<Result<Vec<_>>>()?;
         let own = targets.len();

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use serde::Deserialize;
 
-use crate::collections::registry::{self, Stored};
+use crate::collections::registry::{self, StoredSettings};
 use crate::collections::table::Table;
 use crate::collections::{names, shape, triggers};
 use crate::log::journal;
@@ -60,9 +60,9 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     shape::refresh(relation)?;
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
     // resolved and what may be written changes nothing on the clients.
-    let on_clients = |s: &Stored| {
+    let on_clients = |s: &StoredSettings| {
         let (version_column, conflict_function) = (None, None);
-        Stored { conflict: String::new(), version_column, conflict_function, readonly: Vec::new(), ..s.clone() }
+        StoredSettings { conflict: String::new(), version_column, conflict_function, readonly: Vec::new(), ..s.clone() }
     };
     if was_off || old.as_ref().map(on_clients) != Some(on_clients(&new)) {
         journal::reset(relation)?;
@@ -108,7 +108,7 @@ fn check_enabled(table: &Table) -> Result<()> {
 }
 
 /// The settings asked for, over those that are set, over the defaults.
-fn merge(table: &Table, s: EnableArguments, old: Option<&Stored>) -> Result<Stored> {
+fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Result<StoredSettings> {
     let key = match s.key.or_else(|| old.map(|o| o.key.clone())) {
         Some(key) => key,
         None => table.primary_key()?,
@@ -136,7 +136,7 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&Stored>) -> Result<Stor
     };
     // An empty text takes a setting away again.
     let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
-    Ok(Stored {
+    Ok(StoredSettings {
         // Which one if it is left out, names.rs decides.
         name: s.name,
         key,
@@ -158,7 +158,7 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&Stored>) -> Result<Stor
 }
 
 /// The policy must be one, and have what it needs.
-fn check_conflict(s: &Stored) -> Result<()> {
+fn check_conflict(s: &StoredSettings) -> Result<()> {
     let invalid = |message: String| SyncError::new(code::INVALID_PARAMETER, message);
     let policy =
         ConflictPolicy::parse(&s.conflict).map_err(|e| invalid(e.to_string()).hint(ConflictPolicyError::HINT))?;

@@ -8,7 +8,7 @@
 
 use pgrx::pg_sys;
 
-use crate::collections::registry::{self, Stored};
+use crate::collections::registry::{self, StoredSettings};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::spi::{self, Mode};
 
@@ -38,7 +38,7 @@ fn is_bare(name: &str) -> bool {
 }
 
 /// The names that `enable` gives: what it is asked for, else what the table has, else its own.
-pub fn decide(relation: pg_sys::Oid, asked: Option<&str>, old: Option<&Stored>) -> Result<Names> {
+pub fn decide(relation: pg_sys::Oid, asked: Option<&str>, old: Option<&StoredSettings>) -> Result<Names> {
     let rows = spi::read_now(
         "SELECT n.nspname, r.relname, (SELECT c.qualified_name FROM snapsync.collection AS c WHERE c.relation = r.oid) \
          FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace WHERE r.oid = $1",

@@ -12,7 +12,7 @@ use crate::server::spi;
 #[derive(Deserialize)]
 pub struct CollectionSettings {
     #[serde(flatten)]
-    pub stored: Stored,
+    pub stored: StoredSettings,
     /// The columns whose old values are logged.
     pub image: Vec<String>,
     /// The column that the policies divide the rows by; see shape/scope.rs.
@@ -26,7 +26,7 @@ const STORE: &str = include_str!("registry/store.sql");
 
 /// What of it is set, and not derived.
 #[derive(Deserialize, Debug, PartialEq, Clone, Default)]
-pub struct Stored {
+pub struct StoredSettings {
     /// None: tracked only because other tables' policies read it.
     pub name: Option<String>,
     pub key: Vec<String>,
@@ -90,11 +90,11 @@ pub fn logged_scope(relation: pg_sys::Oid) -> Result<Option<String>> {
     Ok(settings_now(relation)?.and_then(|s| s.stored.scope_column.or(s.found_scope)))
 }
 
-pub fn load(relation: pg_sys::Oid) -> Result<Option<Stored>> {
+pub fn load(relation: pg_sys::Oid) -> Result<Option<StoredSettings>> {
     Ok(settings_now(relation)?.map(|s| s.stored))
 }
 
-pub fn store(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
+pub fn store(relation: pg_sys::Oid, s: &StoredSettings) -> Result<()> {
     spi::owner_execute(
         STORE,
         &[

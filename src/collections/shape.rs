@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use crate::collections::registry::{self, Stored};
+use crate::collections::registry::{self, StoredSettings};
 use crate::collections::{table, triggers};
 use crate::log::journal;
-use crate::policies::scope::Found;
+use crate::policies::scope::ScopeFinding;
 use crate::server::error::{Result, SyncError};
 use crate::server::{pg, spi, subxact};
 
@@ -182,13 +182,13 @@ fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> 
 
 /// A table as it is, and as it was when it was looked at last.
 struct Look {
-    stored: Stored,
+    stored: StoredSettings,
     old_shape: String,
     shape: String,
     known: Edges,
     edges: Edges,
-    known_scope: Found,
-    scope: Found,
+    known_scope: ScopeFinding,
+    scope: ScopeFinding,
     known_objects: BTreeSet<(u32, u32, bool, Option<String>)>,
     objects: BTreeSet<(u32, u32, bool, Option<String>)>,
 }

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use serde::Deserialize;
 
-use crate::collections::registry::{self, Stored};
+use crate::collections::registry::{self, StoredSettings};
 use crate::server::error::{code, listed, Result, SyncError};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
@@ -139,11 +139,11 @@ impl Table {
         })
     }
 
-    pub fn check(&self, s: &Stored, old: Option<&Stored>, attributes: &[Attribute]) -> Result<()> {
+    pub fn check(&self, s: &StoredSettings, old: Option<&StoredSettings>, attributes: &[Attribute]) -> Result<()> {
         self.check_key(&s.key, attributes)?;
         let one = |name: &Option<String>| name.iter().cloned().collect::<Vec<_>>();
         // Those that are set go by name, also while there is no such column.
-        let new = |names: &[String], of: fn(&Stored) -> &[String]| {
+        let new = |names: &[String], of: fn(&StoredSettings) -> &[String]| {
             let set = old.map(of).unwrap_or_default();
             names.iter().filter(|n| !set.contains(n)).cloned().collect::<Vec<_>>()
         };
@@ -175,7 +175,7 @@ impl Table {
         self.check_scope_and_mark(s, attributes)
     }
 
-    fn check_scope_and_mark(&self, s: &Stored, attributes: &[Attribute]) -> Result<()> {
+    fn check_scope_and_mark(&self, s: &StoredSettings, attributes: &[Attribute]) -> Result<()> {
         if let Some(column) = s.scope_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
             // Not numeric: 42 and 42.00 are one value with two texts.
             if !KEY_TYPES.contains(&column.base_type()) || column.base_type() == pg_sys::NUMERICOID {
@@ -310,7 +310,7 @@ pub fn check_still_fit(relation: pg_sys::Oid, synced: bool) -> Result<()> {
 }
 
 /// Are the columns that a collection rests on, after DDL, still such as `enable` takes?
-pub fn check_columns(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
+pub fn check_columns(relation: pg_sys::Oid, s: &StoredSettings) -> Result<()> {
     let table = Table::find(relation)?;
     let attributes = table.attributes()?;
     table.check_key(&s.key, &attributes)?;
@@ -322,14 +322,14 @@ pub fn check_columns(relation: pg_sys::Oid, s: &Stored) -> Result<()> {
 pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::find(relation)?;
     let key = table.usable_key()?;
-    registry::store(relation, &Stored { key, conflict: "reject".into(), ..Default::default() })?;
+    registry::store(relation, &StoredSettings { key, conflict: "reject".into(), ..Default::default() })?;
     pgrx::notice!("tracking table \"{}\", because policies or scopes of synced tables read it", table.name);
     Ok(())
 }
 
 /// Gives such a table the key that it has now: the one it had (`kept`, by the columns' present names) while that is a key, else its
 /// primary key. True if another one tells its rows apart than before.
-pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored, kept: Option<Vec<String>>) -> Result<bool> {
+pub fn find_key_for_access(relation: pg_sys::Oid, stored: &StoredSettings, kept: Option<Vec<String>>) -> Result<bool> {
     let table = Table::find(relation)?;
     let attributes = table.attributes()?;
     let kept = kept.filter(|key| table.check_key(key, &attributes).is_ok());
@@ -338,7 +338,7 @@ pub fn find_key_for_access(relation: pg_sys::Oid, stored: &Stored, kept: Option<
     if key == stored.key {
         return Ok(false);
     }
-    registry::store(relation, &Stored { key, ..stored.clone() })?;
+    registry::store(relation, &StoredSettings { key, ..stored.clone() })?;
     Ok(is_other)
 }
 

@@ -175,9 +175,9 @@ fn advance_to(next: impl Fn(i64) -> i64, register: bool) -> Result<i64> {
     let mut leap = None;
     loop {
         match try_advance(&next, leap, register)? {
-            Moved::To(value) => return Ok(value),
-            Moved::Foreign(clock) => leap = Some(history::target(clock.max(horizon::newest()?), false)?),
-            Moved::Registered => {
+            Advance::To(value) => return Ok(value),
+            Advance::Foreign(clock) => leap = Some(history::target(clock.max(horizon::newest()?), false)?),
+            Advance::Registered => {
                 return Err(SyncError::new(code::INTERNAL, "the stamp's registration is held by somebody else")
                     .hint("Does another extension take advisory locks of class 3? It must not."))
             }
@@ -185,7 +185,7 @@ fn advance_to(next: impl Fn(i64) -> i64, register: bool) -> Result<i64> {
     }
 }
 
-enum Moved {
+enum Advance {
     To(i64),
     /// Somebody else has set the clock to this value.
     Foreign(i64),
@@ -193,7 +193,7 @@ enum Moved {
     Registered,
 }
 
-fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) -> Result<Moved> {
+fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) -> Result<Advance> {
     // SAFETY: all changes happen under the page's exclusive lock, after everything that can raise an ERROR. As in
     // nextval_internal, what is in the WAL is always ahead of or equal to what is on the page, also when the last record
     // came before the last checkpoint's redo point; the logged page is a full image, because a delta against the page's
@@ -206,7 +206,7 @@ fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) ->
             let next = match (is_foreign(sequence), leap) {
                 (false, _) => next(clock),
                 (true, Some(leap)) => next(clock.max(leap)),
-                (true, None) => return Moved::Foreign(clock),
+                (true, None) => return Advance::Foreign(clock),
             };
             if register {
                 // Charged to the top transaction: the registration outlives the subtransaction we may be in.
@@ -215,7 +215,7 @@ fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) ->
                 let taken = pg_sys::LockAcquire(&tag(next), pg_sys::ShareLock as i32, false, true);
                 pg_sys::CurrentResourceOwner = owner;
                 if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-                    return Moved::Registered;
+                    return Advance::Registered;
                 }
             }
             let by = next - clock;
@@ -237,7 +237,7 @@ fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) ->
                 sequence.log_cnt = OURS + LOGGED_AHEAD;
                 pg_sys::MarkBufferDirty(buffer);
             }
-            Moved::To(next)
+            Advance::To(next)
         })
     }
 }

@@ -52,7 +52,7 @@ struct Journal {
     entries: Vec<Entry>,
     arena: Vec<u8>,
     /// Open subtransactions: their id and where the log stood when they began.
-    marks: Vec<Mark>,
+    marks: Vec<SavepointMark>,
     /// What this transaction's entries have as their stamp, once some are written.
     stamp: Option<i64>,
     /// That is only a number: the transaction has no stamp yet.
@@ -69,7 +69,7 @@ struct Journal {
     committing: bool,
 }
 
-struct Mark {
+struct SavepointMark {
     subtransaction: pg_sys::SubTransactionId,
     entries: usize,
     arena: usize,
@@ -110,7 +110,7 @@ pub fn end() {
 
 pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
     with_log(|j| {
-        let mark = Mark { subtransaction: id, entries: j.entries.len(), arena: j.arena.len() };
+        let mark = SavepointMark { subtransaction: id, entries: j.entries.len(), arena: j.arena.len() };
         j.marks.push(mark);
     });
 }

@@ -44,7 +44,7 @@ impl Kind {
 }
 
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct AccessFinding {
     pub access: pg_sys::Oid,
     pub kind: Kind,
     /// Which rows concern the caller; `true` for all, None for those that he may see.
@@ -191,11 +191,11 @@ fn occurrences(relation: pg_sys::Oid) -> Result<(Vec<Occurrence>, BTreeMap<u32, 
 }
 
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
-pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<Found>> {
+pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<AccessFinding>> {
     let (occurrences, read) = occurrences(relation)?;
     // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
-    let mut found: BTreeMap<u32, Found> = BTreeMap::new();
-    let everybody = |access| Found { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
+    let mut found: BTreeMap<u32, AccessFinding> = BTreeMap::new();
+    let everybody = |access| AccessFinding { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
     let mut undeclared = Vec::new();
     let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
     occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
@@ -216,7 +216,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
         // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
         let predicate = predicate.filter(|_| depends::may_read_all(relation, oid));
         let whole = all.iter().any(|o| o.whole);
-        merge(&mut found, Found { access: oid, kind, predicate, whole });
+        merge(&mut found, AccessFinding { access: oid, kind, predicate, whole });
     }
     let owned_reads = OwnedReads::stored(owned_reads);
     for (name, predicate) in &owned_reads.tables {
@@ -226,7 +226,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
             Some('r' | 'p') => {
                 let all = predicate.as_deref() == Some("true");
                 let predicate = predicate.clone().filter(|_| all || depends::may_read_all(relation, access));
-                merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+                merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
                 depends::children(access)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
                 if all || pg::root_of(access) != access {
                     depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
@@ -257,7 +257,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
             Some(predicate) if owned_reads.is_whole(&predicate, access)? => Some(predicate),
             _ => Some("true".into()),
         };
-        merge(&mut found, Found { access, kind: Kind::Grant, predicate, whole: true });
+        merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
     }
     // Not what the policies read of it without one, in a way that the analysis does not understand.
     undeclared.into_iter().for_each(|access| merge(&mut found, everybody(access)));
@@ -280,13 +280,13 @@ fn any_of<'p>(predicates: impl Iterator<Item = Option<&'p str>>) -> Option<Strin
 
 /// Adds what was found; of two ways to read the same table the one that concerns more people counts. A partition is tracked
 /// on its root, with all columns, whose numbers differ there.
-fn merge(found: &mut BTreeMap<u32, Found>, mut new: Found) {
+fn merge(found: &mut BTreeMap<u32, AccessFinding>, mut new: AccessFinding) {
     let root = pg::root_of(new.access);
     new.whole |= root != new.access;
     new.access = root;
     // Triggers are not given virtual columns (PostgreSQL 18): what is read of the row may change with any of its others.
     if has_virtual_columns(root) {
-        new = Found { access: root, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
+        new = AccessFinding { access: root, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
     }
     match found.entry(root.to_u32()) {
         std::collections::btree_map::Entry::Vacant(slot) => {

@@ -14,11 +14,11 @@ use crate::server::{pg, spi};
 
 pub mod bound;
 
-use bound::{dearness, Search, Source};
+use bound::{dearness, BoundPart, Search};
 
 /// What was found.
 #[derive(Default, Clone, PartialEq, Debug)]
-pub struct Found {
+pub struct ScopeFinding {
     /// The column's name.
     pub column: Option<String>,
     /// Why there is none.
@@ -40,20 +40,20 @@ impl Policy {
         self.roles.contains(&0) || self.roles.contains(&role)
     }
 
-    fn bound(&self, search: &Search) -> Option<Vec<Source>> {
+    fn bound(&self, search: &Search) -> Option<Vec<BoundPart>> {
         // SAFETY: a policy's tree.
         unsafe { search.bound(self.condition) }
     }
 }
 
 /// A column that can be a scope.
-struct Candidate {
+struct ScopeCandidate {
     name: String,
     attnum: i16,
 }
 
 /// Looks for the column, in the policies as they are now.
-pub fn find(relation: pg_sys::Oid) -> Result<Found> {
+pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     let rows = spi::read_now(
         "SELECT p.polname, p.polpermissive, array_to_json(p.polroles::int8[]), p.polqual::text \
            FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
@@ -69,7 +69,7 @@ pub fn find(relation: pg_sys::Oid) -> Result<Found> {
         policies.push(Policy { name, permissive, roles: row.json::<BTreeSet<u32>>(2)?, condition });
     }
     if !policies.iter().any(|p| p.permissive) {
-        return Ok(Found::default());
+        return Ok(ScopeFinding::default());
     }
     // The types that `bound` has a way to compare; a virtual column (PostgreSQL 18) is not given to triggers.
     let columns = spi::read_now(
@@ -81,33 +81,33 @@ pub fn find(relation: pg_sys::Oid) -> Result<Found> {
         &[spi::arg(relation)],
     )?;
     let mentioned: BTreeSet<i16> = policies.iter().flat_map(|p| columns_in(p.condition)).collect();
-    let columns = columns.iter().map(|r| Candidate { name: r.string(0), attnum: r.i64(1).unwrap_or(0) as i16 });
-    let columns: Vec<Candidate> = columns.filter(|c| mentioned.contains(&c.attnum)).collect();
+    let columns = columns.iter().map(|r| ScopeCandidate { name: r.string(0), attnum: r.i64(1).unwrap_or(0) as i16 });
+    let columns: Vec<ScopeCandidate> = columns.filter(|c| mentioned.contains(&c.attnum)).collect();
     // The one that serves the most roles; of these the one whose values are found with the least work.
     let ranked = columns.iter().filter_map(|c| rank(c, &policies).map(|rank| (rank, c)));
     let best = ranked.min_by_key(|((served, dearness), c)| (std::cmp::Reverse(*served), *dearness, c.attnum));
     Ok(match best {
-        Some((_, column)) => Found { column: Some(column.name.clone()), reason: None },
-        None => Found { column: None, reason: reason(&policies, &columns) },
+        Some((_, column)) => ScopeFinding { column: Some(column.name.clone()), reason: None },
+        None => ScopeFinding { column: None, reason: reason(&policies, &columns) },
     })
 }
 
 /// For how many roles a column is bounded, and how dear that is; None: for none.
-fn rank(column: &Candidate, policies: &[Policy]) -> Option<(usize, u8)> {
+fn rank(column: &ScopeCandidate, policies: &[Policy]) -> Option<(usize, u8)> {
     let search = Search { column: Some(column.attnum), ..Search::default() };
-    let bounds: Vec<(&Policy, Option<Vec<Source>>)> = policies.iter().map(|p| (p, p.bound(&search))).collect();
+    let bounds: Vec<(&Policy, Option<Vec<BoundPart>>)> = policies.iter().map(|p| (p, p.bound(&search))).collect();
     let roles: BTreeSet<u32> = policies.iter().filter(|p| p.permissive).flat_map(|p| p.roles.iter().copied()).collect();
     let mut served = 0;
     let mut dearest = 0;
     for role in roles {
         let of_role = || bounds.iter().filter(move |(p, _)| p.applies(role));
         let permissive = || of_role().filter(|(p, _)| p.permissive);
-        let tells = |sources: &[Source]| sources.iter().any(Source::tells);
+        let tells = |sources: &[BoundPart]| sources.iter().any(BoundPart::tells);
         let by_all = permissive().all(|(_, bound)| bound.is_some())
             && permissive().any(|(_, bound)| bound.as_deref().is_some_and(tells));
         let restricting =
             of_role().filter(|(p, _)| !p.permissive).find(|(_, bound)| bound.as_deref().is_some_and(tells));
-        let sources: Vec<&Vec<Source>> = match (by_all, restricting) {
+        let sources: Vec<&Vec<BoundPart>> = match (by_all, restricting) {
             (true, _) => permissive().filter_map(|(_, bound)| bound.as_ref()).collect(),
             (false, Some((_, bound))) => bound.iter().collect(),
             (false, None) => continue,
@@ -119,9 +119,9 @@ fn rank(column: &Candidate, policies: &[Policy]) -> Option<(usize, u8)> {
 }
 
 /// Why no column is bounded, for people.
-fn reason(policies: &[Policy], columns: &[Candidate]) -> Option<String> {
+fn reason(policies: &[Policy], columns: &[ScopeCandidate]) -> Option<String> {
     let permissive = || policies.iter().filter(|p| p.permissive);
-    let tells = |policy: &Policy, search: Search| policy.bound(&search).is_some_and(|s| s.iter().any(Source::tells));
+    let tells = |policy: &Policy, search: Search| policy.bound(&search).is_some_and(|s| s.iter().any(BoundPart::tells));
     let by_any = |policy: &Policy, relaxed: Search| {
         columns.iter().any(|c| tells(policy, Search { column: Some(c.attnum), ..relaxed }))
     };

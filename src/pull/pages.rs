@@ -12,7 +12,7 @@
 
 use std::rc::Rc;
 
-use super::{Request, Start};
+use super::{PullRequest, Start};
 use crate::collections::catalog::Collection;
 use crate::log::client;
 use crate::log::clock::history;
@@ -48,7 +48,7 @@ pub(super) struct Page<'a> {
 
 /// Who asks for what, for the token that belongs to it.
 pub(super) struct Asked<'a> {
-    pub request: &'a Request<'a>,
+    pub request: &'a PullRequest<'a>,
     pub names: &'a [String],
     pub cursor: Cursor,
     pub dialect: Dialect,

@@ -15,7 +15,7 @@ use crate::values::dialect::Dialect;
 use crate::values::settings;
 
 /// The arguments of `pull_schema`.
-pub struct Request<'a> {
+pub struct SchemaRequest<'a> {
     pub collections: Vec<Option<String>>,
     pub dialect: Option<&'a str>,
     /// The version that the app has.
@@ -88,24 +88,24 @@ struct AppColumn<'a> {
 #[serde(rename_all = "camelCase")]
 struct AppMigration<'a> {
     to_version: i64,
-    steps: Vec<Step<'a>>,
+    steps: Vec<MigrationStep<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Step<'a> {
+enum MigrationStep<'a> {
     CreateTable { name: &'a str, columns: Vec<AppColumn<'a>> },
     AddColumns { table: &'a str, columns: Vec<AppColumn<'a>> },
 }
 
 /// A collection as the caller sees it.
-struct Seen {
+struct VisibleCollection {
     name: String,
     document: Document,
     versions: Vec<(i64, Option<Document>)>,
 }
 
-pub fn pull_schema(request: &Request) -> Result<String> {
+pub fn pull_schema(request: &SchemaRequest) -> Result<String> {
     let dialect = settings::dialect(request.dialect)?;
     if request.schema_version.is_some_and(|version| version < 1) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "schema_version must be at least 1")
@@ -132,7 +132,7 @@ pub fn pull_schema(request: &Request) -> Result<String> {
     written.map_err(|e| SyncError::new(code::INTERNAL, "could not write the schema").detail(e.to_string()))
 }
 
-fn see(name: &str, collection: &Rc<Collection>) -> Result<Seen> {
+fn see(name: &str, collection: &Rc<Collection>) -> Result<VisibleCollection> {
     pgrx::check_for_interrupts!();
     may_read(collection)?;
     let Some(mut document) = versions::present(collection.relation)? else {
@@ -140,7 +140,7 @@ fn see(name: &str, collection: &Rc<Collection>) -> Result<Seen> {
     };
     document.columns.retain(|column| is_seen(collection, &column.name));
     document.references.retain(|reference| reference.columns.iter().all(|column| is_seen(collection, column)));
-    Ok(Seen { name: name.to_string(), document, versions: versions::of(&collection.name)? })
+    Ok(VisibleCollection { name: name.to_string(), document, versions: versions::of(&collection.name)? })
 }
 
 fn is_seen(collection: &Collection, column: &str) -> bool {
@@ -192,11 +192,11 @@ fn app_columns(document: &Document, wanted: impl Fn(&str) -> bool) -> Vec<AppCol
 
 /// A migration for each version after `from`. None where no steps lead from there to what the collections are now: WatermelonDB can make
 /// tables and columns, and none twice; it changes and drops none.
-fn migrations(seen: &[Seen], from: i64, to: i64) -> Option<Vec<AppMigration<'_>>> {
+fn migrations(seen: &[VisibleCollection], from: i64, to: i64) -> Option<Vec<AppMigration<'_>>> {
     if from > to {
         return None;
     }
-    let mut steps: BTreeMap<i64, Vec<Step>> = BTreeMap::new();
+    let mut steps: BTreeMap<i64, Vec<MigrationStep>> = BTreeMap::new();
     for collection in seen {
         for (version, step) in steps_of(collection, from)? {
             steps.entry(version).or_default().push(step);
@@ -208,7 +208,7 @@ fn migrations(seen: &[Seen], from: i64, to: i64) -> Option<Vec<AppMigration<'_>>
 }
 
 /// Those of one collection.
-fn steps_of(collection: &Seen, from: i64) -> Option<Vec<(i64, Step<'_>)>> {
+fn steps_of(collection: &VisibleCollection, from: i64) -> Option<Vec<(i64, MigrationStep<'_>)>> {
     let wanted: BTreeSet<&str> = collection.document.columns.iter().map(|c| c.name.as_str()).collect();
     let (before, after): (Vec<_>, Vec<_>) = collection.versions.iter().partition(|(version, _)| *version <= from);
     // All columns that a device may have, from any version on.
@@ -227,7 +227,7 @@ fn steps_of(collection: &Seen, from: i64) -> Option<Vec<(i64, Step<'_>)>> {
                 None if known.is_some() => return None,
                 None => {
                     let columns = app_columns(document, |name| wanted.contains(name));
-                    steps.push((version, Step::CreateTable { name: &collection.name, columns }));
+                    steps.push((version, MigrationStep::CreateTable { name: &collection.name, columns }));
                 }
                 Some(last) => {
                     let kept_as = |d: &Document, name: &str| d.column(name).map(|c| c.watermelondb.clone());
@@ -245,7 +245,7 @@ fn steps_of(collection: &Seen, from: i64) -> Option<Vec<(i64, Step<'_>)>> {
                     }
                     let columns = app_columns(document, is_new);
                     if !columns.is_empty() {
-                        steps.push((version, Step::AddColumns { table: &collection.name, columns }));
+                        steps.push((version, MigrationStep::AddColumns { table: &collection.name, columns }));
                     }
                 }
             }

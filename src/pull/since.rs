@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Request;
+use super::PullRequest;
 use crate::collections::catalog::{Collection, Column};
 use crate::server::checked::Checked;
 use crate::server::error::{code, Result, SyncError};
@@ -52,7 +52,7 @@ fn given(text: Option<&str>) -> Option<&str> {
 }
 
 impl Since {
-    pub fn parse(request: &Request) -> Result<Since> {
+    pub fn parse(request: &PullRequest) -> Result<Since> {
         const HINT: &str = "Pass the timestamp of the previous pull, an ISO 8601 time, or null for the first pull.";
         let cursor =
             cursor::parse(request.last_pulled_at).map_err(|e| invalid("last_pulled_at", e.to_string(), HINT))?;

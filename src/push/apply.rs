@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::decide::{Fates, Manner};
 use super::echo::Echo;
 use super::item::{by_target, Item, What};
-use super::statement::Statement;
+use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
 use crate::collections::facts::{self, Facts};
 use crate::log::journal::{Sending, SentRows};
@@ -33,17 +33,17 @@ pub struct Outcome {
 }
 
 /// Writes rows of these targets.
-pub struct Writer<'w, 'a> {
+pub struct ItemWriter<'w, 'a> {
     targets: &'w [Target<'a>],
     /// By target.
     manners: Vec<Manner>,
     echoes: Vec<Option<Echo>>,
 }
 
-impl<'w, 'a> Writer<'w, 'a> {
+impl<'w, 'a> ItemWriter<'w, 'a> {
     pub fn of(targets: &'w [Target<'a>], fates: &[Fates]) -> Result<Self> {
         let echoes = targets.iter().map(Echo::of).collect::<Result<Vec<_>>>()?;
-        Ok(Writer { targets, manners: fates.iter().map(|f| f.manner).collect(), echoes })
+        Ok(ItemWriter { targets, manners: fates.iter().map(|f| f.manner).collect(), echoes })
     }
 
     /// Writes the items. With `together`, all of them in one statement.
@@ -59,10 +59,10 @@ impl<'w, 'a> Writer<'w, 'a> {
             });
             list.extend(run);
         }
-        let mut statements: Vec<Statement> = Vec::with_capacity(order.len());
+        let mut statements: Vec<WriteStatement> = Vec::with_capacity(order.len());
         for (target, what) in order {
             let items = by_statement.remove(&(target, what)).unwrap_or_default();
-            statements.push(Statement::of(target, what, items, self.targets));
+            statements.push(WriteStatement::of(target, what, items, self.targets));
         }
         statements.retain(|s| !s.writes_nothing(self.targets));
         let mut applied = Applied::default();
@@ -76,7 +76,7 @@ impl<'w, 'a> Writer<'w, 'a> {
         Ok(applied)
     }
 
-    fn run(&self, statement: &Statement, applied: &mut Applied) -> Result<()> {
+    fn run(&self, statement: &WriteStatement, applied: &mut Applied) -> Result<()> {
         let target = &self.targets[statement.target];
         let sql = statement.sql(target, self.manners[statement.target], 1);
         let _sending = self.sending(std::slice::from_ref(statement));
@@ -90,7 +90,7 @@ impl<'w, 'a> Writer<'w, 'a> {
 
     /// One statement with a WITH query for each: Postgres checks foreign keys at the end of it, so that rows may refer to each
     /// other whatever their columns and tables.
-    fn run_as_one(&self, statements: &[Statement], applied: &mut Applied) -> Result<()> {
+    fn run_as_one(&self, statements: &[WriteStatement], applied: &mut Applied) -> Result<()> {
         let mut with = Vec::new();
         let mut select = Vec::new();
         let mut args = Vec::new();
@@ -120,7 +120,7 @@ impl<'w, 'a> Writer<'w, 'a> {
     }
 
     /// Marks what these statements, which run as one, will store as it was sent. Nothing may run before them.
-    fn sending(&self, statements: &[Statement]) -> Option<Sending> {
+    fn sending(&self, statements: &[WriteStatement]) -> Option<Sending> {
         let mut sent = SentRows::new();
         for statement in statements {
             let (target, echo) = (&self.targets[statement.target], &self.echoes[statement.target]);
@@ -135,7 +135,7 @@ impl<'w, 'a> Writer<'w, 'a> {
 
     /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller
     /// change them, and then the client must not believe it.
-    fn check(&self, statement: &Statement, done: &HashSet<u32>, applied: &mut Applied) -> Result<()> {
+    fn check(&self, statement: &WriteStatement, done: &HashSet<u32>, applied: &mut Applied) -> Result<()> {
         if !statement.returns() || done.len() == statement.items.len() {
             return Ok(());
         }

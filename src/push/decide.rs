@@ -68,15 +68,15 @@ pub struct Decisions {
 }
 
 /// What happened to a row on the server since the baseline, by others.
-enum Change<'l> {
+enum RowHistory<'l> {
     Entries(Vec<&'l Logged>),
     /// The log does not reach back to the client's cursor.
     Unknown,
 }
 
-impl Change<'_> {
+impl RowHistory<'_> {
     fn deleted_last(&self) -> bool {
-        matches!(self, Change::Entries(entries) if entries.last().is_some_and(|e| e.op == Op::Delete))
+        matches!(self, RowHistory::Entries(entries) if entries.last().is_some_and(|e| e.op == Op::Delete))
     }
 }
 
@@ -252,7 +252,7 @@ fn readable<'t>(target: &'t Target, unfit: &Unfit, wanted: impl Fn(usize) -> boo
 }
 
 /// A row that is known to be deleted.
-const GONE: Change<'static> = Change::Entries(Vec::new());
+const GONE: RowHistory<'static> = RowHistory::Entries(Vec::new());
 
 /// Are there rows among those just written that somebody else wrote since the decisions? They were not locked then: they were
 /// not there, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.

@@ -97,7 +97,7 @@ fn is_complete(target: &Target, echo: &Echo, group: &Group) -> bool {
 }
 
 /// Does each of these columns give back what it takes from this record?
-fn keeps<'f>(target: &Target, forms: &[(&str, Form)], fields: impl Iterator<Item = (&'f str, &'f str)>) -> bool {
+fn keeps<'f>(target: &Target, forms: &[(&str, EchoForm)], fields: impl Iterator<Item = (&'f str, &'f str)>) -> bool {
     // Both are in order of name, and what is written is part of what was sent.
     let mut forms = forms.iter().peekable();
     let soft_delete = target.collection.soft_delete.as_ref().map(|c| c.name.as_str());
@@ -111,17 +111,20 @@ fn keeps<'f>(target: &Target, forms: &[(&str, Form)], fields: impl Iterator<Item
     true
 }
 
-fn forms<'t>(target: &Target<'t>, echo: &Echo, group: &Group<'t>) -> Vec<(&'t str, Form)> {
+fn forms<'t>(target: &Target<'t>, echo: &Echo, group: &Group<'t>) -> Vec<(&'t str, EchoForm)> {
     let form = |name: &&'t str| {
         let column = target.collection.column(name);
-        (*name, column.map_or(Form::Unsure, |c| Form::of(target.dialect, c, echo.stores.cast.contains(&c.name))))
+        (
+            *name,
+            column.map_or(EchoForm::Unsure, |c| EchoForm::of(target.dialect, c, echo.stores.cast.contains(&c.name))),
+        )
     };
     group.columns.iter().map(form).collect()
 }
 
 /// Which JSON values a column gives back as it took them. Null it always does.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Form {
+enum EchoForm {
     Unsure,
     Bool,
     /// Any number: it has been taken, so every digit is there.
@@ -144,34 +147,34 @@ enum Form {
     Date,
 }
 
-impl Form {
-    fn of(dialect: Dialect, column: &Column, has_cast: bool) -> Form {
+impl EchoForm {
+    fn of(dialect: Dialect, column: &Column, has_cast: bool) -> EchoForm {
         let flat = dialect == Dialect::WatermelonDb;
         // Neither a modifier, which may cut and round, nor a domain, which may have one.
         let plain = column.type_name == column.base_type_name;
         let base = column.facts.base;
         match base {
-            pg_sys::VARCHAROID if column.type_name.starts_with("character varying(") => Form::ShortText,
+            pg_sys::VARCHAROID if column.type_name.starts_with("character varying(") => EchoForm::ShortText,
             pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID => {
                 let modifier = column.type_name.strip_prefix("timestamp(").and_then(|t| t.get(..1)?.parse().ok());
                 match modifier.or(plain.then_some(6)) {
-                    Some(3..) if flat => Form::Millis,
-                    Some(digits) if !flat => Form::Time { digits, offset: base == pg_sys::TIMESTAMPTZOID },
-                    _ => Form::Unsure,
+                    Some(3..) if flat => EchoForm::Millis,
+                    Some(digits) if !flat => EchoForm::Time { digits, offset: base == pg_sys::TIMESTAMPTZOID },
+                    _ => EchoForm::Unsure,
                 }
             }
-            _ if !plain => Form::Unsure,
-            pg_sys::BOOLOID => Form::Bool,
-            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::NUMERICOID => Form::Number,
-            pg_sys::FLOAT8OID => Form::Float,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID => Form::Text,
-            pg_sys::UUIDOID => Form::Uuid,
+            _ if !plain => EchoForm::Unsure,
+            pg_sys::BOOLOID => EchoForm::Bool,
+            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::NUMERICOID => EchoForm::Number,
+            pg_sys::FLOAT8OID => EchoForm::Float,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => EchoForm::Text,
+            pg_sys::UUIDOID => EchoForm::Uuid,
             // JSON text in a string.
-            pg_sys::JSONOID | pg_sys::JSONBOID if flat => Form::Text,
-            pg_sys::JSONOID | pg_sys::JSONBOID => Form::Json,
-            pg_sys::DATEOID if !flat => Form::Date,
-            _ if column.facts.typtype == b'e' && !has_cast => Form::Text,
-            _ => Form::Unsure,
+            pg_sys::JSONOID | pg_sys::JSONBOID if flat => EchoForm::Text,
+            pg_sys::JSONOID | pg_sys::JSONBOID => EchoForm::Json,
+            pg_sys::DATEOID if !flat => EchoForm::Date,
+            _ if column.facts.typtype == b'e' && !has_cast => EchoForm::Text,
+            _ => EchoForm::Unsure,
         }
     }
 
@@ -182,17 +185,17 @@ impl Form {
         let text = raw.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
         let is_number = || raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
         match self {
-            Form::Unsure => false,
-            Form::Bool => raw == "true" || raw == "false",
-            Form::Number => is_number(),
-            Form::Float => is_number() && is_shortest(raw),
-            Form::Text => text.is_some(),
-            Form::ShortText => text.is_some_and(|t| !t.ends_with(' ') && !t.ends_with("0020")),
-            Form::Uuid => text.is_some_and(|t| t.len() == 36 && wire_id::canonical_uuid(t).is_none()),
-            Form::Json => true,
-            Form::Millis => raw.strip_prefix('-').unwrap_or(raw).bytes().all(|b| b.is_ascii_digit()),
-            Form::Time { digits, offset } => text.is_some_and(|t| is_time(t, digits, offset)),
-            Form::Date => text.is_some_and(|t| has_shape(t, "dddd-dd-dd")),
+            EchoForm::Unsure => false,
+            EchoForm::Bool => raw == "true" || raw == "false",
+            EchoForm::Number => is_number(),
+            EchoForm::Float => is_number() && is_shortest(raw),
+            EchoForm::Text => text.is_some(),
+            EchoForm::ShortText => text.is_some_and(|t| !t.ends_with(' ') && !t.ends_with("0020")),
+            EchoForm::Uuid => text.is_some_and(|t| t.len() == 36 && wire_id::canonical_uuid(t).is_none()),
+            EchoForm::Json => true,
+            EchoForm::Millis => raw.strip_prefix('-').unwrap_or(raw).bytes().all(|b| b.is_ascii_digit()),
+            EchoForm::Time { digits, offset } => text.is_some_and(|t| is_time(t, digits, offset)),
+            EchoForm::Date => text.is_some_and(|t| has_shape(t, "dddd-dd-dd")),
         }
     }
 }
@@ -235,21 +238,21 @@ fn has_shape(text: &str, shape: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn keeps(form: Form, values: &[&str]) -> Vec<bool> {
+    fn keeps(form: EchoForm, values: &[&str]) -> Vec<bool> {
         values.iter().map(|v| form.keeps(v)).collect()
     }
 
     #[test]
     fn floats_keep_the_shortest_form() {
         let kept = ["0", "-0.0", "1", "0.1", "0.30000000000000004", "1e21", "1.0", "100", "5e-324", "-1.5E+10"];
-        assert_eq!(keeps(Form::Float, &kept), [true; 10]);
-        assert_eq!(keeps(Form::Float, &["0.10000000000000001", "9007199254740993", "\"NaN\""]), [false; 3]);
-        assert_eq!(keeps(Form::Float, &["1e400", "5e-325"]), [false; 2]);
+        assert_eq!(keeps(EchoForm::Float, &kept), [true; 10]);
+        assert_eq!(keeps(EchoForm::Float, &["0.10000000000000001", "9007199254740993", "\"NaN\""]), [false; 3]);
+        assert_eq!(keeps(EchoForm::Float, &["1e400", "5e-325"]), [false; 2]);
     }
 
     #[test]
     fn times_keep_what_they_have_digits_for() {
-        let zoned = Form::Time { digits: 3, offset: true };
+        let zoned = EchoForm::Time { digits: 3, offset: true };
         let kept = ["2026-02-03T04:05:06Z", "2026-02-03T04:05:06.789+02:00", "2026-02-03T04:05:06.7-08"];
         assert_eq!(keeps(zoned, &kept.map(|t| format!("\"{t}\"")).each_ref().map(String::as_str)), [true; 3]);
         let lost = [
@@ -263,28 +266,28 @@ mod tests {
             "infinity",
         ];
         assert_eq!(keeps(zoned, &lost.map(|t| format!("\"{t}\"")).each_ref().map(String::as_str)), [false; 8]);
-        let local = Form::Time { digits: 6, offset: false };
+        let local = EchoForm::Time { digits: 6, offset: false };
         assert_eq!(
             keeps(local, &["\"2026-02-03T04:05:06.789\"", "\"2026-02-03T04:05:06Z\"", "5"]),
             [true, false, false]
         );
         assert_eq!(
-            keeps(Form::Millis, &["-5", "1700000000000", "1.5", "1e3", "\"5\""]),
+            keeps(EchoForm::Millis, &["-5", "1700000000000", "1.5", "1e3", "\"5\""]),
             [true, true, false, false, false]
         );
-        assert_eq!(keeps(Form::Date, &["\"2026-02-03\"", "\"today\""]), [true, false]);
+        assert_eq!(keeps(EchoForm::Date, &["\"2026-02-03\"", "\"today\""]), [true, false]);
     }
 
     #[test]
     fn texts_and_ids_keep_their_own_form() {
-        assert_eq!(keeps(Form::Text, &["\"x \"", "5", "null"]), [true, false, true]);
-        assert_eq!(keeps(Form::ShortText, &["\"x\"", "\"x \"", "\"x\\u0020\""]), [true, false, false]);
+        assert_eq!(keeps(EchoForm::Text, &["\"x \"", "5", "null"]), [true, false, true]);
+        assert_eq!(keeps(EchoForm::ShortText, &["\"x\"", "\"x \"", "\"x\\u0020\""]), [true, false, false]);
         let uuid = "\"7b1e7d80-0000-4000-8000-00000000000a\"";
         assert_eq!(
-            keeps(Form::Uuid, &[uuid, &uuid.to_uppercase(), "\"7b1e7d8000004000800000000000000a\""]),
+            keeps(EchoForm::Uuid, &[uuid, &uuid.to_uppercase(), "\"7b1e7d8000004000800000000000000a\""]),
             [true, false, false]
         );
-        assert_eq!(keeps(Form::Bool, &["true", "\"true\"", "1"]), [true, false, false]);
-        assert_eq!(keeps(Form::Number, &["-1.10", "\"1\""]), [true, false]);
+        assert_eq!(keeps(EchoForm::Bool, &["true", "\"true\"", "1"]), [true, false, false]);
+        assert_eq!(keeps(EchoForm::Number, &["-1.10", "\"1\""]), [true, false]);
     }
 }

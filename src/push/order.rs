@@ -46,7 +46,7 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
 
 /// The strongly connected components of a graph, each after those it points to (Tarjan).
 fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    struct Walk<'e> {
+    struct Tarjan<'e> {
         edges: &'e [Vec<usize>],
         index: Vec<Option<usize>>,
         low: Vec<usize>,
@@ -54,7 +54,7 @@ fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
         found: Vec<Vec<usize>>,
         next: usize,
     }
-    impl Walk<'_> {
+    impl Tarjan<'_> {
         // As deep as the longest chain of foreign keys between the collections of one push.
         fn visit(&mut self, node: usize) {
             self.index[node] = Some(self.next);
@@ -80,7 +80,8 @@ fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
         }
     }
     let n = edges.len();
-    let mut walk = Walk { edges, index: vec![None; n], low: vec![0; n], stack: Vec::new(), found: Vec::new(), next: 0 };
+    let mut walk =
+        Tarjan { edges, index: vec![None; n], low: vec![0; n], stack: Vec::new(), found: Vec::new(), next: 0 };
     for node in 0..n {
         if walk.index[node].is_none() {
             walk.visit(node);

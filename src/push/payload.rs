@@ -44,7 +44,7 @@ mod tests;
 
 pub use parse::{parse, RawCollection, Rows};
 pub use plan::{Group, Plan, Record};
-pub use resolve::{IdField, Table};
+pub use resolve::{IdField, TableFacts};
 
 /// How deeply the value of a field may be nested. PostgreSQL's own parser uses the stack and gives up at a depth that depends
 /// on its settings; this one says so beforehand, with the path.

@@ -7,14 +7,14 @@ use super::target::{Columns, Target};
 use crate::collections::{lookup, tombstone};
 
 /// A statement over some rows of one target.
-pub struct Statement<'i> {
+pub struct WriteStatement<'i> {
     pub target: usize,
     pub what: What,
     pub items: Vec<&'i Item>,
     pub payload: String,
 }
 
-impl<'i> Statement<'i> {
+impl<'i> WriteStatement<'i> {
     pub fn of(target: usize, what: What, mut items: Vec<&'i Item>, targets: &[Target]) -> Self {
         // The same order in every push, so that two that create the same rows cannot deadlock.
         items.sort_by(|a, b| a.id(targets).cmp(b.id(targets)));
@@ -25,7 +25,7 @@ impl<'i> Statement<'i> {
             What::Insert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
             What::Delete => plan.render_deletions_of(&rows),
         };
-        Statement { target, what, items, payload }
+        WriteStatement { target, what, items, payload }
     }
 
     /// An update of no column.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, Table};
+use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, TableFacts};
 use crate::collections::catalog::{Collection, Column};
 use crate::collections::facts::Facts;
 use crate::server::error::{Result, SyncError};
@@ -63,7 +63,7 @@ impl<'a> Target<'a> {
             _ => None,
         };
         let numbers: Vec<bool> = collection.key.iter().map(|k| is_number(dialect, &collection, k)).collect();
-        let table = Table {
+        let table = TableFacts {
             key_columns: &key_columns,
             readonly: &readonly,
             id_field: id_field(dialect, &collection),
@@ -72,7 +72,7 @@ impl<'a> Target<'a> {
         };
         let plan = raw.resolve(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
-        let mut changed = Changed::default();
+        let mut changed = ChangedNames::default();
         let updates = plan.regroup(|record, column| whole || changed.has(&plan, record, column));
         Ok(Target {
             asked: raw.name(),
@@ -164,7 +164,7 @@ impl<'a> Target<'a> {
 
     /// The columns that the client changed in a record: `_changed`, or those sent.
     pub fn changed_columns(&self, record: &Record<'a>) -> Vec<&'a str> {
-        let mut changed = Changed::default();
+        let mut changed = ChangedNames::default();
         let fields = self.plan.fields(record).map(|(name, _)| name);
         fields.filter(|name| changed.has(&self.plan, record, name)).collect()
     }
@@ -174,13 +174,13 @@ impl<'a> Target<'a> {
 /// user changed: the rest is what the client last saw, perhaps without the digits that JavaScript cannot hold. A created
 /// record, and one that says nothing, counts with all it has.
 #[derive(Default)]
-struct Changed<'p> {
+struct ChangedNames<'p> {
     /// Of the record that was asked about last: a client may send thousands of names with thousands of columns.
     names: HashSet<&'p str>,
     of: Option<usize>,
 }
 
-impl<'p> Changed<'p> {
+impl<'p> ChangedNames<'p> {
     fn has<'a>(&mut self, plan: &'p Plan<'a>, record: &Record<'a>, column: &str) -> bool {
         match plan.changed(record) {
             Some(changed) if !record.created && !changed.is_empty() => {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::apply::{Outcome, Writer};
+use super::apply::{ItemWriter, Outcome};
 use super::constraints::{self, Constraint};
 use super::decide::{self, Decisions, Fate};
 use super::item::{by_target, Item, What};
@@ -47,13 +47,13 @@ pub struct Work<'w, 'a> {
     targets: &'w [Target<'a>],
     decisions: &'w Decisions,
     steps: Vec<Step>,
-    writer: Writer<'w, 'a>,
+    writer: ItemWriter<'w, 'a>,
 }
 
 impl<'w, 'a> Work<'w, 'a> {
     pub fn of(pusher: &'w Pusher, targets: &'w [Target<'a>], decisions: &'w Decisions) -> Result<Self> {
         let steps = steps(targets, decisions, &order::stages(targets)?);
-        Ok(Work { pusher, targets, decisions, steps, writer: Writer::of(targets, &decisions.fates)? })
+        Ok(Work { pusher, targets, decisions, steps, writer: ItemWriter::of(targets, &decisions.fates)? })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.

@@ -168,8 +168,8 @@ pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
 /// for the copy that is the next ERROR, and the next, until Postgres gives up with a PANIC, which takes the server down.
 #[inline(always)]
 pub fn relieved<R>(body: impl FnOnce() -> R) -> R {
-    struct Linked(*mut pg_sys::ErrorContextCallback);
-    impl Drop for Linked {
+    struct LinkedContext(*mut pg_sys::ErrorContextCallback);
+    impl Drop for LinkedContext {
         fn drop(&mut self) {
             // SAFETY: what was there before the callback was linked.
             unsafe { pg_sys::error_context_stack = self.0 }
@@ -180,7 +180,7 @@ pub fn relieved<R>(body: impl FnOnce() -> R) -> R {
     let mut callback = pg_sys::ErrorContextCallback { previous, callback: Some(relieve), arg: std::ptr::null_mut() };
     // SAFETY: as above.
     unsafe { pg_sys::error_context_stack = &mut callback };
-    let _linked = Linked(previous);
+    let _linked = LinkedContext(previous);
     body()
 }
 

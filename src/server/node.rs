@@ -1,6 +1,11 @@
-//! Nodes of trees that are built, not parsed.
+//! Nodes of trees: built, not parsed, and visited.
+
+use std::ffi::c_void;
 
 use pgrx::pg_sys::{self, NodeTag};
+
+/// What PostgreSQL's walkers call for each node: true ends the walk.
+pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
 /// makeNode() of nodes/nodes.h: zeroed, with its tag.
 pub fn node<T>(tag: NodeTag) -> *mut T {

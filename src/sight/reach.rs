@@ -177,7 +177,7 @@ impl<'a> Reach<'a> {
 
     /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.
     fn concerning(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<BTreeSet<i64>> {
-        let edge = Edge { table, access, reader };
+        let edge = AccessReading { table, access, reader };
         let mut found = BTreeSet::new();
         let entries = self.entries(table.relation)?;
         let mut asked = None;
@@ -215,8 +215,8 @@ impl<'a> Reach<'a> {
     /// Of a batch: the stamps of rows that, as they were or as they are, concern the caller.
     fn concerning_of(
         &mut self,
-        edge: &Edge,
-        asked: &mut Option<Asked>,
+        edge: &AccessReading,
+        asked: &mut Option<Tellers>,
         scratch: &mut pg::Scratch,
         batch: &mut AccessBatch,
         found: &mut BTreeSet<i64>,
@@ -229,7 +229,7 @@ impl<'a> Reach<'a> {
             none => none.insert(scratch.outside(|| self.ask(edge.table, edge.access, edge.reader))?),
         };
         let mut rows = std::mem::take(batch).rows;
-        if let Asked::Judges(judges) = asked {
+        if let Tellers::Judges(judges) = asked {
             let concerned = concerned(judges, &rows)?;
             let mut concerned = concerned.into_iter();
             rows.retain(|_| concerned.next() == Some(true));
@@ -240,24 +240,24 @@ impl<'a> Reach<'a> {
     }
 
     /// Who tells whether changes of this access table concern the caller.
-    fn ask(&mut self, table: &Rc<Collection>, read: &Access, reader: pg_sys::Oid) -> Result<Asked> {
+    fn ask(&mut self, table: &Rc<Collection>, read: &Access, reader: pg_sys::Oid) -> Result<Tellers> {
         Ok(match &read.concerns {
-            Concerns::Everybody => Asked::Everybody,
-            Concerns::WhoSees if !pg::rls_active(table.relation) => Asked::Everybody,
+            Concerns::Everybody => Tellers::Everybody,
+            Concerns::WhoSees if !pg::rls_active(table.relation) => Tellers::Everybody,
             Concerns::WhoSees => match self.judge(table)? {
-                Some(judge) => Asked::Judges(vec![judge]),
-                None => Asked::Everybody,
+                Some(judge) => Tellers::Judges(vec![judge]),
+                None => Tellers::Everybody,
             },
-            Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Asked::Everybody,
+            Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Tellers::Everybody,
             Concerns::Satisfying { trees, texts, calls } => {
                 let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).collect();
                 for text in texts {
                     match condition_of(table, text, calls, reader)? {
                         Some(tree) => judges.push(Judge::by_condition(table, &tree)),
-                        None => return Ok(Asked::Everybody),
+                        None => return Ok(Tellers::Everybody),
                     }
                 }
-                Asked::Judges(judges)
+                Tellers::Judges(judges)
             }
         })
     }
@@ -357,7 +357,7 @@ pub const BATCH: usize = 1_000;
 pub const BATCH_BYTES: usize = 4 << 20;
 
 /// A table that policies of another one read.
-struct Edge<'a> {
+struct AccessReading<'a> {
     table: &'a Rc<Collection>,
     access: &'a Access,
     reader: pg_sys::Oid,
@@ -452,7 +452,7 @@ fn find_present(
 }
 
 /// Who tells whether changes concern the caller.
-enum Asked {
+enum Tellers {
     Everybody,
     Judges(Vec<Judge>),
 }

@@ -52,3 +52,22 @@ fn only_listed_files_say_unsafe() {
     listed.sort_unstable();
     assert_eq!(found, listed, "src/tests/unsafe.list is not what the source says");
 }
+
+/// Words that are taken again and again for other things are read twice. Names of types inside a function, or of a trait's own, do not count.
+#[test]
+fn a_type_name_is_one_type() {
+    let mut places = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for (file, code) in files() {
+        for line in code.lines() {
+            let line = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(super) ")).unwrap_or(line);
+            let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if matches!(words.next(), Some("struct" | "enum" | "trait" | "type" | "union")) {
+                places.entry(words.next().unwrap_or_default().to_owned()).or_default().push(file.clone());
+            }
+        }
+    }
+    assert!(places.len() > 100);
+    places.retain(|_, files| files.len() > 1);
+    assert!(places.is_empty(), "names of several types: {places:?}");
+}

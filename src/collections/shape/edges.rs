@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use crate::collections::registry::{self, Stored};
+use crate::collections::registry::{self, StoredSettings};
 use crate::collections::triggers;
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
@@ -32,7 +32,7 @@ const VOUCHERS: &str = include_str!("edges/vouchers.sql");
 /// that may stand up for them.
 pub fn wanted(
     relation: pg_sys::Oid,
-    stored: &Stored,
+    stored: &StoredSettings,
     acting: Option<pg_sys::Oid>,
 ) -> Result<(Edges, Vec<pg_sys::Oid>)> {
     let (mut edges, functions) = (Edges::new(), access::functions_called(stored.scope_reads.as_deref())?);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys;
 
 use super::definition::IDENTITY;
-use crate::collections::registry::{self, Stored};
+use crate::collections::registry::{self, StoredSettings};
 use crate::collections::table;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, spi};
@@ -70,7 +70,7 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     let table = || pg::qualified_name(relation).map(|(_, name)| name).unwrap_or_default();
     let needed = |name: &String, role: &str| columns.follow(name).ok_or_else(|| refuse_loss(&table(), name, role));
     let one = |name: &Option<String>, role: &str| name.as_ref().map(|n| needed(n, role)).transpose();
-    let followed = Stored {
+    let followed = StoredSettings {
         key: stored.key.iter().map(|k| needed(k, "part of the key")).collect::<Result<_>>()?,
         columns: stored.columns.as_deref().map(|c| columns.follow_all(c)),
         exclude: columns.follow_all(&stored.exclude),

@@ -2,24 +2,24 @@
 
 use pgrx::pg_sys;
 
-use crate::collections::registry::{self, Right, Stored};
+use crate::collections::registry::{self, Right, StoredSettings};
 use crate::collections::triggers;
-use crate::policies::scope::{self, Found};
+use crate::policies::scope::{self, ScopeFinding};
 use crate::server::error::{Result, SyncError};
 use crate::server::spi;
 
 /// What was found when the table was looked at last.
-pub fn known(relation: pg_sys::Oid) -> Result<Found> {
+pub fn known(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     const SQL: &str = "SELECT found_scope, no_scope FROM snapsync.collection WHERE relation = $1";
     let rows = spi::read_now(SQL, &[spi::arg(relation)])?;
     let text = |column| rows.first().and_then(|r| r.text(column)).map(str::to_string);
-    Ok(Found { column: text(0), reason: text(1) })
+    Ok(ScopeFinding { column: text(0), reason: text(1) })
 }
 
 /// What is to be found now. Which column the log's entries have is the triggers' to say: whoever may not change these leaves it as it is.
-pub fn wanted(relation: pg_sys::Oid, stored: &Stored) -> Result<Found> {
+pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFinding> {
     if stored.name.is_none() || stored.scope_column.is_some() {
-        return Ok(Found::default());
+        return Ok(ScopeFinding::default());
     }
     let (found, known) = (scope::find(relation)?, known(relation)?);
     let fixed =
@@ -30,7 +30,7 @@ pub fn wanted(relation: pg_sys::Oid, stored: &Stored) -> Result<Found> {
     Ok(found)
 }
 
-pub fn store(relation: pg_sys::Oid, known: &Found, found: &Found) -> Result<()> {
+pub fn store(relation: pg_sys::Oid, known: &ScopeFinding, found: &ScopeFinding) -> Result<()> {
     if known == found {
         return Ok(());
     }
@@ -45,5 +45,5 @@ pub fn store(relation: pg_sys::Oid, known: &Found, found: &Found) -> Result<()> 
 pub fn follow(relation: pg_sys::Oid, renamed: impl Fn(&String) -> Option<String>) -> Result<()> {
     let known = known(relation)?;
     let column = known.column.as_ref().and_then(renamed).or(known.column.clone());
-    store(relation, &known, &Found { column, ..known.clone() })
+    store(relation, &known, &ScopeFinding { column, ..known.clone() })
 }

@@ -23,12 +23,12 @@ const DOCUMENT: &str = include_str!("versions/document.sql");
 #[derive(Deserialize, Clone, Debug)]
 pub struct Document {
     pub key: Vec<String>,
-    pub columns: Vec<Column>,
+    pub columns: Vec<DocumentColumn>,
     pub references: Vec<Reference>,
 }
 
 #[derive(Deserialize, Clone, Debug)]
-pub struct Column {
+pub struct DocumentColumn {
     pub name: String,
     #[serde(rename = "type")]
     pub type_name: String,
@@ -48,7 +48,7 @@ pub struct Reference {
 }
 
 impl Document {
-    pub fn column(&self, name: &str) -> Option<&Column> {
+    pub fn column(&self, name: &str) -> Option<&DocumentColumn> {
         self.columns.iter().find(|c| c.name == name)
     }
 }

@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::server::node::Walker;
 use crate::server::spi::pointers;
 
 /// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
@@ -84,8 +85,6 @@ pub unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     }
     node
 }
-
-type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
 // SAFETY: as in nodes/nodeFuncs.h.
 unsafe extern "C-unwind" {

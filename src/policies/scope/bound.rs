@@ -21,7 +21,7 @@ pub enum Gives {
 }
 
 /// A part of a bound.
-pub struct Source {
+pub struct BoundPart {
     pub gives: Gives,
     /// A SELECT of its own, not rewritten.
     pub query: *mut pg_sys::Query,
@@ -47,7 +47,7 @@ impl Search {
     ///
     /// # Safety
     /// An expression over range table entry 1, as policies are stored. It is only read; what is found are copies.
-    pub unsafe fn bound(&self, condition: *mut pg_sys::Node) -> Option<Vec<Source>> {
+    pub unsafe fn bound(&self, condition: *mut pg_sys::Node) -> Option<Vec<BoundPart>> {
         // SAFETY: nodes with these tags are of these types.
         unsafe {
             pg_sys::check_stack_depth();
@@ -88,13 +88,13 @@ impl Search {
     ///
     /// # Safety
     /// As for `bound`.
-    unsafe fn gate(&self, condition: *mut pg_sys::Node) -> Option<Vec<Source>> {
+    unsafe fn gate(&self, condition: *mut pg_sys::Node) -> Option<Vec<BoundPart>> {
         // SAFETY: as in `bound`.
         unsafe {
             if mentions_row(condition, 0) {
                 return None;
             }
-            let source = Source::of(condition, Gives::Everything);
+            let source = BoundPart::of(condition, Gives::Everything);
             self.is_steady(&source).then(|| vec![source])
         }
     }
@@ -103,14 +103,14 @@ impl Search {
     ///
     /// # Safety
     /// A source that was just made.
-    unsafe fn is_steady(&self, source: &Source) -> bool {
+    unsafe fn is_steady(&self, source: &BoundPart) -> bool {
         // SAFETY: a query of our own, which is only read.
         self.volatile || unsafe { !pg_sys::contain_volatile_functions(source.query.cast()) }
     }
 
     /// # Safety
     /// As in `bound`; neither AND nor OR.
-    unsafe fn leaf(&self, condition: *mut pg_sys::Node) -> Option<Source> {
+    unsafe fn leaf(&self, condition: *mut pg_sys::Node) -> Option<BoundPart> {
         // SAFETY: nodes with these tags are of these types.
         unsafe {
             match (*condition).type_ {
@@ -120,7 +120,7 @@ impl Search {
                     let equal = |x, y| self.is_column(x, 0) && self.is_equality(operation) && !mentions_row(y, 0);
                     for (x, y) in [(a, b), (b, a)] {
                         if equal(x, y) {
-                            return Some(Source::of(y, Gives::Values));
+                            return Some(BoundPart::of(y, Gives::Values));
                         }
                     }
                     // `E = (SELECT p.owner FROM parents AS p WHERE p.id = t.c)`: nothing is equal to NULL, so there is such a row.
@@ -137,7 +137,7 @@ impl Search {
                     let operation = as_operation(condition)?;
                     let [x, array] = pointers::<pg_sys::Node>(operation.args)[..] else { return None };
                     let bounds = self.is_column(x, 0) && self.is_equality(&operation) && !mentions_row(array, 0);
-                    bounds.then(|| Source::of(array, Gives::Arrays))
+                    bounds.then(|| BoundPart::of(array, Gives::Arrays))
                 }
                 NodeTag::T_SubLink => {
                     let link = condition.cast::<pg_sys::SubLink>();
@@ -156,7 +156,7 @@ impl Search {
     ///
     /// # Safety
     /// An ANY_SUBLINK of such an expression.
-    unsafe fn any(&self, link: *mut pg_sys::SubLink) -> Option<Source> {
+    unsafe fn any(&self, link: *mut pg_sys::SubLink) -> Option<BoundPart> {
         // SAFETY: nodes of that expression; the test compares with the subquery's columns, as parameters.
         unsafe {
             let mut tests = Vec::new();
@@ -164,7 +164,7 @@ impl Search {
             let query = (*link).subselect.cast::<pg_sys::Query>();
             if !mentions_row(query.cast(), 0) {
                 let output = tests.iter().find_map(|test| self.compared(*test));
-                return output.map(|column| Source { column, ..Source::made(copy(query), Gives::Values) });
+                return output.map(|column| BoundPart { column, ..BoundPart::made(copy(query), Gives::Values) });
             }
             self.through(link, &tests)
         }
@@ -192,7 +192,7 @@ impl Search {
     ///
     /// # Safety
     /// A sublink of such an expression, and tests of it.
-    unsafe fn through(&self, link: *mut pg_sys::SubLink, tests: &[*mut pg_sys::Node]) -> Option<Source> {
+    unsafe fn through(&self, link: *mut pg_sys::SubLink, tests: &[*mut pg_sys::Node]) -> Option<BoundPart> {
         // SAFETY: nodes of that expression; what is changed is a copy.
         unsafe {
             let query = copy((*link).subselect.cast::<pg_sys::Query>());
@@ -227,7 +227,7 @@ impl Search {
             (q.limitOffset, q.limitCount, q.hasDistinctOn) = (std::ptr::null_mut(), std::ptr::null_mut(), false);
             q.hasForUpdate = false;
             q.hasSubLinks = true;
-            (!mentions_row(query.cast(), 0)).then(|| Source::made(query, gives))
+            (!mentions_row(query.cast(), 0)).then(|| BoundPart::made(query, gives))
         }
     }
 
@@ -342,12 +342,12 @@ impl Search {
 const NAME: &std::ffi::CStr = c"scope";
 const NONE: *mut pg_sys::List = std::ptr::null_mut();
 
-impl Source {
+impl BoundPart {
     /// `SELECT expression`.
     ///
     /// # Safety
     /// An expression without anything of a row.
-    unsafe fn of(expression: *mut pg_sys::Node, gives: Gives) -> Source {
+    unsafe fn of(expression: *mut pg_sys::Node, gives: Gives) -> BoundPart {
         // SAFETY: nodes of our own, and a copy.
         unsafe {
             let query: *mut pg_sys::Query = node(NodeTag::T_Query);
@@ -356,16 +356,16 @@ impl Source {
             (*query).hasSubLinks = pg_sys::checkExprHasSubLink(expression);
             let copy = pg_sys::copyObjectImpl(expression.cast()).cast();
             (*query).targetList = list(&[pg_sys::makeTargetEntry(copy, 1, pg_sys::pstrdup(NAME.as_ptr()), false)]);
-            Source { is_constant: is_constant(expression), ..Source::made(query, gives) }
+            BoundPart { is_constant: is_constant(expression), ..BoundPart::made(query, gives) }
         }
     }
 
     /// # Safety
     /// A query of our own.
-    unsafe fn made(query: *mut pg_sys::Query, gives: Gives) -> Source {
+    unsafe fn made(query: *mut pg_sys::Query, gives: Gives) -> BoundPart {
         // SAFETY: see above.
         unsafe { (*query).canSetTag = true };
-        Source { gives, query, column: 1, is_constant: false }
+        BoundPart { gives, query, column: 1, is_constant: false }
     }
 
     /// Does it say whose rows the caller's are, by the column?
@@ -375,8 +375,8 @@ impl Source {
 }
 
 /// Of several bounds the least is taken: those that need no table before others, those that say nothing of the caller last.
-pub fn dearness(sources: &[Source]) -> u8 {
-    let of = |source: &Source| match source.gives {
+pub fn dearness(sources: &[BoundPart]) -> u8 {
+    let of = |source: &BoundPart| match source.gives {
         _ if source.is_constant => 3,
         Gives::Everything => 2,
         // SAFETY: a query of our own, which is only read.

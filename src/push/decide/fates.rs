@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::ask::Answers;
 use super::history::entries;
 use super::version::Versions;
-use super::{conflict_error, stale, Change, Fate, Fates, Manner, Unfit, GONE};
+use super::{conflict_error, stale, Fate, Fates, Manner, RowHistory, Unfit, GONE};
 use crate::push::payload::{Group, Record};
 use crate::push::pusher::{Baseline, Pusher};
 use crate::push::rejection::Rejection;
@@ -44,7 +44,7 @@ struct Known<'l> {
     policy: ConflictPolicy,
     /// Ids that have been rejected already.
     refused: HashSet<String>,
-    changed: HashMap<String, Change<'l>>,
+    changed: HashMap<String, RowHistory<'l>>,
     deleted: HashSet<String>,
     equal: HashSet<u32>,
     versions: Versions,
@@ -265,9 +265,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
         self.reject(id, error)
     }
 
-    pub fn conflict(&mut self, id: &str, change: Option<&Change>) -> Fate {
+    pub fn conflict(&mut self, id: &str, change: Option<&RowHistory>) -> Fate {
         let error = match change {
-            Some(Change::Unknown) => stale(),
+            Some(RowHistory::Unknown) => stale(),
             _ => conflict_error(),
         };
         self.reject(id, error)

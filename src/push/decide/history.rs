@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::fates::Deciding;
-use super::Change;
+use super::RowHistory;
 use crate::log::change::{Image, Op};
 use crate::log::read::Logged;
 use crate::log::{clock, roles};
@@ -48,9 +48,9 @@ pub(super) fn entries(pusher: &Pusher, target: &Target, newest: i64) -> Result<O
 
 impl<'d> Deciding<'d, '_> {
     /// The pushed rows that others changed and that the caller can see or could: another's row is not his conflict to hear of.
-    pub(super) fn changed<'l>(&self, entries: Option<&'l [Logged]>) -> Result<HashMap<String, Change<'l>>> {
+    pub(super) fn changed<'l>(&self, entries: Option<&'l [Logged]>) -> Result<HashMap<String, RowHistory<'l>>> {
         let Some(entries) = entries else {
-            return Ok(self.target.ids().into_iter().map(|id| (id.to_string(), Change::Unknown)).collect());
+            return Ok(self.target.ids().into_iter().map(|id| (id.to_string(), RowHistory::Unknown)).collect());
         };
         if entries.is_empty() {
             return Ok(HashMap::new());
@@ -66,7 +66,7 @@ impl<'d> Deciding<'d, '_> {
         let seen = self.could_see(&past, None)?;
         let could_see: HashSet<&str> = ids.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(id, _)| id).collect();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
-        Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), Change::Entries(entries))).collect())
+        Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), RowHistory::Entries(entries))).collect())
     }
 
     /// Which of these old rows the caller could see, as far as that can be told. What policies say of an old row they say as things
@@ -135,8 +135,8 @@ impl<'d> Deciding<'d, '_> {
     }
 
     /// The columns that a change touched, by name.
-    pub(super) fn touched(&self, change: &Change) -> ServerChange<'d> {
-        let Change::Entries(entries) = change else { return ServerChange::Unknown };
+    pub(super) fn touched(&self, change: &RowHistory) -> ServerChange<'d> {
+        let RowHistory::Entries(entries) = change else { return ServerChange::Unknown };
         let Some(last) = entries.last() else { return ServerChange::Deleted };
         if last.op == Op::Delete {
             return ServerChange::Deleted;

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
-use super::Change;
+use super::RowHistory;
 use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Columns, Target};
@@ -16,7 +16,7 @@ use crate::server::subxact;
 impl Deciding<'_, '_> {
     /// The records, of those that are compared, whose columns stand as they are sent: created ones that exist, and updated ones
     /// that the caller may not write. (Of the others it costs more to find out than to write them.)
-    pub(super) fn stored_already(&self, changed: &HashMap<String, Change>) -> Result<HashSet<u32>> {
+    pub(super) fn stored_already(&self, changed: &HashMap<String, RowHistory>) -> Result<HashSet<u32>> {
         let mut equal = HashSet::new();
         for (number, group) in self.target.updates.iter().enumerate() {
             let rows = group.rows.iter().copied().filter(|row| {

@@ -1,4 +1,4 @@
-//! Stage 1: the shape of the payload, and where its fields are. One pass of serde_json, which is handed places ([`Place`]) to
+//! Stage 1: the shape of the payload, and where its fields are. One pass of serde_json, which is handed places ([`PayloadPlace`]) to
 //! visit rather than types to fill.
 
 use std::borrow::Cow;
@@ -14,14 +14,14 @@ use crate::values::excerpt::{cut, NAME};
 
 /// An element of one of the arrays.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
-    /// Index into `shapes`, or [`Entry::BARE`].
+pub(super) struct Element {
+    /// Index into `shapes`, or [`Element::BARE`].
     pub(super) shape: u32,
     /// Where its values begin.
     pub(super) start: u32,
 }
 
-impl Entry {
+impl Element {
     /// The shape of an element of `deleted` that is an id and not a record: its one value is the id.
     pub(super) const BARE: u32 = u32::MAX;
 }
@@ -31,7 +31,7 @@ impl Entry {
 pub struct RawCollection<'a> {
     pub(super) name: Cow<'a, str>,
     /// The elements of the arrays, in the order of [`Array::ALL`].
-    pub(super) entries: [Vec<Entry>; 3],
+    pub(super) entries: [Vec<Element>; 3],
     /// All field names, each once, in order of appearance.
     pub(super) names: Vec<Cow<'a, str>>,
     /// All lists of field names (indexes into `names`), each once.
@@ -62,7 +62,7 @@ impl<'a> RawCollection<'a> {
 pub fn parse(text: &str, check: Check) -> Result<Vec<RawCollection<'_>>, BatchError> {
     let mut state = Parser::new(check);
     let mut json = serde_json::Deserializer::from_str(text);
-    let outcome = Walk(Changes(&mut state)).deserialize(&mut json).and_then(|()| json.end());
+    let outcome = Walk(ChangesPlace(&mut state)).deserialize(&mut json).and_then(|()| json.end());
     state.outcome(outcome)?;
     Ok(state.done)
 }
@@ -140,13 +140,13 @@ impl<'a> Builder<'a> {
 
     /// All fields of the record that began there have been read.
     fn end(&mut self, array: Array, start: u32) {
-        let entry = Entry { shape: self.shape(), start };
+        let entry = Element { shape: self.shape(), start };
         self.collection.entries[array as usize].push(entry);
     }
 
     /// An element of `deleted` that is an id.
     fn bare(&mut self, id: &'a str) {
-        let entry = Entry { shape: Entry::BARE, start: small(self.collection.values.len()) };
+        let entry = Element { shape: Element::BARE, start: small(self.collection.values.len()) };
         self.collection.values.push(id);
         self.collection.entries[Array::Deleted as usize].push(entry);
     }
@@ -251,7 +251,7 @@ impl<'a> Parser<'a> {
 
 /// A place in the payload and what may stand there. [`Walk`] makes a serde visitor of it that refuses everything else with
 /// the path, without repeating the payload.
-trait Place<'a>: Sized {
+trait PayloadPlace<'a>: Sized {
     const EXPECTED: &'static str;
     fn parser(&mut self) -> &mut Parser<'a>;
 
@@ -273,14 +273,14 @@ trait Place<'a>: Sized {
 
 struct Walk<P>(P);
 
-impl<'a, P: Place<'a>> DeserializeSeed<'a> for Walk<P> {
+impl<'a, P: PayloadPlace<'a>> DeserializeSeed<'a> for Walk<P> {
     type Value = ();
     fn deserialize<D: Deserializer<'a>>(self, json: D) -> Result<(), D::Error> {
         json.deserialize_any(self)
     }
 }
 
-impl<'a, P: Place<'a>> Visitor<'a> for Walk<P> {
+impl<'a, P: PayloadPlace<'a>> Visitor<'a> for Walk<P> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(P::EXPECTED)
@@ -346,9 +346,9 @@ fn next_name<'a, A: MapAccess<'a>>(parser: &mut Parser<'a>, map: &mut A) -> Resu
 }
 
 /// The whole payload.
-struct Changes<'p, 'a>(&'p mut Parser<'a>);
+struct ChangesPlace<'p, 'a>(&'p mut Parser<'a>);
 
-impl<'a> Place<'a> for Changes<'_, 'a> {
+impl<'a> PayloadPlace<'a> for ChangesPlace<'_, 'a> {
     const EXPECTED: &'static str = "an object";
     fn parser(&mut self) -> &mut Parser<'a> {
         self.0
@@ -360,7 +360,7 @@ impl<'a> Place<'a> for Changes<'_, 'a> {
                 return Err(parser.fail(BatchError::Duplicate { path: collection_path(&name) }));
             }
             parser.current = Some(Builder::new(name, parser.check));
-            map.next_value_seed(Walk(Collection(parser)))?;
+            map.next_value_seed(Walk(CollectionPlace(parser)))?;
             parser.done.extend(parser.current.take().map(|builder| builder.collection));
         }
         Ok(())
@@ -368,9 +368,9 @@ impl<'a> Place<'a> for Changes<'_, 'a> {
 }
 
 /// `{"created": ..., "updated": ..., "deleted": ...}`
-struct Collection<'p, 'a>(&'p mut Parser<'a>);
+struct CollectionPlace<'p, 'a>(&'p mut Parser<'a>);
 
-impl<'a> Place<'a> for Collection<'_, 'a> {
+impl<'a> PayloadPlace<'a> for CollectionPlace<'_, 'a> {
     const EXPECTED: &'static str = "an object";
     fn parser(&mut self) -> &mut Parser<'a> {
         self.0
@@ -398,7 +398,7 @@ struct Elements<'p, 'a> {
     array: Array,
 }
 
-impl<'a> Place<'a> for Elements<'_, 'a> {
+impl<'a> PayloadPlace<'a> for Elements<'_, 'a> {
     const EXPECTED: &'static str = "an array";
     fn parser(&mut self) -> &mut Parser<'a> {
         self.parser
@@ -462,7 +462,7 @@ struct Fields<'p, 'a> {
     key: &'p [(&'a str, &'a str)],
 }
 
-impl<'a> Place<'a> for Fields<'_, 'a> {
+impl<'a> PayloadPlace<'a> for Fields<'_, 'a> {
     const EXPECTED: &'static str = "an object";
     fn parser(&mut self) -> &mut Parser<'a> {
         self.parser

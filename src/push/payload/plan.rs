@@ -60,10 +60,10 @@ pub struct Record<'a> {
     pub(super) is_merged: bool,
     /// The columns in `_changed`: a range of `changed`.
     pub(super) changed: Option<(u32, u32)>,
-    /// What stands there of the id and the key stands there as a pull writes it. Only known where [`Table::numbers`] says how
+    /// What stands there of the id and the key stands there as a pull writes it. Only known where [`TableFacts::numbers`] says how
     /// that is, and not of merged records.
     ///
-    /// [`Table::numbers`]: super::Table::numbers
+    /// [`TableFacts::numbers`]: super::Table::numbers
     pub exact_key: bool,
     /// All of the key stands there.
     pub whole_key: bool,

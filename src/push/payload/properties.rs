@@ -86,9 +86,9 @@ fn every_piece_is_checked() {
 
 // The oracle: the rules on serde_json's own values, one record after the other.
 
-type Rows = BTreeMap<String, (bool, BTreeMap<String, Value>, Option<Vec<String>>)>;
+type OracleRows = BTreeMap<String, (bool, BTreeMap<String, Value>, Option<Vec<String>>)>;
 
-fn oracle(collection: &Value) -> (Vec<String>, Rows) {
+fn oracle(collection: &Value) -> (Vec<String>, OracleRows) {
     let id_of = |value: &Value| match value {
         Value::Object(record) => record["id"].clone(),
         other => other.clone(),
@@ -101,7 +101,7 @@ fn oracle(collection: &Value) -> (Vec<String>, Rows) {
             deleted.push(id);
         }
     }
-    let mut rows = Rows::new();
+    let mut rows = OracleRows::new();
     for array in ["created", "updated"] {
         for record in collection[array].as_array().unwrap() {
             let id = text(id_of(record));
@@ -186,7 +186,7 @@ proptest! {
         prop_assert_eq!(deleted_ids(&plan), deleted);
 
         let mut seen = vec![false; plan.records.len()];
-        let mut got = Rows::new();
+        let mut got = OracleRows::new();
         for group in &plan.groups {
             prop_assert!(group.columns.is_sorted());
             let rendered: Value = serde_json::from_str(&plan.render(group)).unwrap();

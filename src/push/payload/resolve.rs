@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::parse::Entry;
+use super::parse::Element;
 use super::plan::{Deletion, Plan, Record};
 use super::{field_path, kind, small, source_path, Array, BatchError, RawCollection, Source};
 use crate::values::excerpt::{cut, NAME, VALUE};
@@ -21,7 +21,7 @@ pub enum IdField {
 
 /// What [`RawCollection::resolve`] must know about the table.
 #[derive(Clone, Copy, Default)]
-pub struct Table<'t> {
+pub struct TableFacts<'t> {
     /// The columns of the sync key, in the order of the wire id's parts.
     pub key_columns: &'t [&'t str],
     /// Columns that a client cannot write (generated, identity always, `readonly` of `enable`): whole rows carry them, so they
@@ -36,7 +36,7 @@ pub struct Table<'t> {
     pub numbers: Option<&'t [bool]>,
 }
 
-/// See [`Table::canonical`].
+/// See [`TableFacts::canonical`].
 pub type Canonical<'t> = dyn Fn(usize, &str) -> Option<String> + 't;
 
 /// What the fields of one name are.
@@ -71,7 +71,7 @@ impl<'a> RawCollection<'a> {
     ///
     /// A number is taken as it is written, so an exponent is refused: `1e3` and `1000` would be two rows. An empty id is
     /// refused; a part of an id of several parts may be empty.
-    pub fn resolve<'p>(&'p self, table: &Table<'_>) -> Result<Plan<'p>, BatchError> {
+    pub fn resolve<'p>(&'p self, table: &TableFacts<'_>) -> Result<Plan<'p>, BatchError> {
         let (roles, names) = self.roles(table);
         let (layouts, columns, readonly) = self.layouts(table, &roles);
         let mut resolver = Resolver {
@@ -105,7 +105,7 @@ impl<'a> RawCollection<'a> {
     }
 
     /// What each name is, and the names of columns in order.
-    fn roles(&self, table: &Table<'_>) -> (Vec<Role>, Vec<&str>) {
+    fn roles(&self, table: &TableFacts<'_>) -> (Vec<Role>, Vec<&str>) {
         let is_wire_id = table.id_field == IdField::WireId || table.key_columns == ["id"];
         let role = |name: &str| {
             (self.check)();
@@ -132,7 +132,7 @@ impl<'a> RawCollection<'a> {
         (roles, columns.into_iter().map(|name| &*self.names[name]).collect())
     }
 
-    fn layouts(&self, table: &Table<'_>, roles: &[Role]) -> Layouts<'_> {
+    fn layouts(&self, table: &TableFacts<'_>, roles: &[Role]) -> Layouts<'_> {
         let mut all = Layouts::default();
         for shape in &self.shapes {
             (self.check)();
@@ -163,7 +163,7 @@ impl<'a> RawCollection<'a> {
 
 /// A row that stands in the batch.
 #[derive(Clone, Copy)]
-enum Slot {
+enum BatchSlot {
     Deleted,
     Record(u32),
 }
@@ -171,9 +171,9 @@ enum Slot {
 /// What [`RawCollection::resolve`] has so far.
 struct Resolver<'p, 'a, 't> {
     raw: &'p RawCollection<'a>,
-    table: &'t Table<'t>,
+    table: &'t TableFacts<'t>,
     layouts: Vec<Layout>,
-    slots: HashMap<Cow<'p, str>, Slot>,
+    slots: HashMap<Cow<'p, str>, BatchSlot>,
     /// Records whose id stood there before: (index of the first, the later one).
     repeats: Vec<(u32, Record<'p>)>,
     plan: Plan<'p>,
@@ -186,9 +186,9 @@ impl<'p> Resolver<'p, '_, '_> {
             (raw.check)();
             let source = Source { array: Array::Deleted, index: small(index) };
             let id = self.id(*entry, source)?;
-            if self.slots.insert(id.clone(), Slot::Deleted).is_none() {
-                let Entry { shape, start } = *entry;
-                let shape = (shape != Entry::BARE).then_some(shape);
+            if self.slots.insert(id.clone(), BatchSlot::Deleted).is_none() {
+                let Element { shape, start } = *entry;
+                let shape = (shape != Element::BARE).then_some(shape);
                 self.plan.deletions.push(Deletion { id, source, shape, start });
             }
         }
@@ -202,11 +202,11 @@ impl<'p> Resolver<'p, '_, '_> {
             let source = Source { array, index: small(index) };
             let id = self.id(*entry, source)?;
             let new = small(self.plan.records.len());
-            let slot = *self.slots.entry(id.clone()).or_insert(Slot::Record(new));
-            let Slot::Record(slot) = slot else { continue };
+            let slot = *self.slots.entry(id.clone()).or_insert(BatchSlot::Record(new));
+            let BatchSlot::Record(slot) = slot else { continue };
             let changed = self.changed(*entry, source)?;
             let created = array == Array::Created;
-            let Entry { shape, start } = *entry;
+            let Element { shape, start } = *entry;
             let (exact_key, whole_key) = self.sent_key(*entry, &id);
             let record = Record { id, source, created, shape, start, is_merged: false, changed, exact_key, whole_key };
             if slot == new {
@@ -218,13 +218,13 @@ impl<'p> Resolver<'p, '_, '_> {
         Ok(())
     }
 
-    fn value(&self, entry: Entry, position: u32) -> &'p str {
+    fn value(&self, entry: Element, position: u32) -> &'p str {
         self.raw.values[(entry.start + position) as usize]
     }
 
     /// The wire id of an element.
-    fn id(&self, entry: Entry, source: Source) -> Result<Cow<'p, str>, BatchError> {
-        if entry.shape == Entry::BARE {
+    fn id(&self, entry: Element, source: Source) -> Result<Cow<'p, str>, BatchError> {
+        if entry.shape == Element::BARE {
             let bad = |problem| BatchError::BadId { path: source_path(&self.raw.name, source), problem };
             return self.wire_id(self.value(entry, 0)).map_err(bad);
         }
@@ -264,7 +264,7 @@ impl<'p> Resolver<'p, '_, '_> {
     }
 
     /// A column of the key as it came, made canonical.
-    fn key_part(&self, part: usize, entry: Entry, source: Source, position: u32) -> Result<Cow<'p, str>, BatchError> {
+    fn key_part(&self, part: usize, entry: Element, source: Source, position: u32) -> Result<Cow<'p, str>, BatchError> {
         let text = scalar(self.value(entry, position)).map_err(|problem| {
             let path = field_path(&self.raw.name, source, self.table.key_columns[part]);
             BatchError::BadId { path, problem }
@@ -272,7 +272,7 @@ impl<'p> Resolver<'p, '_, '_> {
         Ok(self.canonical(part, text))
     }
 
-    fn id_from_key(&self, entry: Entry, source: Source, layout: &Layout) -> Result<Cow<'p, str>, BatchError> {
+    fn id_from_key(&self, entry: Element, source: Source, layout: &Layout) -> Result<Cow<'p, str>, BatchError> {
         let mut parts = Vec::with_capacity(layout.keys.len());
         for (part, position) in layout.keys.iter().enumerate() {
             let Some(position) = *position else { return Err(self.no_id(source, layout)) };
@@ -288,7 +288,7 @@ impl<'p> Resolver<'p, '_, '_> {
     }
 
     /// [`Record::exact_key`] and [`Record::whole_key`] of a record with this id.
-    fn sent_key(&self, entry: Entry, id: &str) -> (bool, bool) {
+    fn sent_key(&self, entry: Element, id: &str) -> (bool, bool) {
         let Some(numbers) = self.table.numbers else { return (false, false) };
         let layout = &self.layouts[entry.shape as usize];
         let is_exact = |position: u32, text: &str, number: bool| {
@@ -324,7 +324,7 @@ impl<'p> Resolver<'p, '_, '_> {
 
     /// `id` is there: columns of the key that are there as well must say the same. Null says nothing: a client that has a column
     /// for the server's key does not know its value before the first pull.
-    fn check_agreement(&self, id: &str, entry: Entry, source: Source, layout: &Layout) -> Result<(), BatchError> {
+    fn check_agreement(&self, id: &str, entry: Element, source: Source, layout: &Layout) -> Result<(), BatchError> {
         let parts = self.plan.key_parts(id);
         for (part, position) in layout.keys.iter().enumerate() {
             let Some(position) = *position else { continue };
@@ -345,7 +345,7 @@ impl<'p> Resolver<'p, '_, '_> {
     }
 
     /// Reads `_changed` into the plan's list. Null or missing: not known.
-    fn changed(&mut self, entry: Entry, source: Source) -> Result<Option<(u32, u32)>, BatchError> {
+    fn changed(&mut self, entry: Element, source: Source) -> Result<Option<(u32, u32)>, BatchError> {
         let Some(position) = self.layouts[entry.shape as usize].changed else { return Ok(None) };
         let raw = self.value(entry, position);
         let wrong = || BatchError::Shape {

@@ -9,7 +9,7 @@ impl<'a> RawCollection<'a> {
     pub(super) fn by_key<'p>(&'p self, key_columns: &[&str], readonly: &[&str]) -> Result<Plan<'p>, BatchError> {
         let among_several = key_columns.len() > 1 && key_columns.contains(&"id");
         let id_field = if among_several { IdField::Column } else { IdField::WireId };
-        self.resolve(&Table { key_columns, readonly, id_field, ..Table::default() })
+        self.resolve(&TableFacts { key_columns, readonly, id_field, ..TableFacts::default() })
     }
 
     fn is_empty(&self) -> bool {
@@ -366,7 +366,7 @@ fn a_key_that_is_not_called_id() {
 fn an_id_that_is_a_column_beside_the_key() {
     let text = r#"{"t":{"created":[{"id":5,"uuid":"a"}],"deleted":["b",{"id":6,"uuid":"c"}]}}"#;
     let raw = one(text);
-    let table = Table { key_columns: &["uuid"], id_field: IdField::Column, ..Table::default() };
+    let table = TableFacts { key_columns: &["uuid"], id_field: IdField::Column, ..TableFacts::default() };
     let plan = raw.resolve(&table).unwrap();
     assert_eq!(ids(&plan), ["a"]);
     assert_eq!(deleted_ids(&plan), ["b", "c"]);
@@ -401,7 +401,7 @@ fn keys_of_several_columns() {
     let text = created(r#"[{"org":"a","id":7}]"#);
     assert_eq!(ids(&one(&text).by_key(&["org", "id"], &[]).unwrap()), ["a.7"]);
     let text = created(r#"[{"org":"a","id":"a.7"}]"#);
-    let table = Table { key_columns: &["org", "id"], ..Table::default() };
+    let table = TableFacts { key_columns: &["org", "id"], ..TableFacts::default() };
     assert_eq!(ids(&one(&text).resolve(&table).unwrap()), ["a.7"]);
 }
 
@@ -411,7 +411,7 @@ fn ids_are_made_canonical() {
         0 => wire_id::canonical_uuid(text),
         _ => wire_id::canonical_integer(text),
     };
-    let table = Table { key_columns: &["id"], canonical: Some(&canonical), ..Table::default() };
+    let table = TableFacts { key_columns: &["id"], canonical: Some(&canonical), ..TableFacts::default() };
     let text = r#"{"t":{
         "created":[{"id":"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11","x":1}, {"id":"none"}],
         "deleted":["a0eebc999c0b4ef8bb6d6bb9bd380a11"]}}"#;
@@ -420,7 +420,7 @@ fn ids_are_made_canonical() {
     assert_eq!(deleted_ids(&plan), ["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]);
     assert_eq!(ids(&plan), ["none"]);
 
-    let table = Table { key_columns: &["a", "b"], canonical: Some(&canonical), ..Table::default() };
+    let table = TableFacts { key_columns: &["a", "b"], canonical: Some(&canonical), ..TableFacts::default() };
     let text = created(r#"[{"a":"x","b":"07"},{"id":"x.07"},{"id":"x.7","b":"007"}]"#);
     assert_eq!(ids(&one(&text).resolve(&table).unwrap()), ["x.7"]);
 }

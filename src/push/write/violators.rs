@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Work;
-use crate::push::apply::{Outcome, Writer};
+use crate::push::apply::{ItemWriter, Outcome};
 use crate::push::constraints::{self, Constraint};
 use crate::push::item::Item;
 use crate::push::steps::Step;
@@ -24,7 +24,7 @@ impl Work<'_, '_> {
         e: &SyncError,
     ) -> Result<Vec<(Item, SyncError)>> {
         let suspects = suspects(self.targets, steps, e);
-        let mut search = Search {
+        let mut search = ViolatorSearch {
             targets: self.targets,
             writer: &self.writer,
             steps,
@@ -49,9 +49,9 @@ impl Work<'_, '_> {
 }
 
 /// The search for rows that violate deferred constraints.
-struct Search<'s, 't> {
+struct ViolatorSearch<'s, 't> {
     targets: &'s [Target<'t>],
-    writer: &'s Writer<'s, 't>,
+    writer: &'s ItemWriter<'s, 't>,
     steps: &'s [Step],
     deferred: &'s [Constraint],
     /// Rows that are left out so far.
@@ -63,7 +63,7 @@ struct Search<'s, 't> {
     exhausted: &'s SyncError,
 }
 
-impl Search<'_, '_> {
+impl ViolatorSearch<'_, '_> {
     /// Takes as many of these in again as can pass with what is in already: all, or those of the halves.
     fn sift(&mut self, candidates: &[Item]) -> Result<()> {
         if candidates.is_empty() {

@@ -25,7 +25,7 @@ pub struct Link {
 }
 
 /// A subquery that policies ask about a row.
-struct Asked {
+struct Subquery {
     link: *mut pg_sys::SubLink,
     /// What is compared with each member of the array that it makes; or NULL.
     member: *mut pg_sys::Node,
@@ -56,7 +56,7 @@ pub unsafe fn of(
     unsafe {
         former.find(policies.cast())?;
         pointers::<pg_sys::Node>(policies).into_iter().for_each(|policy| collect(policy, true, &mut asked));
-        for Asked { link, member, positive } in asked {
+        for Subquery { link, member, positive } in asked {
             if !former.is_read_by((*link).subselect) {
                 continue;
             }
@@ -84,7 +84,7 @@ pub unsafe fn of(
 ///
 /// # Safety
 /// A node of a policy's tree.
-unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Asked>) {
+unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Subquery>) {
     // SAFETY: nodes with these tags are of these types.
     unsafe {
         match (*node).type_ {
@@ -95,7 +95,7 @@ unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Asked
             }
             NodeTag::T_SubLink => {
                 let link = node.cast::<pg_sys::SubLink>();
-                asked.push(Asked { link, member: std::ptr::null_mut(), positive });
+                asked.push(Subquery { link, member: std::ptr::null_mut(), positive });
                 if !(*link).testexpr.is_null() {
                     collect((*link).testexpr, false, asked);
                 }
@@ -105,7 +105,7 @@ unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Asked
                 let inside = tree::sublinks(node).into_iter();
                 let positive = positive && member.is_some();
                 let member = member.unwrap_or(std::ptr::null_mut());
-                asked.extend(inside.map(|link| Asked { link, member, positive }));
+                asked.extend(inside.map(|link| Subquery { link, member, positive }));
             }
         }
     }

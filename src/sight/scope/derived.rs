@@ -15,7 +15,7 @@ use pgrx::pg_sys;
 
 use crate::collections::catalog::Collection;
 use crate::policies::access::tree::relations_read;
-use crate::policies::scope::bound::{Gives, Search, Source};
+use crate::policies::scope::bound::{BoundPart, Gives, Search};
 use crate::server::error::{Remembering, Result};
 use crate::server::session::{Cached, Event};
 use crate::server::spi::{self, c_string};
@@ -44,7 +44,7 @@ pub struct Derived {
 }
 
 /// How a bound's queries say what they find.
-struct Form {
+struct BoundForm {
     parts: Vec<(Gives, i16)>,
     /// The tables in them.
     reads: BTreeSet<u32>,
@@ -52,7 +52,7 @@ struct Form {
 
 thread_local! {
     /// None: the policies do not bound the column.
-    static FORMS: Cached<HashMap<Key, Option<Rc<Form>>>> = Cached::until(Event::Plan);
+    static FORMS: Cached<HashMap<Key, Option<Rc<BoundForm>>>> = Cached::until(Event::Plan);
 }
 
 /// The caller's scopes, for a pull of what happened in so many transactions.
@@ -77,15 +77,15 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
     let shadows = judge.as_ref().map_or(&[][..], Judge::shadows);
     let dearest = dearest(transactions);
     let mut asked = ask(relation, &form, sources.take(), shadows, dearest)?;
-    if matches!(asked, Asked::Unplanned) {
+    if matches!(asked, ScopesAsked::Unplanned) {
         asked = ask(relation, &form, derive(relation, column.attnum), shadows, dearest)?;
     }
-    let Asked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
+    let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
     Ok(Derived { scopes: Some(scopes.into_iter().collect()), judge })
 }
 
 /// What bounds the column in the policies that apply to the caller.
-fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<Source>> {
+fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<BoundPart>> {
     match policy::selectable(relation) {
         Condition::All => None,
         Condition::None => Some(Vec::new()),
@@ -94,10 +94,10 @@ fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<Source>> {
     }
 }
 
-type Sources = Option<Vec<Source>>;
+type Sources = Option<Vec<BoundPart>>;
 
 /// The form of the bound; and its queries, if they had to be made for it.
-fn form(relation: pg_sys::Oid, column: i16) -> Result<(Option<Rc<Form>>, Sources)> {
+fn form(relation: pg_sys::Oid, column: i16) -> Result<(Option<Rc<BoundForm>>, Sources)> {
     let key = Key::of(relation, Some(&c_string(&format!("{TEXT} of {column}"))?));
     let then = FORMS.with(Cached::now);
     if let Some(known) = FORMS.with(|f| f.look(|forms| forms.get(&key).cloned())) {
@@ -108,7 +108,7 @@ fn form(relation: pg_sys::Oid, column: i16) -> Result<(Option<Rc<Form>>, Sources
         // SAFETY: queries of our own, which are only read.
         let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
         let reads = read.map(|table| pg::root_of(table.into()).to_u32()).collect();
-        Rc::new(Form { parts: sources.iter().map(|s| (s.gives, s.column)).collect(), reads })
+        Rc::new(BoundForm { parts: sources.iter().map(|s| (s.gives, s.column)).collect(), reads })
     });
     FORMS.with(|f| {
         f.remember(then, |forms| {
@@ -126,7 +126,7 @@ const KNOWN: usize = 1_024;
 
 const TEXT: &str = "snapsync scopes";
 
-enum Asked {
+enum ScopesAsked {
     Scopes(BTreeSet<String>),
     /// All of them: a way in is open to every row, or they are too many, or it would be too dear.
     All,
@@ -134,14 +134,20 @@ enum Asked {
 }
 
 /// Asks as the caller. What fails is no error of his: then all entries are read, which the policies judge.
-fn ask(relation: pg_sys::Oid, form: &Form, sources: Sources, shadows: &[Shadow], dearest: f64) -> Result<Asked> {
+fn ask(
+    relation: pg_sys::Oid,
+    form: &BoundForm,
+    sources: Sources,
+    shadows: &[Shadow],
+    dearest: f64,
+) -> Result<ScopesAsked> {
     if form.parts.is_empty() {
-        return Ok(Asked::Scopes(BTreeSet::new()));
+        return Ok(ScopesAsked::Scopes(BTreeSet::new()));
     }
     let _scratch = pg::Scratch::new(c"snapsync scopes");
     let asked = subxact::run(|| {
         let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
-        let mut found = Found::default();
+        let mut found = ScopeTexts::default();
         for (i, (gives, column)) in form.parts.iter().enumerate() {
             let key = Key::of(relation, Some(&c_string(&format!("{TEXT} {i}"))?));
             let query = sources.as_ref().and_then(|s| s.get(i)).map(|s| s.query);
@@ -155,36 +161,36 @@ fn ask(relation: pg_sys::Oid, form: &Form, sources: Sources, shadows: &[Shadow],
                 query::part(query, shadows, key, dearest, SCOPES as f64, &mut each)?
             };
             match put {
-                Put::Answered if found.all => return Ok(Asked::All),
+                Put::Answered if found.all => return Ok(ScopesAsked::All),
                 Put::Answered => {}
-                Put::Unplanned => return Ok(Asked::Unplanned),
-                Put::Declined => return Ok(Asked::All),
+                Put::Unplanned => return Ok(ScopesAsked::Unplanned),
+                Put::Declined => return Ok(ScopesAsked::All),
             }
         }
-        Ok(Asked::Scopes(found.scopes))
+        Ok(ScopesAsked::Scopes(found.scopes))
     });
-    Ok(policy::told(asked)?.unwrap_or(Asked::All))
+    Ok(policy::told(asked)?.unwrap_or(ScopesAsked::All))
 }
 
 #[derive(Default)]
-struct Found {
+struct ScopeTexts {
     scopes: BTreeSet<String>,
     all: bool,
 }
 
 /// How values of a type are written.
-struct Output {
+struct TextOutput {
     function: pg_sys::FmgrInfo,
     /// Of an array: its elements' length, whether they are passed by value, their alignment.
     element: (pg_sys::Oid, i16, bool, std::ffi::c_char),
 }
 
-impl Found {
+impl ScopeTexts {
     /// Takes what a row says.
     ///
     /// # Safety
     /// The executor's slot, of a query that gives this in this column.
-    unsafe fn take(&mut self, row: slot::Slot, gives: Gives, column: i16, output: &mut Option<Output>) {
+    unsafe fn take(&mut self, row: slot::Slot, gives: Gives, column: i16, output: &mut Option<TextOutput>) {
         // SAFETY: see above; a datum of the column's type, which is detoasted where it is an array.
         unsafe {
             let Some(datum) = slot::value(row, column).filter(|_| !self.all) else { return };
@@ -194,7 +200,7 @@ impl Found {
             }
             let type_ = pg::attribute((*row).tts_tupleDescriptor, column as usize - 1).atttypid;
             if output.is_none() {
-                *output = Output::of(type_, gives);
+                *output = TextOutput::of(type_, gives);
             }
             let Some(output) = output else {
                 self.all = true;
@@ -227,7 +233,7 @@ impl Found {
 
     /// # Safety
     /// A datum of the type that the output is for.
-    unsafe fn add(&mut self, datum: pg_sys::Datum, output: &mut Output) {
+    unsafe fn add(&mut self, datum: pg_sys::Datum, output: &mut TextOutput) {
         // SAFETY: see above; the text is copied.
         unsafe {
             let text = pg_sys::OutputFunctionCall(&mut output.function, datum);
@@ -238,12 +244,12 @@ impl Found {
     }
 }
 
-impl Output {
+impl TextOutput {
     /// None for a type that writes a value otherwise than the column's, or that is no array.
     ///
     /// # Safety
     /// A type; the record lives in the current memory context.
-    unsafe fn of(type_: pg_sys::Oid, gives: Gives) -> Option<Output> {
+    unsafe fn of(type_: pg_sys::Oid, gives: Gives) -> Option<TextOutput> {
         // SAFETY: look-ups of existing types.
         unsafe {
             let type_ = pg_sys::getBaseType(type_);
@@ -254,7 +260,7 @@ impl Output {
             }
             let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(base, &mut function, &mut varlena);
-            let mut output = Output { function: pg_sys::FmgrInfo::default(), element: (element, 0, false, 0) };
+            let mut output = TextOutput { function: pg_sys::FmgrInfo::default(), element: (element, 0, false, 0) };
             pg_sys::fmgr_info(function, &mut output.function);
             let (_, length, by_value, align) = &mut output.element;
             pg_sys::get_typlenbyvalalign(element, length, by_value, align);
