@@ -90,6 +90,15 @@ END;
 COMMENT ON FUNCTION snapsync.made_of(oid) IS 'The types of a table''s columns, and what these are made of: domains, arrays, ranges, composite types';
 REVOKE EXECUTE ON FUNCTION snapsync.made_of(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
+                     (SELECT oid FROM pg_database WHERE datname = current_database()), $1);
+END;
+COMMENT ON FUNCTION snapsync.identity_of(oid) IS 'Which table of which database of which cluster this is: only there do the numbers in a shape mean anything';
+REVOKE EXECUTE ON FUNCTION snapsync.identity_of(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_on_command_end';

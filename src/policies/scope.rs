@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use pgrx::pg_sys::{self, NodeTag};
+use serde::Deserialize;
 
 use crate::policies::access::tree::walk;
 use crate::server::error::Result;
@@ -15,6 +16,9 @@ use crate::server::{pg, spi};
 pub mod bound;
 
 use bound::{dearness, BoundPart, Search};
+
+const POLICIES: &str = include_str!("scope/policies.sql");
+const CANDIDATES: &str = include_str!("scope/candidates.sql");
 
 /// What was found.
 #[derive(Default, Clone, PartialEq, Debug)]
@@ -34,6 +38,15 @@ struct Policy {
     condition: *mut pg_sys::Node,
 }
 
+/// As the catalog has it.
+#[derive(Deserialize)]
+struct StoredPolicy {
+    name: String,
+    permissive: bool,
+    roles: BTreeSet<u32>,
+    condition: String,
+}
+
 impl Policy {
     /// Does it apply to whoever has this role and no other?
     fn applies(&self, role: u32) -> bool {
@@ -47,6 +60,7 @@ impl Policy {
 }
 
 /// A column that can be a scope.
+#[derive(Deserialize)]
 struct ScopeCandidate {
     name: String,
     attnum: i16,
@@ -54,35 +68,20 @@ struct ScopeCandidate {
 
 /// Looks for the column, in the policies as they are now.
 pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
-    let rows = spi::read_now(
-        "SELECT p.polname, p.polpermissive, array_to_json(p.polroles::int8[]), p.polqual::text \
-           FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid \
-          WHERE p.polrelid = $1 AND c.relrowsecurity AND p.polcmd IN ('*', 'r') AND p.polqual IS NOT NULL ORDER BY p.polname",
-        &[spi::arg(relation)],
-    )?;
+    let stored: Vec<StoredPolicy> = spi::typed(&spi::read_now(POLICIES, &[spi::arg(relation)])?)?;
     let mut policies = Vec::new();
-    for row in &rows {
-        let tree = spi::c_string(&row.string(3))?;
+    for StoredPolicy { name, permissive, roles, condition } in stored {
+        let tree = spi::c_string(&condition)?;
         // SAFETY: pg_policy.polqual is a node tree of this server's version.
         let condition = unsafe { pg_sys::stringToNode(tree.as_ptr()).cast() };
-        let (name, permissive) = (row.string(0), row.bool(1));
-        policies.push(Policy { name, permissive, roles: row.json::<BTreeSet<u32>>(2)?, condition });
+        policies.push(Policy { name, permissive, roles, condition });
     }
     if !policies.iter().any(|p| p.permissive) {
         return Ok(ScopeFinding::default());
     }
-    // The types that `bound` has a way to compare; a virtual column (PostgreSQL 18) is not given to triggers.
-    let columns = spi::read_now(
-        "SELECT a.attname, a.attnum FROM pg_attribute AS a JOIN pg_type AS y ON y.oid = a.atttypid \
-          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v' \
-            AND coalesce(nullif(y.typbasetype, 0), y.oid) = ANY ('{uuid,text,varchar,smallint,integer,bigint}'::regtype[]) \
-            AND (a.attcollation = 0 OR EXISTS (SELECT FROM pg_collation AS k WHERE k.oid = a.attcollation AND k.collisdeterministic)) \
-          ORDER BY a.attnum",
-        &[spi::arg(relation)],
-    )?;
+    let columns: Vec<ScopeCandidate> = spi::typed(&spi::read_now(CANDIDATES, &[spi::arg(relation)])?)?;
     let mentioned: BTreeSet<i16> = policies.iter().flat_map(|p| columns_in(p.condition)).collect();
-    let columns = columns.iter().map(|r| ScopeCandidate { name: r.string(0), attnum: r.i64(1).unwrap_or(0) as i16 });
-    let columns: Vec<ScopeCandidate> = columns.filter(|c| mentioned.contains(&c.attnum)).collect();
+    let columns: Vec<ScopeCandidate> = columns.into_iter().filter(|c| mentioned.contains(&c.attnum)).collect();
     // The one that serves the most roles; of these the one whose values are found with the least work.
     let ranked = columns.iter().filter_map(|c| rank(c, &policies).map(|rank| (rank, c)));
     let best = ranked.min_by_key(|((served, dearness), c)| (std::cmp::Reverse(*served), *dearness, c.attnum));

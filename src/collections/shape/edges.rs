@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
+use serde::Deserialize;
 
 use crate::collections::registry::{self, StoredSettings};
 use crate::collections::triggers;
@@ -15,7 +16,7 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, spi};
 
 /// One table's reading of another.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Deserialize, Clone, PartialEq, Debug)]
 pub struct Edge {
     pub kind: String,
     pub predicate: Option<String>,
@@ -26,6 +27,13 @@ pub struct Edge {
 
 pub type Edges = BTreeMap<u32, Edge>;
 
+#[derive(Deserialize)]
+struct KnownEdge {
+    access: u32,
+    edge: Edge,
+}
+
+const KNOWN: &str = include_str!("edges/known.sql");
 const VOUCHERS: &str = include_str!("edges/vouchers.sql");
 
 /// The edges of a table as its policies and settings are now, and the functions in its texts. `acting`: a role besides its owner
@@ -59,13 +67,8 @@ pub fn wanted(
 
 /// The edges as they were when the table was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<Edges> {
-    let rows = spi::read_now(
-        "SELECT access::oid, kind, predicate, whole, CASE WHEN NOT untracked THEN voucher END FROM snapsync.access WHERE relation = $1",
-        &[spi::arg(relation)],
-    )?;
-    let text = |r: &spi::Row, i: usize| r.text(i).map(str::to_string);
-    let edge = |r: &spi::Row| Edge { kind: r.string(1), predicate: text(r, 2), whole: r.bool(3), voucher: text(r, 4) };
-    Ok(rows.iter().map(|r| (r.oid(0).to_u32(), edge(r))).collect())
+    let known: Vec<KnownEdge> = spi::typed(&spi::read_now(KNOWN, &[spi::arg(relation)])?)?;
+    Ok(known.into_iter().map(|k| (k.access, k.edge)).collect())
 }
 
 /// Do these say the same of who sees what? Who stands up for them does not matter.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use super::definition::IDENTITY;
 use crate::collections::registry::{self, StoredSettings};
 use crate::collections::table;
 use crate::server::error::{code, Result, SyncError};
@@ -20,9 +19,9 @@ struct ColumnNames {
 
 impl ColumnNames {
     fn of(relation: pg_sys::Oid) -> Result<Option<ColumnNames>> {
-        let sql =
-            format!("SELECT shape -> 'columns', shape ->> 'identity' = {IDENTITY} FROM snapsync.collection AS c WHERE c.relation = $1");
-        let rows = spi::read_now(&sql, &[spi::arg(relation)])?;
+        const KNOWN: &str = "SELECT shape -> 'columns', shape ->> 'identity' = snapsync.identity_of(relation) \
+             FROM snapsync.collection WHERE relation = $1";
+        let rows = spi::read_now(KNOWN, &[spi::arg(relation)])?;
         let Some(old) = rows.first().filter(|r| r.bool(1)) else { return Ok(None) };
         let old: serde_json::Value = old.text(0).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
         let before = old.as_object().into_iter().flatten();

@@ -14,10 +14,7 @@ use crate::server::error::Result;
 use crate::server::session::PerTransaction;
 use crate::server::spi;
 
-/// A part of the shape of `c`.
-pub const UNENFORCED: &str = "'unenforced', (SELECT json_agg(f.oid::text ORDER BY f.oid) FROM pg_constraint AS f \
-     WHERE f.contype = 'f' AND f.conrelid = c.relation AND (c.shape -> 'unenforced' ? f.oid::text \
-        OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))))";
+const MARK: &str = include_str!("unenforced/mark.sql");
 
 thread_local! {
     /// Tables for which this transaction has seen to it.
@@ -29,21 +26,9 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
-    const NEW: &str = "FROM (SELECT oid, conrelid FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' \
-             UNION SELECT f.oid, f.conrelid FROM pg_depend AS d JOIN pg_constraint AS f ON f.oid = d.objid AND f.contype = 'f' \
-              WHERE d.classid = 'pg_constraint'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = $1) AS f \
-         JOIN snapsync.collection AS c ON c.relation = f.conrelid \
-         WHERE NOT coalesce(c.shape -> 'unenforced' ? f.oid::text, false)";
-    if spi::owner_query(&format!("SELECT 1 {NEW} LIMIT 1"), &[spi::arg(relation)])?.is_empty() {
+    if spi::owner_execute(MARK, &[spi::arg(relation)])? == 0 {
         return Ok(());
     }
-    let mark = format!(
-        "UPDATE snapsync.collection AS c SET shape = c.shape || jsonb_build_object('unenforced', \
-             coalesce(nullif(c.shape -> 'unenforced', 'null'), '[]') || keys.new) \
-         FROM (SELECT c.relation, jsonb_agg(f.oid::text) AS new {NEW} GROUP BY c.relation) AS keys \
-         WHERE keys.relation = c.relation"
-    );
-    spi::owner_execute(&mark, &[spi::arg(relation)])?;
     let parents = spi::owner_query(
         "SELECT DISTINCT relation::oid FROM snapsync.access WHERE kind = 'parent' AND $1 IN (relation::oid, access::oid) ORDER BY 1",
         &[spi::arg(relation)],

@@ -1,0 +1,48 @@
+-- The shape of table $1, as JSON: what is compared always, by names that are the same after a dump and restore, so Oids are only in
+-- identity, declared and unenforced.
+WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1))
+SELECT json_build_object(
+    'identity', snapsync.identity_of(c.relation),
+    -- Foreign keys that were not enforced for a time: unenforced.rs.
+    'unenforced', (
+        SELECT json_agg(f.oid::text ORDER BY f.oid)
+        FROM pg_constraint AS f
+        WHERE f.contype = 'f' AND f.conrelid = c.relation
+          AND (c.shape -> 'unenforced' ? f.oid::text
+               OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')))),
+    'labels', (
+        SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel))
+        FROM made_of AS m JOIN pg_enum AS e ON e.enumtypid = m.oid),
+    'composites', (
+        SELECT json_agg(json_build_array(y.oid::regtype::text, a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY y.oid::regtype::text, a.attnum)
+        FROM made_of AS m
+        JOIN pg_type AS y ON y.oid = m.oid AND y.typtype = 'c'
+        JOIN pg_attribute AS a ON a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped),
+    'declared', (
+        SELECT json_object_agg(n.name, to_regclass(n.name)::oid::text) FROM jsonb_object_keys(c.access_tables) AS n(name)),
+    'columns', (
+        SELECT json_object_agg(a.attnum, json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
+        FROM pg_attribute AS a
+        WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped),
+    'synced', (
+        SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
+        FROM pg_attribute AS a
+        WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped
+          AND (c.columns IS NULL OR a.attname = ANY (c.columns) OR a.attname = ANY (c.key)) AND a.attname <> ALL (c.exclude)),
+    'security', json_build_array(r.relrowsecurity, r.relforcerowsecurity, r.relowner::regrole::text),
+    'partitions', (
+        SELECT json_agg(k.oid::regclass::text ORDER BY k.oid::regclass::text)
+        FROM snapsync.parts($1) AS t(relid) JOIN pg_class AS k ON k.oid = t.relid
+        WHERE k.oid <> $1 AND k.relkind <> 'p'),
+    'readers', (
+        SELECT json_agg(reader ORDER BY reader)
+        FROM (SELECT CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END AS reader
+              FROM aclexplode(r.relacl) AS x
+              WHERE x.privilege_type = 'SELECT'
+              UNION
+              SELECT a.attname || ' ' || CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END
+              FROM pg_attribute AS a, aclexplode(a.attacl) AS x
+              WHERE a.attrelid = c.relation AND x.privilege_type = 'SELECT' AND NOT a.attisdropped) AS readers))
+FROM snapsync.collection AS c
+JOIN pg_class AS r ON r.oid = c.relation
+WHERE c.relation = $1

@@ -1,0 +1,48 @@
+-- The policies of table $1, and the views and functions that they read, each with its tree: with $2 as SQL, which takes a lock on each table
+-- that it reads; else as it is stored. (A materialized view's row in pg_class is written anew by every REFRESH.)
+WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1))
+SELECT json_build_object(
+    'policies', (
+        SELECT json_agg(json_build_array(p.polname, p.polpermissive,
+                            (SELECT json_agg(CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END ORDER BY 1) FROM unnest(p.polroles) AS role),
+                            CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE md5(p.polqual::text) END)
+                        ORDER BY p.polname)
+        FROM pg_policy AS p
+        WHERE p.polrelid = c.relation AND p.polcmd IN ('*', 'r')),
+    'partition_policies', (
+        SELECT json_agg(json_build_array(k.oid::regclass::text, k.relforcerowsecurity, k.relowner::regrole::text,
+                            (SELECT json_agg(json_build_array(p.polname, p.polpermissive, p.polroles::regrole[]::text,
+                                                 CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE md5(p.polqual::text) END)
+                                             ORDER BY p.polname)
+                             FROM pg_policy AS p
+                             WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r')))
+                        ORDER BY k.oid::regclass::text)
+        FROM snapsync.parts($1) AS t(relid) JOIN pg_class AS k ON k.oid = t.relid
+        WHERE k.oid <> $1 AND k.relrowsecurity),
+    'views', (
+        SELECT json_agg(DISTINCT md5(concat(v.oid::regclass,
+                            CASE WHEN $2 THEN pg_get_viewdef(v.oid)
+                                 ELSE (SELECT md5(w.ev_action::text) FROM pg_rewrite AS w WHERE w.ev_class = v.oid AND w.ev_type = '1') END,
+                            v.relowner::regrole, v.reloptions, CASE v.relkind WHEN 'm' THEN v.xmin::text END)))
+        FROM read JOIN pg_class AS v ON v.oid = read.objid AND v.relkind IN ('v', 'm')
+        WHERE read.classid = 'pg_class'::regclass),
+    'functions', (
+        SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, f.proisstrict, f.proowner::regrole,
+                            CASE WHEN $2 THEN pg_get_function_sqlbody(f.oid) ELSE md5(f.prosqlbody::text) END,
+                            g.aggtransfn, g.aggfinalfn, g.agginitval)))
+        FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
+              UNION
+              SELECT to_regprocedure(called)::oid FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS called) AS used
+        JOIN pg_proc AS f ON f.oid = used.objid
+        LEFT JOIN pg_aggregate AS g ON g.aggfnoid = f.oid),
+    'virtual', (
+        SELECT json_agg(json_build_array(a.attrelid::regclass, a.attname,
+                            CASE WHEN $2 THEN pg_get_expr(e.adbin, e.adrelid) ELSE md5(e.adbin::text) END)
+                        ORDER BY a.attrelid::regclass::text, a.attname)
+        FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass
+              UNION
+              SELECT relid FROM snapsync.parts($1) AS t(relid)) AS t
+        JOIN pg_attribute AS a ON a.attrelid = t.objid AND a.attgenerated = 'v' AND NOT a.attisdropped
+        JOIN pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum))
+FROM snapsync.collection AS c
+WHERE c.relation = $1
