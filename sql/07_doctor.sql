@@ -384,7 +384,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                       <> ALL ('{uuid,text,varchar,smallint,integer,bigint,numeric}'::regtype[])) AS p
     WHERE k.key = '{}'
     UNION ALL
-    SELECT 'info', s.name, format('every change in %s resets every user: it has no row-level security and no predicate', a.access),
+    SELECT 'info', s.name, format('every change in %s concerns every user: it has no row-level security and no predicate', a.access),
            'Give it policies, or name it with a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
     WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'

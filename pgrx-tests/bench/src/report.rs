@@ -157,7 +157,7 @@ impl Report {
         for line in &self.conditions {
             let _ = writeln!(out, "- {line}");
         }
-        out.push_str("\n| work | ours | baseline | | ratio | spread | reach (aim) | |\n");
+        out.push_str("\n| work | ours | baseline | | ratio | spread | bound (aim) | |\n");
         out.push_str("| --- | ---: | --- | ---: | ---: | ---: | --- | --- |\n");
         for row in &self.rows {
             let _ = writeln!(
@@ -216,7 +216,7 @@ impl Report {
 pub fn heading() -> String {
     format!(
         "{:<60} {:>9}  {:<55} {:>9} {:>7} {:>15}  {:<14}",
-        "work", "ours", "baseline", "", "ratio", "quartiles", "reach (aim)"
+        "work", "ours", "baseline", "", "ratio", "quartiles", "bound (aim)"
     )
 }
 

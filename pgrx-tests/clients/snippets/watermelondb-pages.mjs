@@ -1,5 +1,5 @@
 // The pages of a pull as the one answer that WatermelonDB takes. `rpc` is that of the README.
-export async function pullInPages(rpc, args) {
+export async function pullPagesAsOne(rpc, args) {
   const rows = {}, override = {}
   let page = {}
   do {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { synchronize } from '@nozbe/watermelondb/sync/index.js'
-import { pullInPages } from '../snippets/watermelondb-pages.mjs'
+import { pullPagesAsOne } from '../snippets/watermelondb-pages.mjs'
 import { Q } from '../lib/app.mjs'
 import { deviceRows } from '../lib/contents.mjs'
 import { complaintsDuring, lastCall, newUser, pulled, testServer } from '../lib/testing.mjs'
@@ -44,7 +44,7 @@ for (const adapter of ['sqlite', 'loki']) {
       const syncInPages = () => synchronize({
         database: device.database,
         pullChanges: ({ lastPulledAt }) =>
-          pullInPages(rpc, { collections: ['projects', 'tasks'], last_pulled_at: lastPulledAt }),
+          pullPagesAsOne(rpc, { collections: ['projects', 'tasks'], last_pulled_at: lastPulledAt }),
         pushChanges: ({ changes, lastPulledAt }) => rpc('push_changes', { changes, last_pulled_at: lastPulledAt }),
       })
       await server.sql(
