@@ -19,6 +19,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::collections::catalog::Collection;
 use crate::server::error::Result;
+use crate::server::memory;
 use crate::server::spi::{self, Planned};
 use crate::values::wire_id;
 
@@ -133,7 +134,7 @@ impl<'a> Keys<'a> {
 
     /// Adds the row of a wire id. It is the trigger's, so it reads back; an entry of a key that has since changed its columns was reset.
     pub fn add(&mut self, id: &str) -> Result<()> {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let columns = self.inputs.len();
         let Ok(parts) = wire_id::decode(id, columns) else { return Ok(()) };
         let mut nulls = vec![false; columns];
@@ -203,15 +204,15 @@ impl Drop for Keys<'_> {
 }
 
 /// Values of one type as a relation with the column `v`.
-pub struct Texts {
+pub struct TextStore {
     store: *mut pg_sys::Tuplestorestate,
     descriptor: pg_sys::TupleDesc,
     count: usize,
 }
 
-impl Texts {
+impl TextStore {
     /// From their texts, which read back.
-    pub fn of(base: pg_sys::Oid, texts: &[String]) -> Result<Texts> {
+    pub fn of(base: pg_sys::Oid, texts: &[String]) -> Result<TextStore> {
         // SAFETY: as for `Keys`.
         unsafe {
             let descriptor = pg_sys::CreateTemplateTupleDesc(1);
@@ -219,9 +220,9 @@ impl Texts {
             let (mut function, mut parameter) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
             pg_sys::getTypeInputInfo(base, &mut function, &mut parameter);
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            let values = Texts { store, descriptor, count: texts.len() };
+            let values = TextStore { store, descriptor, count: texts.len() };
             for text in texts {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 let text = spi::c_string(text)?;
                 let mut value = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1);
                 pg_sys::tuplestore_putvalues(store, descriptor, &mut value, &mut false);
@@ -236,7 +237,7 @@ impl Texts {
     }
 }
 
-impl Drop for Texts {
+impl Drop for TextStore {
     fn drop(&mut self) {
         // As for `Keys`.
         if !std::thread::panicking() {
