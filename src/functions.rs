@@ -8,6 +8,7 @@ use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::retention;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
+use crate::server::memory::{self, Gather};
 use crate::server::spi::Row;
 use crate::{pull, push, track};
 
@@ -51,13 +52,19 @@ impl Arguments {
         self.get(position).ok_or_else(|| null_argument(name, hint))
     }
 
+    /// An array of texts, as many as the caller likes.
+    fn texts(&self, position: usize) -> Option<Vec<Option<String>>> {
+        let texts: Option<pgrx::Array<&str>> = self.get(position);
+        texts.map(|texts| texts.iter().map(|text| text.map(memory::text)).gather())
+    }
+
     /// An array of names.
     fn names(&self, position: usize, name: &str) -> Result<Option<Vec<String>>> {
-        let names: Option<Vec<Option<String>>> = self.get(position);
+        let names = self.texts(position);
         let not_null = |n: Option<String>| {
             n.ok_or_else(|| null_argument(&format!("a name in {name}"), "Pass an array of column names."))
         };
-        names.map(|names| names.into_iter().map(not_null).collect()).transpose()
+        names.map(|names| names.into_iter().map(not_null).gather()).transpose()
     }
 
     /// A jsonb argument as text, with all digits of its numbers.
@@ -67,7 +74,7 @@ impl Arguments {
             let json = pgrx::fcinfo::pg_getarg_datum(self.0, position);
             let text: Option<&std::ffi::CStr> =
                 json.and_then(|j| pgrx::direct_function_call(pg_sys::jsonb_out, &[Some(j)]));
-            text.map(|t| t.to_string_lossy().into_owned())
+            text.map(|t| memory::text(&t.to_string_lossy()))
         }
     }
 
@@ -87,8 +94,8 @@ impl Arguments {
             let (store, descriptor) = ((*result).setResult, (*result).setDesc);
             for row in rows {
                 let texts = (0..(*descriptor).natts as usize).map(|i| row.text(i).map(str::to_string));
-                let (mut values, mut nulls): (Vec<_>, Vec<_>) =
-                    texts.map(|t| (t.clone().map_or(pg_sys::Datum::null(), text_datum), t.is_none())).unzip();
+                let (mut values, mut nulls) =
+                    texts.map(|t| (t.clone().map_or(pg_sys::Datum::null(), text_datum), t.is_none())).gather_pairs();
                 pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
             }
         }
@@ -118,11 +125,9 @@ const VOID: pg_sys::Datum = pg_sys::Datum::null();
 
 sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
     let document = pull::pull(&pull::PullRequest {
-        collections: a.required(
-            0,
-            "collections",
-            "Pass the names of the collections to pull, for example '{todos,lists}'.",
-        )?,
+        collections: a.texts(0).ok_or_else(|| {
+            null_argument("collections", "Pass the names of the collections to pull, for example '{todos,lists}'.")
+        })?,
         last_pulled_at: a.get(1),
         dialect: a.get(2),
         filter: a.json(3),
@@ -142,7 +147,7 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
 sql_function!(snapsync_pull_schema, pg_finfo_snapsync_pull_schema, |a| {
     let hint = "Pass the names of the collections, for example '{todos,lists}'.";
     let schema = pull::schema::pull_schema(&pull::schema::SchemaRequest {
-        collections: a.required(0, "collections", hint)?,
+        collections: a.texts(0).ok_or_else(|| null_argument("collections", hint))?,
         dialect: a.get(1),
         schema_version: a.get(2),
     })?;

@@ -10,6 +10,7 @@ use crate::log::clock::{self, durable, history, horizon};
 use crate::log::read::Entries;
 use crate::log::{client, journal, roles};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Planned};
 use crate::server::statement::Statement;
@@ -106,15 +107,15 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     // Settings, functions and privileges change without a lock on the table. Who did so with a stamp below snapmin has sent
     // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
     pg::accept_invalidations();
-    let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
-    let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).collect();
+    let collections = names.iter().map(|n| catalog::collection(n)).gather::<Result<Vec<_>>>()?;
+    let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).gather();
     let standing = roles::standing(&snapshot)?;
     let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
     let mut page = Page::begin(&asked, &snapshot, snapmin)?;
-    let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).collect();
+    let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).gather();
     let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
     let starts = names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new));
-    let starts: Vec<(Start, i64)> = starts.collect::<Result<_>>()?;
+    let starts: Vec<(Start, i64)> = starts.gather::<Result<_>>()?;
     // One for all of them. To whom had a later one of some collection, changes between come again.
     let earliest = starts.iter().map(|(_, timestamp)| *timestamp).min();
     let timestamp = if let Some(earliest) = earliest { earliest } else { begin(since.cursor, &[])?.1 };
@@ -159,7 +160,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
             }
             (None, _) => pull.write(from, None, &mut out)?,
         };
-        replaced.extend(cause.map(|cause| (&**name, cause)));
+        memory::extend(&mut replaced, cause.map(|cause| (&**name, cause)));
         if let Some(page) = &mut page {
             page.cut_before(at + 1, names.len(), out.length());
         }
@@ -253,7 +254,7 @@ fn names(asked: &[Option<String>]) -> Result<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
     for name in asked {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let Some(name) = name else {
             return Err(SyncError::new(code::NULL_NOT_ALLOWED, "collections must not contain null")
                 .hint("Pass the names of the collections to pull, for example '{todos,lists}'."));
@@ -408,7 +409,7 @@ impl CollectionPull<'_> {
     fn conditions(&self, scopes: Option<&[String]>, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
         if let (Some(scope), Some(scopes)) = (&self.collection.scope, scopes) {
-            args.push(spi::arg(scopes.to_vec()));
+            args.push(spi::arg(scopes.iter().cloned().gather::<Vec<String>>()));
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
         if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
@@ -489,7 +490,7 @@ impl CollectionPull<'_> {
         let mut args = Vec::new();
         // No index shall serve these: what they leave over is little already.
         let conditions = self.conditions(self.scopes.as_deref(), &mut args, marked);
-        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
+        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).gather();
         let keys = Keys::of(self.collection, ids)?;
         let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());
         Ok(ByKeys { sql, args, keys })
@@ -518,7 +519,7 @@ impl CollectionPull<'_> {
     /// much he learns of them.
     fn hidden(&self) -> Vec<i16> {
         let deciding = [&self.collection.scope, &self.collection.soft_delete].into_iter().flatten();
-        deciding.map(|c| c.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)).collect()
+        deciding.map(|c| c.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)).gather()
     }
 
     /// A statement of ours that uses such columns.

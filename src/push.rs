@@ -13,7 +13,7 @@ use crate::collections::catalog;
 use crate::log::client;
 use crate::log::journal::{self, Origin};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::pg;
+use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 use crate::values::{excerpt, settings};
 
@@ -73,7 +73,7 @@ pub fn push(request: &PushRequest) -> Result<String> {
     };
     client::check(request.client_id)?;
     let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
-    let raw = payload::parse(request.changes, pg::check_for_interrupts)?;
+    let raw = payload::parse(request.changes, memory::heed)?;
     let targets = resolve(&raw, request, false)?;
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request.changes)? {
@@ -169,10 +169,10 @@ impl Pusher<'_> {
         answers: &'s [Answers],
         request: &PushRequest,
     ) -> Result<String> {
-        let rows = answers.iter().map(|a| a.rows(targets[a.target].asked)).collect::<Result<Vec<_>>>()?;
+        let rows = answers.iter().map(|a| a.rows(targets[a.target].asked)).gather::<Result<Vec<_>>>()?;
         let own = targets.len();
         let mut targets = targets;
-        targets.append(&mut resolve(&rows, request, true)?);
+        memory::extend(&mut targets, resolve(&rows, request, true)?);
         decide::settle(self, own, &targets[own..], &mut decisions)?;
         self.abort_on_rejections(&decisions.rejections, &targets)?;
         match Work::of(self, &targets, &decisions)?.write()? {
@@ -195,7 +195,7 @@ impl Pusher<'_> {
         if let (Some(_), true) = (&first.error.detail, rejections.iter().all(|r| r.error.detail.is_some())) {
             return Err(first.error.clone());
         }
-        let conflicts: Vec<Rejection> = rejections.iter().filter(|r| !r.expected).cloned().collect();
+        let conflicts: Vec<Rejection> = rejections.iter().filter(|r| !r.expected).cloned().gather();
         Err(decide::conflicts_error(&conflicts, targets))
     }
 }

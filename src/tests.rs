@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod floors;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod size;

@@ -15,6 +15,7 @@ use crate::collections::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::log::change::{Change, Op, When};
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::session::{Cached, Event};
 use crate::server::slot::{self, value, Slot};
@@ -228,7 +229,7 @@ unsafe fn write_touched(t: &Tracker, old: Slot, new: Slot, out: &mut Vec<u8>) {
     for column in t.image.iter().chain(&t.rest) {
         // SAFETY: both versions of the row (caller).
         if unsafe { differs(std::slice::from_ref(column), old, new) } {
-            out.extend_from_slice(&column.root_attnum.to_ne_bytes());
+            memory::append(out, &column.root_attnum.to_ne_bytes());
         }
     }
 }
@@ -273,8 +274,8 @@ unsafe fn write_key(key: &[TrackedColumn], slot: Slot, out: &mut Vec<u8>, parts:
             parts.push(String::from_utf8_unchecked(part));
         }
     }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    out.extend_from_slice(wire_id::encode(&parts).as_bytes());
+    let parts: Vec<&str> = parts.iter().map(String::as_str).gather();
+    memory::append(out, wire_id::encode(&parts).as_bytes());
 }
 
 /// The scope's text; false for NULL or none.
@@ -331,7 +332,7 @@ impl Tracker {
                     .hint("Call snapsync.enable() for the table again.")
             })?;
             let columns =
-                |names: &[String]| names.iter().map(|n| TrackedColumn::named(relation, n)).collect::<Result<Vec<_>>>();
+                |names: &[String]| names.iter().map(|n| TrackedColumn::named(relation, n)).gather::<Result<Vec<_>>>();
             let key = columns(&spec.key)?;
             let mut image = columns(&spec.image)?;
             let mut rest = Vec::new();

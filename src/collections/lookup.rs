@@ -19,6 +19,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::collections::catalog::Collection;
 use crate::server::error::Result;
+use crate::server::memory;
 use crate::server::spi::{self, Planned};
 use crate::values::wire_id;
 
@@ -133,7 +134,7 @@ impl<'a> Keys<'a> {
 
     /// Adds the row of a wire id. It is the trigger's, so it reads back; an entry of a key that has since changed its columns was reset.
     pub fn add(&mut self, id: &str) -> Result<()> {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let columns = self.inputs.len();
         let Ok(parts) = wire_id::decode(id, columns) else { return Ok(()) };
         let mut nulls = vec![false; columns];
@@ -221,7 +222,7 @@ impl Texts {
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
             let values = Texts { store, descriptor, count: texts.len() };
             for text in texts {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 let text = spi::c_string(text)?;
                 let mut value = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1);
                 pg_sys::tuplestore_putvalues(store, descriptor, &mut value, &mut false);

@@ -19,6 +19,7 @@ use crate::collections::{table, triggers};
 use crate::log::journal;
 use crate::policies::scope::ScopeFinding;
 use crate::server::error::{Result, SyncError};
+use crate::server::memory;
 use crate::server::{pg, spi, subxact};
 
 mod columns;
@@ -52,7 +53,7 @@ const BUSY: &str = "BUSY";
 /// Looks at these tables after DDL. `true`: the command was about the table itself.
 pub fn look_again(concerned: &[(pg_sys::Oid, bool)]) -> Result<()> {
     for &(relation, own) in concerned {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         look_at(relation, if own { Because::Altered } else { Because::Elsewhere })?;
     }
     Ok(())
@@ -64,7 +65,7 @@ pub fn look_at_all() -> Result<()> {
         dependency::adopt()?;
     }
     registry::tracked()?.into_iter().try_for_each(|relation| {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         look_at(relation, Because::Elsewhere)
     })
 }
@@ -166,7 +167,7 @@ pub fn forget(relation: pg_sys::Oid) -> Result<()> {
 fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> {
     let mut open = vec![(relation, why, rekeyed)];
     while let Some((relation, why, rekeyed)) = open.pop() {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let fresh = derive(relation, why, rekeyed)?;
         for access in fresh {
             // Changes of before are unknown.

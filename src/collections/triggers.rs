@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collections::registry::{self, Right};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::pg;
 use crate::server::spi;
 use crate::values::conflict::ConflictPolicy;
@@ -254,7 +255,7 @@ fn utility(commands: &[String]) -> Result<()> {
 fn hold(relation: pg_sys::Oid) -> Result<()> {
     let mut held: Vec<u32> = Vec::new();
     loop {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let parts = spi::read_now("SELECT oid FROM snapsync.parts($1) AS part(oid)", &[spi::arg(relation)])?;
         let new: Vec<pg_sys::Oid> =
             parts.iter().map(|r| r.oid(0)).filter(|oid| !held.contains(&oid.to_u32())).collect();

@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::pg;
 
 pub mod durable;
@@ -287,7 +288,7 @@ const OBSERVED_WITHIN: Duration = Duration::from_millis(100);
 /// A reader's three steps: the clock, then a snapshot. If the processor was taken away in between, they are done again.
 pub fn observe() -> Result<(Reading, pg::ActiveSnapshot)> {
     loop {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let begun = Instant::now();
         let reading = read_snapmin()?;
         let snapshot = pg::ActiveSnapshot::take();

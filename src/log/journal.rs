@@ -292,8 +292,7 @@ pub fn flush_before_reading() -> Result<()> {
 impl Journal {
     fn store(&mut self, bytes: &[u8]) -> Result<Range<usize>> {
         let start = self.arena.len();
-        memory::room(&mut self.arena, bytes.len())?;
-        self.arena.extend_from_slice(bytes);
+        memory::append(&mut self.arena, bytes);
         Ok(start..self.arena.len())
     }
 

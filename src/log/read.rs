@@ -63,13 +63,11 @@ pub fn since_of(
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
     let mut found = Vec::new();
-    Log::open(snapshot)?.read(relation, Window::since(from), Scopes::All, Some(wanted), &mut |entry| {
-        found.push(entry);
-        Ok(())
-    })?;
-    found.sort_by(by_key);
+    Log::open(snapshot)?
+        .read(relation, Window::since(from), Scopes::All, Some(wanted), &mut |entry| memory::push(&mut found, entry))?;
+    memory::sort_by(&mut found, by_key);
     found.chunk_by_mut(|a, b| a.key == b.key).for_each(|key| show_what_was_found(key, journal::own_stamp()));
-    found.sort_by_key(|l| (l.stamp, l.ord));
+    memory::sort_by(&mut found, |a, b| (a.stamp, a.ord).cmp(&(b.stamp, b.ord)));
     Ok(found)
 }
 
@@ -164,7 +162,7 @@ impl<'a> Log<'a> {
             Scopes::Only(scopes) => {
                 let mut buckets: BTreeMap<i16, HashSet<&str>> = BTreeMap::new();
                 for scope in scopes {
-                    pgrx::check_for_interrupts!();
+                    memory::heed();
                     buckets.entry(change::bucket(Some(scope))).or_default().insert(scope);
                 }
                 buckets.iter().try_for_each(|(bucket, scopes)| each(Some(*bucket), Some(scopes)))?;
@@ -186,7 +184,7 @@ impl<'a> Log<'a> {
                 scan_key(early::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
             let scan = pg_sys::systable_beginscan(relation, index, true, self.snapshot.raw(), 1, &mut key);
             loop {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 let tuple = pg_sys::systable_getnext(scan);
                 if tuple.is_null() {
                     break;
@@ -199,7 +197,7 @@ impl<'a> Log<'a> {
             pg_sys::systable_endscan(scan);
             pg_sys::table_close(relation, pg_sys::AccessShareLock as c_int);
         }
-        found.extend(journal::own_stamp().map(|own| (own, own)));
+        memory::extend(&mut found, journal::own_stamp().map(|own| (own, own)));
         found.sort_unstable();
         found.dedup_by_key(|(number, _)| *number);
         Ok(found)
@@ -285,8 +283,7 @@ impl<'a> Log<'a> {
         mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
     ) -> Result<()> {
         let mut keys = vec![relation_is(relation)];
-        keys.extend(bucket.map(bucket_is));
-        keys.extend(stamps);
+        memory::extend(&mut keys, bucket.map(bucket_is).into_iter().chain(stamps));
         let index = if bucket.is_some() { self.by_bucket } else { self.by_stamp };
         // SAFETY: the scan copies the keys; both relations stay open while it runs; tuples are valid until the next one.
         unsafe {
@@ -298,7 +295,7 @@ impl<'a> Log<'a> {
                 keys.as_mut_ptr(),
             );
             loop {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
                 if tuple.is_null() {
                     break;

@@ -7,6 +7,7 @@ use super::pages::Page;
 use super::CollectionPull;
 use crate::log::clock::durable;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::spi::Planned;
 use crate::values::json::{Buffer, Output, RowSink, RowSpec, Writer};
 
@@ -89,7 +90,7 @@ impl<'a> Arrays<'a> {
         rows.retain(|row| !self.said.contains(&row.id));
         let (mut last, mut done, mut at_a_time) = (None, 0, usize::MAX);
         while done < rows.len() {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             if page.is_full(self.length()) {
                 return Ok(Added::UpTo(last));
             }
@@ -104,10 +105,10 @@ impl<'a> Arrays<'a> {
                 at_a_time = few / 2;
                 continue;
             }
-            let said: Vec<&Changed> = part.iter().filter(|row| row.returned || row.seen).collect();
+            let said: Vec<&Changed> = part.iter().filter(|row| row.returned || row.seen).gather();
             page.holds(said.len());
             last = said.last().map(|row| row.id.clone()).or(last);
-            self.said.extend(said.into_iter().map(|row| row.id.clone()));
+            memory::extend(&mut self.said, said.into_iter().map(|row| row.id.clone()));
             done += few;
         }
         Ok(Added::All)
@@ -119,12 +120,11 @@ impl<'a> Arrays<'a> {
         let mut args = Vec::new();
         let mut conditions = pull.conditions(pull.scopes.as_deref(), &mut args, false);
         // (Not IS NOT NULL, which a composite value with an empty field is not.)
-        let set: Vec<String> =
-            pull.new_columns.iter().map(|c| format!("t.{} IS DISTINCT FROM NULL", c.ident)).collect();
+        let set: Vec<String> = pull.new_columns.iter().map(|c| format!("t.{} IS DISTINCT FROM NULL", c.ident)).gather();
         conditions.push(format!("({})", set.join(" OR ")));
         let (select, from) = (&self.select, &pull.collection.from);
         let sql = format!("SELECT {select} FROM {from} AS t WHERE {}", conditions.join(" AND "));
-        let said = rows.iter().map(|row| &*row.id).collect();
+        let said = rows.iter().map(|row| &*row.id).gather();
         let mut sink = Others { said, updated: &mut self.updated, waste: Output::new() };
         pull.stream(&[], &sql, &args, Planned::ByCost, &self.spec, &mut sink)
     }
@@ -132,12 +132,12 @@ impl<'a> Arrays<'a> {
     /// Puts in all of these; false, with none of them in, if the answer gets so long before the last one.
     fn put(&mut self, pull: &CollectionPull, rows: &mut [Changed], is_long: &dyn Fn(usize) -> bool) -> Result<bool> {
         let before = (self.created.mark(), self.updated.mark());
-        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).gather();
         let by_keys = pull.by_keys(&self.select, &ids, false)?;
         let beside = [by_keys.keys.relation()];
         let length = self.deleted.length();
         let mut sink = Sink {
-            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).collect(),
+            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).gather(),
             rows: &mut *rows,
             all_updated: pull.request.send_created_as_updated,
             created: &mut *self.created,

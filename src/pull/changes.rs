@@ -9,6 +9,7 @@ use crate::log::change::{Image, Op};
 use crate::log::client;
 use crate::log::read::{Entries, Logged};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::sight::reach::{BATCH, BATCH_BYTES};
 
@@ -66,6 +67,7 @@ impl RowBatch {
         }
         if self.rows.last().is_none_or(|row| row.id != id) {
             self.bytes += id.len();
+            memory::room(&mut self.rows, 1)?;
             self.rows.push(Changed {
                 id: id.to_string(),
                 inserted: entries.peek().is_some_and(|e| e.op == Op::Insert),
@@ -88,9 +90,9 @@ impl RowBatch {
             if let Some(image) = entry.image.clone() {
                 // A row that was inserted since has no state at the cursor.
                 let first = !std::mem::replace(&mut row.has_images, true) && row.since.is_none();
-                self.of.push(ImageOf { row: at, first, from: row.since, until: entry.stamp });
+                memory::push(&mut self.of, ImageOf { row: at, first, from: row.since, until: entry.stamp })?;
                 self.bytes += image.size();
-                self.images.push(image);
+                memory::push(&mut self.images, image)?;
             }
             if entry.op == Op::Insert || entry.image.is_some() {
                 row.since = Some(entry.stamp);
@@ -160,7 +162,7 @@ impl CollectionPull<'_> {
                     let last = batch.rows.pop();
                     past.settle(self, &mut batch.rows)?;
                     self.keep(&mut kept, std::mem::take(&mut batch.rows))?;
-                    batch.rows.extend(last);
+                    memory::extend(&mut batch.rows, last);
                     scratch.reset();
                     all = kept.len() < enough;
                 }
@@ -183,9 +185,9 @@ impl CollectionPull<'_> {
 
     /// Of these rows keeps those that the caller sees, or could see.
     fn keep(&self, kept: &mut Vec<Changed>, rows: Vec<Changed>) -> Result<()> {
-        let ids: Vec<&str> = rows.iter().filter(|row| !row.seen).map(|row| &*row.id).collect();
+        let ids: Vec<&str> = rows.iter().filter(|row| !row.seen).map(|row| &*row.id).gather();
         let there = self.there(&ids)?;
-        kept.extend(rows.into_iter().filter(|row| row.seen || there.contains_key(&row.id)));
+        memory::extend(kept, rows.into_iter().filter(|row| row.seen || there.contains_key(&row.id)));
         Ok(())
     }
 }

@@ -17,12 +17,13 @@ use crate::log::change::Image;
 use crate::log::clock::durable;
 use crate::log::journal;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, NamedRelation};
 use crate::server::statement::{self, Statement};
 use crate::server::subxact;
 use crate::sight::cause::Cause;
-use crate::sight::delta::{Delta, Seen, Tables, SIGHTS};
+use crate::sight::delta::{Delta, Seen, SIGHTS};
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
 use crate::sight::scope;
@@ -82,7 +83,7 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Overlap));
         }
         let tables = tables.iter().map(|table| Ok((Rc::clone(table), reach.entries(table.relation)?)));
-        let tables: Box<Tables> = tables.collect::<Result<_>>()?;
+        let tables: Vec<_> = tables.gather::<Result<_>>()?;
         let Some(mut delta) = Delta::of(self.collection, &tables, cursor, stamps) else {
             return Ok(Some(Cause::OldRows));
         };
@@ -91,8 +92,8 @@ impl CollectionPull<'_> {
         }
         let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
         let all_scopes = scopes.as_ref().map(|before| {
-            let all: std::collections::BTreeSet<&String> = before.iter().chain(self.scopes.iter().flatten()).collect();
-            all.into_iter().cloned().collect::<Vec<String>>()
+            let all: std::collections::BTreeSet<&String> = before.iter().chain(self.scopes.iter().flatten()).gather();
+            all.into_iter().cloned().gather::<Vec<String>>()
         });
         let relation = self.collection.relation;
         let entries = match &all_scopes {
@@ -152,7 +153,7 @@ impl CollectionPull<'_> {
         let keys = Keys::of(self.collection, ids)?;
         let mut args = Vec::new();
         let conditions = self.conditions(scopes, &mut args, false);
-        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).collect();
+        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).gather();
         let sql = format!("SELECT {} FROM {}{conditions}", self.key_texts(), keys.join());
         let mut there = HashSet::new();
         let statement = self.statement(&[keys.relation()], &sql, &args, &self.hidden())?;
@@ -166,7 +167,7 @@ impl CollectionPull<'_> {
     /// The key's columns as texts, in an array.
     fn key_texts(&self) -> String {
         let texts = self.collection.key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident));
-        format!("pg_catalog.array_to_json(ARRAY[{}])", texts.collect::<Vec<_>>().join(", "))
+        format!("pg_catalog.array_to_json(ARRAY[{}])", texts.gather::<Vec<_>>().join(", "))
     }
 
     /// The rows that can have moved.
@@ -178,13 +179,13 @@ impl CollectionPull<'_> {
             let column = columns.iter().find(|c| c.attnum == link.attnum)?;
             Some((i, column, link))
         });
-        let Some(linked) = linked.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let Some(linked) = linked.gather::<Option<Vec<_>>>() else { return Ok(None) };
         let linked = linked.into_iter().map(|(i, column, link)| {
             let name = spi::c_string(&format!("snapsync_moved_{i}"))?;
             let values = Texts::of(column.facts.base, &link.values)?;
             Ok(Linked { attnum: link.attnum, column: column.ident.clone(), name, values })
         });
-        linked.collect::<Result<Vec<_>>>().map(Some)
+        linked.gather::<Result<Vec<_>>>().map(Some)
     }
 
     /// A statement that reads the rows without entries of their own, in these scopes; with the number of a link only those of it, and of
@@ -204,7 +205,10 @@ impl CollectionPull<'_> {
         {
             beside.push(linked.values.relation(&linked.name));
             // It chooses none but those that policies let in or out.
-            hidden.extend(Some(linked.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)));
+            memory::extend(
+                &mut hidden,
+                Some(linked.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)),
+            );
             let (column, name) = (&linked.column, linked.name.to_string_lossy());
             let is_of_it = format!("t.{column} OPERATOR(pg_catalog.=) ANY (SELECT r.v FROM {name} AS r)");
             conditions.push(if link == Some(i) { is_of_it } else { format!("({is_of_it}) IS NOT TRUE") });
@@ -225,7 +229,7 @@ fn wire_id_of(slot: *mut pg_sys::TupleTableSlot) -> String {
     // SAFETY: the executor's slot, of one column.
     let json = unsafe { statement::first_as_text(slot) }.unwrap_or_default();
     let texts: Vec<String> = serde_json::from_str(&json).unwrap_or_default();
-    let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let parts: Vec<&str> = texts.iter().map(String::as_str).gather();
     wire_id::encode(&parts).into_owned()
 }
 
@@ -251,7 +255,7 @@ impl Past<'_> {
 
 impl Moved<'_> {
     fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
-        let mut saw = vec![false; images.len()];
+        let mut saw = memory::filled(false, images.len());
         // The state at the cursor is the client's only if it could be seen then; those after it the client may have pushed.
         let sights = |of: &ImageOf| match of.first {
             true => 0..1,
@@ -265,11 +269,11 @@ impl Moved<'_> {
         for sight in 0..=last {
             let now = sight == last;
             let asked = |of: &ImageOf| if now { is_now(of) } else { sights(of).contains(&sight) };
-            let asked: Vec<usize> = (0..images.len()).filter(|&i| !saw[i] && asked(&of[i])).collect();
+            let asked: Vec<usize> = (0..images.len()).filter(|&i| !saw[i] && asked(&of[i])).gather();
             if asked.is_empty() {
                 continue;
             }
-            let shown: Vec<Image> = asked.iter().map(|&i| images[i].clone()).collect();
+            let shown: Vec<Image> = asked.iter().map(|&i| images[i].clone()).gather();
             let scopes = if sight == 0 && !now { self.scopes } else { self.all_scopes };
             let seen = if now {
                 let Some(judge) = self.now else { return Ok(None) };
@@ -286,7 +290,7 @@ impl Moved<'_> {
     fn settle(&self, pull: &CollectionPull, rows: &mut [Changed]) -> Result<()> {
         // Nothing that policies read of these has changed: as they are they were at the cursor.
         let same = |row: &Changed| !row.has_images && !row.inserted;
-        let ids: Vec<&str> = rows.iter().filter(|row| same(row)).map(|row| &*row.id).collect();
+        let ids: Vec<&str> = rows.iter().filter(|row| same(row)).map(|row| &*row.id).gather();
         let there = pull.there_during(&ids, 0, self)?;
         for row in rows.iter_mut().filter(|row| same(row)) {
             row.first_seen = Some(there.contains(&row.id));
@@ -299,7 +303,7 @@ impl Moved<'_> {
         };
         let last = rows.iter().map(|row| sights(row).end).max().unwrap_or(0);
         for sight in 0..last {
-            let ids: Vec<&str> = rows.iter().filter(|row| sights(row).contains(&sight)).map(|row| &*row.id).collect();
+            let ids: Vec<&str> = rows.iter().filter(|row| sights(row).contains(&sight)).map(|row| &*row.id).gather();
             let there = pull.there_during(&ids, sight, self)?;
             rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| row.seen = true);
         }
@@ -310,8 +314,8 @@ impl Moved<'_> {
     fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (Option<Vec<String>>, Vec<String>) {
         let (Some(now_in), Some(before)) = (pull.scopes.as_deref(), self.scopes) else { return (None, Vec::new()) };
         let (first, second) = if now { (now_in, before) } else { (before, now_in) };
-        let second: HashSet<&String> = second.iter().collect();
-        let (both, only) = first.iter().cloned().partition(|scope| second.contains(scope));
+        let second: HashSet<&String> = second.iter().gather();
+        let (both, only) = first.iter().cloned().gather_parts(|scope| second.contains(scope));
         (Some(both), only)
     }
 

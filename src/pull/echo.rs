@@ -7,6 +7,7 @@ use super::delta::Past;
 use super::CollectionPull;
 use crate::collections::tombstone;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::Gather;
 use crate::server::spi;
 use crate::values::wire_id;
 
@@ -23,7 +24,7 @@ impl CollectionPull<'_> {
     pub(super) fn leave_out_echoes(&self, rows: &mut Vec<Changed>, past: &Past) -> Result<()> {
         // Without an image nothing changed in who sees the row, unless other rows did that.
         let stays = |row: &Changed| !row.has_images && matches!(past, Past::Steady(_));
-        let moved: Vec<&str> = rows.iter().filter(|r| r.echo && !stays(r)).map(|r| &*r.id).collect();
+        let moved: Vec<&str> = rows.iter().filter(|r| r.echo && !stays(r)).map(|r| &*r.id).gather();
         let there = if moved.is_empty() { HashMap::new() } else { self.there(&moved)? };
         let is_echo = |row: &Changed| match there.get(&row.id) {
             _ if stays(row) => true,
@@ -34,7 +35,7 @@ impl CollectionPull<'_> {
             // Deleted, or out of its sight now.
             None => row.deleted,
         };
-        let echoes: HashSet<String> = rows.iter().filter(|r| r.echo && is_echo(r)).map(|r| r.id.clone()).collect();
+        let echoes: HashSet<String> = rows.iter().filter(|r| r.echo && is_echo(r)).map(|r| r.id.clone()).gather();
         rows.retain(|row| !echoes.contains(&row.id));
         Ok(())
     }
@@ -45,7 +46,7 @@ impl CollectionPull<'_> {
             return Ok(HashMap::new());
         }
         let key = &self.collection.key;
-        let mut fields: Vec<String> = key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident)).collect();
+        let mut fields: Vec<String> = key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident)).gather();
         fields.push(match &self.collection.soft_delete {
             Some(mark) => format!("({})::pg_catalog.text", tombstone::is_marked(mark)),
             None => "'false'::pg_catalog.text".into(),
@@ -54,15 +55,15 @@ impl CollectionPull<'_> {
         let by_keys = self.by_keys(&select, ids, true)?;
         let of = |mut texts: Vec<String>| {
             let marked = texts.pop().is_some_and(|marked| marked == "true");
-            let parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let parts: Vec<&str> = texts.iter().map(String::as_str).gather();
             (wire_id::encode(&parts).into_owned(), marked)
         };
         let (beside, hidden) = ([by_keys.keys.relation()], self.hidden());
         if !hidden.is_empty() {
             let rows = self.statement(&beside, &by_keys.sql, &by_keys.args, &hidden)?.run()?;
-            return Ok(rows.into_iter().flatten().filter_map(|row| serde_json::from_str(&row).ok()).map(of).collect());
+            return Ok(rows.into_iter().flatten().filter_map(|row| serde_json::from_str(&row).ok()).map(of).gather());
         }
         let rows = spi::query_beside(&beside, &by_keys.sql, &by_keys.args, by_keys.keys.planned())?;
-        Ok(rows.iter().filter_map(|r| r.list(0)).map(of).collect())
+        Ok(rows.iter().filter_map(|r| r.list(0)).map(of).gather())
     }
 }

@@ -12,6 +12,7 @@ use crate::collections::catalog::{self, Collection};
 use crate::log::clock::{self, Reading};
 use crate::log::journal;
 use crate::server::error::Result;
+use crate::server::memory::Gather;
 use crate::server::pg;
 use crate::sight::reach::Reach;
 use crate::values::cursor::Cursor;
@@ -49,7 +50,7 @@ pub(super) fn cursor(
 /// Does the snapshot see changes from this stamp on in tables that decide who sees what, or in those that they decide about?
 fn has_seen_since(stamp: i64, collections: &[Rc<Collection>], snapshot: &pg::ActiveSnapshot) -> Result<bool> {
     let mut reach = Reach::since(stamp, snapshot);
-    let mut open: Vec<Rc<Collection>> = collections.to_vec();
+    let mut open: Vec<Rc<Collection>> = collections.iter().map(Rc::clone).gather();
     let mut seen: HashSet<u32> = HashSet::new();
     for table in collections.iter().filter(|table| !table.access.is_empty()) {
         if reach.has_entries(table.relation)? {

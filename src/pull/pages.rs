@@ -18,6 +18,7 @@ use crate::log::client;
 use crate::log::clock::history;
 use crate::log::read::Log;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::sight::cause::Cause;
 use crate::values::cursor::Cursor;
@@ -74,8 +75,8 @@ fn digest_of<S: AsRef<str>>(texts: &[S]) -> u64 {
     let mut bytes = Vec::new();
     for text in texts {
         let text = text.as_ref().as_bytes();
-        bytes.extend((text.len() as u64).to_be_bytes());
-        bytes.extend(text);
+        memory::append(&mut bytes, &(text.len() as u64).to_be_bytes());
+        memory::append(&mut bytes, text);
     }
     digest(&bytes)
 }
@@ -103,7 +104,7 @@ impl Asked<'_> {
     /// Of the arguments that say what is pulled, and how it is written.
     fn arguments(&self) -> u64 {
         let request = self.request;
-        let mut texts = self.names.to_vec();
+        let mut texts: Vec<String> = self.names.iter().cloned().gather();
         texts.push(format!("{:?}", (self.cursor, self.dialect, &request.filter, request.client_id)));
         texts.push(format!("{:?}", (request.send_created_as_updated, request.skip_echoes)));
         texts.push(format!("{:?}", (&request.since, &request.migration)));
@@ -118,12 +119,12 @@ impl Asked<'_> {
             texts.push(collection.relation.to_u32().to_string());
             texts.push(collection.shape.clone());
             let key = collection.key.iter().map(|k| (k.attnum, k.facts.base.to_u32()));
-            texts.push(format!("{:?}", key.collect::<Vec<_>>()));
+            texts.push(format!("{:?}", key.gather::<Vec<_>>()));
             let scope = collection.scope.as_ref().map(|c| c.attnum);
             let soft_delete = collection.soft_delete.as_ref().map(|c| c.attnum);
             texts.push(format!("{:?}", (scope, &collection.scope_values, soft_delete)));
             let mine = collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum));
-            texts.push(format!("{:?}", mine.map(|c| (&c.name, &c.type_name)).collect::<Vec<_>>()));
+            texts.push(format!("{:?}", mine.map(|c| (&c.name, &c.type_name)).gather::<Vec<_>>()));
         }
         digest_of(&texts)
     }

@@ -5,6 +5,7 @@ use super::{CollectionPull, Start};
 use crate::collections::order::KeyOrder;
 use crate::log::clock::durable;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Planned};
 use crate::server::subxact;
 use crate::values::json::{Output, RowSink, Writer};
@@ -44,8 +45,8 @@ impl CollectionPull<'_> {
         let mut conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
         if let Some(after) = after {
             let first = args.len() + 1;
-            args.extend(self.key(&order, after)?);
-            let places: Vec<String> = (first..=args.len()).map(|n| format!("${n}")).collect();
+            memory::extend(&mut args, self.key(&order, after)?);
+            let places: Vec<String> = (first..=args.len()).map(|n| format!("${n}")).gather();
             conditions.push(match (&columns[..], &places[..]) {
                 ([column], [place]) => format!("{column} OPERATOR(pg_catalog.>) {place}"),
                 _ => format!("ROW({}) OPERATOR(pg_catalog.>) ROW({})", columns.join(", "), places.join(", ")),
@@ -104,8 +105,7 @@ impl CollectionPull<'_> {
         let parts = wire_id::decode(id, self.collection.key.len()).map_err(|_| unfit())?;
         let parts = order.parts(self.collection, &parts);
         // A token can be made up.
-        let read =
-            subxact::run(|| parts.iter().map(|(base, part)| spi::input(*base, part)).collect::<Result<Vec<_>>>());
+        let read = subxact::run(|| parts.iter().map(|(base, part)| spi::input(*base, part)).gather::<Result<Vec<_>>>());
         read.map_err(|e| if subxact::is_transient(&e) { e } else { unfit() })
     }
 }

@@ -10,6 +10,7 @@ use super::{may_read, names};
 use crate::collections::catalog::{self, Collection};
 use crate::collections::shape::versions::{self, Document, Reference};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::{pg, spi};
 use crate::values::dialect::Dialect;
 use crate::values::settings;
@@ -113,27 +114,44 @@ pub fn pull_schema(request: &SchemaRequest) -> Result<String> {
     }
     let names = names(&request.collections)?;
     // Locks the tables: what is read from now on fits together.
-    let collections = names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
+    let collections = names.iter().map(|n| catalog::collection(n)).gather::<Result<Vec<_>>>()?;
     let seen = names.iter().zip(&collections).map(|(name, collection)| see(name, collection));
-    let seen = seen.collect::<Result<Vec<_>>>()?;
+    let seen = seen.gather::<Result<Vec<_>>>()?;
     let version = versions::newest()?;
     let written = match dialect {
         Dialect::Postgrest => {
             let described = seen.iter().map(|seen| Ok((seen.name.as_str(), describe(&seen.document)?)));
-            serde_json::to_string(&Answer { version, collections: described.collect::<Result<_>>()? })
+            text_of(&Answer { version, collections: described.gather::<Result<_>>()? })
         }
         Dialect::WatermelonDb => {
             let tables = seen.iter().map(|s| AppTable { name: &s.name, columns: app_columns(&s.document, |_| true) });
-            let schema = AppSchema { version, tables: tables.collect() };
+            let schema = AppSchema { version, tables: tables.gather() };
             let migrations = request.schema_version.map(|from| migrations(&seen, from.into(), version));
-            serde_json::to_string(&AppAnswer { version, schema, migrations })
+            text_of(&AppAnswer { version, schema, migrations })
         }
     };
     written.map_err(|e| SyncError::new(code::INTERNAL, "could not write the schema").detail(e.to_string()))
 }
 
+/// As JSON. There may be thousands of collections.
+fn text_of(answer: &impl Serialize) -> serde_json::Result<String> {
+    struct JsonText(Vec<u8>);
+    impl std::io::Write for JsonText {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            memory::append(&mut self.0, bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut text = JsonText(Vec::new());
+    serde_json::to_writer(&mut text, answer)?;
+    Ok(String::from_utf8(text.0).unwrap_or_default())
+}
+
 fn see(name: &str, collection: &Rc<Collection>) -> Result<VisibleCollection> {
-    pgrx::check_for_interrupts!();
+    memory::heed();
     may_read(collection)?;
     let Some(mut document) = versions::present(collection.relation)? else {
         return Err(SyncError::new(code::UNDEFINED_TABLE, format!("collection \"{name}\" does not exist")));
@@ -160,7 +178,7 @@ fn describe(document: &Document) -> Result<Described<'_>> {
         nullable: c.nullable,
         readonly: c.readonly,
     });
-    let columns = columns.collect();
+    let columns = columns.gather();
     Ok(Described { key: &document.key, columns, references })
 }
 
@@ -187,7 +205,7 @@ fn app_columns(document: &Document, wanted: impl Fn(&str) -> bool) -> Vec<AppCol
         is_optional: c.nullable,
         is_indexed: by_key(&c.name),
     });
-    columns.collect()
+    columns.gather()
 }
 
 /// A migration for each version after `from`. None where no steps lead from there to what the collections are now: WatermelonDB can make
@@ -204,13 +222,13 @@ fn migrations(seen: &[VisibleCollection], from: i64, to: i64) -> Option<Vec<AppM
     }
     // It wants them without gaps.
     let migration = |version| AppMigration { to_version: version, steps: steps.remove(&version).unwrap_or_default() };
-    Some((from + 1..=to).map(migration).collect())
+    Some((from + 1..=to).map(migration).gather())
 }
 
 /// Those of one collection.
 fn steps_of(collection: &VisibleCollection, from: i64) -> Option<Vec<(i64, MigrationStep<'_>)>> {
-    let wanted: BTreeSet<&str> = collection.document.columns.iter().map(|c| c.name.as_str()).collect();
-    let (before, after): (Vec<_>, Vec<_>) = collection.versions.iter().partition(|(version, _)| *version <= from);
+    let wanted: BTreeSet<&str> = collection.document.columns.iter().map(|c| c.name.as_str()).gather();
+    let (before, after): (Vec<_>, Vec<_>) = collection.versions.iter().gather_parts(|(version, _)| *version <= from);
     // All columns that a device may have, from any version on.
     let mut known: Option<BTreeSet<&str>> = None;
     let mut present: Option<&Document> = None;
@@ -220,7 +238,7 @@ fn steps_of(collection: &VisibleCollection, from: i64) -> Option<Vec<(i64, Migra
             present = None;
             continue;
         };
-        let columns: BTreeSet<&str> = document.columns.iter().map(|c| c.name.as_str()).collect();
+        let columns: BTreeSet<&str> = document.columns.iter().map(|c| c.name.as_str()).gather();
         if version > from {
             match present {
                 // A table that was away: some devices have it, and others have not.
@@ -250,7 +268,7 @@ fn steps_of(collection: &VisibleCollection, from: i64) -> Option<Vec<(i64, Migra
                 }
             }
         }
-        known.get_or_insert_default().extend(columns);
+        memory::extend(known.get_or_insert_default(), columns);
         present = Some(document);
     }
     Some(steps)

@@ -10,6 +10,7 @@ use super::PullRequest;
 use crate::collections::catalog::{Collection, Column};
 use crate::server::checked::Checked;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::values::cursor::{self, Cursor};
 use crate::values::excerpt;
@@ -73,9 +74,10 @@ impl Since {
         };
         let mut new_columns: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for Checked(new) in migration.columns {
-            new_columns.entry(new.table).or_default().extend(new.columns.into_iter().map(|Checked(column)| column));
+            let columns = new_columns.entry(new.table).or_default();
+            memory::extend(columns, new.columns.into_iter().map(|Checked(column)| column));
         }
-        let new_tables = migration.tables.into_iter().map(|Checked(table)| table).collect();
+        let new_tables = migration.tables.into_iter().map(|Checked(table)| table).gather();
         Ok(Since { cursor, own: own(given(request.since.as_deref()))?, new_tables, new_columns })
     }
 
@@ -91,7 +93,7 @@ impl Since {
     pub fn new_columns(&self, name: &str, collection: &Collection) -> Vec<Column> {
         let Some(asked) = self.new_columns.get(name) else { return Vec::new() };
         let columns = collection.columns.iter().filter(|c| asked.contains(&c.name));
-        columns.filter(|c| pg::may_select(collection.relation, c.attnum)).cloned().collect()
+        columns.filter(|c| pg::may_select(collection.relation, c.attnum)).cloned().gather()
     }
 }
 
@@ -114,5 +116,5 @@ fn own(text: Option<&str>) -> Result<BTreeMap<String, Cursor>> {
             .map_err(|e| invalid("since", format!("Of \"{}\": {e}", excerpt::name(&name)), HINT))?;
         Ok((name, cursor))
     });
-    cursors.collect()
+    cursors.gather()
 }

@@ -2,15 +2,16 @@
 
 use super::rejection::Rejection;
 use super::target::Target;
+use crate::server::memory::{self, Gather};
 use crate::values::json::Writer;
 
 /// `{}`, or what was left out.
 pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Target]) -> String {
-    let mut sorted: Vec<Rejection> = rejected.into_iter().chain(failed).collect();
+    let mut sorted: Vec<Rejection> = rejected.into_iter().chain(failed).gather();
     if sorted.is_empty() {
         return "{}".into();
     }
-    sorted.sort_by(|a, b| (targets[a.target].asked, &a.id).cmp(&(targets[b.target].asked, &b.id)));
+    memory::sort_by(&mut sorted, |a, b| (targets[a.target].asked, &a.id).cmp(&(targets[b.target].asked, &b.id)));
     sorted.dedup_by(|a, b| targets[a.target].asked == targets[b.target].asked && a.id == b.id);
     let mut json = Writer::new(Vec::new());
     json.object();
@@ -20,7 +21,7 @@ pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Targe
         json.name(targets[same[0].target].asked);
         json.array();
         for r in same {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             json.text(&r.id);
         }
         json.end_array();
@@ -29,7 +30,7 @@ pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Targe
     json.name("rejected");
     json.array();
     for r in &sorted {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         json.object();
         json.name("collection");
         json.text(targets[r.target].asked);

@@ -10,6 +10,7 @@ use super::target::{json_arg, Target};
 use crate::collections::facts::{self, Facts};
 use crate::log::journal::{Sending, SentRows};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode, Planned};
 use crate::server::subxact;
@@ -42,8 +43,8 @@ pub struct ItemWriter<'w, 'a> {
 
 impl<'w, 'a> ItemWriter<'w, 'a> {
     pub fn of(targets: &'w [Target<'a>], fates: &[Fates]) -> Result<Self> {
-        let echoes = targets.iter().map(Echo::of).collect::<Result<Vec<_>>>()?;
-        Ok(ItemWriter { targets, manners: fates.iter().map(|f| f.manner).collect(), echoes })
+        let echoes = targets.iter().map(Echo::of).gather::<Result<Vec<_>>>()?;
+        Ok(ItemWriter { targets, manners: fates.iter().map(|f| f.manner).gather(), echoes })
     }
 
     /// Writes the items. With `together`, all of them in one statement.
@@ -57,9 +58,9 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 order.push(key);
                 Vec::new()
             });
-            list.extend(run);
+            memory::extend(list, run);
         }
-        let mut statements: Vec<WriteStatement> = Vec::with_capacity(order.len());
+        let mut statements: Vec<WriteStatement> = memory::list(order.len());
         for (target, what) in order {
             let items = by_statement.remove(&(target, what)).unwrap_or_default();
             statements.push(WriteStatement::of(target, what, items, self.targets));
@@ -83,7 +84,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let done =
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
         if statement.returns() && done.len() < statement.items.len() {
-            self.check(statement, &done.into_iter().map(|(n, _)| n).collect(), applied)?;
+            self.check(statement, &done.into_iter().map(|(n, _)| n).gather(), applied)?;
         }
         Ok(())
     }
@@ -107,7 +108,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let sending = self.sending(statements);
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         drop(sending);
-        let mut done: Vec<HashSet<u32>> = vec![HashSet::new(); statements.len()];
+        let mut done: Vec<HashSet<u32>> = memory::filled(HashSet::new(), statements.len());
         for row in rows {
             if let (Some(statement), Some(n)) = (row.i64(0), row.i64(1)) {
                 done[statement as usize].insert(n as u32);
@@ -127,7 +128,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             let Some(echo) = echo else { continue };
             let rows = echo.rows(target, statement.what, &statement.items);
             if !rows.is_empty() {
-                sent.entry(target.collection.relation.to_u32()).or_default().extend(rows);
+                memory::extend(sent.entry(target.collection.relation.to_u32()).or_default(), rows);
             }
         }
         (!sent.is_empty()).then(|| Sending::start(sent))
@@ -145,12 +146,12 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         }
         let target = &self.targets[statement.target];
         let deletes = statement.what == What::Delete;
-        let left: Vec<&Item> = statement.items.iter().copied().filter(|i| !done.contains(&i.row)).collect();
+        let left: Vec<&Item> = statement.items.iter().copied().filter(|i| !done.contains(&i.row)).gather();
         let soft = target.collection.soft_delete.is_some();
         let event = if deletes && !soft { facts::DELETE } else { facts::UPDATE };
         let may_veto = Facts::of(&target.collection)?.vetoes & event != 0;
-        let ids: Vec<&str> = left.iter().map(|i| i.id(self.targets)).collect();
-        let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().collect();
+        let ids: Vec<&str> = left.iter().map(|i| i.id(self.targets)).gather();
+        let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().gather();
         let what = if deletes { "deleted" } else { "updated" };
         for (place, (item, id)) in left.iter().zip(&ids).enumerate() {
             match visible.get(&place) {
@@ -170,10 +171,13 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let mut gone = HashSet::new();
         let updates = failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_)));
         for (target, updates) in by_target(updates) {
-            let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).collect();
+            let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let visible = self.targets[target].visible_now(&ids)?;
-            let visible: HashSet<usize> = visible.into_iter().map(|(place, _)| place).collect();
-            gone.extend(updates.iter().enumerate().filter(|(place, _)| !visible.contains(place)).map(|(_, i)| *i));
+            let visible: HashSet<usize> = visible.into_iter().map(|(place, _)| place).gather();
+            memory::extend(
+                &mut gone,
+                updates.iter().enumerate().filter(|(place, _)| !visible.contains(place)).map(|(_, i)| *i),
+            );
         }
         Ok(gone)
     }
@@ -186,7 +190,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         }
         subxact::in_halves(items, &|items: &[Item]| self.apply(items, together), &mut |tried| {
             match tried {
-                Ok(mut applied) => outcome.vetoed.append(&mut applied.vetoed),
+                Ok(applied) => memory::extend(&mut outcome.vetoed, applied.vetoed),
                 Err((item, e)) => self.failed(item, e, outcome)?,
             }
             Ok(outcome.failed.len() < enough)
@@ -203,8 +207,8 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         if is_taken && !target.visible_now(&[id])?.is_empty() {
             let update = Item { what: What::Update(target.group_of_update(item.row)), ..item };
             match subxact::run(|| self.apply(&[update], false)) {
-                Ok(mut applied) => {
-                    outcome.vetoed.append(&mut applied.vetoed);
+                Ok(applied) => {
+                    memory::extend(&mut outcome.vetoed, applied.vetoed);
                     outcome.updated.push(update);
                     return Ok(());
                 }

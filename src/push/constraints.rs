@@ -4,6 +4,7 @@
 use super::target::Target;
 use crate::collections::facts::Facts;
 use crate::server::error::{Result, SyncError};
+use crate::server::memory::Gather;
 use crate::server::{pg, spi, subxact};
 
 /// A constraint's name, with its schema, quoted. It is IMMEDIATE for the caller: it has refused a statement.
@@ -42,7 +43,7 @@ fn set(constraints: &[Constraint], to: &str) -> Result<()> {
     if constraints.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = constraints.iter().map(|c| c.0.as_str()).collect();
+    let names: Vec<&str> = constraints.iter().map(|c| c.0.as_str()).gather();
     spi::utility(&format!("SET CONSTRAINTS {} {to}", names.join(", ")))
 }
 

@@ -13,6 +13,7 @@ use crate::log::change::Op;
 use crate::log::clock;
 use crate::log::read::Logged;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::values::conflict::ConflictPolicy;
 use crate::values::json::Writer;
@@ -87,12 +88,12 @@ pub fn conflict_error() -> SyncError {
 /// All conflicts of a push as one error, in the form that clients parse.
 pub fn conflicts_error(rejections: &[Rejection], targets: &[Target]) -> SyncError {
     let mut list: Vec<(&str, &str)> =
-        rejections.iter().map(|r| (targets[r.target].collection.name.as_str(), r.id.as_str())).collect();
+        rejections.iter().map(|r| (targets[r.target].collection.name.as_str(), r.id.as_str())).gather();
     list.sort_unstable();
     let mut detail = Writer::spaced(Vec::new());
     detail.array();
     for (collection, id) in list {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         detail.object();
         detail.name("collection");
         detail.text(collection);
@@ -137,7 +138,7 @@ fn with_care(
     decisions: &mut Decisions,
     fates: impl Fn(&mut Deciding) -> Result<Fates>,
 ) -> Result<i64> {
-    let mut unfit = targets.iter().map(unfit).collect::<Result<Vec<Unfit>>>()?;
+    let mut unfit = targets.iter().map(unfit).gather::<Result<Vec<Unfit>>>()?;
     let mut stored = lock(targets, &unfit, |_| true)?;
     let clock = clock::read_snapmin()?;
     for (index, target) in targets.iter().enumerate() {
@@ -155,7 +156,7 @@ fn with_care(
 /// cannot. What is not looked at here, the statements find out.
 pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>> {
     let fit = Unfit::new();
-    let mut assumed: Vec<Option<Fate>> = Vec::with_capacity(targets.len());
+    let mut assumed: Vec<Option<Fate>> = memory::list(targets.len());
     for target in targets {
         if !target.misfits.is_empty() || !target.unreadable_ids()?.is_empty() {
             return Ok(None);
@@ -167,7 +168,7 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
             *assumed = Some(Fate::Update);
         }
     }
-    let mut stored = lock(targets, &vec![Unfit::new(); targets.len()], |index| assumed[index].is_none())?;
+    let mut stored = lock(targets, &memory::filled(Unfit::new(), targets.len()), |index| assumed[index].is_none())?;
     let clock = clock::read_snapmin()?;
     let mut decisions = Decisions::after(clock.snapmin);
     for (index, target) in targets.iter().enumerate() {
@@ -180,7 +181,7 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
             if !matches!(history::entries(pusher, target, clock.newest)?.as_deref(), Some([])) {
                 return Ok(None);
             }
-            let records = vec![fate; target.plan.records.len()];
+            let records = memory::filled(fate, target.plan.records.len());
             decisions.fates.push(Fates { records, deletions: Vec::new(), manner });
             continue;
         }
@@ -201,9 +202,9 @@ impl Decisions {
         Decisions { fates: Vec::new(), rejections: Vec::new(), answers: Vec::new(), snapmin }
     }
 
-    fn take(&mut self, fates: Fates, mut of: Deciding) {
+    fn take(&mut self, fates: Fates, of: Deciding) {
         self.fates.push(fates);
-        self.rejections.append(&mut of.rejections);
+        memory::extend(&mut self.rejections, of.rejections);
         if !of.answers.is_empty() {
             self.answers.push(of.answers);
         }
@@ -213,7 +214,7 @@ impl Decisions {
 fn unfit(target: &Target) -> Result<Unfit> {
     let mut refused = target.unreadable_ids()?;
     for (id, e) in &target.misfits {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         refused.insert(id.clone(), e.clone());
     }
     Ok(refused)
@@ -222,11 +223,11 @@ fn unfit(target: &Target) -> Result<Unfit> {
 /// Locks the rows of these targets. Whatever is read afterwards sees what was committed before they were ours, and nothing can come
 /// after.
 fn lock(targets: &[Target], unfit: &[Unfit], wanted: impl Fn(usize) -> bool) -> Result<Vec<Vec<Stored>>> {
-    let mut stored: Vec<Vec<Stored>> = Vec::with_capacity(targets.len());
-    stored.extend(targets.iter().map(|t| vec![Stored::default(); t.ids().len()]));
+    let mut stored: Vec<Vec<Stored>> = memory::list(targets.len());
+    memory::extend(&mut stored, targets.iter().map(|t| memory::filled(Stored::default(), t.ids().len())));
     // One global order for locks, whatever the payload's: two pushes cannot wait for each other.
-    let mut by_oid: Vec<usize> = (0..targets.len()).filter(|i| wanted(*i)).collect();
-    by_oid.sort_by_key(|&i| targets[i].collection.relation.to_u32());
+    let mut by_oid: Vec<usize> = (0..targets.len()).filter(|i| wanted(*i)).gather();
+    by_oid.sort_unstable_by_key(|&i| targets[i].collection.relation.to_u32());
     for i in by_oid {
         let (places, ids) = readable(&targets[i], &unfit[i], |_| true);
         for (at, deleted) in targets[i].lock(&ids)? {
@@ -248,7 +249,7 @@ fn look(target: &Target, unfit: &Unfit, stored: &mut [Stored]) -> Result<()> {
 /// The ids of a target that can be read, of those whose place is wanted, with their places.
 fn readable<'t>(target: &'t Target, unfit: &Unfit, wanted: impl Fn(usize) -> bool) -> (Vec<usize>, Vec<&'t str>) {
     let ids = target.ids().into_iter().enumerate();
-    ids.filter(|(place, id)| wanted(*place) && !unfit.contains_key(*id)).unzip()
+    ids.filter(|(place, id)| wanted(*place) && !unfit.contains_key(*id)).gather_pairs()
 }
 
 /// A row that is known to be deleted.

@@ -18,6 +18,7 @@ use crate::collections::catalog::Column;
 use crate::collections::facts::Stores;
 use crate::log::change::Op;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::values::dialect::Dialect;
 use crate::values::wire_id;
@@ -52,13 +53,13 @@ impl Echo {
                 let op = if target.collection.soft_delete.is_none() { Op::Delete } else { Op::Update };
                 if op == Op::Delete || self.stores.updates {
                     let ids = items.iter().map(|i| target.plan.deletions[i.row as usize].id.as_bytes());
-                    keys.extend(ids.map(|id| (id.into(), op)));
+                    memory::extend(&mut keys, ids.map(|id| (id.into(), op)));
                 }
             }
             What::Update(group) if self.updates_only => {
                 let forms = forms(target, self, &target.updates[group as usize]);
                 let kept = records().filter(|r| is_known(target, r) && keeps(target, &forms, target.plan.fields(r)));
-                keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Update)));
+                memory::extend(&mut keys, kept.map(|r| (r.id.as_bytes().into(), Op::Update)));
             }
             What::Insert(group) if self.stores.inserts => {
                 let group = &target.plan.groups[group as usize];
@@ -66,7 +67,7 @@ impl Echo {
                     let forms = forms(target, self, group);
                     let whole = records().filter(|r| r.exact_key && r.whole_key && target.plan.readonly(r).is_empty());
                     let kept = whole.filter(|r| keeps(target, &forms, target.plan.fields(r)));
-                    keys.extend(kept.map(|r| (r.id.as_bytes().into(), Op::Insert)));
+                    memory::extend(&mut keys, kept.map(|r| (r.id.as_bytes().into(), Op::Insert)));
                 }
             }
             _ => {}
@@ -83,7 +84,7 @@ fn is_known(target: &Target, record: &Record) -> bool {
     // What it says not to have changed is what it last saw.
     let readonly = target.plan.readonly(record);
     readonly.is_empty() || {
-        let changed: HashSet<&str> = target.plan.changed(record).unwrap_or_default().iter().map(|n| &**n).collect();
+        let changed: HashSet<&str> = target.plan.changed(record).unwrap_or_default().iter().map(|n| &**n).gather();
         !changed.is_empty() && !readonly.iter().any(|c| changed.contains(c))
     }
 }
@@ -119,7 +120,7 @@ fn forms<'t>(target: &Target<'t>, echo: &Echo, group: &Group<'t>) -> Vec<(&'t st
             column.map_or(EchoForm::Unsure, |c| EchoForm::of(target.dialect, c, echo.stores.cast.contains(&c.name))),
         )
     };
-    group.columns.iter().map(form).collect()
+    group.columns.iter().map(form).gather()
 }
 
 /// Which JSON values a column gives back as it took them. Null it always does.
@@ -204,7 +205,7 @@ impl EchoForm {
 fn is_shortest(raw: &str) -> bool {
     let digits = |text: &str| {
         let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
-        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        let digits = mantissa.replace(|c: char| !c.is_ascii_digit(), "");
         digits.trim_matches('0').to_string()
     };
     raw.parse::<f64>().is_ok_and(|f| f.is_finite() && digits(&format!("{f:e}")) == digits(raw))

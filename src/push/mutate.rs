@@ -15,8 +15,9 @@ use super::target::json_arg;
 use crate::log::client;
 use crate::log::journal::Origin;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::spi::{self, Mode};
-use crate::server::{pg, subxact};
+use crate::server::subxact;
 use crate::values::excerpt;
 use crate::values::json::Writer;
 
@@ -45,10 +46,10 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let malformed =
         |detail: String| SyncError::new(code::INVALID_PARAMETER, "malformed mutations").detail(detail).hint(hint);
     client::check(Some(client_id))?;
-    let list: Vec<Mutation> = list::parse(mutations, pg::check_for_interrupts)
-        .map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
+    let list: Vec<Mutation> =
+        list::parse(mutations, memory::heed).map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
     for (at, m) in list.iter().enumerate() {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         if m.id < 1 || at > 0 && m.id != list[at - 1].id + 1 {
             return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
         }
@@ -64,7 +65,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let mut mutators: HashMap<String, Option<Mutator>> = HashMap::new();
     let mut failures: Vec<(i64, String, SyncError)> = Vec::new();
     for m in &list {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         if m.id <= last {
             continue;
         }
@@ -83,7 +84,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     let reached = list.last().map_or(last, |m| m.id.max(last));
     for (id, name, e) in &failures {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         spi::owner_execute(
             FAIL,
             &[
@@ -112,7 +113,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
 fn last_of(who: &str, client_id: &str) -> Result<i64> {
     let args = [spi::arg(who), spi::arg(client_id)];
     loop {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let begins = spi::owner_query(
             "INSERT INTO snapsync.mutation_client (who, client_id, last_id, at) VALUES ($1, $2, 0, now()) \
              ON CONFLICT (who, client_id) DO NOTHING RETURNING true",
@@ -157,7 +158,7 @@ fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
     json.name("failures");
     json.array();
     for row in &rows {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let failed: Failure = row.json(0)?;
         json.object();
         json.name("id");

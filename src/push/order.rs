@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::target::Target;
 use crate::collections::facts::Facts;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 
 /// Targets that are written together.
 pub struct Stage {
@@ -26,9 +27,9 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
             None => nodes.push((relation, vec![i])),
         }
     }
-    let place: HashMap<u32, usize> = nodes.iter().enumerate().map(|(i, (r, _))| (*r, i)).collect();
-    let mut parents: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
-    let mut referenced = vec![false; nodes.len()];
+    let place: HashMap<u32, usize> = nodes.iter().enumerate().map(|(i, (r, _))| (*r, i)).gather();
+    let mut parents: Vec<Vec<usize>> = memory::filled(Vec::new(), nodes.len());
+    let mut referenced = memory::filled(false, nodes.len());
     for (parent, (_, members)) in nodes.iter().enumerate() {
         let facts = Facts::of(&targets[members[0]].collection)?;
         referenced[parent] = !facts.referenced_by.is_empty();
@@ -39,9 +40,9 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
     let stage = |members: Vec<usize>| Stage {
         circular: members.len() > 1 || parents[members[0]].contains(&members[0]),
         referenced: members.iter().any(|&m| referenced[m]),
-        targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).collect(),
+        targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather(),
     };
-    Ok(components(&parents).into_iter().map(stage).collect())
+    Ok(components(&parents).into_iter().map(stage).gather())
 }
 
 /// The strongly connected components of a graph, each after those it points to (Tarjan).
@@ -80,8 +81,14 @@ fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
         }
     }
     let n = edges.len();
-    let mut walk =
-        Tarjan { edges, index: vec![None; n], low: vec![0; n], stack: Vec::new(), found: Vec::new(), next: 0 };
+    let mut walk = Tarjan {
+        edges,
+        index: memory::filled(None, n),
+        low: memory::filled(0, n),
+        stack: Vec::new(),
+        found: Vec::new(),
+        next: 0,
+    };
     for node in 0..n {
         if walk.index[node].is_none() {
             walk.visit(node);

@@ -11,12 +11,13 @@ use super::target::Target;
 use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
 use crate::log::{client, journal};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
 /// is not.
 pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item = Item>) -> Result<Vec<Item>> {
     let mut inserted: Vec<Item> = Vec::new();
-    let mut fired = vec![0; targets.len()];
+    let mut fired = memory::filled(0, targets.len());
     for item in written {
         fired[item.target] |= event(targets, item);
         if matches!(item.what, What::Insert(_)) {
@@ -40,12 +41,12 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
         if !target.may_read_key() || !(meddled || hidden()?) {
             continue;
         }
-        let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).collect();
-        let mut stands = vec![false; items.len()];
+        let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
+        let mut stands = memory::filled(false, items.len());
         for (place, deleted) in target.visible_now(&ids)? {
             stands[place] = !deleted;
         }
-        missing.extend(items.iter().zip(stands).filter(|(_, stands)| !stands).map(|(item, _)| *item));
+        memory::extend(&mut missing, items.iter().zip(stands).filter(|(_, stands)| !stands).map(|(item, _)| *item));
     }
     Ok(missing)
 }

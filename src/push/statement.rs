@@ -5,6 +5,7 @@ use super::item::{Item, What};
 use super::payload::Group;
 use super::target::{Columns, Target};
 use crate::collections::{lookup, tombstone};
+use crate::server::memory::{self, Gather};
 
 /// A statement over some rows of one target.
 pub struct WriteStatement<'i> {
@@ -17,8 +18,8 @@ pub struct WriteStatement<'i> {
 impl<'i> WriteStatement<'i> {
     pub fn of(target: usize, what: What, mut items: Vec<&'i Item>, targets: &[Target]) -> Self {
         // The same order in every push, so that two that create the same rows cannot deadlock.
-        items.sort_by(|a, b| a.id(targets).cmp(b.id(targets)));
-        let rows: Vec<u32> = items.iter().map(|i| i.row).collect();
+        memory::sort_by(&mut items, |a, b| a.id(targets).cmp(b.id(targets)));
+        let rows: Vec<u32> = items.iter().map(|i| i.row).gather();
         let plan = &targets[target].plan;
         let payload = match what {
             What::Update(group) => plan.render_rows(&targets[target].updates[group as usize], &rows),
@@ -50,7 +51,7 @@ impl<'i> WriteStatement<'i> {
 
 fn update(target: &Target, group: &Group, manner: Manner, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns_over_stored(group);
-    let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).collect();
+    let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).gather();
     let (from, recordset) = (&target.collection.from, target.recordset(parameter, &declared));
     let (rows, matching) = if manner.locks_itself {
         let locked = format!(
@@ -71,10 +72,10 @@ fn update(target: &Target, group: &Group, manner: Manner, parameter: usize) -> S
 fn insert(target: &Target, group: &Group, manner: Manner, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns(group);
     let collection = &target.collection;
-    let keys: Vec<String> = collection.key.iter().map(|k| k.ident.clone()).collect();
-    let key_values: Vec<String> = (0..keys.len()).map(|i| format!("r.k{i}")).collect();
-    let columns: Vec<&str> = keys.iter().chain(&names).map(String::as_str).collect();
-    let source: Vec<&str> = key_values.iter().chain(&values).map(String::as_str).collect();
+    let keys: Vec<String> = collection.key.iter().map(|k| k.ident.clone()).gather();
+    let key_values: Vec<String> = (0..keys.len()).map(|i| format!("r.k{i}")).gather();
+    let columns: Vec<&str> = keys.iter().chain(&names).map(String::as_str).gather();
+    let source: Vec<&str> = key_values.iter().chain(&values).map(String::as_str).gather();
     let overriding = if collection.key.iter().any(|k| k.identity_always) { " OVERRIDING SYSTEM VALUE" } else { "" };
     let returning = match manner.shows_inserted {
         true => format!(" RETURNING t.{} IS NULL", keys[0]),

@@ -5,6 +5,8 @@ use super::item::{Item, What};
 use super::order::Stage;
 use super::target::Target;
 
+use crate::server::memory::{self, Gather};
+
 /// Statements that belong together, in the order of the push.
 #[derive(Clone)]
 pub struct Step {
@@ -20,17 +22,17 @@ pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage]) -> Vec
         let rows = |&target: &usize| {
             let fates = decisions.fates[target].deletions.iter().enumerate();
             let doomed = fates.filter(|(_, fate)| **fate == Fate::Delete);
-            doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).collect::<Vec<_>>()
+            doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).gather::<Vec<_>>()
         };
-        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
+        Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
     };
     let writes = |stage: &Stage| {
         let rows = |&target: &usize| writes_of(target, &targets[target], &decisions.fates[target].records);
-        Step { items: stage.targets.iter().flat_map(rows).collect(), together: stage.circular }
+        Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
     };
     let first = stages.iter().rev().filter(|s| !s.referenced).map(deletions);
     let last = stages.iter().rev().filter(|s| s.referenced).map(deletions);
-    first.chain(stages.iter().map(writes)).chain(last).filter(|s| !s.items.is_empty()).collect()
+    first.chain(stages.iter().map(writes)).chain(last).filter(|s| !s.items.is_empty()).gather()
 }
 
 fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
@@ -39,7 +41,7 @@ fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
         for (group, rows) in groups.iter().enumerate() {
             let what = if wanted == Fate::Insert { What::Insert(group as u32) } else { What::Update(group as u32) };
             let rows = rows.rows.iter().filter(|&&row| fates[row as usize] == wanted);
-            items.extend(rows.map(|&row| Item { target, what, row }));
+            memory::extend(&mut items, rows.map(|&row| Item { target, what, row }));
         }
     }
     items

@@ -10,6 +10,7 @@ use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, TableF
 use crate::collections::catalog::{Collection, Column};
 use crate::collections::facts::Facts;
 use crate::server::error::{Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::ConflictPolicy;
 use crate::values::dialect::Dialect;
@@ -55,14 +56,14 @@ impl<'a> Target<'a> {
         // Whole rows carry what a client cannot write; it is taken off.
         let computed = collection.columns.iter().filter(|c| c.generated || c.identity_always);
         let readonly: Vec<&str> =
-            computed.map(|c| c.name.as_str()).chain(collection.readonly.iter().map(String::as_str)).collect();
-        let types: Vec<pg_sys::Oid> = collection.key.iter().map(|k| k.facts.base).collect();
+            computed.map(|c| c.name.as_str()).chain(collection.readonly.iter().map(String::as_str)).gather();
+        let types: Vec<pg_sys::Oid> = collection.key.iter().map(|k| k.facts.base).gather();
         let canonical = move |part: usize, text: &str| match types[part] {
             pg_sys::UUIDOID => wire_id::canonical_uuid(text),
             pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => wire_id::canonical_integer(text),
             _ => None,
         };
-        let numbers: Vec<bool> = collection.key.iter().map(|k| is_number(dialect, &collection, k)).collect();
+        let numbers: Vec<bool> = collection.key.iter().map(|k| is_number(dialect, &collection, k)).gather();
         let table = TableFacts {
             key_columns: &key_columns,
             readonly: &readonly,
@@ -99,13 +100,13 @@ impl<'a> Target<'a> {
     /// Every column must be one that is synced: a misspelt one would be lost silently. With `report` that is the fault of each
     /// record that has another: an old version of an app goes on sending a column that was dropped.
     pub fn check_columns(&mut self, report: bool) -> Result<()> {
-        let known: HashSet<&str> = self.collection.columns.iter().map(|c| c.name.as_str()).collect();
+        let known: HashSet<&str> = self.collection.columns.iter().map(|c| c.name.as_str()).gather();
         let mut misfits = HashMap::new();
         for group in &self.plan.groups {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             let Some(name) = group.columns.iter().find(|name| !known.contains(*name)) else { continue };
             for row in &group.rows {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 let record = &self.plan.records[*row as usize];
                 let error = self.no_column(name, record);
                 if !report {
@@ -141,7 +142,7 @@ impl<'a> Target<'a> {
     /// All ids, records first.
     pub fn ids(&self) -> Vec<&str> {
         let written = self.plan.records.iter().map(|r| &*r.id);
-        written.chain(self.plan.deletions.iter().map(|d| &*d.id)).collect()
+        written.chain(self.plan.deletions.iter().map(|d| &*d.id)).gather()
     }
 
     /// The number of a record's group in `updates`.
@@ -166,7 +167,7 @@ impl<'a> Target<'a> {
     pub fn changed_columns(&self, record: &Record<'a>) -> Vec<&'a str> {
         let mut changed = ChangedNames::default();
         let fields = self.plan.fields(record).map(|(name, _)| name);
-        fields.filter(|name| changed.has(&self.plan, record, name)).collect()
+        fields.filter(|name| changed.has(&self.plan, record, name)).gather()
     }
 }
 
@@ -186,7 +187,7 @@ impl<'p> ChangedNames<'p> {
             Some(changed) if !record.created && !changed.is_empty() => {
                 let of = Some(changed.as_ptr() as usize);
                 if self.of != of {
-                    self.names = changed.iter().map(|name| &**name).collect();
+                    self.names = changed.iter().map(|name| &**name).gather();
                     self.of = of;
                 }
                 self.names.contains(column)
@@ -198,7 +199,7 @@ impl<'p> ChangedNames<'p> {
 
 /// By row: the number of its group.
 pub fn groups_of(groups: &[Group], rows: usize) -> Vec<u32> {
-    let mut of = vec![0; rows];
+    let mut of = memory::filled(0, rows);
     for (number, group) in (0..).zip(groups) {
         group.rows.iter().for_each(|row| of[*row as usize] = number);
     }

@@ -14,6 +14,7 @@ use super::target::Target;
 use super::{order, standing};
 use crate::log::{clock, journal};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 
 mod violators;
@@ -103,7 +104,7 @@ impl<'w, 'a> Work<'w, 'a> {
             error,
             expected: false,
         });
-        Ok(Written::But(failed.collect()))
+        Ok(Written::But(failed.gather()))
     }
 
     fn items(&self) -> impl Iterator<Item = Item> + '_ {
@@ -114,11 +115,11 @@ impl<'w, 'a> Work<'w, 'a> {
     fn apply(&self) -> Result<Option<Vec<Item>>> {
         let mut vetoed = Vec::new();
         for step in &self.steps {
-            let mut applied = self.writer.apply(&step.items, step.together)?;
+            let applied = self.writer.apply(&step.items, step.together)?;
             if applied.unreached {
                 return Ok(None);
             }
-            vetoed.append(&mut applied.vetoed);
+            memory::extend(&mut vetoed, applied.vetoed);
         }
         Ok(Some(vetoed))
     }
@@ -138,7 +139,7 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Has somebody else created rows that were to be inserted?
     fn created_meanwhile(&self) -> Result<bool> {
         for (target, items) in by_target(self.items().filter(|i| matches!(i.what, What::Insert(_)))) {
-            let ids: Vec<&str> = items.iter().map(|i| i.id(self.targets)).collect();
+            let ids: Vec<&str> = items.iter().map(|i| i.id(self.targets)).gather();
             if !self.targets[target].visible_now(&ids)?.is_empty() {
                 return Ok(true);
             }
@@ -151,7 +152,7 @@ impl<'w, 'a> Work<'w, 'a> {
     fn undisturbed(&self, items: impl Iterator<Item = Item>) -> Result<bool> {
         let (targets, snapmin) = (self.targets, self.decisions.snapmin);
         for (target, items) in by_target(items) {
-            let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).collect();
+            let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
             let target = &targets[target];
             // Unless nobody has committed anything since the decisions.
             let moved = !target.settled && clock::read()? >= snapmin;
@@ -182,14 +183,14 @@ impl<'w, 'a> Work<'w, 'a> {
                     checked => checked?,
                 }
                 constraints::settle(deferred)?;
-                let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).collect();
+                let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
                 let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !failed.contains(i));
                 let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
                 Ok(End::Keep((outcome, missing)))
             });
             match attempt {
                 Ok(End::Keep((mut outcome, missing))) => {
-                    outcome.failed.append(&mut refused);
+                    memory::extend(&mut outcome.failed, refused);
                     return match outcome.failed.first() {
                         Some((_, e)) if !self.pusher.report => Err(e.clone()),
                         _ => Ok(Some((outcome, missing))),
@@ -202,11 +203,11 @@ impl<'w, 'a> Work<'w, 'a> {
                     if violators.is_empty() {
                         return Err(e);
                     }
-                    let left_out: HashSet<Item> = violators.iter().map(|(item, _)| *item).collect();
+                    let left_out: HashSet<Item> = violators.iter().map(|(item, _)| *item).gather();
                     for step in &mut steps {
                         step.items.retain(|i| !left_out.contains(i));
                     }
-                    refused.extend(violators);
+                    memory::extend(&mut refused, violators);
                 }
             }
         }
@@ -216,7 +217,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let mut outcome = Outcome::default();
         let mut lost: Vec<(Item, SyncError)> = Vec::new();
-        let mut left: Vec<Step> = steps.to_vec();
+        let mut left: Vec<Step> = steps.iter().cloned().gather();
         let mut before = usize::MAX;
         for _ in 0..ROUNDS {
             outcome.failed.clear();
@@ -230,15 +231,15 @@ impl<'w, 'a> Work<'w, 'a> {
             }
             before = failed;
             let gone = self.writer.gone(&outcome.failed)?;
-            let (gone, again) = outcome.failed.drain(..).partition(|(item, _)| gone.contains(item));
-            lost.extend::<Vec<_>>(gone);
+            let (gone, again) = outcome.failed.drain(..).gather_parts(|(item, _)| gone.contains(item));
+            memory::extend(&mut lost, gone);
             outcome.failed = again;
-            let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).collect();
+            let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
             for step in &mut left {
                 step.items.retain(|i| failed.contains(i));
             }
         }
-        outcome.failed.append(&mut lost);
+        memory::extend(&mut outcome.failed, lost);
         Ok(outcome)
     }
 

@@ -1,23 +1,36 @@
 //! No memory is an ERROR like any other, or ends this session; never the server.
 //!
 //! Rust ends the process where an allocation fails, and a backend that ends like that takes all others with it. So what grows with data asks
-//! for room first ([`push`], [`room`]) and gets an ERROR. For everything else, small and everywhere, there is a reserve: if it has to be
-//! broken into, the next [`check`] raises that ERROR. If not even that is enough, the session ends by PostgreSQL's own means.
+//! for room first ([`Gather`], [`push`], [`room`], [`list`], [`text`]) and gets an ERROR; `tests/memory.rs` holds that. For everything else,
+//! small and everywhere, there is a reserve. If it has to be broken into, the next [`heed`] or [`check`] raises that ERROR: every loop over data
+//! has one.
+//!
+//! What libraries make (a parser's list, a hash table of std) grows by doubling. So the reserve is at least three times as large as the largest
+//! piece that was allocated without asking: that and all that comes between two looks at the reserve is there. It costs addresses, not memory.
+//! If not even that is enough, the session ends by PostgreSQL's own means.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ffi::{c_char, c_int};
-use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use crate::server::error::{code, Result, SyncError};
+
+mod gather;
+
+use gather::Grows;
+pub use gather::{extend, Gather};
 
 struct Careful;
 
 #[global_allocator]
 static ALLOCATOR: Careful = Careful;
 
-/// Memory that nobody uses, until there is no other.
+/// Memory that nobody uses, until there is no other. It begins with its size.
 static RESERVE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+/// The reserve is large enough for pieces up to this size.
+static COVERED: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// The same for the end of the session, which cleans up and must not fail in turn: errors within errors take the server down.
 static LAST: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -28,10 +41,11 @@ thread_local! {
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
-const RESERVED: Layout = match Layout::from_size_align(1 << 19, 16) {
-    Ok(layout) => layout,
-    Err(_) => Layout::new::<u8>(),
-};
+/// The reserve where nothing large was allocated.
+const RESERVED: usize = 1 << 19;
+
+/// So many times as large as the largest piece: while that doubles there are both, and something else is wanted, too.
+const TIMES: usize = 3;
 
 // SAFETY: all is System's, whose layouts are the callers'.
 unsafe impl GlobalAlloc for Careful {
@@ -39,19 +53,19 @@ unsafe impl GlobalAlloc for Careful {
     /// As for the trait.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        or_else(unsafe { System.alloc(layout) }, || unsafe { System.alloc(layout) })
+        or_else(unsafe { System.alloc(layout) }, layout.size(), || unsafe { System.alloc(layout) })
     }
     /// # Safety
     /// As for the trait.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        or_else(unsafe { System.alloc_zeroed(layout) }, || unsafe { System.alloc_zeroed(layout) })
+        or_else(unsafe { System.alloc_zeroed(layout) }, layout.size(), || unsafe { System.alloc_zeroed(layout) })
     }
     /// # Safety
     /// As for the trait.
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise; what could not be enlarged is as it was.
-        or_else(unsafe { System.realloc(place, layout, size) }, || unsafe { System.realloc(place, layout, size) })
+        or_else(unsafe { System.realloc(place, layout, size) }, size, || unsafe { System.realloc(place, layout, size) })
     }
     /// # Safety
     /// As for the trait.
@@ -62,11 +76,65 @@ unsafe impl GlobalAlloc for Careful {
 }
 
 #[inline(always)]
-fn or_else(place: *mut u8, again: impl FnOnce() -> *mut u8) -> *mut u8 {
+fn or_else(place: *mut u8, size: usize, again: impl FnOnce() -> *mut u8) -> *mut u8 {
     if place.is_null() {
         return without_memory(again);
     }
+    if size > COVERED.load(Relaxed) && !ASKING.get() {
+        cover(size);
+    }
     place
+}
+
+/// Makes the reserve large enough for a piece of this size, or raises an ERROR soon.
+#[cold]
+#[inline(never)]
+pub fn cover(size: usize) {
+    if size <= COVERED.load(Relaxed) || !take_back() {
+        return;
+    }
+    if !set_aside(size.saturating_mul(TIMES)) {
+        SHORT.set(true);
+        set_aside(RESERVED);
+    }
+    COVERED.store(size, Relaxed);
+}
+
+/// Sets so much aside, where nothing is.
+fn set_aside(size: usize) -> bool {
+    let Ok(layout) = Layout::from_size_align(size, align_of::<usize>()) else { return false };
+    // SAFETY: of a size that is not zero, and that has room for itself.
+    unsafe {
+        let place = System.alloc(layout);
+        if place.is_null() {
+            return false;
+        }
+        place.cast::<usize>().write(size);
+        // (Only tests have several threads.)
+        free(RESERVE.swap(place, Relaxed));
+    }
+    COVERED.store(size / TIMES, Relaxed);
+    true
+}
+
+/// Frees the reserve; was there one?
+fn take_back() -> bool {
+    COVERED.store(usize::MAX, Relaxed);
+    // SAFETY: nobody else has it any more.
+    unsafe { free(RESERVE.swap(std::ptr::null_mut(), Relaxed)) }
+}
+
+/// # Safety
+/// A reserve of `set_aside`, or NULL.
+unsafe fn free(reserve: *mut u8) -> bool {
+    if !reserve.is_null() {
+        // SAFETY: it was allocated with this layout.
+        unsafe {
+            let size = reserve.cast::<usize>().read();
+            System.dealloc(reserve, Layout::from_size_align_unchecked(size, align_of::<usize>()));
+        }
+    }
+    !reserve.is_null()
 }
 
 #[cold]
@@ -75,9 +143,8 @@ fn without_memory(again: impl FnOnce() -> *mut u8) -> *mut u8 {
     if ASKING.get() {
         return std::ptr::null_mut();
     }
-    if !RESERVE.load(Relaxed).is_null() {
+    if take_back() {
         SHORT.set(true);
-        relieve();
         let place = again();
         if !place.is_null() {
             return place;
@@ -96,13 +163,9 @@ unsafe extern "C-unwind" {
 
 /// FATAL does not return and unwinds nothing: the process runs Postgres's own exit and is gone.
 fn end_session() -> ! {
-    let last = LAST.swap(std::ptr::null_mut(), Relaxed);
-    // SAFETY: in a backend, whose only thread this is; the texts are constants. Postgres keeps memory for an error of this kind. The
-    // last reserve was allocated by `refill` with this layout.
+    // SAFETY: in a backend, whose only thread this is; the texts are constants. Postgres keeps memory for an error of this kind.
     unsafe {
-        if !last.is_null() {
-            System.dealloc(last, RESERVED);
-        }
+        free(LAST.swap(std::ptr::null_mut(), Relaxed));
         if errstart(pgrx::PgLogLevel::FATAL as c_int, std::ptr::null()) {
             errcode(pgrx::PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int);
             errmsg(c"out of memory".as_ptr());
@@ -112,26 +175,61 @@ fn end_session() -> ! {
     std::process::abort()
 }
 
-/// Provides for bad times; called when the library is loaded, and between transactions.
+/// Provides for bad times; called when the library is loaded, and between transactions. What has come to its end in the meantime was short
+/// of memory, if it was; what comes next is not.
 pub fn refill() {
-    for reserve in [&LAST, &RESERVE] {
-        if reserve.load(Relaxed).is_null() {
-            // SAFETY: of a size that is not zero.
-            reserve.store(unsafe { System.alloc(RESERVED) }, Relaxed);
+    SHORT.set(false);
+    if COVERED.load(Relaxed) != RESERVED / TIMES {
+        take_back();
+        set_aside(RESERVED);
+    }
+    if LAST.load(Relaxed).is_null() {
+        // The other one, for a moment.
+        let reserve = RESERVE.swap(std::ptr::null_mut(), Relaxed);
+        if set_aside(RESERVED) {
+            // SAFETY: nobody else has it any more.
+            unsafe { free(LAST.swap(RESERVE.swap(std::ptr::null_mut(), Relaxed), Relaxed)) };
         }
+        RESERVE.store(reserve, Relaxed);
     }
 }
 
 /// Gives the reserve to who must copy an error, for want of memory, to raise it.
 pub fn relieve() {
-    let reserve = RESERVE.swap(std::ptr::null_mut(), Relaxed);
-    if !reserve.is_null() {
-        // SAFETY: allocated by `refill` with this layout.
-        unsafe { System.dealloc(reserve, RESERVED) };
+    take_back();
+}
+
+/// Heeds what ends a call: somebody has asked for its end, or there is hardly any memory left. For every loop over data. It raises the ERROR
+/// as the server does, for it is called in places that have no `Result`.
+#[inline(always)]
+pub fn heed() {
+    pgrx::check_for_interrupts!();
+    heed_memory();
+}
+
+/// The same where no server is that could ask for it.
+#[inline(always)]
+pub fn heed_memory() {
+    must(check());
+}
+
+/// An `Err` for want of memory as an ERROR.
+#[inline(always)]
+fn must<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(e) => raise(e),
     }
 }
 
-/// An ERROR if there is hardly any memory left. For every loop over data.
+#[cold]
+#[inline(never)]
+fn raise(e: SyncError) -> ! {
+    relieve();
+    e.raise()
+}
+
+/// An ERROR if there is hardly any memory left.
 #[inline(always)]
 pub fn check() -> Result<()> {
     if SHORT.replace(false) {
@@ -170,6 +268,54 @@ pub fn push<T>(vec: &mut Vec<T>, value: T) -> Result<()> {
     Ok(())
 }
 
+/// A list with room for so many; an ERROR without the memory.
+pub fn list<T>(most: usize) -> Vec<T> {
+    let mut list = Vec::new();
+    must(room(&mut list, most));
+    list
+}
+
+/// A table with room for so many; an ERROR without the memory.
+pub fn table<K: Eq + std::hash::Hash, V>(most: usize) -> HashMap<K, V> {
+    let mut table = HashMap::new();
+    table.make_room(most);
+    table
+}
+
+/// A list of so many that are the same; an ERROR without the memory.
+pub fn filled<T: Clone>(value: T, count: usize) -> Vec<T> {
+    let mut list = list(count);
+    list.resize(count, value);
+    list
+}
+
+/// Sorts; an ERROR without the memory that std sorts in.
+pub fn sort_by<T>(list: &mut [T], order: impl FnMut(&T, &T) -> std::cmp::Ordering) {
+    drop(self::list::<T>(list.len()));
+    list.sort_by(order);
+}
+
+/// A text with room for so many bytes; an ERROR without the memory.
+pub fn text_of(most: usize) -> String {
+    String::from_utf8(list(most)).unwrap_or_default()
+}
+
+/// Adds these bytes; an ERROR without the memory.
+#[inline(always)]
+pub fn append(bytes: &mut Vec<u8>, more: &[u8]) {
+    must(room(bytes, more.len()));
+    bytes.extend_from_slice(more);
+}
+
+/// A copy of a text of any length; an ERROR without the memory. Pieces as large may be made of it.
+pub fn text(text: &str) -> String {
+    cover(text.len());
+    let mut copy = String::new();
+    must(asking(|| copy.try_reserve_exact(text.len())).map_err(|_| out_of_memory("for a text")));
+    copy.push_str(text);
+    copy
+}
+
 /// What a request that failed becomes.
 #[cold]
 pub fn out_of_memory(what: &str) -> SyncError {
@@ -200,5 +346,13 @@ mod tests {
         assert!(check().is_err());
         assert!(check().is_ok());
         refill();
+    }
+
+    #[test]
+    fn what_ends_well_was_not_short() {
+        refill();
+        without_memory(|| std::ptr::NonNull::dangling().as_ptr());
+        refill();
+        assert!(check().is_ok());
     }
 }

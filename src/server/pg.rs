@@ -151,11 +151,6 @@ pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as i32) }
 }
 
-/// Raises an ERROR where the statement is to be cancelled or its time is up. For who is handed a function.
-pub fn check_for_interrupts() {
-    pgrx::check_for_interrupts!();
-}
-
 /// Processes what other sessions have committed of DDL, so that no cache is older.
 pub fn accept_invalidations() {
     // SAFETY: may run the callbacks that we registered, which only set flags.

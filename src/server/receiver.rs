@@ -3,6 +3,8 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::server::memory;
+
 /// Takes a row; false: no more rows are wanted.
 pub type Each<'a> = &'a mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool;
 
@@ -43,6 +45,7 @@ unsafe extern "C-unwind" fn startup(_dest: *mut pg_sys::DestReceiver, _operation
 /// Called by the executor, with what `EachRow::dest` gave it.
 #[pg_guard]
 unsafe extern "C-unwind" fn receive(slot: *mut pg_sys::TupleTableSlot, dest: *mut pg_sys::DestReceiver) -> bool {
+    memory::heed();
     // SAFETY: `dest` is what `EachRow::dest` returned, and the executor's call is its only use at this time.
     unsafe { ((*dest.cast::<EachRow>()).each)(slot) }
 }

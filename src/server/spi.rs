@@ -12,7 +12,9 @@ use pgrx::pg_sys;
 use pgrx::IntoDatum;
 use serde::de::DeserializeOwned;
 
+use crate::server::checked::Checked;
 use crate::server::error::{code, Remembering, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
@@ -61,7 +63,7 @@ pub fn jsonb(text: &str) -> Result<pg_sys::Datum> {
 
 /// Rows of one column each, JSON text, as the struct that they are made for.
 pub fn typed<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>> {
-    rows.iter().map(|row| row.json(0)).collect()
+    rows.iter().map(|row| row.json(0)).gather()
 }
 
 /// One result row, every value in its text form.
@@ -91,7 +93,8 @@ impl Row {
     }
     /// A list column: the SQL side says `to_json(list)::text`, which no separator inside a value can break.
     pub fn list(&self, column: usize) -> Option<Vec<String>> {
-        self.text(column).and_then(|t| serde_json::from_str(t).ok())
+        let list: Vec<Checked<String>> = serde_json::from_str(self.text(column)?).ok()?;
+        Some(list.into_iter().map(|Checked(text)| text).gather())
     }
 }
 
@@ -209,7 +212,7 @@ pub unsafe fn pointers<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
         return Vec::new();
     }
     // SAFETY: a List of pointers with `length` valid cells.
-    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).collect() }
+    unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).gather() }
 }
 
 const PLANS_KEPT: usize = 512;
@@ -307,7 +310,7 @@ impl Drop for DepthGuard {
 /// # Safety
 /// Within an SPI connection.
 unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
-    let types_key = args.iter().map(|a| a.oid.to_u32()).collect();
+    let types_key = args.iter().map(|a| a.oid.to_u32()).gather();
     let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), session::count(Event::Role), planned);
     if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
         return Ok(plan);
@@ -340,7 +343,7 @@ unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Re
 /// # Safety
 /// Within an SPI connection.
 unsafe fn prepare(sql: &str, args: &[Arg], planned: Planned) -> Result<pg_sys::SPIPlanPtr> {
-    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).collect();
+    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).gather();
     let text = c_string(sql)?;
     let options = match planned {
         Planned::ByCost => 0,
@@ -393,7 +396,7 @@ fn collect_numbers() -> Vec<(u32, bool)> {
                 let flag = two && pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 2, &mut null).value() as u8 != 0;
                 (number.value() as u32, flag)
             })
-            .collect()
+            .gather()
     }
 }
 
@@ -411,14 +414,16 @@ fn collect() -> Vec<Row> {
                 Row((1..=natts)
                     .map(|column| {
                         let text = pg_sys::SPI_getvalue(tuple, (*table).tupdesc, column);
-                        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
+                        (!text.is_null()).then(|| memory::text(&CStr::from_ptr(text).to_string_lossy()))
                     })
-                    .collect())
+                    .gather())
             })
-            .collect()
+            .gather()
     }
 }
 
 pub fn c_string(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| SyncError::new(code::INVALID_PARAMETER, "text contains a NUL character"))
+    let mut bytes = memory::list(text.len() + 1);
+    memory::append(&mut bytes, text.as_bytes());
+    CString::new(bytes).map_err(|_| SyncError::new(code::INVALID_PARAMETER, "text contains a NUL character"))
 }

@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
+use crate::server::memory;
 use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
@@ -311,7 +312,7 @@ pub unsafe fn first_as_text(slot: *mut pg_sys::TupleTableSlot) -> Option<String>
         let type_oid = crate::server::pg::attribute((*slot).tts_tupleDescriptor, 0).atttypid;
         pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
         let text = pg_sys::OidOutputFunctionCall(output, datum);
-        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        let copy = memory::text(&CStr::from_ptr(text).to_string_lossy());
         pg_sys::pfree(text.cast());
         Some(copy)
     }

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use pgrx::pg_sys;
 
 use crate::server::error::{caught, Result, SyncError};
+use crate::server::memory;
 
 /// How work ended that went well. What comes of it is a value, never an error of a code of our own: any SQLSTATE can also be
 /// raised by a trigger of the user's.
@@ -71,7 +72,7 @@ pub fn in_halves<T: Copy, R>(
     work: &dyn Fn(&[T]) -> Result<R>,
     take: &mut dyn FnMut(Tried<T, R>) -> Result<bool>,
 ) -> Result<bool> {
-    pgrx::check_for_interrupts!();
+    memory::heed();
     match run(|| work(items)) {
         Ok(done) => take(Ok(done)),
         Err(e) if is_transient(&e) => Err(e),

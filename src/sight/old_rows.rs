@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use crate::collections::catalog::{self, Collection};
 use crate::log::change::Image;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::{pg, spi, statement};
 
 /// A column's place in the row, and how its text is read.
@@ -54,7 +55,7 @@ impl OldRows {
             }
             pg_sys::TupleDescInitEntry(descriptor, natts as i16 + 1, NUMBER.as_ptr(), pg_sys::INT8OID, -1, 0);
             let altered = table.image.iter().chain(&table.key).any(|column| !Reader::fits(own, column));
-            let readers = table.image.iter().filter(|_| !altered).map(|column| Reader::of(column)).collect();
+            let readers = table.image.iter().filter(|_| !altered).map(|column| Reader::of(column)).gather();
             pg_sys::relation_close(relation, pg_sys::NoLock as i32);
             if altered {
                 return Err(SyncError::new(code::NOT_IN_STATE, format!("table {} was altered meanwhile", table.table)));
@@ -66,12 +67,13 @@ impl OldRows {
 
     /// Adds a row as its image shows it; columns that are not logged are NULL. A value that does not read back raises an ERROR.
     pub fn add(&mut self, image: &Image) -> Result<()> {
+        memory::heed();
         // SAFETY: the arrays have a place for each column of the descriptor. Reading a text may raise an ERROR, which ends the
         // subtransaction; the store copies the row.
         unsafe {
             let natts = (*self.descriptor).natts as usize;
-            let mut values = vec![pg_sys::Datum::null(); natts];
-            let mut nulls = vec![true; natts];
+            let mut values = memory::filled(pg_sys::Datum::null(), natts);
+            let mut nulls = memory::filled(true, natts);
             for reader in &mut self.readers {
                 if let Some(text) = image.text(&reader.name) {
                     let text = spi::c_string(&String::from_utf8_lossy(text))?;

@@ -16,6 +16,7 @@ use crate::collections::lookup::Keys;
 use crate::collections::tombstone;
 use crate::log::change::Image;
 use crate::server::error::{Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, pointers};
 use crate::server::statement::kept::Key;
 use crate::server::{pg, subxact};
@@ -109,8 +110,8 @@ impl Judge {
 
     fn of_images(&self, images: &[Image], former: Option<&Former>) -> Result<Option<Vec<bool>>> {
         let condition = match self.condition {
-            Condition::All => return Ok(Some(vec![true; images.len()])),
-            Condition::None => return Ok(Some(vec![false; images.len()])),
+            Condition::All => return Ok(Some(memory::filled(true, images.len()))),
+            Condition::None => return Ok(Some(memory::filled(false, images.len()))),
             Condition::Where(condition) => condition,
         };
         if images.is_empty() {
@@ -120,7 +121,7 @@ impl Judge {
         let satisfying =
             self.put(condition, planned_for, former, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
         Ok(satisfying.map(|numbers| {
-            let mut seen = vec![false; images.len()];
+            let mut seen = memory::filled(false, images.len());
             numbers.into_iter().for_each(|n| seen[n as usize] = true);
             seen
         }))
@@ -198,10 +199,10 @@ pub fn synced(
     scopes: Option<&[String]>,
     judge: impl FnOnce(&[Image]) -> Result<Option<Vec<bool>>>,
 ) -> Result<Option<Vec<bool>>> {
-    let in_question: Vec<usize> = (0..images.len()).filter(|&i| is_synced(collection, scopes, &images[i])).collect();
-    let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).collect();
+    let in_question: Vec<usize> = (0..images.len()).filter(|&i| is_synced(collection, scopes, &images[i])).gather();
+    let asked: Vec<Image> = in_question.iter().map(|&i| images[i].clone()).gather();
     let Some(seen) = judge(&asked)? else { return Ok(None) };
-    let mut all = vec![false; images.len()];
+    let mut all = memory::filled(false, images.len());
     in_question.into_iter().zip(seen).for_each(|(i, seen)| all[i] = seen);
     Ok(Some(all))
 }

@@ -18,6 +18,7 @@ use crate::log::read::{Entries, Log, Scopes};
 use crate::policies::access::{self, Concerns};
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::{pg, subxact};
 use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge, Shadow};
@@ -90,7 +91,7 @@ impl<'a> Reach<'a> {
                     }
                 };
                 hidden |= access.hidden && !concerning.is_empty();
-                stamps.extend(concerning.iter());
+                memory::extend(&mut stamps, concerning.iter().copied());
                 tables.push(Rc::clone(&read));
                 open.push(read);
             }
@@ -107,9 +108,9 @@ impl<'a> Reach<'a> {
         if journal::own_stamp().is_some_and(|own| stamps.contains(&own)) {
             return Ok(Movement::Untold(Cause::Overlap));
         }
-        tables.sort_by_key(|table| table.relation.to_u32());
+        tables.sort_unstable_by_key(|table| table.relation.to_u32());
         tables.dedup_by_key(|table| table.relation);
-        Ok(Movement::Access { stamps: stamps.into_iter().collect(), tables })
+        Ok(Movement::Access { stamps: stamps.into_iter().gather(), tables })
     }
 
     /// The caller has looked for resets of this collection since the cursor, and there are none: to find that out here takes all entries.
@@ -167,7 +168,10 @@ impl<'a> Reach<'a> {
             for access in reader.access.iter().filter(|access| access.parent && !access.untracked) {
                 let Some(parent) = catalog::tracked(access.relation)? else { continue };
                 self.entries(parent.relation)?.each(&mut |_, changes| {
-                    stamps.extend(changes.iter().filter(|entry| entry.op == Op::Insert).map(|entry| entry.stamp));
+                    memory::extend(
+                        stamps,
+                        changes.iter().filter(|entry| entry.op == Op::Insert).map(|entry| entry.stamp),
+                    );
                     Ok(true)
                 })?;
             }
@@ -188,7 +192,7 @@ impl<'a> Reach<'a> {
                 row = AccessRow { id: key.to_string(), ..AccessRow::default() };
             }
             for entry in changes {
-                row.images.extend(entry.image.clone());
+                memory::extend(&mut row.images, entry.image.clone());
                 let counts = match entry.op {
                     Op::Update => entry.image.is_some(),
                     // The same key again is another row to those that hang on it.
@@ -234,7 +238,7 @@ impl<'a> Reach<'a> {
             let mut concerned = concerned.into_iter();
             rows.retain(|_| concerned.next() == Some(true));
         }
-        rows.iter().for_each(|row| found.extend(row.stamps.iter()));
+        rows.iter().for_each(|row| memory::extend(found, row.stamps.iter().copied()));
         scratch.reset();
         Ok(())
     }
@@ -250,7 +254,7 @@ impl<'a> Reach<'a> {
             },
             Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Tellers::Everybody,
             Concerns::Satisfying { trees, texts, calls } => {
-                let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).collect();
+                let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).gather();
                 for text in texts {
                     match condition_of(table, text, calls, reader)? {
                         Some(tree) => judges.push(Judge::by_condition(table, &tree)),
@@ -310,7 +314,10 @@ impl<'a> Reach<'a> {
         let mut scratch = pg::Scratch::new(c"snapsync parents");
         let mut told = true;
         entries.each(&mut |_, changes| {
-            gone.batch.extend(changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image.clone()));
+            memory::extend(
+                &mut gone.batch,
+                changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image.clone()),
+            );
             if gone.batch.len() >= BATCH {
                 told = self.see(&table, whole, &mut gone, &mut scratch)?;
             }
@@ -346,7 +353,8 @@ impl<'a> Reach<'a> {
         }
         let Some(judge) = &gone.judge else { return Ok(false) };
         let Some(could_see) = judge.of(&gone.batch)? else { return Ok(false) };
-        gone.seen.extend(gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image));
+        let seen = gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image);
+        memory::extend(&mut gone.seen, seen);
         scratch.reset();
         Ok(true)
     }
@@ -378,7 +386,7 @@ impl AccessBatch {
         self.images += images.len();
         match self.rows.last_mut().filter(|last| last.id == row.id) {
             Some(last) => {
-                last.images.extend(images);
+                memory::extend(&mut last.images, images);
                 last.stamps.clone_from(&row.stamps);
             }
             // What led to the state that comes now counts, too.
@@ -403,16 +411,16 @@ struct AccessRow {
 
 /// For each of these rows: does it concern the caller, as it was or as it is, by one of these judges? It does where that cannot be told.
 fn concerned(judges: &[Judge], rows: &[AccessRow]) -> Result<Vec<bool>> {
-    let mut concerned = vec![false; rows.len()];
+    let mut concerned = memory::filled(false, rows.len());
     let mut looks = LOOKS;
-    let images: Vec<Image> = rows.iter().flat_map(|row| row.images.iter().cloned()).collect();
+    let images: Vec<Image> = rows.iter().flat_map(|row| row.images.iter().cloned()).gather();
     for judge in judges {
-        let Some(seen) = judge.of(&images)? else { return Ok(vec![true; rows.len()]) };
+        let Some(seen) = judge.of(&images)? else { return Ok(memory::filled(true, rows.len())) };
         let mut seen = seen.into_iter();
         for (row, concerned) in rows.iter().zip(&mut concerned) {
             *concerned |= seen.by_ref().take(row.images.len()).fold(false, |any, seen| any | seen);
         }
-        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at]).collect();
+        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at]).gather();
         find_present(judge, rows, &open, &mut concerned, &mut looks)?;
     }
     Ok(concerned)
@@ -430,7 +438,7 @@ fn find_present(
     concerned: &mut [bool],
     looks: &mut usize,
 ) -> Result<()> {
-    let ids: Vec<&str> = open.iter().map(|&at| &*rows[at].id).collect();
+    let ids: Vec<&str> = open.iter().map(|&at| &*rows[at].id).gather();
     if ids.is_empty() {
         return Ok(());
     }

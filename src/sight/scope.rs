@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::collections::catalog::{Collection, Column};
 use crate::policies::owned::{self, Purpose};
 use crate::server::checked::Checked;
 use crate::server::error::{code, in_sql_of, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
 use crate::server::statement::{self, kept::Key};
@@ -52,7 +54,7 @@ impl Filter {
                 };
                 // A number as it is written: it may have more digits than any type of Rust's.
                 let texts = wanted.iter().map(|Checked(v)| {
-                    pgrx::check_for_interrupts!();
+                    memory::heed();
                     match v.get().as_bytes().first() {
                         Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
                         Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
@@ -62,7 +64,7 @@ impl Filter {
                         ))),
                     }
                 });
-                let texts = texts.collect::<Result<Vec<_>>>()?;
+                let texts = texts.gather::<Result<Vec<_>>>()?;
                 values.insert(column, texts);
             }
             filter.insert(collection, values);
@@ -72,7 +74,7 @@ impl Filter {
 
     /// Everything in the filter must mean something: a misspelt name would silently pull all rows.
     pub fn check(&self, names: &[String], collections: &[Rc<Collection>]) -> Result<()> {
-        let pulled: HashMap<&String, &Rc<Collection>> = names.iter().zip(collections).collect();
+        let pulled: HashMap<&String, &Rc<Collection>> = names.iter().zip(collections).gather();
         for (name, columns) in &self.0 {
             let Some(collection) = pulled.get(name) else {
                 return Err(malformed(format!("Collection \"{}\" is not pulled.", excerpt::name(name))));
@@ -137,10 +139,8 @@ fn values_of(collection: &Collection, expression: &str) -> Result<Vec<String>> {
 }
 
 fn scopes_in(rows: Vec<Option<String>>) -> Vec<String> {
-    let value = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-    let mut scopes = Vec::new();
-    flatten(value, &mut scopes);
-    scopes
+    let given = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok());
+    given.map_or(Vec::new(), |Texts(scopes)| scopes)
 }
 
 /// What the expression gave at the cursor, each scope once, in order, in the column's own text form.
@@ -154,7 +154,7 @@ pub fn values_before(collection: &Collection, expression: &str, delta: &Delta) -
 /// These values, each once, in order, in the column's own text form.
 fn own_texts(scope: &Column, given: Vec<String>) -> Result<Vec<String>> {
     if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
-        return Ok(given.into_iter().collect::<BTreeSet<_>>().into_iter().collect());
+        return Ok(given.into_iter().gather::<BTreeSet<_>>().into_iter().gather());
     }
     let sql = format!(
         "SELECT pg_catalog.to_json(ARRAY(SELECT DISTINCT v::pg_catalog.text FROM pg_catalog.unnest($1::{}[]) AS v))",
@@ -167,11 +167,37 @@ fn own_texts(scope: &Column, given: Vec<String>) -> Result<Vec<String>> {
 }
 
 /// The texts in an array, of whatever dimensions, as `= ANY` sees them.
-fn flatten(value: serde_json::Value, out: &mut Vec<String>) {
-    match value {
-        serde_json::Value::Array(members) => members.into_iter().for_each(|member| flatten(member, out)),
-        serde_json::Value::String(text) => out.push(text),
-        _ => {}
+struct Texts(Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
+        json.deserialize_any(TextsVisitor)
+    }
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("texts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> std::result::Result<Texts, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(Checked(Texts(member))) = members.next_element()? {
+            memory::extend(&mut texts, member);
+        }
+        Ok(Texts(texts))
+    }
+
+    fn visit_str<E>(self, text: &str) -> std::result::Result<Texts, E> {
+        Ok(Texts(vec![text.to_string()]))
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Texts, E> {
+        Ok(Texts(Vec::new()))
     }
 }
 

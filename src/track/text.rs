@@ -7,7 +7,7 @@ use pgrx::{pg_sys, FromDatum};
 use super::{TrackedColumn, Tracker};
 use crate::server::error::SyncError;
 use crate::server::slot::{value, Slot};
-use crate::server::{pg, spi};
+use crate::server::{memory, pg, spi};
 
 /// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
 /// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
@@ -23,10 +23,10 @@ pub(super) unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> 
         if i > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&column.json_key);
+        memory::append(out, &column.json_key);
         // SAFETY: as in write_key.
         match unsafe { value(slot, column.attnum) } {
-            None => out.extend_from_slice(b"null"),
+            None => memory::append(out, b"null"),
             Some(datum) => {
                 // SAFETY: a datum of this column.
                 unsafe {
@@ -80,7 +80,7 @@ unsafe fn is_small(column: &TrackedColumn, datum: pg_sys::Datum) -> bool {
 unsafe fn write_image_text(column: &TrackedColumn, datum: pg_sys::Datum, out: &mut Vec<u8>) {
     out.clear();
     if pg::is_object_name(column.type_oid) {
-        out.extend_from_slice(itoa::Buffer::new().format(datum.value() as u32).as_bytes());
+        memory::append(out, itoa::Buffer::new().format(datum.value() as u32).as_bytes());
     } else {
         // SAFETY: a datum of this column (caller).
         unsafe { write_text(column, datum, out) };
@@ -95,22 +95,22 @@ pub(super) unsafe fn write_text(column: &TrackedColumn, datum: pg_sys::Datum, ou
     // SAFETY: the datum is of the column's type; output functions return a palloc'd cstring that we copy and free.
     unsafe {
         match column.type_oid {
-            pg_sys::INT4OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i32).as_bytes()),
-            pg_sys::INT8OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i64).as_bytes()),
-            pg_sys::INT2OID => out.extend_from_slice(itoa::Buffer::new().format(datum.value() as i16).as_bytes()),
+            pg_sys::INT4OID => memory::append(out, itoa::Buffer::new().format(datum.value() as i32).as_bytes()),
+            pg_sys::INT8OID => memory::append(out, itoa::Buffer::new().format(datum.value() as i64).as_bytes()),
+            pg_sys::INT2OID => memory::append(out, itoa::Buffer::new().format(datum.value() as i16).as_bytes()),
             pg_sys::UUIDOID => {
                 let bytes = std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 16);
                 let uuid = uuid::Uuid::from_slice(bytes).unwrap_or_default();
-                out.extend_from_slice(uuid.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+                memory::append(out, uuid.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
             }
             pg_sys::TEXTOID | pg_sys::VARCHAROID => {
                 let text: Option<&str> = <&str>::from_datum(datum, false);
-                out.extend_from_slice(text.unwrap_or("").as_bytes());
+                memory::append(out, text.unwrap_or("").as_bytes());
             }
             _ => {
                 let mut write = || {
                     let text = pg_sys::OidOutputFunctionCall(column.output, datum);
-                    out.extend_from_slice(CStr::from_ptr(text).to_bytes());
+                    memory::append(out, CStr::from_ptr(text).to_bytes());
                     pg_sys::pfree(text.cast());
                     Ok(())
                 };

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
+use crate::server::memory::Gather;
+
 /// A collection's answer to conflicts, given to `snapsync.enable` as `conflict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ConflictPolicy {
@@ -96,12 +98,12 @@ pub fn merge<'a>(by_client: impl IntoIterator<Item = &'a str>, on_server: &Serve
         ServerChange::Deleted => return Merge::Conflict(Vec::new()),
         ServerChange::Unknown if by_client.peek().is_none() => return Merge::Apply,
         ServerChange::Unknown => return Merge::Conflict(Vec::new()),
-        ServerChange::Columns(columns) => by_client.filter(|c| columns.contains(c)).collect::<BTreeSet<_>>(),
+        ServerChange::Columns(columns) => by_client.filter(|c| columns.contains(c)).gather::<BTreeSet<_>>(),
     };
     if both.is_empty() {
         Merge::Apply
     } else {
-        Merge::Conflict(both.into_iter().collect())
+        Merge::Conflict(both.into_iter().gather())
     }
 }
 

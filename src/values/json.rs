@@ -14,6 +14,7 @@ use pgrx::pg_sys;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, vardata_any, varsize_any_exhdr};
 
 use crate::server::error::{code, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::values::dialect::{Encoder, Form, Nesting, NonFinite, Time, TypeFacts};
 use crate::values::wire_id;
@@ -167,7 +168,7 @@ impl RowEncoder {
                     mismatch(format!("ColumnEncoder \"{name}\" is of type {found} where {expected} is expected."));
                 }
             };
-            let mut key = Vec::with_capacity(spec.key.len());
+            let mut key = memory::list(spec.key.len());
             for (i, part) in spec.key.iter().enumerate() {
                 column_type(i, "key", part.base);
                 key.push(match part.base {
@@ -179,7 +180,7 @@ impl RowEncoder {
                     base => Write::Output(call(output_function(base))),
                 });
             }
-            let mut fields = Vec::with_capacity(spec.fields.len());
+            let mut fields = memory::list(spec.fields.len());
             for (i, field) in spec.fields.iter().enumerate() {
                 column_type(spec.key.len() + i, &field.name, field.encoder.base);
                 let mut label = vec![if i == 0 && !spec.inject_id { b'{' } else { b',' }];
@@ -272,15 +273,15 @@ impl RowEncoder {
             if let ([write], [value]) = (&mut self.key[..], values) {
                 return write.key(&mut self.id, *value);
             }
-            let mut parts: Vec<Vec<u8>> = Vec::with_capacity(values.len());
+            let mut parts: Vec<Vec<u8>> = memory::list(values.len());
             for (write, value) in self.key.iter_mut().zip(values) {
                 let mut part = Vec::new();
                 write.key(&mut part, *value);
                 parts.push(part);
             }
-            let texts: Vec<&str> = parts.iter().map(|p| std::str::from_utf8(p).unwrap_or_default()).collect();
+            let texts: Vec<&str> = parts.iter().map(|p| std::str::from_utf8(p).unwrap_or_default()).gather();
             if !texts.is_empty() {
-                self.id.extend_from_slice(wire_id::encode(&texts).as_bytes());
+                memory::append(&mut self.id, wire_id::encode(&texts).as_bytes());
             }
         }
     }
@@ -432,17 +433,17 @@ impl Write {
                 Write::Uuid => {
                     let mut text = [0; 36];
                     escape::format_uuid(&*value.cast_mut_ptr::<[u8; 16]>(), &mut text);
-                    id.extend_from_slice(&text);
+                    memory::append(id, &text);
                 }
-                Write::Int2 => id.extend_from_slice(itoa::Buffer::new().format(value.value() as i16).as_bytes()),
-                Write::Int4 => id.extend_from_slice(itoa::Buffer::new().format(value.value() as i32).as_bytes()),
-                Write::Int8 => id.extend_from_slice(itoa::Buffer::new().format(value.value() as i64).as_bytes()),
+                Write::Int2 => memory::append(id, itoa::Buffer::new().format(value.value() as i16).as_bytes()),
+                Write::Int4 => memory::append(id, itoa::Buffer::new().format(value.value() as i32).as_bytes()),
+                Write::Int8 => memory::append(id, itoa::Buffer::new().format(value.value() as i64).as_bytes()),
                 Write::Output(function) => {
                     let text = pg_sys::OutputFunctionCall(&mut **function, value);
-                    id.extend_from_slice(CStr::from_ptr(text).to_bytes());
+                    memory::append(id, CStr::from_ptr(text).to_bytes());
                     pg_sys::pfree(text.cast());
                 }
-                _ => with_text(value, |text| id.extend_from_slice(text)),
+                _ => with_text(value, |text| memory::append(id, text)),
             }
         }
     }

@@ -10,6 +10,8 @@ use sha2::Sha256;
 
 use thiserror::Error;
 
+use crate::server::memory;
+
 /// Where the next page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
@@ -91,32 +93,32 @@ impl Token {
     /// Text that stands unquoted in a URL.
     pub fn encode(&self, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION];
-        bytes.extend(self.snapmin.to_be_bytes());
+        memory::append(&mut bytes, &self.snapmin.to_be_bytes());
         bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
         for digest in [self.arguments, self.caller, self.state] {
-            bytes.extend(digest.to_be_bytes());
+            memory::append(&mut bytes, &digest.to_be_bytes());
         }
-        bytes.extend(self.at.to_be_bytes());
+        memory::append(&mut bytes, &self.at.to_be_bytes());
         match &self.place {
             Place::Begin => bytes.push(0),
             Place::Rows { after } => {
                 bytes.push(1);
-                bytes.extend(after.as_bytes());
+                memory::append(&mut bytes, after.as_bytes());
             }
             Place::Changes(changes) => {
                 bytes.push(if changes.within.is_none() { 2 } else { 3 });
-                bytes.extend(changes.from.to_be_bytes());
-                bytes.extend(changes.held.to_be_bytes());
+                memory::append(&mut bytes, &changes.from.to_be_bytes());
+                memory::append(&mut bytes, &changes.held.to_be_bytes());
                 if let Some((below, after)) = &changes.within {
-                    bytes.extend(below.to_be_bytes());
-                    bytes.extend(after.as_bytes());
+                    memory::append(&mut bytes, &below.to_be_bytes());
+                    memory::append(&mut bytes, after.as_bytes());
                 }
             }
         }
         let seal = sealing(&bytes, key).finalize().into_bytes();
-        bytes.extend(&seal[..SEAL]);
+        memory::append(&mut bytes, &seal[..SEAL]);
         let checksum = digest(&bytes);
-        bytes.extend(checksum.to_be_bytes());
+        memory::append(&mut bytes, &checksum.to_be_bytes());
         to_text(&bytes)
     }
 
@@ -187,7 +189,7 @@ impl Rest<'_> {
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 fn to_text(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    let mut text = memory::text_of(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {
         let bits = (0..3).fold(0, |bits, i| bits << 8 | u32::from(three.get(i).copied().unwrap_or(0)));
         for i in 0..=three.len() {
@@ -198,7 +200,7 @@ fn to_text(bytes: &[u8]) -> String {
 }
 
 fn from_text(text: &str) -> Result<Vec<u8>, TokenError> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let mut bytes = memory::list(text.len() / 4 * 3 + 2);
     for four in text.as_bytes().chunks(4) {
         let mut bits = 0;
         for i in 0..4 {
@@ -213,7 +215,7 @@ fn from_text(text: &str) -> Result<Vec<u8>, TokenError> {
             };
             bits = bits << 6 | u32::from(digit);
         }
-        bytes.extend(&bits.to_be_bytes()[1..four.len()]);
+        memory::append(&mut bytes, &bits.to_be_bytes()[1..four.len()]);
     }
     Ok(bytes)
 }

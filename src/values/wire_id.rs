@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
+use crate::server::memory::{self, Gather};
 use crate::values::excerpt::{cut, VALUE};
 
 /// Why a text is not the id of a row whose key has several columns.
@@ -69,7 +70,7 @@ pub fn encode<'a>(parts: &[&'a str]) -> Cow<'a, str> {
     if let [only] = parts {
         return Cow::Borrowed(only);
     }
-    let mut out = String::with_capacity(parts.iter().map(|p| p.len() + 1).sum());
+    let mut out = memory::text_of(parts.iter().map(|p| p.len() + 1).sum());
     for (i, part) in parts.iter().enumerate() {
         if i > 0 {
             out.push('.');
@@ -98,11 +99,11 @@ pub fn decode(id: &str, parts: usize) -> Result<Vec<String>, WireIdError> {
     if found != parts {
         return Err(WireIdError::Parts { id: cut(id, VALUE), found, expected: parts });
     }
-    id.split('.').map(|part| decode_part(id, part)).collect()
+    id.split('.').map(|part| decode_part(id, part)).gather()
 }
 
 fn decode_part(id: &str, part: &str) -> Result<String, WireIdError> {
-    let mut out = Vec::with_capacity(part.len());
+    let mut out = memory::list(part.len());
     let mut rest = part.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         if is_plain(byte) {
@@ -155,7 +156,7 @@ pub fn canonical_uuid(text: &str) -> Option<String> {
         Some(inner) => inner.strip_suffix('}')?,
         None => text,
     };
-    let mut out = String::with_capacity(36);
+    let mut out = memory::text_of(36);
     let (mut digits, mut after_hyphen) = (0, false);
     for byte in bare.bytes() {
         if byte == b'-' {

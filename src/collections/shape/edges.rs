@@ -13,6 +13,7 @@ use crate::collections::registry::{self, StoredSettings};
 use crate::collections::triggers;
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::{pg, spi};
 
 /// One table's reading of another.
@@ -45,7 +46,7 @@ pub fn wanted(
 ) -> Result<(Edges, Vec<pg_sys::Oid>)> {
     let (mut edges, functions) = (Edges::new(), access::functions_called(stored.scope_reads.as_deref())?);
     for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let edge =
             Edge { kind: found.kind.name().into(), predicate: found.predicate, whole: found.whole, voucher: None };
         edges.insert(found.access.to_u32(), edge);
@@ -150,7 +151,7 @@ pub fn is_needed(relation: pg_sys::Oid) -> Result<bool> {
 /// takes a lock on the table that keeps everybody out. Otherwise it is left for the next DDL on them.
 pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
     while let Some(relation) = open.pop() {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         let Some(stored) = registry::load(relation)? else { continue };
         if stored.name.is_some() || pg::qualified_name(relation).is_none() || is_needed(relation)? {
             continue;

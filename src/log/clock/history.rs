@@ -34,6 +34,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::{advance_past, horizon, next, read};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::Gather;
 use crate::server::{pg, spi};
 
 /// A beginning of history leaps at least by this much, past what a lost branch can have handed out that was ahead of time.
@@ -170,7 +171,7 @@ pub(super) fn gaps() -> Result<Vec<Gap>> {
     }
     spi::as_owner(|| {
         let rows = spi::query("SELECT gap_from, gap_to, lost FROM snapsync.epoch", &[], spi::Mode::Read)?;
-        Ok(rows.iter().filter_map(|r| Some(Gap { from: r.i64(0)?, to: r.i64(1)?, lost: r.bool(2) })).collect())
+        Ok(rows.iter().filter_map(|r| Some(Gap { from: r.i64(0)?, to: r.i64(1)?, lost: r.bool(2) })).gather())
     })
 }
 

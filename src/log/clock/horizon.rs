@@ -18,6 +18,7 @@ use pgrx::{pg_sys, FromDatum};
 use super::history::{cursor_is_of_this_history, gaps, in_one_branch};
 use super::FIRST;
 use crate::server::error::Result;
+use crate::server::memory;
 use crate::server::session::PerTransaction;
 use crate::server::{pg, spi};
 
@@ -82,7 +83,7 @@ impl Horizon {
             let snapshot = pg_sys::GetActiveSnapshot();
             let scan = pg_sys::systable_beginscan_ordered(self.relation, self.index, snapshot, 1, &mut key);
             loop {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
                 if tuple.is_null() {
                     break;

@@ -11,6 +11,7 @@ use super::Journal;
 use crate::log::change::{Op, When, NOTICE};
 use crate::server::error::Result;
 use crate::server::memory;
+use crate::server::memory::Gather;
 
 /// The net effect of a transaction on one key, as nobody outside can see anything in between: the first old state, the last
 /// new one.
@@ -50,9 +51,9 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     memory::room(&mut nets, entries.len() - from)?;
     // A reset says all there is to say about its relation.
     let resets = entries[from..].iter().filter(|e| e.op == Op::Reset);
-    let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).collect();
+    let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).gather();
     for (i, entry) in entries.iter().enumerate().skip(from) {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         memory::check()?;
         let relation = entry.relation.to_u32();
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
@@ -90,7 +91,7 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
                 net.one_origin &= entry.origin == entries[net.first].origin;
                 net.touched = match (net.touched.take(), &entry.touched) {
                     (Some(mut before), Some(now)) => {
-                        before.extend_from_slice(&journal.arena[now.clone()]);
+                        memory::append(&mut before, &journal.arena[now.clone()]);
                         Some(before)
                     }
                     _ => None,

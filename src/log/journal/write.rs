@@ -11,6 +11,7 @@ use super::Journal;
 use crate::log::change::{bucket, column, Op};
 use crate::log::clock;
 use crate::server::error::Result;
+use crate::server::memory::Gather;
 use crate::server::slot::Slot;
 use crate::server::{memory, pg, spi};
 
@@ -368,7 +369,7 @@ fn text_array(texts: &[&str]) -> pg_sys::Datum {
 /// An int2[] of the distinct column numbers.
 fn column_numbers(touched: &[u8]) -> pg_sys::Datum {
     let numbers = touched.chunks_exact(2).map(|b| i16::from_ne_bytes([b[0], b[1]]));
-    let distinct: std::collections::BTreeSet<i16> = numbers.collect();
-    let numbers: Vec<i16> = distinct.into_iter().collect();
+    let distinct: std::collections::BTreeSet<i16> = numbers.gather();
+    let numbers: Vec<i16> = distinct.into_iter().gather();
     numbers.into_datum().unwrap_or(pg_sys::Datum::null())
 }

@@ -9,6 +9,7 @@ use super::{by_key, show_what_was_found, Log, Logged};
 use crate::log::change::{column, Image, Op};
 use crate::log::journal;
 use crate::server::error::Result;
+use crate::server::memory::Gather;
 use crate::server::{memory, pg};
 
 /// So many entries are kept in memory, and so many bytes of what is in them.
@@ -53,7 +54,7 @@ impl Entries {
     pub(super) fn complete(&mut self) {
         match &mut self.many {
             Some(many) => many.complete(),
-            None => self.few.sort_by(by_key),
+            None => memory::sort_by(&mut self.few, by_key),
         }
     }
 
@@ -86,10 +87,10 @@ impl Entries {
         let running = journal::own_stamp();
         let Some(many) = &self.many else {
             for entries in self.few.chunk_by(|a, b| (&a.key, a.stamp) == (&b.key, b.stamp)) {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 memory::check()?;
                 let more = if entries.iter().any(|l| l.inner) {
-                    let mut entries = entries.to_vec();
+                    let mut entries: Vec<Logged> = entries.iter().cloned().gather();
                     show_what_was_found(&mut entries, running);
                     each(&entries[0].key, &entries)?
                 } else {
@@ -104,7 +105,7 @@ impl Entries {
         many.rewind();
         let mut entries: Vec<Logged> = Vec::new();
         loop {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             memory::check()?;
             let next = many.next()?;
             let same = |entry: &Logged| entries.first().is_none_or(|f| (&f.key, f.stamp) == (&entry.key, entry.stamp));
@@ -116,7 +117,7 @@ impl Entries {
                 entries.clear();
             }
             match next {
-                Some(entry) => entries.push(entry),
+                Some(entry) => memory::push(&mut entries, entry)?,
                 None => return Ok(()),
             }
         }

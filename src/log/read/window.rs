@@ -8,6 +8,7 @@ use super::{scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
 use crate::log::change::{column, Op, NO_BUCKET};
 use crate::log::journal;
 use crate::server::error::Result;
+use crate::server::memory::Gather;
 
 /// The stamps from one on, and below another.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -47,7 +48,7 @@ impl Window {
     pub(super) fn keys(self) -> Vec<pg_sys::ScanKeyData> {
         let below =
             |stamp: i64| scan_key(column::STAMP, pg_sys::BTLessStrategyNumber, pg_sys::F_INT8LT, stamp.into_datum());
-        std::iter::once(stamp_from(self.from)).chain(self.below.map(below)).collect()
+        std::iter::once(stamp_from(self.from)).chain(self.below.map(below)).gather()
     }
 }
 

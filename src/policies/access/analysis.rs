@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 
 use super::tree::{self, conjuncts, equality, strip, sublinks, vars};
 use crate::server::error::Result;
+use crate::server::memory;
 use crate::server::spi::{self, pointers};
 
 /// One place in a policy where a table is read.
@@ -85,7 +86,7 @@ impl Analysis<'_> {
             let whole = tree::whole_rows(query);
             let local = local_conditions(&conditions);
             for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
                         let predicate = local.get(&(i + 1)).and_then(|conditions| all_of(conditions, (*rte).relid));
@@ -131,7 +132,7 @@ impl Analysis<'_> {
             // Equalities between two columns, each with the entry it belongs to here (None: the policy's table).
             let mut equal: Vec<(Option<usize>, ColumnRef, Option<usize>, ColumnRef)> = Vec::new();
             for &condition in conditions {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 if let Some((left, right)) = equality(condition) {
                     if let (Some(l), Some(r)) = (self.column(left, levels), self.column(right, levels)) {
                         equal.push((l.0, l.1, r.0, r.1));
@@ -163,7 +164,7 @@ impl Analysis<'_> {
             let (mut tied, mut open) = (BTreeSet::new(), vec![None]);
             while let Some(from) = open.pop() {
                 for (from_column, to, to_column) in leading.remove(&from).unwrap_or_default() {
-                    pgrx::check_for_interrupts!();
+                    memory::heed();
                     if !tied.contains(&to) && self.references(from_column, to_column)? {
                         tied.insert(to);
                         open.push(Some(to));
@@ -220,7 +221,7 @@ impl Analysis<'_> {
 unsafe fn local_conditions(conditions: &[*mut pg_sys::Node]) -> HashMap<usize, Vec<*mut pg_sys::Node>> {
     let mut local: HashMap<usize, Vec<*mut pg_sys::Node>> = HashMap::new();
     for &condition in conditions {
-        pgrx::check_for_interrupts!();
+        memory::heed();
         // SAFETY: as above.
         unsafe {
             let vars = vars(condition);

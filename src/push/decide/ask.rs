@@ -7,6 +7,7 @@ use super::{conflict_error, Fate};
 use crate::push::payload::{IdField, RawCollection, Rows};
 use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Mode};
 use crate::server::{pg, subxact};
 use crate::values::json;
@@ -32,9 +33,9 @@ impl Answers {
 
     /// The rows, as if they had been pushed to the collection that the client calls so.
     pub fn rows<'s>(&'s self, asked: &'s str) -> Result<RawCollection<'s>> {
-        let mut rows = Rows::of(asked, pg::check_for_interrupts);
+        let mut rows = Rows::of(asked, memory::heed);
         for (key, row) in &self.written {
-            let key: Vec<(&str, &str)> = key.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let key: Vec<(&str, &str)> = key.iter().map(|(name, value)| (name.as_str(), value.as_str())).gather();
             rows.updated(&key, row)?;
         }
         for id in &self.deleted {
@@ -59,7 +60,7 @@ impl Deciding<'_, '_> {
             spi::arg(id),
             spi::Arg { oid: pg_sys::JSONOID, ..spi::arg(incoming) },
         ];
-        args.extend(target.plan.key_parts(id).into_iter().map(spi::arg));
+        memory::extend(&mut args, target.plan.key_parts(id).into_iter().map(spi::arg));
         let (answer, is_same) = match subxact::run(|| spi::query(&statement(target, signature), &args, Mode::Write)) {
             Ok(rows) => rows.first().map_or((None, true), |r| (r.text(0).map(str::to_string), r.bool(1))),
             Err(e) if subxact::is_transient(&e) => return Err(e),
@@ -101,7 +102,7 @@ fn statement(target: &Target, signature: &str) -> String {
     let collection = &target.collection;
     let function = signature.rfind('(').map_or(signature, |at| &signature[..at]);
     let readable = collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum));
-    let readable: Vec<String> = readable.map(|c| format!("t.{}", c.ident)).collect();
+    let readable: Vec<String> = readable.map(|c| format!("t.{}", c.ident)).gather();
     let (mut conditions, mut same, mut names) = (Vec::new(), Vec::new(), Vec::new());
     let mut field = |name: &str, base: &str, value: &str| {
         let name = pg::literal(name);
@@ -135,5 +136,5 @@ fn statement(target: &Target, signature: &str) -> String {
 /// The key's columns with the values that they have in this id, as JSON.
 fn key(target: &Target, id: &str) -> Vec<(String, String)> {
     let key = target.collection.key.iter().zip(target.plan.key_parts(id));
-    key.map(|(column, part)| (column.name.clone(), json::text(&part))).collect()
+    key.map(|(column, part)| (column.name.clone(), json::text(&part))).gather()
 }

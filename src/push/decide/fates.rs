@@ -12,6 +12,7 @@ use crate::push::pusher::{Baseline, Pusher};
 use crate::push::rejection::Rejection;
 use crate::push::target::{groups_of, Stored, Target};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::{merge, ConflictPolicy, Merge};
 
@@ -67,7 +68,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             stored,
             places: OnceCell::new(),
             blind: !target.may_read_key(),
-            may_update: target.updates.iter().map(|g| may(target, Privilege::Update, g)).collect(),
+            may_update: target.updates.iter().map(|g| may(target, Privilege::Update, g)).gather(),
             may_insert: may_insert(target),
             may_delete: match &target.collection.soft_delete {
                 Some(mark) => pg::may_write(target.collection.relation, Privilege::Update, mark.attnum),
@@ -82,7 +83,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
     pub fn reject_unfit(&mut self, unfit: Unfit) {
         for (id, e) in unfit {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             self.reject(&id, self.target.about(&id, e));
         }
     }
@@ -97,7 +98,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
     }
 
     fn places(&self) -> &HashMap<&'d str, usize> {
-        self.places.get_or_init(|| self.target.ids().into_iter().enumerate().map(|(place, id)| (id, place)).collect())
+        self.places.get_or_init(|| self.target.ids().into_iter().enumerate().map(|(place, id)| (id, place)).gather())
     }
 
     pub fn fates(&mut self) -> Result<Fates> {
@@ -117,12 +118,12 @@ impl<'d, 'a> Deciding<'d, 'a> {
         };
         let mut fates = Fates { records: Vec::new(), deletions: Vec::new(), manner: Manner::default() };
         for (row, record) in (0..).zip(&target.plan.records) {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             let fate = self.record(&known, row, record)?;
             fates.records.push(self.permitted_record(row, &record.id, fate));
         }
         for (row, deletion) in (0..).zip(&target.plan.deletions) {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             let fate = self.deletion(&known, row, &deletion.id)?;
             fates.deletions.push(self.permitted_deletion(&deletion.id, fate));
         }
@@ -134,7 +135,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let (target, refused) = (self.target, self.refused());
         let mut fates = Fates { records: Vec::new(), deletions: Vec::new(), manner: Manner::default() };
         for (row, record) in (0..).zip(&target.plan.records) {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             fates.records.push(match self.stored[row as usize].visible {
                 _ if refused.contains(&*record.id) => Fate::Rejected,
                 true => self.permitted_record(row, &record.id, Fate::Update),
@@ -142,7 +143,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             });
         }
         for (row, deletion) in target.plan.deletions.iter().enumerate() {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             let stored = self.stored[target.plan.records.len() + row];
             fates.deletions.push(match stored.visible && !stored.deleted {
                 _ if refused.contains(&*deletion.id) => Fate::Rejected,
@@ -155,7 +156,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
     /// Ids that have been rejected already.
     fn refused(&self) -> HashSet<String> {
-        self.rejections.iter().map(|r| r.id.clone()).collect()
+        self.rejections.iter().map(|r| r.id.clone()).gather()
     }
 
     fn record(&mut self, known: &Known, row: u32, record: &Record<'a>) -> Result<Fate> {
@@ -291,14 +292,14 @@ fn may_insert(target: &Target) -> Vec<bool> {
     let relation = target.collection.relation;
     let key = target.collection.key.iter().all(|k| pg::may_write(relation, Privilege::Insert, k.attnum));
     let groups = &target.plan.groups;
-    let allowed: Vec<bool> = groups.iter().map(|g| key && may(target, Privilege::Insert, g)).collect();
+    let allowed: Vec<bool> = groups.iter().map(|g| key && may(target, Privilege::Insert, g)).gather();
     let of = groups_of(groups, target.plan.records.len());
-    of.into_iter().map(|group| allowed[group as usize]).collect()
+    of.into_iter().map(|group| allowed[group as usize]).gather()
 }
 
 /// May the caller write all columns of the group?
 fn may(target: &Target, privilege: Privilege, group: &Group) -> bool {
-    pgrx::check_for_interrupts!();
+    memory::heed();
     let column = |name: &&str| target.collection.column(name);
     let mut columns = group.columns.iter().filter_map(column);
     columns.all(|c| pg::may_write(target.collection.relation, privilege, c.attnum))

@@ -10,6 +10,7 @@ use crate::log::{clock, roles};
 use crate::push::pusher::{Baseline, Pusher};
 use crate::push::target::Target;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::sight::reach::Reach;
 use crate::values::conflict::ServerChange;
@@ -50,7 +51,7 @@ impl<'d> Deciding<'d, '_> {
     /// The pushed rows that others changed and that the caller can see or could: another's row is not his conflict to hear of.
     pub(super) fn changed<'l>(&self, entries: Option<&'l [Logged]>) -> Result<HashMap<String, RowHistory<'l>>> {
         let Some(entries) = entries else {
-            return Ok(self.target.ids().into_iter().map(|id| (id.to_string(), RowHistory::Unknown)).collect());
+            return Ok(self.target.ids().into_iter().map(|id| (id.to_string(), RowHistory::Unknown)).gather());
         };
         if entries.is_empty() {
             return Ok(HashMap::new());
@@ -61,32 +62,32 @@ impl<'d> Deciding<'d, '_> {
         }
         let hidden = changed.iter().filter(|(id, _)| !self.stored(id).visible);
         let (ids, past): (Vec<&str>, Vec<Old>) =
-            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| Some((*id, Old::of(e)?)))).unzip();
+            hidden.flat_map(|(id, entries)| entries.iter().filter_map(|e| Some((*id, Old::of(e)?)))).gather_pairs();
         // (Where the log was reset there are no entries here.)
         let seen = self.could_see(&past, None)?;
-        let could_see: HashSet<&str> = ids.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(id, _)| id).collect();
+        let could_see: HashSet<&str> = ids.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(id, _)| id).gather();
         changed.retain(|id, _| self.stored(id).visible || could_see.contains(id));
-        Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), RowHistory::Entries(entries))).collect())
+        Ok(changed.into_iter().map(|(id, entries)| (id.to_string(), RowHistory::Entries(entries))).gather())
     }
 
     /// Which of these old rows the caller could see, as far as that can be told. What policies say of an old row they say as things
     /// are now, so of rows from before the caller's access moved nothing is known: he may have gained it since, and what was deleted
     /// before is to him as if it had never been. No more does a pull tell. `reset` is the last reset among the entries that were read.
     fn could_see(&self, old: &[Old], reset: Option<i64>) -> Result<Vec<bool>> {
-        let nothing = vec![false; old.len()];
+        let nothing = memory::filled(false, old.len());
         if old.is_empty() || self.blind {
             return Ok(nothing);
         }
         let snapshot = pg::ActiveSnapshot::take();
         let standing = roles::standing(&snapshot)?;
-        let mut stamps: Vec<i64> = old.iter().map(|o| o.stamp).filter(|s| reset.is_none_or(|r| *s > r)).collect();
+        let mut stamps: Vec<i64> = old.iter().map(|o| o.stamp).filter(|s| reset.is_none_or(|r| *s > r)).gather();
         stamps.sort_unstable();
         stamps.dedup();
         // From the first of them on, most often; else from the first after which nothing moved.
         let (mut first, mut at, mut end) = (0, 0, stamps.len());
         let mut reach = None;
         while first < end {
-            pgrx::check_for_interrupts!();
+            memory::heed();
             let mut since = Reach::since(stamps[at], &snapshot);
             since.was_not_reset(&self.target.collection);
             if standing.held_since(stamps[at]) && !since.moved(&self.target.collection, false)? {
@@ -98,8 +99,8 @@ impl<'d> Deciding<'d, '_> {
             at = first + (end - first) / 2;
         }
         let Some(mut reach) = reach else { return Ok(nothing) };
-        let in_question: Vec<usize> = (0..old.len()).filter(|i| old[*i].stamp >= stamps[end]).collect();
-        let images: Vec<Image> = in_question.iter().map(|i| old[*i].image.clone()).collect();
+        let in_question: Vec<usize> = (0..old.len()).filter(|i| old[*i].stamp >= stamps[end]).gather();
+        let images: Vec<Image> = in_question.iter().map(|i| old[*i].image.clone()).gather();
         let mut all = nothing;
         // Not to be told: then nothing is said, for a conflict would tell that there was a row.
         if let Some(seen) = reach.visible(&self.target.collection, &images, None)? {
@@ -116,7 +117,7 @@ impl<'d> Deciding<'d, '_> {
         }
         let records = self.target.plan.records.iter().zip(&self.stored);
         let missing = records.filter(|(r, stored)| !r.created && !stored.visible);
-        let missing: Vec<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).collect();
+        let missing: Vec<&str> = missing.map(|(r, _)| &*r.id).filter(|id| !refused.contains(*id)).gather();
         if missing.is_empty() {
             return Ok(HashSet::new());
         }
@@ -129,9 +130,10 @@ impl<'d> Deciding<'d, '_> {
         }
         let deleted = last.into_values().filter(|e| e.op == Op::Delete);
         // Without an image it was made and deleted by one transaction: nobody ever knew it.
-        let (keys, old): (Vec<&str>, Vec<Old>) = deleted.filter_map(|e| Some((e.key.as_str(), Old::of(e)?))).unzip();
+        let (keys, old): (Vec<&str>, Vec<Old>) =
+            deleted.filter_map(|e| Some((e.key.as_str(), Old::of(e)?))).gather_pairs();
         let seen = self.could_see(&old, reset)?;
-        Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).collect())
+        Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).gather())
     }
 
     /// The columns that a change touched, by name.
@@ -145,7 +147,10 @@ impl<'d> Deciding<'d, '_> {
         for entry in entries {
             let (Op::Update, Some(numbers)) = (entry.op, &entry.touched) else { return ServerChange::Unknown };
             let columns = &self.target.collection.columns;
-            touched.extend(columns.iter().filter(|c| numbers.contains(&c.attnum)).map(|c| c.name.as_str()));
+            memory::extend(
+                &mut touched,
+                columns.iter().filter(|c| numbers.contains(&c.attnum)).map(|c| c.name.as_str()),
+            );
         }
         ServerChange::Columns(touched)
     }

@@ -9,6 +9,7 @@ use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Columns, Target};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
 use crate::server::subxact;
@@ -29,7 +30,7 @@ impl Deciding<'_, '_> {
                 };
                 stored.visible && in_question
             });
-            let rows: Vec<u32> = rows.collect();
+            let rows: Vec<u32> = rows.gather();
             if !rows.is_empty() && may_compare(self.target, group) {
                 compare(self.target, group, &sql(self.target, group), &rows, &mut equal)?;
             }
@@ -52,7 +53,7 @@ fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
     let same = if names.is_empty() {
         "true".to_string()
     } else {
-        let stored: Vec<String> = names.iter().map(|n| format!("t.{n}")).collect();
+        let stored: Vec<String> = names.iter().map(|n| format!("t.{n}")).gather();
         let typed =
             group.columns.iter().zip(&values).map(|(name, value)| {
                 format!("({value})::{}", collection.column(name).map_or("text", |c| &c.type_name))
@@ -60,7 +61,7 @@ fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
         format!(
             "ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record",
             stored.join(", "),
-            typed.collect::<Vec<_>>().join(", ")
+            typed.gather::<Vec<_>>().join(", ")
         )
     };
     format!("SELECT r.n FROM {} WHERE {same}", lookup::join(collection, &target.recordset(1, &declared)))
@@ -81,7 +82,7 @@ fn compare<'a>(
     subxact::in_halves(rows, &find, &mut |tried| {
         // A value that its column cannot hold is not stored.
         if let Ok(found) = tried {
-            equal.extend(found.into_iter().map(|(n, _)| n));
+            memory::extend(equal, found.into_iter().map(|(n, _)| n));
         }
         Ok(true)
     })?;

@@ -8,6 +8,7 @@ use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Target};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
 use crate::server::subxact;
@@ -44,9 +45,10 @@ impl Deciding<'_, '_> {
         let target = self.target;
         for group in target.plan.regroup(|_, column| column == version.name) {
             let record = |row: &u32| &target.plan.records[*row as usize];
-            let rows: Vec<u32> = group.rows.iter().copied().filter(|r| self.stored[*r as usize].visible).collect();
-            let (sent, silent): (Vec<u32>, Vec<u32>) =
-                rows.iter().partition(|r| target.plan.raw(record(r), &version.name).is_some_and(|v| v != "null"));
+            let rows: Vec<u32> = group.rows.iter().copied().filter(|r| self.stored[*r as usize].visible).gather();
+            let (sent, silent): (Vec<u32>, Vec<u32>) = rows
+                .into_iter()
+                .gather_parts(|r| target.plan.raw(record(r), &version.name).is_some_and(|v| v != "null"));
             for row in silent {
                 let error = SyncError::new(code::NULL_NOT_ALLOWED, format!("the record has no {}", version.ident))
                     .detail(format!("It is about {}.", target.plan.path(record(&row).source)))
@@ -70,11 +72,11 @@ impl Deciding<'_, '_> {
             let raw = target.plan.raw_of_deletion(deletion, &version.name);
             self.stored[first + *row as usize].visible && raw.is_some_and(|raw| raw != "null")
         });
-        let rows: Vec<u32> = rows.map(|(row, _)| row).collect();
+        let rows: Vec<u32> = rows.map(|(row, _)| row).gather();
         if rows.is_empty() {
             return Ok(());
         }
-        versions.with_version.extend(&rows);
+        memory::extend(&mut versions.with_version, rows.iter().copied());
         let (declared, value) = target.value_over_stored(version, "c0");
         let sql = later_stored(target, version, &[declared], &value);
         older_of(target, &sql, Sent::Deletions(&version.name), &rows, &mut versions.deletions)
@@ -108,7 +110,7 @@ fn older_of<'a>(
     };
     subxact::in_halves(rows, &find, &mut |tried| {
         match tried {
-            Ok(found) => older.extend(found.into_iter().map(|(n, _)| (n, None))),
+            Ok(found) => memory::extend(older, found.into_iter().map(|(n, _)| (n, None))),
             Err((row, e)) => {
                 let id = match sent {
                     Sent::Records(_) => &target.plan.records[row as usize].id,

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::inspect::inspect;
 use super::{collection_path, kind, small, source_path, step, Array, BatchError, Check, Source};
+use crate::server::memory;
 use crate::values::excerpt::{cut, NAME};
 
 /// An element of one of the arrays.
@@ -361,7 +362,7 @@ impl<'a> PayloadPlace<'a> for ChangesPlace<'_, 'a> {
             }
             parser.current = Some(Builder::new(name, parser.check));
             map.next_value_seed(Walk(CollectionPlace(parser)))?;
-            parser.done.extend(parser.current.take().map(|builder| builder.collection));
+            memory::extend(&mut parser.done, parser.current.take().map(|builder| builder.collection));
         }
         Ok(())
     }

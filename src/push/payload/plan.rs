@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{field_path, small, source_path, Check, Source};
+use crate::server::memory::{self, Gather};
 use crate::values::json::Writer;
 use crate::values::wire_id;
 
@@ -169,11 +170,11 @@ impl<'a> Plan<'a> {
             (self.check)();
             ranks.clear();
             let columns = self.columns[record.shape as usize].iter().map(|(rank, _)| *rank);
-            ranks.extend(columns.filter(|rank| keep(record, self.names[*rank as usize])));
+            memory::extend(&mut ranks, columns.filter(|rank| keep(record, self.names[*rank as usize])));
             let group = match last {
                 Some(last) if *groups[last as usize].ranks == *ranks => last as usize,
                 _ => *index.entry(ranks.clone().into_boxed_slice()).or_insert_with_key(|ranks| {
-                    let columns = ranks.iter().map(|rank| self.names[*rank as usize]).collect();
+                    let columns = ranks.iter().map(|rank| self.names[*rank as usize]).gather();
                     groups.push(Group { columns, rows: Vec::new(), ranks: ranks.clone() });
                     groups.len() - 1
                 }),
@@ -194,10 +195,10 @@ impl<'a> Plan<'a> {
     /// in its order, with their values as they were sent. Numbers for names, because no name of a column can then collide
     /// with anything, and because they are shorter.
     pub fn render_rows(&self, group: &Group<'a>, rows: &[u32]) -> String {
-        let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!("\"c{i}\":")).collect();
+        let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!("\"c{i}\":")).gather();
         // Where the group's columns are in records of a shape: most often that of the record before.
         let mut shape = None;
-        let mut positions: Vec<u32> = Vec::with_capacity(labels.len());
+        let mut positions: Vec<u32> = memory::list(labels.len());
         self.numbered(rows, 32 + 16 * labels.len(), |json, row| {
             let record = &self.records[row as usize];
             if shape != Some(record.shape) {
@@ -237,7 +238,7 @@ impl<'a> Plan<'a> {
 
     /// An array of objects that begin with their number. `size` is a guess at what each takes.
     fn numbered(&self, rows: &[u32], size: usize, mut members: impl FnMut(&mut Writer<Vec<u8>>, u32)) -> String {
-        let mut json = Writer::new(Vec::with_capacity(rows.len().saturating_mul(size)));
+        let mut json = Writer::new(memory::list(rows.len().saturating_mul(size)));
         json.array();
         for row in rows {
             (self.check)();

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use super::parse::Element;
 use super::plan::{Deletion, Plan, Record};
 use super::{field_path, kind, small, source_path, Array, BatchError, RawCollection, Source};
+use crate::server::checked::Fitting;
+use crate::server::memory::{self, Gather};
 use crate::values::excerpt::{cut, NAME, VALUE};
 use crate::values::wire_id;
 
@@ -74,15 +76,16 @@ impl<'a> RawCollection<'a> {
     pub fn resolve<'p>(&'p self, table: &TableFacts<'_>) -> Result<Plan<'p>, BatchError> {
         let (roles, names) = self.roles(table);
         let (layouts, columns, readonly) = self.layouts(table, &roles);
+        let slots = memory::table(self.entries.iter().map(Vec::len).sum());
         let mut resolver = Resolver {
             raw: self,
             table,
             layouts,
-            slots: HashMap::with_capacity(self.entries.iter().map(Vec::len).sum()),
+            slots,
             repeats: Vec::new(),
             plan: Plan {
-                deletions: Vec::with_capacity(self.len(Array::Deleted)),
-                records: Vec::with_capacity(self.len(Array::Created) + self.len(Array::Updated)),
+                deletions: memory::list(self.len(Array::Deleted)),
+                records: memory::list(self.len(Array::Created) + self.len(Array::Updated)),
                 groups: Vec::new(),
                 collection: &self.name,
                 key_len: table.key_columns.len(),
@@ -123,21 +126,21 @@ impl<'a> RawCollection<'a> {
                 Role::Column(0)
             }
         };
-        let mut roles: Vec<Role> = self.names.iter().map(|name| role(name)).collect();
-        let mut columns: Vec<usize> = (0..roles.len()).filter(|i| matches!(roles[*i], Role::Column(_))).collect();
+        let mut roles: Vec<Role> = self.names.iter().map(|name| role(name)).gather();
+        let mut columns: Vec<usize> = (0..roles.len()).filter(|i| matches!(roles[*i], Role::Column(_))).gather();
         columns.sort_unstable_by(|a, b| self.names[*a].cmp(&self.names[*b]));
         for (rank, name) in columns.iter().enumerate() {
             roles[*name] = Role::Column(small(rank));
         }
-        (roles, columns.into_iter().map(|name| &*self.names[name]).collect())
+        (roles, columns.into_iter().map(|name| &*self.names[name]).gather())
     }
 
     fn layouts(&self, table: &TableFacts<'_>, roles: &[Role]) -> Layouts<'_> {
         let mut all = Layouts::default();
         for shape in &self.shapes {
             (self.check)();
-            let mut layout = Layout { keys: vec![None; table.key_columns.len()], ..Layout::default() };
-            let mut columns = Vec::with_capacity(shape.len());
+            let mut layout = Layout { keys: memory::filled(None, table.key_columns.len()), ..Layout::default() };
+            let mut columns = memory::list(shape.len());
             let mut readonly = Vec::new();
             for (position, name) in shape.iter().enumerate() {
                 let position = small(position);
@@ -252,7 +255,7 @@ impl<'p> Resolver<'p, '_, '_> {
         if self.table.canonical.is_none() {
             return Ok(id);
         }
-        let parts: Vec<_> = parts.into_iter().enumerate().map(|(i, p)| self.canonical(i, Cow::Owned(p))).collect();
+        let parts: Vec<_> = parts.into_iter().enumerate().map(|(i, p)| self.canonical(i, Cow::Owned(p))).gather();
         Ok(encode(&parts))
     }
 
@@ -273,7 +276,7 @@ impl<'p> Resolver<'p, '_, '_> {
     }
 
     fn id_from_key(&self, entry: Element, source: Source, layout: &Layout) -> Result<Cow<'p, str>, BatchError> {
-        let mut parts = Vec::with_capacity(layout.keys.len());
+        let mut parts = memory::list(layout.keys.len());
         for (part, position) in layout.keys.iter().enumerate() {
             let Some(position) = *position else { return Err(self.no_id(source, layout)) };
             parts.push(self.key_part(part, entry, source, position)?);
@@ -314,7 +317,7 @@ impl<'p> Resolver<'p, '_, '_> {
 
     fn no_id(&self, source: Source, layout: &Layout) -> BatchError {
         let missing = self.table.key_columns.iter().zip(&layout.keys).filter(|(_, position)| position.is_none());
-        let missing: Vec<String> = missing.map(|(name, _)| format!("\"{}\"", cut(name, NAME))).collect();
+        let missing: Vec<String> = missing.map(|(name, _)| format!("\"{}\"", cut(name, NAME))).gather();
         let mut missing = missing.join(" and ");
         if self.table.id_field == IdField::WireId && self.table.key_columns != ["id"] {
             missing = format!("\"id\" (or {missing})");
@@ -358,12 +361,12 @@ impl<'p> Resolver<'p, '_, '_> {
         match raw.as_bytes().first() {
             Some(b'n') => return Ok(None),
             Some(b'"') => match string(raw) {
-                Cow::Borrowed(text) => out.extend(changed_names(text).map(Cow::Borrowed)),
-                Cow::Owned(text) => out.extend(changed_names(&text).map(|name| Cow::Owned(name.to_owned()))),
+                Cow::Borrowed(text) => memory::extend(out, changed_names(text).map(Cow::Borrowed)),
+                Cow::Owned(text) => memory::extend(out, changed_names(&text).map(|name| Cow::Owned(name.to_owned()))),
             },
             Some(b'[') => {
-                let names: Vec<String> = serde_json::from_str(raw).map_err(|_| wrong())?;
-                out.extend(names.into_iter().map(Cow::Owned));
+                let names: Vec<Fitting<String>> = serde_json::from_str(raw).map_err(|_| wrong())?;
+                memory::extend(out, names.into_iter().map(|Fitting(name)| Cow::Owned(name)));
             }
             _ => return Err(wrong()),
         }
@@ -374,10 +377,10 @@ impl<'p> Resolver<'p, '_, '_> {
     /// batch that repeats one id a million times costs no more than any other of its size.
     fn merge(&mut self) {
         let mut repeats = std::mem::take(&mut self.repeats);
-        repeats.sort_by_key(|(slot, _)| *slot);
+        memory::sort_by(&mut repeats, |(a, _), (b, _)| a.cmp(b));
         let plan = &mut self.plan;
         // By rank: where in `columns` the column is, valid if the number of the run is this one's.
-        let mut seen: Vec<(u32, usize)> = vec![(0, 0); plan.names.len()];
+        let mut seen: Vec<(u32, usize)> = memory::filled((0, 0), plan.names.len());
         for (run, same) in repeats.chunk_by(|a, b| a.0 == b.0).enumerate() {
             let run = small(run + 1);
             let slot = same[0].0 as usize;
@@ -398,7 +401,7 @@ impl<'p> Resolver<'p, '_, '_> {
                 }
                 changed = match (changed, record.changed) {
                     (Some(mut names), Some((from, to))) => {
-                        names.extend(from..to);
+                        memory::extend(&mut names, from..to);
                         Some(names)
                     }
                     // One of them does not say what it changed: not known of the merged one, either.
@@ -425,8 +428,8 @@ impl<'p> Resolver<'p, '_, '_> {
                 exact_key: false,
                 whole_key: false,
             };
-            plan.merged.extend(columns.iter().map(|(_, value)| *value));
-            plan.columns.push(columns.iter().enumerate().map(|(i, (rank, _))| (*rank, small(i))).collect());
+            memory::extend(&mut plan.merged, columns.iter().map(|(_, value)| *value));
+            plan.columns.push(columns.iter().enumerate().map(|(i, (rank, _))| (*rank, small(i))).gather());
         }
     }
 }
@@ -436,7 +439,7 @@ fn changed_names(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn encode(parts: &[Cow<'_, str>]) -> Cow<'static, str> {
-    let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
+    let parts: Vec<&str> = parts.iter().map(|part| &**part).gather();
     Cow::Owned(wire_id::encode(&parts).into_owned())
 }
 

@@ -3,6 +3,7 @@
 use super::Target;
 use crate::push::payload::Record;
 use crate::server::error::{code, SyncError};
+use crate::server::memory::Gather;
 use crate::values::excerpt;
 
 impl Target<'_> {
@@ -10,7 +11,7 @@ impl Target<'_> {
     pub fn path_of(&self, id: &str) -> String {
         let sources = self.sources.get_or_init(|| {
             let records = self.plan.records.iter().map(|r| (r.id.to_string(), r.source));
-            records.chain(self.plan.deletions.iter().map(|d| (d.id.to_string(), d.source))).collect()
+            records.chain(self.plan.deletions.iter().map(|d| (d.id.to_string(), d.source))).gather()
         });
         sources.get(id).map(|s| self.plan.path(*s)).unwrap_or_default()
     }

@@ -4,6 +4,7 @@ use super::{decode, Target};
 use crate::collections::catalog::Column;
 use crate::collections::lookup;
 use crate::push::payload::Group;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Arg};
 
@@ -22,7 +23,7 @@ impl<'a> Target<'a> {
         let key = self.collection.key.iter().enumerate();
         let keys = key.map(|(i, k)| format!("k{i} {}", k.facts.base_type_name()));
         let number = std::iter::once("n pg_catalog.int4".to_string());
-        let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).collect();
+        let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).gather();
         lookup::keys(&self.collection, &format!("pg_catalog.json_to_recordset(${parameter})"), &all.join(", "))
     }
 
@@ -30,19 +31,19 @@ impl<'a> Target<'a> {
     pub fn id_rows(&self, ids: &[&str]) -> (String, Vec<Arg>) {
         let key = &self.collection.key;
         let args = if key.len() == 1 {
-            vec![spi::arg(ids.to_vec())]
+            vec![spi::arg(ids.iter().copied().gather::<Vec<&str>>())]
         } else {
-            let mut parts: Vec<Vec<String>> = vec![Vec::with_capacity(ids.len()); key.len()];
+            let mut parts: Vec<Vec<String>> = memory::filled(memory::list(ids.len()), key.len());
             for id in ids {
                 for (part, value) in parts.iter_mut().zip(self.plan.key_parts(id)) {
                     part.push(value);
                 }
             }
-            parts.into_iter().map(spi::arg).collect()
+            parts.into_iter().map(spi::arg).gather()
         };
         let typed = |(i, k): (usize, &Column)| format!("pg_catalog.unnest(${}::{}[])", i + 1, k.facts.base_type_name());
-        let arrays: Vec<String> = key.iter().enumerate().map(typed).collect();
-        let names: Vec<String> = (0..key.len()).map(|i| format!("k{i}")).collect();
+        let arrays: Vec<String> = key.iter().enumerate().map(typed).gather();
+        let names: Vec<String> = (0..key.len()).map(|i| format!("k{i}")).gather();
         let functions = format!("ROWS FROM ({}) WITH ORDINALITY", arrays.join(", "));
         (lookup::keys(&self.collection, &functions, &format!("{}, n", names.join(", "))), args)
     }

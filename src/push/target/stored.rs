@@ -11,6 +11,7 @@ use crate::log::change::Op;
 use crate::log::read::{self, Logged};
 use crate::log::{clock, journal};
 use crate::server::error::{Result, SyncError};
+use crate::server::memory::Gather;
 use crate::server::pg::{self, Privilege};
 use crate::server::spi::{self, Mode};
 use crate::server::subxact;
@@ -44,13 +45,13 @@ impl Target<'_> {
         for (part, _) in parts.iter_mut().zip(key).filter(|(_, k)| k.facts.base == pg_sys::NUMERICOID) {
             *part = wire_id::comparable_number(part);
         }
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).gather();
         Cow::Owned(wire_id::encode(&parts).into_owned())
     }
 
     /// What the log says of these ids from this stamp on, with the ids as the keys. (Not what it says to one client.)
     pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
-        let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).collect();
+        let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).gather();
         let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
         let mut entries = read::since_of(self.collection.relation, from, &wanted, snapshot)?;
         entries.retain(|e| !e.is_notice());
@@ -125,7 +126,7 @@ impl Target<'_> {
             lookup::order(&self.collection)
         );
         let found = spi::numbers(&sql, &args, Mode::Write)?;
-        Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
+        Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).gather())
     }
 
     /// Which of these ids the caller can see now, by their places, and whether each is marked as deleted.
@@ -137,7 +138,7 @@ impl Target<'_> {
         let sql = format!("SELECT r.n, {} FROM {}", self.is_deleted(), lookup::join(&self.collection, &rows));
         let _now = pg::ActiveSnapshot::take();
         let found = spi::numbers(&sql, &args, Mode::Read)?;
-        Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).collect())
+        Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).gather())
     }
 
     /// SQL that says whether `t` is marked as deleted.

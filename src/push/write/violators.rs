@@ -9,6 +9,7 @@ use crate::push::item::Item;
 use crate::push::steps::Step;
 use crate::push::target::Target;
 use crate::server::error::{Result, SyncError};
+use crate::server::memory::{self, Gather};
 use crate::server::subxact;
 
 /// How often a push is written to find the rows that violate deferred constraints, which do not say which they are. Each
@@ -29,7 +30,7 @@ impl Work<'_, '_> {
             writer: &self.writer,
             steps,
             deferred,
-            without: suspects.iter().copied().collect(),
+            without: suspects.iter().copied().gather(),
             refused: Vec::new(),
             probes: 0,
             exhausted: e,
@@ -37,14 +38,14 @@ impl Work<'_, '_> {
         search.sift(&suspects)?;
         // One that does not pass by itself may pass with those that do.
         loop {
-            let again: Vec<Item> = std::mem::take(&mut search.refused).into_iter().map(|(item, _)| item).collect();
+            let again: Vec<Item> = std::mem::take(&mut search.refused).into_iter().map(|(item, _)| item).gather();
             search.sift(&again)?;
             if search.refused.is_empty() || search.refused.len() == again.len() {
                 break;
             }
         }
         let about = |(item, e): (Item, SyncError)| (item, self.targets[item.target].about(item.id(self.targets), e));
-        Ok(search.refused.into_iter().map(about).collect())
+        Ok(search.refused.into_iter().map(about).gather())
     }
 }
 
@@ -77,7 +78,7 @@ impl ViolatorSearch<'_, '_> {
             self.without.remove(item);
         }
         let Some(e) = self.passes()? else { return Ok(()) };
-        self.without.extend(candidates);
+        memory::extend(&mut self.without, candidates.iter().copied());
         if let [item] = candidates {
             self.refused.push((*item, e));
             return Ok(());
@@ -92,7 +93,7 @@ impl ViolatorSearch<'_, '_> {
         let outcome = subxact::try_out(|| {
             constraints::defer(self.deferred)?;
             for step in self.steps {
-                let items: Vec<Item> = step.items.iter().copied().filter(|i| !self.without.contains(i)).collect();
+                let items: Vec<Item> = step.items.iter().copied().filter(|i| !self.without.contains(i)).gather();
                 self.writer.bisect(&items, step.together, usize::MAX, &mut Outcome::default())?;
             }
             constraints::check(self.targets)
@@ -109,9 +110,9 @@ impl ViolatorSearch<'_, '_> {
 fn suspects(targets: &[Target], steps: &[Step], e: &SyncError) -> Vec<Item> {
     let all = || steps.iter().flat_map(|s| &s.items).copied();
     let table = e.names[1].as_deref();
-    let named: Vec<Item> = all().filter(|i| Some(targets[i.target].collection.relname.as_str()) == table).collect();
+    let named: Vec<Item> = all().filter(|i| Some(targets[i.target].collection.relname.as_str()) == table).gather();
     if named.is_empty() {
-        all().collect()
+        all().gather()
     } else {
         named
     }

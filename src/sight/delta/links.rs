@@ -9,6 +9,7 @@ use pgrx::pg_sys::{self, NodeTag};
 
 use crate::policies::access::tree::{self, walk};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::spi::pointers;
 use crate::server::statement;
 use crate::sight::policy::Former;
@@ -70,7 +71,7 @@ pub unsafe fn of(
             if !same_else && !positive && (*link).subLinkType != pg_sys::SubLinkType::EXISTS_SUBLINK {
                 return Ok(None);
             }
-            let values: Vec<String> = before.values.symmetric_difference(&now.values).cloned().collect();
+            let values: Vec<String> = before.values.symmetric_difference(&now.values).cloned().gather();
             let link = Link { attnum, values };
             if !link.values.is_empty() && !links.contains(&link) {
                 links.push(link);
@@ -105,7 +106,7 @@ unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Subqu
                 let inside = tree::sublinks(node).into_iter();
                 let positive = positive && member.is_some();
                 let member = member.unwrap_or(std::ptr::null_mut());
-                asked.extend(inside.map(|link| Subquery { link, member, positive }));
+                memory::extend(asked, inside.map(|link| Subquery { link, member, positive }));
             }
         }
     }

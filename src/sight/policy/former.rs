@@ -21,6 +21,7 @@ use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
 use crate::policies::access::tree::{columns_read, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::Gather;
 use crate::server::node::{list, node};
 use crate::server::spi::{self, pointers};
 use crate::server::{pg, subxact};
@@ -51,7 +52,7 @@ enum Before {
 impl<'a> Former<'a> {
     /// As they were before this stamp, by their entries since then or longer. None where an image does not read back.
     pub fn before(stamp: i64, tables: &'a [(Rc<Collection>, Rc<Entries>)]) -> Result<Option<Former<'a>>> {
-        let known = tables.iter().map(|(table, _)| table.relation.to_u32()).collect();
+        let known = tables.iter().map(|(table, _)| table.relation.to_u32()).gather();
         let mut former = Former { tables: Vec::new(), known };
         for (table, entries) in tables {
             let name =

@@ -12,6 +12,7 @@ use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
 use crate::policies::access::tree::walk;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::node::{list, node};
 use crate::server::pg;
 use crate::server::session::{self, Event};
@@ -59,7 +60,7 @@ pub(super) unsafe fn satisfying(
             }
         };
         let mut each = |slot| {
-            found.extend(crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
+            memory::extend(&mut found, crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
             true
         };
         statement::run(plan, TEXT, no_params, environment, &mut each);

@@ -17,6 +17,7 @@ use crate::collections::catalog::Collection;
 use crate::policies::access::tree::relations_read;
 use crate::policies::scope::bound::{BoundPart, Gives, Search};
 use crate::server::error::{Remembering, Result};
+use crate::server::memory::{self, Gather};
 use crate::server::session::{Cached, Event};
 use crate::server::spi::{self, c_string};
 use crate::server::statement::kept::Key;
@@ -81,7 +82,7 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
         asked = ask(relation, &form, derive(relation, column.attnum), shadows, dearest)?;
     }
     let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
-    Ok(Derived { scopes: Some(scopes.into_iter().collect()), judge })
+    Ok(Derived { scopes: Some(scopes.into_iter().gather()), judge })
 }
 
 /// What bounds the column in the policies that apply to the caller.
@@ -107,8 +108,8 @@ fn form(relation: pg_sys::Oid, column: i16) -> Result<(Option<Rc<BoundForm>>, So
     let form = sources.as_ref().map(|sources| {
         // SAFETY: queries of our own, which are only read.
         let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
-        let reads = read.map(|table| pg::root_of(table.into()).to_u32()).collect();
-        Rc::new(BoundForm { parts: sources.iter().map(|s| (s.gives, s.column)).collect(), reads })
+        let reads = read.map(|table| pg::root_of(table.into()).to_u32()).gather();
+        Rc::new(BoundForm { parts: sources.iter().map(|s| (s.gives, s.column)).gather(), reads })
     });
     FORMS.with(|f| {
         f.remember(then, |forms| {
@@ -223,7 +224,7 @@ impl ScopeTexts {
                 &mut count,
             );
             for i in 0..count as usize {
-                pgrx::check_for_interrupts!();
+                memory::heed();
                 if !*nulls.add(i) {
                     self.add(*values.add(i), output);
                 }

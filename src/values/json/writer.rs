@@ -3,6 +3,8 @@
 use super::escape::escape_json;
 use super::output::Buffer;
 
+use crate::server::memory;
+
 /// Writes JSON into a buffer: it knows where commas go. What is opened is closed by who opened it.
 pub struct Writer<B> {
     out: B,
@@ -128,7 +130,7 @@ impl Writer<Vec<u8>> {
 
 /// A JSON string.
 pub fn text(text: &str) -> String {
-    let mut json = Writer::new(Vec::with_capacity(text.len() + 2));
+    let mut json = Writer::new(memory::list(text.len() + 2));
     json.text(text);
     json.into_text()
 }

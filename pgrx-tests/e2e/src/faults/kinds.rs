@@ -62,7 +62,7 @@ pub fn run(fault: Fault, seed: u64) -> Result<Outcome> {
         Fault::Kill => kill(seed, random),
         Fault::Restart => restart(seed, random),
         Fault::Volume => volume(seed),
-        Fault::Memory => memory(),
+        Fault::Memory => memory(random),
     }
 }
 
@@ -306,10 +306,10 @@ fn volume(seed: u64) -> Result<Outcome> {
     check(&address, [lost, devices].concat())
 }
 
-/// So much more than it has may a backend's memory become.
-const MEGABYTES: [u64; 6] = [4, 12, 24, 40, 64, 100];
+/// About so many MB more than it has may a backend's memory become.
+const MEGABYTES: [u64; 8] = [1, 3, 8, 12, 20, 36, 60, 100];
 
-fn memory() -> Result<Outcome> {
+fn memory(random: &mut StdRng) -> Result<Outcome> {
     let (cluster, address) = server(&[("jit", "off")])?;
     let mut owner = cluster.connect(DATABASE)?;
     owner.batch_execute(
@@ -334,7 +334,8 @@ fn memory() -> Result<Outcome> {
             let mut client = cluster.connect(DATABASE)?;
             client
                 .batch_execute("LOAD 'snapsync'; SELECT 1 FROM snapsync.collection; SET statement_timeout = '60s'")?;
-            limit(&cluster, client.query_one("SELECT pg_backend_pid()", &[])?.get(0), megabytes)?;
+            let kilobytes = megabytes * 1024 + random.random_range(0..megabytes * 512);
+            limit(&cluster, client.query_one("SELECT pg_backend_pid()", &[])?.get(0), kilobytes)?;
             let end = match client.batch_execute(statement) {
                 Ok(()) => "done".to_owned(),
                 Err(e) => match e.as_db_error() {
@@ -342,7 +343,7 @@ fn memory() -> Result<Outcome> {
                     None => e.to_string(),
                 },
             };
-            println!("  {name}, {megabytes} MB more: {end}");
+            println!("  {name}, {kilobytes} kB more: {end}");
             outcome.devices += 1;
             let refused = ["done", "ERROR 53200", "FATAL 53200"].iter().any(|good| end.starts_with(good));
             outcome.wrong += usize::from(!refused);
@@ -357,10 +358,10 @@ fn memory() -> Result<Outcome> {
 }
 
 /// Lets a backend's address space grow by so much, and no more.
-fn limit(cluster: &Cluster, pid: i32, megabytes: u64) -> Result<()> {
+fn limit(cluster: &Cluster, pid: i32, kilobytes: u64) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let size =
         status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    let most = (size.unwrap_or(0) + megabytes * 1024) * 1024;
+    let most = (size.unwrap_or(0) + kilobytes) * 1024;
     must(cluster.run("prlimit", &["--pid", &pid.to_string(), &format!("--as={most}")])?)
 }
