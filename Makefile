@@ -41,6 +41,7 @@ clients:     ## WatermelonDB, supabase-js, plain HTTP
 bench: setup ## measurements against plain SQL; ARGS="--quick --only push" for a look (docs/performance.md)
 	@$t/tier.sh bench $(ARGS)
 
+# NAIVE=flush, leap or locks builds the extension without one of the things that hold: --expect-losses succeeds if that is noticed.
 faults: setup ## servers are killed, copied, failed over, restored; ARGS="--fault copy --runs 20"
 	@$t/tier.sh faults $(ARGS)
 

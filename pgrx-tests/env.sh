@@ -79,7 +79,7 @@ find_pg_config() {
 }
 
 # Sets REAL_PG_CONFIG, PG_MAJOR and the private tree's variables (pgrx-tests/private-postgres.sh fills the tree).
-# There are two trees: "main" gets the release build, "pgtest" what cargo-pgrx installs (a debug build that is full of
+# With NAIVE there is a tree for each of these builds (see Cargo.toml). Otherwise there are two: "main" gets the release build, "pgtest" what cargo-pgrx installs (a debug build that is full of
 # test functions, overwritten in place).
 load_postgres() { # TREE
 	REAL_PG_CONFIG=$(find_pg_config) || die "no PostgreSQL with server headers found; run pgrx-tests/setup.sh or set PG_CONFIG"
@@ -138,6 +138,7 @@ pg_cargo() {
 		tree=$(private_tree pgtest)
 		features="$PG_FEATURE pg_test"
 	fi
+	if [ -n "${NAIVE:-}" ]; then features+=" naive-$NAIVE"; fi
 	(cd "$REPO" && PGRX_PG_CONFIG_PATH=$tree exec cargo "$command" --no-default-features --features "$features" "$@")
 }
 

@@ -3,7 +3,8 @@
 #   install.sh private [PROFILE]   into the private tree; the profile is quick, which the tests take, unless told otherwise
 #   install.sh system              the release build, into PG_CONFIG's own directories; DESTDIR is honoured
 . "$(dirname "$0")/env.sh"
-load_postgres main
+tree=main${NAIVE:+-naive-$NAIVE}
+load_postgres "$tree"
 check_rust
 
 profile=release
@@ -13,7 +14,7 @@ pg_cargo build --profile "$profile" --lib >&2
 as_root=()
 case $1 in
 private)
-	target=$(private_tree main)
+	target=$(private_tree "$tree")
 	DESTDIR=
 	;;
 system)

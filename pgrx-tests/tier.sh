@@ -3,7 +3,7 @@
 # T names a part of it: T=pull for a file of regress or isolation (several, separated by spaces), T="model-check --seed 7" for a
 # program of e2e, T=cursor for unit tests with this in their name. ACCEPT=1 takes what regress and isolation print as expected.
 . "$(dirname "$0")/env.sh"
-load_postgres main
+load_postgres "main${NAIVE:+-naive-$NAIVE}"
 check_rust
 here=$REPO/pgrx-tests
 make_state

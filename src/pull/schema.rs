@@ -135,8 +135,8 @@ pub fn pull_schema(request: &SchemaRequest) -> Result<String> {
 
 /// As JSON. There may be thousands of collections.
 fn text_of(answer: &impl Serialize) -> serde_json::Result<String> {
-    struct Text(Vec<u8>);
-    impl std::io::Write for Text {
+    struct JsonText(Vec<u8>);
+    impl std::io::Write for JsonText {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             memory::append(&mut self.0, bytes);
             Ok(bytes.len())
@@ -145,7 +145,7 @@ fn text_of(answer: &impl Serialize) -> serde_json::Result<String> {
             Ok(())
         }
     }
-    let mut text = Text(Vec::new());
+    let mut text = JsonText(Vec::new());
     serde_json::to_writer(&mut text, answer)?;
     Ok(String::from_utf8(text.0).unwrap_or_default())
 }

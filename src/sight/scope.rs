@@ -140,7 +140,7 @@ fn values_of(collection: &Collection, expression: &str) -> Result<Vec<String>> {
 
 fn scopes_in(rows: Vec<Option<String>>) -> Vec<String> {
     let given = rows.into_iter().flatten().next().and_then(|json| serde_json::from_str(&json).ok());
-    given.map_or(Vec::new(), |Texts(scopes)| scopes)
+    given.map_or(Vec::new(), |FlatTexts(scopes)| scopes)
 }
 
 /// What the expression gave at the cursor, each scope once, in order, in the column's own text form.
@@ -167,37 +167,37 @@ fn own_texts(scope: &Column, given: Vec<String>) -> Result<Vec<String>> {
 }
 
 /// The texts in an array, of whatever dimensions, as `= ANY` sees them.
-struct Texts(Vec<String>);
+struct FlatTexts(Vec<String>);
 
-impl<'de> Deserialize<'de> for Texts {
+impl<'de> Deserialize<'de> for FlatTexts {
     fn deserialize<D: Deserializer<'de>>(json: D) -> std::result::Result<Self, D::Error> {
-        json.deserialize_any(TextsVisitor)
+        json.deserialize_any(FlatTextsVisitor)
     }
 }
 
-struct TextsVisitor;
+struct FlatTextsVisitor;
 
-impl<'de> Visitor<'de> for TextsVisitor {
-    type Value = Texts;
+impl<'de> Visitor<'de> for FlatTextsVisitor {
+    type Value = FlatTexts;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("texts")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> std::result::Result<Texts, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> std::result::Result<FlatTexts, A::Error> {
         let mut texts = Vec::new();
-        while let Some(Checked(Texts(member))) = members.next_element()? {
+        while let Some(Checked(FlatTexts(member))) = members.next_element()? {
             memory::extend(&mut texts, member);
         }
-        Ok(Texts(texts))
+        Ok(FlatTexts(texts))
     }
 
-    fn visit_str<E>(self, text: &str) -> std::result::Result<Texts, E> {
-        Ok(Texts(vec![text.to_string()]))
+    fn visit_str<E>(self, text: &str) -> std::result::Result<FlatTexts, E> {
+        Ok(FlatTexts(vec![text.to_string()]))
     }
 
-    fn visit_unit<E>(self) -> std::result::Result<Texts, E> {
-        Ok(Texts(Vec::new()))
+    fn visit_unit<E>(self) -> std::result::Result<FlatTexts, E> {
+        Ok(FlatTexts(Vec::new()))
     }
 }
 

@@ -117,8 +117,9 @@ pub(super) unsafe fn insert(journal: &Journal, nets: &[Net], later: bool) -> Res
 /// # Safety
 /// An open relation, not used any more.
 pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
+    let lock = if cfg!(feature = "naive-locks") { pg_sys::RowExclusiveLock } else { pg_sys::NoLock };
     // SAFETY: the caller's promise.
-    unsafe { pg_sys::table_close(relation, pg_sys::NoLock as i32) }
+    unsafe { pg_sys::table_close(relation, lock as i32) }
 }
 
 /// Fast path for one change, as most transactions have: without slots, memory context and CatalogIndexState, which pay off only for
