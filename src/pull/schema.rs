@@ -118,7 +118,7 @@ pub fn pull_schema(request: &SchemaRequest) -> Result<String> {
     let seen = seen.collect::<Result<Vec<_>>>()?;
     let version = versions::newest()?;
     let written = match dialect {
-        Dialect::Postgrest => {
+        Dialect::Postgrest | Dialect::Drift => {
             let described = seen.iter().map(|seen| Ok((seen.name.as_str(), describe(&seen.document)?)));
             serde_json::to_string(&Answer { version, collections: described.collect::<Result<_>>()? })
         }
