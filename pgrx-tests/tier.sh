@@ -131,6 +131,11 @@ e2e)
 		if [ "$program" = rls-fuzz ]; then arguments=(--seed "${SNAPSYNC_SEED:-1}"); fi
 		cargo run --quiet --profile quick -p snapsync-e2e --bin "$program" -- "${arguments[@]}" || status=1
 	done
+	# Faults that are planted into what tells of moved access: it must notice them.
+	for plant in keep-gained keep-lost forge-access; do
+		echo "--- rls-fuzz --plant $plant"
+		cargo run --quiet --profile quick -p snapsync-e2e --bin rls-fuzz -- --seed 1 --steps 20000 --plant "$plant" || status=1
+	done
 	exit "$status"
 	;;
 faults)

@@ -37,6 +37,7 @@ mod pages;
 mod rows;
 pub mod schema;
 mod since;
+mod walk;
 
 use arrays::Arrays;
 use delta::Past;
@@ -113,7 +114,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).gather();
     let standing = roles::standing(&snapshot)?;
     let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
-    let mut page = Page::begin(&asked, &snapshot, snapmin)?;
+    let mut page = Page::begin(&asked, &snapshot, snapmin, seen_by_clock.is_some())?;
     let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).gather();
     let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
     let starts = names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new));

@@ -2,6 +2,7 @@
 
 pub mod checked;
 pub mod error;
+pub mod heap;
 pub mod http;
 pub mod memory;
 pub mod node;

@@ -15,6 +15,7 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::{memory, pg};
 
 mod entries;
+mod part;
 mod window;
 
 pub use entries::Entries;

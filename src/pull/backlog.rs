@@ -7,6 +7,7 @@
 use super::arrays::{Added, Arrays};
 use super::delta::Past;
 use super::pages::Page;
+use super::walk::Walked;
 use super::{CollectionPull, Start};
 use crate::log::read::{Entries, Log, Scopes, Window};
 use crate::server::error::Result;
@@ -15,7 +16,7 @@ use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach};
 use crate::sight::scope::derived::Derived;
 use crate::values::json::{Output, Writer};
-use crate::values::token::{Changes, Place};
+use crate::values::token::{Changes, LogPart, Place};
 
 /// A window holds about so many entries, if its stamps allow: at first few more than the page has room for, as the next page reads what is
 /// left of it again; then, since they seem to be others', twice as many each time.
@@ -24,6 +25,18 @@ const LARGEST: usize = 10_000;
 
 /// A page is made of at most so many windows: others' entries take time, too, and a page without a row is one.
 const WINDOWS: usize = 15;
+
+/// What is looked at of the log at a time.
+struct Piece {
+    entries: Entries,
+    /// Of the ids behind this one.
+    after: Option<String>,
+    /// Where it ends: below this stamp, or block.
+    below: i64,
+    /// What there is behind it.
+    rest: Changes,
+    is_last: bool,
+}
 
 impl CollectionPull<'_> {
     /// Appends what the page has of this collection, the one at this place of the call; says why when a replacement begins here.
@@ -35,14 +48,16 @@ impl CollectionPull<'_> {
         page: &mut Page,
         out: &mut Writer<Output>,
     ) -> Result<Option<Cause>> {
-        let (changes, after) = match (place, from) {
-            (Place::Begin, Start::Stamp(from)) => (Some(Changes { from, held: from, within: None }), None),
-            (Place::Begin, _) => (None, None),
-            (Place::Changes(changes), Start::Stamp(_)) => (Some(changes), None),
-            (Place::Changes(_), _) => (None, None),
-            (Place::Rows { after }, _) => (None, Some(after)),
+        let begins = matches!(place, Place::Begin | Place::Changes(_));
+        let (changes, place) = match (place, from) {
+            (Place::Begin, Start::Stamp(from)) => {
+                (Some(Changes { from, held: from, part: None, within: None }), Place::Begin)
+            }
+            (Place::Changes(changes), Start::Stamp(_)) => (Some(changes), Place::Begin),
+            (Place::Begin | Place::Changes(_), _) => (None, Place::Begin),
+            (place, _) => (None, place),
         };
-        let (begins, room) = (after.is_none(), page.room());
+        let room = page.room();
         let mut from = from;
         if let Some(changes) = changes {
             let before = out.mark();
@@ -64,13 +79,37 @@ impl CollectionPull<'_> {
             from = Start::Anything(Cause::Cursor);
         }
         page.begin_rows();
-        if let Some(after) = self.write_some(from, after.as_deref(), page, out)? {
-            page.cut(at, Place::Rows { after });
+        if let Some(place) = self.write_rows(from, place, page, out)? {
+            page.cut(at, place);
         }
         Ok(match from {
             Start::Anything(cause) if begins => Some(cause),
             _ => None,
         })
+    }
+
+    /// Rows from there on, as many as the page has room for; where the others begin.
+    fn write_rows(
+        &self,
+        from: Start,
+        place: Place,
+        page: &mut Page,
+        out: &mut Writer<Output>,
+    ) -> Result<Option<Place>> {
+        let (walk, after) = match place {
+            Place::Rows { after } => (None, Some(after)),
+            Place::Walk(walk) => (Some(walk), None),
+            _ => (None, None),
+        };
+        if after.is_none() {
+            match self.walk(from, walk, page, out)? {
+                Walked::All => return Ok(None),
+                Walked::To(walk) => return Ok(Some(Place::Walk(walk))),
+                Walked::Otherwise => {}
+            }
+        }
+        let after = self.write_some(from, after.flatten().as_deref(), page, out)?;
+        Ok(after.map(|after| Place::Rows { after: Some(after) }))
     }
 
     /// The changes from there on, as many as the page has room for, and what is left of them; or why the client must replace what
@@ -100,33 +139,28 @@ impl CollectionPull<'_> {
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {
-            let (end, after) = match changes.within.take() {
-                Some((end, after)) => (end, Some(after)),
-                None => (log.end_of(relation, changes.from, scopes, size)?.unwrap_or(i64::MAX), None),
-            };
             // Without an end on the first page: up to what its snapshot shows.
             let last = page.ends_below().unwrap_or(i64::MAX);
-            let end = end.min(last);
-            let window = Window { from: changes.from, below: (end < i64::MAX).then_some(end), own: end == last };
-            let entries = log.within(relation, window, scopes, after.as_deref())?;
-            if self.needs_judge(&entries) && judge.is_none() {
+            let piece = self.piece(&log, &mut changes, last, scopes, size)?;
+            let entries = &piece.entries;
+            if self.needs_judge(entries) && judge.is_none() {
                 match reach.judge(self.collection)? {
                     Some(found) => judge = Some(found),
                     None => return Ok(Err(Cause::OldRows)),
                 }
             }
             let none = Judge::of_none(self.collection);
-            let judge = if self.needs_judge(&entries) { judge.as_ref().unwrap_or(&none) } else { &none };
-            match self.write_window(&entries, judge, after, &mut arrays, page)? {
+            let judge = if self.needs_judge(entries) { judge.as_ref().unwrap_or(&none) } else { &none };
+            match self.write_window(entries, judge, piece.after, &mut arrays, page)? {
                 None => return Ok(Err(Cause::OldRows)),
                 Some(Added::UpTo(after)) => {
-                    changes.within = after.map(|after| (end, after));
+                    changes.within = after.map(|after| (piece.below, after));
                     arrays.end();
                     return Ok(Ok(Some(changes)));
                 }
-                Some(Added::All) => changes.from = end,
+                Some(Added::All) => changes = piece.rest,
             }
-            if end == last {
+            if piece.is_last {
                 break;
             }
             size = (size * 2).min(LARGEST);
@@ -137,6 +171,59 @@ impl CollectionPull<'_> {
         }
         arrays.end();
         Ok(Ok(None))
+    }
+
+    /// What comes next of the log: a window, or some blocks of a transaction that has written much.
+    fn piece(&self, log: &Log, changes: &mut Changes, last: i64, scopes: Scopes, size: usize) -> Result<Piece> {
+        let relation = self.collection.relation;
+        let of_other_file = changes.part.as_ref().is_some_and(|part| part.file != log.file());
+        if of_other_file || changes.part.is_some() && changes.from >= last {
+            (changes.part, changes.within) = (None, None);
+        }
+        let (mut below, after) = match changes.within.take() {
+            Some((below, after)) => (Some(below), Some(after)),
+            None => (None, None),
+        };
+        if changes.part.is_none() && below.is_none() {
+            let end = log.end_of(relation, changes.from, scopes, size)?;
+            below = Some(end.map_or(i64::MAX, |end| end.below));
+            if let Some(end) = end.filter(|end| end.large && end.below <= last) {
+                let stamp = end.below - 1;
+                match log.large(relation, stamp, scopes, size * 2)? {
+                    Some(part) if end.alone => {
+                        (changes.from, changes.part, below) = (stamp, Some(part), None);
+                    }
+                    // What comes before it is one window.
+                    Some(_) => below = Some(stamp),
+                    None => {}
+                }
+            }
+        }
+        let rest = |from| Changes { from, held: changes.held, part: None, within: None };
+        let Some(part) = &changes.part else {
+            let below = below.unwrap_or(i64::MAX).min(last);
+            let is_last = below == last;
+            let window = Window { from: changes.from, below: (below < i64::MAX).then_some(below), own: is_last };
+            let entries = log.within(relation, window, scopes, after.as_deref(), false)?;
+            return Ok(Piece { entries, after, below, rest: rest(below), is_last });
+        };
+        let behind = changes.from + 1;
+        if part.block > part.last {
+            let window = Window { from: changes.from, below: Some(behind), own: false };
+            let entries = log.within(relation, window, scopes, after.as_deref(), true)?;
+            return Ok(Piece { entries, after, below: behind, rest: rest(behind), is_last: false });
+        }
+        // To the same block as on the page before, or as far as there are so many.
+        let (last, size) = match below {
+            Some(below) => (u32::try_from(below - 1).unwrap_or(part.last).min(part.last), usize::MAX),
+            None => (part.last, size),
+        };
+        let (entries, end) = log.part(relation, changes.from, &LogPart { last, ..*part }, scopes, size)?;
+        let rest = match end <= part.last || part.inner {
+            true => Changes { part: Some(LogPart { block: end, ..*part }), ..rest(changes.from) },
+            false => rest(behind),
+        };
+        Ok(Piece { entries, after, below: end.into(), rest, is_last: false })
     }
 
     /// The changes of one window, of the ids after this one; up to which id, if the page has no room for all.

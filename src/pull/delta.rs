@@ -3,7 +3,7 @@
 //! was so.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::CString;
 use std::rc::Rc;
 
@@ -13,9 +13,10 @@ use super::changes::{Changed, ImageOf};
 use super::CollectionPull;
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::{Keys, TextStore};
-use crate::log::change::Image;
+use crate::log::change::{Image, Op};
 use crate::log::clock::durable;
 use crate::log::journal;
+use crate::log::read::Entries;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -23,7 +24,7 @@ use crate::server::spi::{self, NamedRelation};
 use crate::server::statement::{self, Statement};
 use crate::server::subxact;
 use crate::sight::cause::Cause;
-use crate::sight::delta::{Delta, Seen, SIGHTS};
+use crate::sight::delta::{Delta, Seen};
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
 use crate::sight::scope;
@@ -87,12 +88,12 @@ impl CollectionPull<'_> {
         let Some(mut delta) = Delta::of(self.collection, &tables, cursor, stamps) else {
             return Ok(Some(Cause::OldRows));
         };
-        if !delta.look_back(SIGHTS)? {
+        if !delta.look_back([0])? {
             return Ok(Some(Cause::Access));
         }
         let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
         let all_scopes = scopes.as_ref().map(|before| {
-            let all: std::collections::BTreeSet<&String> = before.iter().chain(self.scopes.iter().flatten()).gather();
+            let all: BTreeSet<&String> = before.iter().chain(self.scopes.iter().flatten()).gather();
             all.into_iter().cloned().gather::<Vec<String>>()
         });
         let relation = self.collection.relation;
@@ -104,6 +105,9 @@ impl CollectionPull<'_> {
         if !self.is_exact && !entries.is_empty() {
             return Ok(Some(Cause::Overlap));
         }
+        // (Where one cannot be told it may do no harm: who asks for it hears so.)
+        let asked = sights_of(&entries, &delta)?;
+        delta.look_back(asked)?;
         let now = if entries.have_images() { reach.judge(self.collection)? } else { None };
         let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
         let mut last = String::new();
@@ -221,6 +225,46 @@ impl CollectionPull<'_> {
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
         self.statement(&beside, &sql, args, &hidden)
+    }
+}
+
+/// The sights that states of these rows fell into, of which the client can know.
+fn sights_of(entries: &Entries, delta: &Delta) -> Result<BTreeSet<usize>> {
+    let mut asked = BTreeSet::new();
+    let (mut id, mut state) = (String::new(), RowState::default());
+    entries.each(&mut |key, changes| {
+        if id != key {
+            memory::extend(&mut asked, std::mem::take(&mut state).lasts(delta));
+            id = key.to_string();
+        }
+        for entry in changes.iter().filter(|entry| !entry.is_notice()) {
+            if entry.image.is_some() && (state.has_images || state.since.is_some()) {
+                memory::extend(&mut asked, delta.sights(state.since, Some(entry.stamp)));
+            }
+            state.has_images |= entry.image.is_some();
+            state.deleted = entry.op == Op::Delete;
+            if entry.op == Op::Insert || entry.image.is_some() {
+                state.since = Some(entry.stamp);
+            }
+        }
+        Ok(true)
+    })?;
+    memory::extend(&mut asked, state.lasts(delta));
+    Ok(asked)
+}
+
+/// What became of a row, as `changes.rs` has it.
+#[derive(Default)]
+struct RowState {
+    since: Option<i64>,
+    has_images: bool,
+    deleted: bool,
+}
+
+impl RowState {
+    /// As it is now it was during these.
+    fn lasts(self, delta: &Delta) -> std::ops::Range<usize> {
+        self.since.filter(|_| !self.deleted).map_or(0..0, |since| delta.sights(Some(since), None))
     }
 }
 

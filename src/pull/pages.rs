@@ -36,6 +36,8 @@ pub(super) struct Page<'a> {
     pub resumed: bool,
     /// The snapmin of this page's own snapshot.
     pub snapmin: i64,
+    /// That sees all that earlier pages' snapshots saw.
+    pub fresh: bool,
     /// So many rows fit in, counting deleted ones.
     pub rows: usize,
     /// It ends when it is as long.
@@ -84,6 +86,7 @@ fn digest_of<S: AsRef<str>>(texts: &[S]) -> u64 {
 /// Of the first page.
 const FIRST: Token = Token {
     snapmin: i64::MAX,
+    newest: 0,
     whole: true,
     begun: false,
     again: false,
@@ -132,7 +135,12 @@ impl Asked<'_> {
 
 impl<'a> Page<'a> {
     /// None where the caller does not ask for pages.
-    pub fn begin(asked: &'a Asked<'a>, snapshot: &'a pg::ActiveSnapshot, snapmin: i64) -> Result<Option<Page<'a>>> {
+    pub fn begin(
+        asked: &'a Asked<'a>,
+        snapshot: &'a pg::ActiveSnapshot,
+        snapmin: i64,
+        fresh: bool,
+    ) -> Result<Option<Page<'a>>> {
         let request = asked.request;
         if request.page_size.is_none() && request.next.is_none() {
             return Ok(None);
@@ -161,7 +169,8 @@ impl<'a> Page<'a> {
             resumed = sealed && brought.state == now.state && still_holds(&brought, asked, snapshot)?;
             token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..FIRST } };
         }
-        Ok(Some(Page { asked, snapshot, token, resumed, snapmin, rows, bytes, any: false, lowered: false, next: None }))
+        let (any, lowered, next) = (false, false, None);
+        Ok(Some(Page { asked, snapshot, token, resumed, snapmin, fresh, rows, bytes, any, lowered, next }))
     }
 
     /// The cursor, if this is the last page, from the one that this page alone could give.
@@ -195,7 +204,8 @@ impl<'a> Page<'a> {
     /// The token of the next page; None where this is the last one.
     pub fn next(self) -> Result<Option<String>> {
         let Some((at, place)) = self.next else { return Ok(None) };
-        let mut token = Token { at, place, ..self.token };
+        let newest = self.token.newest.max(self.snapmin);
+        let mut token = Token { at, place, newest, ..self.token };
         if self.lowered {
             token.whole = !is_pruned(token.snapmin, self.asked.collections, self.snapshot)?;
         }
@@ -256,7 +266,8 @@ fn still_holds(token: &Token, asked: &Asked, snapshot: &pg::ActiveSnapshot) -> R
     if token.at as usize >= asked.collections.len() {
         return Err(malformed("It is of a collection that is not pulled."));
     }
-    if !history::cursor_is_of_this_history(token.snapmin)? {
+    // (What a branch that was lost has done, any of the pages may have shown.)
+    if !history::cursor_is_of_this_history(token.snapmin)? || !history::cursor_is_of_this_history(token.newest)? {
         return Ok(false);
     }
     Ok(!(token.whole && is_pruned(token.snapmin, asked.collections, snapshot)?))

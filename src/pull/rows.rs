@@ -71,7 +71,7 @@ impl CollectionPull<'_> {
     }
 
     /// True if they are `created`.
-    fn begin_all(&self, from: Start, out: &mut Writer<Output>) -> bool {
+    pub(super) fn begin_all(&self, from: Start, out: &mut Writer<Output>) -> bool {
         durable::saw_rows();
         let created = from == Start::Nothing && !self.request.send_created_as_updated;
         out.object();
@@ -84,7 +84,7 @@ impl CollectionPull<'_> {
         created
     }
 
-    fn end_all(&self, created: bool, out: &mut Writer<Output>) {
+    pub(super) fn end_all(&self, created: bool, out: &mut Writer<Output>) {
         out.end_array();
         if created {
             out.name("updated");
@@ -122,12 +122,12 @@ impl RowSink for All<'_> {
 }
 
 /// Rows into one array, until the page is full.
-struct UntilFull<'a, 'p> {
-    out: &'a mut Writer<Output>,
-    page: &'a mut Page<'p>,
+pub(super) struct UntilFull<'a, 'p> {
+    pub out: &'a mut Writer<Output>,
+    pub page: &'a mut Page<'p>,
     /// The id of the last one.
-    last: String,
-    more: bool,
+    pub last: String,
+    pub more: bool,
 }
 
 impl RowSink for UntilFull<'_, '_> {

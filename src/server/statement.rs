@@ -14,6 +14,7 @@ use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
 
+pub mod by_place;
 pub mod kept;
 mod literals;
 pub use literals::raw_expression_tree_walker;

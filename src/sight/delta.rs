@@ -3,6 +3,7 @@
 //! Between two changes that concern him the tables that the policies read say the same. So from the cursor on he had one sight after the
 //! other, each told by these tables as they were before the change that ended it (`policy/former.rs`).
 
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -22,7 +23,7 @@ mod links;
 pub use links::Link;
 
 /// So many sights are told apart.
-pub const SIGHTS: usize = 16;
+const SIGHTS: usize = 16;
 
 /// The tables that decide, with their entries since the cursor.
 pub type Tables = [(Rc<Collection>, Rc<Entries>)];
@@ -33,7 +34,8 @@ pub struct Delta<'a> {
     cursor: i64,
     /// Of the changes that ended a sight, in order. Each sight is known by its number in here; the one after the last is that of now.
     ends: Vec<i64>,
-    sights: Vec<Former<'a>>,
+    /// Those that were looked back to; None where that cannot be told.
+    sights: BTreeMap<usize, Option<Former<'a>>>,
     judge: Judge,
 }
 
@@ -41,7 +43,7 @@ impl<'a> Delta<'a> {
     /// None where old rows of the collection cannot be judged.
     pub fn of(collection: &'a Rc<Collection>, tables: &'a Tables, cursor: i64, ends: Vec<i64>) -> Option<Delta<'a>> {
         let judge = Judge::by_policies(collection, Vec::new())?;
-        Some(Delta { collection, tables, cursor, ends, sights: Vec::new(), judge })
+        Some(Delta { collection, tables, cursor, ends, sights: BTreeMap::new(), judge })
     }
 
     /// The sights before now, by number, that a state fell into which came to be with the stamp `from` (None: before the cursor) and
@@ -55,21 +57,23 @@ impl<'a> Delta<'a> {
         self.ends.last().is_none_or(|end| *end < until)
     }
 
-    /// Finds out what was so during the first sights, so many; false where the first cannot be told.
-    pub fn look_back(&mut self, sights: usize) -> Result<bool> {
-        for sight in 0..self.ends.len().min(sights).min(SIGHTS) {
+    /// Finds out what was so during these sights. Each takes as long as what has changed since the cursor. False where one cannot be told.
+    pub fn look_back(&mut self, sights: impl IntoIterator<Item = usize>) -> Result<bool> {
+        let mut told = true;
+        for sight in sights.into_iter().filter(|sight| *sight < self.ends.len().min(SIGHTS)) {
             let before = if sight == 0 { self.cursor } else { self.ends[sight - 1] + 1 };
-            match Former::before(before, self.tables)? {
-                Some(former) => self.sights.push(former),
-                None => break,
-            }
+            let former = match self.sights.entry(sight) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(none) => none.insert(Former::before(before, self.tables)?),
+            };
+            told &= former.is_some();
         }
-        Ok(!self.sights.is_empty())
+        Ok(told)
     }
 
     /// The tables as they were during a sight that was looked back to.
     fn former(&self, sight: usize) -> Result<&Former<'a>> {
-        let known = self.sights.get(sight);
+        let known = self.sights.get(&sight).and_then(Option::as_ref);
         known.ok_or_else(|| SyncError::new(code::PROGRAM_LIMIT, "access changed too often to be told apart"))
     }
 

@@ -10,13 +10,16 @@ use sha2::Sha256;
 
 use thiserror::Error;
 
-use crate::server::memory;
+use crate::server::heap::{Tid, Unseen};
+use crate::server::memory::{self, Gather};
 
 /// Where the next page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// The smallest snapmin of the pages so far: the cursor that the last one gives.
     pub snapmin: i64,
+    /// The largest one: the client has rows that were so by then.
+    pub newest: i64,
     /// Nothing says that the log since then was pruned. (Where something did on the very page that gave the cursor, it says nothing.)
     pub whole: bool,
     /// All rows of a collection were begun to be sent: what the client has of it is neither what it had at its cursor nor all.
@@ -39,11 +42,28 @@ pub struct Token {
 pub enum Place {
     /// Nothing of it was sent.
     Begin,
-    /// All its rows are being sent, in the order of their keys, up to the row with this id.
+    /// All its rows are being sent, in the order in which they stand.
+    Walk(WalkPlace),
+    /// All its rows are being sent, in the order of their keys, those up to the row with this id were. None: they begin.
     Rows {
-        after: String,
+        after: Option<String>,
     },
     Changes(Changes),
+}
+
+/// How far the walk through a table has come (pull/walk.rs).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalkPlace {
+    /// The file that is walked through.
+    pub file: u32,
+    /// How often it came to the end of it.
+    pub round: u8,
+    /// What stands behind this comes next.
+    pub after: Tid,
+    /// But for the first round: rows count that these transactions have made, which the first snapshot of the round before did not see.
+    pub before: Unseen,
+    /// Those that the first snapshot of this round does not see.
+    pub first: Unseen,
 }
 
 /// The changes since the cursor are being sent, those with stamps below `from` were.
@@ -52,8 +72,22 @@ pub struct Changes {
     pub from: i64,
     /// Nothing with a stamp below this moved the caller's access, or reset the collection, since the cursor.
     pub held: i64,
-    /// Of those from `from` on and below this, ids up to this one were sent. None: nothing from `from` on was.
+    /// A transaction with very many changes has the stamp `from`; where what is left of them is.
+    pub part: Option<LogPart>,
+    /// Of those from `from` on and below this, ids up to this one were sent; with a part, of those from its block on and below this one.
+    /// None: nothing from there on was.
     pub within: Option<(i64, String)>,
+}
+
+/// What is left of a transaction in the log (log/read/part.rs).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPart {
+    /// The log's file.
+    pub file: u32,
+    pub number: i64,
+    pub block: u32,
+    pub last: u32,
+    pub inner: bool,
 }
 
 /// Why a text is no token.
@@ -94,6 +128,7 @@ impl Token {
     pub fn encode(&self, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION];
         memory::append(&mut bytes, &self.snapmin.to_be_bytes());
+        memory::append(&mut bytes, &self.newest.to_be_bytes());
         bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
         for digest in [self.arguments, self.caller, self.state] {
             memory::append(&mut bytes, &digest.to_be_bytes());
@@ -101,14 +136,34 @@ impl Token {
         memory::append(&mut bytes, &self.at.to_be_bytes());
         match &self.place {
             Place::Begin => bytes.push(0),
-            Place::Rows { after } => {
+            Place::Rows { after: None } => bytes.push(5),
+            Place::Rows { after: Some(after) } => {
                 bytes.push(1);
                 memory::append(&mut bytes, after.as_bytes());
             }
+            Place::Walk(walk) => {
+                bytes.push(4);
+                memory::append(&mut bytes, &walk.file.to_be_bytes());
+                bytes.push(walk.round);
+                memory::append(&mut bytes, &walk.after.block.to_be_bytes());
+                memory::append(&mut bytes, &walk.after.line.to_be_bytes());
+                for unseen in [&walk.before, &walk.first] {
+                    memory::append(&mut bytes, &unseen.from.to_be_bytes());
+                    bytes.push(unseen.running.len() as u8);
+                    unseen.running.iter().for_each(|number| memory::append(&mut bytes, &number.to_be_bytes()));
+                }
+            }
             Place::Changes(changes) => {
-                bytes.push(if changes.within.is_none() { 2 } else { 3 });
+                bytes.push(2 | u8::from(changes.within.is_some()) | u8::from(changes.part.is_some()) << 2);
                 memory::append(&mut bytes, &changes.from.to_be_bytes());
                 memory::append(&mut bytes, &changes.held.to_be_bytes());
+                if let Some(part) = &changes.part {
+                    memory::append(&mut bytes, &part.file.to_be_bytes());
+                    memory::append(&mut bytes, &part.number.to_be_bytes());
+                    memory::append(&mut bytes, &part.block.to_be_bytes());
+                    memory::append(&mut bytes, &part.last.to_be_bytes());
+                    bytes.push(u8::from(part.inner));
+                }
                 if let Some((below, after)) = &changes.within {
                     memory::append(&mut bytes, &below.to_be_bytes());
                     memory::append(&mut bytes, after.as_bytes());
@@ -165,23 +220,46 @@ impl Rest<'_> {
         std::str::from_utf8(std::mem::take(&mut self.0)).ok().map(str::to_string)
     }
 
+    fn part(&mut self) -> Option<LogPart> {
+        let (file, number) = (self.chunk().map(u32::from_be_bytes)?, self.stamp()?);
+        let (block, last) = (self.chunk().map(u32::from_be_bytes)?, self.chunk().map(u32::from_be_bytes)?);
+        let inner = self.byte().filter(|inner| *inner < 2)? == 1;
+        Some(LogPart { file, number, block, last, inner })
+    }
+
+    fn walk(&mut self) -> Option<WalkPlace> {
+        let (file, round) = (self.chunk().map(u32::from_be_bytes)?, self.byte()?);
+        let (block, line) = (self.chunk().map(u32::from_be_bytes)?, self.chunk().map(u16::from_be_bytes)?);
+        let (before, first) = (self.unseen()?, self.unseen()?);
+        Some(WalkPlace { file, round, after: Tid { block, line }, before, first })
+    }
+
+    fn unseen(&mut self) -> Option<Unseen> {
+        let (from, count) = (self.digest()?, self.byte()?);
+        let running = (0..count).map(|_| self.chunk().map(u32::from_be_bytes)).gather::<Option<_>>()?;
+        Some(Unseen { from, running })
+    }
+
     fn token(mut self) -> Option<Token> {
-        let snapmin = self.stamp()?;
+        let (snapmin, newest) = (self.stamp()?, self.stamp()?);
         let flags = self.byte().filter(|flags| *flags < 8)?;
         let (whole, begun, again) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
         let (arguments, caller, state) = (self.digest()?, self.digest()?, self.digest()?);
         let at = self.chunk().map(u32::from_be_bytes)?;
         let place = match self.byte()? {
             0 => Place::Begin,
-            1 => Place::Rows { after: self.text()? },
-            kind @ (2 | 3) => {
+            1 => Place::Rows { after: Some(self.text()?) },
+            4 => Place::Walk(self.walk()?),
+            5 => Place::Rows { after: None },
+            kind @ (2 | 3 | 6 | 7) => {
                 let (from, held) = (self.stamp()?, self.stamp()?);
-                let within = if kind == 3 { Some((self.stamp()?, self.text()?)) } else { None };
-                Place::Changes(Changes { from, held, within })
+                let part = if kind & 4 != 0 { Some(self.part()?) } else { None };
+                let within = if kind & 1 != 0 { Some((self.stamp()?, self.text()?)) } else { None };
+                Place::Changes(Changes { from, held, part, within })
             }
             _ => return None,
         };
-        self.0.is_empty().then_some(Token { snapmin, whole, begun, again, arguments, caller, state, at, place })
+        self.0.is_empty().then_some(Token { snapmin, newest, whole, begun, again, arguments, caller, state, at, place })
     }
 }
 
@@ -227,19 +305,33 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
 
+    fn unseen() -> impl Strategy<Value = Unseen> {
+        (any::<u64>(), proptest::collection::vec(any::<u32>(), 0..40))
+            .prop_map(|(from, running)| Unseen { from, running })
+    }
+
     fn place() -> impl Strategy<Value = Place> {
-        let changes = (any::<i64>(), any::<i64>(), proptest::option::of((any::<i64>(), ".{0,40}")));
+        let part = (any::<u32>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<bool>())
+            .prop_map(|(file, number, block, last, inner)| LogPart { file, number, block, last, inner });
+        let within = proptest::option::of((any::<i64>(), ".{0,40}"));
+        let changes = (any::<i64>(), any::<i64>(), proptest::option::of(part), within);
         prop_oneof![
             Just(Place::Begin),
-            ".{0,300}".prop_map(|after| Place::Rows { after }),
-            changes.prop_map(|(from, held, within)| Place::Changes(Changes { from, held, within })),
+            proptest::option::of(".{0,300}").prop_map(|after| Place::Rows { after }),
+            (any::<[u32; 2]>(), any::<(u8, u16)>(), [unseen(), unseen()]).prop_map(
+                |([file, block], (round, line), [before, first])| {
+                    Place::Walk(WalkPlace { file, round, after: Tid { block, line }, before, first })
+                }
+            ),
+            changes.prop_map(|(from, held, part, within)| Place::Changes(Changes { from, held, part, within })),
         ]
     }
 
     fn token() -> impl Strategy<Value = Token> {
-        (any::<i64>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
-            |(snapmin, [whole, begun, again], [arguments, caller, state], at, place)| Token {
+        (any::<[i64; 2]>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
+            |([snapmin, newest], [whole, begun, again], [arguments, caller, state], at, place)| Token {
                 snapmin,
+                newest,
                 whole,
                 begun,
                 again,
@@ -293,6 +385,7 @@ mod tests {
     fn refused_for_a_reason() {
         let token = Token {
             snapmin: 7,
+            newest: 9,
             whole: true,
             begun: false,
             again: false,

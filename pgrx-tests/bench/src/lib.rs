@@ -2,6 +2,7 @@
 //! one private cluster, measures our way and the baseline in turn ([`sample`]), checks what is cheap to check, and adds
 //! rows to the [`report`].
 
+pub mod access;
 pub mod advice;
 pub mod connections;
 pub mod ddl;
@@ -108,7 +109,9 @@ pub const GROUPS: &[Group] = &[
     ("changes", incremental::changes),
     ("nothing", incremental::nothing),
     ("foreign", foreign::foreign),
+    ("access", access::access),
     ("updates", tracking::updates),
+    ("log-index", tracking::log_index),
     ("bulk", tracking::bulk),
     ("push", push::many),
     ("push-one", push::one),

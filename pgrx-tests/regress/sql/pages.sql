@@ -4,80 +4,7 @@
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
 
--- A client that keeps rows, its cursor and the next page's token, and applies one page at a time.
-CREATE SCHEMA c;
-GRANT USAGE ON SCHEMA c TO PUBLIC;
-CREATE TABLE c.client (who text PRIMARY KEY, cursor text, next text);
-CREATE TABLE c.kept (next text);
-CREATE TABLE c.held (who text, name text, id text, item jsonb, PRIMARY KEY (who, name, id));
-GRANT SELECT, INSERT, UPDATE, DELETE ON c.client, c.held, c.kept TO PUBLIC;
-
--- How a row is called by its client: its id, or the key's columns.
-CREATE FUNCTION c.id(item json, key text[]) RETURNS text LANGUAGE sql AS $$
-    SELECT coalesce(item ->> 'id', (SELECT string_agg(item ->> k, '.') FROM unnest(key) AS k))
-$$;
-
--- Pulls a page and applies it. Gives what was in it, but for the rows.
-CREATE FUNCTION c.page(who text, collections text[], size int, key text[] DEFAULT '{id}', filter jsonb DEFAULT NULL, dialect text DEFAULT NULL,
-                       client_id text DEFAULT NULL, skip_echoes boolean DEFAULT false)
-RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    c c.client;
-    answer json;
-    part record;
-BEGIN
-    INSERT INTO c.client VALUES (who) ON CONFLICT DO NOTHING;
-    SELECT * INTO c FROM c.client WHERE client.who = page.who;
-    answer := public.pull_changes(collections, c.cursor, dialect, filter, client_id, skip_echoes => skip_echoes, page_size => size, next => c.next);
-    IF (answer ->> 'next' IS NULL) = (answer ->> 'timestamp' IS NULL) THEN RAISE 'next or timestamp: %', answer; END IF;
-    FOR part IN SELECT * FROM json_each(answer -> 'changes') LOOP
-        IF (SELECT count(*) > count(DISTINCT id) FROM (
-                SELECT c.id(i, page.key) FROM json_array_elements(part.value -> 'created') AS i
-                UNION ALL SELECT c.id(i, page.key) FROM json_array_elements(part.value -> 'updated') AS i
-                UNION ALL SELECT json_array_elements_text(part.value -> 'deleted')) AS ids(id)) THEN
-            RAISE 'an id twice: %', answer;
-        END IF;
-        IF answer #>> ARRAY['experimentalStrategy', 'override', part.key] = 'replacement' THEN
-            DELETE FROM c.held WHERE held.who = page.who AND name = part.key;
-        END IF;
-        INSERT INTO c.held
-            SELECT page.who, part.key, c.id(i, page.key), i
-            FROM (SELECT json_array_elements(part.value -> 'created') UNION ALL SELECT json_array_elements(part.value -> 'updated')) AS rows(i)
-            ON CONFLICT ON CONSTRAINT held_pkey DO UPDATE SET item = excluded.item;
-        DELETE FROM c.held WHERE held.who = page.who AND name = part.key
-            AND id IN (SELECT json_array_elements_text(part.value -> 'deleted'));
-    END LOOP;
-    UPDATE c.client SET next = answer ->> 'next', cursor = coalesce(answer ->> 'timestamp', client.cursor) WHERE client.who = page.who;
-    RETURN (SELECT string_agg(format('%s %s+%s-%s', p.key, json_array_length(p.value -> 'created'),
-                                     json_array_length(p.value -> 'updated'), json_array_length(p.value -> 'deleted')), ', ')
-            FROM json_each(answer -> 'changes') AS p)
-        || coalesce(' ' || (answer #>> '{experimentalStrategy,override}'), '') || CASE WHEN answer ->> 'next' IS NULL THEN '' ELSE ' ...' END;
-END
-$$;
-
--- The same until there is no next page, in a number of pages.
-CREATE FUNCTION c.pages(who text, collections text[], size int, key text[] DEFAULT '{id}', filter jsonb DEFAULT NULL, dialect text DEFAULT NULL,
-                        client_id text DEFAULT NULL, skip_echoes boolean DEFAULT false)
-RETURNS int LANGUAGE plpgsql AS $$
-BEGIN
-    FOR n IN 1 .. 1000 LOOP
-        PERFORM c.page(who, collections, size, key, filter, dialect, client_id, skip_echoes);
-        IF (SELECT next IS NULL FROM c.client WHERE client.who = pages.who) THEN RETURN n; END IF;
-    END LOOP;
-    RAISE 'no end of pages';
-END
-$$;
-
--- What a client holds otherwise than the table says.
-CREATE FUNCTION c.wrong(who text, name text, key text[] DEFAULT '{id}', condition text DEFAULT 'true')
-RETURNS TABLE (held jsonb, there jsonb) LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN QUERY EXECUTE format(
-        'SELECT h.item, r.item FROM (SELECT * FROM c.held WHERE who = %L AND name = %L) AS h
-         FULL JOIN (SELECT c.id(row_to_json(t), %L) AS id, to_jsonb(t) AS item FROM %I AS t WHERE %s) AS r USING (id)
-         WHERE h.item IS DISTINCT FROM r.item', who, name, key, name, condition);
-END
-$$;
+\i pages.psql
 \set ECHO queries
 
 -- An answer has the next page's token or the cursor, never both, and all collections, each with three arrays.
@@ -97,13 +24,14 @@ SELECT json_object_keys(pull_changes('{todos,lists}', page_size => 2000000000));
 -- Without page_size: the rest.
 DELETE FROM c.kept; INSERT INTO c.kept SELECT pull_changes('{todos,lists}', page_size => 8) ->> 'next';
 SELECT a #> '{changes,lists,created}', a ->> 'timestamp' IS NOT NULL FROM pull_changes('{todos,lists}', next => (SELECT next FROM c.kept)) AS a;
--- A page may be asked for again, also in another size, read-only, and under an older snapshot.
+-- A page may be asked for again, also in another size and read-only; in a transaction that keeps its snapshot rows begin anew, in the order of
+-- their keys.
 SELECT a #> '{changes,lists,created}', a ->> 'timestamp' IS NOT NULL FROM pull_changes('{todos,lists}', page_size => 5, next => (SELECT next FROM c.kept)) AS a;
 BEGIN TRANSACTION READ ONLY ISOLATION LEVEL REPEATABLE READ;
 SELECT a #> '{changes,lists,created}', a ->> 'timestamp' IS NOT NULL FROM pull_changes('{todos,lists}', page_size => 5, next => (SELECT next FROM c.kept)) AS a;
 COMMIT;
 
--- In the order of the key, whatever it is made of.
+-- In the order of the key, whatever it is made of. (That is so in a transaction that keeps its snapshot.)
 CREATE TABLE words (word text COLLATE "C" NOT NULL, n int NOT NULL, id uuid NOT NULL, big numeric NOT NULL, PRIMARY KEY (n, word));
 CREATE UNIQUE INDEX words_id ON words (id);
 CREATE UNIQUE INDEX words_big ON words (big, word);
@@ -122,25 +50,25 @@ BEGIN
 END
 $$;
 SELECT snapsync.enable('words');
-SELECT t.order_of_pages('words', 7) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY n, word) FROM words AS w);
+BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT t.order_of_pages('words', 7) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY n, word) FROM words AS w); COMMIT;
 -- The unique index of another order and collation serves as well as the primary key.
 SELECT snapsync.enable('words', key => '{word,big}');
-SELECT t.order_of_pages('words', 1) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY big, word) FROM words AS w);
+BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT t.order_of_pages('words', 1) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY big, word) FROM words AS w); COMMIT;
 SELECT snapsync.enable('words', key => '{id}');
-SELECT t.order_of_pages('words', 60) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY id) FROM words AS w);
+BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT t.order_of_pages('words', 60) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY id) FROM words AS w); COMMIT;
 CREATE TABLE names (name text NOT NULL, v int);
 CREATE UNIQUE INDEX ON names (name COLLATE "POSIX");
 ALTER TABLE names ALTER name TYPE varchar COLLATE "C";
 INSERT INTO names SELECT chr(65 + n % 2 * 32) || n, n FROM generate_series(1, 30) AS n;
 SELECT snapsync.enable('names', key => '{name}');
-SELECT t.order_of_pages('names', 4) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY name) FROM names AS w);
+BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT t.order_of_pages('names', 4) = (SELECT jsonb_agg(to_jsonb(w) ORDER BY name) FROM names AS w); COMMIT;
 CREATE TABLE parted (at int, id bigint, v text, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
 CREATE TABLE parted_2 (v text, id bigint NOT NULL, at int NOT NULL);
 ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (10) TO (20);
 INSERT INTO parted SELECT n, 100 - n, 'v' FROM generate_series(0, 19) AS n;
 SELECT snapsync.enable('parted');
-SELECT t.order_of_pages('parted', 3) = (SELECT jsonb_agg(to_jsonb(p) ORDER BY at, id) FROM parted AS p);
+BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT t.order_of_pages('parted', 3) = (SELECT jsonb_agg(to_jsonb(p) ORDER BY at, id) FROM parted AS p); COMMIT;
 -- By the key's index, under row-level security, too.
 ALTER TABLE words ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON words USING (n <> 3);
@@ -161,7 +89,7 @@ UPDATE todos SET id = 't99' WHERE id = 't3';
 SELECT c.page('b', '{todos}', 3);
 UPDATE todos SET title = 'twice' WHERE id = 't5';
 DELETE FROM todos WHERE id = 't4';
-SELECT c.page('b', '{todos}', 3);
+SELECT c.pages('b', '{todos}', 3) > 0;
 SELECT cursor IS NOT NULL AND next IS NULL FROM c.client WHERE who = 'b';
 SELECT c.page('b', '{todos}', 100);
 SELECT * FROM c.wrong('b', 'todos');

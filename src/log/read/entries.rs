@@ -22,11 +22,18 @@ pub struct Entries {
     few: Vec<Logged>,
     bytes: usize,
     many: Option<Sorted>,
+    /// Only the transactions that have one of a row version of their own.
+    inner: bool,
 }
 
 impl Entries {
     pub(super) fn new() -> Entries {
-        Entries { was_reset: false, have_images: false, few: Vec::new(), bytes: 0, many: None }
+        Entries { was_reset: false, have_images: false, few: Vec::new(), bytes: 0, many: None, inner: false }
+    }
+
+    /// Of each key only the transactions that have an entry of a row version which they had made before.
+    pub(super) fn of_inner() -> Entries {
+        Entries { inner: true, ..Entries::new() }
     }
 
     pub(super) fn add(&mut self, entry: Logged, log: &Log) -> Result<()> {
@@ -89,7 +96,11 @@ impl Entries {
             for entries in self.few.chunk_by(|a, b| (&a.key, a.stamp) == (&b.key, b.stamp)) {
                 memory::heed();
                 memory::check()?;
-                let more = if entries.iter().any(|l| l.inner) {
+                let has_inner = entries.iter().any(|l| l.inner);
+                if self.inner && !has_inner {
+                    continue;
+                }
+                let more = if has_inner {
                     let mut entries: Vec<Logged> = entries.iter().cloned().gather();
                     show_what_was_found(&mut entries, running);
                     each(&entries[0].key, &entries)?
@@ -110,9 +121,11 @@ impl Entries {
             let next = many.next()?;
             let same = |entry: &Logged| entries.first().is_none_or(|f| (&f.key, f.stamp) == (&entry.key, entry.stamp));
             if !next.as_ref().is_some_and(same) && !entries.is_empty() {
-                show_what_was_found(&mut entries, running);
-                if !each(&entries[0].key, &entries)? {
-                    return Ok(());
+                if !self.inner || entries.iter().any(|l| l.inner) {
+                    show_what_was_found(&mut entries, running);
+                    if !each(&entries[0].key, &entries)? {
+                        return Ok(());
+                    }
                 }
                 entries.clear();
             }

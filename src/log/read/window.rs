@@ -52,16 +52,27 @@ impl Window {
     }
 }
 
+/// Where a window ends.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct WindowEnd {
+    pub below: i64,
+    /// All that is in it is of one transaction.
+    pub alone: bool,
+    /// The last transaction in it would fill one by itself.
+    pub large: bool,
+}
+
 impl Log<'_> {
-    /// The entries of `relation` in this window, of the ids that come after this one.
+    /// The entries of `relation` in this window, of the ids that come after this one; with `inner` only those of keys that have one that is.
     pub fn within(
         &self,
         relation: pg_sys::Oid,
         window: Window,
         scopes: Scopes,
         after: Option<&str>,
+        inner: bool,
     ) -> Result<Entries> {
-        let mut entries = Entries::new();
+        let mut entries = if inner { Entries::of_inner() } else { Entries::new() };
         let wanted = |key: &str| after.is_none_or(|after| key > after);
         self.read(relation, window, scopes, Some(&wanted), &mut |entry| entries.add(entry, self))?;
         entries.complete();
@@ -70,7 +81,13 @@ impl Log<'_> {
 
     /// Where a window from this stamp on has to end to hold about so many entries: those of one transaction stay together. None where
     /// there are fewer.
-    pub fn end_of(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes, entries: usize) -> Result<Option<i64>> {
+    pub fn end_of(
+        &self,
+        relation: pg_sys::Oid,
+        from: i64,
+        scopes: Scopes,
+        entries: usize,
+    ) -> Result<Option<WindowEnd>> {
         let early = self.early(from)?;
         let mut found = First { wanted: entries, counted: 0, by_stamp: BTreeMap::new() };
         // Each of those is a window by itself: it has written more than a transaction keeps in memory.
@@ -79,20 +96,32 @@ impl Log<'_> {
         self.each_bucket(scopes, &mut |bucket, _| {
             self.tuples(relation, bucket, vec![stamp_from(from)], |tuple| {
                 // SAFETY: a tuple of snapsync.change.
-                let (stamp, shared) = unsafe {
+                let (stamp, size) = unsafe {
                     let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
-                    (stamp, self.value(tuple, column::KEY).is_none())
+                    (stamp, self.size_of(tuple))
                 };
                 if found.is_past(stamp) {
                     return Ok(false);
                 }
                 if early.binary_search_by_key(&stamp, |(number, _)| *number).is_err() {
-                    found.add(stamp, if shared { SHARED } else { 1 });
+                    found.add(stamp, size);
                 }
                 Ok(true)
             })
         })?;
         Ok(found.end())
+    }
+
+    /// About how many keys is it about?
+    ///
+    /// # Safety
+    /// A tuple of snapsync.change.
+    pub(super) unsafe fn size_of(&self, tuple: pg_sys::HeapTuple) -> usize {
+        // SAFETY: see above.
+        match unsafe { self.value(tuple, column::KEY) } {
+            Some(_) => 1,
+            None => SHARED,
+        }
     }
 
     /// Has the collection been reset since this stamp?
@@ -154,9 +183,9 @@ impl First {
         }
     }
 
-    fn end(&self) -> Option<i64> {
-        let last = self.by_stamp.last_key_value().filter(|_| self.counted >= self.wanted);
-        last.map(|(stamp, _)| stamp + 1)
+    fn end(&self) -> Option<WindowEnd> {
+        let (last, count) = self.by_stamp.last_key_value().filter(|_| self.counted >= self.wanted)?;
+        Some(WindowEnd { below: last + 1, alone: self.by_stamp.len() == 1, large: *count >= self.wanted })
     }
 }
 
@@ -175,7 +204,11 @@ mod tests {
             let below = |end: i64| entries.iter().filter(|(stamp, _)| *stamp < end).map(|(_, count)| count).sum::<usize>();
             match first.end() {
                 None => prop_assert!(below(i64::MAX) < wanted),
-                Some(end) => prop_assert!(below(end) >= wanted && below(end - 1) < wanted),
+                Some(WindowEnd { below: end, alone, large }) => {
+                    prop_assert!(below(end) >= wanted && below(end - 1) < wanted);
+                    prop_assert_eq!(alone, below(end - 1) == 0);
+                    prop_assert_eq!(large, below(end) - below(end - 1) >= wanted);
+                }
             }
             prop_assert!(first.by_stamp.len() <= wanted);
         }

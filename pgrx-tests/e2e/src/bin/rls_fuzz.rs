@@ -13,7 +13,7 @@ use snapsync_e2e::fuzz::kind::OpKind;
 use snapsync_e2e::fuzz::ops::Generator;
 use snapsync_e2e::fuzz::plant::Plant;
 use snapsync_e2e::fuzz::play::{play, prepare, Failure, Stats};
-use snapsync_e2e::fuzz::schema::World;
+use snapsync_e2e::fuzz::schema::{World, MEMBERS};
 use snapsync_e2e::fuzz::shrink::shrink;
 use snapsync_e2e::fuzz::{Abilities, Case, Level};
 use snapsync_e2e::verdict::Verdict;
@@ -149,7 +149,10 @@ fn main() -> Result<ExitCode> {
 
 fn make(seed: u64, arguments: &Arguments, abilities: Abilities) -> Case {
     let mut rng = StdRng::seed_from_u64(seed);
-    let world = World::random(&mut rng, arguments.level, abilities);
+    let mut world = World::random(&mut rng, arguments.level, abilities);
+    if arguments.plant.is_some_and(Plant::is_of_access) {
+        world.tables[MEMBERS].collection = false;
+    }
     let policies = world.tables.iter().map(|t| t.policies.len()).max().unwrap_or(0);
     let mut generator = Generator {
         rng: &mut rng,

@@ -77,6 +77,11 @@ impl Plant {
         }
     }
 
+    /// Is it to be found in what hangs on memberships? Then these are not pulled themselves, which would tell sooner.
+    pub fn is_of_access(self) -> bool {
+        matches!(self, Self::KeepGained | Self::KeepLost | Self::ForgeAccess)
+    }
+
     /// What the fuzz must find.
     pub fn expected(self) -> Kind {
         match self {

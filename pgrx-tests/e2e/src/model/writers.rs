@@ -110,6 +110,7 @@ impl<'a> Writer<'a> {
                 975..990 => self.other_isolation(),
                 990..993 => self.bulk(),
                 993..996 => self.truncate(),
+                996..998 => self.vacuum(),
                 _ => self.single(),
             };
             self.settle(done)?;
@@ -253,6 +254,12 @@ impl<'a> Writer<'a> {
         sink.finish()?;
         self.committed();
         Ok(())
+    }
+
+    /// Makes room in front: rows that change move there.
+    fn vacuum(&mut self) -> Result<(), postgres::Error> {
+        let table = ["notes", "lines", "counters", "docs"][self.rng.random_range(0..4)];
+        self.client.batch_execute(&format!("VACUUM {table}"))
     }
 
     fn bulk(&mut self) -> Result<(), postgres::Error> {
