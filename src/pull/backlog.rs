@@ -42,6 +42,9 @@ impl CollectionPull<'_> {
             (Place::Changes(_), _) => (None, None),
             (Place::Rows { after }, _) => (None, Some(after)),
         };
+        if let Some(keys) = &self.wanted.keys {
+            return self.write_page_of_keys(from, keys, after, at, page, out);
+        }
         let (begins, room) = (after.is_none(), page.room());
         let mut from = from;
         if let Some(changes) = changes {
@@ -89,14 +92,14 @@ impl CollectionPull<'_> {
         let mut held = Reach::since(changes.held, snapshot);
         held.was_not_reset(self.collection);
         match held.movement(self.collection, self.collection.logged_scope.is_some())? {
-            Movement::None => {}
+            Movement::None { .. } => {}
             Movement::Untold(cause) => return Ok(Err(cause)),
             Movement::Access { .. } => return Ok(Err(Cause::Pages)),
         }
         changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
         let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
-        let scopes = self.scopes.as_deref().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
+        let scopes = self.scopes().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {

@@ -18,7 +18,7 @@ impl CollectionPull<'_> {
         let (select, spec) = self.select(false)?;
         let mut sink = All { out: &mut *out };
         let mut args = Vec::new();
-        let conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
+        let conditions = self.conditions(self.scopes(), &mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
@@ -41,7 +41,7 @@ impl CollectionPull<'_> {
         let order = KeyOrder::of(self.collection);
         let columns = order.columns();
         let mut args = Vec::new();
-        let mut conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
+        let mut conditions = self.conditions(self.scopes(), &mut args, false);
         if let Some(after) = after {
             let first = args.len() + 1;
             args.extend(self.key(&order, after)?);

@@ -62,7 +62,7 @@ impl Log<'_> {
     ) -> Result<Entries> {
         let mut entries = Entries::new();
         let wanted = |key: &str| after.is_none_or(|after| key > after);
-        self.read(relation, window, scopes, Some(&wanted), &mut |entry| entries.add(entry, self))?;
+        self.read(relation, window, scopes, Some(&wanted), None, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok(entries)
     }
