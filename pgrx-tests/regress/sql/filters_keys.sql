@@ -88,7 +88,7 @@ SELECT t.ask('all', NULL);
 SELECT set_config('t.at_many', '3', false);
 SELECT t.ask('many', '{"notes": {"id": [18, 31, 99]}}');
 -- Nor where too many others changed to look through.
-INSERT INTO notes SELECT n, 2, 'many' FROM generate_series(100, 100000) AS n;
+INSERT INTO notes SELECT n, 2, 'many' FROM generate_series(100, 140000) AS n;
 SELECT t.ask('many', '{"notes": {"id": [18, 31, 99]}}');
 SELECT t.ask('many', '{"notes": {"id": [18, 31, 99]}}');
 DELETE FROM notes WHERE id >= 100;
