@@ -94,6 +94,16 @@ struct Picked<'a> {
     left: Option<&'a Cell<usize>>,
 }
 
+impl Picked<'_> {
+    /// So many more were looked at; false if those are enough.
+    fn looked_at(&self, some: usize) -> bool {
+        self.left.is_none_or(|left| {
+            left.set(left.get().saturating_sub(some));
+            left.get() > 0
+        })
+    }
+}
+
 /// The log, open for reading.
 pub struct Log<'a> {
     relation: pg_sys::Relation,
@@ -235,11 +245,8 @@ impl<'a> Log<'a> {
         let per_row = pg::PerRow::new(c"snapsync log row");
         let mut found = Vec::new();
         self.tuples(relation, bucket, stamps, |tuple| {
-            if let Some(left) = picked.left {
-                left.set(left.get().saturating_sub(1));
-                if left.get() == 0 {
-                    return Ok(false);
-                }
+            if !picked.looked_at(1) {
+                return Ok(false);
             }
             // SAFETY: a tuple of snapsync.change; entries own what is in them. The scan and `each` allocate elsewhere.
             unsafe { per_row.run(|| self.decode(tuple, picked, &mut found)) }?;
@@ -291,7 +298,10 @@ impl<'a> Log<'a> {
                     memory::push(found, entry(key.to_string())?)?;
                 }
             } else if let Some(keys) = self.value(tuple, column::KEYS) {
-                for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
+                let keys = Vec::<String>::from_datum(keys, false).unwrap_or_default();
+                // To take them apart takes as long as a few entries by themselves.
+                picked.looked_at(keys.len() / 10);
+                for key in keys {
                     if wanted(&key) {
                         memory::push(found, entry(key)?)?;
                     }

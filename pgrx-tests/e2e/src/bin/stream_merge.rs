@@ -62,9 +62,9 @@ const SCHEMA: &str = "\
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     println!("seed {}", arguments.seed);
-    let cluster = Cluster::start(&[("synchronous_standby_names", "nobody")])?;
+    // Only who asks for it waits for that standby.
+    let cluster = Cluster::start(&[("synchronous_standby_names", "nobody"), ("synchronous_commit", "local")])?;
     let database = cluster.create_database("merge")?;
-    cluster.connect("postgres")?.batch_execute(&format!("ALTER DATABASE {database} SET synchronous_commit = local"))?;
     cluster.connect(&database)?.batch_execute(SCHEMA)?;
     let run = Run {
         arguments: &arguments,
