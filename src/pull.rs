@@ -40,7 +40,7 @@ use arrays::Arrays;
 use delta::Past;
 use pages::{Asked, Page};
 use since::Since;
-use wanted::{Filters, Wanted};
+use wanted::{Filters, WantedRows};
 
 /// The arguments of `pull_changes`.
 pub struct PullRequest<'a> {
@@ -104,13 +104,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         catalog::collection(name)?;
     }
 
-    let reached = request.lsn.then(position::reached);
-    let (seen_by_clock, snapshot) = observe()?;
-    let snapmin = match seen_by_clock {
-        Some(clock) => clock.snapmin,
-        None => horizon::snapmin_of_old_snapshot()?,
-    };
-    let place = reached.map(|reached| position::of_pull(reached, seen_by_clock, snapmin)).transpose()?;
+    let Observed { seen_by_clock, snapshot, snapmin, place } = observe(request.lsn)?;
     // Settings, functions and privileges change without a lock on the table. Who did so with a stamp below snapmin has sent
     // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
     pg::accept_invalidations();
@@ -177,7 +171,6 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    let place = place.map(|lsn| (position::text(lsn), position::text_of(&snapshot)));
     end(page.map_or(Ok(None), Page::next)?, timestamp, place, &replaced, &mut out);
     durable::flush();
     Ok(out.done())
@@ -202,7 +195,9 @@ fn parsed(request: &PullRequest) -> Result<(Dialect, Vec<String>, Since)> {
     }
     if request.lsn && (request.page_size.is_some() || request.next.is_some()) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "lsn cannot be had in pages")
-            .detail("Each page is read under a snapshot of its own, so there is no one place in the WAL that all stand at.")
+            .detail(
+                "Each page is read under a snapshot of its own, so there is no one place in the WAL that all stand at.",
+            )
             .hint("Pull in pages first, and then once more in one answer, with lsn."));
     }
     Ok((dialect, names, Since::parse(request)?))
@@ -244,15 +239,35 @@ fn end(
     out.end_object();
 }
 
+/// Under which snapshot a pull reads, and what it knows of it.
+struct Observed {
+    /// None: the snapshot is older than a reading of the clock would be.
+    seen_by_clock: Option<clock::Reading>,
+    snapshot: pg::ActiveSnapshot,
+    snapmin: i64,
+    /// Where in the WAL it stands, and the snapshot as text.
+    place: Option<(String, String)>,
+}
+
 /// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.
-fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
+fn observe(lsn: bool) -> Result<Observed> {
     let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
     durable::start();
-    if old_snapshot {
-        return Ok((None, pg::ActiveSnapshot::take()));
-    }
-    let (reading, snapshot) = clock::observe()?;
-    Ok((Some(reading), snapshot))
+    // (Before both: position.rs.)
+    let reached = lsn.then(position::reached);
+    let (seen_by_clock, snapshot) = if old_snapshot {
+        (None, pg::ActiveSnapshot::take())
+    } else {
+        let (reading, snapshot) = clock::observe()?;
+        (Some(reading), snapshot)
+    };
+    let snapmin = match seen_by_clock {
+        Some(clock) => clock.snapmin,
+        None => horizon::snapmin_of_old_snapshot()?,
+    };
+    let lsn = reached.map(|reached| position::of_pull(reached, seen_by_clock, snapmin)).transpose()?;
+    let place = lsn.map(|lsn| (position::text(lsn), position::text_of(&snapshot)));
+    Ok(Observed { seen_by_clock, snapshot, snapmin, place })
 }
 
 /// Which collections replace what the client has, and why.
@@ -359,7 +374,7 @@ struct CollectionPull<'a> {
     dialect: Dialect,
     request: &'a PullRequest<'a>,
     /// Which rows.
-    wanted: Wanted,
+    wanted: WantedRows,
     /// Its cursor says what it knows of memberships and the like.
     is_exact: bool,
     /// So many have changed something since the cursor.

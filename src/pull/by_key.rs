@@ -31,7 +31,7 @@ const FOR_EACH: usize = 20;
 const FEW: usize = 100;
 
 /// What the log says.
-enum Told {
+enum SaidOfKeys {
     Rows(Vec<Changed>),
     /// The caller's access moved, with these stamps and tables.
     Moved(Vec<i64>, Vec<Rc<Collection>>),
@@ -50,13 +50,13 @@ impl CollectionPull<'_> {
         let mut rows = None;
         if let (Start::Stamp(stamp), Some(reach)) = (from, reach) {
             match self.changed_of(keys, reach)? {
-                Told::Rows(changed) => rows = Some(changed),
-                Told::Moved(stamps, tables) if keys.count() > FEW => {
+                SaidOfKeys::Rows(changed) => rows = Some(changed),
+                SaidOfKeys::Moved(stamps, tables) if keys.count() > FEW => {
                     if self.write_moved(stamp, stamps, &tables, reach, out)?.is_none() {
                         return Ok(None);
                     }
                 }
-                Told::Moved(..) | Told::Cannot => {}
+                SaidOfKeys::Moved(..) | SaidOfKeys::Cannot => {}
             }
         }
         let mut rows = rows.unwrap_or_else(|| self.each_of(keys, from));
@@ -78,10 +78,10 @@ impl CollectionPull<'_> {
     ) -> Result<Option<Cause>> {
         let told = match from {
             Start::Stamp(stamp) => self.changed_of(keys, &mut Reach::since(stamp, page.snapshot))?,
-            _ => Told::Cannot,
+            _ => SaidOfKeys::Cannot,
         };
         let mut rows = match told {
-            Told::Rows(rows) => rows,
+            SaidOfKeys::Rows(rows) => rows,
             _ => self.each_of(keys, from),
         };
         if from == Start::Nothing || !keys.gained.is_empty() {
@@ -135,9 +135,9 @@ impl CollectionPull<'_> {
     }
 
     /// What the log says of them.
-    fn changed_of(&self, keys: &KeySet, reach: &mut Reach) -> Result<Told> {
+    fn changed_of(&self, keys: &KeySet, reach: &mut Reach) -> Result<SaidOfKeys> {
         if !self.new_columns.is_empty() || self.wanted.before.differs() {
-            return Ok(Told::Cannot);
+            return Ok(SaidOfKeys::Cannot);
         }
         let mut found = self.derived(reach)?;
         let by_key = [&self.collection.logged_scope].into_iter().flatten().any(|c| self.is_key(c.attnum));
@@ -146,30 +146,32 @@ impl CollectionPull<'_> {
             (None, Some(scopes)) if by_key && scopes.len() > keys.stayed.len() => Some(&*keys.stayed),
             (given, found) => given.or(found.as_deref()),
         };
-        let Some(entries) = self.entries_in(scopes, reach)? else { return Ok(Told::Cannot) };
+        let Some(entries) = self.entries_in(scopes, reach)? else { return Ok(SaidOfKeys::Cannot) };
         if entries.was_reset() {
-            return Ok(Told::Cannot);
+            return Ok(SaidOfKeys::Cannot);
         }
         reach.was_not_reset(self.collection);
         match reach.movement(self.collection, true)? {
             Movement::None { .. } => {}
-            Movement::Untold(_) => return Ok(Told::Cannot),
-            Movement::Access { stamps, tables } => return Ok(Told::Moved(stamps, tables)),
+            Movement::Untold(_) => return Ok(SaidOfKeys::Cannot),
+            Movement::Access { stamps, tables } => return Ok(SaidOfKeys::Moved(stamps, tables)),
         }
         if self.needs_judge(&entries) && found.judge.is_none() {
             found.judge = reach.judge(self.collection)?;
             if found.judge.is_none() {
-                return Ok(Told::Cannot);
+                return Ok(SaidOfKeys::Cannot);
             }
         }
         let judge = found.judge.unwrap_or_else(|| Judge::of_none(self.collection));
         let past = Past::Steady(&judge);
-        let Some((mut rows, _)) = self.changed(&entries, &past, None, usize::MAX)? else { return Ok(Told::Cannot) };
+        let Some((mut rows, _)) = self.changed(&entries, &past, None, usize::MAX)? else {
+            return Ok(SaidOfKeys::Cannot);
+        };
         if self.request.skip_echoes {
             self.leave_out_echoes(&mut rows, &past)?;
         }
         self.add_asked_otherwise(keys, true, false, &mut rows);
-        Ok(Told::Rows(rows))
+        Ok(SaidOfKeys::Rows(rows))
     }
 
     /// Is this column the whole key?

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::changes::{Changed, ImageOf};
-use super::wanted::Before;
+use super::wanted::LastScopes;
 use super::CollectionPull;
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::{Keys, Texts};
@@ -63,14 +63,14 @@ struct Linked {
 }
 
 /// A part of the scopes: these, or all, but for some.
-struct Part {
+struct ScopePart {
     only: Option<Vec<String>>,
     but: Option<Vec<String>>,
 }
 
-impl Part {
-    fn of(only: Option<Vec<String>>) -> Part {
-        Part { only, but: None }
+impl ScopePart {
+    fn of(only: Option<Vec<String>>) -> ScopePart {
+        ScopePart { only, but: None }
     }
 
     fn is_empty(&self) -> bool {
@@ -161,8 +161,8 @@ impl CollectionPull<'_> {
     /// The scopes that the client's rows are of. None when that cannot be told.
     fn scopes_before(&self, delta: &Delta) -> Result<Option<Option<Vec<String>>>> {
         match (&self.wanted.before, &self.collection.scope_values) {
-            (Before::Given(scopes), _) => Ok(Some(scopes.clone())),
-            (Before::Owners { .. }, Some(expression)) => {
+            (LastScopes::Given(scopes), _) => Ok(Some(scopes.clone())),
+            (LastScopes::Owners { .. }, Some(expression)) => {
                 let before = subxact::run(|| scope::values_before(self.collection, expression, delta));
                 Ok(policy::told(before)?.map(Some))
             }
@@ -219,7 +219,7 @@ impl CollectionPull<'_> {
     fn without_own<'s>(
         &self,
         select: &str,
-        part: &Part,
+        part: &ScopePart,
         link: Option<usize>,
         moved: &Moved,
         args: &'s mut Vec<spi::Arg>,
@@ -267,9 +267,7 @@ impl Past<'_> {
     /// For each image: could the caller see the row while it was so? None when that cannot be told.
     pub(super) fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
         match self {
-            Past::Steady(judge) => {
-                policy::synced(pull.collection, images, pull.scopes(), |asked| judge.of(asked))
-            }
+            Past::Steady(judge) => policy::synced(pull.collection, images, pull.scopes(), |asked| judge.of(asked)),
             Past::Moved(moved) => moved.saw(pull, images, of),
         }
     }
@@ -341,17 +339,19 @@ impl Moved<'_> {
     }
 
     /// The part in both scopes, of now and of the cursor, and the one only in those of now; or only in those of the cursor.
-    fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (Part, Part) {
+    fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (ScopePart, ScopePart) {
         let (first, second) = (pull.scopes(), self.scopes);
         let (first, second) = if now { (first, second) } else { (second, first) };
         match (first, second) {
             (Some(first), Some(second)) => {
                 let second: HashSet<&String> = second.iter().collect();
                 let (both, only) = first.iter().cloned().partition(|scope| second.contains(scope));
-                (Part::of(Some(both)), Part::of(Some(only)))
+                (ScopePart::of(Some(both)), ScopePart::of(Some(only)))
             }
-            (None, Some(second)) => (Part::of(Some(second.to_vec())), Part { only: None, but: Some(second.to_vec()) }),
-            (first, None) => (Part::of(first.map(<[String]>::to_vec)), Part::of(Some(Vec::new()))),
+            (None, Some(second)) => {
+                (ScopePart::of(Some(second.to_vec())), ScopePart { only: None, but: Some(second.to_vec()) })
+            }
+            (first, None) => (ScopePart::of(first.map(<[String]>::to_vec)), ScopePart::of(Some(Vec::new()))),
         }
     }
 
@@ -370,7 +370,7 @@ impl Moved<'_> {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let (both, only) = self.scopes_in(pull, true);
-        let mut write = |part: &Part, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
+        let mut write = |part: &ScopePart, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(select, part, link, self, &mut args)?;
             let mut writer = json::RowWriter::new(spec, &mut *sink);
@@ -394,7 +394,7 @@ impl Moved<'_> {
     pub(super) fn read_lost(&self, pull: &CollectionPull, gone: &mut dyn FnMut(&str)) -> Result<()> {
         let (both, only) = self.scopes_in(pull, false);
         let select = pull.key_texts();
-        let mut write = |part: &Part, link: Option<usize>, seen: Seen| -> Result<()> {
+        let mut write = |part: &ScopePart, link: Option<usize>, seen: Seen| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(&select, part, link, self, &mut args)?;
             self.delta.run(statement, seen, &mut |slot| {

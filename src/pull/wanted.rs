@@ -22,10 +22,10 @@ pub(super) struct Filters {
 
 /// What a client wants of one collection.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(super) struct WantedRows {
     /// None: all.
     pub scopes: Option<Vec<String>>,
-    pub before: Before,
+    pub before: LastScopes,
     /// None: whatever their keys.
     pub keys: Option<KeySet>,
     /// What it wanted before, or how that became this, cannot be told.
@@ -34,22 +34,24 @@ pub(super) struct Wanted {
 
 /// The scopes that it wanted with its last pull.
 #[derive(Default)]
-pub(super) enum Before {
+pub(super) enum LastScopes {
     #[default]
     Same,
     Given(Option<Vec<String>>),
     /// Those that the owner's expression gave at the cursor. Does the client name others now?
-    Owners { named_now: bool },
+    Owners {
+        named_now: bool,
+    },
 }
 
-impl Before {
+impl LastScopes {
     /// Does the client ask otherwise now?
     pub fn differs(&self) -> bool {
-        matches!(self, Before::Given(_) | Before::Owners { named_now: true })
+        matches!(self, LastScopes::Given(_) | LastScopes::Owners { named_now: true })
     }
 }
 
-impl Wanted {
+impl WantedRows {
     /// Can rows come that have not changed since the cursor?
     pub fn may_send_unchanged(&self) -> bool {
         self.keys.is_some() || self.before.differs()
@@ -82,15 +84,15 @@ impl Filters {
         self.now.names(name) || self.last.as_ref().is_some_and(|last| last.names(name))
     }
 
-    pub fn wanted(&self, name: &str, collection: &Collection) -> Result<Wanted> {
+    pub fn wanted(&self, name: &str, collection: &Collection) -> Result<WantedRows> {
         let scopes = self.now.scopes(name, collection)?;
         let keys = self.now.keys(name, collection, self.dialect)?;
         let named_now = self.now.names_scopes(name, collection);
         let by_owner = collection.scope_values.is_some() && !pg::bypasses_policies();
         let Some(last) = &self.last else {
-            let before = if by_owner && !named_now { Before::Owners { named_now } } else { Before::Same };
+            let before = if by_owner && !named_now { LastScopes::Owners { named_now } } else { LastScopes::Same };
             let keys = keys.map(|now| KeySet { stayed: now, ..KeySet::default() });
-            return Ok(Wanted { scopes, before, keys, untold: false });
+            return Ok(WantedRows { scopes, before, keys, untold: false });
         };
         let read = || -> Result<_> {
             let given = match by_owner && !last.names_scopes(name, collection) {
@@ -106,15 +108,15 @@ impl Filters {
         };
         let Some((given, keys_before)) = told else {
             let keys = keys.map(|now| KeySet { gained: now, ..KeySet::default() });
-            return Ok(Wanted { scopes, before: Before::Same, keys, untold: true });
+            return Ok(WantedRows { scopes, before: LastScopes::Same, keys, untold: true });
         };
         let before = match given {
-            None => Before::Owners { named_now },
-            Some(given) if given == scopes && (named_now || !by_owner) => Before::Same,
-            Some(given) => Before::Given(given),
+            None => LastScopes::Owners { named_now },
+            Some(given) if given == scopes && (named_now || !by_owner) => LastScopes::Same,
+            Some(given) => LastScopes::Given(given),
         };
         let untold = keys.is_some() != keys_before.is_some();
         let keys = keys.map(|now| KeySet::of(keys_before.unwrap_or_default(), now));
-        Ok(Wanted { scopes, before, keys, untold })
+        Ok(WantedRows { scopes, before, keys, untold })
     }
 }

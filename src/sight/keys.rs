@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-
 use crate::collections::catalog::{Collection, Column};
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::spi::{self, Mode};

@@ -488,10 +488,7 @@ pub enum Movement {
     /// Something that his copy must be replaced for.
     Untold(Cause),
     /// Rows changed that decide what he sees, with these stamps, in some of these tables.
-    Access {
-        stamps: Vec<i64>,
-        tables: Vec<Rc<Collection>>,
-    },
+    Access { stamps: Vec<i64>, tables: Vec<Rc<Collection>> },
 }
 
 enum Told {

@@ -86,7 +86,8 @@ fn main() -> Result<ExitCode> {
         println!("        {failure}");
     }
     let mut verdict = Verdict::default();
-    for needed in ["applied from the stream", "seen by the snapshot", "applied again after a pull", "waited invisibly"] {
+    for needed in ["applied from the stream", "seen by the snapshot", "applied again after a pull", "waited invisibly"]
+    {
         verdict.check(counts.get(needed).is_some_and(|n| *n > 0), format!("transactions {needed}"));
     }
     if arguments.expect_losses {
@@ -267,7 +268,9 @@ impl Run<'_> {
 
 fn statement(rng: &mut StdRng) -> String {
     // Those that change often are the ones that were made last.
-    let some = |rng: &mut StdRng| format!("(SELECT id FROM tasks ORDER BY id DESC OFFSET {} LIMIT 1)", rng.random_range(0..40));
+    let some = |rng: &mut StdRng| {
+        format!("(SELECT id FROM tasks ORDER BY id DESC OFFSET {} LIMIT 1)", rng.random_range(0..40))
+    };
     match rng.random_range(0..10) {
         0 => "INSERT INTO tasks DEFAULT VALUES; ".to_owned(),
         1 if rng.random_bool(0.7) => format!("DELETE FROM tasks WHERE id = {}; ", some(rng)),

@@ -465,7 +465,8 @@ impl<'a> Player<'a> {
         }
         client.asked = Some(asked);
         let timeline = &self.timelines[client.actor];
-        let is_leak = |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(cursor.unwrap_or(0) & !1, id);
+        let is_leak =
+            |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(cursor.unwrap_or(0) & !1, id);
         if let Some((table, id)) = sent.iter().find(is_leak) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
