@@ -56,8 +56,7 @@ const SCHEMA: &str = "\
     CREATE TABLE tasks (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
     INSERT INTO tasks (n) SELECT 0 FROM generate_series(1, 40);
     SELECT snapsync.enable('tasks');
-    CREATE PUBLICATION merged FOR TABLE tasks;
-    SELECT pg_create_logical_replication_slot('merged', 'pgoutput');";
+    CREATE PUBLICATION merged FOR TABLE tasks;";
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
@@ -65,7 +64,9 @@ fn main() -> Result<ExitCode> {
     // Only who asks for it waits for that standby.
     let cluster = Cluster::start(&[("synchronous_standby_names", "nobody"), ("synchronous_commit", "local")])?;
     let database = cluster.create_database("merge")?;
-    cluster.connect(&database)?.batch_execute(SCHEMA)?;
+    let mut admin = cluster.connect(&database)?;
+    admin.batch_execute(SCHEMA)?;
+    admin.batch_execute("SELECT pg_create_logical_replication_slot('merged', 'pgoutput')")?;
     let run = Run {
         arguments: &arguments,
         cluster: &cluster,
