@@ -140,11 +140,17 @@ CREATE INDEX early_stamp ON snapsync.early (stamp);
 
 CREATE TABLE snapsync.horizon (
     snapmin             bigint NOT NULL,
-    at                  timestamptz NOT NULL
+    at                  timestamptz NOT NULL,
+    newest              bigint,
+    lsn                 pg_lsn,
+    system              bigint
 );
 COMMENT ON TABLE snapsync.horizon IS 'The snapmin that writers saw, and when: cursors for old snapshots, standbys and wall-clock times';
 COMMENT ON COLUMN snapsync.horizon.snapmin IS 'No transaction invisible to a snapshot that sees this row has a smaller stamp';
 COMMENT ON COLUMN snapsync.horizon.at IS 'When that was computed';
+COMMENT ON COLUMN snapsync.horizon.newest IS 'What the clock said then';
+COMMENT ON COLUMN snapsync.horizon.lsn IS 'Up to where the WAL was flushed just before';
+COMMENT ON COLUMN snapsync.horizon.system IS 'The identifier of the system whose WAL that is';
 CREATE INDEX horizon_snapmin ON snapsync.horizon (snapmin);
 CREATE INDEX horizon_at ON snapsync.horizon (at, snapmin);
 

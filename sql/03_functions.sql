@@ -21,11 +21,13 @@ CREATE FUNCTION @extschema@.pull_changes(
     next                    text DEFAULT NULL,
     schema_version          integer DEFAULT NULL,
     migration               jsonb DEFAULT NULL,
-    since                   jsonb DEFAULT NULL
+    since                   jsonb DEFAULT NULL,
+    last_filter             jsonb DEFAULT NULL,
+    lsn                     boolean DEFAULT false
 ) RETURNS snapsync."*/*"
 LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
 AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
-COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean, integer, text, integer, jsonb, jsonb) IS
+COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean, integer, text, integer, jsonb, jsonb, jsonb, boolean) IS
 'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}; in pages of page_size rows, all but the last with "next" in place of "timestamp"';
 
 CREATE FUNCTION snapsync.track() RETURNS trigger

@@ -140,6 +140,8 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
         schema_version: a.get(9),
         migration: a.json(10),
         since: a.json(11),
+        last_filter: a.json(12),
+        lsn: a.get(13).unwrap_or(false),
     })?;
     http::announce_json(a.function());
     Ok(document.into_datum())

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::collections::catalog::{self, Collection, Column};
 use crate::collections::lookup::Keys;
 use crate::collections::tombstone;
-use crate::log::clock::{self, durable, history, horizon};
+use crate::log::clock::{self, durable, history, horizon, position};
 use crate::log::read::Entries;
 use crate::log::{client, journal, roles};
 use crate::server::error::{code, Result, SyncError};
@@ -18,7 +18,6 @@ use crate::server::time;
 use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::{Movement, Reach};
-use crate::sight::scope;
 use crate::sight::scope::derived::{self, Derived};
 use crate::values::cursor::Cursor;
 use crate::values::dialect::{self, Dialect, SelectAs};
@@ -28,6 +27,7 @@ use crate::values::token::Place;
 
 mod arrays;
 mod backlog;
+mod by_key;
 mod changes;
 mod delta;
 mod drift;
@@ -38,11 +38,13 @@ mod rows;
 pub mod schema;
 mod since;
 mod walk;
+mod wanted;
 
 use arrays::Arrays;
 use delta::Past;
 use pages::{Asked, Page};
 use since::Since;
+use wanted::{Filters, WantedRows};
 
 /// The arguments of `pull_changes`.
 pub struct PullRequest<'a> {
@@ -65,6 +67,10 @@ pub struct PullRequest<'a> {
     pub migration: Option<String>,
     /// JSON text: cursors of single collections.
     pub since: Option<String>,
+    /// JSON text: the `filter` of the client's last pull, if it was another one.
+    pub last_filter: Option<String>,
+    /// Say where in the WAL the answer stands.
+    pub lsn: bool,
 }
 
 /// What a collection's pull starts from.
@@ -102,11 +108,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         catalog::collection(name)?;
     }
 
-    let (seen_by_clock, snapshot) = observe()?;
-    let snapmin = match seen_by_clock {
-        Some(clock) => clock.snapmin,
-        None => horizon::snapmin_of_old_snapshot()?,
-    };
+    let Observed { seen_by_clock, snapshot, snapmin, place } = observe(request.lsn)?;
     // Settings, functions and privileges change without a lock on the table. Who did so with a stamp below snapmin has sent
     // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
     pg::accept_invalidations();
@@ -129,10 +131,10 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     // snapshots have.
     let several = page.as_ref().is_some_and(|page| page.resumed);
     let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
-    let timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
+    let mut timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
 
-    let filter = scope::Filter::parse(request.filter.as_deref())?;
-    filter.check(&names, &collections)?;
+    let filters = Filters::parse(request, dialect)?;
+    filters.check(&names, &collections)?;
     let mut reaches: BTreeMap<i64, Reach> = BTreeMap::new();
 
     let mut out = begun();
@@ -142,19 +144,23 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
         let ((from, _), new_columns) = (starts[at], &new_columns[at]);
         let resumed = page.as_ref().is_some_and(|page| page.resumed);
-        let may_differ = !new_columns.is_empty() || collection.unsure || filter.names(name);
+        let may_differ = !new_columns.is_empty() || collection.unsure || filters.name(name);
         let nothing = !resumed && !may_differ && is_log_empty(from, seen_by_clock);
         let Some(place) = place.filter(|_| !nothing) else {
             may_read(collection)?;
             out.raw(NOTHING);
             continue;
         };
-        let scopes = filter.scopes(name, collection)?;
+        let wanted = filters.wanted(name, collection)?;
+        let from = wanted.start(from, page.is_some());
+        if wanted.may_send_unchanged() && snapmin < timestamp & !1 {
+            // The client has these as an older snapshot shows them, not as they were at its cursor.
+            timestamp = (page.as_mut().map_or(snapmin, |page| page.cursor(snapmin)) & !1) + 1;
+        }
         // (Every other number is a stamp.)
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / 2 } else { 0 };
-        let (filtered, is_exact) = (filter.names(name), exact::is_exact(since.of(name)));
-        let pull =
-            CollectionPull { collection, dialect, request, scopes, transactions, new_columns, filtered, is_exact };
+        let is_exact = exact::is_exact(since.of(name));
+        let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };
         let cause = match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out)?,
             (None, Start::Stamp(stamp)) => {
@@ -169,7 +175,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    end(page.map_or(Ok(None), Page::next)?, timestamp, &replaced, &mut out);
+    end(page.map_or(Ok(None), Page::next)?, timestamp, place, &replaced, &mut out);
     durable::flush();
     Ok(out.done())
 }
@@ -191,6 +197,13 @@ fn parsed(request: &PullRequest) -> Result<(Dialect, Vec<String>, Since)> {
     if request.skip_echoes && request.client_id.is_none() {
         return Err(echo::whose());
     }
+    if request.lsn && (request.page_size.is_some() || request.next.is_some()) {
+        return Err(SyncError::new(code::INVALID_PARAMETER, "lsn cannot be had in pages")
+            .detail(
+                "Each page is read under a snapshot of its own, so there is no one place in the WAL that all stand at.",
+            )
+            .hint("Pull in pages first, and then once more in one answer, with lsn."));
+    }
     Ok((dialect, names, Since::parse(request)?))
 }
 
@@ -201,7 +214,13 @@ fn is_log_empty(from: Start, clock: Option<clock::Reading>) -> bool {
 }
 
 /// What stands behind the changes.
-fn end(next: Option<String>, timestamp: i64, replaced: &[(&str, Cause)], out: &mut Writer<Output>) {
+fn end(
+    next: Option<String>,
+    timestamp: i64,
+    place: Option<(String, String)>,
+    replaced: &[(&str, Cause)],
+    out: &mut Writer<Output>,
+) {
     match next {
         Some(next) => {
             out.name("next");
@@ -212,21 +231,47 @@ fn end(next: Option<String>, timestamp: i64, replaced: &[(&str, Cause)], out: &m
             out.raw(&timestamp.to_string());
         }
     }
+    if let Some((lsn, snapshot)) = place {
+        out.name("lsn");
+        out.text(&lsn);
+        out.name("snapshot");
+        out.text(&snapshot);
+    }
     if !replaced.is_empty() {
         strategy(replaced, out);
     }
     out.end_object();
 }
 
+/// Under which snapshot a pull reads, and what it knows of it.
+struct Observed {
+    /// None: the snapshot is older than a reading of the clock would be.
+    seen_by_clock: Option<clock::Reading>,
+    snapshot: pg::ActiveSnapshot,
+    snapmin: i64,
+    /// Where in the WAL it stands, and the snapshot as text.
+    place: Option<(String, String)>,
+}
+
 /// Clock, then snapshot: the order that the proof in clock.rs rests on. The clock is not asked where the snapshot is older.
-fn observe() -> Result<(Option<clock::Reading>, pg::ActiveSnapshot)> {
+fn observe(lsn: bool) -> Result<Observed> {
     let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
     durable::start();
-    if old_snapshot {
-        return Ok((None, pg::ActiveSnapshot::take()));
-    }
-    let (reading, snapshot) = clock::observe()?;
-    Ok((Some(reading), snapshot))
+    // (Before both: position.rs.)
+    let reached = lsn.then(position::reached);
+    let (seen_by_clock, snapshot) = if old_snapshot {
+        (None, pg::ActiveSnapshot::take())
+    } else {
+        let (reading, snapshot) = clock::observe()?;
+        (Some(reading), snapshot)
+    };
+    let snapmin = match seen_by_clock {
+        Some(clock) => clock.snapmin,
+        None => horizon::snapmin_of_old_snapshot()?,
+    };
+    let lsn = reached.map(|reached| position::of_pull(reached, seen_by_clock, snapmin)).transpose()?;
+    let place = lsn.map(|lsn| (position::text(lsn), position::text_of(&snapshot)));
+    Ok(Observed { seen_by_clock, snapshot, snapmin, place })
 }
 
 /// Which collections replace what the client has, and why.
@@ -337,10 +382,8 @@ struct CollectionPull<'a> {
     collection: &'a Rc<Collection>,
     dialect: Dialect,
     request: &'a PullRequest<'a>,
-    /// The scopes to pull; None for all rows.
-    scopes: Option<Vec<String>>,
-    /// The client asked for these, whatever its own are.
-    filtered: bool,
+    /// Which rows.
+    wanted: WantedRows,
     /// Its cursor says what it knows of memberships and the like.
     is_exact: bool,
     /// So many have changed something since the cursor.
@@ -359,6 +402,9 @@ struct ByKeys<'a> {
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
     fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+        if let Some(keys) = &self.wanted.keys {
+            return self.write_keys(from, keys, reach, out);
+        }
         let from = match (from, reach) {
             (Start::Stamp(stamp), Some(reach)) => match self.write_since(stamp, reach, out)? {
                 None => return Ok(None),
@@ -378,7 +424,8 @@ impl CollectionPull<'_> {
         let (stamps, tables) = match reach.movement(self.collection, self.collection.logged_scope.is_some())? {
             Movement::Untold(cause) => return Ok(Some(cause)),
             Movement::Access { stamps, tables } => (stamps, tables),
-            Movement::None => {
+            Movement::None { tables } if self.wanted.before.differs() => (Vec::new(), tables),
+            Movement::None { .. } => {
                 let (entries, judge) = self.entries(reach)?;
                 let judge = match judge {
                     None if self.needs_judge(&entries) => reach.judge(self.collection)?,
@@ -395,18 +442,22 @@ impl CollectionPull<'_> {
     /// What happened in the caller's scopes: those that he or the table's owner names, else those that the policies leave him. And who
     /// judges old rows, where that had to be found out for it.
     fn entries(&self, reach: &mut Reach) -> Result<(Rc<Entries>, Option<Judge>)> {
-        let relation = self.collection.relation;
         let Derived { scopes, judge } = self.derived(reach)?;
-        let entries = match self.scopes.as_ref().or(scopes.as_ref()) {
-            Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
-            None => reach.entries(relation)?,
+        let entries = match self.scopes().or(scopes.as_deref()) {
+            Some(scopes) => Rc::new(reach.entries_in(self.collection.relation, scopes)?),
+            None => reach.entries(self.collection.relation)?,
         };
         Ok((entries, judge))
     }
 
+    /// The scopes to pull; None for all rows.
+    fn scopes(&self) -> Option<&[String]> {
+        self.wanted.scopes.as_deref()
+    }
+
     /// The scopes that the policies leave the caller, where nobody has named any.
     fn derived(&self, reach: &mut Reach) -> Result<Derived> {
-        match self.scopes {
+        match self.wanted.scopes {
             Some(_) => Ok(Derived::default()),
             None => derived::scopes(self.collection, reach, self.transactions),
         }
@@ -441,6 +492,9 @@ impl CollectionPull<'_> {
             self.leave_out_echoes(&mut rows, past)?;
         }
         let mut arrays = Arrays::begin(self, out)?;
+        if let Some(keys) = &self.wanted.keys {
+            self.add_asked_otherwise(keys, true, false, &mut rows);
+        }
         arrays.add(self, &mut rows, None)?;
         if let Past::Moved(moved) = past {
             arrays.add_new(self, |select, spec, sink| moved.read_gained(self, select, spec, sink))?;
@@ -497,7 +551,7 @@ impl CollectionPull<'_> {
     fn by_keys<S: AsRef<str>>(&self, select: &str, ids: &[S], marked: bool) -> Result<ByKeys<'_>> {
         let mut args = Vec::new();
         // No index shall serve these: what they leave over is little already.
-        let conditions = self.conditions(self.scopes.as_deref(), &mut args, marked);
+        let conditions = self.conditions(self.scopes(), &mut args, marked);
         let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).gather();
         let keys = Keys::of(self.collection, ids)?;
         let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());

@@ -51,12 +51,12 @@ mod tests {
     #[pg_test]
     fn a_registered_stamp_holds_snapmin_back() {
         clock::history::ensure().expect("a history");
-        let before = clock::snapmin().expect("a snapmin");
+        let before = clock::read_snapmin().expect("a reading").snapmin;
         let stamp = clock::register_and_stamp().expect("a stamp");
         assert_eq!(stamp, before, "the next stamp is the first that a reader may miss");
         let later = clock::register_and_stamp().expect("a stamp");
         assert_eq!(later, stamp + 2, "no stamp is odd");
-        assert_eq!(clock::snapmin().expect("a snapmin"), stamp, "until the transaction ends");
+        assert_eq!(clock::read_snapmin().expect("a reading").snapmin, stamp, "until the transaction ends");
         let seen: Option<i64> =
             Spi::get_one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3")
                 .expect("a query");

@@ -49,6 +49,7 @@ use crate::server::pg;
 pub mod durable;
 pub mod history;
 pub mod horizon;
+pub mod position;
 
 /// Cursors and stamps start at 1: 0 and null mean "nothing yet" (WatermelonDB: a timestamp must be > 0).
 pub const FIRST: i64 = 1;
@@ -296,10 +297,6 @@ pub fn observe() -> Result<(Reading, pg::ActiveSnapshot)> {
             return Ok((reading, snapshot));
         }
     }
-}
-
-pub fn snapmin() -> Result<i64> {
-    Ok(read_snapmin()?.snapmin)
 }
 
 thread_local! {

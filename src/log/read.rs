@@ -1,7 +1,7 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::c_int;
 use std::rc::Rc;
@@ -64,8 +64,9 @@ pub fn since_of(
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
     let mut found = Vec::new();
-    Log::open(snapshot)?
-        .read(relation, Window::since(from), Scopes::All, Some(wanted), &mut |entry| memory::push(&mut found, entry))?;
+    Log::open(snapshot)?.read(relation, Window::since(from), Scopes::All, Some(wanted), None, &mut |entry| {
+        memory::push(&mut found, entry)
+    })?;
     memory::sort_by(&mut found, by_key);
     found.chunk_by_mut(|a, b| a.key == b.key).for_each(|key| show_what_was_found(key, journal::own_stamp()));
     memory::sort_by(&mut found, |a, b| (a.stamp, a.ord).cmp(&(b.stamp, b.ord)));
@@ -77,7 +78,7 @@ fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
 }
 
 /// Which keys are looked for.
-type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
 /// Takes a bucket, and the scopes to look for in it; None for all of either.
 type EachBucket<'a> = dyn FnMut(Option<i16>, Option<&HashSet<&str>>) -> Result<()> + 'a;
@@ -89,6 +90,18 @@ struct Picked<'a> {
     /// Of those scopes, in bytes.
     longest: usize,
     wanted: Option<Wanted<'a>>,
+    /// So many may still be looked at; None: all there are.
+    left: Option<&'a Cell<usize>>,
+}
+
+impl Picked<'_> {
+    /// So many more were looked at; false if those are enough.
+    fn looked_at(&self, some: usize) -> bool {
+        self.left.is_none_or(|left| {
+            left.set(left.get().saturating_sub(some));
+            left.get() > 0
+        })
+    }
 }
 
 /// The log, open for reading.
@@ -121,9 +134,25 @@ impl<'a> Log<'a> {
     /// The entries of `relation` with stamp >= `from`.
     pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
         let mut entries = Entries::new();
-        self.read(relation, Window::since(from), scopes, None, &mut |entry| entries.add(entry, self))?;
+        self.read(relation, Window::since(from), scopes, None, None, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok(entries)
+    }
+
+    /// Those that are about wanted keys, and resets. None where more than so many would have to be looked at for them.
+    pub fn among(
+        &self,
+        relation: pg_sys::Oid,
+        from: i64,
+        scopes: Scopes,
+        wanted: Wanted,
+        most: usize,
+    ) -> Result<Option<Entries>> {
+        let (mut entries, left) = (Entries::new(), Cell::new(most.saturating_add(1)));
+        let window = Window::since(from);
+        self.read(relation, window, scopes, Some(wanted), Some(&left), &mut |entry| entries.add(entry, self))?;
+        entries.complete();
+        Ok((left.get() > 0).then_some(entries))
     }
 
     fn read(
@@ -132,6 +161,7 @@ impl<'a> Log<'a> {
         window: Window,
         scopes: Scopes,
         wanted: Option<Wanted>,
+        left: Option<&Cell<usize>>,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
         let early = self.early(window.from)?;
@@ -147,7 +177,7 @@ impl<'a> Log<'a> {
         // Of this bucket, or of all: stamps in the window, and those that are such by `early`.
         self.each_bucket(scopes, &mut |bucket, scopes| {
             let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
-            let picked = Picked { scopes, longest, wanted };
+            let picked = Picked { scopes, longest, wanted, left };
             self.scan(relation, bucket, window.keys(), picked, &mut each)?;
             for (number, _) in early.iter().filter(|early| window.has_beside(**early)) {
                 self.scan(relation, bucket, vec![stamp_is(*number)], picked, &mut each)?;
@@ -215,6 +245,9 @@ impl<'a> Log<'a> {
         let per_row = pg::PerRow::new(c"snapsync log row");
         let mut found = Vec::new();
         self.tuples(relation, bucket, stamps, |tuple| {
+            if !picked.looked_at(1) {
+                return Ok(false);
+            }
             // SAFETY: a tuple of snapsync.change; entries own what is in them. The scan and `each` allocate elsewhere.
             unsafe { per_row.run(|| self.decode(tuple, picked, &mut found)) }?;
             found.drain(..).try_for_each(&mut *each)?;
@@ -265,7 +298,10 @@ impl<'a> Log<'a> {
                     memory::push(found, entry(key.to_string())?)?;
                 }
             } else if let Some(keys) = self.value(tuple, column::KEYS) {
-                for key in Vec::<String>::from_datum(keys, false).unwrap_or_default() {
+                let keys = Vec::<String>::from_datum(keys, false).unwrap_or_default();
+                // To take them apart takes as long as a few entries by themselves.
+                picked.looked_at(keys.len() / 10);
+                for key in keys {
                     if wanted(&key) {
                         memory::push(found, entry(key)?)?;
                     }

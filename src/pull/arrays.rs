@@ -124,7 +124,7 @@ impl<'a> Arrays<'a> {
     pub fn add_those_with_new_columns(&mut self, pull: &CollectionPull, rows: &[Changed]) -> Result<()> {
         durable::saw_rows();
         let mut args = Vec::new();
-        let mut conditions = pull.conditions(pull.scopes.as_deref(), &mut args, false);
+        let mut conditions = pull.conditions(pull.scopes(), &mut args, false);
         // (Not IS NOT NULL, which a composite value with an empty field is not.)
         let set: Vec<String> = pull.new_columns.iter().map(|c| format!("t.{} IS DISTINCT FROM NULL", c.ident)).gather();
         conditions.push(format!("({})", set.join(" OR ")));
@@ -138,12 +138,14 @@ impl<'a> Arrays<'a> {
     /// Puts in all of these; false, with none of them in, if the answer gets so long before the last one.
     fn put(&mut self, pull: &CollectionPull, rows: &mut [Changed], is_long: &dyn Fn(usize) -> bool) -> Result<bool> {
         let before = (self.created.mark(), self.updated.mark());
-        let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).gather();
+        let asked = rows.iter().enumerate().filter(|(_, row)| !row.unasked);
+        let asked: Vec<(usize, String)> = asked.map(|(at, row)| (at, row.id.clone())).gather();
+        let ids: Vec<&str> = asked.iter().map(|(_, id)| &**id).gather();
         let by_keys = pull.by_keys(&self.select, &ids, false)?;
         let beside = [by_keys.keys.relation()];
         let length = self.deleted.length();
         let mut sink = Sink {
-            at: ids.iter().enumerate().map(|(at, id)| (&**id, at)).gather(),
+            at: asked.iter().map(|(at, id)| (&**id, *at)).gather(),
             rows: &mut *rows,
             all_updated: pull.request.send_created_as_updated,
             created: &mut *self.created,

@@ -57,6 +57,13 @@ impl CollectionPull<'_> {
             (Place::Begin | Place::Changes(_), _) => (None, Place::Begin),
             (place, _) => (None, place),
         };
+        if let Some(keys) = &self.wanted.keys {
+            let after = match place {
+                Place::Rows { after } => after,
+                _ => None,
+            };
+            return self.write_page_of_keys(from, keys, after, at, page, out);
+        }
         let room = page.room();
         let mut from = from;
         if let Some(changes) = changes {
@@ -128,14 +135,14 @@ impl CollectionPull<'_> {
         let mut held = Reach::since(changes.held, snapshot);
         held.was_not_reset(self.collection);
         match held.movement(self.collection, self.collection.logged_scope.is_some())? {
-            Movement::None => {}
+            Movement::None { .. } => {}
             Movement::Untold(cause) => return Ok(Err(cause)),
             Movement::Access { .. } => return Ok(Err(Cause::Pages)),
         }
         changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
         let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
-        let scopes = self.scopes.as_deref().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
+        let scopes = self.scopes().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {

@@ -31,8 +31,29 @@ pub(super) struct Changed {
     /// The last entry is a deletion.
     pub deleted: bool,
     pub returned: bool,
+    /// The client asked for it with its last pull and does not now: whoever sees it, it is not looked up.
+    pub unasked: bool,
     /// When it became as it is now: the stamp of its last entry that says so. None: it is as it was at the cursor, as far as policies read.
     pub since: Option<i64>,
+}
+
+impl Changed {
+    /// A row of which the log has not been asked; the client has it, or may have it, if it was `seen`.
+    pub fn unknown(id: String, inserted: bool, seen: bool) -> Changed {
+        Changed {
+            id,
+            inserted,
+            first_seen: None,
+            seen,
+            has_images: false,
+            own: false,
+            echo: false,
+            deleted: false,
+            returned: false,
+            unasked: false,
+            since: None,
+        }
+    }
 }
 
 /// Which state of which row an image shows.
@@ -67,19 +88,9 @@ impl RowBatch {
         }
         if self.rows.last().is_none_or(|row| row.id != id) {
             self.bytes += id.len();
-            memory::room(&mut self.rows, 1)?;
-            self.rows.push(Changed {
-                id: id.to_string(),
-                inserted: entries.peek().is_some_and(|e| e.op == Op::Insert),
-                first_seen: None,
-                seen: false,
-                has_images: false,
-                own: false,
-                echo: pull.request.skip_echoes,
-                deleted: false,
-                returned: false,
-                since: None,
-            });
+            let inserted = entries.peek().is_some_and(|e| e.op == Op::Insert);
+            let echo = pull.request.skip_echoes;
+            memory::push(&mut self.rows, Changed { echo, ..Changed::unknown(id.to_string(), inserted, false) })?;
         }
         let at = self.rows.len() - 1;
         let row = &mut self.rows[at];

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::changes::{Changed, ImageOf};
+use super::wanted::LastScopes;
 use super::CollectionPull;
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::{Keys, TextStore};
@@ -25,6 +26,7 @@ use crate::server::statement::{self, Statement};
 use crate::server::subxact;
 use crate::sight::cause::Cause;
 use crate::sight::delta::{Delta, Seen};
+use crate::sight::keys;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
 use crate::sight::scope;
@@ -41,6 +43,8 @@ pub(super) enum Past<'a> {
 /// What his access was.
 pub(super) struct Moved<'a> {
     delta: &'a Delta<'a>,
+    /// Else the client only asks for other scopes.
+    access_moved: bool,
     /// As it is now.
     now: Option<&'a Judge>,
     /// The scopes at the cursor, and with those of now.
@@ -58,6 +62,22 @@ struct Linked {
     column: String,
     name: CString,
     values: TextStore,
+}
+
+/// A part of the scopes: these, or all, but for some.
+struct ScopePart {
+    only: Option<Vec<String>>,
+    but: Option<Vec<String>>,
+}
+
+impl ScopePart {
+    fn of(only: Option<Vec<String>>) -> ScopePart {
+        ScopePart { only, but: None }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.only.as_ref().is_some_and(Vec::is_empty)
+    }
 }
 
 /// With so many changes of access rows, whosever they are, a collection whose rows cannot be looked up by them is replaced.
@@ -83,26 +103,31 @@ impl CollectionPull<'_> {
         if !self.is_exact && stamps.len() > 1 {
             return Ok(Some(Cause::Overlap));
         }
+        let access_moved = !stamps.is_empty();
         let tables = tables.iter().map(|table| Ok((Rc::clone(table), reach.entries(table.relation)?)));
-        let tables: Vec<_> = tables.gather::<Result<_>>()?;
-        let Some(mut delta) = Delta::of(self.collection, &tables, cursor, stamps) else {
+        let mut tables: Vec<_> = tables.gather::<Result<_>>()?;
+        tables.retain(|(_, entries)| access_moved || !entries.is_empty());
+        // A sight of its own: the client asked for other scopes until just before what came since.
+        let asked_otherwise = self.wanted.before.differs().then_some(cursor - 1);
+        let ends = asked_otherwise.into_iter().chain(stamps).gather();
+        let Some(mut delta) = Delta::of(self.collection, &tables, cursor, ends) else {
             return Ok(Some(Cause::OldRows));
         };
         if !delta.look_back([0])? {
             return Ok(Some(Cause::Access));
         }
         let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
-        let all_scopes = scopes.as_ref().map(|before| {
-            let all: BTreeSet<&String> = before.iter().chain(self.scopes.iter().flatten()).gather();
+        let all_scopes = scopes.as_ref().zip(self.scopes()).map(|(before, now)| {
+            let all: BTreeSet<&String> = before.iter().chain(now).gather();
             all.into_iter().cloned().gather::<Vec<String>>()
         });
-        let relation = self.collection.relation;
-        let entries = match &all_scopes {
-            Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
-            None => reach.entries(relation)?,
+        let read = match &all_scopes {
+            None if !access_moved => self.derived(reach)?.scopes,
+            all => all.clone(),
         };
+        let Some(entries) = self.entries_in(read.as_deref(), reach)? else { return Ok(Some(Cause::Filter)) };
         // The snapshot of such a cursor has seen some of these changes, maybe, and not the one of access; or the other way round.
-        if !self.is_exact && !entries.is_empty() {
+        if access_moved && !self.is_exact && !entries.is_empty() {
             return Ok(Some(Cause::Overlap));
         }
         // (Where one cannot be told it may do no harm: who asks for it hears so.)
@@ -122,12 +147,13 @@ impl CollectionPull<'_> {
         let before = out.mark();
         let written = subxact::run(|| {
             durable::saw_rows();
-            let (links, now) = (self.links(&delta)?, now.as_ref());
+            let links = if access_moved { self.links(&delta)? } else { Some(Vec::new()) };
             // Each row would be asked of each changed one.
             if links.is_none() && tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED)) {
                 return Ok(Some(Cause::Access));
             }
-            let moved = Moved { delta: &delta, now, scopes, all_scopes, own: &own, links };
+            let now = now.as_ref();
+            let moved = Moved { delta: &delta, access_moved, now, scopes, all_scopes, own: &own, links };
             self.write_changes(&entries, &Past::Moved(&moved), out)
         });
         let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
@@ -139,12 +165,13 @@ impl CollectionPull<'_> {
 
     /// The scopes that the client's rows are of. None when that cannot be told.
     fn scopes_before(&self, delta: &Delta) -> Result<Option<Option<Vec<String>>>> {
-        match (&self.scopes, &self.collection.scope_values) {
-            (Some(_), Some(expression)) if !self.filtered => {
+        match (&self.wanted.before, &self.collection.scope_values) {
+            (LastScopes::Given(scopes), _) => Ok(Some(scopes.clone())),
+            (LastScopes::Owners { .. }, Some(expression)) => {
                 let before = subxact::run(|| scope::values_before(self.collection, expression, delta));
                 Ok(policy::told(before)?.map(Some))
             }
-            (scopes, _) => Ok(Some(scopes.clone())),
+            _ => Ok(Some(self.wanted.scopes.clone())),
         }
     }
 
@@ -192,18 +219,25 @@ impl CollectionPull<'_> {
         linked.gather::<Result<Vec<_>>>().map(Some)
     }
 
-    /// A statement that reads the rows without entries of their own, in these scopes; with the number of a link only those of it, and of
-    /// none before it.
+    /// A statement that reads the rows without entries of their own, in this part of the scopes; with the number of a link only those of
+    /// it, and of none before it.
     fn without_own<'s>(
         &self,
         select: &str,
-        scopes: Option<&[String]>,
+        part: &ScopePart,
         link: Option<usize>,
         moved: &Moved,
         args: &'s mut Vec<spi::Arg>,
     ) -> Result<Statement<'s>> {
         let own = &moved.own;
-        let mut conditions = self.conditions(scopes, args, false);
+        let mut conditions = self.conditions(part.only.as_deref(), args, false);
+        if let (Some(scope), Some(but)) = (&self.collection.scope, &part.but) {
+            args.push(spi::arg(but.clone()));
+            conditions.push(format!("({}) IS NOT TRUE", policy::in_scopes("t", scope, args.len())));
+        }
+        if let Some(keys) = &self.wanted.keys {
+            conditions.push(keys::in_keys(self.collection, &keys.stayed, args));
+        }
         let (mut beside, mut hidden): (Vec<NamedRelation>, Vec<i16>) = (Vec::new(), self.hidden());
         for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link))
         {
@@ -281,9 +315,7 @@ impl Past<'_> {
     /// For each image: could the caller see the row while it was so? None when that cannot be told.
     pub(super) fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
         match self {
-            Past::Steady(judge) => {
-                policy::synced(pull.collection, images, pull.scopes.as_deref(), |asked| judge.of(asked))
-            }
+            Past::Steady(judge) => policy::synced(pull.collection, images, pull.scopes(), |asked| judge.of(asked)),
             Past::Moved(moved) => moved.saw(pull, images, of),
         }
     }
@@ -354,13 +386,22 @@ impl Moved<'_> {
         Ok(())
     }
 
-    /// The scopes in both of these, and only in the first; None for no scopes.
-    fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (Option<Vec<String>>, Vec<String>) {
-        let (Some(now_in), Some(before)) = (pull.scopes.as_deref(), self.scopes) else { return (None, Vec::new()) };
-        let (first, second) = if now { (now_in, before) } else { (before, now_in) };
-        let second: HashSet<&String> = second.iter().gather();
-        let (both, only) = first.iter().cloned().gather_parts(|scope| second.contains(scope));
-        (Some(both), only)
+    /// The part in both scopes, of now and of the cursor, and the one only in those of now; or only in those of the cursor.
+    fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (ScopePart, ScopePart) {
+        let (first, second) = (pull.scopes(), self.scopes);
+        let (first, second) = if now { (first, second) } else { (second, first) };
+        match (first, second) {
+            (Some(first), Some(second)) => {
+                let second: HashSet<&String> = second.iter().gather();
+                let (both, only) = first.iter().cloned().gather_parts(|scope| second.contains(scope));
+                (ScopePart::of(Some(both)), ScopePart::of(Some(only)))
+            }
+            (None, Some(second)) => (
+                ScopePart::of(Some(second.iter().cloned().gather())),
+                ScopePart { only: None, but: Some(second.iter().cloned().gather()) },
+            ),
+            (first, None) => (ScopePart::of(first.map(<[String]>::to_vec)), ScopePart::of(Some(Vec::new()))),
+        }
     }
 
     /// The parts that rows which can have moved are read in: link by link, or all at once.
@@ -378,9 +419,9 @@ impl Moved<'_> {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let (both, only) = self.scopes_in(pull, true);
-        let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
+        let mut write = |part: &ScopePart, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
             let mut args = Vec::new();
-            let statement = pull.without_own(select, scopes, link, self, &mut args)?;
+            let statement = pull.without_own(select, part, link, self, &mut args)?;
             let mut writer = json::RowWriter::new(spec, &mut *sink);
             // SAFETY: the one query below.
             let mut each = |slot| unsafe { writer.row(slot) };
@@ -389,11 +430,11 @@ impl Moved<'_> {
                 None => statement.each(&mut each),
             }
         };
-        if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
-            self.parts().try_for_each(|link| write(both.as_deref(), link, Some(Seen::OnlyNow)))?;
+        if self.access_moved && !both.is_empty() {
+            self.parts().try_for_each(|link| write(&both, link, Some(Seen::OnlyNow)))?;
         }
         if !only.is_empty() {
-            write(Some(&only), None, None)?;
+            write(&only, None, None)?;
         }
         Ok(())
     }
@@ -402,19 +443,19 @@ impl Moved<'_> {
     pub(super) fn read_lost(&self, pull: &CollectionPull, gone: &mut dyn FnMut(&str)) -> Result<()> {
         let (both, only) = self.scopes_in(pull, false);
         let select = pull.key_texts();
-        let mut write = |scopes: Option<&[String]>, link: Option<usize>, seen: Seen| -> Result<()> {
+        let mut write = |part: &ScopePart, link: Option<usize>, seen: Seen| -> Result<()> {
             let mut args = Vec::new();
-            let statement = pull.without_own(&select, scopes, link, self, &mut args)?;
+            let statement = pull.without_own(&select, part, link, self, &mut args)?;
             self.delta.run(statement, seen, &mut |slot| {
                 gone(&wire_id_of(slot));
                 true
             })
         };
-        if both.as_ref().is_none_or(|scopes| !scopes.is_empty()) {
-            self.parts().try_for_each(|link| write(both.as_deref(), link, Seen::OnlyBefore))?;
+        if self.access_moved && !both.is_empty() {
+            self.parts().try_for_each(|link| write(&both, link, Seen::OnlyBefore))?;
         }
         if !only.is_empty() {
-            write(Some(&only), None, Seen::During(0))?;
+            write(&only, None, Seen::During(0))?;
         }
         Ok(())
     }

@@ -110,7 +110,7 @@ impl Asked<'_> {
         let mut texts: Vec<String> = self.names.iter().cloned().gather();
         texts.push(format!("{:?}", (self.cursor, self.dialect, &request.filter, request.client_id)));
         texts.push(format!("{:?}", (request.send_created_as_updated, request.skip_echoes)));
-        texts.push(format!("{:?}", (&request.since, &request.migration)));
+        texts.push(format!("{:?}", (&request.since, &request.migration, &request.last_filter)));
         digest_of(&texts)
     }
 

@@ -19,7 +19,7 @@ impl CollectionPull<'_> {
         let (select, spec) = self.select(false)?;
         let mut sink = All { out: &mut *out };
         let mut args = Vec::new();
-        let conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
+        let conditions = self.conditions(self.scopes(), &mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let sql = format!("SELECT {select} FROM {} AS t{condition}", self.collection.from);
@@ -42,7 +42,7 @@ impl CollectionPull<'_> {
         let order = KeyOrder::of(self.collection);
         let columns = order.columns();
         let mut args = Vec::new();
-        let mut conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
+        let mut conditions = self.conditions(self.scopes(), &mut args, false);
         if let Some(after) = after {
             let first = args.len() + 1;
             memory::extend(&mut args, self.key(&order, after)?);

@@ -135,7 +135,7 @@ impl CollectionPull<'_> {
         let (select, spec) = self.select(false)?;
         let place = (spec.key.len() + spec.fields.len() + 1) as i16;
         let mut args = Vec::new();
-        let conditions = self.conditions(self.scopes.as_deref(), &mut args, false);
+        let conditions = self.conditions(self.scopes(), &mut args, false);
         let condition =
             if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
         let comma = if select.is_empty() { "" } else { ", " };

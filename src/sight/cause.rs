@@ -25,6 +25,8 @@ pub enum Cause {
     Columns,
     /// What its policies say of old rows cannot be told.
     OldRows,
+    /// The client asks for other rows than with its last pull (`last_filter`), in a way that changes cannot mend.
+    Filter,
     /// It comes in pages: the same as `Overlap` or a moved access would be, or what earlier pages rest on does not stand any more.
     Pages,
 }
@@ -44,6 +46,7 @@ impl Cause {
             Cause::Overlap => "overlap",
             Cause::Columns => "columns",
             Cause::OldRows => "old_rows",
+            Cause::Filter => "filter",
             Cause::Pages => "pages",
         }
     }

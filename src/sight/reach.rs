@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 use crate::collections::catalog::{self, Access, Collection};
 use crate::log::change::{Image, Op};
 use crate::log::journal;
-use crate::log::read::{Entries, Log, Scopes};
+use crate::log::read::{Entries, Log, Scopes, Wanted};
 use crate::policies::access::{self, Concerns};
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
@@ -52,7 +52,7 @@ impl<'a> Reach<'a> {
 
     /// Did the caller's access change, or has the log no answer?
     pub fn moved(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<bool> {
-        Ok(!matches!(self.movement(collection, scoped)?, Movement::None))
+        Ok(!matches!(self.movement(collection, scoped)?, Movement::None { .. }))
     }
 
     /// What happened to the caller's access to this collection. A change of access propagates: if a table's visibility changed, so did
@@ -97,8 +97,10 @@ impl<'a> Reach<'a> {
             }
             visited.push(table);
         }
+        tables.sort_unstable_by_key(|table| table.relation.to_u32());
+        tables.dedup_by_key(|table| table.relation);
         if stamps.is_empty() {
-            return Ok(Movement::None);
+            return Ok(Movement::None { tables });
         }
         if hidden {
             return Ok(Movement::Untold(Cause::Function));
@@ -108,8 +110,6 @@ impl<'a> Reach<'a> {
         if journal::own_stamp().is_some_and(|own| stamps.contains(&own)) {
             return Ok(Movement::Untold(Cause::Overlap));
         }
-        tables.sort_unstable_by_key(|table| table.relation.to_u32());
-        tables.dedup_by_key(|table| table.relation);
         Ok(Movement::Access { stamps: stamps.into_iter().gather(), tables })
     }
 
@@ -153,12 +153,28 @@ impl<'a> Reach<'a> {
         self.read(relation, Scopes::Only(scopes))
     }
 
+    /// Those of wanted keys, in these scopes or in all; None where more than so many would have to be looked at for them.
+    pub fn entries_among(
+        &mut self,
+        relation: pg_sys::Oid,
+        scopes: Option<&[String]>,
+        wanted: Wanted,
+        most: usize,
+    ) -> Result<Option<Entries>> {
+        let from = self.from;
+        self.log()?.among(relation, from, scopes.map_or(Scopes::All, Scopes::Only), wanted, most)
+    }
+
     fn read(&mut self, relation: pg_sys::Oid, scopes: Scopes) -> Result<Entries> {
-        let log = match &mut self.log {
+        let from = self.from;
+        self.log()?.since(relation, from, scopes)
+    }
+
+    fn log(&mut self) -> Result<&Log<'a>> {
+        Ok(match &mut self.log {
             Some(log) => log,
             none => none.insert(Log::open(self.snapshot)?),
-        };
-        log.since(relation, self.from, scopes)
+        })
     }
 
     /// A new parent moves nobody's view of rows that were there. But where that moved otherwise, what was so before and after the parent
@@ -475,14 +491,12 @@ struct Gone {
 
 /// What happened to a user's access since a cursor.
 pub enum Movement {
-    None,
+    /// Nothing, by these tables.
+    None { tables: Vec<Rc<Collection>> },
     /// Something that his copy must be replaced for.
     Untold(Cause),
     /// Rows changed that decide what he sees, with these stamps, in some of these tables.
-    Access {
-        stamps: Vec<i64>,
-        tables: Vec<Rc<Collection>>,
-    },
+    Access { stamps: Vec<i64>, tables: Vec<Rc<Collection>> },
 }
 
 enum Told {

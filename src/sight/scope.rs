@@ -1,5 +1,5 @@
 //! Which scopes a pull reads: those the caller asks for in `filter`, else those that the collection's `scope_values` gives
-//! him. Scopes only narrow; row-level security stays the authority.
+//! him. Scopes only narrow; row-level security stays the authority. A filter may also name rows by their keys (`keys.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -17,90 +17,114 @@ use crate::server::pg;
 use crate::server::spi::{self, Mode};
 use crate::server::statement::{self, kept::Key};
 use crate::sight::delta::Delta;
+use crate::sight::keys;
+use crate::values::dialect::Dialect;
 use crate::values::{excerpt, wire_id};
 
 pub mod derived;
 
-/// `{"todos": {"org_id": ["42", "43"]}}`.
+/// `{"todos": {"org_id": ["42", "43"]}, "projects": {"id": "7"}}`.
 #[derive(Default)]
 pub struct Filter(BTreeMap<String, BTreeMap<String, Vec<String>>>);
 
-fn malformed(detail: String) -> SyncError {
-    SyncError::new(code::INVALID_PARAMETER, "malformed filter")
-        .detail(detail)
-        .hint("Name the collection, its scope column and the values: {\"todos\": {\"org_id\": [\"42\"]}}.")
+/// Which of the two filters a call has.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Which {
+    Filter,
+    LastFilter,
 }
 
-fn object(raw: &RawValue, what: &str) -> Result<BTreeMap<String, Checked<Box<RawValue>>>> {
-    serde_json::from_str(raw.get()).map_err(|_| malformed(format!("{what} is not an object.")))
+impl Which {
+    fn name(self) -> &'static str {
+        match self {
+            Which::Filter => "filter",
+            Which::LastFilter => "last_filter",
+        }
+    }
+
+    fn malformed(self, detail: String) -> SyncError {
+        SyncError::new(code::INVALID_PARAMETER, format!("malformed {}", self.name())).detail(detail).hint(
+            "Name the collection, its scope column or its key, and the values: {\"todos\": {\"org_id\": [\"42\"]}}.",
+        )
+    }
+
+    fn object(self, raw: &RawValue, what: &str) -> Result<BTreeMap<String, Checked<Box<RawValue>>>> {
+        serde_json::from_str(raw.get()).map_err(|_| self.malformed(format!("{what} is not an object.")))
+    }
 }
 
 impl Filter {
-    pub fn parse(text: Option<&str>) -> Result<Filter> {
-        let Some(text) = text else { return Ok(Filter::default()) };
-        let raw: &RawValue = serde_json::from_str(text).map_err(|e| malformed(e.to_string()))?;
+    /// None where the argument is not given.
+    pub fn parse(which: Which, text: Option<&str>) -> Result<Option<Filter>> {
+        let Some(text) = text else { return Ok(None) };
+        let raw: &RawValue = serde_json::from_str(text).map_err(|e| which.malformed(e.to_string()))?;
         if raw.get() == "null" {
-            return Ok(Filter::default());
+            return Ok(None);
         }
         let mut filter = BTreeMap::new();
-        for (collection, Checked(columns)) in object(raw, "It")? {
+        for (collection, Checked(columns)) in which.object(raw, "It")? {
             let mut values = BTreeMap::new();
-            for (column, Checked(wanted)) in
-                object(&columns, &format!("The filter of \"{}\"", excerpt::name(&collection)))?
-            {
-                let wanted = match wanted.get().as_bytes().first() {
-                    Some(b'[') => serde_json::from_str(wanted.get()).map_err(|e| malformed(e.to_string()))?,
-                    _ => vec![Checked(wanted)],
-                };
-                // A number as it is written: it may have more digits than any type of Rust's.
-                let texts = wanted.iter().map(|Checked(v)| {
-                    memory::heed();
-                    match v.get().as_bytes().first() {
-                        Some(b'"') => serde_json::from_str(v.get()).map_err(|e| malformed(e.to_string())),
-                        Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
-                        _ => Err(malformed(format!(
-                            "A value for \"{}\" is neither a text nor a number.",
-                            excerpt::name(&column)
-                        ))),
-                    }
-                });
-                let texts = texts.gather::<Result<Vec<_>>>()?;
+            let what = format!("The filter of \"{}\"", excerpt::name(&collection));
+            for (column, Checked(wanted)) in which.object(&columns, &what)? {
+                let texts = texts(which, &column, wanted)?;
                 values.insert(column, texts);
             }
             filter.insert(collection, values);
         }
-        Ok(Filter(filter))
+        Ok(Some(Filter(filter)))
     }
 
     /// Everything in the filter must mean something: a misspelt name would silently pull all rows.
-    pub fn check(&self, names: &[String], collections: &[Rc<Collection>]) -> Result<()> {
+    pub fn check(&self, names: &[String], collections: &[Rc<Collection>], dialect: Dialect) -> Result<()> {
         let pulled: HashMap<&String, &Rc<Collection>> = names.iter().zip(collections).gather();
         for (name, columns) in &self.0 {
             let Some(collection) = pulled.get(name) else {
-                return Err(malformed(format!("Collection \"{}\" is not pulled.", excerpt::name(name))));
+                return Err(Which::Filter.malformed(format!("Collection \"{}\" is not pulled.", excerpt::name(name))));
             };
             for column in columns.keys() {
-                if collection.scope.as_ref().is_none_or(|s| s.name != *column) {
+                if !is_scope(collection, column) && !keys::is_key(collection, column, dialect) {
+                    let (column, name) = (excerpt::name(column), excerpt::name(name));
                     return Err(SyncError::new(
                         code::INVALID_PARAMETER,
-                        format!("column \"{}\" is not the scope column of collection \"{}\"", excerpt::name(column), excerpt::name(name)),
+                        format!("column \"{column}\" is neither the scope column nor the key of collection \"{name}\""),
                     )
-                    .hint("Only a collection's scope column can be filtered: snapsync.enable(..., scope_column => '...')."));
+                    .detail(keys::called(collection, dialect))
+                    .hint("Filter by the key, or by a scope column: snapsync.enable(..., scope_column => '...')."));
                 }
             }
         }
         Ok(())
     }
 
-    /// Does it ask for scopes of this collection?
+    /// Does it ask for scopes or keys of this collection?
     pub fn names(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+
+    /// Does it still mean something? (The settings may have changed since the call that it was made for.)
+    pub fn holds(&self, name: &str, collection: &Collection, dialect: Dialect) -> bool {
+        let columns = self.0.get(name);
+        columns.into_iter().flat_map(BTreeMap::keys).all(|column| match is_scope(collection, column) {
+            true => collection.scope.as_ref().is_some_and(|scope| pg::may_select(collection.relation, scope.attnum)),
+            false => keys::is_key(collection, column, dialect),
+        })
+    }
+
+    /// The values that it names of the scope column.
+    fn of_scope(&self, name: &str, collection: &Collection) -> Option<&Vec<String>> {
+        let scope = collection.scope.as_ref()?;
+        self.0.get(name)?.get(&scope.name)
+    }
+
+    /// Does it name scopes?
+    pub fn names_scopes(&self, name: &str, collection: &Collection) -> bool {
+        self.of_scope(name, collection).is_some()
     }
 
     /// The scopes to read of this collection, each once, in order, in the column's own text form; None for all.
     pub fn scopes(&self, name: &str, collection: &Collection) -> Result<Option<Vec<String>>> {
         let Some(scope) = &collection.scope else { return Ok(None) };
-        let asked = self.0.get(name).and_then(|columns| columns.get(&scope.name));
+        let asked = self.of_scope(name, collection);
         if asked.is_some() && !pg::may_select(collection.relation, scope.attnum) {
             // Which rows are of a scope that the caller names would tell him what he may not read.
             return Err(SyncError::new(
@@ -124,6 +148,47 @@ impl Filter {
         let place = || format!("It is a scope of collection \"{name}\", of its column \"{}\".", scope.name);
         in_sql_of(place, || own_texts(scope, given)).map(Some)
     }
+
+    /// The ids of the rows to read of this collection, each once, in order, as the server writes them; None where it names none.
+    pub fn keys(&self, name: &str, collection: &Collection, dialect: Dialect) -> Result<Option<Vec<String>>> {
+        let Some(columns) = self.0.get(name) else { return Ok(None) };
+        let mut named = columns
+            .iter()
+            .filter(|(column, _)| !is_scope(collection, column) && keys::is_key(collection, column, dialect));
+        let Some((_, first)) = named.next() else { return Ok(None) };
+        let mut ids = keys::own_ids(name, collection, first)?;
+        // (Called `id` and by its column, it has to be of both.)
+        for (_, more) in named {
+            let more: BTreeSet<String> = keys::own_ids(name, collection, more)?.into_iter().gather();
+            ids.retain(|id| more.contains(id));
+        }
+        Ok(Some(ids))
+    }
+}
+
+fn is_scope(collection: &Collection, column: &str) -> bool {
+    collection.scope.as_ref().is_some_and(|scope| scope.name == column)
+}
+
+/// The texts and numbers in an array, or one of either by itself.
+fn texts(which: Which, column: &str, wanted: Box<RawValue>) -> Result<Vec<String>> {
+    let wanted = match wanted.get().as_bytes().first() {
+        Some(b'[') => serde_json::from_str(wanted.get()).map_err(|e| which.malformed(e.to_string()))?,
+        _ => vec![Checked(wanted)],
+    };
+    // A number as it is written: it may have more digits than any type of Rust's.
+    let texts = wanted.iter().map(|Checked(v)| {
+        memory::heed();
+        match v.get().as_bytes().first() {
+            Some(b'"') => serde_json::from_str(v.get()).map_err(|e| which.malformed(e.to_string())),
+            Some(b'-' | b'0'..=b'9') => Ok(v.get().to_string()),
+            _ => {
+                let column = excerpt::name(column);
+                Err(which.malformed(format!("A value for \"{column}\" is neither a text nor a number.")))
+            }
+        }
+    });
+    texts.gather()
 }
 
 /// The caller's scopes by the owner's expression. Where that gives NULL there are none, and a NULL among them is passed over: what is
@@ -152,7 +217,7 @@ pub fn values_before(collection: &Collection, expression: &str, delta: &Delta) -
 }
 
 /// These values, each once, in order, in the column's own text form.
-fn own_texts(scope: &Column, given: Vec<String>) -> Result<Vec<String>> {
+pub(in crate::sight) fn own_texts(scope: &Column, given: Vec<String>) -> Result<Vec<String>> {
     if given.iter().all(|v| is_own_text(scope.facts.base, v)) {
         return Ok(given.into_iter().gather::<BTreeSet<_>>().into_iter().gather());
     }
@@ -202,7 +267,7 @@ impl<'de> Visitor<'de> for FlatTextsVisitor {
 }
 
 /// Is this how the type writes the value? Then there is nothing to ask the server for: 40 us, an eighth of a small pull.
-fn is_own_text(base: pg_sys::Oid, value: &str) -> bool {
+pub(in crate::sight) fn is_own_text(base: pg_sys::Oid, value: &str) -> bool {
     match base {
         pg_sys::TEXTOID | pg_sys::VARCHAROID => true,
         pg_sys::UUIDOID => wire_id::is_canonical_uuid(value),

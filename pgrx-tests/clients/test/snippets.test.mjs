@@ -9,7 +9,7 @@ const read = (path) => readFile(new URL(path, import.meta.url), 'utf8')
 const QUOTES = [
   ['README.md', 'watermelondb.mjs'], ['README.md', 'supabase.mjs'], ['docs/clients.md', 'watermelondb-quiet.mjs'],
   ['docs/clients.md', 'pages.mjs'], ['docs/clients.md', 'watermelondb-pages.mjs'],
-  ['docs/clients.md', 'migrations.mjs'],
+  ['docs/clients.md', 'migrations.mjs'], ['docs/clients.md', 'views.mjs'],
 ]
 
 for (const [page, name] of QUOTES) {

@@ -8,6 +8,7 @@ import { assertReplica } from '../lib/contents.mjs'
 import { newUser, testServer } from '../lib/testing.mjs'
 import { pullInPages } from '../snippets/pages.mjs'
 import { pull, push } from '../snippets/supabase.mjs'
+import { pullView } from '../snippets/views.mjs'
 
 const server = testServer('supabase')
 const empty = () => ({ clientId: randomUUID(), cursor: null, projects: new Map(), tasks: new Map() })
@@ -81,6 +82,30 @@ describe('supabase-js', () => {
     await server.sql(`SELECT snapsync.reset('tasks')`)
     kept.tasks.set('stale', { id: 'stale' })
     await goOnToTheEnd()
+  })
+
+  it('keeps views of some rows, which grow and shrink', async () => {
+    const [user, stranger] = [newUser(), newUser()]
+    await server.seed(user)
+    await server.seed(stranger)
+    const ids = async (of) => (await server.sql(`SELECT id FROM tasks WHERE owner_id = $1 ORDER BY title`, [of])).map(({ id }) => id)
+    const [[dig, sow], [foreign]] = [await ids(user), await ids(stranger)]
+    const supabase = connect(server, user)
+    const views = [0, 1].map(() => ({ cursor: null, filter: null, rows: new Map() }))
+    const shows = async (view, asked, shown) => {
+      await pullView(supabase, 'tasks', view, asked && { tasks: { id: asked } }, async () => {})
+      assert.deepEqual([...view.rows.keys()].sort(), [...shown].sort())
+    }
+    await shows(views[0], [dig, foreign, randomUUID()], [dig])
+    await shows(views[1], null, [dig, sow])
+    await shows(views[0], [sow, foreign], [sow])
+    await server.sql(`UPDATE tasks SET title = 'Reap' WHERE id = ANY ($1)`, [[sow, foreign]])
+    await shows(views[0], [dig, sow], [dig, sow])
+    assert.equal(views[0].rows.get(sow).title, 'Reap')
+    await server.sql('DELETE FROM tasks WHERE id = $1', [sow])
+    await shows(views[0], [dig, sow], [dig])
+    await shows(views[1], [sow], [])
+    await shows(views[0], null, [dig])
   })
 
   it('pushes twice without a pull between, and sends a push again whose answer was lost', async () => {

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod fuzz;
 pub mod model;
 pub mod naive;
+pub mod pgoutput;
 pub mod postgrest;
 pub mod replica;
 pub mod rls_live;

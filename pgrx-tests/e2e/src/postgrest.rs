@@ -38,6 +38,8 @@ pub struct Pull<'a> {
     pub last_pulled_at: Option<i64>,
     pub dialect: Option<&'a str>,
     pub filter: Option<Value>,
+    /// of the pull that gave the cursor
+    pub last_filter: Option<Value>,
     /// PostgREST casts a JSON number and a JSON string equally to text; callers use both.
     pub cursor_as_number: bool,
     pub page_size: Option<i32>,
@@ -60,6 +62,9 @@ impl Pull<'_> {
         }
         if let Some(filter) = &self.filter {
             body.insert("filter".into(), filter.clone());
+        }
+        if let Some(filter) = &self.last_filter {
+            body.insert("last_filter".into(), filter.clone());
         }
         if let Some(size) = self.page_size {
             body.insert("page_size".into(), json!(size));
@@ -89,6 +94,7 @@ pub const PULL_TYPES: &[(&str, &str)] = &[
     ("schema_version", "integer"),
     ("migration", "jsonb"),
     ("since", "jsonb"),
+    ("last_filter", "jsonb"),
 ];
 
 pub const PUSH_TYPES: &[(&str, &str)] = &[

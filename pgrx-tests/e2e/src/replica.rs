@@ -170,6 +170,8 @@ pub struct Replica {
     replaced: HashSet<String>,
     /// members of rows that are not kept
     left_out: &'static [&'static str],
+    /// the next cursor may be an older one
+    steps_back: bool,
 }
 
 impl Replica {
@@ -182,7 +184,13 @@ impl Replica {
             next: None,
             replaced: HashSet::new(),
             left_out: &[],
+            steps_back: false,
         }
+    }
+
+    /// Rows that come whole without having changed, under an old snapshot, come with a cursor that is as old.
+    pub fn may_step_back(&mut self, may: bool) {
+        self.steps_back = may;
     }
 
     /// Neither keeps nor compares these members: their text is the session's business.
@@ -252,7 +260,7 @@ impl Replica {
             // Only an answer that replaces everything may hand out an older cursor (the role stands otherwise than recorded).
             (None, Some(timestamp)) => {
                 let replaces_all = self.replaced.len() == self.collections.len();
-                Some(read_cursor(timestamp.get(), self.cursor.filter(|_| !replaces_all))?)
+                Some(read_cursor(timestamp.get(), self.cursor.filter(|_| !replaces_all && !self.steps_back))?)
             }
             _ => bail!("an answer has either next or timestamp"),
         };

@@ -128,15 +128,23 @@ pub fn write_if_due() -> Result<()> {
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
     if !(0..EVERY.as_micros() as i64).contains(&now.saturating_sub(newest)) {
-        let snapmin = super::snapmin()?;
+        // (In this order: position.rs.)
+        let reached = super::position::reached();
+        let reading = super::read_snapmin()?;
         // Not the time before: a transaction with a smaller stamp may have been under way then, whose changes a client that read at
         // that time has not seen.
         // SAFETY: as above.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its indexes.
         unsafe {
-            let mut values = [pg_sys::Datum::from(snapmin), pg_sys::Datum::from(now.max(newest))];
-            let mut nulls = [false, false];
+            let mut values = [
+                pg_sys::Datum::from(reading.snapmin),
+                pg_sys::Datum::from(now.max(newest)),
+                pg_sys::Datum::from(reading.newest),
+                pg_sys::Datum::from(reached),
+                pg_sys::Datum::from(pg::database().1),
+            ];
+            let mut nulls = [false; 5];
             let row = (*horizon.relation).rd_att;
             let tuple = pg_sys::heap_form_tuple(row, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::CatalogTupleInsert(horizon.relation, tuple);
@@ -205,6 +213,17 @@ pub fn snapmin_of_old_snapshot() -> Result<i64> {
 pub(super) fn newest() -> Result<i64> {
     let _now = pg::ActiveSnapshot::latest();
     snapmin_of_old_snapshot()
+}
+
+/// The newest position in the WAL that the active snapshot sees, from before a reading of the clock below this snapmin; 0 where there is
+/// none. (A dump brings those of another system's WAL along.)
+pub(super) fn position_before(snapmin: i64) -> Result<pg_sys::XLogRecPtr> {
+    let sql = "SELECT h.lsn - '0/0'::pg_lsn FROM snapsync.horizon AS h \
+               WHERE h.snapmin <= $1 AND h.newest < $1 AND h.system = $2 ORDER BY h.snapmin DESC LIMIT 1";
+    let args = [spi::arg(snapmin), spi::arg(pg::database().1 as i64)];
+    let rows = spi::as_owner(|| spi::query(sql, &args, spi::Mode::Read))?;
+    let found = rows.first().and_then(|r| r.text(0)).and_then(|lsn| lsn.parse().ok());
+    Ok(found.unwrap_or(0))
 }
 
 /// The newest that is older than the newest one by this; 1 where there is none.

@@ -87,7 +87,7 @@ impl Log<'_> {
                 }
                 let scopes = scopes.and_then(Option::as_ref);
                 let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
-                let picked = Picked { scopes, longest, wanted: None };
+                let picked = Picked { scopes, longest, wanted: None, left: None };
                 per_row.run(|| self.decode(tuple, picked, &mut found))?;
                 count += found.len();
                 for mut entry in found.drain(..).filter(|entry| !entry.inner) {

@@ -74,7 +74,7 @@ impl Log<'_> {
     ) -> Result<Entries> {
         let mut entries = if inner { Entries::of_inner() } else { Entries::new() };
         let wanted = |key: &str| after.is_none_or(|after| key > after);
-        self.read(relation, window, scopes, Some(&wanted), &mut |entry| entries.add(entry, self))?;
+        self.read(relation, window, scopes, Some(&wanted), None, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok(entries)
     }

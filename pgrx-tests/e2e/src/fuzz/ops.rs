@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hostile;
 use super::kind::OpKind;
 use super::policy_grammar::{Expr, Policy};
-use super::schema::{my_orgs, Soft, World, KEYS, MEMBERS, ORGS, USERS};
+use super::schema::{my_orgs, Ask, Soft, World, KEYS, MEMBERS, ORGS, USERS};
 use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
@@ -32,6 +32,9 @@ pub enum Op {
         replica: usize,
         repeatable_read: bool,
         number: bool,
+        /// which rows it asks for from now on
+        #[serde(default)]
+        asks: Option<Ask>,
         #[serde(default)]
         settings: Settings,
     },
@@ -93,11 +96,14 @@ impl Op {
                 format!("{}BEGIN;{who} {}; {end};", settings.describe(), statements.join("; "))
             }
             Self::Ddl { sql, settings } => format!("{}{sql};", settings.describe()),
-            Self::Pull { replica, repeatable_read, settings, .. } => {
+            Self::Pull { replica, repeatable_read, asks, settings, .. } => {
                 let def = &world.replicas[*replica];
                 let (role, sub) = super::schema::ACTORS[def.actor];
                 let level = if *repeatable_read { ", REPEATABLE READ" } else { "" };
-                let filter = def.filter.as_ref().map_or(String::new(), |f| format!(", org in {f:?}"));
+                let filter = match asks {
+                    Some(asks) => format!(", from now on {asks:?}"),
+                    None => format!(", at first org in {:?}, id in {:?}", def.filter, def.ids),
+                };
                 format!("-- pull by replica {replica} ({role} {sub}{level}{filter}) {}", settings.describe())
             }
             Self::Forget { replica } => format!("-- replica {replica} starts again from null"),
@@ -142,6 +148,7 @@ impl Generator<'_> {
             replica,
             repeatable_read: false,
             number: true,
+            asks: None,
             settings: Settings::default(),
         }));
         ops
@@ -180,7 +187,10 @@ impl Generator<'_> {
         match self.rng.random_range(0..1000) {
             0..250 => {
                 let (repeatable_read, number) = (self.rng.random_bool(0.3), self.rng.random_bool(0.5));
-                Op::Pull { replica, repeatable_read, number, settings: Settings::default() }
+                let moves = self.world.asks(replica) && self.rng.random_bool(0.3);
+                let scoped = self.world.tables.iter().any(|t| t.scoped);
+                let asks = moves.then(|| Ask::random(self.rng, scoped));
+                Op::Pull { replica, repeatable_read, number, asks, settings: Settings::default() }
             }
             250..260 => Op::Forget { replica },
             260..285 if self.level > Level::Rows => Op::ddl(self.policy_ddl()),

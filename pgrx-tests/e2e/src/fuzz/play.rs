@@ -18,7 +18,7 @@ use super::kind::OpKind;
 use super::ops::Op;
 use super::oracle::Timeline;
 use super::plant::Plant;
-use super::schema::{actor, World, ACTORS, ROLES, ROLES_AS_MADE, TEMPLATE};
+use super::schema::{actor, Ask, Table, World, ACTORS, ROLES, ROLES_AS_MADE, TEMPLATE};
 use super::settings::Settings;
 use super::sight::{denied, Sight};
 use super::{Abilities, Case};
@@ -148,7 +148,11 @@ impl<E: Into<anyhow::Error>> From<E> for Found {
 /// A client of the world: who it is, what it asks for and what it holds.
 struct Holder {
     actor: usize,
-    filter: Option<Vec<i64>>,
+    asks: Ask,
+    /// the filter that its cursor came with
+    asked: Option<Value>,
+    /// the ids in it
+    named: BTreeSet<(String, String)>,
     replica: Replica,
     /// what happened since its last pull
     since: BTreeSet<OpKind>,
@@ -194,7 +198,9 @@ impl<'a> Player<'a> {
             .iter()
             .map(|def| Holder {
                 actor: def.actor,
-                filter: def.filter.clone(),
+                asks: Ask { orgs: def.filter.clone(), ids: def.ids.clone() },
+                asked: None,
+                named: BTreeSet::new(),
                 replica: Replica::new(&specs).leaving_out(if world.hostile { &hostile::LOOKS } else { &[] }),
                 since: BTreeSet::new(),
             })
@@ -236,11 +242,15 @@ impl<'a> Player<'a> {
                 }
                 self.look()
             }
-            Op::Pull { replica, repeatable_read, number, settings } => {
+            Op::Pull { replica, repeatable_read, number, asks, settings } => {
+                if let Some(asks) = asks {
+                    self.replicas[*replica].asks = asks.clone();
+                }
                 self.pull(*replica, *repeatable_read, *number, settings)
             }
             Op::Forget { replica } => {
                 self.replicas[*replica].replica.forget();
+                self.replicas[*replica].asked = None;
                 Ok(())
             }
         }
@@ -343,21 +353,30 @@ impl<'a> Player<'a> {
         let caller = actor(client.actor);
         let mut wanted = Vec::new();
         for table in self.world.collections() {
-            let (filter, app) = (client.filter.as_deref(), &mut self.app);
-            wanted.push((table, self.sight.rows(&mut self.admin, app, &caller, table, filter)?));
+            let app = &mut self.app;
+            wanted.push((table, self.sight.rows(&mut self.admin, app, &caller, table, &client.asks)?));
         }
-        let filter = match &client.filter {
-            None => None,
-            Some(orgs) => {
-                let orgs: Vec<String> = orgs.iter().map(i64::to_string).collect();
-                let mut filter = Map::new();
-                for table in self.world.collections().filter(|t| t.scoped) {
-                    let column = self.sight.scope(&mut self.admin, &caller.role, table)?;
-                    filter.insert(table.name.clone(), json!({ column: orgs }));
-                }
-                Some(filter)
+        let mut filter = Map::new();
+        // What it names itself it may be told of.
+        let mut named = client.named.clone();
+        for table in self.world.collections() {
+            let mut of = Map::new();
+            if let Some(orgs) = client.asks.orgs.as_ref().filter(|_| table.scoped) {
+                let column = self.sight.scope(&mut self.admin, &caller.role, table)?;
+                of.insert(column, json!(orgs.iter().map(i64::to_string).collect::<Vec<_>>()));
             }
-        };
+            if let Some(ids) = &client.asks.ids {
+                let ids: Vec<String> = ids.iter().map(|id| table.wire_id(*id)).collect();
+                named.extend(ids.iter().map(|id| (table.name.clone(), id.clone())));
+                of.insert("id".into(), json!(ids));
+            }
+            if !of.is_empty() {
+                filter.insert(table.name.clone(), Value::Object(of));
+            }
+        }
+        let asked = json!(filter);
+        let filter = (!filter.is_empty()).then_some(filter);
+        let last_filter = client.asked.clone().filter(|last| *last != asked || self.clock % 4 == 0);
         let names = client.replica.names().to_vec();
         let cursor = client.replica.cursor();
         // Every other replica pulls in pages, small ones. (What a role may not read it hears of on the page that comes to it.)
@@ -367,6 +386,7 @@ impl<'a> Player<'a> {
             last_pulled_at: cursor,
             cursor_as_number: number,
             filter: filter.clone().map(Value::Object),
+            last_filter: last_filter.clone(),
             page_size: paged.then_some(1 + (self.clock % 5) as i32),
             ..Pull::default()
         };
@@ -407,6 +427,7 @@ impl<'a> Player<'a> {
                 .apply(answer, |table, id| sent.push((table.to_owned(), id.to_owned())))
                 .map_err(|e| Found { kind: Kind::Contract, text: format!("{e:#}: {answer}") })
         };
+        client.replica.may_step_back(repeatable_read && (client.asks.ids.is_some() || last_filter.is_some()));
         let mut applied = take(&mut client.replica, &answer)?;
         let mut in_pages = client.replica.next().is_some();
         while in_pages {
@@ -416,6 +437,7 @@ impl<'a> Player<'a> {
                 collections: &names,
                 last_pulled_at: client.replica.cursor(),
                 filter: filter.clone().map(Value::Object),
+                last_filter: last_filter.clone(),
                 // What later pages leave to the next pull comes with that, in one answer.
                 page_size: in_pages.then_some(1 + (self.clock % 5) as i32),
                 next: next.as_deref(),
@@ -441,10 +463,17 @@ impl<'a> Player<'a> {
         if client.replica.cursor().map(|c| c & !1) > Some(self.clock) {
             client.since.clear();
         }
+        client.asked = Some(asked);
         let timeline = &self.timelines[client.actor];
-        if let Some((table, id)) = sent.iter().find(|id| !timeline.saw_since(cursor.unwrap_or(0) & !1, id)) {
+        let is_leak =
+            |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(cursor.unwrap_or(0) & !1, id);
+        if let Some((table, id)) = sent.iter().find(is_leak) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
+        }
+        if let Some(ids) = &client.asks.ids {
+            let of = |table: &Table| ids.iter().map(|id| (table.name.clone(), table.wire_id(*id))).collect::<Vec<_>>();
+            client.named = self.world.collections().flat_map(of).collect();
         }
         for (table, rows) in wanted {
             let Some(rows) = rows else { continue };

@@ -164,6 +164,24 @@ impl Table {
         self.scope_values == Some(ScopeValues::Memberships) || self.policies.iter().any(|p| p.using.hides_members())
     }
 
+    /// The wire id that a number stands for in a filter.
+    pub fn wire_id(&self, id: i64) -> String {
+        if self.name == "members" {
+            format!("{}.{}", 1 + id % ORGS, 1 + id / ORGS % USERS)
+        } else if self.text_key {
+            format!("k {id}/é")
+        } else {
+            id.to_string()
+        }
+    }
+
+    /// The condition that a row has one of these.
+    pub fn has_id(&self, ids: &[i64]) -> String {
+        let ids: Vec<String> = ids.iter().map(|id| format!("'{}'", self.wire_id(*id))).collect();
+        let key = if self.name == "members" { "org || '.' || usr" } else { "id::text" };
+        format!("{key} = ANY (ARRAY[{}]::text[])", ids.join(", "))
+    }
+
     /// A key as an SQL literal.
     pub fn key(&self, id: i64) -> String {
         if self.text_key {
@@ -174,11 +192,32 @@ impl Table {
     }
 }
 
-/// A client: who it is, and which organisations it asks for.
+/// A client: who it is, and which rows it asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReplicaDef {
     pub actor: usize,
     pub filter: Option<Vec<i64>>,
+    #[serde(default)]
+    pub ids: Option<Vec<i64>>,
+}
+
+/// Which rows a client asks for: of these organisations, where a table is scoped, and with these keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    pub orgs: Option<Vec<i64>>,
+    pub ids: Option<Vec<i64>>,
+}
+
+impl Ask {
+    pub fn random(rng: &mut StdRng, scoped: bool) -> Self {
+        let orgs = (scoped && rng.random_bool(0.5))
+            .then(|| (0..rng.random_range(0..4)).map(|_| rng.random_range(1..=ORGS)).collect());
+        let most = if rng.random_bool(0.2) { 200 } else { KEYS };
+        let ids = rng
+            .random_bool(if scoped { 0.3 } else { 0.8 })
+            .then(|| (0..rng.random_range(0..most)).map(|_| rng.random_range(1..=most)).collect());
+        Self { orgs, ids }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -256,12 +295,20 @@ impl World {
                 actor: if rng.random_bool(0.6) { rng.random_range(0..4) } else { rng.random_range(0..ACTORS.len()) },
                 filter: (scoped && rng.random_bool(0.5))
                     .then(|| (0..rng.random_range(1..3)).map(|_| rng.random_range(1..=ORGS)).collect()),
+                ids: (level >= Level::All && abilities.scopes && rng.random_bool(0.25))
+                    .then(|| (0..rng.random_range(0..KEYS)).map(|_| rng.random_range(1..=KEYS)).collect()),
             })
             .collect();
         let hostile = abilities.hostile;
         let mut under = || if hostile { Settings::random(rng, Side::Writes) } else { Settings::default() };
         let (policies_under, enabled_under) = (under(), under());
         Self { tables, replicas, hostile, policies_under, enabled_under }
+    }
+
+    /// Does this client ask for other rows from time to time?
+    pub fn asks(&self, replica: usize) -> bool {
+        let def = &self.replicas[replica];
+        def.filter.is_some() || def.ids.is_some()
     }
 
     pub fn collections(&self) -> impl Iterator<Item = &Table> {

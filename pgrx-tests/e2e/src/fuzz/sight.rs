@@ -9,7 +9,7 @@ use postgres::{Client, SimpleQueryMessage};
 use crate::postgrest::Caller;
 
 use super::oracle::Visible;
-use super::schema::{Soft, Table, World};
+use super::schema::{Ask, Soft, Table, World};
 
 /// Tables' columns by number: they are renamed, dropped and added while a world is played.
 const ORG: i16 = 3;
@@ -108,7 +108,7 @@ impl Sight {
         app: &mut Client,
         caller: &Caller,
         table: &Table,
-        filter: Option<&[i64]>,
+        asks: &Ask,
     ) -> Result<Option<Vec<String>>> {
         if !self.key_readable(admin, &caller.role, table)? {
             return Ok(None);
@@ -122,13 +122,14 @@ impl Sight {
             columns.iter().filter(|c| c.readable && Some(c.number) != excluded).map(|c| c.name.as_str()).collect();
         let mut conditions = vec!["true".to_owned()];
         if table.scoped {
-            if let Some(orgs) = filter {
+            if let Some(orgs) = &asks.orgs {
                 let orgs: Vec<String> = orgs.iter().map(i64::to_string).collect();
-                conditions.push(format!("{} IN ({})", named(ORG), orgs.join(", ")));
+                conditions.push(format!("{} = ANY (ARRAY[{}]::int[])", named(ORG), orgs.join(", ")));
             } else if let Some(values) = table.scope_values.filter(|_| !bypasses) {
                 conditions.push(format!("{} = ANY (({})::int[])", named(ORG), values.sql(hostile)));
             }
         }
+        conditions.extend(asks.ids.as_ref().map(|ids| table.has_id(ids)));
         match table.soft {
             Some(Soft::Flag) => conditions.push(format!("{} IS NOT TRUE", named(GONE))),
             Some(Soft::Time) => conditions.push(format!("{} IS NULL", named(GONE))),
