@@ -81,6 +81,17 @@ AS 'MODULE_PATHNAME', 'snapsync_push_changes';
 COMMENT ON FUNCTION @extschema@.push_changes(json, text, text, text, uuid, text) IS
 'Applies a client''s changes, {"todos": {"created": [...], "updated": [...], "deleted": [...]}}, as the calling role; a pushed row that changed since last_pulled_at is a conflict. All or nothing (PT409 for conflicts), or with on_rejected => ''report'' all but what is refused';
 
+-- For a client that calls it so and cannot be changed. Both arguments are json and none has a default: a call by place, or with a text, is
+-- always the other function's, of whose second argument an unknown literal is a text first.
+CREATE FUNCTION @extschema@.push_changes(
+    _changes                json,
+    last_pulled_at          json
+) RETURNS timestamptz
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000
+AS 'MODULE_PATHNAME', 'snapsync_push_from_drift';
+COMMENT ON FUNCTION @extschema@.push_changes(json, json) IS
+'The same for the Drift/Supabase client, which calls it with _changes and its own local time: of two changes of a row the one with the later version_column stands; returns the time to pull from next';
+
 CREATE FUNCTION @extschema@.push_mutations(
     mutations               json,
     client_id               text

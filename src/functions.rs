@@ -10,6 +10,7 @@ use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
 use crate::server::memory::{self, Gather};
 use crate::server::spi::Row;
+use crate::values::device::Device;
 use crate::{pull, push, track};
 
 /// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.
@@ -163,8 +164,17 @@ sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
         client_id: a.get(3),
         push_id: a.get::<pgrx::Uuid>(4).map(|id| id.to_string()),
         on_rejected: a.get(5),
+        device: Device::default(),
     })?;
     Ok(text_datum(answer))
+});
+
+sql_function!(snapsync_push_from_drift, pg_finfo_snapsync_push_from_drift, |a| {
+    let changes_hint = "Pass the changes, for example {\"public.task\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";
+    let time_hint = "Pass the device's time, for example \"2026-11-21T07:50:00.000\".";
+    let changes: &str = a.required(0, "_changes", changes_hint)?;
+    let time: &str = a.required(1, "last_pulled_at", time_hint)?;
+    push::drift::push(changes, time).map(pg_sys::Datum::from)
 });
 
 sql_function!(snapsync_push_mutations, pg_finfo_snapsync_push_mutations, |a| {

@@ -14,6 +14,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Planned};
 use crate::server::statement::Statement;
+use crate::server::time;
 use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::{Movement, Reach};
@@ -29,6 +30,7 @@ mod arrays;
 mod backlog;
 mod changes;
 mod delta;
+mod drift;
 mod echo;
 mod exact;
 mod pages;
@@ -302,7 +304,12 @@ fn start(cursor: Cursor) -> Result<Start> {
             })
         }
         Cursor::At { micros_since_unix_epoch } => {
-            let cursor = horizon::cursor_at(micros_since_unix_epoch, settings::timestamp_slack_micros())?;
+            let slack = settings::timestamp_slack_micros();
+            // By a clock that is ahead by more than that: when the client last pulled is not known.
+            if micros_since_unix_epoch.saturating_sub(slack) > time::now() {
+                return Ok(Start::Anything(Cause::Cursor));
+            }
+            let cursor = horizon::cursor_at(micros_since_unix_epoch, slack)?;
             Ok(cursor.map_or(Start::Anything(Cause::Cursor), Start::Stamp))
         }
     }
@@ -404,15 +411,15 @@ impl CollectionPull<'_> {
         }
     }
 
-    /// What every row sent must satisfy besides row-level security, in these scopes; with `marked`, rows that are marked as deleted do,
-    /// too.
+    /// What every row sent must satisfy besides row-level security, in these scopes; with `marked`, and where they are shown, rows that are
+    /// marked as deleted do, too.
     fn conditions(&self, scopes: Option<&[String]>, args: &mut Vec<spi::Arg>, marked: bool) -> Vec<String> {
         let mut conditions = Vec::new();
         if let (Some(scope), Some(scopes)) = (&self.collection.scope, scopes) {
             args.push(spi::arg(scopes.iter().cloned().gather::<Vec<String>>()));
             conditions.push(policy::in_scopes("t", scope, args.len()));
         }
-        if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked) {
+        if let Some(column) = self.collection.soft_delete.as_ref().filter(|_| !marked && self.shown_mark().is_none()) {
             conditions.push(tombstone::is_unmarked(column));
         }
         conditions
@@ -454,7 +461,7 @@ impl CollectionPull<'_> {
     /// columns come first, for the sink to know each row by.
     fn select(&self, keys: bool) -> Result<(String, RowSpec)> {
         let collection = self.collection;
-        let with_id = self.dialect == Dialect::WatermelonDb;
+        let with_id = self.dialect.has_wire_ids();
         let needs_key = keys || with_id;
         may_read(collection)?;
         let mut list: Vec<String> = Vec::new();
@@ -466,12 +473,12 @@ impl CollectionPull<'_> {
             }
         }
         for column in collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum)) {
-            // WatermelonDB's id is the wire id, whatever a column of that name holds.
+            // There the id is the wire id, whatever a column of that name holds.
             if with_id && column.name == "id" {
                 continue;
             }
             let (select, encoder) = dialect::encoder_for(self.dialect, &column.facts);
-            let name = format!("t.{}", column.ident);
+            let name = self.shown_version(column).unwrap_or_else(|| format!("t.{}", column.ident));
             list.push(match select {
                 SelectAs::Column => name,
                 SelectAs::ToJson => format!("pg_catalog.to_json({name})"),

@@ -15,12 +15,14 @@ use crate::log::journal::{self, Origin};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
+use crate::values::device::Device;
 use crate::values::{excerpt, settings};
 
 mod answer;
 mod apply;
 mod constraints;
 mod decide;
+pub mod drift;
 mod echo;
 mod item;
 pub mod mutate;
@@ -51,6 +53,8 @@ pub struct PushRequest<'a> {
     pub client_id: Option<&'a str>,
     pub push_id: Option<String>,
     pub on_rejected: Option<&'a str>,
+    /// Whose times the changes have.
+    pub device: Device,
 }
 
 impl From<BatchError> for SyncError {
@@ -75,6 +79,11 @@ pub fn push(request: &PushRequest) -> Result<String> {
     let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
     let raw = payload::parse(request.changes, memory::heed)?;
     let targets = resolve(&raw, request, false)?;
+    carry_out(targets, &pusher, request)
+}
+
+/// What a push answers.
+fn carry_out(targets: Vec<Target>, pusher: &Pusher, request: &Request) -> Result<String> {
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request.changes)? {
             once::Claim::Answered(answer) => return Ok(answer),
@@ -106,7 +115,7 @@ fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &PushRequest, settled: boo
                 .detail(format!("{} names a collection that stands there under another name.", changes.path()))
                 .hint("Use one name for each collection."));
         }
-        targets.push(Target::resolve(changes, collection, dialect, settled, echoes)?);
+        targets.push(Target::resolve(changes, collection, (dialect, request.device), settled, echoes)?);
     }
     targets.retain(|t| !t.is_empty());
     for target in &mut targets {

@@ -12,3 +12,4 @@ pub mod slot;
 pub mod spi;
 pub mod statement;
 pub mod subxact;
+pub mod time;

@@ -2,6 +2,7 @@
 
 pub mod conflict;
 pub mod cursor;
+pub mod device;
 pub mod dialect;
 pub mod excerpt;
 pub mod json;

@@ -33,6 +33,7 @@ pub struct Column {
     pub facts: TypeFacts,
     pub generated: bool,
     pub identity_always: bool,
+    pub not_null: bool,
 }
 
 #[derive(Debug)]
@@ -312,6 +313,7 @@ pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
                     facts: type_facts(a.atttypid),
                     generated: a.attgenerated != 0,
                     identity_always: a.attidentity as u8 == pg_sys::ATTRIBUTE_IDENTITY_ALWAYS,
+                    not_null: a.attnotnull,
                 }
             })
             .collect();

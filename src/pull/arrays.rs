@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::changes::Changed;
+use super::drift::Tombstone;
 use super::pages::Page;
 use super::CollectionPull;
 use crate::log::clock::durable;
@@ -21,6 +22,8 @@ pub(super) struct Arrays<'a> {
     deleted: Writer<Output>,
     /// The ids that are in one of them, in a page.
     said: HashSet<String>,
+    /// Rows that are gone travel as rows, among the updated ones.
+    tombstone: Option<Tombstone>,
 }
 
 /// What comes of rows that are put in.
@@ -37,7 +40,7 @@ impl<'a> Arrays<'a> {
         out.name("created");
         out.array();
         let (updated, deleted) = (Writer::new(Output::new()), Writer::new(Output::new()));
-        Ok(Arrays { select, spec, created: out, updated, deleted, said: HashSet::new() })
+        Ok(Arrays { select, spec, created: out, updated, deleted, said: HashSet::new(), tombstone: pull.tombstone() })
     }
 
     pub fn end(self) {
@@ -72,7 +75,10 @@ impl<'a> Arrays<'a> {
 
     /// Puts in the id of a row that is gone.
     pub fn add_gone(&mut self, id: &str) {
-        self.deleted.text(id);
+        match &self.tombstone {
+            Some(tombstone) => tombstone.write(id, &mut self.updated),
+            None => self.deleted.text(id),
+        }
     }
 
     /// How long the answer has become.
@@ -155,7 +161,7 @@ impl<'a> Arrays<'a> {
         }
         // Gone, and seen before: only then may the id leave. A row that the caller never could see is not mentioned.
         for row in rows.iter().filter(|row| !row.returned && row.seen) {
-            self.deleted.text(&row.id);
+            self.add_gone(&row.id);
         }
         Ok(true)
     }

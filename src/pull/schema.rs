@@ -119,7 +119,7 @@ pub fn pull_schema(request: &SchemaRequest) -> Result<String> {
     let seen = seen.gather::<Result<Vec<_>>>()?;
     let version = versions::newest()?;
     let written = match dialect {
-        Dialect::Postgrest => {
+        Dialect::Postgrest | Dialect::Drift => {
             let described = seen.iter().map(|seen| Ok((seen.name.as_str(), describe(&seen.document)?)));
             text_of(&Answer { version, collections: described.gather::<Result<_>>()? })
         }

@@ -37,6 +37,8 @@ pub enum Fate {
     Delete,
     /// The stored row stands, and the client gets it with its next pull.
     Keep,
+    /// The row is known to be deleted, and the client hears so with its next pull.
+    Gone,
     /// There is nothing to do.
     Nothing,
     Rejected,

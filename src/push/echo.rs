@@ -155,6 +155,8 @@ impl EchoForm {
         let plain = column.type_name == column.base_type_name;
         let base = column.facts.base;
         match base {
+            // A deletion makes a row later, and the device's place decides what a time means.
+            pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID if dialect == Dialect::Drift => EchoForm::Unsure,
             pg_sys::VARCHAROID if column.type_name.starts_with("character varying(") => EchoForm::ShortText,
             pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID => {
                 let modifier = column.type_name.strip_prefix("timestamp(").and_then(|t| t.get(..1)?.parse().ok());

@@ -60,14 +60,14 @@ fn event(targets: &[Target], item: Item) -> i16 {
     }
 }
 
-/// Leaves word for the pusher's next pull.
-pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[Item]) -> Result<()> {
+/// Leaves word for the pusher's next pull that these rows (by target and id) are not there.
+pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[(usize, &str)]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     let address = client::address(client_id)?;
-    for item in missing {
-        journal::notify(targets[item.target].collection.relation, item.id(targets), &address)?;
+    for (target, id) in missing {
+        journal::notify(targets[*target].collection.relation, id, &address)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::payload::Group;
 use super::target::{Columns, Target};
 use crate::collections::{lookup, tombstone};
 use crate::server::memory::{self, Gather};
+use crate::server::pg::{self, Privilege};
 
 /// A statement over some rows of one target.
 pub struct WriteStatement<'i> {
@@ -96,10 +97,22 @@ fn delete(target: &Target, parameter: usize) -> String {
     match &target.collection.soft_delete {
         None => format!("DELETE FROM {from} AS t USING {rows} WHERE {keys} RETURNING r.n"),
         Some(mark) => format!(
-            "UPDATE {from} AS t SET {} = {} FROM {rows} WHERE {keys} AND {} RETURNING r.n",
+            "UPDATE {from} AS t SET {} = {}{} FROM {rows} WHERE {keys} AND {} RETURNING r.n",
             mark.ident,
             tombstone::value(mark),
+            later(target),
             tombstone::is_unmarked(mark)
         ),
     }
+}
+
+/// A deletion that says no time of its own is the latest change of its row, of which other devices go by the version.
+fn later(target: &Target) -> String {
+    let Some((version, mark)) = target.version_and_mark() else { return String::new() };
+    let may_write = pg::may_write(target.collection.relation, Privilege::Update, version.attnum);
+    let may_read = pg::may_select(target.collection.relation, version.attnum);
+    if !may_write || !may_read {
+        return String::new();
+    }
+    format!(", {} = GREATEST(t.{}, {})", version.ident, version.ident, tombstone::value(mark))
 }

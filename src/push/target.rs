@@ -13,6 +13,7 @@ use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::ConflictPolicy;
+use crate::values::device::Device;
 use crate::values::dialect::Dialect;
 use crate::values::wire_id;
 
@@ -24,12 +25,17 @@ mod stored;
 pub use columns::{json_arg, Columns};
 pub use stored::Stored;
 
+/// What a row of the Drift client says of the installation that it comes from.
+const INSTANCE: &str = "instance_id";
+
 pub struct Target<'a> {
     /// The collection's name as the client wrote it.
     pub asked: &'a str,
     pub collection: Rc<Collection>,
     pub plan: Plan<'a>,
     pub dialect: Dialect,
+    /// Whose times these are.
+    pub device: Device,
     /// These rows are what a conflict function made of two: they are written without asking again.
     pub settled: bool,
     /// The records by the columns that are written where the row exists already.
@@ -48,15 +54,18 @@ impl<'a> Target<'a> {
     pub fn resolve(
         raw: &'a RawCollection<'_>,
         collection: Rc<Collection>,
-        dialect: Dialect,
+        (dialect, device): (Dialect, Device),
         settled: bool,
         echoes: bool,
     ) -> Result<Target<'a>> {
         let key_columns = collection.key_names();
+        let drift = dialect == Dialect::Drift;
         // Whole rows carry what a client cannot write; it is taken off.
         let computed = collection.columns.iter().filter(|c| c.generated || c.identity_always);
-        let readonly: Vec<&str> =
-            computed.map(|c| c.name.as_str()).chain(collection.readonly.iter().map(String::as_str)).gather();
+        // The Drift client puts it into every row, for a filter of Supabase's; a table need not have it.
+        let instance = (drift && collection.column(INSTANCE).is_none()).then_some(INSTANCE);
+        let readonly = computed.map(|c| c.name.as_str()).chain(collection.readonly.iter().map(String::as_str));
+        let readonly: Vec<&str> = readonly.chain(instance).gather();
         let types: Vec<pg_sys::Oid> = collection.key.iter().map(|k| k.facts.base).gather();
         let canonical = move |part: usize, text: &str| match types[part] {
             pg_sys::UUIDOID => wire_id::canonical_uuid(text),
@@ -70,6 +79,7 @@ impl<'a> Target<'a> {
             id_field: id_field(dialect, &collection),
             canonical: Some(&canonical),
             numbers: echoes.then_some(&numbers),
+            tombstone: collection.soft_delete.as_ref().filter(|_| drift).map(|mark| &*mark.name),
         };
         let plan = raw.resolve(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;
@@ -80,6 +90,7 @@ impl<'a> Target<'a> {
             collection,
             plan,
             dialect,
+            device,
             settled,
             updates,
             echoes,
@@ -215,8 +226,8 @@ fn id_field(dialect: Dialect, collection: &Collection) -> IdField {
     }
 }
 
-/// Does a pull write this column of the key as a number? WatermelonDB's ids are texts.
+/// Does a pull write this column of the key as a number? Wire ids are texts.
 fn is_number(dialect: Dialect, collection: &Collection, key: &Column) -> bool {
     let numbers = [pg_sys::INT2OID, pg_sys::INT4OID, pg_sys::INT8OID, pg_sys::NUMERICOID];
-    numbers.contains(&key.facts.base) && !(dialect == Dialect::WatermelonDb && collection.key_is_id())
+    numbers.contains(&key.facts.base) && !(dialect.has_wire_ids() && collection.key_is_id())
 }

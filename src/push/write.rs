@@ -258,6 +258,11 @@ impl<'w, 'a> Work<'w, 'a> {
                 journal::touch(target.collection.relation, &target.plan.deletions[row].id)?;
             }
         }
-        standing::tell(self.pusher.client_id, targets, &surprises.missing)
+        let mut gone: Vec<(usize, &str)> = surprises.missing.iter().map(|i| (i.target, i.id(targets))).collect();
+        for (index, fates) in self.decisions.fates.iter().enumerate() {
+            let rows = fates.records.iter().enumerate().filter(|(_, fate)| **fate == Fate::Gone);
+            gone.extend(rows.map(|(row, _)| (index, &*targets[index].plan.records[row].id)));
+        }
+        standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

@@ -16,7 +16,8 @@ fn floor(room: &str) -> Option<usize> {
 }
 
 /// The line that a push walks, its end first: a part takes from those before it, which are below here.
-const PUSH: [&str; 17] = [
+const PUSH: [&str; 18] = [
+    "drift",
     "mutate",
     "once",
     "answer",

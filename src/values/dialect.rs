@@ -1,15 +1,16 @@
 //! Dialects: how a column's values are written for one kind of client. Pure decisions; [`crate::values::json`] carries them out.
 //!
-//! | type | `postgrest` (as `to_json`) | `watermelondb` |
-//! | --- | --- | --- |
-//! | timestamptz, timestamp, date | ISO 8601 text, `"infinity"` | milliseconds since 1970-01-01 UTC, rounded down; infinity: +/-8640000000000000 |
-//! | json, jsonb, arrays, composites, types with a cast to json | nested | their JSON text in a string |
-//! | int2, int4, int8, numeric, float4, float8 | a number with every digit; `"NaN"`, `"Infinity"` | the same; NaN and infinity are null |
-//! | bool | true, false | the same |
-//! | anything else | the type's text form in a string | the same |
+//! | type | `postgrest` (as `to_json`) | `watermelondb` | `drift` |
+//! | --- | --- | --- | --- |
+//! | timestamptz, timestamp, date | ISO 8601 text, `"infinity"` | milliseconds since 1970-01-01 UTC, rounded down; infinity: +/-8640000000000000 | ISO 8601 text in UTC, of the years 1 to 9999: what is beyond is the first or last of them |
+//! | json, jsonb, arrays, composites, types with a cast to json | nested | their JSON text in a string | nested |
+//! | int2, int4, int8, numeric, float4, float8 | a number with every digit; `"NaN"`, `"Infinity"` | the same; NaN and infinity are null | as `watermelondb` |
+//! | bool | true, false | the same | the same |
+//! | anything else | the type's text form in a string | the same | the same |
 //!
 //! A `timestamp` or `date` has no time zone: its milliseconds are counted as if it were UTC. 8640000000000000 is the last
-//! instant a JavaScript `Date` can hold. WatermelonDB itself reads null for a number that is NaN or infinite.
+//! instant a JavaScript `Date` can hold. WatermelonDB itself reads null for a number that is NaN or infinite. Dart's `DateTime.parse`, by which
+//! the Drift client reads times, knows no infinity, no year of five digits without a sign, and no offset with seconds.
 //!
 //! [`encoder_for`] follows PostgreSQL's own `json_categorize_type()`, which is the same in 15 to 18: domains count as their
 //! base types; only types that are not built in can have a cast to json that counts.
@@ -29,6 +30,9 @@ pub enum Dialect {
     /// Flat rows of strings, numbers and booleans, as WatermelonDB's columns are.
     #[name = c"watermelondb"]
     WatermelonDb,
+    /// Rows as the Drift/Supabase client reads them: times in UTC, and what is deleted is a row, too.
+    #[name = c"drift"]
+    Drift,
 }
 
 /// A name that is no dialect's.
@@ -42,8 +46,14 @@ impl Dialect {
         match name {
             "postgrest" => Ok(Dialect::Postgrest),
             "watermelondb" => Ok(Dialect::WatermelonDb),
+            "drift" => Ok(Dialect::Drift),
             other => Err(DialectError(other.to_string())),
         }
+    }
+
+    /// Is a row's `id` its wire id, a text, whatever its columns are called?
+    pub fn has_wire_ids(self) -> bool {
+        self != Dialect::Postgrest
     }
 }
 
@@ -167,6 +177,8 @@ pub enum Time {
     Iso,
     /// Milliseconds since 1970-01-01 UTC, rounded down.
     Millis,
+    /// ISO 8601 text in UTC, with a `Z`, of the years 1 to 9999.
+    Utc,
 }
 
 /// Where JSON inside a value goes.
@@ -183,6 +195,7 @@ pub fn encoder_for(dialect: Dialect, facts: &TypeFacts) -> (SelectAs, Encoder) {
     let (time, nesting, non_finite) = match dialect {
         Dialect::Postgrest => (Time::Iso, Nesting::Inline, NonFinite::Quoted),
         Dialect::WatermelonDb => (Time::Millis, Nesting::InString, NonFinite::Null),
+        Dialect::Drift => (Time::Utc, Nesting::Inline, NonFinite::Null),
     };
     let form = match facts.base {
         pg_sys::BOOLOID => Form::Bool,
@@ -228,10 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn parses_the_two_names_only() {
+    fn parses_the_three_names_only() {
         assert_eq!(Dialect::parse("postgrest"), Ok(Dialect::Postgrest));
         assert_eq!(Dialect::parse("watermelondb"), Ok(Dialect::WatermelonDb));
-        for name in ["", "PostgREST", "watermelon", " postgrest", "drift"] {
+        assert_eq!(Dialect::parse("drift"), Ok(Dialect::Drift));
+        for name in ["", "PostgREST", "watermelon", " postgrest", "Drift"] {
             let error = Dialect::parse(name).unwrap_err();
             assert_eq!(error.to_string(), format!("unknown dialect \"{name}\""));
         }
@@ -239,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn both_dialects_agree_on_flat_values() {
+    fn all_dialects_agree_on_flat_values() {
         let flat = [
             (pg_sys::BOOLOID, b'B', Form::Bool),
             (pg_sys::INT2OID, b'N', Form::Int2),
@@ -252,7 +266,7 @@ mod tests {
             (pg_sys::UUIDOID, b'U', Form::Uuid),
         ];
         for (base, category, expected) in flat {
-            for dialect in [Dialect::Postgrest, Dialect::WatermelonDb] {
+            for dialect in [Dialect::Postgrest, Dialect::WatermelonDb, Dialect::Drift] {
                 assert_eq!(form(dialect, &facts(base, b'b', category)), expected);
             }
         }
@@ -278,6 +292,18 @@ mod tests {
         assert_eq!(both(pg_sys::FLOAT4OID, b'b', b'N'), (Form::Float4(Quoted), Form::Float4(Null)));
         assert_eq!(both(pg_sys::FLOAT8OID, b'b', b'N'), (Form::Float8(Quoted), Form::Float8(Null)));
         assert_eq!(both(pg_sys::NUMERICOID, b'b', b'N'), (Form::Numeric(Quoted), Form::Numeric(Null)));
+    }
+
+    #[test]
+    fn drift_nests_and_writes_times_in_utc() {
+        use {Nesting::*, NonFinite::*, Time::*};
+        let drift = |base, category| form(Dialect::Drift, &facts(base, b'b', category));
+        assert_eq!(drift(pg_sys::TIMESTAMPTZOID, b'D'), Form::TimestampTz(Utc));
+        assert_eq!(drift(pg_sys::TIMESTAMPOID, b'D'), Form::Timestamp(Utc));
+        assert_eq!(drift(pg_sys::DATEOID, b'D'), Form::Date(Utc));
+        assert_eq!(drift(pg_sys::JSONBOID, b'U'), Form::Jsonb(Inline));
+        assert_eq!(drift(pg_sys::TEXTARRAYOID, b'A'), Form::Array(Inline));
+        assert_eq!(drift(pg_sys::FLOAT8OID, b'N'), Form::Float8(Null));
     }
 
     #[test]

@@ -26,7 +26,8 @@ mod numeric;
 mod output;
 mod writer;
 
-use datetime::{date_millis, timestamp_millis, write_date, write_timestamp, Zone};
+pub use datetime::write_timestamp_utc;
+use datetime::{date_millis, timestamp_millis, write_date, write_date_utc, write_timestamp, Zone};
 pub use escape::escape_json;
 use jsonb::write_jsonb;
 use numeric::write_numeric;
@@ -120,6 +121,8 @@ enum Write {
     TimestampTz,
     DateMillis,
     TimestampMillis,
+    DateUtc,
+    TimestampUtc,
     Json(Nesting),
     /// With room for the JSON text on its way into a string.
     Jsonb(Nesting, Vec<u8>),
@@ -313,6 +316,8 @@ impl Write {
                 Form::TimestampTz(Time::Iso) => Write::TimestampTz,
                 Form::Date(Time::Millis) => Write::DateMillis,
                 Form::Timestamp(Time::Millis) | Form::TimestampTz(Time::Millis) => Write::TimestampMillis,
+                Form::Date(Time::Utc) => Write::DateUtc,
+                Form::Timestamp(Time::Utc) | Form::TimestampTz(Time::Utc) => Write::TimestampUtc,
                 Form::Text => Write::Text,
                 Form::Name => Write::Name,
                 Form::Uuid => Write::Uuid,
@@ -379,6 +384,8 @@ impl Write {
                 Write::TimestampMillis => {
                     out.put(itoa::Buffer::new().format(timestamp_millis(value.value() as i64)).as_bytes());
                 }
+                Write::DateUtc => write_date_utc(out, value.value() as i32),
+                Write::TimestampUtc => write_timestamp_utc(out, value.value() as i64),
                 Write::Json(nesting) => with_text(value, |json| nested(out, json, *nesting)),
                 Write::Jsonb(Nesting::Inline, _) => jsonb(out, value),
                 Write::Jsonb(Nesting::InString, text) => {

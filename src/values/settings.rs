@@ -15,7 +15,7 @@ pub fn register() {
     GucRegistry::define_enum_guc(
         c"snapsync.dialect",
         c"How pull_changes writes values and push_changes reads them, unless the call says otherwise.",
-        c"'postgrest' (as row_to_json) or 'watermelondb'. Set it per role or per database.",
+        c"'postgrest' (as row_to_json), 'watermelondb' or 'drift'. Set it per role or per database.",
         &DIALECT,
         GucContext::Userset,
         GucFlags::default(),
@@ -67,7 +67,7 @@ pub fn dialect(asked: Option<&str>) -> Result<Dialect> {
     let Some(name) = asked else { return Ok(DIALECT.get()) };
     Dialect::parse(name).map_err(|e| {
         SyncError::new(code::INVALID_PARAMETER, e.to_string())
-            .hint("The dialects are 'postgrest' and 'watermelondb'. The setting snapsync.dialect is the default.")
+            .hint("The dialects are 'postgrest', 'watermelondb' and 'drift'. The setting snapsync.dialect is the default.")
     })
 }
 

@@ -15,6 +15,7 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::{merge, ConflictPolicy, Merge};
+use crate::values::dialect::Dialect;
 
 pub(super) struct Deciding<'d, 'a> {
     pub pusher: &'d Pusher<'d>,
@@ -174,6 +175,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         // A tombstone that is sent as a row is a change of that row like any other.
         let revives = stored.deleted && !self.sends_soft_delete(record);
         let is_equal = known.equal.contains(&row);
+        let is_drift = self.target.dialect == Dialect::Drift;
         // Before any conflict: of rows that the caller may not write he is not told what became of them.
         if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
@@ -193,6 +195,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             (ConflictPolicy::LastWriteWins, _) => match known.versions.records.get(&row) {
                 Some(None) => Fate::Keep,
                 Some(Some(e)) => self.reject(id, e.clone()),
+                None if !stored.visible && conflict.is_some() && is_drift => Fate::Gone,
                 None if !stored.visible && conflict.is_some() => self.conflict(id, conflict),
                 None => write,
             },

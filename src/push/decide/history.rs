@@ -14,6 +14,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::sight::reach::Reach;
 use crate::values::conflict::ServerChange;
+use crate::values::dialect::Dialect;
 
 /// A row as it was until this stamp.
 struct Old {
@@ -112,7 +113,9 @@ impl<'d> Deciding<'d, '_> {
     /// The updated records whose row is gone and is known to have been deleted, however long ago: the client must hear of
     /// it and not bring it back.
     pub(super) fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
-        if self.blind || matches!(self.pusher.baseline, Baseline::None) {
+        // The Drift client has no cursor to conflict with, and is told of it all the same.
+        let silent = matches!(self.pusher.baseline, Baseline::None) && self.target.dialect != Dialect::Drift;
+        if self.blind || silent {
             return Ok(HashSet::new());
         }
         let records = self.target.plan.records.iter().zip(&self.stored);

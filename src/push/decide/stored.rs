@@ -13,6 +13,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode};
 use crate::server::subxact;
+use crate::values::dialect::Dialect;
 
 impl Deciding<'_, '_> {
     /// The records, of those that are compared, whose columns stand as they are sent: created ones that exist, and updated ones
@@ -22,7 +23,10 @@ impl Deciding<'_, '_> {
         for (number, group) in self.target.updates.iter().enumerate() {
             let rows = group.rows.iter().copied().filter(|row| {
                 let (record, stored) = (&self.target.plan.records[*row as usize], self.stored[*row as usize]);
-                let in_question = if record.created {
+                let in_question = if self.target.dialect == Dialect::Drift {
+                    // That client repeats whatever it has, and says of every row whether it is deleted.
+                    true
+                } else if record.created {
                     // What is marked as deleted does not stand.
                     !stored.deleted || changed.contains_key(&*record.id)
                 } else {

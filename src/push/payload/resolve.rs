@@ -36,6 +36,8 @@ pub struct TableFacts<'t> {
     pub canonical: Option<&'t Canonical<'t>>,
     /// Which columns of the key pulls write as numbers; `None` where nobody asks for [`Record::exact_key`].
     pub numbers: Option<&'t [bool]>,
+    /// A record in `deleted` in which this column is not null is the row as it is to be: one more record that is updated.
+    pub tombstone: Option<&'t str>,
 }
 
 /// See [`TableFacts::canonical`].
@@ -59,6 +61,7 @@ struct Layout {
     id: Option<u32>,
     keys: Vec<Option<u32>>,
     changed: Option<u32>,
+    tombstone: Option<u32>,
 }
 
 /// By shape: layouts, columns, and columns that are taken off.
@@ -101,6 +104,7 @@ impl<'a> RawCollection<'a> {
         resolver.deletions()?;
         resolver.records(Array::Created)?;
         resolver.records(Array::Updated)?;
+        resolver.records(Array::Deleted)?;
         resolver.merge();
         let mut plan = resolver.plan;
         plan.groups = plan.regroup(|_, _| true);
@@ -144,6 +148,9 @@ impl<'a> RawCollection<'a> {
             let mut readonly = Vec::new();
             for (position, name) in shape.iter().enumerate() {
                 let position = small(position);
+                if table.tombstone == Some(&*self.names[*name as usize]) {
+                    layout.tombstone = Some(position);
+                }
                 match roles[*name as usize] {
                     Role::Column(rank) => columns.push((rank, position)),
                     Role::Id => layout.id = Some(position),
@@ -187,6 +194,9 @@ impl<'p> Resolver<'p, '_, '_> {
         let raw = self.raw;
         for (index, entry) in raw.entries[Array::Deleted as usize].iter().enumerate() {
             (raw.check)();
+            if self.is_tombstone(*entry) {
+                continue;
+            }
             let source = Source { array: Array::Deleted, index: small(index) };
             let id = self.id(*entry, source)?;
             if self.slots.insert(id.clone(), BatchSlot::Deleted).is_none() {
@@ -202,6 +212,9 @@ impl<'p> Resolver<'p, '_, '_> {
         let raw = self.raw;
         for (index, entry) in raw.entries[array as usize].iter().enumerate() {
             (raw.check)();
+            if array == Array::Deleted && !self.is_tombstone(*entry) {
+                continue;
+            }
             let source = Source { array, index: small(index) };
             let id = self.id(*entry, source)?;
             let new = small(self.plan.records.len());
@@ -219,6 +232,12 @@ impl<'p> Resolver<'p, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Is this element of `deleted` a row that is marked as deleted?
+    fn is_tombstone(&self, entry: Element) -> bool {
+        let layout = (entry.shape != Element::BARE).then(|| &self.layouts[entry.shape as usize]);
+        layout.and_then(|layout| layout.tombstone).is_some_and(|position| self.value(entry, position) != "null")
     }
 
     fn value(&self, entry: Element, position: u32) -> &'p str {

@@ -1,5 +1,7 @@
 //! The rows of a target as statements have them: `r`, with the key and the columns that are written.
 
+use pgrx::pg_sys;
+
 use super::{decode, Target};
 use crate::collections::catalog::Column;
 use crate::collections::lookup;
@@ -7,6 +9,7 @@ use crate::push::payload::Group;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Arg};
+use crate::values::dialect::Dialect;
 
 /// The columns of a group: recordset declarations, quoted names, value expressions.
 pub struct Columns {
@@ -53,13 +56,31 @@ impl<'a> Target<'a> {
         let mut columns = Columns { declared: Vec::new(), names: Vec::new(), values: Vec::new() };
         for (i, name) in group.columns.iter().enumerate() {
             let Some(column) = self.collection.column(name) else { continue };
-            let (declaration, value) =
-                decode::value(self.dialect, column, &format!("c{i}"), self.is_text(group, i, column));
+            let is_text = self.is_text(group, i, column);
+            let (declaration, value) = decode::value((self.dialect, self.device), column, &format!("c{i}"), is_text);
             columns.declared.push(format!("c{i} {declaration}"));
             columns.names.push(pg::ident(name));
             columns.values.push(value);
         }
+        self.raise_version(group, &mut columns.values);
         columns
+    }
+
+    /// A row of the Drift client is as late as its deletion, which may leave `updated_at` as it was.
+    fn raise_version(&self, group: &Group, values: &mut [String]) {
+        let Some((version, mark)) = self.version_and_mark() else { return };
+        let place = |column: &Column| group.columns.iter().position(|name| *name == column.name);
+        let (Some(at), Some(mark)) = (place(version), place(mark)) else { return };
+        let base = &version.base_type_name;
+        values[at] = format!("GREATEST(({})::{base}, ({})::{base})::{}", values[at], values[mark], version.type_name);
+    }
+
+    /// The columns that say how late a row of the Drift client is, where they are two.
+    pub fn version_and_mark(&self) -> Option<(&Column, &Column)> {
+        let (version, mark) = (self.collection.version.as_ref()?, self.collection.soft_delete.as_ref()?);
+        let are_times = matches!(version.facts.base, pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID);
+        let alike = are_times && version.facts.base == mark.facts.base;
+        (self.dialect == Dialect::Drift && alike).then_some((version, mark))
     }
 
     /// The columns of a group as an existing row `t` gets them: what only lost digits on its way is left as it is.
@@ -76,7 +97,7 @@ impl<'a> Target<'a> {
 
     /// The declaration of a column of the recordset whose values may be of any kind, and its value where a row exists.
     pub fn value_over_stored(&self, column: &Column, field: &str) -> (String, String) {
-        let (declaration, value) = decode::value(self.dialect, column, field, false);
+        let (declaration, value) = decode::value((self.dialect, self.device), column, field, false);
         let readable = pg::may_select(self.collection.relation, column.attnum);
         let value = if readable { decode::over_stored(column, field, value) } else { value };
         (format!("{field} {declaration}"), value)
@@ -90,5 +111,5 @@ impl<'a> Target<'a> {
 }
 
 pub fn json_arg(text: &str) -> Arg {
-    spi::text_as(pgrx::pg_sys::JSONOID, text)
+    spi::text_as(pg_sys::JSONOID, text)
 }

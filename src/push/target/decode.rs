@@ -4,6 +4,7 @@
 use pgrx::pg_sys;
 
 use crate::collections::catalog::Column;
+use crate::values::device::Device;
 use crate::values::dialect::Dialect;
 
 /// The largest Date that JavaScript knows, in ms since the epoch: our wire form of `infinity` (ECMA-262, 21.4.1.1).
@@ -14,14 +15,36 @@ pub fn depends_on_kind(column: &Column) -> bool {
     matches!(column.facts.base, pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID)
 }
 
+/// A text that a time without an offset is. (Without backslashes, of which settings decide.)
+const WITHOUT_OFFSET: &str = "'^ *[0-9]{4,6}-[0-9]{2}-[0-9]{2}([T ][0-9:.]*)? *$'";
+
+/// The time that a text means which a device has sent: where it does not say how far it is from UTC, the device's place does.
+fn device_time(device: Device, text: &str, target: &str) -> String {
+    let offset = device.offset / 1_000_000;
+    format!(
+        "CASE WHEN ({text}) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) {WITHOUT_OFFSET} \
+         THEN pg_catalog.timezone(pg_catalog.make_interval(secs => {offset}), ({text})::pg_catalog.timestamp)::{target} \
+         ELSE ({text})::{target} END"
+    )
+}
+
 /// How a column of the recordset is declared, and the expression that makes its value. `field` is its name there; with
 /// `is_text`, no value is anything else than a text or null.
-pub fn value(dialect: Dialect, column: &Column, field: &str, is_text: bool) -> (String, String) {
+pub fn value(
+    (dialect, device): (Dialect, Device),
+    column: &Column,
+    field: &str,
+    is_text: bool,
+) -> (String, String) {
     let target = &column.type_name;
     let plain = || (target.clone(), format!("r.{field}"));
     let text = format!("(r.{field} OPERATOR(pg_catalog.#>>) '{{}}')");
     let json_typeof = format!("pg_catalog.json_typeof(r.{field})");
+    let of_device = dialect == Dialect::Drift && column.facts.base == pg_sys::TIMESTAMPTZOID;
     match column.facts.base {
+        _ if is_text && of_device => {
+            ("pg_catalog.text".into(), device_time(device, &format!("r.{field}"), target))
+        }
         _ if is_text && depends_on_kind(column) => plain(),
         pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID => {
             // A number is ms since the epoch in every dialect; a string is what the type reads. Counted in days and the
@@ -44,8 +67,8 @@ pub fn value(dialect: Dialect, column: &Column, field: &str, is_text: bool) -> (
                 pg_sys::TIMESTAMPTZOID => format!("pg_catalog.timezone('UTC', {instant})"),
                 _ => instant,
             };
-            let expression =
-                format!("CASE {json_typeof} WHEN 'number' THEN ({local})::{target} ELSE {text}::{target} END");
+            let read = if of_device { device_time(device, &text, target) } else { format!("{text}::{target}") };
+            let expression = format!("CASE {json_typeof} WHEN 'number' THEN ({local})::{target} ELSE {read} END");
             ("pg_catalog.json".into(), expression)
         }
         pg_sys::JSONOID | pg_sys::JSONBOID if dialect == Dialect::WatermelonDb => {

@@ -100,6 +100,18 @@ pub fn write_timestamp(out: &mut impl Buffer, micros: i64, zone: Option<&mut Zon
     out.put(&text[..=end]);
 }
 
+/// Appends a timestamp of either kind in UTC, within the years 1 to 9999.
+pub fn write_timestamp_utc(out: &mut impl Buffer, micros: i64) {
+    write_timestamp(out, micros.clamp(FIRST_DAY * MICROS_PER_DAY, (LAST_DAY + 1) * MICROS_PER_DAY - 1), None);
+    out.truncate(out.length() - 1);
+    out.put(b"Z\"");
+}
+
+/// Appends a date within the years 1 to 9999.
+pub fn write_date_utc(out: &mut impl Buffer, days: i32) {
+    write_date(out, i64::from(days).clamp(FIRST_DAY, LAST_DAY) as i32);
+}
+
 fn type_of(with_zone: bool) -> pg_sys::Oid {
     if with_zone {
         pg_sys::TIMESTAMPTZOID
@@ -275,6 +287,29 @@ mod tests {
         assert_eq!(date_millis(-10_958), -86_400_000);
         assert_eq!(date_millis(i32::MAX), 8_640_000_000_000_000);
         assert_eq!(date_millis(i32::MIN), -8_640_000_000_000_000);
+    }
+
+    #[test]
+    fn writes_times_in_utc_that_dart_reads() {
+        let text = |micros| {
+            let mut out = Vec::new();
+            write_timestamp_utc(&mut out, micros);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(0), "\"2000-01-01T00:00:00Z\"");
+        assert_eq!(text(86_399_120_000), "\"2000-01-01T23:59:59.12Z\"");
+        for beyond in [i64::MAX, (LAST_DAY + 1) * MICROS_PER_DAY] {
+            assert_eq!(text(beyond), "\"9999-12-31T23:59:59.999999Z\"");
+        }
+        for beyond in [i64::MIN, FIRST_DAY * MICROS_PER_DAY - 1] {
+            assert_eq!(text(beyond), "\"0001-01-01T00:00:00Z\"");
+        }
+        let date = |days| {
+            let mut out = Vec::new();
+            write_date_utc(&mut out, days);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!((date(i32::MAX), date(i32::MIN)), ("\"9999-12-31\"".into(), "\"0001-01-01\"".into()));
     }
 
     #[test]
