@@ -50,7 +50,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON project, task, doc_updates TO authentica
 -- Who changes rows on the server makes them later than they were: a client takes no others.
 CREATE FUNCTION make_later() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  NEW.updated_at := greatest(now(), OLD.updated_at + interval '1 millisecond');
+  NEW.updated_at := greatest(now(), OLD.updated_at + interval '2 milliseconds');
   RETURN NEW;
 END
 $$;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::changes::Changed;
-use super::drift::Tombstone;
+use super::drift::GoneRow;
 use super::pages::Page;
 use super::CollectionPull;
 use crate::log::clock::durable;
@@ -23,7 +23,7 @@ pub(super) struct Arrays<'a> {
     /// The ids that are in one of them, in a page.
     said: HashSet<String>,
     /// Rows that are gone travel as rows, among the updated ones.
-    tombstone: Option<Tombstone>,
+    gone_row: Option<GoneRow>,
 }
 
 /// What comes of rows that are put in.
@@ -40,7 +40,7 @@ impl<'a> Arrays<'a> {
         out.name("created");
         out.array();
         let (updated, deleted) = (Writer::new(Output::new()), Writer::new(Output::new()));
-        Ok(Arrays { select, spec, created: out, updated, deleted, said: HashSet::new(), tombstone: pull.tombstone() })
+        Ok(Arrays { select, spec, created: out, updated, deleted, said: HashSet::new(), gone_row: pull.gone_row() })
     }
 
     pub fn end(self) {
@@ -75,8 +75,8 @@ impl<'a> Arrays<'a> {
 
     /// Puts in the id of a row that is gone.
     pub fn add_gone(&mut self, id: &str) {
-        match &self.tombstone {
-            Some(tombstone) => tombstone.write(id, &mut self.updated),
+        match &self.gone_row {
+            Some(row) => row.write(id, &mut self.updated),
             None => self.deleted.text(id),
         }
     }

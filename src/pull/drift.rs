@@ -4,9 +4,10 @@
 //! - a row that is marked as deleted travels as the row that it is, as late as the mark;
 //! - a row that is gone travels as one, too: its id, times, and of the other columns what stands for nothing (the client fails on a
 //!   null where its own column has none). It says nothing that an id in `deleted` does not say;
-//! - `updated_at` travels a microsecond later than it is stored. A client has the row that it pushed at that very time; this way it hears what became
+//! - `updated_at` travels a millisecond later than it is stored. A client has the row that it pushed at that very time; this way it hears what became
 //!   of it (of two rows of the same time, or after a trigger), and that it need not be pushed again. The order of times stays: what
-//!   is stored later is later than what the client got, and what the client writes upon it is later than what is stored.
+//!   is stored later is later than what the client got, and what the client writes upon it is later than what is stored. No less than a
+//!   millisecond, because Dart's times end there in a browser.
 
 use pgrx::pg_sys;
 
@@ -17,8 +18,8 @@ use crate::values::dialect::Dialect;
 use crate::values::json::{self, Output, Writer};
 use crate::values::{settings, wire_id};
 
-/// The latest version that is written so, in the text form of PostgreSQL: one more, and it is the last that [`Dialect::Drift`] knows.
-const LAST: &str = "9999-12-31 23:59:59.999998";
+/// The latest version that is written so, in the text form of PostgreSQL: a millisecond more, and it is the last that [`Dialect::Drift`] knows.
+const LAST: &str = "9999-12-31 23:59:59.998999";
 
 fn is_time(column: &Column) -> bool {
     matches!(column.facts.base, pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID)
@@ -44,13 +45,13 @@ impl CollectionPull<'_> {
         // The client fails on a null here.
         let latest = format!("COALESCE(GREATEST(t.{}::{base}{mark}), '1970-01-01 00:00:00{zone}'::{base})", version.ident);
         Some(format!(
-            "LEAST({latest}, '{LAST}{zone}'::{base}) OPERATOR(pg_catalog.+) '1 microsecond'::pg_catalog.interval"
+            "LEAST({latest}, '{LAST}{zone}'::{base}) OPERATOR(pg_catalog.+) '1 millisecond'::pg_catalog.interval"
         ))
     }
 
     /// How rows that are gone are written, where that is as rows.
-    pub(super) fn tombstone(&self) -> Option<Tombstone> {
-        (self.dialect == Dialect::Drift).then(|| Tombstone::of(self.collection))
+    pub(super) fn gone_row(&self) -> Option<GoneRow> {
+        (self.dialect == Dialect::Drift).then(|| GoneRow::of(self.collection))
     }
 }
 
@@ -60,14 +61,14 @@ fn is_sent(collection: &Collection, column: &Column) -> bool {
 }
 
 /// A row that is gone, but for its id.
-pub(super) struct Tombstone {
+pub(super) struct GoneRow {
     /// The names of the key's columns, and whether each is a number.
     key: Vec<(String, bool)>,
     /// The other members, as they stand behind the id.
     rest: String,
 }
 
-impl Tombstone {
+impl GoneRow {
     fn of(collection: &Collection) -> Self {
         let now = time::now();
         let at = utc(now);
@@ -87,7 +88,7 @@ impl Tombstone {
         rest.name(mark);
         rest.raw(&at);
         let key = collection.key.iter().map(|k| (k.name.clone(), is_number(k)));
-        Tombstone { key: key.collect(), rest: rest.into_text() }
+        GoneRow { key: key.collect(), rest: rest.into_text() }
     }
 
     pub fn write(&self, id: &str, out: &mut Writer<Output>) {
