@@ -83,7 +83,7 @@ pub fn push(request: &PushRequest) -> Result<String> {
 }
 
 /// What a push answers.
-fn carry_out(targets: Vec<Target>, pusher: &Pusher, request: &Request) -> Result<String> {
+fn carry_out(targets: Vec<Target>, pusher: &Pusher, request: &PushRequest) -> Result<String> {
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request.changes)? {
             once::Claim::Answered(answer) => return Ok(answer),

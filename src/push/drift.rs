@@ -13,7 +13,7 @@
 //! after it, or the client pushes that change once more.
 
 use super::target::Target;
-use super::{carry_out, payload, resolve, Pusher, Request};
+use super::{carry_out, payload, resolve, Pusher, PushRequest};
 use crate::push::pusher::Baseline;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, time};
@@ -31,7 +31,7 @@ pub fn push(changes: &str, device_time: &str) -> Result<i64> {
             .detail(e.to_string())
             .hint("Pass the device's own time as a string in ISO 8601, for example \"2026-11-21T07:50:00.000\".")
     })?;
-    let request = Request {
+    let request = PushRequest {
         changes,
         last_pulled_at: None,
         dialect: Some("drift"),
