@@ -72,6 +72,8 @@ impl<'a> Target<'a> {
             pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => wire_id::canonical_integer(text),
             _ => None,
         };
+        // (A flag that is false marks nothing, and is not null.)
+        let marks = collection.soft_delete.as_ref().filter(|mark| drift && decode::is_time(mark));
         let numbers: Vec<bool> = collection.key.iter().map(|k| is_number(dialect, &collection, k)).gather();
         let table = TableFacts {
             key_columns: &key_columns,
@@ -79,7 +81,7 @@ impl<'a> Target<'a> {
             id_field: id_field(dialect, &collection),
             canonical: Some(&canonical),
             numbers: echoes.then_some(&numbers),
-            tombstone: collection.soft_delete.as_ref().filter(|_| drift).map(|mark| &*mark.name),
+            tombstone: marks.map(|mark| &*mark.name),
         };
         let plan = raw.resolve(&table)?;
         let whole = settled || collection.conflict == ConflictPolicy::LastWriteWins;

@@ -131,6 +131,24 @@ fn a_drift_batch() {
 }
 
 #[test]
+fn a_row_that_is_marked_is_a_record() {
+    let text = r#"{"public.task": {
+        "created": [{"id":"a","name":"x","deleted_at":"2026-01-01"}, {"id":"b","name":"y","deleted_at":null}],
+        "updated": [],
+        "deleted": [{"id":"a","name":"z","deleted_at":"2026-01-02"}, {"id":"b","name":"y","deleted_at":null}, "c", {"id":"d","name":"w"},
+                    {"id":"e","name":"v","deleted_at":"2026-01-03"}]
+    }}"#;
+    let raw = one(text);
+    let table = TableFacts { key_columns: &["id"], tombstone: Some("deleted_at"), ..TableFacts::default() };
+    let plan = raw.resolve(&table).unwrap();
+    assert_eq!(deleted_ids(&plan), ["b", "c", "d"]);
+    assert_eq!(ids(&plan), ["a", "e"]);
+    assert!(plan.records.iter().all(|record| !record.created));
+    assert_eq!(plan.object(&plan.records[0]), r#"{"deleted_at":"2026-01-02","name":"z"}"#);
+    assert_eq!(plan.path(plan.records[1].source), "changes[\"public.task\"].deleted[4]");
+}
+
+#[test]
 fn values_survive_digit_by_digit() {
     let values = [
         "12345678901234567890.12345",

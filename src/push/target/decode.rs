@@ -10,8 +10,8 @@ use crate::values::dialect::Dialect;
 /// The largest Date that JavaScript knows, in ms since the epoch: our wire form of `infinity` (ECMA-262, 21.4.1.1).
 const JS_MAX_MILLIS: &str = "8640000000000000";
 
-/// Does what becomes of a value depend on whether it is a number or a text?
-pub fn depends_on_kind(column: &Column) -> bool {
+/// Of a time it depends on the value what becomes of it: a number and a text are read in different ways.
+pub fn is_time(column: &Column) -> bool {
     matches!(column.facts.base, pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID)
 }
 
@@ -45,7 +45,7 @@ pub fn value(
         _ if is_text && of_device => {
             ("pg_catalog.text".into(), device_time(device, &format!("r.{field}"), target))
         }
-        _ if is_text && depends_on_kind(column) => plain(),
+        _ if is_text && is_time(column) => plain(),
         pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID => {
             // A number is ms since the epoch in every dialect; a string is what the type reads. Counted in days and the
             // rest of a day, in numeric: a float cannot hold the microseconds of a date beyond the year 2255, and an

@@ -1,4 +1,4 @@
-//! `json-fuzz`: mutated payloads through both functions as an ordinary role: no crash, no internal error, no partial effect.
+//! `json-fuzz`: mutated payloads through all functions that clients call, as an ordinary role: no crash, no internal error, no partial effect.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -33,12 +33,12 @@ const SETUP: &str = "
         at timestamptz, local timestamp, day date, doc jsonb, raw json, tags text[], grid int[], bytes bytea, m mood, p pair, s small, r int4range,
         code text UNIQUE, twice numeric GENERATED ALWAYS AS (n * 2) STORED, deleted boolean NOT NULL DEFAULT false);
     CREATE TABLE pairs (a text, b int, n int CHECK (n > 0), PRIMARY KEY (a, b));
-    CREATE TABLE versions (id int PRIMARY KEY, v timestamptz, a text);
+    CREATE TABLE versions (id int PRIMARY KEY, v timestamptz, a text, gone timestamptz);
     ALTER TABLE lists ENABLE ROW LEVEL SECURITY;
     CREATE POLICY own ON lists USING (owner = CURRENT_USER);
     GRANT ALL ON lists, items, pairs, versions TO app;
     SELECT snapsync.enable('lists'), snapsync.enable('items', conflict => 'merge'), snapsync.enable('pairs', conflict => 'client_wins'),
-           snapsync.enable('versions', conflict => 'last_write_wins', version_column => 'v');
+           snapsync.enable('versions', conflict => 'last_write_wins', version_column => 'v', soft_delete_column => 'gone');
     CREATE FUNCTION add_one(args json) RETURNS void LANGUAGE sql AS $$ UPDATE pairs SET n = n + (args ->> 'n')::int $$;
     SELECT snapsync.register_mutator('add', 'add_one(json)');
     INSERT INTO lists VALUES ('a', 'a', NULL, 'app'), ('b', 'b', 'a', 'app'), ('hidden', 'h', NULL, 'postgres');
@@ -117,8 +117,12 @@ struct Call {
 
 impl Call {
     fn random(rng: &mut StdRng) -> Call {
-        let function = *[0, 0, 0, 0, 0, 0, 1, 2].choose(rng).unwrap();
-        let mut value = if function == 2 { mutations(rng) } else { changes(rng) };
+        let function = *[0, 0, 0, 0, 0, 0, 1, 2, 3].choose(rng).unwrap();
+        let mut value = match function {
+            2 => mutations(rng),
+            3 => drift_changes(rng),
+            _ => changes(rng),
+        };
         for _ in 0..rng.random_range(0..4) {
             mutate(&mut value, rng, 6);
         }
@@ -160,7 +164,11 @@ impl Call {
             )?,
             1 => transaction
                 .execute("SELECT pull_changes($1, $2, $3)", &[&self.collections, &self.cursor, &self.dialect])?,
-            _ => transaction.execute("SELECT push_mutations($1::text::json, 'fuzz')", &[&self.payload])?,
+            2 => transaction.execute("SELECT push_mutations($1::text::json, 'fuzz')", &[&self.payload])?,
+            _ => transaction.execute(
+                "SELECT push_changes(_changes => $1::text::json, last_pulled_at => coalesce(to_json($2::text), 'null'))",
+                &[&self.payload, &self.cursor],
+            )?,
         };
         if for_good {
             transaction.commit()
@@ -205,7 +213,8 @@ fn record(name: &str, rng: &mut StdRng) -> Value {
         "pairs" => {
             json!({ "a": one(rng, &["x", "x.y", ""]), "b": rng.random_range(0..4), "n": rng.random_range(0..9) })
         }
-        "versions" => json!({ "id": rng.random_range(0..4), "v": one(rng, &["2023-01-01", "2025-01-01"]), "a": "b" }),
+        "versions" => json!({ "id": rng.random_range(0..4), "v": one(rng, &["2023-01-01", "2025-01-01"]), "a": "b",
+                              "gone": one(rng, &[None, None, Some("2024-01-01T00:00:00.000"), Some("2026-01-01T00:00:00Z")]) }),
         _ => {
             json!({ "id": uuid(rng), "list": one(rng, &["a", "b", "z"]), "n": 1.5, "i": 3, "b": 9_007_199_254_740_993_i64, "f": 0.1, "ok": true,
                      "at": 1_700_000_000_000_i64, "local": "2024-01-01T00:00:00", "day": "2024-01-01", "doc": { "a": [1, null] }, "raw": "\"x\"",
@@ -213,6 +222,12 @@ fn record(name: &str, rng: &mut StdRng) -> Value {
                      "code": one(rng, &["c", "d"]), "twice": 1, "_status": "updated", "_changed": "n,i" })
         }
     }
+}
+
+/// As the Drift client sends them: whole rows in all arrays.
+fn drift_changes(rng: &mut StdRng) -> Value {
+    let mut rows = |most| (0..rng.random_range(0..most)).map(|_| record("versions", rng)).collect::<Vec<_>>();
+    json!({ "public.versions": { "created": rows(3), "updated": rows(4), "deleted": rows(3) } })
 }
 
 fn mutations(rng: &mut StdRng) -> Value {
