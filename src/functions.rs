@@ -170,7 +170,8 @@ sql_function!(snapsync_push_changes, pg_finfo_snapsync_push_changes, |a| {
 });
 
 sql_function!(snapsync_push_from_drift, pg_finfo_snapsync_push_from_drift, |a| {
-    let changes_hint = "Pass the changes, for example {\"public.task\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";
+    let changes_hint =
+        "Pass the changes, for example {\"public.task\": {\"created\": [], \"updated\": [], \"deleted\": []}}.";
     let time_hint = "Pass the device's time, for example \"2026-11-21T07:50:00.000\".";
     let changes: &str = a.required(0, "_changes", changes_hint)?;
     let time: &str = a.required(1, "last_pulled_at", time_hint)?;

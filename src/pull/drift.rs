@@ -43,7 +43,8 @@ impl CollectionPull<'_> {
         let mark = mark.map_or(String::new(), |mark| format!(", t.{}::{base}", mark.ident));
         let zone = if version.facts.base == pg_sys::TIMESTAMPTZOID { "+00" } else { "" };
         // The client fails on a null here.
-        let latest = format!("COALESCE(GREATEST(t.{}::{base}{mark}), '1970-01-01 00:00:00{zone}'::{base})", version.ident);
+        let latest =
+            format!("COALESCE(GREATEST(t.{}::{base}{mark}), '1970-01-01 00:00:00{zone}'::{base})", version.ident);
         Some(format!(
             "LEAST({latest}, '{LAST}{zone}'::{base}) OPERATOR(pg_catalog.+) '1 millisecond'::pg_catalog.interval"
         ))

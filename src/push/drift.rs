@@ -13,7 +13,7 @@
 //! after it, or the client pushes that change once more.
 
 use super::target::Target;
-use super::{carry_out, payload, resolve, Pusher, PushRequest};
+use super::{carry_out, payload, resolve, PushRequest, Pusher};
 use crate::push::pusher::Baseline;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, time};

@@ -66,8 +66,9 @@ pub fn register() {
 pub fn dialect(asked: Option<&str>) -> Result<Dialect> {
     let Some(name) = asked else { return Ok(DIALECT.get()) };
     Dialect::parse(name).map_err(|e| {
-        SyncError::new(code::INVALID_PARAMETER, e.to_string())
-            .hint("The dialects are 'postgrest', 'watermelondb' and 'drift'. The setting snapsync.dialect is the default.")
+        SyncError::new(code::INVALID_PARAMETER, e.to_string()).hint(
+            "The dialects are 'postgrest', 'watermelondb' and 'drift'. The setting snapsync.dialect is the default.",
+        )
     })
 }
 

@@ -30,21 +30,14 @@ fn device_time(device: Device, text: &str, target: &str) -> String {
 
 /// How a column of the recordset is declared, and the expression that makes its value. `field` is its name there; with
 /// `is_text`, no value is anything else than a text or null.
-pub fn value(
-    (dialect, device): (Dialect, Device),
-    column: &Column,
-    field: &str,
-    is_text: bool,
-) -> (String, String) {
+pub fn value((dialect, device): (Dialect, Device), column: &Column, field: &str, is_text: bool) -> (String, String) {
     let target = &column.type_name;
     let plain = || (target.clone(), format!("r.{field}"));
     let text = format!("(r.{field} OPERATOR(pg_catalog.#>>) '{{}}')");
     let json_typeof = format!("pg_catalog.json_typeof(r.{field})");
     let of_device = dialect == Dialect::Drift && column.facts.base == pg_sys::TIMESTAMPTZOID;
     match column.facts.base {
-        _ if is_text && of_device => {
-            ("pg_catalog.text".into(), device_time(device, &format!("r.{field}"), target))
-        }
+        _ if is_text && of_device => ("pg_catalog.text".into(), device_time(device, &format!("r.{field}"), target)),
         _ if is_text && is_time(column) => plain(),
         pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID => {
             // A number is ms since the epoch in every dialect; a string is what the type reads. Counted in days and the
