@@ -13,6 +13,7 @@ use pgrx::pg_sys;
 
 use super::CollectionPull;
 use crate::collections::catalog::{Collection, Column};
+use crate::server::memory::Gather;
 use crate::server::{pg, time};
 use crate::values::dialect::Dialect;
 use crate::values::json::{self, Output, Writer};
@@ -89,7 +90,7 @@ impl GoneRow {
         rest.name(mark);
         rest.raw(&at);
         let key = collection.key.iter().map(|k| (k.name.clone(), is_number(k)));
-        GoneRow { key: key.collect(), rest: rest.into_text() }
+        GoneRow { key: key.gather(), rest: rest.into_text() }
     }
 
     pub fn write(&self, id: &str, out: &mut Writer<Output>) {

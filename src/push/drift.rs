@@ -16,7 +16,7 @@ use super::target::Target;
 use super::{carry_out, payload, resolve, PushRequest, Pusher};
 use crate::push::pusher::Baseline;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, time};
+use crate::server::{memory, time};
 use crate::values::conflict::ConflictPolicy;
 use crate::values::device::Device;
 
@@ -41,7 +41,7 @@ pub fn push(changes: &str, device_time: &str) -> Result<i64> {
         device,
     };
     let pusher = Pusher { baseline: Baseline::None, client_id: None, report: false };
-    let raw = payload::parse(changes, pg::check_for_interrupts)?;
+    let raw = payload::parse(changes, memory::heed)?;
     let targets = resolve(&raw, &request, false)?;
     targets.iter().try_for_each(check)?;
     let latest = targets.iter().filter_map(|target| latest(target, device)).max();
@@ -70,7 +70,7 @@ fn check(target: &Target) -> Result<()> {
 fn latest(target: &Target, device: Device) -> Option<i64> {
     let (version, mark) = target.version_and_mark()?;
     let of = |record| {
-        pg::check_for_interrupts();
+        memory::heed();
         let raw = [version, mark].into_iter().filter_map(|column| target.plan.raw(record, &column.name));
         raw.filter_map(|raw| device.moment(raw)).min()
     };
