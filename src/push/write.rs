@@ -258,11 +258,12 @@ impl<'w, 'a> Work<'w, 'a> {
                 journal::touch(target.collection.relation, &target.plan.deletions[row].id)?;
             }
         }
-        let mut gone: Vec<(usize, &str)> = surprises.missing.iter().map(|i| (i.target, i.id(targets))).gather();
-        for (index, fates) in self.decisions.fates.iter().enumerate() {
+        let missing = surprises.missing.iter().map(|i| (i.target, i.id(targets)));
+        let deleted = self.decisions.fates.iter().enumerate().flat_map(|(index, fates)| {
             let rows = fates.records.iter().enumerate().filter(|(_, fate)| **fate == Fate::Gone);
-            memory::extend(&mut gone, rows.map(|(row, _)| (index, &*targets[index].plan.records[row].id)));
-        }
+            rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))
+        });
+        let gone: Vec<(usize, &str)> = missing.chain(deleted).gather();
         standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

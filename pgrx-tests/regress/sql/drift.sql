@@ -143,7 +143,7 @@ SELECT a.key, r ->> 'id' AS id, r ->> 'title' AS title, r ->> 'deleted_at' IS NO
 FROM json_each(pull_changes('{app.note}', :'c') -> 'changes' -> 'app.note') AS a, json_array_elements(a.value) AS r WHERE r ->> 'title' <> 'five' ORDER BY a.key, id;
 \echo -- Bob hears nothing of that, and sees what is his.
 SET ROLE bob;
-SELECT pull_changes('{app.note}', :'c') -> 'changes';
+SELECT pull_changes('{app.note}', :'c')::text LIKE '%000000000002%';
 SELECT a.key, r ->> 'title' AS title
 FROM json_each(pull_changes('{app.note}', '2000-01-01T00:00:00.000Z') -> 'changes' -> 'app.note') AS a, json_array_elements(a.value) AS r ORDER BY a.key, title;
 \echo -- A cursor that has not come yet: by more than a clock may be ahead nobody knows when that was.

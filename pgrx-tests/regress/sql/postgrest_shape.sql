@@ -97,7 +97,7 @@ SELECT push_changes('{"tasks": {"updated": [{"id": "00000000-0000-0000-0000-0000
 ROLLBACK;
 RESET SESSION AUTHORIZATION;
 SELECT id, owner, title FROM tasks ORDER BY id;
--- Overloads are told apart by argument names only: there is one function of each name, and every argument has one.
+-- Overloads are told apart by argument names only: every argument has one, and of the two push_changes one wants _changes, the other changes.
 SELECT proname, count(*), bool_and(array_length(proargnames, 1) >= pronargs AND NOT '' = ANY (proargnames)) FROM pg_proc
 WHERE proname IN ('pull_changes', 'push_changes') GROUP BY 1 ORDER BY 1;
 
