@@ -49,11 +49,12 @@ CREATE FUNCTION snapsync.enable(
     soft_delete_column      text DEFAULT NULL,
     readonly                text[] DEFAULT NULL,
     version_column          text DEFAULT NULL,
-    conflict_function       regprocedure DEFAULT NULL
+    conflict_function       regprocedure DEFAULT NULL,
+    notify                  text DEFAULT NULL
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_enable';
-COMMENT ON FUNCTION snapsync.enable(regclass, text, text[], text[], text[], text, text, jsonb, text, text, text[], text, regprocedure) IS
+COMMENT ON FUNCTION snapsync.enable(regclass, text, text[], text[], text[], text, text, jsonb, text, text, text[], text, regprocedure, text) IS
 'Syncs a table, or changes how; for the table''s owner. Arguments left out keep what is set';
 
 CREATE FUNCTION snapsync.disable("table" regclass) RETURNS void
@@ -79,3 +80,10 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_compact';
 COMMENT ON FUNCTION snapsync.compact() IS
 'Drops log entries that later entries of the same rows say as well, and returns how many; no client notices. For the owner of the extension';
+
+CREATE FUNCTION snapsync.poke_scope(collection text, value text) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'snapsync_poke_scope';
+COMMENT ON FUNCTION snapsync.poke_scope(text, text) IS
+'What pokes on the channel snapsync call this scope of a collection. For gateways: GRANT EXECUTE to the role that listens, and to nobody who must not know who is active';
+REVOKE EXECUTE ON FUNCTION snapsync.poke_scope(text, text) FROM PUBLIC;

@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
 use crate::collections::{admin, ddl, doctor, triggers};
-use crate::log::retention;
+use crate::log::{poke, retention};
 use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
 use crate::server::spi::Row;
@@ -188,6 +188,7 @@ sql_function!(snapsync_enable, pg_finfo_snapsync_enable, |a| {
         readonly: a.names(10, "readonly")?,
         version_column: a.get(11),
         conflict_function: a.get(12),
+        notify: a.get(13),
     };
     admin::enable(a.table()?, settings).map(|()| VOID)
 });
@@ -202,6 +203,12 @@ sql_function!(snapsync_prune, pg_finfo_snapsync_prune, |a| {
 });
 
 sql_function!(snapsync_compact, pg_finfo_snapsync_compact, |_a| retention::compact().map(pg_sys::Datum::from));
+
+sql_function!(snapsync_poke_scope, pg_finfo_snapsync_poke_scope, |a| {
+    let collection: &str = a.required(0, "collection", "Pass the collection's name.")?;
+    let value: &str = a.required(1, "value", "Pass the scope's value.")?;
+    Ok(text_datum(poke::hash(collection, value)))
+});
 
 sql_function!(snapsync_policy_text, pg_finfo_snapsync_policy_text, |a| {
     let policy = a.required(0, "policy", "Pass a policy.")?;

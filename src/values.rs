@@ -5,6 +5,7 @@ pub mod cursor;
 pub mod dialect;
 pub mod excerpt;
 pub mod json;
+pub mod notify;
 pub mod settings;
 pub mod token;
 pub mod wire_id;

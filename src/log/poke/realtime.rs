@@ -1,0 +1,99 @@
+//! Pokes as broadcasts of Supabase Realtime.
+//!
+//! `realtime.send` is somebody's function. It runs as the owner of the collection's table, who has asked for it, in a
+//! security-restricted operation; and only if it is a superuser's or that owner's own: nobody else gets that owner's rights by making one.
+//! What fails in it fails no write.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys;
+use serde::Deserialize;
+
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{signal, spi, subxact};
+use crate::values::notify::{payload, Actions, Notify, NotifyError};
+
+const FIND: &str = include_str!("find.sql");
+
+/// `realtime.send`, where there is one.
+#[derive(Deserialize)]
+struct Sender {
+    trusted: bool,
+    callable: bool,
+    owner: String,
+}
+
+fn find(relation: pg_sys::Oid) -> Result<Option<Sender>> {
+    spi::query_now(FIND, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()
+}
+
+/// Why nothing can be sent.
+fn hindrance(sender: Option<&Sender>) -> Option<(&'static str, String)> {
+    let Some(sender) = sender else {
+        let what = "There is no function realtime.send(jsonb, text, text, boolean) in this database.";
+        return Some((code::FEATURE_NOT_SUPPORTED, what.into()));
+    };
+    let what = if !sender.trusted {
+        format!("realtime.send belongs to {}, who is neither a superuser nor the table's owner.", sender.owner)
+    } else if !sender.callable {
+        "The table's owner may not execute realtime.send.".into()
+    } else {
+        return None;
+    };
+    Some((code::INSUFFICIENT_PRIVILEGE, what))
+}
+
+/// The way that `enable` asks for, if the table's pokes can go it.
+pub fn checked(relation: pg_sys::Oid, asked: &str) -> Result<Notify> {
+    let notify = Notify::parse(asked)
+        .map_err(|e| SyncError::new(code::INVALID_PARAMETER, e.to_string()).hint(NotifyError::HINT))?;
+    if notify.by_realtime() {
+        if let Some((code, what)) = hindrance(find(relation)?.as_ref()) {
+            return Err(SyncError::new(code, "cannot notify by Supabase Realtime")
+                .detail(what)
+                .hint("Realtime is a part of Supabase. On other servers use notify => 'notify'."));
+        }
+    }
+    Ok(notify)
+}
+
+/// Names are looked up in `pg_catalog` only, and the argument types are those of one function.
+const SEND: &str = "SELECT realtime.send($1::jsonb, 'poke'::text, $2::text, true)";
+
+/// Broadcasts to the topics of these scopes, or to the collection's own.
+pub(super) fn send(
+    relation: pg_sys::Oid,
+    name: &str,
+    stamp: i64,
+    scopes: &BTreeMap<Option<String>, Actions>,
+) -> Result<()> {
+    if let Some((_, what)) = hindrance(find(relation)?.as_ref()) {
+        pgrx::warning!("collection \"{name}\" is not broadcast: {what}");
+        return Ok(());
+    }
+    let sent = subxact::run(|| {
+        spi::as_table_owner(relation, || {
+            for (scope, actions) in scopes {
+                let topic = match scope {
+                    Some(scope) => format!("snapsync:{name}:{scope}"),
+                    None => format!("snapsync:{name}"),
+                };
+                let payload = payload(name, *actions, stamp, None);
+                let payload = spi::text_as(pg_sys::TEXTOID, &payload);
+                spi::query(SEND, &[payload, spi::arg(topic)], spi::Mode::Write)?;
+            }
+            Ok(())
+        })?;
+        // No statement comes any more that would fire what is deferred.
+        signal::fire_deferred_triggers();
+        Ok(())
+    });
+    match sent {
+        Err(e) if e.is_cancellation() => Err(e),
+        Err(e) => {
+            pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.message);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
