@@ -28,6 +28,32 @@ AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
 COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean, integer, text, integer, jsonb, jsonb) IS
 'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}; in pages of page_size rows, all but the last with "next" in place of "timestamp"';
 
+CREATE FUNCTION @extschema@.wait_for_changes(
+    collections             text[],
+    last_pulled_at          text DEFAULT NULL,
+    filter                  jsonb DEFAULT NULL,
+    actions                 text DEFAULT 'changes',
+    timeout                 interval DEFAULT NULL
+) RETURNS json
+LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
+AS 'MODULE_PATHNAME', 'snapsync_wait_for_changes';
+COMMENT ON FUNCTION @extschema@.wait_for_changes(text[], text, jsonb, text, interval) IS
+'Waits until a pull of these collections from last_pulled_at on would bring something: {"changed": [name, ...]}, with none when the time is up. actions: inserts, updates, deletes, collection (inserts and deletes), changes';
+
+-- For connections of one's own: between looks it keeps no row from being vacuumed.
+CREATE PROCEDURE snapsync.wait_for_changes(
+    collections             text[],
+    last_pulled_at          text DEFAULT NULL,
+    filter                  jsonb DEFAULT NULL,
+    actions                 text DEFAULT 'changes',
+    timeout                 interval DEFAULT NULL,
+    INOUT answer            json DEFAULT NULL
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_wait_and_let_go';
+COMMENT ON PROCEDURE snapsync.wait_for_changes(text[], text, jsonb, text, interval, json) IS
+'The same as the function, in transactions of its own; not inside a transaction block';
+
 CREATE FUNCTION snapsync.track() RETURNS trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_track';

@@ -8,3 +8,4 @@ pub mod poke;
 pub mod read;
 pub mod retention;
 pub mod roles;
+pub mod wake;

@@ -30,10 +30,12 @@ mod changes;
 mod delta;
 mod echo;
 mod exact;
+mod look;
 mod pages;
 mod rows;
 pub mod schema;
 mod since;
+pub mod wait;
 
 use arrays::Arrays;
 use delta::Past;
@@ -41,6 +43,7 @@ use pages::{Asked, Page};
 use since::Since;
 
 /// The arguments of `pull_changes`.
+#[derive(Default)]
 pub struct PullRequest<'a> {
     pub collections: Vec<Option<String>>,
     pub last_pulled_at: Option<&'a str>,

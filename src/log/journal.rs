@@ -18,7 +18,7 @@ use pgrx::pg_sys;
 
 use crate::log::change::{Change, Op, When, NOTICE};
 use crate::log::clock::{self, history, horizon};
-use crate::log::{poke, roles};
+use crate::log::{poke, roles, wake};
 use crate::server::error::Result;
 use crate::server::{memory, pg};
 use crate::values::settings;
@@ -92,6 +92,7 @@ pub fn before_commit(prepared: bool) -> Result<()> {
         horizon::thin_if_due()?;
         if let Some(stamp) = JOURNAL.with(|j| j.borrow().drawn) {
             poke::send(stamp)?;
+            wake::find_sleepers();
         }
     }
     JOURNAL.with(|j| j.borrow_mut().committing = true);
@@ -117,6 +118,7 @@ pub fn end() {
         j.committing = false;
     });
     poke::back_to(0);
+    wake::forget();
 }
 
 pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
@@ -422,6 +424,10 @@ fn flush(which: Flush) -> Result<()> {
         let nets = net::effects(&j, from)?;
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
         unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
+        match end {
+            true => wake::wrote(net::entries(&j, &nets).map(Effect::written)),
+            false => wake::wrote_early(&relations),
+        }
         poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));
         Result::Ok(())
     })?;
