@@ -170,7 +170,7 @@ impl Pokes {
 
     /// One for all scopes, where they are many.
     fn bounded(self) -> Self {
-        if self.scopes.len() <= SCOPES + 1 {
+        if self.scopes.keys().flatten().count() <= SCOPES {
             return self;
         }
         let mut all = Actions::default();

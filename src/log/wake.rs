@@ -16,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::log::change::{bucket, NO_BUCKET};
 use crate::log::poke::Written;
+use crate::server::pg;
 use crate::server::signal::{Place, Present, Sleeper};
+use crate::values::token::seal;
 
 /// `field4` of these advisory locks; the clock has 3 (clock.rs).
 const CLASS: u16 = 4;
@@ -61,7 +63,7 @@ impl Waiting {
         let places = |(relation, buckets): (&u32, &Option<BTreeSet<i16>>)| {
             let parts: Vec<u32> = match buckets {
                 None => vec![ALL],
-                Some(buckets) => std::iter::once(EVERY).chain(buckets.iter().map(|b| part_of(*b))).collect(),
+                Some(buckets) => std::iter::once(EVERY).chain(buckets.iter().map(|b| part_of(*relation, *b))).collect(),
             };
             let relation = *relation;
             parts.into_iter().map(move |part| Place { relation, part })
@@ -78,8 +80,15 @@ impl Waiting {
     }
 }
 
-fn part_of(bucket: i16) -> u32 {
-    BUCKETS + bucket.unsigned_abs() as u32
+/// Everybody can read the lock table: it must not show whose scope somebody waits in. So it is under a key, and who waits for scopes that he
+/// names himself is not told from who waits for all (pull/look.rs): he would have the places of any.
+fn part_of(relation: u32, bucket: i16) -> u32 {
+    let mut bytes = b"snapsync wait".to_vec();
+    bytes.extend(pg::database().0.to_u32().to_be_bytes());
+    bytes.extend(relation.to_be_bytes());
+    bytes.extend(bucket.to_be_bytes());
+    let [a, b, c, d, ..] = seal(&bytes, &pg::secret());
+    u32::from_be_bytes([a, b, c, d]).max(BUCKETS)
 }
 
 fn is_anybody_there() -> bool {
@@ -132,7 +141,7 @@ pub fn find_sleepers() {
         look(*relation, ALL);
         match buckets {
             None => look(*relation, EVERY),
-            Some(buckets) => buckets.iter().for_each(|bucket| look(*relation, part_of(*bucket))),
+            Some(buckets) => buckets.iter().for_each(|bucket| look(*relation, part_of(*relation, *bucket))),
         }
     }
     SLEEPERS.set(sleepers);

@@ -192,7 +192,7 @@ impl CollectionPull<'_> {
             Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
             None => reach.entries(relation)?,
         };
-        let buckets = scopes.map(|scopes| buckets_of(scopes));
+        let buckets = scopes.filter(|_| !self.filtered).map(|scopes| buckets_of(scopes));
         let nothing = Happened { actions: Actions::default(), settled: true, buckets };
         if entries.is_empty() {
             return Ok(nothing);

@@ -8,6 +8,7 @@ pub mod ddl;
 pub mod foreign;
 pub mod incremental;
 pub mod instructions;
+pub mod live;
 pub mod machine;
 pub mod marks;
 pub mod memory;
@@ -118,4 +119,5 @@ pub const GROUPS: &[Group] = &[
     ("idle", connections::idle),
     ("advice", advice::advice),
     ("ddl", ddl::ddl),
+    ("live", live::live),
 ];

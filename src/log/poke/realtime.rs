@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{signal, spi, subxact};
+use crate::server::{pg, signal, spi, subxact};
 use crate::values::notify::{payload, Actions, Notify, NotifyError};
 
 const FIND: &str = include_str!("find.sql");
@@ -28,19 +28,31 @@ fn find(relation: pg_sys::Oid) -> Result<Option<Sender>> {
 }
 
 /// Why nothing can be sent.
-fn hindrance(sender: Option<&Sender>) -> Option<(&'static str, String)> {
+fn hindrance(sender: Option<&Sender>) -> Option<SyncError> {
+    let error = |code| SyncError::new(code, "cannot notify by Supabase Realtime");
     let Some(sender) = sender else {
-        let what = "There is no function realtime.send(jsonb, text, text, boolean) in this database.";
-        return Some((code::FEATURE_NOT_SUPPORTED, what.into()));
+        return Some(
+            error(code::FEATURE_NOT_SUPPORTED)
+                .detail("There is no function realtime.send(jsonb, text, text, boolean) in this database.")
+                .hint("Realtime is a part of Supabase. On other servers use notify => 'notify'."),
+        );
     };
-    let what = if !sender.trusted {
-        format!("realtime.send belongs to {}, who is neither a superuser nor the table's owner.", sender.owner)
-    } else if !sender.callable {
-        "The table's owner may not execute realtime.send.".into()
-    } else {
-        return None;
-    };
-    Some((code::INSUFFICIENT_PRIVILEGE, what))
+    if !sender.trusted {
+        let owner = &sender.owner;
+        return Some(
+            error(code::INSUFFICIENT_PRIVILEGE)
+                .detail(format!("realtime.send belongs to {owner}, who is neither a superuser nor the table's owner."))
+                .hint("It runs as the table's owner. Let a superuser own it."),
+        );
+    }
+    if !sender.callable {
+        return Some(
+            error(code::INSUFFICIENT_PRIVILEGE)
+                .detail("The table's owner may not execute realtime.send.")
+                .hint("GRANT USAGE ON SCHEMA realtime and EXECUTE ON FUNCTION realtime.send TO the table's owner."),
+        );
+    }
+    None
 }
 
 /// The way that `enable` asks for, if the table's pokes can go it.
@@ -48,10 +60,8 @@ pub fn checked(relation: pg_sys::Oid, asked: &str) -> Result<Notify> {
     let notify = Notify::parse(asked)
         .map_err(|e| SyncError::new(code::INVALID_PARAMETER, e.to_string()).hint(NotifyError::HINT))?;
     if notify.by_realtime() {
-        if let Some((code, what)) = hindrance(find(relation)?.as_ref()) {
-            return Err(SyncError::new(code, "cannot notify by Supabase Realtime")
-                .detail(what)
-                .hint("Realtime is a part of Supabase. On other servers use notify => 'notify'."));
+        if let Some(e) = hindrance(find(relation)?.as_ref()) {
+            return Err(e);
         }
     }
     Ok(notify)
@@ -67,12 +77,14 @@ pub(super) fn send(
     stamp: i64,
     scopes: &BTreeMap<Option<String>, Actions>,
 ) -> Result<()> {
-    if let Some((_, what)) = hindrance(find(relation)?.as_ref()) {
-        pgrx::warning!("collection \"{name}\" is not broadcast: {what}");
+    if let Some(e) = hindrance(find(relation)?.as_ref()) {
+        pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.detail.unwrap_or_default());
         return Ok(());
     }
     let sent = subxact::run(|| {
         spi::as_table_owner(relation, || {
+            // No statement is under way any more that has one.
+            let _snapshot = pg::ActiveSnapshot::take();
             for (scope, actions) in scopes {
                 let topic = match scope {
                     Some(scope) => format!("snapsync:{name}:{scope}"),
