@@ -6,10 +6,10 @@ use pgrx::{pg_sys, FromDatum};
 
 use crate::collections::{admin, ddl, doctor, triggers};
 use crate::log::{poke, retention};
+use crate::pull::wait::WaitRequest;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
 use crate::server::spi::{self, Row};
-use crate::pull::wait::WaitRequest;
 use crate::{pull, push, track};
 
 /// Declares a function for Postgres: the symbol, its version-1 record, and its body, which gets the arguments.

@@ -38,6 +38,8 @@ pub(super) struct Look {
     /// Where the next look begins.
     pub cursor: Cursor,
     pub seen: Seen,
+    /// A pull would return no later cursor than this look began at: it may have brought all of this already, and would again.
+    pub stuck: bool,
     /// Whose changes may concern the caller.
     pub watched: Watched,
 }
@@ -114,12 +116,13 @@ pub(super) fn look(asked: &Asked, cursor: Cursor) -> Result<Look> {
         settled &= happened.settled;
         watch(&mut watched, collection, happened.buckets)?;
     }
+    let stuck = matches!(cursor, Cursor::Stamp(c) if snapmin <= c & !1);
     let inexact = |odd| matches!(cursor, Cursor::Stamp(c) if c >= odd);
     let cursor = match settled && changed.is_empty() {
         true => Cursor::Stamp(exact::cursor(timestamp, &inexact, snapmin, clock, &collections, &snapshot)?),
         false => cursor,
     };
-    Ok(Look { changed, cursor, seen, watched })
+    Ok(Look { changed, cursor, seen, stuck, watched })
 }
 
 /// Adds a collection, and the tables that decide who sees its rows.

@@ -37,6 +37,10 @@ const POLL: Duration = Duration::from_secs(1);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
 const STANDBY: Duration = Duration::from_millis(25);
 
+/// While cursors stand still (beside a prepared transaction, on a standby of a quiet server) a wait does not end before, if a pull may
+/// have brought all there is.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// What happens between two looks: it ends the transaction.
 type Between<'a> = &'a mut dyn FnMut();
 
@@ -45,9 +49,12 @@ pub fn wait(request: &WaitRequest, let_go: Option<Between>) -> Result<String> {
     let (cursor, asked) = parse(request)?;
     let timeout = timeout(request.timeout.as_ref())?;
     if pg::transaction_snapshot_is_fixed() {
-        return Err(SyncError::new(code::FEATURE_NOT_SUPPORTED, "a transaction with one snapshot cannot wait for changes")
-            .detail("In REPEATABLE READ and SERIALIZABLE it sees nothing that others commit.")
-            .hint("Wait in READ COMMITTED."));
+        return Err(SyncError::new(
+            code::FEATURE_NOT_SUPPORTED,
+            "a transaction with one snapshot cannot wait for changes",
+        )
+        .detail("In REPEATABLE READ and SERIALIZABLE it sees nothing that others commit.")
+        .hint("Wait in READ COMMITTED."));
     }
     journal::flush_before_reading()?;
     let changed = until_changed(&asked, cursor, Instant::now() + timeout, let_go)?;
@@ -62,13 +69,18 @@ fn until_changed(
 ) -> Result<Vec<String>> {
     let left = || deadline.saturating_duration_since(Instant::now());
     let mut waiting: Option<(Watched, Waiting, i64)> = None;
-    let (mut pause, mut woken) = (PAUSES.0, false);
+    let (mut pause, mut woken, mut first) = (PAUSES.0, false, true);
     loop {
         signal::stay_awake();
         let found = subxact::try_out(|| look(asked, cursor))?;
         if !found.changed.is_empty() {
+            // Who waits and pulls in turn is not to do nothing else.
+            if found.stuck && first {
+                signal::sleep_on(STUCK.min(left()));
+            }
             return Ok(found.changed);
         }
+        first = false;
         cursor = found.cursor;
         if let Some(let_go) = &mut let_go {
             // It is of the transaction.
@@ -128,8 +140,11 @@ fn actions(asked: Option<&str>) -> Result<Actions> {
         Some("updates") => Actions::UPDATE,
         Some("deletes") => Actions::DELETE,
         Some(other) => {
-            return Err(SyncError::new(code::INVALID_PARAMETER, format!("unknown actions \"{}\"", excerpt::name(other)))
-                .hint("The actions are inserts, updates, deletes, collection (inserts and deletes) and changes."))
+            return Err(SyncError::new(
+                code::INVALID_PARAMETER,
+                format!("unknown actions \"{}\"", excerpt::name(other)),
+            )
+            .hint("The actions are inserts, updates, deletes, collection (inserts and deletes) and changes."))
         }
     })
 }
@@ -141,7 +156,8 @@ fn timeout(asked: Option<&Interval>) -> Result<Duration> {
     const DAY: i128 = 24 * 60 * 60 * 1_000_000;
     let micros = i128::from(asked.months()) * 30 * DAY + i128::from(asked.days()) * DAY + i128::from(asked.micros());
     let micros = u64::try_from(micros.min(i128::from(u64::MAX))).map_err(|_| {
-        SyncError::new(code::INVALID_PARAMETER, "timeout must not be negative").hint("Pass an interval, for example '10 s'.")
+        SyncError::new(code::INVALID_PARAMETER, "timeout must not be negative")
+            .hint("Pass an interval, for example '10 s'.")
     })?;
     Ok(Duration::from_micros(micros).min(longest))
 }

@@ -31,12 +31,6 @@ pub fn notification_queue_usage() -> f64 {
     unsafe { pgrx::direct_function_call(pg_sys::pg_notification_queue_usage, &[]) }.unwrap_or(0.0)
 }
 
-/// Fires the triggers that are deferred to the end of the transaction, where it has come to that already.
-pub fn fire_deferred_triggers() {
-    // SAFETY: inside a transaction, with no statement under way that queues triggers.
-    unsafe { pg_sys::AfterTriggerFireDeferred() }
-}
-
 /// A session that waits, as others find it in the lock table: it shares an advisory lock that nobody takes for himself. So it holds nobody
 /// up, and is gone with the transaction.
 pub struct Present(pg_sys::LOCKTAG);

@@ -131,7 +131,10 @@ mod tests {
     fn a_poke_says_no_more_than_it_must() {
         let mut actions = Actions::INSERT;
         actions.add(Actions::DELETE);
-        assert_eq!(payload("a\"b", actions, 8, None), r#"{"actions":["insert","delete"],"collection":"a\"b","stamp":8}"#);
+        assert_eq!(
+            payload("a\"b", actions, 8, None),
+            r#"{"actions":["insert","delete"],"collection":"a\"b","stamp":8}"#
+        );
         let scope = scope_hash(&[7; 32], 5, "todos", "acme");
         assert_eq!(scope.len(), 32);
         assert!(payload("todos", Actions::ANY, 8, Some(&scope)).contains(&scope));

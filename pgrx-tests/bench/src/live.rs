@@ -118,8 +118,7 @@ fn transactions(writers: &mut [Wire], each: usize) -> Result<f64> {
             .enumerate()
             .map(|(w, wire)| {
                 scope.spawn(move || -> Result<()> {
-                    (0..each)
-                        .try_for_each(|n| wire.execute("touch", &[&(w * 100 + n % 100 + 1).to_string()]).map(drop))
+                    (0..each).try_for_each(|n| wire.execute("touch", &[&(w * 100 + n % 100 + 1).to_string()]).map(drop))
                 })
             })
             .collect();
@@ -228,7 +227,8 @@ fn waiters(world: &mut World, sizes: &Sizes, report: &mut Report) -> Result<()> 
                 beside.0.push(transactions(&mut writer, EACH)?);
             }
             let busy = share(processor_time(&pids) - before, begun);
-            let held = "SELECT max(age(backend_xmin))::text FROM pg_stat_activity WHERE query LIKE 'SELECT wait_for_changes%'";
+            let held =
+                "SELECT max(age(backend_xmin))::text FROM pg_stat_activity WHERE query LIKE 'SELECT wait_for_changes%'";
             let held = world.admin.text(held)?;
             report.row(Row::new(
                 "live",

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, signal, spi, subxact};
+use crate::server::{pg, spi, subxact};
 use crate::values::notify::{payload, Actions, Notify, NotifyError};
 
 const FIND: &str = include_str!("find.sql");
@@ -95,10 +95,7 @@ pub(super) fn send(
                 spi::query(SEND, &[payload, spi::arg(topic)], spi::Mode::Write)?;
             }
             Ok(())
-        })?;
-        // No statement comes any more that would fire what is deferred.
-        signal::fire_deferred_triggers();
-        Ok(())
+        })
     });
     match sent {
         Err(e) if e.is_cancellation() => Err(e),
