@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use super::delta::Past;
-use super::{begin, exact, may_read, observe, CollectionPull, Request, Start};
+use super::{begin, exact, may_read, observe, CollectionPull, PullRequest, Start};
 use crate::collections::catalog::{self, Collection};
 use crate::log::clock::{self, horizon};
 use crate::log::wake::{buckets_of, Watched};
@@ -28,7 +28,7 @@ pub(super) struct Asked<'a> {
     pub filter: Filter,
     pub wanted: Actions,
     /// A pull's arguments, for what it does with rows.
-    pub request: Request<'a>,
+    pub request: PullRequest<'a>,
 }
 
 /// What a look has found.

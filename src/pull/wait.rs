@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pgrx::datum::Interval;
 
 use super::look::{look, wait_at, Asked};
-use super::Request;
+use super::PullRequest;
 use crate::log::clock;
 use crate::log::journal;
 use crate::log::wake::{Waiting, Watched};
@@ -129,7 +129,7 @@ fn parse(request: &WaitRequest) -> Result<(cursor::Cursor, Asked<'static>)> {
     })?;
     let filter = Filter::parse(request.filter.as_deref())?;
     let wanted = actions(request.actions.as_deref())?;
-    Ok((cursor, Asked { names, filter, wanted, request: Request::default() }))
+    Ok((cursor, Asked { names, filter, wanted, request: PullRequest::default() }))
 }
 
 fn actions(asked: Option<&str>) -> Result<Actions> {
