@@ -90,12 +90,13 @@ pub fn before_commit(prepared: bool) -> Result<()> {
     flush(Flush::End)?;
     if !prepared {
         horizon::thin_if_due()?;
-        if let Some(stamp) = JOURNAL.with(|j| j.borrow().drawn) {
-            poke::send(stamp)?;
-            wake::find_sleepers();
-        }
     }
     JOURNAL.with(|j| j.borrow_mut().committing = true);
+    if let Some(stamp) = JOURNAL.with(|j| j.borrow().drawn).filter(|_| !prepared) {
+        // What a broadcast writes is logged, and pokes nobody.
+        poke::send(stamp)?;
+        wake::find_sleepers();
+    }
     Ok(())
 }
 

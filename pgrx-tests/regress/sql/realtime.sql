@@ -82,6 +82,17 @@ SET ROLE authenticated;
 UPDATE todos SET n = 6 WHERE id = 2;
 RESET ROLE;
 DROP TRIGGER later ON realtime.messages;
+-- What is written there to a synced table is logged like anything else.
+CREATE TABLE heard (id serial PRIMARY KEY, topic text);
+SELECT snapsync.enable('heard');
+SELECT pull_changes('{heard}') ->> 'timestamp' AS cursor \gset
+CREATE FUNCTION t.hear() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.heard (topic) VALUES (NEW.topic); RETURN NULL; END $$;
+CREATE TRIGGER hear AFTER INSERT ON realtime.messages FOR EACH ROW EXECUTE FUNCTION t.hear();
+SET ROLE authenticated;
+UPDATE todos SET n = 12 WHERE id = 2;
+RESET ROLE;
+SELECT * FROM t.pull('{heard}', :'cursor');
+DROP TRIGGER hear ON realtime.messages;
 -- Nor does it keep more than its own rights: no role is set.
 CREATE FUNCTION t.climb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN SET ROLE supabase_admin; RETURN NULL; END $$;
 CREATE TRIGGER climb AFTER INSERT ON realtime.messages FOR EACH ROW EXECUTE FUNCTION t.climb();
