@@ -13,7 +13,8 @@ pub enum Notify {
     #[default]
     None,
     /// Who listens to the channel.
-    Notify,
+    #[serde(rename = "notify")]
+    Channel,
     /// Who has joined a topic of Supabase Realtime.
     Realtime,
     Both,
@@ -30,13 +31,13 @@ impl NotifyError {
 }
 
 impl Notify {
-    const ALL: [Notify; 4] = [Notify::None, Notify::Notify, Notify::Realtime, Notify::Both];
+    const ALL: [Notify; 4] = [Notify::None, Notify::Channel, Notify::Realtime, Notify::Both];
 
     /// The name in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Notify::None => "none",
-            Notify::Notify => "notify",
+            Notify::Channel => "notify",
             Notify::Realtime => "realtime",
             Notify::Both => "both",
         }
@@ -49,7 +50,7 @@ impl Notify {
     }
 
     pub fn by_channel(self) -> bool {
-        matches!(self, Notify::Notify | Notify::Both)
+        matches!(self, Notify::Channel | Notify::Both)
     }
 
     pub fn by_realtime(self) -> bool {
