@@ -32,7 +32,7 @@ const LONGEST_SCOPE: usize = 255;
 
 /// A collection that is to be poked.
 #[derive(Deserialize, Debug)]
-struct Target {
+struct PokeTarget {
     name: String,
     relation: u32,
     notify: Notify,
@@ -44,14 +44,14 @@ struct Target {
 const TARGETS: &str = include_str!("poke/targets.sql");
 
 thread_local! {
-    static KNOWN: Cached<HashMap<u32, Rc<Vec<Target>>>> = Cached::until(Event::Definition);
+    static KNOWN: Cached<HashMap<u32, Rc<Vec<PokeTarget>>>> = Cached::until(Event::Definition);
     /// When it was last asked whether the queue of notifications is nearly full, and what was found.
     static QUEUE: Cell<Option<(Instant, bool)>> = const { Cell::new(None) };
     static TOUCHED: RefCell<Vec<Touched>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The collections that changes of this table are a reason to poke.
-fn targets(relation: u32) -> Result<Rc<Vec<Target>>> {
+fn targets(relation: u32) -> Result<Rc<Vec<PokeTarget>>> {
     let then = KNOWN.with(Cached::now);
     if let Some(known) = KNOWN.with(|k| k.look(|all| all.get(&relation).cloned())) {
         return Ok(known);
@@ -91,7 +91,7 @@ pub fn watched(relations: impl IntoIterator<Item = u32>) -> Result<BTreeSet<u32>
 }
 
 /// What is written of a key.
-pub struct Written<'a> {
+pub struct WrittenKey<'a> {
     pub relation: pg_sys::Oid,
     pub op: Op,
     pub scope: Option<&'a str>,
@@ -100,13 +100,13 @@ pub struct Written<'a> {
 }
 
 /// Notes what is written of these tables.
-pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = Written<'a>>) {
+pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKey<'a>>) {
     if watched.is_empty() {
         return;
     }
     let mut found: HashMap<(u32, Option<&str>), Touched> = HashMap::new();
     let mut scopes: HashMap<u32, usize> = HashMap::new();
-    for Written { relation, op, scope, has_image } in written {
+    for WrittenKey { relation, op, scope, has_image } in written {
         pgrx::check_for_interrupts!();
         let relation = relation.to_u32();
         if !watched.contains(&relation) {

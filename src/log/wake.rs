@@ -15,9 +15,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::log::change::{bucket, NO_BUCKET};
-use crate::log::poke::Written;
+use crate::log::poke::WrittenKey;
 use crate::server::pg;
-use crate::server::signal::{Place, Present, Sleeper};
+use crate::server::signal::{Present, Sleeper, WaitingPlace};
 use crate::values::token::seal;
 
 /// `field4` of these advisory locks; the clock has 3 (clock.rs).
@@ -29,9 +29,9 @@ const EVERY: u32 = 1;
 const BUCKETS: u32 = 2;
 
 /// Everybody is here.
-const ANYBODY: Place = Place { relation: 0, part: 0 };
+const ANYBODY: WaitingPlace = WaitingPlace { relation: 0, part: 0 };
 /// Who watches more than is worth telling apart.
-const MUCH: Place = Place { relation: 0, part: 1 };
+const MUCH: WaitingPlace = WaitingPlace { relation: 0, part: 1 };
 
 /// A waiter is at so many places, besides: they take room in the lock table.
 const PLACES: usize = 16;
@@ -66,11 +66,15 @@ impl Waiting {
                 Some(buckets) => std::iter::once(EVERY).chain(buckets.iter().map(|b| part_of(*relation, *b))).collect(),
             };
             let relation = *relation;
-            parts.into_iter().map(move |part| Place { relation, part })
+            parts.into_iter().map(move |part| WaitingPlace { relation, part })
         };
-        let mut at: Vec<Place> = watched.iter().flat_map(places).take(PLACES + 1).collect();
+        let mut at: Vec<WaitingPlace> = watched.iter().flat_map(places).take(PLACES + 1).collect();
         if at.len() > PLACES {
-            at = watched.keys().map(|relation| Place { relation: *relation, part: ALL }).take(PLACES + 1).collect();
+            at = watched
+                .keys()
+                .map(|relation| WaitingPlace { relation: *relation, part: ALL })
+                .take(PLACES + 1)
+                .collect();
         }
         if at.len() > PLACES {
             at = vec![MUCH];
@@ -103,14 +107,14 @@ pub fn wrote_early(relations: &BTreeSet<u32>) {
 }
 
 /// It has its stamp, and this is what it writes at its end.
-pub fn wrote<'a>(written: impl Iterator<Item = Written<'a>>) {
+pub fn wrote<'a>(written: impl Iterator<Item = WrittenKey<'a>>) {
     if !is_anybody_there() {
         return;
     }
     WRITTEN.with(|w| {
         let all = &mut *w.borrow_mut();
         let mut last: Option<(u32, Option<&str>)> = None;
-        for Written { relation, scope, .. } in written {
+        for WrittenKey { relation, scope, .. } in written {
             pgrx::check_for_interrupts!();
             let relation = relation.to_u32();
             if last.replace((relation, scope)) == Some((relation, scope)) {
@@ -134,7 +138,7 @@ pub fn find_sleepers() {
     if written.is_empty() || !is_anybody_there() {
         return;
     }
-    let mut look = |relation, part| Place { relation, part }.add_sleepers(CLASS, &mut sleepers);
+    let mut look = |relation, part| WaitingPlace { relation, part }.add_sleepers(CLASS, &mut sleepers);
     look(MUCH.relation, MUCH.part);
     for (relation, buckets) in &written {
         pgrx::check_for_interrupts!();

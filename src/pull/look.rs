@@ -23,7 +23,7 @@ use crate::values::json::{Output, Writer};
 use crate::values::notify::Actions;
 
 /// What is watched.
-pub(super) struct Asked<'a> {
+pub(super) struct Watch<'a> {
     pub names: Vec<String>,
     pub filter: Filter,
     pub wanted: Actions,
@@ -32,12 +32,12 @@ pub(super) struct Asked<'a> {
 }
 
 /// What a look has found.
-pub(super) struct Look {
+pub(super) struct WaitLook {
     /// Collections of which something that was asked for has changed.
     pub changed: Vec<String>,
     /// Where the next look begins.
     pub cursor: Cursor,
-    pub seen: Seen,
+    pub seen: SeenUpTo,
     /// A pull would return no later cursor than this look began at: it may have brought all of this already, and would again.
     pub stuck: bool,
     /// Whose changes may concern the caller.
@@ -46,41 +46,41 @@ pub(super) struct Look {
 
 /// How far a look has seen.
 #[derive(Clone, Copy)]
-pub(super) enum Seen {
+pub(super) enum SeenUpTo {
     Clock(clock::Reading),
     /// On a standby: how far it had replayed.
     Replayed(u64),
 }
 
-impl Seen {
+impl SeenUpTo {
     /// May there be something new? Cheap.
     pub fn is_outdated(self) -> Result<bool> {
         match self {
             // Who was about to commit may have.
-            Seen::Clock(then) => Ok(then.snapmin <= then.newest || clock::read()? != then.newest),
-            Seen::Replayed(then) => Ok(!pg::in_recovery() || signal::replayed() != then),
+            SeenUpTo::Clock(then) => Ok(then.snapmin <= then.newest || clock::read()? != then.newest),
+            SeenUpTo::Replayed(then) => Ok(!pg::in_recovery() || signal::replayed() != then),
         }
     }
 
     /// Has it seen all transactions that had their stamp when the clock was this?
     pub fn has_seen_all_of(self, clock: i64) -> bool {
         match self {
-            Seen::Clock(then) => then.snapmin > clock,
-            Seen::Replayed(_) => true,
+            SeenUpTo::Clock(then) => then.snapmin > clock,
+            SeenUpTo::Replayed(_) => true,
         }
     }
 }
 
 /// To be run in a subtransaction that is undone: it locks tables.
-pub(super) fn look(asked: &Asked, cursor: Cursor) -> Result<Look> {
+pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
     for name in &asked.names {
         catalog::collection(name)?;
     }
     let replayed = signal::replayed();
     let (clock, snapshot) = observe()?;
     let (seen, snapmin) = match clock {
-        Some(reading) => (Seen::Clock(reading), reading.snapmin),
-        None => (Seen::Replayed(replayed), horizon::snapmin_of_old_snapshot()?),
+        Some(reading) => (SeenUpTo::Clock(reading), reading.snapmin),
+        None => (SeenUpTo::Replayed(replayed), horizon::snapmin_of_old_snapshot()?),
     };
     pg::accept_invalidations();
     let collections = asked.names.iter().map(|n| catalog::collection(n)).collect::<Result<Vec<_>>>()?;
@@ -122,7 +122,7 @@ pub(super) fn look(asked: &Asked, cursor: Cursor) -> Result<Look> {
         true => Cursor::Stamp(exact::cursor(timestamp, &inexact, snapmin, clock, &collections, &snapshot)?),
         false => cursor,
     };
-    Ok(Look { changed, cursor, seen, stuck, watched })
+    Ok(WaitLook { changed, cursor, seen, stuck, watched })
 }
 
 /// Adds a collection, and the tables that decide who sees its rows.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::datum::Interval;
 
-use super::look::{look, wait_at, Asked};
+use super::look::{look, wait_at, Watch};
 use super::PullRequest;
 use crate::log::clock;
 use crate::log::journal;
@@ -62,7 +62,7 @@ pub fn wait(request: &WaitRequest, let_go: Option<Between>) -> Result<String> {
 }
 
 fn until_changed(
-    asked: &Asked,
+    asked: &Watch,
     mut cursor: cursor::Cursor,
     deadline: Instant,
     mut let_go: Option<Between>,
@@ -121,7 +121,7 @@ fn until_changed(
     }
 }
 
-fn parse(request: &WaitRequest) -> Result<(cursor::Cursor, Asked<'static>)> {
+fn parse(request: &WaitRequest) -> Result<(cursor::Cursor, Watch<'static>)> {
     const HINT: &str = "Pass the timestamp of the last pull, or an ISO 8601 time.";
     let names = super::names(&request.collections)?;
     let cursor = cursor::parse(request.last_pulled_at.as_deref()).map_err(|e| {
@@ -129,7 +129,7 @@ fn parse(request: &WaitRequest) -> Result<(cursor::Cursor, Asked<'static>)> {
     })?;
     let filter = Filter::parse(request.filter.as_deref())?;
     let wanted = actions(request.actions.as_deref())?;
-    Ok((cursor, Asked { names, filter, wanted, request: PullRequest::default() }))
+    Ok((cursor, Watch { names, filter, wanted, request: PullRequest::default() }))
 }
 
 fn actions(asked: Option<&str>) -> Result<Actions> {

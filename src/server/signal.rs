@@ -37,7 +37,7 @@ pub struct Present(pg_sys::LOCKTAG);
 
 impl Present {
     /// `class` is what SQL's own advisory locks have 1 or 2 in.
-    pub fn at(place: Place, class: u16) -> Present {
+    pub fn at(place: WaitingPlace, class: u16) -> Present {
         let tag = place.tag(class);
         // SAFETY: a share lock, not waited for; it is the transaction's.
         unsafe {
@@ -59,12 +59,12 @@ impl Drop for Present {
 
 /// Where sessions wait.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place {
+pub struct WaitingPlace {
     pub relation: u32,
     pub part: u32,
 }
 
-impl Place {
+impl WaitingPlace {
     fn tag(self, class: u16) -> pg_sys::LOCKTAG {
         pg_sys::LOCKTAG {
             // SAFETY: set once at backend start.

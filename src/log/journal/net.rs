@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 
 use super::Journal;
 use crate::log::change::{Op, When, NOTICE};
-use crate::log::poke::Written;
+use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
 
@@ -137,8 +137,8 @@ impl<'a> Effect<'a> {
     }
 
     /// What who is poked hears of it.
-    pub fn written(self) -> Written<'a> {
-        Written { relation: self.relation, op: self.op, scope: self.scope, has_image: self.image.is_some() }
+    pub fn written(self) -> WrittenKey<'a> {
+        WrittenKey { relation: self.relation, op: self.op, scope: self.scope, has_image: self.image.is_some() }
     }
 }
 
