@@ -23,6 +23,7 @@ CREATE TABLE snapsync.collection (
     version_column      name,
     conflict_function   text,
     access_tables       jsonb,
+    notify              text NOT NULL DEFAULT 'none',
     found_scope         name,
     no_scope            text,
     image               name[] NOT NULL DEFAULT '{}',
@@ -32,7 +33,8 @@ CREATE TABLE snapsync.collection (
     CONSTRAINT collection_name_key UNIQUE (name),
     CONSTRAINT collection_qualified_name_key UNIQUE (qualified_name),
     CONSTRAINT collection_conflict_check CHECK (conflict OPERATOR(pg_catalog.=) ANY (
-        '{reject,last_write_wins,client_wins,server_wins,merge,custom}'::text[]))
+        '{reject,last_write_wins,client_wins,server_wins,merge,custom}'::text[])),
+    CONSTRAINT collection_notify_check CHECK (notify OPERATOR(pg_catalog.=) ANY ('{none,notify,realtime,both}'::text[]))
 );
 COMMENT ON TABLE snapsync.collection IS 'One row per tracked table; written by snapsync.enable()';
 COMMENT ON COLUMN snapsync.collection.relation IS 'The table';
@@ -50,6 +52,7 @@ COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a
 COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';
 COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decides, for custom';
 COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an array of names, or an object of names and predicates';
+COMMENT ON COLUMN snapsync.collection.notify IS 'Who is poked when rows here change: none, notify (listeners of the channel snapsync), realtime (Supabase), both';
 COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the rows by what the policies ask for; where no scope_column is named, entries of the log carry its value';
 COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found';
 COMMENT ON COLUMN snapsync.collection.image IS 'Columns whose old values are logged, because they decide who could see a row';

@@ -30,6 +30,32 @@ AS 'MODULE_PATHNAME', 'snapsync_pull_changes';
 COMMENT ON FUNCTION @extschema@.pull_changes(text[], text, text, jsonb, text, boolean, boolean, integer, text, integer, jsonb, jsonb, jsonb, boolean) IS
 'What changed in these collections for the calling role since last_pulled_at (the timestamp of its previous pull; null for the first), as {"changes": {...}, "timestamp": n}; in pages of page_size rows, all but the last with "next" in place of "timestamp"';
 
+CREATE FUNCTION @extschema@.wait_for_changes(
+    collections             text[],
+    last_pulled_at          text DEFAULT NULL,
+    filter                  jsonb DEFAULT NULL,
+    actions                 text DEFAULT 'changes',
+    timeout                 interval DEFAULT NULL
+) RETURNS json
+LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
+AS 'MODULE_PATHNAME', 'snapsync_wait_for_changes';
+COMMENT ON FUNCTION @extschema@.wait_for_changes(text[], text, jsonb, text, interval) IS
+'Waits until a pull of these collections from last_pulled_at on would bring something: {"changed": [name, ...]}, with none when the time is up. actions: inserts, updates, deletes, collection (inserts and deletes), changes';
+
+-- For connections of one's own: between looks it keeps no row from being vacuumed.
+CREATE PROCEDURE snapsync.wait_for_changes(
+    collections             text[],
+    last_pulled_at          text DEFAULT NULL,
+    filter                  jsonb DEFAULT NULL,
+    actions                 text DEFAULT 'changes',
+    timeout                 interval DEFAULT NULL,
+    INOUT answer            json DEFAULT NULL
+)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_wait_and_let_go';
+COMMENT ON PROCEDURE snapsync.wait_for_changes(text[], text, jsonb, text, interval, json) IS
+'The same as the function, in transactions of its own; not inside a transaction block';
+
 CREATE FUNCTION snapsync.track() RETURNS trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_track';
@@ -51,11 +77,12 @@ CREATE FUNCTION snapsync.enable(
     soft_delete_column      text DEFAULT NULL,
     readonly                text[] DEFAULT NULL,
     version_column          text DEFAULT NULL,
-    conflict_function       regprocedure DEFAULT NULL
+    conflict_function       regprocedure DEFAULT NULL,
+    notify                  text DEFAULT NULL
 ) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_enable';
-COMMENT ON FUNCTION snapsync.enable(regclass, text, text[], text[], text[], text, text, jsonb, text, text, text[], text, regprocedure) IS
+COMMENT ON FUNCTION snapsync.enable(regclass, text, text[], text[], text[], text, text, jsonb, text, text, text[], text, regprocedure, text) IS
 'Syncs a table, or changes how; for the table''s owner. Arguments left out keep what is set';
 
 CREATE FUNCTION snapsync.disable("table" regclass) RETURNS void
@@ -81,3 +108,10 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_compact';
 COMMENT ON FUNCTION snapsync.compact() IS
 'Drops log entries that later entries of the same rows say as well, and returns how many; no client notices. For the owner of the extension';
+
+CREATE FUNCTION snapsync.poke_scope(collection text, value text) RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'snapsync_poke_scope';
+COMMENT ON FUNCTION snapsync.poke_scope(text, text) IS
+'What pokes on the channel snapsync call this scope of a collection. For gateways: GRANT EXECUTE to the role that listens, and to nobody who must not know who is active';
+REVOKE EXECUTE ON FUNCTION snapsync.poke_scope(text, text) FROM PUBLIC;

@@ -7,6 +7,7 @@ SELECT c.name,
        c.columns,
        c.exclude,
        c.conflict,
+       c.notify,
        r.relrowsecurity AS row_security,
        coalesce(c.scope_column, c.found_scope) AS scope,
        CASE WHEN c.scope_column IS NOT NULL THEN 'enable' WHEN c.found_scope IS NOT NULL THEN 'policies' END AS scope_from,
@@ -35,6 +36,7 @@ COMMENT ON COLUMN snapsync.status.key IS 'Columns that make a row''s id';
 COMMENT ON COLUMN snapsync.status.columns IS 'The only columns synced; NULL for all';
 COMMENT ON COLUMN snapsync.status.exclude IS 'Columns not synced';
 COMMENT ON COLUMN snapsync.status.conflict IS 'What push_changes does when a row changed on both sides';
+COMMENT ON COLUMN snapsync.status.notify IS 'Who is poked when rows change: none, notify, realtime, both';
 COMMENT ON COLUMN snapsync.status.row_security IS 'Whether row-level security decides who syncs which row';
 COMMENT ON COLUMN snapsync.status.scope IS 'Column that divides the rows: a pull reads only the changes of its caller''s values';
 COMMENT ON COLUMN snapsync.status.scope_from IS 'Who says so: enable (scope_column) or the policies';

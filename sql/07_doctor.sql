@@ -49,6 +49,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                        ', scope_values => ' || quote_literal(m.scope_values),
                        ', access_tables => ' || quote_literal(m.access_tables::text),
                        ', conflict => ' || quote_literal(nullif(m.conflict, 'reject')),
+                       ', notify => ' || quote_literal(nullif(m.notify, 'none')),
                        ', version_column => ' || quote_literal(m.version_column::text),
                        ', conflict_function => ' || quote_literal(m.conflict_function),
                        ', soft_delete_column => ' || quote_literal(m.soft_delete_column::text)) AS settings,

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 
 use crate::collections::lookup;
 use crate::collections::shape::versions;
-use crate::log::journal;
+use crate::log::{journal, wake};
 use crate::server::error::relieved;
 use crate::server::memory;
 use crate::server::session::{happened, Event};
@@ -85,6 +85,9 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
             }
         }
         XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => {
+            if event == XACT_EVENT_COMMIT {
+                wake::wake();
+            }
             happened(Event::End);
             memory::refill();
             journal::end();

@@ -5,11 +5,12 @@ use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
 use crate::collections::{admin, ddl, doctor, triggers};
-use crate::log::retention;
+use crate::log::{poke, retention};
+use crate::pull::wait::WaitRequest;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
 use crate::server::memory::{self, Gather};
-use crate::server::spi::Row;
+use crate::server::spi::{self, Row};
 use crate::values::device::Device;
 use crate::{pull, push, track};
 
@@ -102,6 +103,29 @@ impl Arguments {
         }
     }
 
+    /// The transactions of a procedure that may end them.
+    fn own_transactions(&self) -> Option<spi::Transactions> {
+        // SAFETY: the call's own record; a CALL gives it this context.
+        unsafe {
+            let context = (*self.0).context.cast::<pg_sys::CallContext>();
+            let called = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_CallContext;
+            (called && !(*context).atomic).then(spi::Transactions::begin)
+        }
+    }
+
+    /// The record of one column that a procedure returns.
+    fn record_of(&self, mut value: pg_sys::Datum) -> pg_sys::Datum {
+        // SAFETY: a procedure with one INOUT parameter (sql/03_functions.sql).
+        unsafe {
+            let mut descriptor = std::ptr::null_mut();
+            pg_sys::get_call_result_type(self.0, std::ptr::null_mut(), &mut descriptor);
+            pg_sys::BlessTupleDesc(descriptor);
+            let mut null = false;
+            let tuple = pg_sys::heap_form_tuple(descriptor, &mut value, &mut null);
+            pg_sys::HeapTupleHeaderGetDatum((*tuple).t_data)
+        }
+    }
+
     /// The function that is called.
     fn function(&self) -> pg_sys::Oid {
         // SAFETY: the call's own record, which the caller has filled.
@@ -145,6 +169,35 @@ sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
     })?;
     http::announce_json(a.function());
     Ok(document.into_datum())
+});
+
+/// Of both the function and the procedure.
+fn wait_request(a: &Arguments) -> Result<WaitRequest> {
+    let hint = "Pass the names of the collections, for example '{todos,lists}'.";
+    Ok(WaitRequest {
+        collections: a.required(0, "collections", hint)?,
+        last_pulled_at: a.get(1),
+        filter: a.json(2),
+        actions: a.get(3),
+        timeout: a.get(4),
+    })
+}
+
+sql_function!(snapsync_wait_for_changes, pg_finfo_snapsync_wait_for_changes, |a| {
+    pull::wait::wait(&wait_request(&a)?, None).map(text_datum)
+});
+
+sql_function!(snapsync_wait_and_let_go, pg_finfo_snapsync_wait_and_let_go, |a| {
+    let request = wait_request(&a)?;
+    let transactions = a.own_transactions().ok_or_else(|| {
+        SyncError::new("2D000", "a procedure that waits cannot be called in a transaction block")
+            .detail("It commits between its looks.")
+            .hint("CALL it by itself, or SELECT wait_for_changes(...).")
+    })?;
+    let answer = pull::wait::wait(&request, Some(&mut || transactions.commit()))?;
+    // What is allocated from here on outlives it.
+    drop(transactions);
+    Ok(a.record_of(text_datum(answer)))
 });
 
 sql_function!(snapsync_pull_schema, pg_finfo_snapsync_pull_schema, |a| {
@@ -206,6 +259,7 @@ sql_function!(snapsync_enable, pg_finfo_snapsync_enable, |a| {
         readonly: a.names(10, "readonly")?,
         version_column: a.get(11),
         conflict_function: a.get(12),
+        notify: a.get(13),
     };
     admin::enable(a.table()?, settings).map(|()| VOID)
 });
@@ -220,6 +274,12 @@ sql_function!(snapsync_prune, pg_finfo_snapsync_prune, |a| {
 });
 
 sql_function!(snapsync_compact, pg_finfo_snapsync_compact, |_a| retention::compact().map(pg_sys::Datum::from));
+
+sql_function!(snapsync_poke_scope, pg_finfo_snapsync_poke_scope, |a| {
+    let collection: &str = a.required(0, "collection", "Pass the collection's name.")?;
+    let value: &str = a.required(1, "value", "Pass the scope's value.")?;
+    Ok(text_datum(poke::hash(collection, value)))
+});
 
 sql_function!(snapsync_policy_text, pg_finfo_snapsync_policy_text, |a| {
     let policy = a.required(0, "policy", "Pass a policy.")?;

@@ -4,6 +4,8 @@ pub mod change;
 pub mod client;
 pub mod clock;
 pub mod journal;
+pub mod poke;
 pub mod read;
 pub mod retention;
 pub mod roles;
+pub mod wake;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use crate::collections::catalog::{self, Collection, Column};
-use crate::collections::lookup::Keys;
 use crate::collections::tombstone;
 use crate::log::clock::{self, durable, history, horizon, position};
 use crate::log::read::Entries;
@@ -12,8 +11,7 @@ use crate::log::{client, journal, roles};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
-use crate::server::spi::{self, Planned};
-use crate::server::statement::Statement;
+use crate::server::spi;
 use crate::server::time;
 use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
@@ -21,7 +19,7 @@ use crate::sight::reach::{Movement, Reach};
 use crate::sight::scope::derived::{self, Derived};
 use crate::values::cursor::Cursor;
 use crate::values::dialect::{self, Dialect, SelectAs};
-use crate::values::json::{self, Field, KeyPart, Output, RowSink, RowSpec, Writer};
+use crate::values::json::{Field, KeyPart, Output, RowSpec, Writer};
 use crate::values::settings;
 use crate::values::token::Place;
 
@@ -33,10 +31,13 @@ mod delta;
 mod drift;
 mod echo;
 mod exact;
+mod look;
 mod pages;
 mod rows;
 pub mod schema;
 mod since;
+mod statements;
+pub mod wait;
 mod walk;
 mod wanted;
 
@@ -47,6 +48,7 @@ use since::Since;
 use wanted::{Filters, WantedRows};
 
 /// The arguments of `pull_changes`.
+#[derive(Default)]
 pub struct PullRequest<'a> {
     pub collections: Vec<Option<String>>,
     pub last_pulled_at: Option<&'a str>,
@@ -392,13 +394,6 @@ struct CollectionPull<'a> {
     new_columns: &'a [Column],
 }
 
-/// A statement that reads rows by their keys.
-struct ByKeys<'a> {
-    sql: String,
-    args: Vec<spi::Arg>,
-    keys: Keys<'a>,
-}
-
 impl CollectionPull<'_> {
     /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
     fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Option<Cause>> {
@@ -541,59 +536,5 @@ impl CollectionPull<'_> {
             spec.fields.push(Field { name: column.name.clone(), encoder });
         }
         Ok((list.join(", "), spec))
-    }
-
-    /// The rows of these keys that the caller sees.
-    ///
-    /// Few are looked up (lookup.rs). Otherwise the planner, which takes policy and scope for independent, may read all rows of the
-    /// user by their index (1,000: 190 us instead of 50), and as no plan for unknown keys looks as good to it, it makes one anew
-    /// for each pull (300 us).
-    fn by_keys<S: AsRef<str>>(&self, select: &str, ids: &[S], marked: bool) -> Result<ByKeys<'_>> {
-        let mut args = Vec::new();
-        // No index shall serve these: what they leave over is little already.
-        let conditions = self.conditions(self.scopes(), &mut args, marked);
-        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).gather();
-        let keys = Keys::of(self.collection, ids)?;
-        let sql = format!("SELECT {select} FROM {}{conditions}", keys.join());
-        Ok(ByKeys { sql, args, keys })
-    }
-
-    fn stream(
-        &self,
-        beside: &[spi::NamedRelation],
-        sql: &str,
-        args: &[spi::Arg],
-        planned: Planned,
-        spec: &RowSpec,
-        sink: &mut dyn RowSink,
-    ) -> Result<()> {
-        let mut writer = json::RowWriter::new(spec, sink);
-        // SAFETY: the one query below.
-        let mut each = |slot| unsafe { writer.row(slot) };
-        let hidden = self.hidden();
-        if hidden.is_empty() {
-            return spi::stream(beside, sql, args, planned, &mut each).map(drop);
-        }
-        self.statement(beside, sql, args, &hidden)?.each(&mut each)
-    }
-
-    /// The columns that decide what is sent and that the caller may not select: whether a row is marked as deleted, and its scope. That
-    /// much he learns of them.
-    fn hidden(&self) -> Vec<i16> {
-        let deciding = [&self.collection.scope, &self.collection.soft_delete].into_iter().flatten();
-        deciding.map(|c| c.attnum).filter(|attnum| !pg::may_select(self.collection.relation, *attnum)).gather()
-    }
-
-    /// A statement of ours that uses such columns.
-    fn statement<'s>(
-        &self,
-        beside: &[spi::NamedRelation],
-        sql: &str,
-        args: &'s [spi::Arg],
-        hidden: &[i16],
-    ) -> Result<Statement<'s>> {
-        let mut statement = Statement::analyze_beside(beside, sql, args)?;
-        statement.use_without_privilege(self.collection.relation, hidden);
-        Ok(statement)
     }
 }

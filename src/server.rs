@@ -9,6 +9,7 @@ pub mod node;
 pub mod pg;
 pub mod receiver;
 pub mod session;
+pub mod signal;
 pub mod slot;
 pub mod spi;
 pub mod statement;

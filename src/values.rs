@@ -6,6 +6,7 @@ pub mod device;
 pub mod dialect;
 pub mod excerpt;
 pub mod json;
+pub mod notify;
 pub mod settings;
 pub mod token;
 pub mod wire_id;

@@ -6,11 +6,12 @@ use serde::Deserialize;
 use crate::collections::registry::{self, StoredSettings};
 use crate::collections::table::Table;
 use crate::collections::{names, shape, triggers};
-use crate::log::journal;
+use crate::log::{journal, poke};
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, spi};
 use crate::values::conflict::{ConflictPolicy, ConflictPolicyError};
+use crate::values::notify::Notify;
 
 /// The optional arguments of `enable`; None keeps what is set, or the default.
 #[derive(Default, Debug)]
@@ -28,6 +29,7 @@ pub struct EnableArguments {
     /// A function, for the policy `custom`.
     pub conflict_function: Option<pg_sys::Oid>,
     pub access_tables: Option<String>,
+    pub notify: Option<String>,
 }
 
 /// Starts syncing a table, or changes its settings. Instant for a table of any size: a row here and two triggers; no column
@@ -59,10 +61,11 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     let was_off = triggers::enable(relation)?;
     shape::refresh(relation)?;
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
-    // resolved and what may be written changes nothing on the clients.
+    // resolved, what may be written and who is poked changes nothing on the clients.
     let on_clients = |s: &StoredSettings| {
         let (version_column, conflict_function) = (None, None);
-        StoredSettings { conflict: String::new(), version_column, conflict_function, readonly: Vec::new(), ..s.clone() }
+        let (conflict, readonly, notify) = (String::new(), Vec::new(), Notify::None);
+        StoredSettings { conflict, version_column, conflict_function, readonly, notify, ..s.clone() }
     };
     if was_off || old.as_ref().map(on_clients) != Some(on_clients(&new)) {
         journal::reset(relation)?;
@@ -154,6 +157,10 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Res
             None => old.and_then(|o| o.conflict_function.clone()),
         },
         access_tables,
+        notify: match s.notify {
+            Some(notify) => poke::realtime::checked(table.relation, &notify)?,
+            None => old.map(|o| o.notify).unwrap_or_default(),
+        },
     })
 }
 

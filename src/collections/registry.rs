@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::server::spi;
+use crate::values::notify::Notify;
 
 /// A row of snapsync.collection, but for its shape.
 #[derive(Deserialize)]
@@ -44,6 +45,7 @@ pub struct StoredSettings {
     pub conflict_function: Option<String>,
     /// As given: JSON text.
     pub access_tables: Option<String>,
+    pub notify: Notify,
 }
 
 /// What the calling role has of a table.
@@ -112,6 +114,7 @@ pub fn store(relation: pg_sys::Oid, s: &StoredSettings) -> Result<()> {
             spi::arg(s.version_column.as_deref()),
             spi::arg(s.conflict_function.as_deref()),
             spi::arg(s.scope_reads.as_deref()),
+            spi::arg(s.notify.name()),
         ],
     )?;
     changed(relation);

@@ -10,7 +10,7 @@
 //! for the other (read.rs).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -18,13 +18,15 @@ use pgrx::pg_sys;
 
 use crate::log::change::{Change, Op, When, NOTICE};
 use crate::log::clock::{self, history, horizon};
-use crate::log::roles;
+use crate::log::{poke, roles, wake};
 use crate::server::error::Result;
 use crate::server::{memory, pg};
 use crate::values::settings;
 
 mod net;
 mod write;
+
+use net::Effect;
 
 /// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
 struct Entry {
@@ -57,6 +59,8 @@ struct Journal {
     stamp: Option<i64>,
     /// That is only a number: the transaction has no stamp yet.
     early: bool,
+    /// The stamp, once it is drawn.
+    drawn: Option<i64>,
     /// Changes logged so far, also those that were rolled back.
     logged: i32,
     /// What was logged before this is written, some of it at least.
@@ -73,6 +77,8 @@ struct SavepointMark {
     subtransaction: pg_sys::SubTransactionId,
     entries: usize,
     arena: usize,
+    /// What is noted for pokes (poke.rs).
+    noted: usize,
 }
 
 thread_local! {
@@ -86,6 +92,11 @@ pub fn before_commit(prepared: bool) -> Result<()> {
         horizon::thin_if_due()?;
     }
     JOURNAL.with(|j| j.borrow_mut().committing = true);
+    if let Some(stamp) = JOURNAL.with(|j| j.borrow().drawn).filter(|_| !prepared) {
+        // What a broadcast writes is logged, and pokes nobody.
+        poke::send(stamp)?;
+        wake::find_sleepers();
+    }
     Ok(())
 }
 
@@ -100,17 +111,21 @@ pub fn end() {
         j.marks.clear();
         j.stamp = None;
         j.early = false;
+        j.drawn = None;
         j.logged = 0;
         j.flushed = 0;
         j.origin = None;
         j.sending = None;
         j.committing = false;
     });
+    poke::back_to(0);
+    wake::forget();
 }
 
 pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
     with_log(|j| {
-        let mark = SavepointMark { subtransaction: id, entries: j.entries.len(), arena: j.arena.len() };
+        let (entries, arena, noted) = (j.entries.len(), j.arena.len(), poke::mark());
+        let mark = SavepointMark { subtransaction: id, entries, arena, noted };
         j.marks.push(mark);
     });
 }
@@ -127,9 +142,11 @@ pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
         let at = j.marks.iter().rposition(|m| m.subtransaction == id);
-        let (entries, arena) = at.map_or((0, 0), |at| (j.marks[at].entries, j.marks[at].arena));
+        let (entries, arena, noted) =
+            at.map_or((0, 0, 0), |at| (j.marks[at].entries, j.marks[at].arena, j.marks[at].noted));
         j.entries.truncate(entries);
         j.arena.truncate(arena);
+        poke::back_to(noted);
         j.marks.truncate(at.unwrap_or(0));
     });
 }
@@ -296,6 +313,15 @@ impl Journal {
         Ok(start..self.arena.len())
     }
 
+    /// The tables of the entries from this one on.
+    fn relations(&self, from: usize) -> BTreeSet<u32> {
+        let mut relations = BTreeSet::new();
+        for part in self.entries[from..].chunk_by(|a, b| a.relation == b.relation) {
+            relations.insert(part[0].relation.to_u32());
+        }
+        relations
+    }
+
     /// Where the entries, and their texts, of the innermost subtransaction begin. Rows inserted now belong to it and vanish with
     /// it, so a flush in mid-transaction may only write its own.
     fn innermost(&self) -> (usize, usize) {
@@ -367,7 +393,10 @@ fn flush(which: Flush) -> Result<()> {
         None => {
             let recorded = history::ensure()?;
             let stamp = clock::register_and_stamp()?;
-            JOURNAL.with(|j| j.borrow_mut().stamp = Some(stamp));
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.stamp, j.drawn) = (Some(stamp), Some(stamp));
+            });
             leave_behind(recorded, stamp)?;
         }
         Some(number) if end && early => {
@@ -375,7 +404,10 @@ fn flush(which: Flush) -> Result<()> {
             let stamp = clock::register_and_stamp()?;
             // SAFETY: inside a transaction that holds an xid: it has written entries.
             unsafe { write::insert_early(number, stamp)? };
-            JOURNAL.with(|j| j.borrow_mut().early = false);
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.early, j.drawn) = (false, Some(stamp));
+            });
             leave_behind(recorded, stamp)?;
         }
         Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
@@ -384,12 +416,20 @@ fn flush(which: Flush) -> Result<()> {
     if length <= from {
         return Ok(());
     }
+    let relations = JOURNAL.with(|j| j.borrow().relations(from));
+    let watched = poke::watched(relations.iter().copied())?;
     // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
     JOURNAL.with(|j| {
         let j = j.borrow();
         let nets = net::effects(&j, from)?;
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
-        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed) }
+        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
+        match end {
+            true => wake::wrote(net::entries(&j, &nets).map(Effect::written)),
+            false => wake::wrote_early(&relations),
+        }
+        poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));
+        Result::Ok(())
     })?;
     JOURNAL.with(|j| {
         let j = &mut *j.borrow_mut();

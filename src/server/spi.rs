@@ -427,3 +427,30 @@ pub fn c_string(text: &str) -> Result<CString> {
     memory::append(&mut bytes, text.as_bytes());
     CString::new(bytes).map_err(|_| SyncError::new(code::INVALID_PARAMETER, "text contains a NUL character"))
 }
+
+/// The transactions of a procedure, which it may end.
+pub struct Transactions(());
+
+impl Transactions {
+    /// In a procedure whose caller lets it.
+    pub fn begin() -> Transactions {
+        // SAFETY: inside a transaction; closed in `drop`, or by the abort.
+        unsafe { pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32) };
+        Transactions(())
+    }
+
+    /// Commits, and begins the next one, which has no snapshot until it needs one.
+    pub fn commit(&self) {
+        // SAFETY: the innermost connection is ours; nothing of ours holds a snapshot, a lock or a pin.
+        unsafe { pg_sys::SPI_commit() }
+    }
+}
+
+impl Drop for Transactions {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened in `begin`.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}

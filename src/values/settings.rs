@@ -9,6 +9,7 @@ static DIALECT: GucSetting<Dialect> = GucSetting::<Dialect>::new(Dialect::Postgr
 static FLUSH_THRESHOLD: GucSetting<i32> = GucSetting::<i32>::new(50_000);
 static TIMESTAMP_SLACK: GucSetting<i32> = GucSetting::<i32>::new(300);
 static PUSH_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 60 * 60);
+static WAIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(25);
 static PAGE_BYTES: GucSetting<i32> = GucSetting::<i32>::new(4 << 20);
 
 pub fn register() {
@@ -60,6 +61,16 @@ pub fn register() {
         GucContext::Userset,
         GucFlags::UNIT_BYTE,
     );
+    GucRegistry::define_int_guc(
+        c"snapsync.wait_timeout",
+        c"How long wait_for_changes waits at most.",
+        c"The longest that a call may ask for, and what it gets if it asks for nothing. While it waits, vacuum keeps what its snapshot sees.",
+        &WAIT_TIMEOUT,
+        1,
+        24 * 60 * 60,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
 }
 
 /// The dialect that a call asks for, or the session's.
@@ -82,6 +93,10 @@ pub fn timestamp_slack_micros() -> i64 {
 
 pub fn push_retention_seconds() -> i32 {
     PUSH_RETENTION.get()
+}
+
+pub fn wait_timeout_seconds() -> u64 {
+    WAIT_TIMEOUT.get() as u64
 }
 
 pub fn page_bytes() -> usize {

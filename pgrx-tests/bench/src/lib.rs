@@ -9,6 +9,7 @@ pub mod ddl;
 pub mod foreign;
 pub mod incremental;
 pub mod instructions;
+pub mod live;
 pub mod machine;
 pub mod marks;
 pub mod memory;
@@ -121,4 +122,5 @@ pub const GROUPS: &[Group] = &[
     ("idle", connections::idle),
     ("advice", advice::advice),
     ("ddl", ddl::ddl),
+    ("live", live::live),
 ];

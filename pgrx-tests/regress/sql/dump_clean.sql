@@ -12,12 +12,12 @@ ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON docs USING (org IN (SELECT org FROM members WHERE who = current_user));
 CREATE TABLE notes (id int PRIMARY KEY, doc int REFERENCES docs, v text);
 GRANT SELECT ON docs, members, notes TO alice;
-SELECT snapsync.enable('docs', exclude => '{title}'), snapsync.enable('notes');
+SELECT snapsync.enable('docs', exclude => '{title}', notify => 'notify'), snapsync.enable('notes');
 INSERT INTO members VALUES (1, 'alice');
 INSERT INTO docs VALUES (1, 1, 'a'), (2, 2, 'b');
 INSERT INTO notes VALUES (1, 1, 'a');
 :load
-SELECT name, relation, exclude, image FROM snapsync.collection ORDER BY relation::text;
+SELECT name, relation, exclude, image, notify FROM snapsync.collection ORDER BY relation::text;
 SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger WHERE tgfoid = 'snapsync.track'::regproc ORDER BY tgrelid::regclass::text, 2;
 SELECT severity, collection, finding FROM snapsync.doctor() WHERE severity = 'error' AND finding !~ 'role';
 -- The first writer records that history goes on from the dump; cursors that are handed out before may be in doubt.

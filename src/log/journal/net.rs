@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 
 use super::Journal;
 use crate::log::change::{Op, When, NOTICE};
+use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
 use crate::server::memory::Gather;
@@ -128,6 +129,18 @@ pub struct Effect<'a> {
     pub origin: Option<&'a str>,
     pub touched: Option<&'a [u8]>,
     pub as_sent: bool,
+}
+
+impl<'a> Effect<'a> {
+    /// Does it say nothing to anybody but one client?
+    pub fn is_notice(&self) -> bool {
+        self.touched == Some(&NOTICE[0].to_ne_bytes())
+    }
+
+    /// What who is poked hears of it.
+    pub fn written(self) -> WrittenKey<'a> {
+        WrittenKey { relation: self.relation, op: self.op, scope: self.scope, has_image: self.image.is_some() }
+    }
 }
 
 /// What is to be written of them.

@@ -1,0 +1,108 @@
+//! Pokes as broadcasts of Supabase Realtime.
+//!
+//! `realtime.send` is somebody's function. It runs as the owner of the collection's table, who has asked for it, in a
+//! security-restricted operation; and only if it is a superuser's or that owner's own: nobody else gets that owner's rights by making one.
+//! What fails in it fails no write.
+
+use std::collections::BTreeMap;
+
+use pgrx::pg_sys;
+use serde::Deserialize;
+
+use crate::server::error::{code, Result, SyncError};
+use crate::server::{pg, spi, subxact};
+use crate::values::notify::{payload, Actions, Notify, NotifyError};
+
+const FIND: &str = include_str!("find.sql");
+
+/// `realtime.send`, where there is one.
+#[derive(Deserialize)]
+struct Sender {
+    trusted: bool,
+    callable: bool,
+    owner: String,
+}
+
+fn find(relation: pg_sys::Oid) -> Result<Option<Sender>> {
+    spi::query_now(FIND, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()
+}
+
+/// Why nothing can be sent.
+fn hindrance(sender: Option<&Sender>) -> Option<SyncError> {
+    let error = |code| SyncError::new(code, "cannot notify by Supabase Realtime");
+    let Some(sender) = sender else {
+        return Some(
+            error(code::FEATURE_NOT_SUPPORTED)
+                .detail("There is no function realtime.send(jsonb, text, text, boolean) in this database.")
+                .hint("Realtime is a part of Supabase. On other servers use notify => 'notify'."),
+        );
+    };
+    if !sender.trusted {
+        let owner = &sender.owner;
+        return Some(
+            error(code::INSUFFICIENT_PRIVILEGE)
+                .detail(format!("realtime.send belongs to {owner}, who is neither a superuser nor the table's owner."))
+                .hint("It runs as the table's owner. Let a superuser own it."),
+        );
+    }
+    if !sender.callable {
+        return Some(
+            error(code::INSUFFICIENT_PRIVILEGE)
+                .detail("The table's owner may not execute realtime.send.")
+                .hint("GRANT USAGE ON SCHEMA realtime and EXECUTE ON FUNCTION realtime.send TO the table's owner."),
+        );
+    }
+    None
+}
+
+/// The way that `enable` asks for, if the table's pokes can go it.
+pub fn checked(relation: pg_sys::Oid, asked: &str) -> Result<Notify> {
+    let notify = Notify::parse(asked)
+        .map_err(|e| SyncError::new(code::INVALID_PARAMETER, e.to_string()).hint(NotifyError::HINT))?;
+    if notify.by_realtime() {
+        if let Some(e) = hindrance(find(relation)?.as_ref()) {
+            return Err(e);
+        }
+    }
+    Ok(notify)
+}
+
+/// Names are looked up in `pg_catalog` only, and the argument types are those of one function.
+const SEND: &str = "SELECT realtime.send($1::jsonb, 'poke'::text, $2::text, true)";
+
+/// Broadcasts to the topics of these scopes, or to the collection's own.
+pub(super) fn send(
+    relation: pg_sys::Oid,
+    name: &str,
+    stamp: i64,
+    scopes: &BTreeMap<Option<String>, Actions>,
+) -> Result<()> {
+    if let Some(e) = hindrance(find(relation)?.as_ref()) {
+        pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.detail.unwrap_or_default());
+        return Ok(());
+    }
+    let sent = subxact::run(|| {
+        spi::as_table_owner(relation, || {
+            // No statement is under way any more that has one.
+            let _snapshot = pg::ActiveSnapshot::take();
+            for (scope, actions) in scopes {
+                let topic = match scope {
+                    Some(scope) => format!("snapsync:{name}:{scope}"),
+                    None => format!("snapsync:{name}"),
+                };
+                let payload = payload(name, *actions, stamp, None);
+                let payload = spi::text_as(pg_sys::TEXTOID, &payload);
+                spi::query(SEND, &[payload, spi::arg(topic)], spi::Mode::Write)?;
+            }
+            Ok(())
+        })
+    });
+    match sent {
+        Err(e) if e.is_cancellation() => Err(e),
+        Err(e) => {
+            pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.message);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
