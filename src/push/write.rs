@@ -261,7 +261,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let mut gone: Vec<(usize, &str)> = surprises.missing.iter().map(|i| (i.target, i.id(targets))).gather();
         for (index, fates) in self.decisions.fates.iter().enumerate() {
             let rows = fates.records.iter().enumerate().filter(|(_, fate)| **fate == Fate::Gone);
-            gone.extend(rows.map(|(row, _)| (index, &*targets[index].plan.records[row].id)));
+            memory::extend(&mut gone, rows.map(|(row, _)| (index, &*targets[index].plan.records[row].id)));
         }
         standing::tell(self.pusher.client_id, targets, &gone)
     }
