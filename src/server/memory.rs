@@ -41,8 +41,9 @@ thread_local! {
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The reserve where nothing large was allocated.
-const RESERVED: usize = 1 << 19;
+/// The reserve where nothing large was allocated. An ERROR of the server's is copied on its way through Rust (`error::relieved`), into the
+/// memory context of the moment, and perhaps into another one; a context that has grown takes no block of less than 1 MB (aset.c).
+const RESERVED: usize = 5 << 19;
 
 /// So many times as large as the largest piece: while that doubles there are both, and something else is wanted, too.
 const TIMES: usize = 3;
