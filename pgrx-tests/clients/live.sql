@@ -35,11 +35,15 @@ CREATE POLICY of_members ON lists TO authenticated
 CREATE POLICY of_members ON todos TO authenticated
   USING (list_id IN (SELECT list_id FROM members WHERE user_id = (SELECT auth.uid())));
 
+-- The policies of lists read members: those of members that read lists would go round in a circle.
+CREATE FUNCTION owns(list uuid) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+  SELECT EXISTS (SELECT FROM public.lists WHERE id = list AND owner_id = auth.uid())
+$$;
+
 -- A member sees his own membership, an owner all those of his lists. Only the owner gives and takes them.
 CREATE POLICY reads ON members FOR SELECT TO authenticated
   USING (user_id = (SELECT auth.uid()) OR owner_id = (SELECT auth.uid()));
-CREATE POLICY shares ON members FOR INSERT TO authenticated
-  WITH CHECK (owner_id = (SELECT auth.uid()) AND list_id IN (SELECT id FROM lists WHERE owner_id = (SELECT auth.uid())));
+CREATE POLICY shares ON members FOR INSERT TO authenticated WITH CHECK (owner_id = (SELECT auth.uid()) AND owns(list_id));
 CREATE POLICY takes_back ON members FOR DELETE TO authenticated USING (owner_id = (SELECT auth.uid()));
 
 GRANT SELECT ON lists TO authenticated;

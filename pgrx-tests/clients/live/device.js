@@ -97,7 +97,10 @@ function show(come = []) {
   showStatus()
 }
 
+document.addEventListener('pointerdown', () => { refused = '' })
+
 let isConnected = false
+let refused = ''
 function showStatus() {
   const waiting = replica.unpushed
   const changes = waiting === 1 ? '1 change waits' : `${waiting} changes wait`
@@ -107,12 +110,13 @@ function showStatus() {
     offline: waiting ? `Offline, ${changes}` : 'Offline',
     lost: 'No connection, trying again',
     busy: changes,
-    live: 'Up to date',
+    live: refused || 'Up to date',
   }[state]
 }
 
 replica.addEventListener('change', ({ detail }) => show(detail.come))
 replica.addEventListener('synced', showStatus)
+replica.addEventListener('refused', ({ detail }) => { refused = `Not taken: ${detail.message}` })
 // A call that failed is tried again. (When the line is back, the gateway's first poke does it.)
 replica.addEventListener('failed', () => { if (isOnline() && isConnected) setTimeout(() => replica.sync(), 1000) })
 

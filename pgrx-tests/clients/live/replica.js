@@ -125,7 +125,8 @@ export class Replica extends EventTarget {
         // Somebody was quicker: the next round pulls that, and pushes once more what was changed here.
         if (code === 'PT409') this.#again = true
         else if (code) {
-          // The server will never take it. What it has instead comes with a first pull.
+          // The server will not take it. What it has instead comes with a first pull.
+          this.dispatchEvent(new CustomEvent('refused', { detail: rejected.find((record) => record.id === id) }))
           delete unpushed[name][id]
           delete rows[name][id]
           this.#state.cursor = null
