@@ -19,7 +19,9 @@ const TYPES = { '.html': 'text/html', '.css': 'text/css', '.js': 'text/javascrip
 export async function seed(server, user, name, titles = []) {
   const [{ id }] = await server.sql('INSERT INTO lists (owner_id, name) VALUES ($1, $2) RETURNING id', [user, name])
   await server.sql('INSERT INTO members (list_id, user_id, owner_id) VALUES ($1, $2, $2)', [id, user])
-  for (const title of titles) await server.sql('INSERT INTO todos (list_id, title) VALUES ($1, $2)', [id, title])
+  await server.sql(
+    `INSERT INTO todos (list_id, title, created_at)
+     SELECT $1, title, now() + nr * interval '1 ms' FROM unnest($2::text[]) WITH ORDINALITY AS _ (title, nr)`, [id, titles])
   return id
 }
 
@@ -28,7 +30,8 @@ export async function openLive(name, port = 0) {
   const page = async (request, response, url) => {
     // In place of a sign-in: whoever asks gets a token.
     if (url.pathname === '/sign-in') {
-      const user = USERS[url.searchParams.get('user')]
+      const user = new Map(Object.entries(USERS)).get(url.searchParams.get('user'))
+      if (!user) return false
       response.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
       response.end(JSON.stringify({ token: server.token(user), users: USERS }))
       return true

@@ -17,4 +17,4 @@ export function findBrowser() {
 }
 
 // Its sandbox wants rights that root in a container has not; and /dev/shm is small there.
-export const openBrowser = (executablePath) => chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
+export const openBrowser = (executablePath) => chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'] })

@@ -13,6 +13,18 @@ const { token, users } = await (await fetch(`sign-in?user=${user}`)).json()
 const me = users[user]
 const other = Object.keys(users).find((name) => name !== user)
 
+document.title = `${capitals(user)}’s ${device}`
+document.body.dataset.user = user
+find('.avatar').textContent = capitals(user)[0]
+find('.user').textContent = capitals(user)
+find('.name').textContent = device
+
+// One window is one device: two would write over each other's replica.
+find('.status').textContent = 'Open in another window'
+await new Promise((resolve) => {
+  navigator.locks.request(`${user} ${device}`, () => { resolve(); return new Promise(() => {}) })
+})
+
 let line = new AbortController() // what ends when the device is switched off
 const isOnline = () => find('.online').checked
 
@@ -51,7 +63,6 @@ const byAge = (a, b) => Date.parse(a.created_at) - Date.parse(b.created_at) || (
 
 function show(come = []) {
   const isSharedWith = (list, who) => replica.rows('members').some((m) => m.list_id === list.id && m.user_id === who)
-  // A list without its owner's or one's own membership is one that is just coming or going.
   arrange(find('.lists'), replica.rows('lists').sort(byName), '#list', (element, list, isNew) => {
     const isMine = list.owner_id === me
     find('.title', element).textContent = list.name
@@ -135,11 +146,6 @@ function connect() {
   })
 }
 
-document.title = `${capitals(user)}’s ${device}`
-document.body.dataset.user = user
-find('.avatar').textContent = capitals(user)[0]
-find('.user').textContent = capitals(user)
-find('.name').textContent = device
 find('.online').onchange = connect
 document.addEventListener('visibilitychange', connect)
 show()

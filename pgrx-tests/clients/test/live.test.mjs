@@ -69,11 +69,16 @@ describe('the page', { skip: !program && 'there is no Chromium here (Debian: apt
   })
   afterEach(() => context.close())
 
-  // A window that has had its first pull.
-  async function open(user, device) {
+  async function openPage(user, device) {
     const page = await context.newPage()
     page.on('pageerror', (error) => assert.fail(error))
     await page.goto(`${live.url}/device.html?user=${user}&device=${device}`)
+    return page
+  }
+
+  // A window that has had its first pull.
+  async function open(user, device) {
+    const page = await openPage(user, device)
     await page.locator('body[data-state=live]').waitFor()
     return new Window(page)
   }
@@ -107,6 +112,12 @@ describe('the page', { skip: !program && 'there is no Chromium here (Debian: apt
     await live.sql(`UPDATE todos SET title = 'Cheese'`)
     for (const one of [phone, laptop]) await one.shows({ Groceries: ['[ ] Cheese'] })
     assert.deepEqual(await served('alice'), { Groceries: ['[ ] Cheese'] })
+
+    // One window is one device.
+    const again = await openPage('alice', 'phone')
+    await again.getByText('Open in another window').waitFor()
+    await phone.page.close()
+    await new Window(again).shows({ Groceries: ['[ ] Cheese'] })
   })
 
   it('brings together what both did while the line was cut', async () => {
