@@ -175,7 +175,7 @@ describe('the page', { skip: !program && 'there is no Chromium here (Debian: apt
     await seed(live, USERS.bob, 'Boat', ['Varnish the mast'])
     await live.sql('INSERT INTO members (list_id, user_id, owner_id) VALUES ($1, $2, $3)', [groceries, USERS.bob, USERS.alice])
     const page = await context.newPage()
-    await page.setViewportSize({ width: 1100, height: 620 })
+    await page.setViewportSize({ width: 1040, height: 632 })
     await page.goto(live.url)
     const [phone, laptop, tablet] = await Promise.all(['phone', 'laptop', 'tablet'].map(async (name) =>
       new Window(await (await page.locator(`iframe[title$=${name}]`).elementHandle()).contentFrame())))
