@@ -6,13 +6,16 @@
 t := pgrx-tests
 
 help:        ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
 setup:       ## install what is missing (apt-get, as root or through sudo); all the others do it first
 	@$t/setup.sh
 
 demo: setup  ## two WatermelonDB devices and a third of another tenant work offline, sync and converge
 	@$t/tier.sh demo
+
+demo-live: setup ## a page: two devices of one user, one of another's, live, until Ctrl-C; PORT=8417 picks the port
+	@$t/tier.sh demo-live
 
 up: setup    ## a development cluster with the extension in database snapsync_dev; prints its URI
 	@$t/dev.sh up
@@ -23,20 +26,23 @@ down: setup  ## stop and remove it
 install: setup ## build and install into PG_CONFIG's own directories (DESTDIR is honoured)
 	@$t/install.sh system
 
-test: setup  ## all tiers of tests, one summary
+test:        ## all tiers of tests, one summary
+	@$t/setup.sh chromium
 	@$t/test.sh unit pgtest + regress isolation clients e2e
 
 major: setup ## what another major may do otherwise, in one summary: make major PG=18
 	@$t/test.sh regress isolation e2e-short
 
-unit pgtest regress isolation e2e clients: setup
+unit pgtest regress isolation e2e: setup
 	@$t/tier.sh $@
 unit:        ## plain and property tests of the pure modules
 pgtest:      ## tests inside a server: #[pg_test]
 regress:     ## the SQL contract and error texts: pg_regress
 isolation:   ## concurrent schedules: pg_isolation_regress
 e2e:         ## model check under concurrency, RLS check, abuse catalogue
-clients:     ## WatermelonDB, supabase-js, plain HTTP
+clients:     ## WatermelonDB, supabase-js, plain HTTP, a page in Chromium
+	@$t/setup.sh chromium
+	@$t/tier.sh clients
 
 bench: setup ## measurements against plain SQL; ARGS="--quick --only push" for a look (docs/performance.md)
 	@$t/tier.sh bench $(ARGS)
@@ -52,4 +58,4 @@ instructions: ## how many instructions a pulled row takes, under valgrind: the s
 lint: setup  ## rustfmt, clippy, shellcheck, checks of the SQL
 	@$t/lint.sh
 
-.PHONY: help setup demo up down install test major unit pgtest regress isolation e2e clients bench faults instructions lint
+.PHONY: help setup demo demo-live up down install test major unit pgtest regress isolation e2e clients bench faults instructions lint

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian or Ubuntu machine, as root or through sudo. Quiet and quick when nothing is.
-#   setup.sh [PROGRAM...]   and these programs, where the package has the program's name
+#   setup.sh [PROGRAM...]   and these programs, where the package has the program's name (chromium only if it can be had)
 . "$(dirname "$0")/env.sh"
 
 missing=()
@@ -51,23 +51,30 @@ if ! have cargo && ! have rustup; then
 	need rustup
 fi
 
+browser=
 for program in "$@"; do
-	have "$program" || need "$program"
+	if [ "$program" != chromium ]; then
+		have "$program" || need "$program"
+	elif [ -z "${CHROMIUM:-}" ] && ! have chromium && ! have chromium-browser && ! have google-chrome; then
+		browser=missing
+	fi
 done
 
 # Only `make lint` wants it, and says so where it is not there.
 have shellcheck || [ ${#missing[@]} = 0 ] || need shellcheck
 
+sudo=()
+[ "$(id -u)" = 0 ] || sudo=(sudo)
+apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@" </dev/null >"$log" 2>&1; }
+# (grep reads to the end: with -q the pipe could break, and that counts as a failure.)
+candidate() { apt-cache policy "$1" 2>/dev/null | grep 'Candidate: [^(]' >/dev/null; }
+
 if [ ${#missing[@]} -gt 0 ]; then
 	have apt-get || die "missing: ${missing[*]} (Debian's names), and there is no apt-get here to install them"
-	sudo=()
-	if [ "$(id -u)" != 0 ]; then
-		have sudo || die "missing: ${missing[*]}. As root: apt-get install ${missing[*]//DEFAULT/15}"
-		sudo=(sudo)
+	if [ ${#sudo[@]} -gt 0 ] && ! have sudo; then
+		die "missing: ${missing[*]}. As root: apt-get install ${missing[*]//DEFAULT/15}"
 	fi
 	log=$(mktemp)
-	apt() { "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@" </dev/null >"$log" 2>&1; }
-	candidate() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
 
 	compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt update
 	if [[ " ${missing[*]} " = *DEFAULT* ]]; then
@@ -91,6 +98,18 @@ if [ ${#missing[@]} -gt 0 ]; then
 		{ tail -n 30 "$log" >&2 && die "apt-get could not install: ${missing[*]}"; }
 	rm -f "$log"
 	hash -r
+fi
+
+# Without a browser its test is skipped, and says so.
+if [ -n "$browser" ] && have apt-get && { [ ${#sudo[@]} = 0 ] || sudo -n true 2>/dev/null; }; then
+	log=$(mktemp)
+	compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt update || true
+	if candidate chromium; then
+		note "installing chromium"
+		apt install --no-install-recommends chromium || { apt update && apt install --no-install-recommends chromium; } ||
+			note "chromium could not be installed: the browser test will be skipped"
+	fi
+	rm -f "$log"
 fi
 
 check_rust

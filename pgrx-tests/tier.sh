@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|e2e-short|clients|demo|bench|faults|instructions [ARGUMENT...]
+# One tier of tests: tier.sh unit|pgtest|regress|isolation|e2e|e2e-short|clients|demo|demo-live|bench|faults|instructions [ARGUMENT...]
 # T names a part of it: T=pull for a file of regress or isolation (several, separated by spaces), T="model-check --seed 7" for a
 # program of e2e, T=cursor for unit tests with this in their name. ACCEPT=1 takes what regress and isolation print as expected.
 . "$(dirname "$0")/env.sh"
@@ -164,6 +164,12 @@ demo)
 	npm_modules
 	cd "$here/clients" || exit
 	"$here/cluster.sh" with demo npm run demo --silent
+	;;
+demo-live)
+	"$here/install.sh" private
+	npm_modules
+	cd "$here/clients" || exit
+	"$here/cluster.sh" with demo-live node live.mjs
 	;;
 bench | instructions)
 	"$here/install.sh" private release

@@ -19,14 +19,14 @@ export function token(claims, secret = SECRET) {
   return `${text}.${base64url(sign(text, secret))}`
 }
 
-class HttpError extends Error {
+export class HttpError extends Error {
   constructor(status, code, message, details = null, hint = null) {
     super(message)
     Object.assign(this, { status, code, details, hint })
   }
 }
 
-function claimsOf(authorization, secret) {
+export function claimsOf(authorization, secret) {
   if (!authorization) return { role: 'anon' }
   // Only HS256 is ever tried, whatever the token's head claims.
   const [, head, body, signature] = /^bearer ([\w-]+)\.([\w-]+)\.([\w-]+)$/i.exec(authorization) ?? []
@@ -78,7 +78,8 @@ async function findFunction(db, name, given) {
 }
 
 // serve({ databaseUrl }) -> { url, close() }. Connects as the role `authenticator`, as PostgREST does.
-export async function serve({ databaseUrl, secret = SECRET, port = 0 }) {
+// `other(request, response, url)` is asked first, and says whether it has taken the request.
+export async function serve({ databaseUrl, secret = SECRET, port = 0, other = async () => false }) {
   const { host, port: pgPort, database } = new pg.Client(databaseUrl).connectionParameters
   const pool = new pg.Pool({
     host, port: pgPort, database, user: 'authenticator', password: 'authenticator', max: 8,
@@ -141,9 +142,11 @@ export async function serve({ databaseUrl, secret = SECRET, port = 0 }) {
   const server = createServer(async (request, response) => {
     let answer
     try {
+      const url = new URL(request.url, 'http://localhost')
+      if (await other(request, response, url)) return
       const chunks = []
       for await (const chunk of request) chunks.push(chunk)
-      answer = await call(request, new URL(request.url, 'http://localhost'), Buffer.concat(chunks).toString())
+      answer = await call(request, url, Buffer.concat(chunks).toString())
     } catch (error) {
       const { status, code, message, details, hint } = httpError(error)
       answer = { status, body: JSON.stringify({ code, details, hint, message }) }

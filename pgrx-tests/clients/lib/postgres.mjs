@@ -20,8 +20,8 @@ function uriOf(database) {
   return `postgresql:///${database}?host=${encodeURIComponent(host)}&port=${port}`
 }
 
-// The app in a fresh database, served over HTTP. `sql` reads and writes as superuser, as psql would.
-export async function openServer(name, files = ['supabase.sql', 'app.sql']) {
+// The app in a fresh database, served over HTTP (`http` is for rpc.mjs). `sql` reads and writes as superuser, as psql would.
+export async function openServer(name, files = ['supabase.sql', 'app.sql'], http = {}) {
   const admin = await connect()
   const close = async (...clients) => {
     for (const client of clients) await client?.end()
@@ -42,11 +42,12 @@ export async function openServer(name, files = ['supabase.sql', 'app.sql']) {
     throw error
   }
 
-  const http = await serve({ databaseUrl: uriOf(name) })
+  const rpc = await serve({ databaseUrl: uriOf(name), ...http })
   const sql = async (text, values) => (await db.query(text, values)).rows
 
   return {
-    url: http.url,
+    url: rpc.url,
+    connection: { host: db.host, port: db.port, database: name },
     sql,
     // A session of its own, to be ended by who asks for it.
     session: () => connect(name),
@@ -65,7 +66,7 @@ export async function openServer(name, files = ['supabase.sql', 'app.sql']) {
     },
 
     async close() {
-      await http.close()
+      await rpc.close()
       await close(db)
     },
   }
