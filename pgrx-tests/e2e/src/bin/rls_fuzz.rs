@@ -124,7 +124,7 @@ fn main() -> Result<ExitCode> {
     print!("{}", stats.causes.table());
     println!("{} of {} collections have a scope by their policies", stats.divided, stats.collections);
     println!(
-        "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} more denied), {} ids sent, \
+        "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} more denied), {} pushes, {} ids sent, \
          {} rows, {} deletions ({} of ids not held), {:.1} s",
         stats.steps,
         stats.ineffective_ops,
@@ -132,6 +132,7 @@ fn main() -> Result<ExitCode> {
         stats.first,
         stats.pulls_with_reset,
         stats.denied,
+        stats.pushes,
         stats.ids_sent,
         stats.applied.rows,
         stats.applied.deleted,
