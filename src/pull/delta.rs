@@ -178,7 +178,9 @@ impl CollectionPull<'_> {
         let Some((before, now)) = before.zip(self.scopes()) else { return Ok(Some(None)) };
         let mut all: BTreeSet<String> = before.iter().chain(now).cloned().gather();
         let by_owner = matches!(self.wanted.before, LastScopes::Owners { named_now: false });
-        if let Some(expression) = self.collection.scope_values.as_ref().filter(|_| by_owner && delta.sights_before() > 1) {
+        if let Some(expression) =
+            self.collection.scope_values.as_ref().filter(|_| by_owner && delta.sights_before() > 1)
+        {
             if !delta.is_quick() {
                 return Ok(Some(None));
             }

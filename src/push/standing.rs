@@ -46,7 +46,8 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
         }
         let scopes = scopes_now(target)?;
         let any = meddled || hidden()?;
-        let items: Vec<Item> = items.into_iter().filter(|i| any || may_be_left_out(target, i, scopes.as_deref())).gather();
+        let items: Vec<Item> =
+            items.into_iter().filter(|i| any || may_be_left_out(target, i, scopes.as_deref())).gather();
         let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
         let mut stands = memory::filled(false, items.len());
         target.synced_now(&ids, scopes.as_deref())?.into_iter().for_each(|place| stands[place] = true);

@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::delta::SIGHTS;
+use crate::log::change::Op;
+use crate::log::journal;
+use crate::log::read::Entries;
+use crate::server::error::Result;
 use crate::server::memory::Gather;
 
 /// Their stamps. Others' can be many, and no more sights are told apart than [`SIGHTS`]: so the first ones are kept, and the last.
@@ -45,6 +49,35 @@ impl Ends {
     pub fn stamps(&self) -> Vec<i64> {
         let beyond = self.last.filter(|last| !self.first.contains(last));
         self.first.iter().copied().chain(beyond).gather()
+    }
+}
+
+/// What ends a sight, whomever it concerned, of an access table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Unjudged {
+    All,
+    /// (The rows that hung on a deleted one have entries of their own.)
+    OfParent,
+    Births,
+}
+
+impl Unjudged {
+    pub fn of(self, entries: &Entries) -> Result<Ends> {
+        let (mut ends, own) = (Ends::default(), journal::own_stamp());
+        entries.each(&mut |_, changes| {
+            for entry in changes.iter().filter(|entry| !entry.is_notice()) {
+                let counts = match entry.op {
+                    Op::Insert => true,
+                    Op::Update => self != Unjudged::Births && entry.image.is_some(),
+                    Op::Delete | Op::Reset => self == Unjudged::All,
+                };
+                if counts {
+                    ends.add(entry.stamp, own);
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(ends)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::{pg, subxact};
 use crate::sight::cause::Cause;
-use crate::sight::ends::Ends;
+use crate::sight::ends::{Ends, Unjudged};
 use crate::sight::policy::{self, Judge, Shadow};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -34,6 +34,8 @@ pub struct Reach<'a> {
     reset: HashMap<u32, bool>,
     /// By reading and read table.
     concerned: HashMap<(u32, u32), Rc<Ends>>,
+    /// By read table, and what counts of it.
+    unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
     judging: HashSet<u32>,
 }
@@ -47,6 +49,7 @@ impl<'a> Reach<'a> {
             entries: HashMap::new(),
             reset: HashMap::new(),
             concerned: HashMap::new(),
+            unjudged: HashMap::new(),
             judging: HashSet::new(),
         }
     }
@@ -189,24 +192,24 @@ impl<'a> Reach<'a> {
     fn add_unjudged(&mut self, reading: &VisitedReading, moved: &HashSet<u32>, ends: &mut Ends) -> Result<()> {
         let access = reading.access();
         let any = matches!(access.concerns, Concerns::WhoSees) && moved.contains(&reading.read.relation.to_u32());
-        if !any && !access.parent {
-            return Ok(());
-        }
-        let own = journal::own_stamp();
-        self.entries(reading.read.relation)?.each(&mut |_, changes| {
-            for entry in changes {
-                let counts = match entry.op {
-                    Op::Insert => true,
-                    Op::Update => any && entry.image.is_some(),
-                    // The rows that hung on a parent have entries of their own.
-                    Op::Delete | Op::Reset => any && !access.parent,
-                };
-                if counts && !entry.is_notice() {
-                    ends.add(entry.stamp, own);
-                }
+        let counts = match (any, access.parent) {
+            (true, false) => Unjudged::All,
+            (true, true) => Unjudged::OfParent,
+            (false, true) => Unjudged::Births,
+            (false, false) => return Ok(()),
+        };
+        let key = (reading.read.relation.to_u32(), counts);
+        let found = match self.unjudged.get(&key) {
+            Some(known) => Rc::clone(known),
+            None => {
+                let entries = self.entries(reading.read.relation)?;
+                let found = Rc::new(counts.of(&entries)?);
+                self.unjudged.insert(key, Rc::clone(&found));
+                found
             }
-            Ok(true)
-        })
+        };
+        ends.add_all(&found);
+        Ok(())
     }
 
     /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.

@@ -59,7 +59,10 @@ impl OpKind {
             Self::Columns
         } else if starts("CREATE OR REPLACE FUNCTION") {
             Self::Function
-        } else if ["members", "circles"].iter().any(|t| ["INSERT INTO", "UPDATE", "DELETE FROM"].iter().any(|v| starts(&format!("{v} {t}")))) {
+        } else if ["members", "circles"]
+            .iter()
+            .any(|t| ["INSERT INTO", "UPDATE", "DELETE FROM"].iter().any(|v| starts(&format!("{v} {t}"))))
+        {
             Self::Members
         } else {
             Self::Rows

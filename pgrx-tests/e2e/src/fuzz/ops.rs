@@ -114,8 +114,11 @@ impl Op {
                     Some(asks) => format!(", from now on {asks:?}"),
                     None => format!(", at first org in {:?}, id in {:?}", def.filter, def.ids),
                 };
-                let between =
-                    if between.is_empty() { String::new() } else { format!("-- between pages: {}", between.join("; ")) };
+                let between = if between.is_empty() {
+                    String::new()
+                } else {
+                    format!("-- between pages: {}", between.join("; "))
+                };
                 format!("-- pull by replica {replica} ({role} {sub}{level}{filter}) {}{between}", settings.describe())
             }
             Self::Push { replica, table, id, values } => {
@@ -205,7 +208,8 @@ impl Generator<'_> {
         // There access shall move many times between two pulls, with few of the resets that hide it.
         if self.world.nested {
             kind = match kind {
-                150..250 => 420,
+                150..200 => 420,
+                200..250 => return self.burst(at, replica),
                 250..326 if self.rng.random_bool(0.9) => 999,
                 other => other,
             };
@@ -238,8 +242,42 @@ impl Generator<'_> {
         }
     }
 
+    /// Some things in a row that have to do with one another: a membership and what shows it come and go, and so do rows that it shows.
+    fn burst(&mut self, at: usize, replica: usize) -> Op {
+        let (org, circle, table) = (self.rng.random_range(1..=ORGS), self.rng.random_range(1..=USERS), self.table());
+        let (name, key) = (self.world.tables[table].name.clone(), self.key(table));
+        let usr = super::schema::ACTORS[self.world.replicas[replica].actor].1.min(USERS);
+        for _ in 0..6 {
+            let op = match self.rng.random_range(0..9) {
+                0 => format!("INSERT INTO members VALUES ({org}, {circle}) ON CONFLICT DO NOTHING"),
+                1 => format!("DELETE FROM members WHERE org = {org} AND usr = {circle}"),
+                2 => format!(
+                    "INSERT INTO circles VALUES ({circle}, {usr}) ON CONFLICT (id) DO UPDATE SET usr = excluded.usr"
+                ),
+                3 => format!("DELETE FROM circles WHERE id = {circle}"),
+                4..6 => format!(
+                    "INSERT INTO {name} (id, org, owner, n) VALUES ({key}, {org}, {circle}, 1) ON CONFLICT DO NOTHING"
+                ),
+                6 => format!("DELETE FROM {name} WHERE id = {key}"),
+                7 => format!("UPDATE {name} SET org = {org} WHERE id = {key}"),
+                _ => {
+                    let push = self.push_to(replica, table, Some(org));
+                    self.later.push((at, push));
+                    continue;
+                }
+            };
+            self.later.push((at, Op::write(None, vec![op], true)));
+        }
+        Op::write(None, vec![self.member()], true)
+    }
+
     fn push(&mut self, replica: usize) -> Op {
-        let (table, id) = (self.table(), self.id());
+        let table = self.table();
+        self.push_to(replica, table, None)
+    }
+
+    fn push_to(&mut self, replica: usize, table: usize, org: Option<i64>) -> Op {
+        let id = self.id();
         let exclude = self.world.tables[table].exclude.clone();
         let mut columns = vec!["owner", "org", "parent", "public", "n"];
         if self.world.tables[table].soft == Some(Soft::Flag) {
@@ -251,6 +289,7 @@ impl Generator<'_> {
             let value = match column {
                 // Mostly what its own policies let it write.
                 "owner" if self.rng.random_bool(0.7) => owner.to_string(),
+                "org" if org.is_some() => org.map_or(String::new(), |org| org.to_string()),
                 "gone" => self.rng.random_bool(0.2).to_string(),
                 _ => self.value(column),
             };
