@@ -23,7 +23,7 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     let mut fired = memory::filled(0, targets.len());
     for item in written {
         fired[item.target] |= event(targets, item);
-        if matches!(item.what, What::Insert(_)) {
+        if matches!(item.what, What::Insert(_)) || is_found(targets, item) {
             inserted.push(item);
         }
     }
@@ -46,14 +46,23 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
         }
         let scopes = scopes_now(target)?;
         let any = meddled || hidden()?;
-        let items: Vec<Item> =
-            items.into_iter().filter(|i| any || may_be_left_out(target, i, scopes.as_deref())).gather();
+        let items: Vec<Item> = items
+            .into_iter()
+            .filter(|i| any || is_found(targets, *i) || may_be_left_out(target, i, scopes.as_deref()))
+            .gather();
         let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
         let mut stands = memory::filled(false, items.len());
         target.synced_now(&ids, scopes.as_deref())?.into_iter().for_each(|place| stands[place] = true);
         memory::extend(&mut missing, items.iter().zip(stands).filter(|(_, stands)| !stands).map(|(item, _)| *item));
     }
     Ok(missing)
+}
+
+/// Was it a new row to its client, and there already: in another scope, or marked as deleted?
+fn is_found(targets: &[Target], item: Item) -> bool {
+    let target = &targets[item.target];
+    let is_narrowed = target.collection.scope_values.is_some() || target.collection.soft_delete.is_some();
+    is_narrowed && matches!(item.what, What::Update(_)) && target.plan.records[item.row as usize].created
 }
 
 /// The scopes that `scope_values` gives the caller; None for all. (Where it fails his pulls will say so.)

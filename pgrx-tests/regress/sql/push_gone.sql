@@ -131,6 +131,16 @@ SELECT current_setting('t.cursor') AS c \gset
 SELECT push_changes('{"scoped": {"created": [{"id": "moved", "org": 7}, {"id": "stays", "org": 1}]}}', :'c', client_id => 'desk');
 SELECT pull_changes('{scoped}', :'c', client_id => 'desk') #> '{changes,scoped}' AS changes;
 RESET ROLE;
+-- One that is new to its client, and there already in another scope.
+SET ROLE bob;
+SELECT t.catch_up('scoped') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+RESET ROLE;
+GRANT UPDATE ON scoped TO bob;
+SET ROLE bob;
+SELECT push_changes('{"scoped": {"created": [{"id": "out", "org": 3}, {"id": "null", "org": 1}]}}', :'c', client_id => 'desk');
+SELECT pull_changes('{scoped}', :'c', client_id => 'desk') #> '{changes,scoped}' AS changes;
+RESET ROLE;
 -- Where the expression fails, the push stands, and the pull says why.
 CREATE TABLE secret (org int);
 SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => 'ARRAY(SELECT s.org::text FROM secret AS s)', soft_delete_column => 'gone') \g /dev/null
