@@ -39,6 +39,9 @@ struct Arguments {
     /// somebody else's
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     hostile: bool,
+    /// the share of schemas in which what is seen of the memberships is decided by another table
+    #[arg(long, default_value_t = 0.3)]
+    nested: f64,
     /// kinds of operations to leave out
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<OpKind>,
@@ -67,6 +70,7 @@ fn main() -> Result<ExitCode> {
     let mut abilities = prepare(&cluster)?;
     abilities.whole_row &= arguments.whole_row;
     abilities.hostile &= arguments.hostile;
+    abilities.nested = arguments.nested.clamp(0.0, 1.0);
     let mut verdict = Verdict::default();
     if let Some(file) = &arguments.replay {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hostile;
 use super::kind::OpKind;
 use super::policy_grammar::{Expr, Policy};
-use super::schema::{my_orgs, Ask, Soft, World, KEYS, MEMBERS, ORGS, USERS};
+use super::schema::{my_orgs, Ask, ScopeValues, Soft, World, KEYS, MEMBERS, ORGS, USERS};
 use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
@@ -205,14 +205,13 @@ impl Generator<'_> {
     fn op(&mut self, at: usize) -> Op {
         let replica = self.rng.random_range(0..self.world.replicas.len());
         let mut kind = self.rng.random_range(0..1000);
-        // There access shall move many times between two pulls, with few of the resets that hide it.
-        if self.world.nested {
-            kind = match kind {
-                150..200 => 420,
-                200..250 => return self.burst(at, replica),
-                250..326 if self.rng.random_bool(0.9) => 999,
-                other => other,
-            };
+        // There access shall move many times between two pulls; in nested schemas with few of the resets that hide it.
+        let moves = self.world.nested || self.world.tables.iter().any(|t| t.scope_values == Some(ScopeValues::Found));
+        if moves && (150..250).contains(&kind) {
+            return self.burst(at, replica);
+        }
+        if self.world.nested && (250..326).contains(&kind) && self.rng.random_bool(0.9) {
+            kind = 999;
         }
         match kind {
             0..250 => {
@@ -242,33 +241,56 @@ impl Generator<'_> {
         }
     }
 
-    /// Some things in a row that have to do with one another: a membership and what shows it come and go, and so do rows that it shows.
+    /// One client between two pulls: a membership, what shows it, and a row that it shows come and go by turns.
     fn burst(&mut self, at: usize, replica: usize) -> Op {
-        let (org, circle, table) = (self.rng.random_range(1..=ORGS), self.rng.random_range(1..=USERS), self.table());
+        let (org, table) = (self.rng.random_range(1..=ORGS), self.table());
         let (name, key) = (self.world.tables[table].name.clone(), self.key(table));
         let usr = super::schema::ACTORS[self.world.replicas[replica].actor].1.min(USERS);
-        for _ in 0..6 {
-            let op = match self.rng.random_range(0..9) {
-                0 => format!("INSERT INTO members VALUES ({org}, {circle}) ON CONFLICT DO NOTHING"),
-                1 => format!("DELETE FROM members WHERE org = {org} AND usr = {circle}"),
-                2 => format!(
-                    "INSERT INTO circles VALUES ({circle}, {usr}) ON CONFLICT (id) DO UPDATE SET usr = excluded.usr"
-                ),
-                3 => format!("DELETE FROM circles WHERE id = {circle}"),
-                4..6 => format!(
+        let circle = if self.rng.random_bool(0.5) { usr } else { self.rng.random_range(1..=USERS) };
+        let statements = [
+            [
+                format!("DELETE FROM members WHERE org = {org} AND usr = {circle}"),
+                format!("INSERT INTO members VALUES ({org}, {circle}) ON CONFLICT DO NOTHING"),
+            ],
+            [
+                format!(
                     "INSERT INTO {name} (id, org, owner, n) VALUES ({key}, {org}, {circle}, 1) ON CONFLICT DO NOTHING"
                 ),
-                6 => format!("DELETE FROM {name} WHERE id = {key}"),
-                7 => format!("UPDATE {name} SET org = {org} WHERE id = {key}"),
-                _ => {
-                    let push = self.push_to(replica, table, Some(org));
-                    self.later.push((at, push));
-                    continue;
-                }
-            };
-            self.later.push((at, Op::write(None, vec![op], true)));
+                format!("DELETE FROM {name} WHERE id = {key}"),
+            ],
+            [
+                format!("DELETE FROM circles WHERE id = {circle}"),
+                format!(
+                    "INSERT INTO circles VALUES ({circle}, {usr}) ON CONFLICT (id) DO UPDATE SET usr = excluded.usr"
+                ),
+            ],
+        ];
+        let kinds = if self.world.nested { 3 } else { 2 };
+        let write = |statement: &String| Op::write(None, vec![statement.clone()], true);
+        let pull = Op::Pull {
+            replica,
+            repeatable_read: false,
+            number: true,
+            asks: None,
+            between: Vec::new(),
+            settings: Settings::default(),
+        };
+        let mut ops: Vec<Op> = if kinds == 3 { vec![write(&statements[2][1])] } else { Vec::new() };
+        ops.extend([write(&statements[0][1]), write(&statements[1][1]), pull.clone()]);
+        let mut turns = [0; 3];
+        for _ in 0..self.rng.random_range(3..7) {
+            if self.rng.random_bool(0.2) {
+                ops.push(self.push_to(replica, table, Some(org)));
+                continue;
+            }
+            let kind = self.rng.random_range(0..kinds);
+            ops.push(write(&statements[kind][turns[kind] % 2]));
+            turns[kind] += 1;
         }
-        Op::write(None, vec![self.member()], true)
+        ops.push(pull);
+        let first = ops.remove(0);
+        self.later.extend(ops.into_iter().map(|op| (at, op)));
+        first
     }
 
     fn push(&mut self, replica: usize) -> Op {

@@ -105,6 +105,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Abilities> {
         scopes: has(&mut template, "enable", "scope_column")? && has(&mut template, "pull_changes", "filter")?,
         whole_row: true,
         hostile: true,
+        nested: 0.3,
     })
 }
 

@@ -318,7 +318,7 @@ impl World {
                 table.exclude = rng.random_bool(0.2).then(|| ["body", "owner", "n"][rng.random_range(0..3)].to_owned());
             }
         }
-        let nested = level >= Level::Membership && rng.random_bool(0.3);
+        let nested = level >= Level::Membership && rng.random_bool(abilities.nested);
         if nested {
             nest(&mut tables, rng);
         }
