@@ -2,6 +2,7 @@
 
 pub mod cause;
 pub mod delta;
+mod ends;
 pub mod keys;
 pub mod old_rows;
 pub mod policy;

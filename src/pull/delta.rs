@@ -47,7 +47,7 @@ pub(super) struct Moved<'a> {
     access_moved: bool,
     /// As it is now.
     now: Option<&'a Judge>,
-    /// The scopes at the cursor, and with those of now.
+    /// The scopes at the cursor, and with those since.
     scopes: Option<&'a [String]>,
     all_scopes: Option<&'a [String]>,
     /// The keys of the rows that have entries of their own.
@@ -117,10 +117,7 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Access));
         }
         let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
-        let all_scopes = scopes.as_ref().zip(self.scopes()).map(|(before, now)| {
-            let all: BTreeSet<&String> = before.iter().chain(now).gather();
-            all.into_iter().cloned().gather::<Vec<String>>()
-        });
+        let Some(all_scopes) = self.all_scopes(scopes.as_deref(), &mut delta)? else { return Ok(Some(Cause::Access)) };
         let read = match &all_scopes {
             None if !access_moved => self.derived(reach)?.scopes,
             all => all.clone(),
@@ -133,7 +130,7 @@ impl CollectionPull<'_> {
         // (Where one cannot be told it may do no harm: who asks for it hears so.)
         let asked = sights_of(&entries, &delta)?;
         delta.look_back(asked)?;
-        let now = if entries.have_images() { reach.judge(self.collection)? } else { None };
+        let now = if entries.have_images() { reach.judge_after(delta.last_end(), self.collection)? } else { None };
         let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
         let mut last = String::new();
         entries.each(&mut |id, changes| {
@@ -168,11 +165,35 @@ impl CollectionPull<'_> {
         match (&self.wanted.before, &self.collection.scope_values) {
             (LastScopes::Given(scopes), _) => Ok(Some(scopes.clone())),
             (LastScopes::Owners { .. }, Some(expression)) => {
-                let before = subxact::run(|| scope::values_before(self.collection, expression, delta));
+                let before = subxact::run(|| scope::values_during(0, self.collection, expression, delta));
                 Ok(policy::told(before)?.map(Some))
             }
             _ => Ok(Some(self.wanted.scopes.clone())),
         }
+    }
+
+    /// Those of all sights: these of the first, those between and those of now. A client may have pushed into each of them. None when that
+    /// cannot be told; no scopes where it would take too long, so that all entries are read.
+    fn all_scopes(&self, before: Option<&[String]>, delta: &mut Delta) -> Result<Option<Option<Vec<String>>>> {
+        let Some((before, now)) = before.zip(self.scopes()) else { return Ok(Some(None)) };
+        let mut all: BTreeSet<String> = before.iter().chain(now).cloned().gather();
+        let by_owner = matches!(self.wanted.before, LastScopes::Owners { named_now: false });
+        if let Some(expression) =
+            self.collection.scope_values.as_ref().filter(|_| by_owner && delta.sights_before() > 1)
+        {
+            if !delta.is_quick() {
+                return Ok(Some(None));
+            }
+            if !delta.look_back(1..delta.sights_before())? {
+                return Ok(None);
+            }
+            for sight in 1..delta.sights_before() {
+                let values = subxact::run(|| scope::values_during(sight, self.collection, expression, delta));
+                let Some(values) = policy::told(values)? else { return Ok(None) };
+                memory::extend(&mut all, values);
+            }
+        }
+        Ok(Some(Some(all.into_iter().gather())))
     }
 
     /// Which rows of these ids policies showed during a sight, as they stand now.

@@ -12,6 +12,9 @@ use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
 use crate::log::{client, journal};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
+use crate::server::{pg, subxact};
+use crate::sight::policy;
+use crate::sight::scope::Filter;
 
 /// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
 /// is not.
@@ -20,7 +23,7 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     let mut fired = memory::filled(0, targets.len());
     for item in written {
         fired[item.target] |= event(targets, item);
-        if matches!(item.what, What::Insert(_)) {
+        if matches!(item.what, What::Insert(_)) || is_found(targets, item) {
             inserted.push(item);
         }
     }
@@ -38,17 +41,54 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
         let target = &targets[index];
         let hidden = || -> Result<bool> { Ok(!fates[index].manner.shows_inserted && target.may_hide_inserted()?) };
         // Who may not read the key has no copy to mend.
-        if !target.may_read_key() || !(meddled || hidden()?) {
+        if !target.may_read_key() {
             continue;
         }
+        let scopes = scopes_now(target)?;
+        let any = meddled || hidden()?;
+        let items: Vec<Item> = items
+            .into_iter()
+            .filter(|i| any || is_found(targets, *i) || may_be_left_out(target, i, scopes.as_deref()))
+            .gather();
         let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
         let mut stands = memory::filled(false, items.len());
-        for (place, deleted) in target.visible_now(&ids)? {
-            stands[place] = !deleted;
-        }
+        target.synced_now(&ids, scopes.as_deref())?.into_iter().for_each(|place| stands[place] = true);
         memory::extend(&mut missing, items.iter().zip(stands).filter(|(_, stands)| !stands).map(|(item, _)| *item));
     }
     Ok(missing)
+}
+
+/// Was it a new row to its client, and there already: in another scope, or marked as deleted?
+fn is_found(targets: &[Target], item: Item) -> bool {
+    let target = &targets[item.target];
+    let is_narrowed = target.collection.scope_values.is_some() || target.collection.soft_delete.is_some();
+    is_narrowed && matches!(item.what, What::Update(_)) && target.plan.records[item.row as usize].created
+}
+
+/// The scopes that `scope_values` gives the caller; None for all. (Where it fails his pulls will say so.)
+fn scopes_now(target: &Target) -> Result<Option<Vec<String>>> {
+    let collection = &target.collection;
+    if collection.scope_values.is_none() {
+        return Ok(None);
+    }
+    let _now = pg::ActiveSnapshot::take();
+    let scopes = subxact::run(|| Filter::default().scopes(&collection.name, collection));
+    Ok(policy::told(scopes)?.flatten())
+}
+
+/// By what was sent: may the row be of another scope, or marked as deleted?
+fn may_be_left_out(target: &Target, item: &Item, scopes: Option<&[String]>) -> bool {
+    let (collection, record) = (&target.collection, &target.plan.records[item.row as usize]);
+    let is_of_these = |scopes: &[String]| {
+        let raw = collection.scope.as_ref().and_then(|scope| target.plan.raw(record, &scope.name));
+        let text = raw.and_then(|raw| match raw.as_bytes().first() {
+            Some(b'"') => serde_json::from_str(raw).ok(),
+            _ => Some(raw.to_string()),
+        });
+        text.is_some_and(|text: String| scopes.binary_search(&text).is_ok())
+    };
+    let mark = collection.soft_delete.as_ref().and_then(|mark| target.plan.raw(record, &mark.name));
+    !scopes.is_none_or(is_of_these) || mark.is_some_and(|raw| !matches!(raw, "null" | "false"))
 }
 
 /// What the item does to its table, as `tgtype` has it.

@@ -23,7 +23,7 @@ mod links;
 pub use links::Link;
 
 /// So many sights are told apart.
-const SIGHTS: usize = 16;
+pub(super) const SIGHTS: usize = 16;
 
 /// The tables that decide, with their entries since the cursor.
 pub type Tables = [(Rc<Collection>, Rc<Entries>)];
@@ -150,9 +150,28 @@ impl<'a> Delta<'a> {
         Ok(())
     }
 
-    /// The values of an owner's expression, as it was at the cursor.
-    pub fn rows_before(&self, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
-        let former = self.former(0)?;
+    /// How many sights there were before the one of now.
+    pub fn sights_before(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Can all of them be looked back to, and soon?
+    pub fn is_quick(&self) -> bool {
+        self.ends.len() <= SIGHTS && self.tables.iter().all(|(_, entries)| !entries.are_many())
+    }
+
+    /// When the sight of now began: with the change of this stamp.
+    pub fn last_end(&self) -> i64 {
+        self.ends.last().copied().unwrap_or(self.cursor - 1)
+    }
+
+    /// The values of an owner's expression, as it was during a sight.
+    pub fn rows_during(
+        &self,
+        sight: usize,
+        read: impl FnOnce() -> Result<Statement<'static>>,
+    ) -> Result<Vec<Option<String>>> {
+        let former = self.former(sight)?;
         read()?.run_changed(|tree, environment| {
             former.register(environment);
             // SAFETY: a tree that was made for this.

@@ -21,6 +21,7 @@ use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::{pg, subxact};
 use crate::sight::cause::Cause;
+use crate::sight::ends::{Ends, Unjudged};
 use crate::sight::policy::{self, Judge, Shadow};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -32,7 +33,9 @@ pub struct Reach<'a> {
     entries: HashMap<u32, Rc<Entries>>,
     reset: HashMap<u32, bool>,
     /// By reading and read table.
-    concerned: HashMap<(u32, u32), Rc<BTreeSet<i64>>>,
+    concerned: HashMap<(u32, u32), Rc<Ends>>,
+    /// By read table, and what counts of it.
+    unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
     judging: HashSet<u32>,
 }
@@ -46,6 +49,7 @@ impl<'a> Reach<'a> {
             entries: HashMap::new(),
             reset: HashMap::new(),
             concerned: HashMap::new(),
+            unjudged: HashMap::new(),
             judging: HashSet::new(),
         }
     }
@@ -60,8 +64,8 @@ impl<'a> Reach<'a> {
     pub fn movement(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<Movement> {
         let mut open = vec![Rc::clone(collection)];
         let mut seen: HashSet<u32> = HashSet::new();
-        let mut stamps = BTreeSet::new();
-        let (mut hidden, mut tables, mut visited) = (false, Vec::new(), Vec::new());
+        let mut ends = Ends::default();
+        let (mut readings, mut tables) = (Vec::new(), Vec::new());
         while let Some(table) = open.pop() {
             if !seen.insert(table.relation.to_u32()) {
                 continue;
@@ -78,7 +82,7 @@ impl<'a> Reach<'a> {
             if !pg::rls_active(table.relation) && !scoped {
                 continue;
             }
-            for access in &table.access {
+            for (at, access) in table.access.iter().enumerate() {
                 let read = if access.untracked { None } else { catalog::tracked(access.relation)? };
                 let Some(read) = read else { return Ok(Movement::Untold(Cause::Untracked)) };
                 let edge = (table.relation.to_u32(), read.relation.to_u32());
@@ -90,27 +94,30 @@ impl<'a> Reach<'a> {
                         found
                     }
                 };
-                hidden |= access.hidden && !concerning.is_empty();
-                memory::extend(&mut stamps, concerning.iter().copied());
+                ends.add_all(&concerning);
                 tables.push(Rc::clone(&read));
+                let moves = !concerning.is_empty();
+                readings.push(VisitedReading { reader: Rc::clone(&table), at, read: Rc::clone(&read), moves });
                 open.push(read);
             }
-            visited.push(table);
         }
         tables.sort_unstable_by_key(|table| table.relation.to_u32());
         tables.dedup_by_key(|table| table.relation);
-        if stamps.is_empty() {
+        if ends.is_empty() {
             return Ok(Movement::None { tables });
         }
-        if hidden {
+        let moved = moved(&readings);
+        if readings.iter().any(|r| r.access().hidden && (r.moves || moved.contains(&r.read.relation.to_u32()))) {
             return Ok(Movement::Untold(Cause::Function));
         }
-        self.add_births(&visited, &mut stamps)?;
+        for reading in &readings {
+            self.add_unjudged(reading, &moved, &mut ends)?;
+        }
         // Its pulls have seen states between its statements, which are nobody else's.
-        if journal::own_stamp().is_some_and(|own| stamps.contains(&own)) {
+        if ends.has_own() {
             return Ok(Movement::Untold(Cause::Overlap));
         }
-        Ok(Movement::Access { stamps: stamps.into_iter().gather(), tables })
+        Ok(Movement::Access { stamps: ends.stamps(), tables })
     }
 
     /// The caller has looked for resets of this collection since the cursor, and there are none: to find that out here takes all entries.
@@ -177,28 +184,38 @@ impl<'a> Reach<'a> {
         })
     }
 
-    /// A new parent moves nobody's view of rows that were there. But where that moved otherwise, what was so before and after the parent
-    /// came has to be told apart: of any parent, for whom it concerned then cannot be asked now.
-    fn add_births(&mut self, readers: &[Rc<Collection>], stamps: &mut BTreeSet<i64>) -> Result<()> {
-        for reader in readers {
-            for access in reader.access.iter().filter(|access| access.parent && !access.untracked) {
-                let Some(parent) = catalog::tracked(access.relation)? else { continue };
-                self.entries(parent.relation)?.each(&mut |_, changes| {
-                    memory::extend(
-                        stamps,
-                        changes.iter().filter(|entry| entry.op == Op::Insert).map(|entry| entry.stamp),
-                    );
-                    Ok(true)
-                })?;
+    /// Adds what could not be asked about, now that the caller's view moved at all.
+    ///
+    /// A new parent moves nobody's view of rows that were there. But what was so before and after it came has to be told apart: of any
+    /// parent, for whom it concerned then cannot be asked now. No more can it be asked of any row whose change concerns those who see it, where
+    /// that moved, too: what showed the row then may be gone.
+    fn add_unjudged(&mut self, reading: &VisitedReading, moved: &HashSet<u32>, ends: &mut Ends) -> Result<()> {
+        let access = reading.access();
+        let any = matches!(access.concerns, Concerns::WhoSees) && moved.contains(&reading.read.relation.to_u32());
+        let counts = match (any, access.parent) {
+            (true, false) => Unjudged::All,
+            (true, true) => Unjudged::OfParent,
+            (false, true) => Unjudged::Births,
+            (false, false) => return Ok(()),
+        };
+        let key = (reading.read.relation.to_u32(), counts);
+        let found = match self.unjudged.get(&key) {
+            Some(known) => Rc::clone(known),
+            None => {
+                let entries = self.entries(reading.read.relation)?;
+                let found = Rc::new(counts.of(&entries)?);
+                self.unjudged.insert(key, Rc::clone(&found));
+                found
             }
-        }
+        };
+        ends.add_all(&found);
         Ok(())
     }
 
     /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.
-    fn concerning(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<BTreeSet<i64>> {
+    fn concerning(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<Ends> {
         let edge = AccessReading { table, access, reader };
-        let mut found = BTreeSet::new();
+        let mut found = Ends::default();
         let entries = self.entries(table.relation)?;
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
@@ -239,7 +256,7 @@ impl<'a> Reach<'a> {
         asked: &mut Option<Tellers>,
         scratch: &mut pg::Scratch,
         batch: &mut AccessBatch,
-        found: &mut BTreeSet<i64>,
+        found: &mut Ends,
     ) -> Result<()> {
         if batch.rows.is_empty() {
             return Ok(());
@@ -254,7 +271,8 @@ impl<'a> Reach<'a> {
             let mut concerned = concerned.into_iter();
             rows.retain(|_| concerned.next() == Some(true));
         }
-        rows.iter().for_each(|row| memory::extend(found, row.stamps.iter().copied()));
+        let own = journal::own_stamp();
+        rows.iter().flat_map(|row| &row.stamps).for_each(|stamp| found.add(*stamp, own));
         scratch.reset();
         Ok(())
     }
@@ -320,6 +338,11 @@ impl<'a> Reach<'a> {
         Ok(Judge::by_policies(collection, shadows))
     }
 
+    /// The same of old rows that came to be after this stamp: what was gone by then is no company of theirs.
+    pub fn judge_after(&self, stamp: i64, collection: &Rc<Collection>) -> Result<Option<Judge>> {
+        Reach::since(stamp + 1, self.snapshot).judge(collection)
+    }
+
     /// The rows of a parent table that are gone and that the caller could see.
     fn shadow(&mut self, table: Rc<Collection>, whole: bool) -> Result<Told> {
         let entries = self.entries(table.relation)?;
@@ -379,6 +402,38 @@ impl<'a> Reach<'a> {
 /// So many images are judged at a time, and so many bytes of them.
 pub const BATCH: usize = 1_000;
 pub const BATCH_BYTES: usize = 4 << 20;
+
+/// A table whose policies, or `scope_values`, read another one.
+struct VisitedReading {
+    reader: Rc<Collection>,
+    /// The place among what it reads.
+    at: usize,
+    read: Rc<Collection>,
+    /// Changes of that one concern the caller.
+    moves: bool,
+}
+
+impl VisitedReading {
+    fn access(&self) -> &Access {
+        &self.reader.access[self.at]
+    }
+}
+
+/// The tables of which the caller may have come to see other rows.
+fn moved(readings: &[VisitedReading]) -> HashSet<u32> {
+    let mut moved = HashSet::new();
+    loop {
+        let before = moved.len();
+        for reading in readings {
+            if reading.moves || moved.contains(&reading.read.relation.to_u32()) {
+                moved.insert(reading.reader.relation.to_u32());
+            }
+        }
+        if moved.len() == before {
+            return moved;
+        }
+    }
+}
 
 /// A table that policies of another one read.
 struct AccessReading<'a> {

@@ -208,11 +208,11 @@ fn scopes_in(rows: Vec<Option<String>>) -> Vec<String> {
     given.map_or(Vec::new(), |FlatTexts(scopes)| scopes)
 }
 
-/// What the expression gave at the cursor, each scope once, in order, in the column's own text form.
-pub fn values_before(collection: &Collection, expression: &str, delta: &Delta) -> Result<Vec<String>> {
+/// What the expression gave during a sight, each scope once, in order, in the column's own text form.
+pub fn values_during(sight: usize, collection: &Collection, expression: &str, delta: &Delta) -> Result<Vec<String>> {
     let Some(scope) = &collection.scope else { return Ok(Vec::new()) };
     let read = || owned::read(collection.relation, &Purpose::Scopes, expression, &collection.owned_calls);
-    let rows = spi::pinned_but_path(|| delta.rows_before(read))?;
+    let rows = spi::pinned_but_path(|| delta.rows_during(sight, read))?;
     own_texts(scope, scopes_in(rows))
 }
 

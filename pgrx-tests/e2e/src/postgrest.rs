@@ -45,6 +45,7 @@ pub struct Pull<'a> {
     pub page_size: Option<i32>,
     /// of the page before
     pub next: Option<&'a str>,
+    pub client_id: Option<&'a str>,
 }
 
 impl Pull<'_> {
@@ -71,6 +72,9 @@ impl Pull<'_> {
         }
         if let Some(next) = self.next {
             body.insert("next".into(), json!(next));
+        }
+        if let Some(client) = self.client_id {
+            body.insert("client_id".into(), json!(client));
         }
         body
     }

@@ -230,6 +230,18 @@ impl Replica {
         self.collections.iter_mut().for_each(|c| c.rows.clear());
     }
 
+    /// Whether it has this row.
+    pub fn holds(&self, name: &str, id: &str) -> bool {
+        self.collections.iter().any(|c| c.spec.name == name && c.rows.contains_key(id))
+    }
+
+    /// Keeps a row that it has pushed.
+    pub fn hold(&mut self, name: &str, id: &str, row: &str) {
+        for collection in self.collections.iter_mut().filter(|c| c.spec.name == name) {
+            collection.rows.insert(id.to_owned(), row.into());
+        }
+    }
+
     /// Takes an answer in, and refuses one that breaks the contract. `sent` hears of every id that the answer names.
     pub fn apply(&mut self, answer: &str, mut sent: impl FnMut(&str, &str)) -> Result<Applied> {
         let answer: Answer<'_> =

@@ -102,3 +102,49 @@ SELECT * FROM t.pull('{letters}', :'c', client_id => 'phone');
 SET ROLE bob;
 SELECT * FROM t.pull('{letters}', :'c', client_id => 'phone');
 RESET ROLE;
+
+-- A row of a scope that is not among the user's, or of none, and one that is created as deleted: no pull would send them.
+CREATE TABLE scoped (id text PRIMARY KEY, org int DEFAULT 2, gone timestamptz);
+CREATE FUNCTION moved() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF new.org = 7 THEN new.org := 8; END IF; RETURN new; END $$;
+SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => 'ARRAY[''1'', ''7'']', soft_delete_column => 'gone');
+GRANT SELECT (id, org), INSERT ON scoped TO alice;
+GRANT SELECT, INSERT ON scoped TO bob;
+SET ROLE alice;
+SELECT t.catch_up('scoped') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SELECT push_changes('{"scoped": {"created": [{"id": "in", "org": 1}, {"id": "in, as text", "org": "1"}, {"id": "out", "org": 2}, {"id": "default"}, {"id": "null", "org": null},
+    {"id": "marked", "org": 1, "gone": "2025-01-01"}, {"id": "not marked", "org": 1, "gone": null}]}}', :'c', client_id => 'phone');
+SELECT t.catch_up('scoped') IS NULL;
+SELECT pull_changes('{scoped}', :'c', client_id => 'phone') #> '{changes,scoped}' AS changes;
+-- Nobody else hears of them; who asks for a scope by a filter has the rows that are in it.
+SELECT pull_changes('{scoped}', :'c', client_id => 'tablet') #> '{changes,scoped}' AS changes;
+SELECT pull_changes('{scoped}', :'c', client_id => 'phone', filter => '{"scoped": {"org": [2]}}') #> '{changes,scoped}' AS changes;
+RESET ROLE;
+SET ROLE bob;
+SELECT pull_changes('{scoped}', :'c', client_id => 'phone') #> '{changes,scoped}' AS changes;
+RESET ROLE;
+-- A trigger gives it another scope.
+CREATE TRIGGER moved BEFORE INSERT ON scoped FOR EACH ROW EXECUTE FUNCTION moved();
+SET ROLE bob;
+SELECT t.catch_up('scoped') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+SELECT push_changes('{"scoped": {"created": [{"id": "moved", "org": 7}, {"id": "stays", "org": 1}]}}', :'c', client_id => 'desk');
+SELECT pull_changes('{scoped}', :'c', client_id => 'desk') #> '{changes,scoped}' AS changes;
+RESET ROLE;
+-- One that is new to its client, and there already in another scope.
+SET ROLE bob;
+SELECT t.catch_up('scoped') IS NULL;
+SELECT current_setting('t.cursor') AS c \gset
+RESET ROLE;
+GRANT UPDATE ON scoped TO bob;
+SET ROLE bob;
+SELECT push_changes('{"scoped": {"created": [{"id": "out", "org": 3}, {"id": "null", "org": 1}]}}', :'c', client_id => 'desk');
+SELECT pull_changes('{scoped}', :'c', client_id => 'desk') #> '{changes,scoped}' AS changes;
+RESET ROLE;
+-- Where the expression fails, the push stands, and the pull says why.
+CREATE TABLE secret (org int);
+SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => 'ARRAY(SELECT s.org::text FROM secret AS s)', soft_delete_column => 'gone') \g /dev/null
+SET ROLE bob;
+SELECT push_changes('{"scoped": {"created": [{"id": "stands", "org": 1}]}}', client_id => 'desk');
+SELECT * FROM t.error($$SELECT pull_changes('{scoped}')$$);
+RESET ROLE;

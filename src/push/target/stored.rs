@@ -6,15 +6,18 @@ use std::collections::HashMap;
 use pgrx::pg_sys;
 
 use super::Target;
+use crate::collections::catalog::Column;
 use crate::collections::{lookup, tombstone};
 use crate::log::change::Op;
 use crate::log::read::{self, Logged};
 use crate::log::{clock, journal};
 use crate::server::error::{Result, SyncError};
-use crate::server::memory::Gather;
+use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
 use crate::server::spi::{self, Mode};
+use crate::server::statement::Statement;
 use crate::server::subxact;
+use crate::sight::policy;
 use crate::values::wire_id;
 
 /// A row of the payload as it is stored now.
@@ -139,6 +142,50 @@ impl Target<'_> {
         let _now = pg::ActiveSnapshot::take();
         let found = spi::numbers(&sql, &args, Mode::Read)?;
         Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).gather())
+    }
+
+    /// Which of these ids a pull would send the caller now, by their places: those that he sees in these scopes (None: in all), and that
+    /// are not marked as deleted.
+    pub fn synced_now(&self, ids: &[&str], scopes: Option<&[String]>) -> Result<Vec<usize>> {
+        let (relation, mark) = (self.collection.relation, self.collection.soft_delete.as_ref());
+        let is_hidden = |column: &&Column| !pg::may_select(relation, column.attnum);
+        let Some((scope, scopes)) = self.collection.scope.as_ref().zip(scopes) else {
+            if mark.as_ref().is_none_or(|mark| !is_hidden(mark)) {
+                let visible = self.visible_now(ids)?.into_iter();
+                return Ok(visible.filter(|(_, deleted)| !deleted).map(|(place, _)| place).gather());
+            }
+            return self.among_synced(ids, None, &is_hidden);
+        };
+        self.among_synced(ids, Some((scope, scopes)), &is_hidden)
+    }
+
+    /// The same, where columns that the caller may not select decide, too, as they do in his pulls.
+    fn among_synced(
+        &self,
+        ids: &[&str],
+        scopes: Option<(&Column, &[String])>,
+        is_hidden: &dyn Fn(&&Column) -> bool,
+    ) -> Result<Vec<usize>> {
+        if ids.is_empty() || !self.may_read_key() {
+            return Ok(Vec::new());
+        }
+        let (rows, mut args) = self.id_rows(ids);
+        let mut conditions = Vec::new();
+        if let Some((scope, scopes)) = scopes {
+            args.push(spi::arg(scopes.iter().cloned().gather::<Vec<String>>()));
+            conditions.push(policy::in_scopes("t", scope, args.len()));
+        }
+        let mark = self.collection.soft_delete.as_ref();
+        memory::extend(&mut conditions, mark.map(tombstone::is_unmarked));
+        let conditions: String = conditions.iter().map(|c| format!(" AND ({c}) IS TRUE")).gather();
+        let sql = format!("SELECT r.n FROM {}{conditions}", lookup::join(&self.collection, &rows));
+        let _now = pg::ActiveSnapshot::take();
+        let mut statement = Statement::analyze_beside(&[], &sql, &args)?;
+        let deciding = scopes.map(|(scope, _)| scope).into_iter().chain(mark);
+        let hidden: Vec<i16> = deciding.filter(is_hidden).map(|column| column.attnum).gather();
+        statement.use_without_privilege(self.collection.relation, &hidden);
+        let places = statement.run()?.into_iter().flatten().filter_map(|n| n.parse::<usize>().ok());
+        Ok(places.map(|n| n - 1).gather())
     }
 
     /// SQL that says whether `t` is marked as deleted.

@@ -39,6 +39,9 @@ struct Arguments {
     /// somebody else's
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     hostile: bool,
+    /// the share of schemas in which what is seen of the memberships is decided by another table
+    #[arg(long, default_value_t = 0.3)]
+    nested: f64,
     /// kinds of operations to leave out
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<OpKind>,
@@ -67,6 +70,7 @@ fn main() -> Result<ExitCode> {
     let mut abilities = prepare(&cluster)?;
     abilities.whole_row &= arguments.whole_row;
     abilities.hostile &= arguments.hostile;
+    abilities.nested = arguments.nested.clamp(0.0, 1.0);
     let mut verdict = Verdict::default();
     if let Some(file) = &arguments.replay {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -124,7 +128,7 @@ fn main() -> Result<ExitCode> {
     print!("{}", stats.causes.table());
     println!("{} of {} collections have a scope by their policies", stats.divided, stats.collections);
     println!(
-        "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} more denied), {} ids sent, \
+        "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} more denied), {} pushes, {} ids sent, \
          {} rows, {} deletions ({} of ids not held), {:.1} s",
         stats.steps,
         stats.ineffective_ops,
@@ -132,6 +136,7 @@ fn main() -> Result<ExitCode> {
         stats.first,
         stats.pulls_with_reset,
         stats.denied,
+        stats.pushes,
         stats.ids_sent,
         stats.applied.rows,
         stats.applied.deleted,

@@ -22,10 +22,12 @@ pub enum OpKind {
     Truncate,
     /// DDL of what has nothing to do with synced tables
     Unrelated,
-    /// changes of the members table
+    /// changes of the members table, and of what shows its rows
     Members,
     /// rows of all other tables
     Rows,
+    /// a client's new row
+    Push,
     Savepoint,
     Rollback,
     /// replicas that start again from null
@@ -57,7 +59,10 @@ impl OpKind {
             Self::Columns
         } else if starts("CREATE OR REPLACE FUNCTION") {
             Self::Function
-        } else if starts("INSERT INTO members") || starts("UPDATE members") || starts("DELETE FROM members") {
+        } else if ["members", "circles"]
+            .iter()
+            .any(|t| ["INSERT INTO", "UPDATE", "DELETE FROM"].iter().any(|v| starts(&format!("{v} {t}"))))
+        {
             Self::Members
         } else {
             Self::Rows

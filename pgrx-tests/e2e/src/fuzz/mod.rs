@@ -50,4 +50,6 @@ pub struct Abilities {
     pub whole_row: bool,
     /// random session settings, what they matter to, and decoys
     pub hostile: bool,
+    /// the share of schemas in which another table decides what is seen of the members table
+    pub nested: f64,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hostile;
 use super::kind::OpKind;
 use super::policy_grammar::{Expr, Policy};
-use super::schema::{my_orgs, Ask, Soft, World, KEYS, MEMBERS, ORGS, USERS};
+use super::schema::{my_orgs, Ask, ScopeValues, Soft, World, KEYS, MEMBERS, ORGS, USERS};
 use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
@@ -35,15 +35,20 @@ pub enum Op {
         /// which rows it asks for from now on
         #[serde(default)]
         asks: Option<Ask>,
+        /// what others do between its pages, if it pulls in pages
+        #[serde(default)]
+        between: Vec<String>,
         #[serde(default)]
         settings: Settings,
     },
+    /// A client pushes a new row, with these values as JSON, and keeps it.
+    Push { replica: usize, table: usize, id: i64, values: Vec<(String, String)> },
     /// starts again from null
     Forget { replica: usize },
 }
 
 impl Op {
-    fn write(by: Option<usize>, statements: Vec<String>, commit: bool) -> Self {
+    pub fn write(by: Option<usize>, statements: Vec<String>, commit: bool) -> Self {
         Self::Write { by, statements, commit, settings: Settings::default() }
     }
 
@@ -55,7 +60,7 @@ impl Op {
     pub fn settings(&mut self) -> Option<&mut Settings> {
         match self {
             Self::Write { settings, .. } | Self::Ddl { settings, .. } | Self::Pull { settings, .. } => Some(settings),
-            Self::Forget { .. } => None,
+            Self::Push { .. } | Self::Forget { .. } => None,
         }
     }
 
@@ -68,6 +73,7 @@ impl Op {
             }
             Self::Ddl { sql, .. } => vec![OpKind::of(sql)],
             Self::Pull { .. } => vec![OpKind::Pull],
+            Self::Push { .. } => vec![OpKind::Push],
             Self::Forget { .. } => vec![OpKind::Forget],
         }
     }
@@ -79,6 +85,10 @@ impl Op {
                 statements.retain(|s| !without.contains(&OpKind::of(s)));
                 *commit |= without.contains(&OpKind::Rollback);
                 !statements.is_empty()
+            }
+            Self::Pull { between, .. } => {
+                between.retain(|s| !without.contains(&OpKind::of(s)));
+                !without.contains(&OpKind::Pull)
             }
             other => other.kinds().iter().all(|kind| !without.contains(kind)),
         }
@@ -96,7 +106,7 @@ impl Op {
                 format!("{}BEGIN;{who} {}; {end};", settings.describe(), statements.join("; "))
             }
             Self::Ddl { sql, settings } => format!("{}{sql};", settings.describe()),
-            Self::Pull { replica, repeatable_read, asks, settings, .. } => {
+            Self::Pull { replica, repeatable_read, asks, between, settings, .. } => {
                 let def = &world.replicas[*replica];
                 let (role, sub) = super::schema::ACTORS[def.actor];
                 let level = if *repeatable_read { ", REPEATABLE READ" } else { "" };
@@ -104,7 +114,16 @@ impl Op {
                     Some(asks) => format!(", from now on {asks:?}"),
                     None => format!(", at first org in {:?}, id in {:?}", def.filter, def.ids),
                 };
-                format!("-- pull by replica {replica} ({role} {sub}{level}{filter}) {}", settings.describe())
+                let between = if between.is_empty() {
+                    String::new()
+                } else {
+                    format!("-- between pages: {}", between.join("; "))
+                };
+                format!("-- pull by replica {replica} ({role} {sub}{level}{filter}) {}{between}", settings.describe())
+            }
+            Self::Push { replica, table, id, values } => {
+                let values: Vec<String> = values.iter().map(|(column, value)| format!("{column}: {value}")).collect();
+                format!("-- push by replica {replica} to {}: id {id}, {}", world.tables[*table].name, values.join(", "))
             }
             Self::Forget { replica } => format!("-- replica {replica} starts again from null"),
         }
@@ -149,6 +168,7 @@ impl Generator<'_> {
             repeatable_read: false,
             number: true,
             asks: None,
+            between: Vec::new(),
             settings: Settings::default(),
         }));
         ops
@@ -184,13 +204,24 @@ impl Generator<'_> {
 
     fn op(&mut self, at: usize) -> Op {
         let replica = self.rng.random_range(0..self.world.replicas.len());
-        match self.rng.random_range(0..1000) {
+        let mut kind = self.rng.random_range(0..1000);
+        // There access shall move many times between two pulls; in nested schemas with few of the resets that hide it.
+        let moves = self.world.nested || self.world.tables.iter().any(|t| t.scope_values == Some(ScopeValues::Found));
+        if moves && (150..250).contains(&kind) {
+            return self.burst(at, replica);
+        }
+        if self.world.nested && (250..326).contains(&kind) && self.rng.random_bool(0.9) {
+            kind = 999;
+        }
+        match kind {
             0..250 => {
                 let (repeatable_read, number) = (self.rng.random_bool(0.3), self.rng.random_bool(0.5));
                 let moves = self.world.asks(replica) && self.rng.random_bool(0.3);
                 let scoped = self.world.tables.iter().any(|t| t.scoped);
                 let asks = moves.then(|| Ask::random(self.rng, scoped));
-                Op::Pull { replica, repeatable_read, number, asks, settings: Settings::default() }
+                let writes = if replica % 2 == 1 { self.rng.random_range(0..4) } else { 0 };
+                let between = (0..writes).map(|_| self.statement()).collect();
+                Op::Pull { replica, repeatable_read, number, asks, between, settings: Settings::default() }
             }
             250..260 => Op::Forget { replica },
             260..285 if self.level > Level::Rows => Op::ddl(self.policy_ddl()),
@@ -202,11 +233,91 @@ impl Generator<'_> {
                 Op::ddl(hostile::unrelated(self.rng, &self.world.tables[table].name))
             }
             300..420 => self.transaction(),
+            420..480 => self.push(replica),
             _ => {
                 let statement = self.statement();
                 Op::write(self.writer(), vec![statement], true)
             }
         }
+    }
+
+    /// One client between two pulls: a membership, what shows it, and a row that it shows come and go by turns.
+    fn burst(&mut self, at: usize, replica: usize) -> Op {
+        let (org, table) = (self.rng.random_range(1..=ORGS), self.table());
+        let (name, key) = (self.world.tables[table].name.clone(), self.key(table));
+        let usr = super::schema::ACTORS[self.world.replicas[replica].actor].1.min(USERS);
+        let circle = if self.rng.random_bool(0.5) { usr } else { self.rng.random_range(1..=USERS) };
+        let statements = [
+            [
+                format!("DELETE FROM members WHERE org = {org} AND usr = {circle}"),
+                format!("INSERT INTO members VALUES ({org}, {circle}) ON CONFLICT DO NOTHING"),
+            ],
+            [
+                format!(
+                    "INSERT INTO {name} (id, org, owner, n) VALUES ({key}, {org}, {circle}, 1) ON CONFLICT DO NOTHING"
+                ),
+                format!("DELETE FROM {name} WHERE id = {key}"),
+            ],
+            [
+                format!("DELETE FROM circles WHERE id = {circle}"),
+                format!(
+                    "INSERT INTO circles VALUES ({circle}, {usr}) ON CONFLICT (id) DO UPDATE SET usr = excluded.usr"
+                ),
+            ],
+        ];
+        let kinds = if self.world.nested { 3 } else { 2 };
+        let write = |statement: &String| Op::write(None, vec![statement.clone()], true);
+        let pull = Op::Pull {
+            replica,
+            repeatable_read: false,
+            number: true,
+            asks: None,
+            between: Vec::new(),
+            settings: Settings::default(),
+        };
+        let mut ops: Vec<Op> = if kinds == 3 { vec![write(&statements[2][1])] } else { Vec::new() };
+        ops.extend([write(&statements[0][1]), write(&statements[1][1]), pull.clone()]);
+        let mut turns = [0; 3];
+        for _ in 0..self.rng.random_range(3..7) {
+            if self.rng.random_bool(0.2) {
+                ops.push(self.push_to(replica, table, Some(org)));
+                continue;
+            }
+            let kind = self.rng.random_range(0..kinds);
+            ops.push(write(&statements[kind][turns[kind] % 2]));
+            turns[kind] += 1;
+        }
+        ops.push(pull);
+        let first = ops.remove(0);
+        self.later.extend(ops.into_iter().map(|op| (at, op)));
+        first
+    }
+
+    fn push(&mut self, replica: usize) -> Op {
+        let table = self.table();
+        self.push_to(replica, table, None)
+    }
+
+    fn push_to(&mut self, replica: usize, table: usize, org: Option<i64>) -> Op {
+        let id = self.id();
+        let exclude = self.world.tables[table].exclude.clone();
+        let mut columns = vec!["owner", "org", "parent", "public", "n"];
+        if self.world.tables[table].soft == Some(Soft::Flag) {
+            columns.push("gone");
+        }
+        columns.retain(|column| exclude.as_deref() != Some(column));
+        let owner = super::schema::ACTORS[self.world.replicas[replica].actor].1;
+        let values = columns.into_iter().map(|column| {
+            let value = match column {
+                // Mostly what its own policies let it write.
+                "owner" if self.rng.random_bool(0.7) => owner.to_string(),
+                "org" if org.is_some() => org.map_or(String::new(), |org| org.to_string()),
+                "gone" => self.rng.random_bool(0.2).to_string(),
+                _ => self.value(column),
+            };
+            (column.to_owned(), value.to_lowercase())
+        });
+        Op::Push { replica, table, id, values: values.collect() }
     }
 
     fn writer(&mut self) -> Option<usize> {
@@ -233,8 +344,12 @@ impl Generator<'_> {
         self.rng.random_range(1..self.world.tables.len())
     }
 
+    fn id(&mut self) -> i64 {
+        self.rng.random_range(1..=if self.world.nested { KEYS / 4 } else { KEYS })
+    }
+
     fn key(&mut self, table: usize) -> String {
-        let id = self.rng.random_range(1..=KEYS);
+        let id = self.id();
         self.world.tables[table].key(id)
     }
 
@@ -279,6 +394,9 @@ impl Generator<'_> {
     }
 
     fn member(&mut self) -> String {
+        if self.world.nested && self.rng.random_bool(0.5) {
+            return self.circle();
+        }
         let (org, usr) = (self.rng.random_range(1..=ORGS), self.rng.random_range(1..=USERS));
         let since = ["2025-01-15", "2025-02-01", "2025-02-02", "01/02/2025"][self.rng.random_range(0..4)];
         match self.rng.random_range(0..10) {
@@ -297,7 +415,19 @@ impl Generator<'_> {
         }
     }
 
+    fn circle(&mut self) -> String {
+        let (id, usr) = (self.rng.random_range(1..=USERS), self.rng.random_range(1..=USERS));
+        match self.rng.random_range(0..3) {
+            0 => format!("DELETE FROM circles WHERE id = {id}"),
+            1 => format!("UPDATE circles SET usr = {usr} WHERE id = {id}"),
+            _ => format!("INSERT INTO circles VALUES ({id}, {usr}) ON CONFLICT (id) DO UPDATE SET usr = excluded.usr"),
+        }
+    }
+
     fn statement(&mut self) -> String {
+        if self.world.nested && self.rng.random_bool(0.3) {
+            return self.member();
+        }
         let table = self.table();
         let name = self.world.tables[table].name.clone();
         let key = self.key(table);

@@ -1,6 +1,6 @@
 //! Plays a case on a fresh database and checks every pull.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{anyhow, Context, Result};
@@ -9,7 +9,7 @@ use postgres::{Client, NoTls};
 use serde_json::{json, Map, Value};
 
 use crate::cluster::Cluster;
-use crate::postgrest::Pull;
+use crate::postgrest::{rpc, Pull, PUSH_TYPES};
 use crate::replica::{Applied, Replica, Spec};
 
 use super::causes::Causes;
@@ -58,6 +58,7 @@ pub struct Stats {
     pub ineffective_ops: u64,
     /// pulls of roles that may not read a table, or what its policies read
     pub denied: u64,
+    pub pushes: u64,
     pub causes: Causes,
     /// collections at first, and those of them whose policies divide their rows
     pub collections: u64,
@@ -74,6 +75,7 @@ impl std::ops::AddAssign for Stats {
         self.ids_sent += o.ids_sent;
         self.ineffective_ops += o.ineffective_ops;
         self.denied += o.denied;
+        self.pushes += o.pushes;
         self.causes.add(&o.causes);
         self.collections += o.collections;
         self.divided += o.divided;
@@ -103,6 +105,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Abilities> {
         scopes: has(&mut template, "enable", "scope_column")? && has(&mut template, "pull_changes", "filter")?,
         whole_row: true,
         hostile: true,
+        nested: 0.3,
     })
 }
 
@@ -154,8 +157,12 @@ struct Holder {
     /// the ids in it
     named: BTreeSet<(String, String)>,
     replica: Replica,
+    /// as the server knows it
+    client_id: String,
     /// what happened since its last pull
     since: BTreeSet<OpKind>,
+    /// what it pushed since then
+    pushed: HashSet<(String, String)>,
 }
 
 struct Player<'a> {
@@ -196,13 +203,16 @@ impl<'a> Player<'a> {
         let replicas = world
             .replicas
             .iter()
-            .map(|def| Holder {
+            .enumerate()
+            .map(|(at, def)| Holder {
                 actor: def.actor,
                 asks: Ask { orgs: def.filter.clone(), ids: def.ids.clone() },
                 asked: None,
                 named: BTreeSet::new(),
                 replica: Replica::new(&specs).leaving_out(if world.hostile { &hostile::LOOKS } else { &[] }),
+                client_id: format!("replica-{at}"),
                 since: BTreeSet::new(),
+                pushed: HashSet::new(),
             })
             .collect();
         let app = connect("authenticator")?;
@@ -242,11 +252,17 @@ impl<'a> Player<'a> {
                 }
                 self.look()
             }
-            Op::Pull { replica, repeatable_read, number, asks, settings } => {
+            Op::Pull { replica, repeatable_read, number, asks, between, settings } => {
                 if let Some(asks) = asks {
                     self.replicas[*replica].asks = asks.clone();
                 }
-                self.pull(*replica, *repeatable_read, *number, settings)
+                self.pull(*replica, *repeatable_read, *number, between, settings)
+            }
+            Op::Push { replica, table, id, values } => {
+                if self.push(*replica, *table, *id, values)? {
+                    self.happened(op)?;
+                }
+                self.look()
             }
             Op::Forget { replica } => {
                 self.replicas[*replica].replica.forget();
@@ -262,7 +278,7 @@ impl<'a> Player<'a> {
             self.sight.forget(&mut self.admin)?;
         }
         for replica in &mut self.replicas {
-            replica.since.extend(kinds.iter().filter(|k| **k <= OpKind::Rows));
+            replica.since.extend(kinds.iter().filter(|k| **k <= OpKind::Push));
         }
         Ok(())
     }
@@ -348,14 +364,28 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    fn pull(&mut self, at: usize, repeatable_read: bool, number: bool, under: &Settings) -> Result<(), Found> {
-        let client = &mut self.replicas[at];
-        let caller = actor(client.actor);
+    /// What a client shall hold, of each collection; None where its role may not read it.
+    fn wanted(&mut self, at: usize) -> Result<Vec<(&'a Table, Option<Vec<String>>)>, Found> {
+        let client = &self.replicas[at];
+        let (world, caller) = (self.world, actor(client.actor));
         let mut wanted = Vec::new();
-        for table in self.world.collections() {
-            let app = &mut self.app;
-            wanted.push((table, self.sight.rows(&mut self.admin, app, &caller, table, &client.asks)?));
+        for table in world.collections() {
+            wanted.push((table, self.sight.rows(&mut self.admin, &mut self.app, &caller, table, &client.asks)?));
         }
+        Ok(wanted)
+    }
+
+    fn pull(
+        &mut self,
+        at: usize,
+        repeatable_read: bool,
+        number: bool,
+        between: &[String],
+        under: &Settings,
+    ) -> Result<(), Found> {
+        let mut wanted = self.wanted(at)?;
+        let client = &self.replicas[at];
+        let caller = actor(client.actor);
         let mut filter = Map::new();
         // What it names itself it may be told of.
         let mut named = client.named.clone();
@@ -377,7 +407,7 @@ impl<'a> Player<'a> {
         let asked = json!(filter);
         let filter = (!filter.is_empty()).then_some(filter);
         let last_filter = client.asked.clone().filter(|last| *last != asked || self.clock % 4 == 0);
-        let names = client.replica.names().to_vec();
+        let (names, client_id) = (client.replica.names().to_vec(), client.client_id.clone());
         let cursor = client.replica.cursor();
         // Every other replica pulls in pages, small ones. (What a role may not read it hears of on the page that comes to it.)
         let paged = at % 2 == 1 && !under.row_security_off() && wanted.iter().all(|(_, rows)| rows.is_some());
@@ -388,6 +418,7 @@ impl<'a> Player<'a> {
             filter: filter.clone().map(Value::Object),
             last_filter: last_filter.clone(),
             page_size: paged.then_some(1 + (self.clock % 5) as i32),
+            client_id: Some(&client_id),
             ..Pull::default()
         };
         let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
@@ -427,10 +458,16 @@ impl<'a> Player<'a> {
                 .apply(answer, |table, id| sent.push((table.to_owned(), id.to_owned())))
                 .map_err(|e| Found { kind: Kind::Contract, text: format!("{e:#}: {answer}") })
         };
+        let client = &mut self.replicas[at];
         client.replica.may_step_back(repeatable_read && (client.asks.ids.is_some() || last_filter.is_some()));
         let mut applied = take(&mut client.replica, &answer)?;
-        let mut in_pages = client.replica.next().is_some();
+        let (mut in_pages, mut between) = (client.replica.next().is_some(), between.iter());
         while in_pages {
+            if let Some(statement) = between.next() {
+                self.act(&Op::write(None, vec![statement.clone()], true))?;
+                wanted = self.wanted(at)?;
+            }
+            let client = &mut self.replicas[at];
             let next = client.replica.next().map(str::to_owned);
             in_pages = next.is_some();
             let request = Pull {
@@ -441,6 +478,7 @@ impl<'a> Player<'a> {
                 // What later pages leave to the next pull comes with that, in one answer.
                 page_size: in_pages.then_some(1 + (self.clock % 5) as i32),
                 next: next.as_deref(),
+                client_id: Some(&client_id),
                 ..Pull::default()
             };
             let mut tx = caller.begin(&mut self.app, true, repeatable_read)?;
@@ -456,20 +494,23 @@ impl<'a> Player<'a> {
         self.stats.pulls_with_reset += u64::from(applied.resets > 0);
         self.stats.applied += applied;
         self.stats.ids_sent += sent.len() as u64;
+        let client = &mut self.replicas[at];
         if cursor.is_some() {
             self.stats.causes.note(&client.since, names.len() as u64, applied.resets, client.replica.reasons());
         }
-        // What the new cursor does not lie behind may come again.
-        if client.replica.cursor().map(|c| c & !1) > Some(self.clock) {
-            client.since.clear();
-        }
         client.asked = Some(asked);
         let timeline = &self.timelines[client.actor];
+        named.extend(client.pushed.iter().cloned());
         let is_leak =
             |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(cursor.unwrap_or(0) & !1, id);
         if let Some((table, id)) = sent.iter().find(is_leak) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
+        }
+        // What the new cursor does not lie behind may come again.
+        if client.replica.cursor().map(|c| c & !1) > Some(self.clock) {
+            client.since.clear();
+            client.pushed.clear();
         }
         if let Some(ids) = &client.asks.ids {
             let of = |table: &Table| ids.iter().map(|id| (table.name.clone(), table.wire_id(*id))).collect::<Vec<_>>();
@@ -492,5 +533,39 @@ impl<'a> Player<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A new row of a client that has pulled before: false where the server refuses it, or the client knows better.
+    fn push(&mut self, at: usize, table: usize, id: i64, values: &[(String, String)]) -> Result<bool, Found> {
+        let (table, client) = (&self.world.tables[table], &self.replicas[at]);
+        let key = if table.text_key { format!("k {id}/é") } else { id.to_string() };
+        let mut record = Map::new();
+        record.insert("id".into(), if table.text_key { json!(key) } else { json!(id) });
+        for (column, value) in values {
+            record.insert(column.clone(), serde_json::from_str(value)?);
+        }
+        let Some(cursor) = client.replica.cursor() else { return Ok(false) };
+        // (What is outside of its filter a client knows itself; not these.)
+        if client.replica.holds(&table.name, &key) || self.world.asks(at) {
+            return Ok(false);
+        }
+        let changes = json!({ table.name.clone(): { "created": [record], "updated": [], "deleted": [] } });
+        let body = json!({ "changes": changes, "last_pulled_at": cursor.to_string(), "client_id": client.client_id });
+        let Value::Object(body) = body else { unreachable!() };
+        let mut tx = actor(client.actor).begin(&mut self.app, false, false)?;
+        match rpc(&mut tx, "push_changes", &body, PUSH_TYPES) {
+            Ok(_) => tx.commit()?,
+            // As a client's SQL would be: no privilege, no policy, no such parent, a row that is there.
+            Err(_) => {
+                self.stats.ineffective_ops += 1;
+                tx.rollback()?;
+                return Ok(false);
+            }
+        }
+        self.stats.pushes += 1;
+        let client = &mut self.replicas[at];
+        client.replica.hold(&table.name, &key, &changes[&table.name]["created"][0].to_string());
+        client.pushed.insert((table.name.clone(), key));
+        Ok(true)
     }
 }

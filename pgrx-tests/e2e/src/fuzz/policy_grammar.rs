@@ -46,6 +46,14 @@ pub enum Expr {
     MyOrgs,
     /// a view of the members table, which reads past its policies
     View,
+    /// whoever's memberships: which of them are seen is the business of the members table's own policies
+    AnyMember {
+        exists: bool,
+    },
+    /// of the members table only: its circle shows a membership; or its own circle's policies do
+    Circle {
+        own: bool,
+    },
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
     Not(Box<Expr>),
@@ -101,6 +109,12 @@ impl Expr {
             ),
             Self::MyOrgs => "org IN (SELECT my_orgs())".to_owned(),
             Self::View => "org IN (SELECT v.org FROM memberships v WHERE v.usr = me())".to_owned(),
+            Self::AnyMember { exists: false } => "org IN (SELECT m.org FROM members m)".to_owned(),
+            Self::AnyMember { exists: true } => format!("EXISTS (SELECT 1 FROM members m WHERE m.org = {t}.org)"),
+            Self::Circle { own } => format!(
+                "EXISTS (SELECT 1 FROM circles c WHERE c.id = {t}.usr{})",
+                if *own { " AND c.usr = me()" } else { "" }
+            ),
             Self::And(a, b) => format!("({} AND {})", a.sql(tables, table), b.sql(tables, table)),
             Self::Or(a, b) => format!("({} OR {})", a.sql(tables, table), b.sql(tables, table)),
             Self::Not(a) => format!("NOT ({})", a.sql(tables, table)),

@@ -97,17 +97,43 @@ pub enum ScopeValues {
     Fixed,
     /// memberships, declared as an access table
     Memberships,
+    /// the same, found by itself
+    Found,
 }
 
 impl ScopeValues {
     pub fn sql(self, hostile: bool) -> String {
         match self {
             Self::Fixed => "ARRAY[(1 + public.me() % 4)::text, '2']".to_owned(),
-            Self::Memberships => format!(
+            Self::Memberships | Self::Found => format!(
                 "ARRAY(SELECT m.org::text FROM public.members m WHERE m.usr = public.me(){})",
                 if hostile { SINCE } else { "" }
             ),
         }
+    }
+}
+
+/// Members are of circles (by `usr`), and each circle is somebody's.
+const CIRCLES: &str =
+    "CREATE TABLE circles (id int PRIMARY KEY, usr int NOT NULL); ALTER TABLE circles OWNER TO tabler; \
+    ALTER TABLE circles ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON circles USING (usr = me()); \
+    GRANT SELECT ON circles TO app, auditor, manager, bypasser";
+
+/// Lets the members table hang on circles, and most policies of others on what is seen of it.
+fn nest(tables: &mut [Table], rng: &mut StdRng) {
+    for (at, table) in tables.iter_mut().enumerate() {
+        // Where they alone decide, most.
+        let only = rng.random_bool(0.6);
+        table.policies.truncate(if only { 1 } else { usize::MAX });
+        for policy in &mut table.policies {
+            if at == MEMBERS {
+                (policy.permissive, policy.using) = (true, Expr::Circle { own: rng.random_bool(0.5) });
+                policy.roles.clear();
+            } else if policy.permissive && (only || rng.random_bool(0.6)) {
+                policy.using = Expr::AnyMember { exists: rng.random_bool(0.5) };
+            }
+        }
+        table.rls |= at == MEMBERS;
     }
 }
 
@@ -227,6 +253,9 @@ pub struct World {
     /// with random session settings, and what they matter to
     #[serde(default)]
     pub hostile: bool,
+    /// what is seen of the members table is decided by another one, `circles`
+    #[serde(default)]
+    pub nested: bool,
     /// of the sessions that made the policies and enabled the tables
     #[serde(default)]
     pub policies_under: Settings,
@@ -277,8 +306,8 @@ impl World {
             }
             if !members && level >= Level::All {
                 if table.scoped && rng.random_bool(0.4) {
-                    table.scope_values =
-                        Some(if rng.random_bool(0.5) { ScopeValues::Fixed } else { ScopeValues::Memberships });
+                    let values = [ScopeValues::Fixed, ScopeValues::Memberships, ScopeValues::Found, ScopeValues::Found];
+                    table.scope_values = Some(values[rng.random_range(0..values.len())]);
                 }
                 table.soft = match rng.random_range(0..5) {
                     0 => Some(Soft::Flag),
@@ -288,6 +317,10 @@ impl World {
                 table.partitioned = !table.text_key && rng.random_bool(0.25);
                 table.exclude = rng.random_bool(0.2).then(|| ["body", "owner", "n"][rng.random_range(0..3)].to_owned());
             }
+        }
+        let nested = level >= Level::Membership && rng.random_bool(abilities.nested);
+        if nested {
+            nest(&mut tables, rng);
         }
         let scoped = tables.iter().any(|t| t.scoped);
         let replicas = (0..rng.random_range(2..6))
@@ -302,7 +335,7 @@ impl World {
         let hostile = abilities.hostile;
         let mut under = || if hostile { Settings::random(rng, Side::Writes) } else { Settings::default() };
         let (policies_under, enabled_under) = (under(), under());
-        Self { tables, replicas, hostile, policies_under, enabled_under }
+        Self { tables, replicas, hostile, nested, policies_under, enabled_under }
     }
 
     /// Does this client ask for other rows from time to time?
@@ -330,6 +363,9 @@ impl World {
     fn tables_ddl(&self) -> Vec<String> {
         let columns = if self.hostile { hostile::COLUMNS } else { "" };
         let mut ddl = Vec::new();
+        if self.nested {
+            ddl.push(CIRCLES.to_owned());
+        }
         for (at, table) in self.tables.iter().enumerate() {
             let name = &table.name;
             if at == MEMBERS {

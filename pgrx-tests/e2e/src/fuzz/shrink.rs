@@ -54,6 +54,15 @@ fn size(case: &Case) -> usize {
         + case.world.tables.iter().map(|t| t.policies.len() + usize::from(t.rls)).sum::<usize>()
 }
 
+/// The statements of an operation, and how many it has at least.
+fn statements_of(op: &mut Op) -> Option<(&mut Vec<String>, usize)> {
+    match op {
+        Op::Write { statements, .. } => Some((statements, 1)),
+        Op::Pull { between, .. } => Some((between, 0)),
+        _ => None,
+    }
+}
+
 struct Shrinker<'a> {
     cluster: &'a Cluster,
     kind: Kind,
@@ -111,16 +120,16 @@ impl Shrinker<'_> {
         Ok(())
     }
 
-    /// Statements inside transactions.
+    /// Statements inside transactions, and between pages.
     fn statements(&mut self, best: &mut (Case, Failure)) -> Result<()> {
         for at in (0..best.0.ops.len()).rev() {
-            let Some(Op::Write { statements, .. }) = best.0.ops.get(at) else {
+            let Some((statements, _)) = best.0.ops.get_mut(at).and_then(statements_of) else {
                 continue;
             };
             for which in (0..statements.len()).rev() {
                 let mut fewer = best.0.clone();
-                if let Some(Op::Write { statements, .. }) = fewer.ops.get_mut(at) {
-                    if statements.len() < 2 || which >= statements.len() {
+                if let Some((statements, least)) = fewer.ops.get_mut(at).and_then(statements_of) {
+                    if statements.len() <= least || which >= statements.len() {
                         continue;
                     }
                     statements.remove(which);
