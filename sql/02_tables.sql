@@ -22,6 +22,7 @@ CREATE TABLE snapsync.collection (
     conflict            text NOT NULL DEFAULT 'reject',
     version_column      name,
     conflict_function   text,
+    conflict_owner      name,
     access_tables       jsonb,
     notify              text NOT NULL DEFAULT 'none',
     found_scope         name,
@@ -46,11 +47,12 @@ COMMENT ON COLUMN snapsync.collection.exclude IS 'Columns that are not synced';
 COMMENT ON COLUMN snapsync.collection.readonly IS 'Columns that clients get but cannot write';
 COMMENT ON COLUMN snapsync.collection.scope_column IS 'Column that divides the rows, so that a pull reads only the changes of its own scopes';
 COMMENT ON COLUMN snapsync.collection.scope_values IS 'SQL expression, run as the caller, whose array of texts are his scopes';
-COMMENT ON COLUMN snapsync.collection.scope_reads IS 'What the owner''s SQL reads and calls, as enable() found it: of scope_values {"tables": {name: predicate}, "functions": [signature]}, of access_tables {"predicates": {predicate: {"columns": [name], "functions": [signature]}}}';
+COMMENT ON COLUMN snapsync.collection.scope_reads IS 'What the owner''s SQL reads and calls, as enable() found it: of scope_values {"tables": {name: predicate}, "functions": [signature], "owners": [object and owner]}, of access_tables {"predicates": {predicate: {"columns": [name], "functions": [signature], "owners": [object and owner]}}}';
 COMMENT ON COLUMN snapsync.collection.soft_delete_column IS 'Boolean or nullable column that marks a row as deleted';
 COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a row changed on both sides';
 COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';
 COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decides, for custom';
+COMMENT ON COLUMN snapsync.collection.conflict_owner IS 'Who owned that function when it was named: another owner''s of the same name is not called';
 COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an array of names, or an object of names and predicates';
 COMMENT ON COLUMN snapsync.collection.notify IS 'Who is poked when rows here change: none, notify (listeners of the channel snapsync), realtime (Supabase), both';
 COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the rows by what the policies ask for; where no scope_column is named, entries of the log carry its value';
@@ -86,7 +88,8 @@ CREATE TABLE snapsync.dependency (
     classid             oid NOT NULL,
     objid               oid NOT NULL,
     own                 boolean NOT NULL,
-    name                text COLLATE "C"
+    name                text COLLATE "C",
+    owner               text COLLATE "C"
 );
 COMMENT ON TABLE snapsync.dependency IS 'What each tracked table rests on: where DDL touches one of these objects, the table is looked at again';
 COMMENT ON COLUMN snapsync.dependency.relation IS 'The tracked table';
@@ -94,6 +97,7 @@ COMMENT ON COLUMN snapsync.dependency.classid IS 'The catalog that the object is
 COMMENT ON COLUMN snapsync.dependency.objid IS 'The object';
 COMMENT ON COLUMN snapsync.dependency.own IS 'It is the table itself, or a part of it: a partition, policy, index or constraint';
 COMMENT ON COLUMN snapsync.dependency.name IS 'The full name of a table that the settings name, also while there is none';
+COMMENT ON COLUMN snapsync.dependency.owner IS 'Of a relation or a function: its owner, and since which transaction; REASSIGN OWNED changes it without an event';
 CREATE INDEX dependency_object ON snapsync.dependency (classid, objid);
 CREATE INDEX dependency_relation ON snapsync.dependency (relation);
 CREATE INDEX dependency_name ON snapsync.dependency (name) WHERE name IS NOT NULL;

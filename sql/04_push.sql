@@ -20,11 +20,13 @@ CREATE INDEX push_at ON snapsync.push (at);
 CREATE TABLE snapsync.mutator (
     name                text COLLATE "C" NOT NULL,
     function            text NOT NULL,
+    owner               name NOT NULL,
     CONSTRAINT mutator_pkey PRIMARY KEY (name)
 );
 COMMENT ON TABLE snapsync.mutator IS 'Functions that push_mutations calls; written by snapsync.register_mutator()';
 COMMENT ON COLUMN snapsync.mutator.name IS 'The name clients use';
 COMMENT ON COLUMN snapsync.mutator.function IS 'The function''s signature';
+COMMENT ON COLUMN snapsync.mutator.owner IS 'Who owned it when it was registered: another owner''s of the same name is not called';
 
 CREATE TABLE snapsync.mutation_client (
     who                 text COLLATE "C" NOT NULL,

@@ -50,7 +50,7 @@ BEGIN ATOMIC
          FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') AND NOT $2 OFFSET 0) AS p
          CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d
          LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
-         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass))
+         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass))
         UNION
         -- What a view, function or operator depends on, and what the policies of an indirectly read table do. (A table that is read
         -- directly is judged by what the caller sees.)
@@ -65,7 +65,7 @@ BEGIN ATOMIC
             UNION ALL
             SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via
         CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = via.classid AND objid = via.objid OFFSET 0) AS d
-        WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+        WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
     )
     SELECT classid, objid, direct, in_function FROM read;
 END;
@@ -90,6 +90,27 @@ END;
 COMMENT ON FUNCTION snapsync.made_of(oid) IS 'The types of a table''s columns, and what these are made of: domains, arrays, ranges, composite types';
 REVOKE EXECUTE ON FUNCTION snapsync.made_of(oid) FROM PUBLIC;
 
+-- REASSIGN OWNED fires no event trigger. The owner's row in pg_shdepend is another whenever the owner changes, also there and back. (There is
+-- none for the role that has made the cluster, whose objects REASSIGN OWNED refuses to give away.)
+CREATE FUNCTION snapsync.owners_moved(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        SELECT FROM (SELECT classid, objid, owner FROM snapsync.dependency
+                     WHERE relation = $1 AND classid IN ('pg_class'::regclass, 'pg_proc'::regclass) OFFSET 0) AS d
+        WHERE nullif(concat_ws(' ', CASE d.classid WHEN 'pg_class'::regclass THEN (SELECT relowner FROM pg_class WHERE oid = d.objid)
+                                                   ELSE (SELECT proowner FROM pg_proc WHERE oid = d.objid) END,
+                               (SELECT s.xmin FROM pg_shdepend AS s
+                                WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                                  AND s.classid = d.classid AND s.objid = d.objid AND s.objsubid = 0 AND s.deptype = 'o')), '') <> d.owner)
+        -- The rows of a copied or upgraded database are about another one's objects.
+        AND EXISTS (SELECT FROM snapsync.dependency
+                    WHERE classid = 0 AND relation::oid = 0 AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                      AND name = (SELECT system_identifier::text FROM pg_control_system()));
+END;
+COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'Has a table, or something that it rests on, got another owner since it was looked at?';
+REVOKE EXECUTE ON FUNCTION snapsync.owners_moved(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -113,7 +134,7 @@ CREATE EVENT TRIGGER snapsync_command_end ON ddl_command_end
 WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE POLICY', 'ALTER POLICY', 'GRANT', 'REVOKE', 'CREATE FUNCTION',
              'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE AGGREGATE', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER MATERIALIZED VIEW', 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'REFRESH MATERIALIZED VIEW',
              'CREATE SCHEMA', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE SUBSCRIPTION',
-             'DROP SUBSCRIPTION')
+             'DROP SUBSCRIPTION', 'ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'CREATE CAST')
 EXECUTE FUNCTION snapsync.on_command_end();
 COMMENT ON EVENT TRIGGER snapsync_command_end IS 'Keeps tracking right under DDL';
 

@@ -299,9 +299,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced CROSS JOIN LATERAL (SELECT passes AND (SELECT r.relowner FROM pg_class AS r WHERE r.oid = pg_partition_root(relation)) = relowner AS settled) AS may
     WHERE pg_partition_root(relation) <> relation
     UNION ALL
-    SELECT 'error', coalesce(name, tab), 'the table has another owner since REASSIGN OWNED, which nobody was told of', NULL,
-           format('SELECT snapsync.enable(%L), snapsync.reset(%L);', tab, tab)
-    FROM mine WHERE shape #>> '{security,2}' <> relowner::regrole::text AND name IS NOT NULL
+    SELECT 'error', s.name, format('conflict function %s is another owner''s than the one that was named, and is not called', s.conflict_function),
+           'If it is meant, name it again: enable(..., conflict_function => ...).', NULL
+    FROM synced AS s JOIN pg_proc AS f ON f.oid = to_regprocedure(s.conflict_function) JOIN pg_roles AS o ON o.oid = f.proowner
+    WHERE o.rolname IS DISTINCT FROM s.conflict_owner AND NOT pg_has_role(o.oid, s.relowner, 'USAGE')
     UNION ALL
     SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', 'Use a partitioned table.', NULL
     FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)
@@ -330,6 +331,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
            CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
     FROM mine AS m JOIN snapsync.dependency AS d ON d.relation = m.relation AND d.classid = 0
+    UNION ALL
+    SELECT 'error', coalesce(m.name, m.tab),
+           'REASSIGN OWNED has given it, or something that it rests on, another owner: every pull replaces it',
+           CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
+           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
+    FROM mine AS m WHERE snapsync.owners_moved(m.relation)
     -- Access tables
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),

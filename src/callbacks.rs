@@ -14,8 +14,8 @@ use crate::server::session::{happened, Event};
 /// Called once per backend, when the library is loaded.
 pub fn register() {
     use pg_sys::SysCacheIdentifier::{
-        AMOPOPID, AUTHMEMROLEMEM, AUTHOID, CASTSOURCETARGET, FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID, NAMESPACEOID,
-        OPEROID, PROCOID, TYPEOID,
+        AMOPOPID, AUTHMEMROLEMEM, AUTHOID, CASTSOURCETARGET, DATABASEOID, FOREIGNDATAWRAPPEROID, FOREIGNSERVEROID,
+        NAMESPACEOID, OPEROID, PROCOID, TYPEOID,
     };
     let watch = |caches: &[_], callback| {
         for cache in caches {
@@ -23,11 +23,12 @@ pub fn register() {
             unsafe { pg_sys::CacheRegisterSyscacheCallback(*cache as i32, callback, pg_sys::Datum::null()) };
         }
     };
-    // A domain's default and a cast to json change no relation.
-    watch(&[CASTSOURCETARGET, TYPEOID], Some(on_definition));
+    // A domain's default, a cast to json and the owner of a function change no relation.
+    watch(&[CASTSOURCETARGET, TYPEOID, PROCOID], Some(on_definition));
     // What plancache.c watches, too (relations and types besides).
-    watch(&[PROCOID, NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID], Some(on_plan));
-    watch(&[AUTHOID, AUTHMEMROLEMEM], Some(on_role));
+    watch(&[NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID], Some(on_plan));
+    // The owner of the database is a member of pg_database_owner.
+    watch(&[AUTHOID, AUTHMEMROLEMEM, DATABASEOID], Some(on_role));
     // SAFETY: as above; a backend has one thread; hooks are chained, as everybody does.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(on_relation), pg_sys::Datum::null());

@@ -333,8 +333,12 @@ impl Tracker {
             })?;
             let columns =
                 |names: &[String]| names.iter().map(|n| TrackedColumn::named(relation, n)).gather::<Result<Vec<_>>>();
-            let key = columns(&spec.key)?;
-            let mut image = columns(&spec.image)?;
+            let scope = spec.scope.as_ref().map(|s| TrackedColumn::named(relation, s)).transpose();
+            // A change of the table that nobody has followed is none of the writer's: without a key every change is a reset.
+            let (key, mut image, scope) = match (columns(&spec.key), columns(&spec.image), scope) {
+                (Ok(key), Ok(image), Ok(scope)) => (key, image, scope),
+                _ => (Vec::new(), Vec::new(), None),
+            };
             let mut rest = Vec::new();
             // Triggers are not given virtual columns (PostgreSQL 18), which change with any of the others.
             let virtual_ones = (0..(*relation.rd_att).natts as usize)
@@ -350,7 +354,6 @@ impl Tracker {
                     rest.push(column);
                 }
             }
-            let scope = spec.scope.as_ref().map(|s| TrackedColumn::named(relation, s)).transpose()?;
             let root = pg::root_of(relation.rd_id);
             let tracked = pg::has_row_of(c"collection", c"collection_pkey", root)?;
             if root != relation.rd_id {

@@ -63,9 +63,9 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     // Whatever a client has of this collection from before may be incomplete or have other columns. How conflicts are
     // resolved, what may be written and who is poked changes nothing on the clients.
     let on_clients = |s: &StoredSettings| {
-        let (version_column, conflict_function) = (None, None);
-        let (conflict, readonly, notify) = (String::new(), Vec::new(), Notify::None);
-        StoredSettings { conflict, version_column, conflict_function, readonly, notify, ..s.clone() }
+        let (conflict, version_column, conflict_function, conflict_owner) = Default::default();
+        let (readonly, notify) = (Vec::new(), Notify::None);
+        StoredSettings { conflict, version_column, conflict_function, conflict_owner, readonly, notify, ..s.clone() }
     };
     if was_off || old.as_ref().map(on_clients) != Some(on_clients(&new)) {
         journal::reset(relation)?;
@@ -137,6 +137,10 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Res
         None => (old.and_then(|o| o.access_tables.clone()), scope_reads),
         Some(given) => access::normalize(table.relation, &given, scope_reads.as_deref()).map(|(a, r)| (Some(a), r))?,
     };
+    let (conflict_function, conflict_owner) = match s.conflict_function {
+        Some(function) => conflict_function(table.relation, function).map(|(f, owner)| (Some(f), Some(owner)))?,
+        None => old.map(|o| (o.conflict_function.clone(), o.conflict_owner.clone())).unwrap_or_default(),
+    };
     // An empty text takes a setting away again.
     let text = |new: Option<String>, old: Option<&String>| new.or(old.cloned()).filter(|t| !t.is_empty());
     Ok(StoredSettings {
@@ -152,10 +156,8 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Res
         soft_delete_column: text(s.soft_delete_column, old.and_then(|o| o.soft_delete_column.as_ref())),
         conflict: s.conflict.or(old.map(|o| o.conflict.clone())).unwrap_or_else(|| "reject".into()),
         version_column: text(s.version_column, old.and_then(|o| o.version_column.as_ref())),
-        conflict_function: match s.conflict_function {
-            Some(function) => Some(conflict_function(table.relation, function)?),
-            None => old.and_then(|o| o.conflict_function.clone()),
-        },
+        conflict_function,
+        conflict_owner,
         access_tables,
         notify: match s.notify {
             Some(notify) => poke::realtime::checked(table.relation, &notify)?,
@@ -187,14 +189,15 @@ struct ConflictFunction {
     signature: String,
     /// Its arguments and its result are as they must be.
     fits: bool,
+    function_owner: String,
     /// The table's.
     owner: String,
     owner_may_execute: bool,
 }
 
 /// The signature of a function that decides conflicts, as it is stored: by its full name, because a dump carries no oids and the
-/// search path of who pushes decides nothing. It runs as whoever pushes; the table's owner must be one who may call it.
-fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<String> {
+/// search path of who pushes decides nothing; and its owner, because the name may pass to others. It runs as whoever pushes; the table's owner must be one who may call it.
+fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<(String, String)> {
     let rows = spi::owner_query(CONFLICT_FUNCTION, &[spi::arg(function), spi::arg(relation)])?;
     let found: Option<ConflictFunction> = spi::typed(&rows)?.pop();
     let found = found.ok_or_else(|| SyncError::new("42883", "the conflict function does not exist"))?;
@@ -210,5 +213,5 @@ fn conflict_function(relation: pg_sys::Oid, function: pg_sys::Oid) -> Result<Str
         .detail(format!("The table's owner, {}, may not execute it.", found.owner))
         .hint("Name a function that the owner of the table may execute: GRANT EXECUTE ON FUNCTION ... TO ..."));
     }
-    Ok(found.signature)
+    Ok((found.signature, found.function_owner))
 }

@@ -84,7 +84,8 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
-    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone())])?;
+    let mut concerned =
+        tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone()), spi::arg(crate::server::pg::current_user())])?;
     shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
         concerned.extend(tables_concerned(BY_SCHEMA, &[])?);

@@ -43,6 +43,8 @@ pub struct StoredSettings {
     pub version_column: Option<String>,
     /// The signature of the function that decides conflicts.
     pub conflict_function: Option<String>,
+    /// Who owned it when it was named.
+    pub conflict_owner: Option<String>,
     /// As given: JSON text.
     pub access_tables: Option<String>,
     pub notify: Notify,
@@ -115,6 +117,7 @@ pub fn store(relation: pg_sys::Oid, s: &StoredSettings) -> Result<()> {
             spi::arg(s.conflict_function.as_deref()),
             spi::arg(s.scope_reads.as_deref()),
             spi::arg(s.notify.name()),
+            spi::arg(s.conflict_owner.as_deref()),
         ],
     )?;
     changed(relation);

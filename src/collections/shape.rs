@@ -190,8 +190,8 @@ struct Look {
     edges: Edges,
     known_scope: ScopeFinding,
     scope: ScopeFinding,
-    known_objects: BTreeSet<(u32, u32, bool, Option<String>)>,
-    objects: BTreeSet<(u32, u32, bool, Option<String>)>,
+    known_objects: BTreeSet<dependency::Object>,
+    objects: BTreeSet<dependency::Object>,
 }
 
 impl Look {
@@ -226,6 +226,7 @@ impl Look {
     /// Was a look due, so that nothing is sure of what was logged since?
     fn was_due(&self) -> bool {
         self.known_objects.iter().any(|(class, ..)| *class == 0)
+            || dependency::owners_moved(&self.known_objects, &self.objects)
     }
 }
 
@@ -339,7 +340,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
 /// Partitions that were detached keep the trigger for TRUNCATE, which is their own.
 fn drop_triggers_of_lost_parts(relation: pg_sys::Oid, now: &Look) -> Result<()> {
     let class = pg_sys::RelationRelationId.to_u32();
-    for (_, part, ..) in now.known_objects.difference(&now.objects).filter(|(c, _, own, _)| *own && *c == class) {
+    for (_, part, ..) in now.known_objects.difference(&now.objects).filter(|(c, _, own, ..)| *own && *c == class) {
         let part = pg_sys::Oid::from(*part);
         if part != relation && pg::root_of(part) != relation && registry::load(pg::root_of(part))?.is_none() {
             triggers::drop(part)?;

@@ -143,7 +143,8 @@ pub fn take(
 
 /// Analyzes a stored text, with the rights of the owner of the table that it was given for. It may call the functions with these
 /// signatures: another than when it was given would be one that somebody has made since, in a schema that is not only the owner's, whose
-/// arguments fit better (policies keep the function itself).
+/// arguments fit better (policies keep the function itself). And it may name what belongs to these owners, or to who may act as the table's:
+/// what is dropped leaves its name to others.
 pub fn read(
     table: pg_sys::Oid,
     purpose: &Purpose,
@@ -155,12 +156,27 @@ pub fn read(
     purpose.check(&statement, "a predicate")?;
     // SAFETY: the tree of an analyzed statement, which is only read.
     let called = depends::signatures(&unsafe { depends::functions_called(statement.tree().cast()) })?;
-    match called.difference(calls).next() {
-        None => Ok(statement),
-        Some(other) => Err(SyncError::new("42725", format!("{other} is not what this SQL called when it was given"))
+    if let Some(other) = called.difference(calls).next() {
+        return Err(SyncError::new("42725", format!("{other} is not what this SQL called when it was given"))
             .detail("A function or operator of the same name fits its arguments better since then, or has taken the place of another.")
-            .hint("Give it anew with snapsync.enable(), with arguments cast to the types that the function is declared with; or drop the other.")),
+            .hint("Give it anew with snapsync.enable(), with arguments cast to the types that the function is declared with; or drop the other."));
     }
+    // SAFETY: as above; the statement's table is no part of a condition on its rows.
+    let named = unsafe {
+        depends::objects_named(match purpose {
+            Purpose::Scopes => statement.tree().cast(),
+            Purpose::Rows(_) => (*(*statement.tree()).jointree).quals,
+        })
+    };
+    if let Some(other) = depends::owners(&named, Some(table))?.difference(calls).next() {
+        return Err(SyncError::new(
+            code::NOT_IN_STATE,
+            format!("{other} is not what this SQL named when it was given"),
+        )
+        .detail("It has another owner now, or somebody else has made one of the same name in its place.")
+        .hint("If it is meant, give the SQL anew with snapsync.enable()."));
+    }
+    Ok(statement)
 }
 
 /// Casts of arguments that go without saying are written, too, where a function is not the system's: a call with arguments of just the

@@ -140,6 +140,11 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
         return Err(SyncError::new("42883", format!("mutator \"{}\" does not exist", excerpt::name(name)))
             .hint("Register it: snapsync.register_mutator('name', 'function(json)')."));
     };
+    if mutator.stranger {
+        return Err(SyncError::new(code::NOT_IN_STATE, format!("mutator \"{}\" is not the function that was registered", excerpt::name(name)))
+            .detail("It has another owner now, or somebody else has made one of the same name in its place.")
+            .hint("If it is meant, let the database's owner register it again: snapsync.register_mutator('name', 'function(json)')."));
+    }
     // The text as it was sent: numbers keep their digits.
     let value = if mutator.takes_jsonb() { "$1::pg_catalog.jsonb" } else { "$1" };
     // A null in place of the arguments is JSON null, so that a STRICT function runs all the same.

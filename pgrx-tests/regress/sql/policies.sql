@@ -121,9 +121,9 @@ CREATE TABLE handed (id int PRIMARY KEY);
 ALTER TABLE handed OWNER TO policies_dora;
 SELECT snapsync.enable('handed');
 REASSIGN OWNED BY policies_dora TO policies_drew;
-SELECT finding, fix FROM snapsync.doctor() WHERE collection = 'handed' AND finding LIKE '%owner since%';
+SELECT finding, fix FROM snapsync.doctor() WHERE collection = 'handed' AND finding LIKE '%another owner%';
 SELECT snapsync.enable('handed'), snapsync.reset('handed');
-SELECT finding, fix FROM snapsync.doctor() WHERE collection = 'handed' AND finding LIKE '%owner since%';
+SELECT finding, fix FROM snapsync.doctor() WHERE collection = 'handed' AND finding LIKE '%another owner%';
 
 -- A membership counts for a policy also where it is not inherited.
 SELECT t.make('by_member', 'pg_has_role(''policies_team'', ''MEMBER'')');

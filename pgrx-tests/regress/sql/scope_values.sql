@@ -11,7 +11,7 @@ INSERT INTO members VALUES (1, 1, 'alice'), (2, 2, 'bob');
 INSERT INTO todos VALUES (10, 1, 0), (20, 2, 0), (30, 3, 0);
 SELECT snapsync.enable('todos', scope_column => 'org', scope_values => '(SELECT array_agg(m.org::text) FROM members AS m WHERE m.who = current_user AND active)');
 SELECT access, kind, predicate, whole FROM snapsync.access WHERE relation = 'todos'::regclass;
-SELECT scope_reads FROM snapsync.collection WHERE relation = 'todos'::regclass;
+SELECT scope_reads - 'owners' FROM snapsync.collection WHERE relation = 'todos'::regclass;
 CREATE FUNCTION t.both() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
     w name; answer json;
@@ -69,7 +69,7 @@ SELECT severity, finding, fix FROM snapsync.doctor() WHERE collection = 'todos' 
 SELECT access, kind, predicate FROM snapsync.access WHERE relation = 'todos'::regclass;
 -- Taken away again.
 SELECT snapsync.enable('todos', scope_values => '', access_tables => '[]');
-SELECT scope_reads FROM snapsync.collection WHERE relation = 'todos'::regclass;
+SELECT scope_reads - 'owners' FROM snapsync.collection WHERE relation = 'todos'::regclass;
 SELECT count(*) FROM snapsync.access;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'members'::regclass;
 

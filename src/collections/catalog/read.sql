@@ -5,7 +5,8 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
              -- The rows of a partition that is being detached concurrently are gone; the event trigger hears of it in the end only.
              EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
                  OR EXISTS (SELECT FROM snapsync.parts(c.relation) AS part(oid)
-                            JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending) AS due,
+                            JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
+                 OR snapsync.owners_moved(c.relation) AS due,
              EXISTS (WITH RECURSIVE read(oid) AS (
                          SELECT c.relation
                          UNION SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked)
@@ -13,7 +14,13 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                      WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked)
                         OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)
                         OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)
-                                   JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)) AS unsure,
+                                   JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
+                        OR snapsync.owners_moved(read.oid)) AS unsure,
+             -- Whoever may act as the table's owner decides what is called, by any name.
+             c.conflict_function IS NOT NULL AND EXISTS (
+                 SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
+                 WHERE f.oid = to_regprocedure(c.conflict_function) AND o.rolname IS DISTINCT FROM c.conflict_owner
+                   AND NOT pg_has_role(o.oid, r.relowner, 'USAGE')) AS conflict_stranger,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
               FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole, untracked
                     FROM snapsync.access WHERE relation = $1) AS a) AS access

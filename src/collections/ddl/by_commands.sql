@@ -1,5 +1,5 @@
--- What the commands that have just run have touched, and the tables $3, whose privileges they have changed. With concerned.sql.
-WITH touched AS MATERIALIZED (
+-- What the commands that role $4 has just run have touched, and the tables $3, whose privileges they have changed. With concerned.sql.
+WITH RECURSIVE touched AS MATERIALIZED (
     SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
     WHERE classid IS NOT NULL AND schema_name IS DISTINCT FROM 'pg_temp'
     UNION ALL
@@ -15,8 +15,20 @@ relation(oid) AS (
     UNION
     SELECT f.conrelid FROM touched CROSS JOIN LATERAL (SELECT conrelid FROM pg_constraint WHERE oid = objid OFFSET 0) AS f
     WHERE classid = 'pg_constraint'::regclass),
+-- With the tables that inherit from these or are of these types: a command reaches them, too, if whoever gives it may alter them.
+reached(oid) AS (
+    SELECT oid FROM relation
+    UNION
+    SELECT k.oid
+    FROM reached CROSS JOIN LATERAL (
+        SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = reached.oid
+        UNION ALL
+        SELECT d.objid FROM (SELECT reltype FROM pg_class WHERE oid = reached.oid OFFSET 0) AS y
+        CROSS JOIN LATERAL (SELECT objid FROM pg_depend WHERE refclassid = 'pg_type'::regclass AND refobjid = y.reltype
+                               AND classid = 'pg_class'::regclass AND objsubid = 0 OFFSET 0) AS d) AS next(oid)
+    CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = next.oid AND NOT relispartition AND pg_has_role($4, relowner, 'USAGE') OFFSET 0) AS k),
 object(classid, objid) AS (
-    SELECT 'pg_class'::regclass::oid, oid FROM relation
+    SELECT 'pg_class'::regclass::oid, oid FROM reached
     UNION
     SELECT 'pg_class'::regclass, i.inhparent
     FROM relation CROSS JOIN LATERAL (SELECT inhparent FROM pg_inherits WHERE inhrelid = oid OFFSET 0) AS i
@@ -25,7 +37,12 @@ object(classid, objid) AS (
     UNION
     SELECT 'pg_class'::regclass, p.relid FROM relation, snapsync.parts(oid) AS p(relid)
     UNION
-    SELECT classid, objid FROM touched WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
+    SELECT 'pg_type'::regclass, k.castsource
+    FROM touched CROSS JOIN LATERAL (SELECT castsource FROM pg_cast WHERE oid = objid AND casttarget = 'json'::regtype OFFSET 0) AS k
+    WHERE classid = 'pg_cast'::regclass
+    UNION
+    SELECT classid, objid FROM touched
+    WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass))
 SELECT d.relation::oid, false
 FROM touched AS t CROSS JOIN LATERAL (SELECT relation FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d
 WHERE t.classid = 'pg_class'::regclass

@@ -4,31 +4,34 @@
 //! Whatever may begin to matter does so by a change of something that is there already: a view reads another table after CREATE OR
 //! REPLACE VIEW, a partition comes with its parent. Only what is named in texts may come out of nowhere, so names are kept, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 
 use crate::server::error::Result;
 use crate::server::{pg, spi};
 
-/// An object: its catalog, its Oid, is it a part of the table, and the name by which the settings know it.
-type Object = (u32, u32, bool, Option<String>);
+/// An object: its catalog, its Oid, is it a part of the table, the name by which the settings know it, and who owns it, since when.
+pub type Object = (u32, u32, bool, Option<String>, Option<String>);
 
 const RESTS_ON: &str = include_str!("dependency/rests_on.sql");
 
 fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
-    rows.iter().map(|r| (r.oid(0).to_u32(), r.oid(1).to_u32(), r.bool(2), r.text(3).map(str::to_string))).collect()
+    let text = |text: Option<&str>| text.map(str::to_string);
+    rows.iter().map(|r| (r.oid(0).to_u32(), r.oid(1).to_u32(), r.bool(2), text(r.text(3)), text(r.text(4)))).collect()
 }
 
 /// What the table rests on now.
 pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
-    let rows = spi::read_now(RESTS_ON, &[spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec())])?;
+    let [database, _] = database();
+    let args = [spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec()), database];
+    let rows = spi::read_now(RESTS_ON, &args)?;
     Ok(rows_of(&rows))
 }
 
 /// What it rested on when it was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<BTreeSet<Object>> {
-    const SQL: &str = "SELECT classid, objid, own, name FROM snapsync.dependency WHERE relation = $1";
+    const SQL: &str = "SELECT classid, objid, own, name, owner FROM snapsync.dependency WHERE relation = $1";
     Ok(rows_of(&spi::read_now(SQL, &[spi::arg(relation)])?))
 }
 
@@ -37,14 +40,15 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
     for (objects, sql) in [
         (
             known.difference(wanted).collect::<Vec<_>>(),
-            "DELETE FROM snapsync.dependency AS d USING unnest($2::int8[], $3::int8[], $4::bool[], $5::text[]) AS o(classid, objid, own, name) \
-             WHERE d.relation = $1 AND d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name",
+            "DELETE FROM snapsync.dependency AS d USING unnest($2::int8[], $3::int8[], $4::bool[], $5::text[], $6::text[]) AS o(classid, objid, own, name, owner) \
+             WHERE d.relation = $1 AND d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name \
+               AND d.owner IS NOT DISTINCT FROM o.owner",
         ),
         (
             wanted.difference(known).collect(),
-            "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) \
-             SELECT $1, o.classid::oid, o.objid::oid, o.own, o.name \
-             FROM unnest($2::int8[], $3::int8[], $4::bool[], $5::text[]) AS o(classid, objid, own, name)",
+            "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
+             SELECT $1, o.classid::oid, o.objid::oid, o.own, o.name, o.owner \
+             FROM unnest($2::int8[], $3::int8[], $4::bool[], $5::text[], $6::text[]) AS o(classid, objid, own, name, owner)",
         ),
     ] {
         if objects.is_empty() {
@@ -60,10 +64,20 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
                 spi::arg(oids(|o| o.1)),
                 spi::arg(objects.iter().map(|o| o.2).collect::<Vec<bool>>()),
                 spi::arg(objects.iter().map(|o| o.3.clone()).collect::<Vec<Option<String>>>()),
+                spi::arg(objects.iter().map(|o| o.4.clone()).collect::<Vec<Option<String>>>()),
             ],
         )?;
     }
     Ok(())
+}
+
+/// Has something got another owner between two looks, maybe without an event? Then nothing is sure of what was logged meanwhile.
+pub fn owners_moved(known: &BTreeSet<Object>, wanted: &BTreeSet<Object>) -> bool {
+    let owners = |objects: &BTreeSet<Object>| -> BTreeMap<(u32, u32), String> {
+        objects.iter().filter_map(|(class, object, .., owner)| Some(((*class, *object), owner.clone()?))).collect()
+    };
+    let wanted = owners(wanted);
+    owners(known).iter().any(|(object, owner)| wanted.get(object).is_some_and(|now| now != owner))
 }
 
 /// Why a look could not be had.

@@ -1,12 +1,18 @@
 -- Each role, or that of Oid $1, with a digest of its standing, and one of the versions of the catalogs' rows that say so (roles.rs).
-WITH RECURSIVE reached(role, via, how, version) AS (
+-- Whoever owns the database is a member of pg_database_owner, which no row says.
+WITH RECURSIVE owner AS MATERIALIZED (
+    SELECT d.datdba AS member, g.oid AS roleid, false AS admin_option, '{"inherit_option": true, "set_option": true}'::jsonb AS options, d.xmin
+    FROM pg_database AS d, pg_authid AS g WHERE d.datname = current_database() AND g.rolname = 'pg_database_owner'),
+reached(role, via, how, version) AS (
     SELECT oid, oid, rolname::text, xmin::text FROM pg_authid WHERE $1::oid IS NULL OR oid = $1
     UNION
     SELECT r.role, m.roleid, concat_ws(' ', g.rolname, u.rolname, u.rolinherit, m.admin_option,
-                                       to_jsonb(m) ->> 'inherit_option', to_jsonb(m) ->> 'set_option'),
+                                       m.options ->> 'inherit_option', m.options ->> 'set_option'),
            concat_ws(' ', m.xmin, u.xmin, g.xmin)
     FROM reached AS r
-         JOIN pg_auth_members AS m ON m.member = r.via
+         CROSS JOIN LATERAL (
+             SELECT m.member, m.roleid, m.admin_option, to_jsonb(m) AS options, m.xmin FROM pg_auth_members AS m WHERE m.member = r.via
+             UNION ALL SELECT * FROM owner WHERE owner.member = r.via) AS m
          JOIN pg_authid AS u ON u.oid = m.member
          JOIN pg_authid AS g ON g.oid = m.roleid)
 SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, string_agg(r.how, ',' ORDER BY r.how))) AS standing,

@@ -10,6 +10,7 @@ use crate::server::error::Result;
 use crate::server::spi::{self, pointers, read_now};
 use crate::server::subxact;
 
+const OWNERS: &str = include_str!("depends/owners.sql");
 const READ_BY_POLICIES: &str = include_str!("depends/read_by_policies.sql");
 const TABLES_UNDER: &str = include_str!("depends/tables_under.sql");
 const CHILDREN: &str = include_str!("depends/children.sql");
@@ -91,6 +92,54 @@ pub unsafe fn functions_called(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
     called.sort_unstable_by_key(|f| f.to_u32());
     called.dedup();
     called
+}
+
+/// What a tree names that somebody has made, by catalog and Oid: the functions that it calls, the relations that it reads, and the types
+/// that it makes values of (a domain's checks call functions).
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub unsafe fn objects_named(node: *mut pg_sys::Node) -> BTreeSet<(u32, u32)> {
+    use pg_sys::NodeTag::*;
+    let mut types = BTreeSet::new();
+    // SAFETY: nodes with these tags are expressions.
+    unsafe {
+        super::walk(node, &mut |node, _| {
+            let makes = [
+                T_Const,
+                T_FuncExpr,
+                T_OpExpr,
+                T_Aggref,
+                T_CoerceViaIO,
+                T_CoerceToDomain,
+                T_RelabelType,
+                T_ArrayCoerceExpr,
+                T_ConvertRowtypeExpr,
+                T_ArrayExpr,
+                T_RowExpr,
+            ];
+            if makes.contains(&(*node).type_) {
+                types.insert(pg_sys::exprType(node).to_u32());
+            }
+        });
+        let functions = functions_called(node).into_iter().map(|f| (pg_sys::ProcedureRelationId.to_u32(), f.to_u32()));
+        let relations = super::tree::relations_read(node).into_keys().map(|r| (pg_sys::RelationRelationId.to_u32(), r));
+        let types = types.into_iter().map(|t| (pg_sys::TypeRelationId.to_u32(), t));
+        let named = functions.chain(relations).chain(types);
+        named.filter(|(_, object)| *object >= pg_sys::FirstNormalObjectId).collect()
+    }
+}
+
+/// These objects, each with its owner, as what is stored of a text keeps them: a name may pass to others. `but_for`: without those of who
+/// may act as the owner of this table, who decides about it anyway.
+pub fn owners(objects: &BTreeSet<(u32, u32)>, but_for: Option<pg_sys::Oid>) -> Result<BTreeSet<String>> {
+    if objects.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let classes: Vec<pg_sys::Oid> = objects.iter().map(|(class, _)| pg_sys::Oid::from(*class)).collect();
+    let ids: Vec<pg_sys::Oid> = objects.iter().map(|(_, object)| pg_sys::Oid::from(*object)).collect();
+    let table = but_for.map_or(spi::Arg { oid: pg_sys::OIDOID, datum: None }, spi::arg);
+    Ok(read_now(OWNERS, &[spi::arg(classes), spi::arg(ids), table])?.iter().map(|r| r.string(0)).collect())
 }
 
 /// The signatures of functions, with full names: what a text that calls them keeps of them, for a dump carries no oids.

@@ -23,6 +23,9 @@ pub struct OwnedReads {
     /// What it calls, which may read others: `doctor` says so.
     #[serde(default)]
     functions: BTreeSet<String>,
+    /// What it names that somebody has made, with who that was.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    owners: BTreeSet<String>,
     /// Of predicates of `access_tables`, by their stored text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     predicates: BTreeMap<String, PredicateReads>,
@@ -33,6 +36,8 @@ pub struct OwnedReads {
 pub(super) struct PredicateReads {
     columns: BTreeSet<String>,
     functions: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    owners: BTreeSet<String>,
 }
 
 impl PredicateReads {
@@ -41,7 +46,7 @@ impl PredicateReads {
     pub(super) unsafe fn of(table: pg_sys::Oid, tree: *mut pg_sys::Query) -> Result<PredicateReads> {
         let mut columns = BTreeSet::new();
         // SAFETY: the tree is only read; nodes with this tag are of this type. A column that a tree has just named has a name.
-        let called = unsafe {
+        let (called, named) = unsafe {
             let condition = (*(*tree).jointree).quals;
             walk(condition, &mut |node, depth| {
                 if (*node).type_ == pg_sys::NodeTag::T_Var {
@@ -52,9 +57,10 @@ impl PredicateReads {
                     }
                 }
             });
-            depends::functions_called(condition)
+            (depends::functions_called(condition), depends::objects_named(condition))
         };
-        Ok(PredicateReads { columns, functions: depends::signatures(&called)? })
+        let owners = depends::owners(&named, None)?;
+        Ok(PredicateReads { columns, functions: depends::signatures(&called)?, owners })
     }
 }
 
@@ -65,7 +71,7 @@ impl OwnedReads {
 
     /// As it is stored; None if there is nothing.
     fn written(&self) -> Result<Option<String>> {
-        if self.tables.is_empty() && self.functions.is_empty() && self.predicates.is_empty() {
+        if self.tables.is_empty() && self.functions.is_empty() && self.owners.is_empty() && self.predicates.is_empty() {
             return Ok(None);
         }
         let written = serde_json::to_string(self);
@@ -74,9 +80,15 @@ impl OwnedReads {
         })
     }
 
-    /// Everything that the owner's SQL calls: what it may call when it is read again.
-    pub(super) fn calls(self) -> BTreeSet<String> {
+    /// The functions that the owner's SQL calls.
+    fn functions(self) -> BTreeSet<String> {
         self.functions.into_iter().chain(self.predicates.into_values().flat_map(|p| p.functions)).collect()
+    }
+
+    /// Everything that it may name when it is read again: functions, and objects with their owners.
+    fn calls(self) -> BTreeSet<String> {
+        let predicates = self.predicates.into_values().flat_map(|p| p.functions.into_iter().chain(p.owners));
+        self.functions.into_iter().chain(self.owners).chain(predicates).collect()
     }
 
     /// Are the columns and functions there that this predicate names?
@@ -93,7 +105,7 @@ pub fn calls(owned_reads: Option<&str>) -> BTreeSet<String> {
 
 /// The functions that it calls and that are there.
 pub fn functions_called(owned_reads: Option<&str>) -> Result<Vec<pg_sys::Oid>> {
-    Ok(depends::of_signatures(&calls(owned_reads))?.0)
+    Ok(depends::of_signatures(&OwnedReads::stored(owned_reads).functions())?.0)
 }
 
 /// What is stored of what the owner's SQL reads, of a part that is there and one that is given now.
@@ -113,13 +125,14 @@ pub fn without_scopes(owned_reads: Option<&str>) -> Result<Option<String>> {
 /// reads and the functions that it calls, beside what was stored of other SQL.
 pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str>) -> Result<(String, Option<String>)> {
     let mut occurrences = Vec::new();
-    let mut called = Vec::new();
+    let (mut called, mut named) = (Vec::new(), BTreeSet::new());
     let mut read: BTreeMap<u32, usize> = BTreeMap::new();
     // Analyzed, but not rewritten: the policies of what it reads are not in the tree.
     let stored = owned::take(relation, &Purpose::Scopes, given, "scope_values", |tree| {
         // SAFETY: the tree of an analyzed query, which is only read.
         unsafe {
             called = depends::functions_called(tree.cast());
+            named = depends::objects_named(tree.cast());
             read = tree::relations_read(tree.cast());
             Analysis { relation, occurrences: &mut occurrences, ties: true, references: Default::default() }.query(
                 tree,
@@ -130,7 +143,8 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
     })?;
     let relations = read.keys().copied();
     let predicates = OwnedReads::stored(beside).predicates;
-    let mut reads = OwnedReads { predicates, functions: depends::signatures(&called)?, ..OwnedReads::default() };
+    let (functions, owners) = (depends::signatures(&called)?, depends::owners(&named, None)?);
+    let mut reads = OwnedReads { predicates, functions, owners, ..OwnedReads::default() };
     for oid in relations {
         // Not those of the system: they have no triggers.
         let rows = spi::owner_query(

@@ -55,6 +55,10 @@ impl Deciding<'_, '_> {
             return Ok(Fate::Nothing);
         }
         let Some(signature) = &target.collection.conflict_function else { return Ok(self.conflict(id, None)) };
+        if target.collection.conflict_stranger {
+            self.reject(id, target.about(id, another_owners(signature)));
+            return Ok(Fate::Rejected);
+        }
         let mut args = vec![
             spi::arg(target.collection.name.as_str()),
             spi::arg(id),
@@ -94,6 +98,12 @@ impl Deciding<'_, '_> {
         // What was returned is written in its place.
         Ok(Fate::Nothing)
     }
+}
+
+fn another_owners(signature: &str) -> SyncError {
+    SyncError::new(code::NOT_IN_STATE, format!("{signature} is not the conflict function that was named"))
+        .detail("It has another owner now, or somebody else has made one of the same name in its place.")
+        .hint("If it is meant, let the table's owner name it again: snapsync.enable(..., conflict_function => ...).")
 }
 
 /// Calls the function with the collection's name, the id, what is stored (`$4`, ... are the key's parts) and what was pushed. Gives what

@@ -17,6 +17,8 @@ pub struct Mutator {
     pub call: String,
     /// The type of what it takes.
     argument: u32,
+    /// It is another owner's than the one that was registered.
+    pub stranger: bool,
 }
 
 /// A function that somebody wants to register.
@@ -24,6 +26,7 @@ pub struct Mutator {
 struct Candidate {
     /// With its schema and arguments.
     name: String,
+    owner: String,
     /// A mutator is called so.
     fits: bool,
     may_execute: bool,
@@ -72,11 +75,12 @@ pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
         return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, message)
             .hint("Register a function that you may execute yourself."));
     }
-    // By its full name, because a dump carries no oids and the search path of who sends mutations decides nothing.
+    // By its full name, because a dump carries no oids and the search path of who sends mutations decides nothing; with its owner, because
+    // the name may pass to others.
     spi::owner_execute(
-        "INSERT INTO snapsync.mutator (name, function) VALUES ($1, $2) \
-         ON CONFLICT (name) DO UPDATE SET function = excluded.function",
-        &[spi::arg(name), spi::arg(candidate.name)],
+        "INSERT INTO snapsync.mutator (name, function, owner) VALUES ($1, $2, $3) \
+         ON CONFLICT (name) DO UPDATE SET function = excluded.function, owner = excluded.owner",
+        &[spi::arg(name), spi::arg(candidate.name), spi::arg(candidate.owner)],
     )?;
     Ok(())
 }

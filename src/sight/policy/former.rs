@@ -128,6 +128,15 @@ impl<'a> Former<'a> {
         self.tables.iter().any(|t| read.contains_key(&t.table.relation.to_u32()))
     }
 
+    /// Has a table changed that inherits from this one?
+    fn has_changed_below(&self, relation: pg_sys::Oid) -> Result<bool> {
+        if self.tables.is_empty() {
+            return Ok(false);
+        }
+        let below = depends::children(relation)?;
+        Ok(self.tables.iter().any(|t| below.contains(&t.table.relation)))
+    }
+
     /// The entries of a query, by number from 1, that are of changed tables.
     ///
     /// # Safety
@@ -151,8 +160,11 @@ impl<'a> Former<'a> {
                     }
                     continue;
                 }
-                let Some(table) = self.tables.iter().find(|t| t.table.relation == relation) else { continue };
                 let inherits = kind != pg_sys::RELKIND_PARTITIONED_TABLE && (*entry).inh && has_children(relation);
+                if inherits && self.has_changed_below(relation)? {
+                    return Err(cannot("it reads tables that inherit"));
+                }
+                let Some(table) = self.tables.iter().find(|t| t.table.relation == relation) else { continue };
                 if inherits || !(*entry).tablesample.is_null() || !(*query).rowMarks.is_null() {
                     return Err(cannot("it reads tables that inherit, a sample, or rows that are locked"));
                 }

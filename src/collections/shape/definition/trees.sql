@@ -1,6 +1,9 @@
 -- The policies of table $1, and the views and functions that they read, each with its tree: with $2 as SQL, which takes a lock on each table
--- that it reads; else as it is stored. (A materialized view's row in pg_class is written anew by every REFRESH.)
-WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1))
+-- that it reads; else as it is stored; what text search configurations among them do; and casts to json. (A materialized view's row in pg_class is written anew by every REFRESH.)
+WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1)),
+told_by(type, function) AS MATERIALIZED (
+    SELECT castsource, castfunc FROM snapsync.made_of($1) AS m(oid)
+    CROSS JOIN LATERAL (SELECT castsource, castfunc FROM pg_cast WHERE castsource = m.oid AND casttarget = 'json'::regtype OFFSET 0) AS k)
 SELECT json_build_object(
     'policies', (
         SELECT json_agg(json_build_array(p.polname, p.polpermissive,
@@ -32,9 +35,19 @@ SELECT json_build_object(
                             g.aggtransfn, g.aggfinalfn, g.agginitval)))
         FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
               UNION
+              SELECT function FROM told_by
+              UNION
               SELECT to_regprocedure(called)::oid FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS called) AS used
         JOIN pg_proc AS f ON f.oid = used.objid
         LEFT JOIN pg_aggregate AS g ON g.aggfnoid = f.oid),
+    'casts', (SELECT json_agg(type::regtype::text ORDER BY type::regtype::text) FROM told_by),
+    'searches', (
+        SELECT json_agg(DISTINCT said)
+        FROM (SELECT concat_ws(' ', m.mapcfg::regconfig, m.maptokentype, m.mapseqno, m.mapdict::regdictionary)
+              FROM read JOIN pg_ts_config_map AS m ON m.mapcfg = read.objid WHERE read.classid = 'pg_ts_config'::regclass
+              UNION ALL
+              SELECT concat_ws(' ', s.oid::regdictionary, s.dictinitoption)
+              FROM read JOIN pg_ts_dict AS s ON s.oid = read.objid WHERE read.classid = 'pg_ts_dict'::regclass) AS searches(said)),
     'virtual', (
         SELECT json_agg(json_build_array(a.attrelid::regclass, a.attname,
                             CASE WHEN $2 THEN pg_get_expr(e.adbin, e.adrelid) ELSE md5(e.adbin::text) END)
