@@ -24,8 +24,8 @@ BEGIN
         ids := ids || ARRAY(SELECT (r ->> 'id')::int FROM json_array_elements(answer #> ARRAY['changes', collection, 'created']) AS r);
         EXIT WHEN answer ->> 'next' IS NULL;
     END LOOP;
-    RETURN count(*) || CASE WHEN array_agg(i) = array_agg(i ORDER BY i) THEN ' up' WHEN array_agg(i) = array_agg(i ORDER BY i DESC) THEN ' down' ELSE '' END
-        FROM unnest(ids) AS i;
+    RETURN cardinality(ids) || CASE ids WHEN ARRAY(SELECT i FROM unnest(ids) AS i ORDER BY i) THEN ' up'
+                                        WHEN ARRAY(SELECT i FROM unnest(ids) AS i ORDER BY i DESC) THEN ' down' ELSE '' END;
 END
 $$;
 SELECT c.order_of('stand', 700), c.order_of('stand', 5000);
