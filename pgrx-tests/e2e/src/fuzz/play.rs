@@ -65,6 +65,9 @@ pub struct Stats {
     pub divided: u64,
 }
 
+/// Of each collection the rows that a client shall hold; None where its role may not read it.
+type WantedRows<'a> = Vec<(&'a Table, Option<Vec<String>>)>;
+
 impl std::ops::AddAssign for Stats {
     fn add_assign(&mut self, o: Self) {
         self.steps += o.steps;
@@ -365,7 +368,7 @@ impl<'a> Player<'a> {
     }
 
     /// What a client shall hold, of each collection; None where its role may not read it.
-    fn wanted(&mut self, at: usize) -> Result<Vec<(&'a Table, Option<Vec<String>>)>, Found> {
+    fn wanted(&mut self, at: usize) -> Result<WantedRows<'a>, Found> {
         let client = &self.replicas[at];
         let (world, caller) = (self.world, actor(client.actor));
         let mut wanted = Vec::new();
@@ -459,7 +462,8 @@ impl<'a> Player<'a> {
                 .map_err(|e| Found { kind: Kind::Contract, text: format!("{e:#}: {answer}") })
         };
         let client = &mut self.replicas[at];
-        client.replica.may_step_back(repeatable_read && (client.asks.ids.is_some() || last_filter.is_some()));
+        // (Where others get a replacement, a set of keys is sent as it stands: its cursor is not bound to the one before either.)
+        client.replica.may_step_back(client.asks.ids.is_some() || repeatable_read && last_filter.is_some());
         let mut applied = take(&mut client.replica, &answer)?;
         let (mut in_pages, mut between) = (client.replica.next().is_some(), between.iter());
         while in_pages {
