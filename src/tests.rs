@@ -40,7 +40,10 @@ mod tests {
              columns smallint[], as_sent boolean, keys text[]"
         );
         assert_eq!(columns("early"), "early bigint, stamp bigint");
-        assert_eq!(columns("horizon"), "snapmin bigint, at timestamp with time zone");
+        assert_eq!(
+            columns("horizon"),
+            "snapmin bigint, at timestamp with time zone, newest bigint, lsn pg_lsn, system bigint"
+        );
         assert_eq!(
             columns("epoch"),
             "number integer, system text, timeline bigint, database bigint, home bigint, place text, \
