@@ -299,10 +299,13 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced CROSS JOIN LATERAL (SELECT passes AND (SELECT r.relowner FROM pg_class AS r WHERE r.oid = pg_partition_root(relation)) = relowner AS settled) AS may
     WHERE pg_partition_root(relation) <> relation
     UNION ALL
-    SELECT 'error', s.name, format('conflict function %s is another owner''s than the one that was named, and is not called', s.conflict_function),
+    SELECT 'error', s.name,
+           format('conflict function %s is gone, or another owner''s than the one that was named, and nothing is called in its place', s.conflict_function),
            'If it is meant, name it again: enable(..., conflict_function => ...).', NULL
-    FROM synced AS s JOIN pg_proc AS f ON f.oid = to_regprocedure(s.conflict_function) JOIN pg_roles AS o ON o.oid = f.proowner
-    WHERE o.rolname IS DISTINCT FROM s.conflict_owner AND NOT pg_has_role(o.oid, s.relowner, 'USAGE')
+    FROM synced AS s
+    WHERE s.conflict_function IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
+        WHERE f.oid = to_regprocedure(s.conflict_function) AND (o.rolname = s.conflict_owner OR pg_has_role(o.oid, s.relowner, 'USAGE')))
     UNION ALL
     SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', 'Use a partitioned table.', NULL
     FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)

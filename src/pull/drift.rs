@@ -100,7 +100,8 @@ impl GoneRow {
         let parts = wire_id::decode(id, self.key.len()).unwrap_or_default();
         for ((name, is_number), part) in self.key.iter().zip(parts).filter(|((name, _), _)| name != "id") {
             out.name(name);
-            match is_number {
+            // (A numeric may be NaN or Infinity, which are no numbers in JSON.)
+            match *is_number && part.ends_with(|c: char| c.is_ascii_digit()) {
                 true => out.raw(&part),
                 false => out.text(&part),
             }

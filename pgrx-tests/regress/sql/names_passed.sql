@@ -77,6 +77,19 @@ ALTER TABLE theirs.s ADD COLUMN more int;
 SELECT snapsync.enable('theirs.s', readonly => '{more}');
 UPDATE theirs.s SET v = 4;
 SELECT t.all_of_them();
+-- Nor is an overload of its name meant, where it is gone.
+DROP FUNCTION shared.decide;
+SET ROLE passed_mallory;
+CREATE FUNCTION shared.decide(text, text, jsonb, anyelement) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO t.ran VALUES (current_user, 'an overload');
+    RETURN $3;
+END
+$$;
+RESET ROLE;
+UPDATE theirs.s SET v = 4;
+SELECT t.all_of_them();
+SELECT severity, collection, finding, hint FROM snapsync.doctor() WHERE finding LIKE '%function%';
 -- By the same owner, or by the table's: these are meant.
 DROP FUNCTION shared.decide, shared.orgs, shared.mutate;
 SELECT t.made('passed_lib', x) FROM unnest('{decide,mutate}'::text[]) AS x;

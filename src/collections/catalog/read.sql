@@ -17,10 +17,11 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                                    JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
                         OR snapsync.owners_moved(read.oid)) AS unsure,
              -- Whoever may act as the table's owner decides what is called, by any name.
-             c.conflict_function IS NOT NULL AND EXISTS (
+             -- Where the function is gone, an overload would take its calls.
+             c.conflict_function IS NOT NULL AND NOT EXISTS (
                  SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
-                 WHERE f.oid = to_regprocedure(c.conflict_function) AND o.rolname IS DISTINCT FROM c.conflict_owner
-                   AND NOT pg_has_role(o.oid, r.relowner, 'USAGE')) AS conflict_stranger,
+                 WHERE f.oid = to_regprocedure(c.conflict_function)
+                   AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))) AS conflict_stranger,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
               FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole, untracked
                     FROM snapsync.access WHERE relation = $1) AS a) AS access

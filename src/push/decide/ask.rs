@@ -102,7 +102,7 @@ impl Deciding<'_, '_> {
 
 fn another_owners(signature: &str) -> SyncError {
     SyncError::new(code::NOT_IN_STATE, format!("{signature} is not the conflict function that was named"))
-        .detail("It has another owner now, or somebody else has made one of the same name in its place.")
+        .detail("It is gone, or has another owner now, or somebody else has made one of the same name in its place.")
         .hint("If it is meant, let the table's owner name it again: snapsync.enable(..., conflict_function => ...).")
 }
 
