@@ -123,9 +123,10 @@ impl CollectionPull<'_> {
             all => all.clone(),
         };
         let Some(entries) = self.entries_in(read.as_deref(), reach)? else { return Ok(Some(Cause::Filter)) };
-        // The snapshot of such a cursor has seen some of these changes, maybe, and not the one of access; or the other way round.
-        if access_moved && !self.is_exact && !entries.is_empty() {
-            return Ok(Some(Cause::Overlap));
+        // The snapshot of such a cursor has seen some of these changes, maybe, and not the one of access; or the other way round. Or a row
+        // that came since is with the client already, which asks for other scopes now.
+        if !self.is_exact && !entries.is_empty() {
+            return Ok(Some(if access_moved { Cause::Overlap } else { Cause::Filter }));
         }
         // (Where one cannot be told it may do no harm: who asks for it hears so.)
         let asked = sights_of(&entries, &delta)?;

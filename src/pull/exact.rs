@@ -47,12 +47,14 @@ pub(super) fn cursor(
     Ok(if exact { stamp } else { stamp + 1 })
 }
 
-/// Does the snapshot see changes from this stamp on in tables that decide who sees what, or in those that they decide about?
+/// Does the snapshot see changes from this stamp on in tables that decide who sees what, or in those that they, or a filter, decide about?
 fn has_seen_since(stamp: i64, collections: &[Rc<Collection>], snapshot: &pg::ActiveSnapshot) -> Result<bool> {
     let mut reach = Reach::since(stamp, snapshot);
     let mut open: Vec<Rc<Collection>> = collections.iter().map(Rc::clone).gather();
     let mut seen: HashSet<u32> = HashSet::new();
-    for table in collections.iter().filter(|table| !table.access.is_empty()) {
+    // (Of those with a scope a client may ask otherwise the next time: what it has of them must be known then, too.)
+    let matters = |table: &&Rc<Collection>| !table.access.is_empty() || table.scope.is_some();
+    for table in collections.iter().filter(matters) {
         if reach.has_entries(table.relation)? {
             return Ok(true);
         }

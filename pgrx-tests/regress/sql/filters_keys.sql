@@ -12,6 +12,10 @@ CREATE POLICY p ON notes FOR SELECT USING (org IN (SELECT m.org FROM members AS 
 INSERT INTO members VALUES (1, 'alice'), (2, 'alice'), (2, 'bob'), (3, 'bob');
 INSERT INTO notes SELECT n, n / 10, 'n' || n FROM generate_series(10, 35) AS n;
 SELECT snapsync.enable('notes', scope_column => 'org');
+-- (Long before it is used: horizons are 5 ms apart.)
+CREATE TABLE items (id int PRIMARY KEY, org int NOT NULL);
+GRANT SELECT ON items TO alice;
+SELECT snapsync.enable('items', scope_column => 'org');
 
 -- A client: its cursor and its filter are kept under its name, as an app keeps them.
 CREATE FUNCTION t.ask(client text, filter jsonb, who name DEFAULT 'alice', collections text[] DEFAULT '{notes}', dialect text DEFAULT NULL)
@@ -152,6 +156,14 @@ UPDATE orgs SET title = 'x';
 SELECT t.ask('keyed', '{"orgs": {"id": [1, 2, 5]}}', collections => '{orgs}');
 DELETE FROM orgs WHERE id = 2;
 SELECT t.ask('keyed', '{"orgs": {"id": [1, 2, 5]}}', collections => '{orgs}');
+
+-- An old snapshot has seen more than its cursor says: what it has seen, and is not asked for any more, is not held on to.
+INSERT INTO items VALUES (1, 3), (2, 2);
+BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+SELECT t.ask('old', NULL, collections => '{items}');
+COMMIT;
+SELECT t.ask('old', '{"items": {"org": [2]}}', collections => '{items}');
+SELECT t.ask('old', '{"items": {"org": [3]}}', collections => '{items}');
 
 -- In pages.
 CREATE FUNCTION t.pages(size int, cursor text, filter jsonb, last_filter jsonb DEFAULT NULL) RETURNS SETOF text LANGUAGE plpgsql AS $$
