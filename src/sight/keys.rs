@@ -96,7 +96,7 @@ fn own_parts(column: &Column, given: Vec<String>) -> Result<Vec<String>> {
 pub struct KeySet {
     /// Asked for then and now.
     pub stayed: Vec<String>,
-    /// Asked for now only: they come whole.
+    /// Newly asked for: they come whole.
     pub gained: Vec<String>,
     /// Asked for then only: they are named as gone.
     pub lost: Vec<String>,

@@ -478,7 +478,7 @@ impl<'a> Player<'a> {
                 collections: &names,
                 last_pulled_at: client.replica.cursor(),
                 filter: filter.clone().map(Value::Object),
-                // (When the pages are all there, the client holds what it asks for now.)
+                // (When the pages are all there, the client holds the rows of the filter that they had.)
                 last_filter: last_filter.clone().filter(|_| in_pages),
                 // What later pages leave to the next pull comes with that, in one answer.
                 page_size: in_pages.then_some(1 + (self.clock % 5) as i32),
