@@ -112,7 +112,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
             changed.push(name.clone());
         }
         settled &= happened.settled;
-        // What the caller names himself tells others in pg_locks nothing.
+        // Whoever chose the scopes would learn from pg_locks what their places are, and who else waits there.
         let buckets = happened.buckets.filter(|_| !asked.filters.name(name));
         watch(&mut watched, collection, buckets)?;
     }
