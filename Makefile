@@ -44,6 +44,7 @@ clients:     ## WatermelonDB, supabase-js, plain HTTP, a page in Chromium
 	@$t/setup.sh chromium
 	@$t/tier.sh clients
 
+# NAIVE=flush,locks adds what these two cost (the group "held"): it builds the extension without them, too.
 bench: setup ## measurements against plain SQL; ARGS="--quick --only push" for a look (docs/performance.md)
 	@$t/tier.sh bench $(ARGS)
 

@@ -138,7 +138,7 @@ pg_cargo() {
 		tree=$(private_tree pgtest)
 		features="$PG_FEATURE pg_test"
 	fi
-	if [ -n "${NAIVE:-}" ]; then features+=" naive-$NAIVE"; fi
+	if [ -n "${NAIVE:-}" ]; then features+=" naive-${NAIVE//,/ naive-}"; fi
 	(cd "$REPO" && PGRX_PG_CONFIG_PATH=$tree exec cargo "$command" --no-default-features --features "$features" "$@")
 }
 

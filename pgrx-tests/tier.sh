@@ -3,7 +3,10 @@
 # T names a part of it: T=pull for a file of regress or isolation (several, separated by spaces), T="model-check --seed 7" for a
 # program of e2e, T=cursor for unit tests with this in their name. ACCEPT=1 takes what regress and isolation print as expected.
 . "$(dirname "$0")/env.sh"
-load_postgres "main${NAIVE:+-naive-$NAIVE}"
+case $1 in
+bench) load_postgres main ;;
+*) load_postgres "main${NAIVE:+-naive-$NAIVE}" ;;
+esac
 check_rust
 here=$REPO/pgrx-tests
 make_state
@@ -172,7 +175,12 @@ demo-live)
 	"$here/cluster.sh" with demo-live node live.mjs
 	;;
 bench | instructions)
-	"$here/install.sh" private release
+	if [ "$1" = bench ] && [ -n "${NAIVE:-}" ]; then
+		"$here/install.sh" private release
+		SNAPSYNC_NAIVE_BIN=$(load_postgres "main-naive-$NAIVE" && echo "$SNAPSYNC_PG_BIN")
+		export SNAPSYNC_NAIVE_BIN
+	fi
+	NAIVE='' "$here/install.sh" private release
 	# Not before: the extension is measured as it is released.
 	export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 	cd "$REPO" || exit

@@ -7,6 +7,7 @@ pub mod advice;
 pub mod connections;
 pub mod ddl;
 pub mod foreign;
+pub mod held;
 pub mod incremental;
 pub mod instructions;
 pub mod live;
@@ -113,6 +114,7 @@ pub const GROUPS: &[Group] = &[
     ("access", access::access),
     ("updates", tracking::updates),
     ("log-index", tracking::log_index),
+    ("held", held::held),
     ("bulk", tracking::bulk),
     ("push", push::many),
     ("push-one", push::one),

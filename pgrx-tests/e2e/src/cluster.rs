@@ -47,14 +47,21 @@ struct RunAs {
 impl Cluster {
     /// Makes and starts a cluster. `settings` are added to postgresql.conf, after the harness's own.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
-        Self::make(|bin, dir, run_as| initdb(bin, dir, run_as, settings).and_then(|()| spawn(bin, dir, run_as)))
+        Self::start_of("SNAPSYNC_PG_BIN", settings)
     }
 
-    fn make(begin: impl FnOnce(&Path, &Path, Option<RunAs>) -> Result<Child>) -> Result<Self> {
+    /// The same of the Postgres tree that another variable names: of another build of the extension, say.
+    pub fn start_of(variable: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::make(variable, |bin, dir, run_as| {
+            initdb(bin, dir, run_as, settings).and_then(|()| spawn(bin, dir, run_as))
+        })
+    }
+
+    fn make(variable: &str, begin: impl FnOnce(&Path, &Path, Option<RunAs>) -> Result<Child>) -> Result<Self> {
         install_signal_handler()?;
         let bin = PathBuf::from(
-            std::env::var_os("SNAPSYNC_PG_BIN")
-                .ok_or_else(|| anyhow!("set SNAPSYNC_PG_BIN to the bindir of a Postgres tree (where initdb is)"))?,
+            std::env::var_os(variable)
+                .ok_or_else(|| anyhow!("set {variable} to the bindir of a Postgres tree (where initdb is)"))?,
         );
         let run_as = run_as()?;
         let state = std::env::var_os("SNAPSYNC_STATE").map_or_else(std::env::temp_dir, PathBuf::from);
@@ -175,7 +182,7 @@ impl Cluster {
 
     /// A cluster of its own with data that `fill` puts into the directory that it is given, started.
     pub fn start_from(fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        Self::make(|bin, dir, run_as| {
+        Self::make("SNAPSYNC_PG_BIN", |bin, dir, run_as| {
             let sockets = dir.join("s");
             fs::create_dir(&sockets)?;
             if let Some(user) = run_as {
