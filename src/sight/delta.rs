@@ -12,7 +12,10 @@ use pgrx::pg_sys::{self, NodeTag};
 use crate::collections::catalog::Collection;
 use crate::log::change::Image;
 use crate::log::read::Entries;
+use crate::policies::access::tree::and_parts;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::Gather;
+use crate::server::node::list;
 use crate::server::receiver::Each;
 use crate::server::spi::pointers;
 use crate::server::statement::Statement;
@@ -138,13 +141,14 @@ impl<'a> Delta<'a> {
             let now = (*entry).securityQuals;
             let before = pg_sys::copyObjectImpl(now.cast()).cast::<pg_sys::List>();
             former.put_into(before.cast(), environment)?;
+            if !matches!(seen, Seen::OnlyNow) {
+                // What a row says now that was written since, its user may not have been able to see in any state.
+                (*entry).securityQuals = pg_sys::list_concat(take_without(tree), before);
+            }
             match seen {
-                Seen::During(_) => (*entry).securityQuals = before,
+                Seen::During(_) => {}
                 Seen::OnlyNow => and_not(tree, before),
-                Seen::OnlyBefore => {
-                    (*entry).securityQuals = before;
-                    and_not(tree, now);
-                }
+                Seen::OnlyBefore => and_not(tree, now),
             }
         }
         Ok(())
@@ -196,6 +200,33 @@ pub enum Seen {
     OnlyNow,
     /// Those that they showed at the cursor and do not now: nothing but their keys may leave.
     OnlyBefore,
+}
+
+/// Takes `NOT EXISTS (...)` (`Keys::without`) out of what the query asks for: which rows have no entry of their own.
+///
+/// # Safety
+/// A rewritten tree of our own.
+unsafe fn take_without(tree: *mut pg_sys::Query) -> *mut pg_sys::List {
+    // SAFETY: see above; nodes with these tags are what they say.
+    unsafe {
+        let is_without = |part: &*mut pg_sys::Node| {
+            let part = *part;
+            let negated = (*part).type_ == NodeTag::T_BoolExpr
+                && (*part.cast::<pg_sys::BoolExpr>()).boolop == pg_sys::BoolExprType::NOT_EXPR;
+            negated
+                && pointers::<pg_sys::Node>((*part.cast::<pg_sys::BoolExpr>()).args).first().is_some_and(|inner| {
+                    (**inner).type_ == NodeTag::T_SubLink
+                        && (*inner.cast::<pg_sys::SubLink>()).subLinkType == pg_sys::SubLinkType::EXISTS_SUBLINK
+                })
+        };
+        let mut parts = Vec::new();
+        and_parts((*(*tree).jointree).quals, &mut parts);
+        let (taken, left): (Vec<_>, Vec<_>) = parts.into_iter().gather_parts(is_without);
+        if !taken.is_empty() {
+            (*(*tree).jointree).quals = pg_sys::make_ands_explicit(list(&left)).cast();
+        }
+        list(&taken)
+    }
 }
 
 /// Adds to what the query asks for: not all of these are true.

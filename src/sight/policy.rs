@@ -17,6 +17,7 @@ use crate::collections::tombstone;
 use crate::log::change::Image;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
+use crate::server::node::list;
 use crate::server::spi::{self, pointers};
 use crate::server::statement::kept::Key;
 use crate::server::{pg, subxact};
@@ -57,8 +58,8 @@ pub struct Judge {
 pub(in crate::sight) enum Condition {
     All,
     None,
-    /// Those for which this holds: an expression over the columns of range table entry 1.
-    Where(*mut pg_sys::Node),
+    /// Those for which these hold: expressions over the columns of range table entry 1. Each is put only to rows that pass those before.
+    Where(*mut pg_sys::List),
 }
 
 /// Up to so many images are planned for as if there was one: what a policy reads is looked up for each. For more a plan may read that
@@ -89,7 +90,7 @@ impl Judge {
     /// By a condition over the table's rows: nodeToString of an expression over range table entry 1.
     pub fn by_condition(table: &Rc<Collection>, text: &CStr) -> Judge {
         // SAFETY: the text of a tree that this server wrote, in this session.
-        let condition = Condition::Where(unsafe { pg_sys::stringToNode(text.as_ptr()) }.cast());
+        let condition = Condition::Where(unsafe { list(&[pg_sys::stringToNode(text.as_ptr())]) });
         Judge::new(table, condition, Some(text.to_owned()), Vec::new())
     }
 
@@ -109,17 +110,17 @@ impl Judge {
     }
 
     fn of_images(&self, images: &[Image], former: Option<&Former>) -> Result<Option<Vec<bool>>> {
-        let condition = match self.condition {
+        let conditions = match self.condition {
             Condition::All => return Ok(Some(memory::filled(true, images.len()))),
             Condition::None => return Ok(Some(memory::filled(false, images.len()))),
-            Condition::Where(condition) => condition,
+            Condition::Where(conditions) => conditions,
         };
         if images.is_empty() {
             return Ok(Some(Vec::new()));
         }
         let planned_for = if images.len() <= JUDGED_ONE_BY_ONE { 1.0 } else { images.len() as f64 };
         let satisfying =
-            self.put(condition, planned_for, former, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
+            self.put(conditions, planned_for, former, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
         Ok(satisfying.map(|numbers| {
             let mut seen = memory::filled(false, images.len());
             numbers.into_iter().for_each(|n| seen[n as usize] = true);
@@ -129,21 +130,21 @@ impl Judge {
 
     /// Does any row that stands in the table now, with one of these ids, satisfy? None when that cannot be told.
     pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
-        let condition = match self.condition {
+        let conditions = match self.condition {
             Condition::All => return Ok(Some(!ids.is_empty())),
             Condition::None => return Ok(Some(false)),
-            Condition::Where(condition) => condition,
+            Condition::Where(conditions) => conditions,
         };
         let table = &self.table;
         let found = self
-            .put(condition, ids.len() as f64, None, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
+            .put(conditions, ids.len() as f64, None, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 
-    /// Puts the condition to the rows that `fill` adds.
+    /// Puts the conditions to the rows that `fill` adds.
     fn put(
         &self,
-        condition: *mut pg_sys::Node,
+        conditions: *mut pg_sys::List,
         planned_for: f64,
         former: Option<&Former>,
         fill: impl FnOnce(&mut OldRows) -> Result<()>,
@@ -157,11 +158,22 @@ impl Judge {
             // A plan for one row serves others; shadows are in the plan.
             let kept = planned_for == 1.0 && self.shadows.is_empty() && former.is_none();
             let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
-            // SAFETY: a policy's condition on this table, or one that was found in such.
-            unsafe { query::satisfying(&rows, planned_for, condition, &self.shadows, former, key) }
+            // SAFETY: policies' conditions on this table, or one that was found in such.
+            unsafe { query::satisfying(&rows, planned_for, conditions, &self.shadows, former, key) }
         });
         told(found)
     }
+}
+
+/// Does any row with one of these ids stand in the table now, whoever may see it? To be asked of rows that the caller could see.
+pub fn any_stands(table: &Rc<Collection>, ids: &[&str]) -> Result<bool> {
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let _now = pg::ActiveSnapshot::take();
+    let mut rows = OldRows::of(table)?;
+    query::add_present(&mut rows, table, &Keys::of(table, ids)?)?;
+    Ok(rows.count() > 0)
 }
 
 /// An error while old rows are judged is not the caller's: not one that a row is cause of (a value that does not read back, or that a
@@ -212,7 +224,9 @@ pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
     format!("{alias}.{} OPERATOR(pg_catalog.=) ANY (${parameter}::{}[])", scope.ident, scope.facts.base_type_name())
 }
 
-/// Which rows the policies let the calling role select: permissive ones OR-ed, restrictive ones AND-ed (rowsecurity.c).
+/// Which rows the policies let the calling role select: what each restrictive one asks, then what any of the permissive ones does. As in
+/// add_security_quals (rowsecurity.c) each stands before the next, so that a function in a permissive policy is given no row that a
+/// restrictive one hides: the function may name another without its schema, which is then the caller's.
 pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
     let role = pg::current_user();
     let (mut permissive, mut all) = (std::ptr::null_mut(), std::ptr::null_mut());
@@ -237,11 +251,7 @@ pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
             [one] => *one,
             _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::OR_EXPR, permissive, -1).cast(),
         };
-        all = pg_sys::lappend(all, any.cast());
-        Condition::Where(match &*pointers::<pg_sys::Node>(all) {
-            [one] => *one,
-            _ => pg_sys::makeBoolExpr(pg_sys::BoolExprType::AND_EXPR, all, -1).cast(),
-        })
+        Condition::Where(pg_sys::lappend(all, any.cast()))
     }
 }
 

@@ -270,11 +270,8 @@ impl FormerTable<'_> {
             (*(*present).jointree).quals = unchanged;
             (*present).hasSubLinks = true;
             query::move_permission(query, entry, present, table);
-            let past = query::select(&self.rows, query::entry_of(&self.rows, environment));
-            if hidden {
-                (*(*past).jointree).quals = pg_sys::make_ands_explicit(conditions).cast();
-                (*past).hasSubLinks = pg_sys::checkExprHasSubLink((*(*past).jointree).quals);
-            }
+            let past = query::select(&self.rows, query::entry_under(&self.rows, conditions, environment));
+            (*past).hasSubLinks = pg_sys::checkExprHasSubLink(conditions.cast());
             query::become_subquery(entry, query::union_of(present, past));
             (*entry).securityQuals = std::ptr::null_mut();
             // The reader's own conditions wait for those of the policies.

@@ -23,22 +23,22 @@ use crate::server::statement::{
 };
 use crate::sight::old_rows::OldRows;
 
-/// The numbers (`OldRows`) of the rows that satisfy the condition for the current role, under the active snapshot. With a key, the plan is
-/// kept for the next.
+/// The numbers (`OldRows`) of the rows that satisfy the conditions for the current role, under the active snapshot; each condition is put
+/// only to rows that pass those before. With a key, the plan is kept for the next.
 ///
 /// # Safety
-/// The condition is a policy's over columns of the rows' table as range table entry 1, locked or not.
+/// The conditions are policies' over columns of the rows' table as range table entry 1, locked or not.
 pub(super) unsafe fn satisfying(
     rows: &OldRows,
     planned_for: f64,
-    condition: *mut pg_sys::Node,
+    conditions: *mut pg_sys::List,
     shadows: &[Shadow],
     former: Option<&Former>,
     key: Option<Key>,
 ) -> Result<Vec<i64>> {
     const TEXT: &CStr = c"snapsync: old rows";
     let mut found = Vec::new();
-    // SAFETY: a copy of the condition that nobody else refers to; the environment outlives the execution.
+    // SAFETY: a copy of the conditions that nobody else refers to; the environment outlives the execution.
     unsafe {
         let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
         pg_sys::register_ENR(environment, rows.relation(planned_for));
@@ -48,8 +48,8 @@ pub(super) unsafe fn satisfying(
             Some(plan) => plan,
             None => {
                 let generation = session::count(Event::Plan);
-                let condition = pg_sys::copyObjectImpl(condition.cast()).cast();
-                let tree = query(rows, condition, shadows, environment)?;
+                let conditions = pg_sys::copyObjectImpl(conditions.cast()).cast();
+                let tree = query(rows, conditions, shadows, environment)?;
                 let plan = statement::plan(tree, TEXT, no_params, |rewritten| {
                     former.map_or(Ok(()), |former| former.put_into(rewritten.cast(), environment))
                 })?;
@@ -119,28 +119,25 @@ pub(in crate::sight) unsafe fn part(
     }
 }
 
-/// `SELECT number FROM old rows WHERE condition`; what it reads is locked, as rewriting a stored rule would lock it.
+/// `SELECT number FROM old rows`, with the conditions where row-level security has them; what they read is locked, as rewriting a stored
+/// rule would lock it.
 ///
 /// # Safety
-/// As for `satisfying`; the condition is changed. Rows and shadows are registered in the environment.
+/// As for `satisfying`; the conditions are changed. Rows and shadows are registered in the environment.
 unsafe fn query(
     rows: &OldRows,
-    condition: *mut pg_sys::Node,
+    conditions: *mut pg_sys::List,
     shadows: &[Shadow],
     environment: *mut pg_sys::QueryEnvironment,
 ) -> Result<*mut pg_sys::Query> {
-    // SAFETY: nodes of our own, and the condition's.
+    // SAFETY: nodes of our own, and the conditions'.
     unsafe {
-        shadows.iter().try_for_each(|shadow| put_back(condition, shadow, environment))?;
-        let query: *mut pg_sys::Query = node(NodeTag::T_Query);
-        (*query).commandType = pg_sys::CmdType::CMD_SELECT;
-        (*query).canSetTag = true;
-        (*query).rtable = list(&[entry_of(rows, environment)]);
-        (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1)]), whole_rows_as_rows(condition, rows)?);
+        shadows.iter().try_for_each(|shadow| put_back(conditions.cast(), shadow, environment))?;
+        let query = select(rows, entry_under(rows, whole_rows_as_rows(conditions, rows)?, environment));
         let number = pg_sys::makeVar(1, rows.number_column(), pg_sys::INT8OID, -1, pg_sys::InvalidOid, 0);
         let name = pg_sys::pstrdup(c"number".as_ptr());
         (*query).targetList = list(&[pg_sys::makeTargetEntry(number.cast(), 1, name, false)]);
-        (*query).hasSubLinks = pg_sys::checkExprHasSubLink((*(*query).jointree).quals);
+        (*query).hasSubLinks = pg_sys::checkExprHasSubLink(conditions.cast());
         pg_sys::AcquireRewriteLocks(query, true, false);
         Ok(query)
     }
@@ -253,6 +250,24 @@ pub(super) unsafe fn entry_of(
     unsafe { entry_named(rows.name(), environment) }
 }
 
+/// The same under conditions of row-level security: each is put only to rows that pass those before, and all of them before whatever
+/// else the query asks for.
+///
+/// # Safety
+/// As for `entry_of`; the conditions are nobody else's.
+pub(super) unsafe fn entry_under(
+    rows: &OldRows,
+    conditions: *mut pg_sys::List,
+    environment: *mut pg_sys::QueryEnvironment,
+) -> *mut pg_sys::RangeTblEntry {
+    // SAFETY: see above.
+    unsafe {
+        let entry = entry_of(rows, environment);
+        (*entry).securityQuals = conditions;
+        entry
+    }
+}
+
 /// A named relation as a range table entry.
 ///
 /// # Safety
@@ -283,18 +298,18 @@ pub(super) unsafe fn reference(entry: i32) -> *mut pg_sys::RangeTblRef {
 ///
 /// # Safety
 /// As for `satisfying`.
-unsafe fn whole_rows_as_rows(condition: *mut pg_sys::Node, rows: &OldRows) -> Result<*mut pg_sys::Node> {
+unsafe fn whole_rows_as_rows(conditions: *mut pg_sys::List, rows: &OldRows) -> Result<*mut pg_sys::List> {
     let mut is_whole = false;
     // SAFETY: a tree that is only read; nodes with this tag are Vars.
     unsafe {
-        walk(condition, &mut |inner, depth| {
+        walk(conditions.cast(), &mut |inner, depth| {
             if (*inner).type_ == NodeTag::T_Var {
                 let var = &*inner.cast::<pg_sys::Var>();
                 is_whole |= var.varlevelsup == depth && var.varno as u32 == 1 && var.varattno == 0;
             }
         });
         if !is_whole {
-            return Ok(condition);
+            return Ok(conditions);
         }
         let relation = pg_sys::relation_open(rows.table(), pg_sys::NoLock as i32);
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
@@ -313,12 +328,13 @@ unsafe fn whole_rows_as_rows(condition: *mut pg_sys::Node, rows: &OldRows) -> Re
         let mut has_sublinks = true;
         let report = pg_sys::ReplaceVarsNoMatchOption::REPLACEVARS_REPORT_ERROR;
         #[cfg(not(feature = "pg18"))]
-        let replaced = pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, report, 0, &mut has_sublinks);
+        let replaced =
+            pg_sys::ReplaceVarsFromTargetList(conditions.cast(), 1, 0, table, columns, report, 0, &mut has_sublinks);
         #[cfg(feature = "pg18")]
         let replaced =
-            pg_sys::ReplaceVarsFromTargetList(condition, 1, 0, table, columns, 0, report, 0, &mut has_sublinks);
+            pg_sys::ReplaceVarsFromTargetList(conditions.cast(), 1, 0, table, columns, 0, report, 0, &mut has_sublinks);
         pg_sys::relation_close(relation, pg_sys::NoLock as i32);
-        Ok(replaced)
+        Ok(replaced.cast())
     }
 }
 

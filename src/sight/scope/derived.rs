@@ -91,7 +91,10 @@ fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<BoundPart>> {
         Condition::All => None,
         Condition::None => Some(Vec::new()),
         // SAFETY: a copy of the policies' trees.
-        Condition::Where(condition) => unsafe { Search { column: Some(column), ..Search::default() }.bound(condition) },
+        Condition::Where(conditions) => unsafe {
+            let all = pg_sys::make_ands_explicit(conditions).cast();
+            Search { column: Some(column), ..Search::default() }.bound(all)
+        },
     }
 }
 
