@@ -488,7 +488,7 @@ impl CollectionPull<'_> {
         }
         let mut arrays = Arrays::begin(self, out)?;
         if let Some(keys) = &self.wanted.keys {
-            self.add_asked_otherwise(keys, true, false, &mut rows);
+            self.add_asked_otherwise(keys, true, &mut rows);
         }
         arrays.add(self, &mut rows, None)?;
         if let Past::Moved(moved) = past {

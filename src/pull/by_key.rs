@@ -120,13 +120,14 @@ impl CollectionPull<'_> {
             memory::extend(&mut rows, keys.gained.iter().map(|id| Changed::unknown(id.clone(), true, false)));
             return rows;
         }
-        let may_have = anything && !self.wanted.untold;
-        self.add_asked_otherwise(keys, !anything, may_have, &mut rows);
+        self.add_asked_otherwise(keys, !anything, &mut rows);
         rows
     }
 
-    /// Adds those that are asked for only now, and those that are not any more. May the client have the former?
-    pub(super) fn add_asked_otherwise(&self, keys: &KeySet, new: bool, may_have: bool, rows: &mut Vec<Changed>) {
+    /// Adds those that are asked for only now, and those that are not any more. The client may have the former, too: it may have pushed
+    /// them. Where it begins anew it is not told what it has.
+    pub(super) fn add_asked_otherwise(&self, keys: &KeySet, new: bool, rows: &mut Vec<Changed>) {
+        let may_have = new || !self.wanted.untold;
         if !keys.gained.is_empty() {
             durable::saw_rows();
         }
@@ -171,7 +172,7 @@ impl CollectionPull<'_> {
         if self.request.skip_echoes {
             self.leave_out_echoes(&mut rows, &past)?;
         }
-        self.add_asked_otherwise(keys, true, false, &mut rows);
+        self.add_asked_otherwise(keys, true, &mut rows);
         Ok(SaidOfKeys::Rows(rows))
     }
 

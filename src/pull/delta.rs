@@ -197,12 +197,12 @@ impl CollectionPull<'_> {
         Ok(Some(Some(all.into_iter().gather())))
     }
 
-    /// Which rows of these ids policies showed during a sight, as they stand now.
-    fn there_during(&self, ids: &[&str], sight: usize, moved: &Moved) -> Result<HashSet<String>> {
+    /// Which rows of these ids policies show during a sight (None: now, in the scopes of the cursor), as they stand now.
+    fn there_during(&self, ids: &[&str], sight: Option<usize>, moved: &Moved) -> Result<HashSet<String>> {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
-        let scopes = if sight == 0 { moved.scopes } else { moved.all_scopes };
+        let scopes = if sight.is_none_or(|sight| sight == 0) { moved.scopes } else { moved.all_scopes };
         let keys = Keys::of(self.collection, ids)?;
         let mut args = Vec::new();
         let conditions = self.conditions(scopes, &mut args, false);
@@ -210,10 +210,14 @@ impl CollectionPull<'_> {
         let sql = format!("SELECT {} FROM {}{conditions}", self.key_texts(), keys.join());
         let mut there = HashSet::new();
         let statement = self.statement(&[keys.relation()], &sql, &args, &self.hidden())?;
-        moved.delta.run(statement, Seen::During(sight), &mut |slot| {
+        let mut each = |slot| {
             there.insert(wire_id_of(slot));
             true
-        })?;
+        };
+        match sight {
+            Some(sight) => moved.delta.run(statement, Seen::During(sight), &mut each)?,
+            None => statement.each(&mut each)?,
+        }
         Ok(there)
     }
 
@@ -389,7 +393,7 @@ impl Moved<'_> {
         // Nothing that policies read of these has changed: as they are they were at the cursor.
         let same = |row: &Changed| !row.has_images && !row.inserted;
         let ids: Vec<&str> = rows.iter().filter(|row| same(row)).map(|row| &*row.id).gather();
-        let there = pull.there_during(&ids, 0, self)?;
+        let there = pull.there_during(&ids, Some(0), self)?;
         for row in rows.iter_mut().filter(|row| same(row)) {
             row.first_seen = Some(there.contains(&row.id));
             row.seen |= there.contains(&row.id);
@@ -402,7 +406,13 @@ impl Moved<'_> {
         let last = rows.iter().map(|row| sights(row).end).max().unwrap_or(0);
         for sight in 0..last {
             let ids: Vec<&str> = rows.iter().filter(|row| sights(row).contains(&sight)).map(|row| &*row.id).gather();
-            let there = pull.there_during(&ids, sight, self)?;
+            let there = pull.there_during(&ids, Some(sight), self)?;
+            rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| row.seen = true);
+        }
+        // What the client asked for until now it may have pushed since the cursor. Who sees the row may be told its id.
+        if pull.wanted.before.differs() {
+            let ids: Vec<&str> = rows.iter().filter(|row| !row.seen && !row.deleted).map(|row| &*row.id).gather();
+            let there = pull.there_during(&ids, None, self)?;
             rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| row.seen = true);
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode, Planned};
 use crate::server::subxact;
+use crate::sight::policy;
 
 /// What statements left undone, without an error.
 #[derive(Default)]
@@ -153,6 +154,11 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let ids: Vec<&str> = left.iter().map(|i| i.id(self.targets)).gather();
         let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().gather();
         let what = if deletes { "deleted" } else { "updated" };
+        let unseen: Vec<&str> = (0..ids.len()).filter(|place| !visible.contains_key(place)).map(|p| ids[p]).gather();
+        if let Some(id) = left_standing(target, &unseen)?.first() {
+            // Something that this push did took it out of the caller's sight.
+            return Err(target.refused(what, id));
+        }
         for (place, (item, id)) in left.iter().zip(&ids).enumerate() {
             match visible.get(&place) {
                 // Marked as deleted already.
@@ -174,10 +180,11 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let visible = self.targets[target].visible_now(&ids)?;
             let visible: HashSet<usize> = visible.into_iter().map(|(place, _)| place).gather();
-            memory::extend(
-                &mut gone,
-                updates.iter().enumerate().filter(|(place, _)| !visible.contains(place)).map(|(_, i)| *i),
-            );
+            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains(place)).gather();
+            let asked: Vec<&str> = unseen.iter().map(|&place| ids[place]).gather();
+            let standing: HashSet<&str> = left_standing(&self.targets[target], &asked)?.into_iter().gather();
+            let is_gone = |place: &usize| !standing.contains(ids[*place]);
+            memory::extend(&mut gone, unseen.into_iter().filter(is_gone).map(|place| updates[place]));
         }
         Ok(gone)
     }
@@ -226,4 +233,18 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         outcome.failed.push((item, target.about(id, e)));
         Ok(())
     }
+}
+
+/// Those of these rows, which the caller does not see any more, that stand there all the same.
+fn left_standing<'i>(target: &Target, ids: &[&'i str]) -> Result<Vec<&'i str>> {
+    if !policy::any_stands(&target.collection, ids)? {
+        return Ok(Vec::new());
+    }
+    let mut standing = Vec::new();
+    for id in ids {
+        if policy::any_stands(&target.collection, std::slice::from_ref(id))? {
+            standing.push(*id);
+        }
+    }
+    Ok(standing)
 }

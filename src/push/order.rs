@@ -1,8 +1,10 @@
 //! In which order collections are written: parents before children, and together what refers to each other in a circle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::target::Target;
+use crate::collections::catalog::{self, Collection};
 use crate::collections::facts::Facts;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
@@ -15,6 +17,8 @@ pub struct Stage {
     pub circular: bool,
     /// Foreign keys refer to one of them.
     pub referenced: bool,
+    /// Policies of others of the push read one of them.
+    pub decides: bool,
 }
 
 /// The stages of a push, parents first.
@@ -37,12 +41,35 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
             parents[*child].push(parent);
         }
     }
+    let mut decides = memory::filled(false, nodes.len());
+    for (reader, (_, members)) in nodes.iter().enumerate() {
+        for read in read_by_policies(&targets[members[0]].collection)? {
+            if let Some(&read) = place.get(&read).filter(|read| **read != reader) {
+                decides[read] = true;
+            }
+        }
+    }
     let stage = |members: Vec<usize>| Stage {
         circular: members.len() > 1 || parents[members[0]].contains(&members[0]),
         referenced: members.iter().any(|&m| referenced[m]),
+        decides: members.iter().any(|&m| decides[m]),
         targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather(),
     };
     Ok(components(&parents).into_iter().map(stage).gather())
+}
+
+/// The tables that decide who sees the collection's rows: those that its policies read, and what the policies of these read.
+pub fn read_by_policies(collection: &Rc<Collection>) -> Result<HashSet<u32>> {
+    let mut read = HashSet::new();
+    let mut readers = vec![Rc::clone(collection)];
+    while let Some(reader) = readers.pop() {
+        for access in &reader.access {
+            if read.insert(access.relation.to_u32()) {
+                memory::extend(&mut readers, catalog::tracked(access.relation)?);
+            }
+        }
+    }
+    Ok(read)
 }
 
 /// The strongly connected components of a graph, each after those it points to (Tarjan).

@@ -5,8 +5,11 @@
 //! entry of the log that only it understands says that they are gone: one that is addressed to the pusher (by what
 //! [`client::who`] knows, and the `client_id`), by which others learn nothing.
 
+use std::collections::HashSet;
+
 use super::decide::Fates;
 use super::item::{by_target, Item, What};
+use super::order;
 use super::target::Target;
 use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
 use crate::log::{client, journal};
@@ -21,8 +24,10 @@ use crate::sight::scope::Filter;
 pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item = Item>) -> Result<Vec<Item>> {
     let mut inserted: Vec<Item> = Vec::new();
     let mut fired = memory::filled(0, targets.len());
+    let mut written_to: HashSet<u32> = HashSet::new();
     for item in written {
         fired[item.target] |= event(targets, item);
+        written_to.insert(targets[item.target].collection.relation.to_u32());
         if matches!(item.what, What::Insert(_)) || is_found(targets, item) {
             inserted.push(item);
         }
@@ -45,7 +50,7 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
             continue;
         }
         let scopes = scopes_now(target)?;
-        let any = meddled || hidden()?;
+        let any = meddled || hidden()? || decided_anew(target, &written_to)?;
         let items: Vec<Item> = items
             .into_iter()
             .filter(|i| any || is_found(targets, *i) || may_be_left_out(target, i, scopes.as_deref()))
@@ -56,6 +61,11 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
         memory::extend(&mut missing, items.iter().zip(stands).filter(|(_, stands)| !stands).map(|(item, _)| *item));
     }
     Ok(missing)
+}
+
+/// Has the push changed what decides who sees this target's rows? It may have given up what shows those that it inserted.
+fn decided_anew(target: &Target, written_to: &HashSet<u32>) -> Result<bool> {
+    Ok(!order::read_by_policies(&target.collection)?.is_disjoint(written_to))
 }
 
 /// Was it a new row to its client, and there already: in another scope, or marked as deleted?

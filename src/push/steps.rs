@@ -16,7 +16,8 @@ pub struct Step {
 
 /// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
 /// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
-/// the same push has just given another parent.
+/// the same push has just given another parent. Rows that decide who sees others of the push are changed and deleted after these, too: who
+/// edits an item and leaves its list meant the edit first.
 pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage]) -> Vec<Step> {
     let deletions = |stage: &Stage| {
         let rows = |&target: &usize| {
@@ -26,13 +27,18 @@ pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage]) -> Vec
         };
         Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
     };
-    let writes = |stage: &Stage| {
+    let writes = |stage: &Stage, late: bool| {
         let rows = |&target: &usize| writes_of(target, &targets[target], &decisions.fates[target].records);
-        Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
+        // What refers to each other in a circle is written by one statement, which sees everything as it was before.
+        let is_late = |item: &Item| stage.decides && !stage.circular && matches!(item.what, What::Update(_));
+        let items = stage.targets.iter().flat_map(rows).filter(|item| is_late(item) == late).gather();
+        Step { items, together: stage.circular }
     };
-    let first = stages.iter().rev().filter(|s| !s.referenced).map(deletions);
-    let last = stages.iter().rev().filter(|s| s.referenced).map(deletions);
-    first.chain(stages.iter().map(writes)).chain(last).filter(|s| !s.items.is_empty()).gather()
+    let waits = |s: &&Stage| s.referenced || s.decides;
+    let first = stages.iter().rev().filter(|s| !waits(s)).map(deletions);
+    let last = stages.iter().rev().filter(waits).map(deletions);
+    let written = [false, true].into_iter().flat_map(|late| stages.iter().map(move |stage| writes(stage, late)));
+    first.chain(written).chain(last).filter(|s| !s.items.is_empty()).gather()
 }
 
 fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
