@@ -67,6 +67,15 @@ pub(super) struct ImageOf {
     pub until: i64,
 }
 
+/// When the caller could see a row as an image shows it.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Saw {
+    No,
+    AtCursor,
+    /// Only after it.
+    Since,
+}
+
 /// Rows that are being looked at.
 #[derive(Default)]
 struct RowBatch {
@@ -135,11 +144,11 @@ impl RowBatch {
     /// Finds out which old states the caller could see; false when that cannot be told.
     fn judge(&mut self, pull: &CollectionPull, past: &Past) -> Result<bool> {
         let Some(seen) = past.saw(pull, &self.images, &self.of)? else { return Ok(false) };
-        for (of, seen) in self.of.drain(..).zip(seen) {
+        for (of, saw) in self.of.drain(..).zip(seen) {
             let row = &mut self.rows[of.row];
-            row.seen |= seen;
+            row.seen |= saw != Saw::No;
             if of.first {
-                row.first_seen = Some(seen);
+                row.first_seen = Some(saw == Saw::AtCursor);
             }
         }
         self.images.clear();

@@ -9,15 +9,14 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::changes::{Changed, ImageOf};
+use super::changes::{Changed, ImageOf, Saw};
 use super::wanted::LastScopes;
 use super::CollectionPull;
 use crate::collections::catalog::{self, Collection};
 use crate::collections::lookup::{Keys, TextStore};
-use crate::log::change::{Image, Op};
+use crate::log::change::Image;
 use crate::log::clock::durable;
 use crate::log::journal;
-use crate::log::read::Entries;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -52,8 +51,8 @@ pub(super) struct Moved<'a> {
     all_scopes: Option<&'a [String]>,
     /// The keys of the rows that have entries of their own.
     own: &'a Keys<'a>,
-    /// Which of the other rows can have moved; None: any.
-    links: Option<Vec<Linked>>,
+    /// For each sight: which of the other rows can have moved since; None: any.
+    links: Vec<Option<Vec<Linked>>>,
 }
 
 /// Values of a column, as a relation that statements can name.
@@ -128,9 +127,11 @@ impl CollectionPull<'_> {
         if !self.is_exact && !entries.is_empty() {
             return Ok(Some(if access_moved { Cause::Overlap } else { Cause::Filter }));
         }
-        // (Where one cannot be told it may do no harm: who asks for it hears so.)
-        let asked = sights_of(&entries, &delta)?;
-        delta.look_back(asked)?;
+        // A client that was ended after it took an answer and before it kept the cursor has what came into view since, and went again. So
+        // every sight counts.
+        if delta.sights_before() > 1 && !(delta.is_quick() && delta.look_back(1..delta.sights_before())?) {
+            return Ok(Some(Cause::Access));
+        }
         let now = if entries.have_images() { reach.judge_after(delta.last_end(), self.collection)? } else { None };
         let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
         let mut last = String::new();
@@ -145,10 +146,14 @@ impl CollectionPull<'_> {
         let before = out.mark();
         let written = subxact::run(|| {
             durable::saw_rows();
-            let links = if access_moved { self.links(&delta)? } else { Some(Vec::new()) };
-            // Each row would be asked of each changed one.
-            if links.is_none() && tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED)) {
-                return Ok(Some(Cause::Access));
+            let mut links = Vec::new();
+            for sight in 0..delta.sights_before() {
+                let of_sight = if access_moved { self.links(sight, &delta)? } else { Some(Vec::new()) };
+                // Each row would be asked of each changed one.
+                if of_sight.is_none() && tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED)) {
+                    return Ok(Some(Cause::Access));
+                }
+                links.push(of_sight);
             }
             let now = now.as_ref();
             let moved = Moved { delta: &delta, access_moved, now, scopes, all_scopes, own: &own, links };
@@ -227,10 +232,10 @@ impl CollectionPull<'_> {
         format!("pg_catalog.array_to_json(ARRAY[{}])", texts.gather::<Vec<_>>().join(", "))
     }
 
-    /// The rows that can have moved.
-    fn links(&self, delta: &Delta) -> Result<Option<Vec<Linked>>> {
+    /// The rows that can have moved between a sight and now.
+    fn links(&self, sight: usize, delta: &Delta) -> Result<Option<Vec<Linked>>> {
         let sql = format!("SELECT 1 FROM {} AS t", self.collection.from);
-        let Some(links) = delta.links(Statement::analyze_beside(&[], &sql, &[])?)? else { return Ok(None) };
+        let Some(links) = delta.links(sight, Statement::analyze_beside(&[], &sql, &[])?)? else { return Ok(None) };
         let columns = catalog::columns(self.collection.relation);
         let linked = links.iter().enumerate().map(|(i, link)| {
             let column = columns.iter().find(|c| c.attnum == link.attnum)?;
@@ -245,13 +250,13 @@ impl CollectionPull<'_> {
         linked.gather::<Result<Vec<_>>>().map(Some)
     }
 
-    /// A statement that reads the rows without entries of their own, in this part of the scopes; with the number of a link only those of
-    /// it, and of none before it.
+    /// A statement that reads the rows without entries of their own, in this part of the scopes; with the number of a link of a sight only
+    /// those of it, and of none before it.
     fn without_own<'s>(
         &self,
         select: &str,
         part: &ScopePart,
-        link: Option<usize>,
+        (sight, link): (usize, Option<usize>),
         moved: &Moved,
         args: &'s mut Vec<spi::Arg>,
     ) -> Result<Statement<'s>> {
@@ -265,8 +270,8 @@ impl CollectionPull<'_> {
             conditions.push(keys::in_keys(self.collection, &keys.stayed, args));
         }
         let (mut beside, mut hidden): (Vec<NamedRelation>, Vec<i16>) = (Vec::new(), self.hidden());
-        for (i, linked) in moved.links.iter().flatten().enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link))
-        {
+        let links = moved.links.get(sight).into_iter().flatten().flatten();
+        for (i, linked) in links.enumerate().filter(|(i, _)| link.is_some_and(|link| *i <= link)) {
             beside.push(linked.values.relation(&linked.name));
             // It chooses none but those that policies let in or out.
             memory::extend(
@@ -288,46 +293,6 @@ impl CollectionPull<'_> {
     }
 }
 
-/// The sights that states of these rows fell into, of which the client can know.
-fn sights_of(entries: &Entries, delta: &Delta) -> Result<BTreeSet<usize>> {
-    let mut asked = BTreeSet::new();
-    let (mut id, mut state) = (String::new(), RowState::default());
-    entries.each(&mut |key, changes| {
-        if id != key {
-            memory::extend(&mut asked, std::mem::take(&mut state).lasts(delta));
-            id = key.to_string();
-        }
-        for entry in changes.iter().filter(|entry| !entry.is_notice()) {
-            if entry.image.is_some() && (state.has_images || state.since.is_some()) {
-                memory::extend(&mut asked, delta.sights(state.since, Some(entry.stamp)));
-            }
-            state.has_images |= entry.image.is_some();
-            state.deleted = entry.op == Op::Delete;
-            if entry.op == Op::Insert || entry.image.is_some() {
-                state.since = Some(entry.stamp);
-            }
-        }
-        Ok(true)
-    })?;
-    memory::extend(&mut asked, state.lasts(delta));
-    Ok(asked)
-}
-
-/// What became of a row, as `changes.rs` has it.
-#[derive(Default)]
-struct RowState {
-    since: Option<i64>,
-    has_images: bool,
-    deleted: bool,
-}
-
-impl RowState {
-    /// As it is now it was during these.
-    fn lasts(self, delta: &Delta) -> std::ops::Range<usize> {
-        self.since.filter(|_| !self.deleted).map_or(0..0, |since| delta.sights(Some(since), None))
-    }
-}
-
 /// The wire id of a row of `key_texts`.
 fn wire_id_of(slot: *mut pg_sys::TupleTableSlot) -> String {
     // SAFETY: the executor's slot, of one column.
@@ -339,9 +304,12 @@ fn wire_id_of(slot: *mut pg_sys::TupleTableSlot) -> String {
 
 impl Past<'_> {
     /// For each image: could the caller see the row while it was so? None when that cannot be told.
-    pub(super) fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
+    pub(super) fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<Saw>>> {
         match self {
-            Past::Steady(judge) => policy::synced(pull.collection, images, pull.scopes(), |asked| judge.of(asked)),
+            Past::Steady(judge) => {
+                let seen = policy::synced(pull.collection, images, pull.scopes(), |asked| judge.of(asked))?;
+                Ok(seen.map(|seen| seen.into_iter().map(|seen| if seen { Saw::AtCursor } else { Saw::No }).gather()))
+            }
             Past::Moved(moved) => moved.saw(pull, images, of),
         }
     }
@@ -356,22 +324,18 @@ impl Past<'_> {
 }
 
 impl Moved<'_> {
-    fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<bool>>> {
-        let mut saw = memory::filled(false, images.len());
-        // The state at the cursor is the client's only if it could be seen then; those after it the client may have pushed.
-        let sights = |of: &ImageOf| match of.first {
-            true => 0..1,
-            false => self.delta.sights(of.from, Some(of.until)),
-        };
+    fn saw(&self, pull: &CollectionPull, images: &[Image], of: &[ImageOf]) -> Result<Option<Vec<Saw>>> {
+        let mut saw = memory::filled(Saw::No, images.len());
+        let sights = |of: &ImageOf| self.delta.sights(of.from, Some(of.until));
         let last = of.iter().map(|of| sights(of).end).max().unwrap_or(0);
         // A row that goes from one scope to another has an entry in each; only the running transaction has seen its own states.
         let own = journal::own_stamp();
         let is_state = |of: &ImageOf| of.from != Some(of.until) || own == Some(of.until);
-        let is_now = |of: &ImageOf| !of.first && is_state(of) && self.delta.is_now(of.until);
+        let is_now = |of: &ImageOf| is_state(of) && self.delta.is_now(of.until);
         for sight in 0..=last {
             let now = sight == last;
             let asked = |of: &ImageOf| if now { is_now(of) } else { sights(of).contains(&sight) };
-            let asked: Vec<usize> = (0..images.len()).filter(|&i| !saw[i] && asked(&of[i])).gather();
+            let asked: Vec<usize> = (0..images.len()).filter(|&i| saw[i] == Saw::No && asked(&of[i])).gather();
             if asked.is_empty() {
                 continue;
             }
@@ -384,19 +348,25 @@ impl Moved<'_> {
                 self.delta.visible(sight, &shown, scopes)?
             };
             let Some(seen) = seen else { return Ok(None) };
-            asked.into_iter().zip(seen).for_each(|(i, seen)| saw[i] = seen);
+            let when = if sight == 0 && !now { Saw::AtCursor } else { Saw::Since };
+            asked.into_iter().zip(seen).filter(|(_, seen)| *seen).for_each(|(i, _)| saw[i] = when);
         }
         Ok(Some(saw))
     }
 
     fn settle(&self, pull: &CollectionPull, rows: &mut [Changed]) -> Result<()> {
-        // Nothing that policies read of these has changed: as they are they were at the cursor.
+        // Nothing that policies read of these has changed: as they are they were at the cursor and ever since.
         let same = |row: &Changed| !row.has_images && !row.inserted;
-        let ids: Vec<&str> = rows.iter().filter(|row| same(row)).map(|row| &*row.id).gather();
-        let there = pull.there_during(&ids, Some(0), self)?;
-        for row in rows.iter_mut().filter(|row| same(row)) {
-            row.first_seen = Some(there.contains(&row.id));
-            row.seen |= there.contains(&row.id);
+        for sight in 0..self.delta.sights_before() {
+            let ids: Vec<&str> =
+                rows.iter().filter(|row| same(row) && (sight == 0 || !row.seen)).map(|row| &*row.id).gather();
+            let there = pull.there_during(&ids, Some(sight), self)?;
+            for row in rows.iter_mut().filter(|row| same(row)) {
+                if sight == 0 {
+                    row.first_seen = Some(there.contains(&row.id));
+                }
+                row.seen |= there.contains(&row.id);
+            }
         }
         // Others may be the client's own: it knows them if they could be seen when they came to be as they are.
         let sights = |row: &Changed| match row.seen || row.deleted {
@@ -418,10 +388,8 @@ impl Moved<'_> {
         Ok(())
     }
 
-    /// The part in both scopes, of now and of the cursor, and the one only in those of now; or only in those of the cursor.
-    fn scopes_in(&self, pull: &CollectionPull, now: bool) -> (ScopePart, ScopePart) {
-        let (first, second) = (pull.scopes(), self.scopes);
-        let (first, second) = if now { (first, second) } else { (second, first) };
+    /// Of the first scopes the part in the second, too, and the one in the first alone.
+    fn parts_of(first: Option<&[String]>, second: Option<&[String]>) -> (ScopePart, ScopePart) {
         match (first, second) {
             (Some(first), Some(second)) => {
                 let second: HashSet<&String> = second.iter().gather();
@@ -436,10 +404,11 @@ impl Moved<'_> {
         }
     }
 
-    /// The parts that rows which can have moved are read in: link by link, or all at once.
-    fn parts(&self) -> impl Iterator<Item = Option<usize>> {
-        let (links, all) = self.links.as_ref().map_or((0, Some(None)), |links| (links.len(), None));
-        (0..links).map(Some).chain(all)
+    /// The parts that rows which can have moved since a sight are read in: link by link, or all at once.
+    fn parts(&self, sight: usize) -> impl Iterator<Item = (usize, Option<usize>)> {
+        let links = self.links.get(sight).and_then(Option::as_ref);
+        let (links, all) = links.map_or((0, Some(None)), |links| (links.len(), None));
+        (0..links).map(Some).chain(all).map(move |link| (sight, link))
     }
 
     /// The rows that came into view.
@@ -450,8 +419,8 @@ impl Moved<'_> {
         spec: &RowSpec,
         sink: &mut dyn RowSink,
     ) -> Result<()> {
-        let (both, only) = self.scopes_in(pull, true);
-        let mut write = |part: &ScopePart, link: Option<usize>, seen: Option<Seen>| -> Result<()> {
+        let (both, only) = Self::parts_of(pull.scopes(), self.scopes);
+        let mut write = |part: &ScopePart, link: (usize, Option<usize>), seen: Option<Seen>| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(select, part, link, self, &mut args)?;
             let mut writer = json::RowWriter::new(spec, &mut *sink);
@@ -463,31 +432,40 @@ impl Moved<'_> {
             }
         };
         if self.access_moved && !both.is_empty() {
-            self.parts().try_for_each(|link| write(&both, link, Some(Seen::OnlyNow)))?;
+            self.parts(0).try_for_each(|link| write(&both, link, Some(Seen::OnlyNow)))?;
         }
         if !only.is_empty() {
-            write(&only, None, None)?;
+            write(&only, (0, None), None)?;
         }
         Ok(())
     }
 
-    /// The ids of the rows that went out of view.
+    /// The ids of the rows that went out of view, each once: what was seen at the cursor or since.
     pub(super) fn read_lost(&self, pull: &CollectionPull, gone: &mut dyn FnMut(&str)) -> Result<()> {
-        let (both, only) = self.scopes_in(pull, false);
         let select = pull.key_texts();
-        let mut write = |part: &ScopePart, link: Option<usize>, seen: Seen| -> Result<()> {
+        let several = self.delta.sights_before() > 1;
+        let mut named = HashSet::new();
+        let mut write = |part: &ScopePart, link: (usize, Option<usize>), seen: Seen| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(&select, part, link, self, &mut args)?;
             self.delta.run(statement, seen, &mut |slot| {
-                gone(&wire_id_of(slot));
+                let id = wire_id_of(slot);
+                if !several || !named.contains(&id) {
+                    gone(&id);
+                    memory::extend(&mut named, several.then_some(id));
+                }
                 true
             })
         };
-        if self.access_moved && !both.is_empty() {
-            self.parts().try_for_each(|link| write(&both, link, Seen::OnlyBefore))?;
-        }
-        if !only.is_empty() {
-            write(&only, None, Seen::During(0))?;
+        for sight in 0..self.delta.sights_before() {
+            let scopes = if sight == 0 { self.scopes } else { self.all_scopes };
+            let (both, only) = Self::parts_of(scopes, pull.scopes());
+            if self.access_moved && !both.is_empty() {
+                self.parts(sight).try_for_each(|link| write(&both, link, Seen::OnlyDuring(sight)))?;
+            }
+            if !only.is_empty() {
+                write(&only, (sight, None), Seen::During(sight))?;
+            }
         }
         Ok(())
     }

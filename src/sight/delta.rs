@@ -26,7 +26,7 @@ mod links;
 pub use links::Link;
 
 /// So many sights are told apart.
-pub(super) const SIGHTS: usize = 16;
+pub(super) const SIGHTS: usize = 64;
 
 /// The tables that decide, with their entries since the cursor.
 pub type Tables = [(Rc<Collection>, Rc<Entries>)];
@@ -86,9 +86,10 @@ impl<'a> Delta<'a> {
         policy::synced(self.collection, images, scopes, |asked| self.judge.of_before(asked, former))
     }
 
-    /// Finds out which rows can have moved at all: those with such links, or any (None). The statement reads the collection; it is not run.
-    pub fn links(&self, statement: Statement) -> Result<Option<Vec<Link>>> {
-        let former = self.former(0)?;
+    /// Finds out which rows can have moved between a sight and now: those with such links, or any (None). The statement reads the
+    /// collection; it is not run.
+    pub fn links(&self, sight: usize, statement: Statement) -> Result<Option<Vec<Link>>> {
+        let former = self.former(sight)?;
         let mut links = None;
         let look = |tree: *mut pg_sys::Query, environment| {
             former.register(environment);
@@ -130,8 +131,8 @@ impl<'a> Delta<'a> {
 
     fn change(&self, tree: *mut pg_sys::Query, environment: *mut pg_sys::QueryEnvironment, seen: Seen) -> Result<()> {
         let sight = match seen {
-            Seen::During(sight) => sight,
-            Seen::OnlyNow | Seen::OnlyBefore => 0,
+            Seen::During(sight) | Seen::OnlyDuring(sight) => sight,
+            Seen::OnlyNow => 0,
         };
         let former = self.former(sight)?;
         former.register(environment);
@@ -148,7 +149,7 @@ impl<'a> Delta<'a> {
             match seen {
                 Seen::During(_) => {}
                 Seen::OnlyNow => and_not(tree, before),
-                Seen::OnlyBefore => and_not(tree, now),
+                Seen::OnlyDuring(_) => and_not(tree, now),
             }
         }
         Ok(())
@@ -198,8 +199,8 @@ pub enum Seen {
     During(usize),
     /// Those that policies show now and did not at the cursor.
     OnlyNow,
-    /// Those that they showed at the cursor and do not now: nothing but their keys may leave.
-    OnlyBefore,
+    /// Those that they showed during a sight and do not now: nothing but their keys may leave.
+    OnlyDuring(usize),
 }
 
 /// Takes `NOT EXISTS (...)` (`Keys::without`) out of what the query asks for: which rows have no entry of their own.

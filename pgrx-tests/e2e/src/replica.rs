@@ -211,6 +211,11 @@ impl Replica {
         self.cursor
     }
 
+    /// The client was ended after it took an answer and before it kept the cursor: it goes on from the one before.
+    pub fn go_back_to(&mut self, cursor: i64) {
+        self.cursor = Some(cursor);
+    }
+
     pub fn next(&self) -> Option<&str> {
         self.next.as_deref()
     }

@@ -138,3 +138,33 @@ DO $$ BEGIN FOR i IN 10..39 LOOP INSERT INTO teams VALUES (i, 'alice'); COMMIT; 
 SELECT t.push('alice', 'docs', '{"id": "mine too", "org": 37}');
 DELETE FROM teams WHERE org > 1;
 SELECT t.sync('alice', 'docs');
+
+-- A device that was ended after it took an answer and before it kept the cursor goes on from the cursor before: what came into view since and
+-- went again is named, with and without an entry of its own. The device has it.
+CREATE FUNCTION t.end_before_keeping(who name, collection text, cursor text) RETURNS void LANGUAGE sql AS $$
+    SELECT set_config(format('t.cursor_%s_%s', who, collection), cursor, false)
+$$;
+TRUNCATE members, projects, tasks;
+INSERT INTO projects VALUES (7, 7), (8, 8); INSERT INTO tasks VALUES ('seven', 7), ('seven, too', 7), ('eight', 8);
+SELECT t.sync('alice', 'tasks');
+SELECT current_setting('t.cursor_alice_tasks') AS kept \gset
+INSERT INTO members VALUES (7, 7, 'alice');
+SELECT t.sync('alice', 'tasks');
+SELECT t.end_before_keeping('alice', 'tasks', :'kept');
+DELETE FROM members;
+SELECT t.sync('alice', 'tasks');
+-- Two that come and go, and a third that stays; rows that are changed, deleted and moved meanwhile.
+SELECT current_setting('t.cursor_alice_tasks') AS kept \gset
+INSERT INTO members VALUES (7, 7, 'alice');
+SELECT t.sync('alice', 'tasks');
+UPDATE tasks SET id = 'seven, again' WHERE id = 'seven';
+INSERT INTO tasks VALUES ('seven, new', 7);
+SELECT t.sync('alice', 'tasks');
+SELECT t.end_before_keeping('alice', 'tasks', :'kept');
+UPDATE tasks SET project = 8 WHERE id = 'seven, too';
+UPDATE members SET org = 8;
+SELECT t.sync('alice', 'tasks');
+SELECT t.end_before_keeping('alice', 'tasks', :'kept');
+DELETE FROM tasks WHERE id = 'eight';
+UPDATE members SET org = 9;
+SELECT t.sync('alice', 'tasks');

@@ -128,13 +128,14 @@ fn main() -> Result<ExitCode> {
     print!("{}", stats.causes.table());
     println!("{} of {} collections have a scope by their policies", stats.divided, stats.collections);
     println!(
-        "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} more denied), {} pushes, {} ids sent, \
+        "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} whose cursor was not kept, {} more denied), {} pushes, {} ids sent, \
          {} rows, {} deletions ({} of ids not held), {:.1} s",
         stats.steps,
         stats.ineffective_ops,
         stats.pulls,
         stats.first,
         stats.pulls_with_reset,
+        stats.went_back,
         stats.denied,
         stats.pushes,
         stats.ids_sent,

@@ -53,6 +53,8 @@ pub struct Stats {
     pub pulls: u64,
     pub first: u64,
     pub pulls_with_reset: u64,
+    /// answers whose cursor was not kept
+    pub went_back: u64,
     pub applied: Applied,
     pub ids_sent: u64,
     pub ineffective_ops: u64,
@@ -74,6 +76,7 @@ impl std::ops::AddAssign for Stats {
         self.pulls += o.pulls;
         self.first += o.first;
         self.pulls_with_reset += o.pulls_with_reset;
+        self.went_back += o.went_back;
         self.applied += o.applied;
         self.ids_sent += o.ids_sent;
         self.ineffective_ops += o.ineffective_ops;
@@ -502,6 +505,12 @@ impl<'a> Player<'a> {
         let client = &mut self.replicas[at];
         if cursor.is_some() {
             self.stats.causes.note(&client.since, names.len() as u64, applied.resets, client.replica.reasons());
+        }
+        // (With another filter than before it would not know which one to go on with.)
+        let same = client.asked.as_ref().is_none_or(|before| *before == asked);
+        if let Some(cursor) = cursor.filter(|_| same && !repeatable_read && self.clock % 7 == 0) {
+            client.replica.go_back_to(cursor);
+            self.stats.went_back += 1;
         }
         client.asked = Some(asked);
         let timeline = &self.timelines[client.actor];
