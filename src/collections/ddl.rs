@@ -101,8 +101,7 @@ fn renames_relation(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     use pg_sys::ObjectType::{
         OBJECT_FOREIGN_TABLE, OBJECT_INDEX, OBJECT_MATVIEW, OBJECT_SEQUENCE, OBJECT_TABLE, OBJECT_VIEW,
     };
-    let relations =
-        [OBJECT_FOREIGN_TABLE, OBJECT_INDEX, OBJECT_MATVIEW, OBJECT_SEQUENCE, OBJECT_TABLE, OBJECT_VIEW];
+    let relations = [OBJECT_FOREIGN_TABLE, OBJECT_INDEX, OBJECT_MATVIEW, OBJECT_SEQUENCE, OBJECT_TABLE, OBJECT_VIEW];
     renames(fcinfo).is_some_and(|kind| relations.contains(&kind))
 }
 
@@ -127,8 +126,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
-    let mut concerned =
-        tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone()), spi::arg(pg::current_user())])?;
+    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone()), spi::arg(pg::current_user())])?;
     shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
         for (table, why) in tables_concerned(BY_SCHEMA, &[])? {
@@ -251,9 +249,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     // With DROP EXTENSION our own tables are on their way out.
-    if pg::relation_oid(c"collection").is_err()
-        || pg::relation_oid(c"dependency").is_err()
-    {
+    if pg::relation_oid(c"collection").is_err() || pg::relation_oid(c"dependency").is_err() {
         return Ok(());
     }
     let mut concerned = tables_concerned(BY_DROP, &[])?;

@@ -118,7 +118,10 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
         Err(e) if why.is_aside() && e.is_lock_timeout() => {
             put_off_as(relation, Due::Busy, "another session had locked what it rests on")
         }
-        Err(e) if e.code == BUSY => put_off_as(relation, Due::Busy, "another session was changing it"),
+        // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
+        Err(e) if e.code == BUSY || why.is_aside() && e.code.starts_with("40") => {
+            put_off_as(relation, Due::Busy, "another session was changing it")
+        }
         // Code of a stranger's may raise whatever it likes.
         Err(e) if e.is_cancellation() => Err(e),
         Err(e) => {
