@@ -90,6 +90,57 @@ END;
 COMMENT ON FUNCTION snapsync.made_of(oid) IS 'The types of a table''s columns, and what these are made of: domains, arrays, ranges, composite types';
 REVOKE EXECUTE ON FUNCTION snapsync.made_of(oid) FROM PUBLIC;
 
+-- A label is a text to whoever turns one into the other. (Of types that columns are made of the shape has all by itself.)
+CREATE FUNCTION snapsync.types_named(relation oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE read AS MATERIALIZED (SELECT r.classid, r.objid FROM snapsync.rests_on($1) AS r),
+    says(classid, objid) AS (
+        SELECT 'pg_policy'::regclass::oid, p.oid
+        FROM (SELECT part.oid FROM snapsync.parts($1) AS part(oid)
+              UNION SELECT objid FROM read WHERE classid = 'pg_class'::regclass) AS t
+        CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = t.oid AND polcmd IN ('*', 'r') OFFSET 0) AS p
+        UNION ALL
+        SELECT 'pg_rewrite'::regclass, w.oid
+        FROM read CROSS JOIN LATERAL (SELECT oid FROM pg_rewrite WHERE ev_class = read.objid AND ev_type = '1' OFFSET 0) AS w
+        WHERE read.classid = 'pg_class'::regclass
+        UNION ALL
+        SELECT classid, objid FROM read WHERE classid = 'pg_proc'::regclass),
+    named(oid) AS (
+        SELECT d.refobjid
+        FROM says CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = says.classid AND objid = says.objid OFFSET 0) AS d
+        WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid >= 16384
+        UNION
+        SELECT part.oid
+        FROM named CROSS JOIN LATERAL (SELECT typbasetype, typelem, typrelid FROM pg_type WHERE oid = named.oid OFFSET 0) AS y
+        CROSS JOIN LATERAL (SELECT y.typbasetype UNION ALL SELECT y.typelem
+                            UNION ALL SELECT atttypid FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 AND NOT attisdropped) AS part(oid)
+        WHERE part.oid >= 16384)
+    SELECT oid FROM named;
+END;
+COMMENT ON FUNCTION snapsync.types_named(oid) IS
+'The types that somebody has made and the SELECT policies of a table name, or the views and functions behind them, as far as pg_depend knows; and what these are made of';
+REVOKE EXECUTE ON FUNCTION snapsync.types_named(oid) FROM PUBLIC;
+
+-- What a foreign key does to rows (ON DELETE CASCADE, and so on) goes through the triggers and rules of their table, which may leave them as they are.
+-- In tgtype 1 is ROW, 2 BEFORE, 8 DELETE, 16 UPDATE (catalog/pg_trigger.h).
+CREATE FUNCTION snapsync.can_keep_rows(key oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        SELECT FROM (SELECT conrelid, confdeltype = 'c' AS deletes, confdeltype IN ('n', 'd') OR confupdtype IN ('c', 'n', 'd') AS updates
+                     FROM pg_constraint WHERE oid = $1 AND contype = 'f' OFFSET 0) AS f
+        WHERE EXISTS (SELECT FROM snapsync.parts(f.conrelid) AS part(oid)
+                      CROSS JOIN LATERAL (SELECT tgtype FROM pg_trigger WHERE tgrelid = part.oid AND tgenabled <> 'D' OFFSET 0) AS g
+                      WHERE g.tgtype & 3 = 3 AND (f.deletes AND g.tgtype & 8 <> 0 OR f.updates AND g.tgtype & 16 <> 0))
+           OR EXISTS (SELECT FROM (SELECT * FROM pg_rewrite WHERE ev_class = f.conrelid OFFSET 0) AS w
+                      WHERE w.is_instead AND w.ev_enabled <> 'D'
+                        AND (f.deletes AND w.ev_type = '4' OR f.updates AND w.ev_type = '2')));
+END;
+COMMENT ON FUNCTION snapsync.can_keep_rows(oid) IS
+'Can a trigger or a rule keep rows from following the row that this foreign key names, when that one is deleted or gets another key?';
+REVOKE EXECUTE ON FUNCTION snapsync.can_keep_rows(oid) FROM PUBLIC;
+
 -- REASSIGN OWNED fires no event trigger. The owner's row in pg_shdepend is another whenever the owner changes, also there and back. (There is
 -- none for the role that has made the cluster, whose objects REASSIGN OWNED refuses to give away.)
 CREATE FUNCTION snapsync.owners_moved(relation oid) RETURNS boolean
@@ -111,6 +162,41 @@ END;
 COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'Has a table, or something that it rests on, got another owner since it was looked at?';
 REVOKE EXECUTE ON FUNCTION snapsync.owners_moved(oid) FROM PUBLIC;
 
+-- What rests on a temporary function or type goes at the end of its session, or with DISCARD, without an event. (Not asked of indexes, which
+-- REINDEX CONCURRENTLY makes anew without one.)
+CREATE FUNCTION snapsync.lost_unseen(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        SELECT FROM (SELECT classid, objid FROM snapsync.dependency
+                     WHERE relation = $1 AND classid IN ('pg_policy'::regclass, 'pg_constraint'::regclass, 'pg_proc'::regclass) OFFSET 0) AS d
+        WHERE CASE d.classid WHEN 'pg_policy'::regclass THEN NOT EXISTS (SELECT FROM pg_policy WHERE oid = d.objid)
+                             WHEN 'pg_proc'::regclass THEN NOT EXISTS (SELECT FROM pg_proc WHERE oid = d.objid)
+                             ELSE NOT EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid) END
+        UNION ALL
+        SELECT FROM snapsync.collection AS c
+        CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(c.shape -> 'columns') WHEN 'object' THEN c.shape -> 'columns' ELSE '{}' END) AS k(attnum)
+        WHERE c.relation = $1
+          AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = k.attnum::int2 AND NOT a.attisdropped))
+        AND EXISTS (SELECT FROM snapsync.dependency
+                    WHERE classid = 0 AND relation::oid = 0 AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                      AND name = (SELECT system_identifier::text FROM pg_control_system()));
+END;
+COMMENT ON FUNCTION snapsync.lost_unseen(oid) IS 'Has a table lost a column, a key or a policy, or something that it rests on, since it was looked at?';
+REVOKE EXECUTE ON FUNCTION snapsync.lost_unseen(oid) FROM PUBLIC;
+
+-- Whoever owns a table may switch our triggers on it off, also where others' policies read it.
+CREATE FUNCTION snapsync.switched_off(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        SELECT FROM snapsync.parts($1) AS part(oid)
+        CROSS JOIN LATERAL (SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = part.oid OFFSET 0) AS g
+        WHERE g.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND g.tgenabled <> 'A');
+END;
+COMMENT ON FUNCTION snapsync.switched_off(oid) IS 'Does a trigger of snapsync on a table, or on a part of it, not fire always?';
+REVOKE EXECUTE ON FUNCTION snapsync.switched_off(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -130,11 +216,8 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_on_drop';
 COMMENT ON FUNCTION snapsync.on_drop() IS 'Event trigger: forgets dropped tables';
 
+-- Whatever the command is called: ALTER FOREIGN TABLE renames columns of tables, ALTER INDEX renames tables, and more. What matters is what it touched.
 CREATE EVENT TRIGGER snapsync_command_end ON ddl_command_end
-WHEN TAG IN ('ALTER TABLE', 'CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE POLICY', 'ALTER POLICY', 'GRANT', 'REVOKE', 'CREATE FUNCTION',
-             'ALTER FUNCTION', 'ALTER ROUTINE', 'CREATE AGGREGATE', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER MATERIALIZED VIEW', 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'REFRESH MATERIALIZED VIEW',
-             'CREATE SCHEMA', 'ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'DROP OWNED', 'CREATE SUBSCRIPTION',
-             'DROP SUBSCRIPTION', 'ALTER TEXT SEARCH CONFIGURATION', 'ALTER TEXT SEARCH DICTIONARY', 'CREATE CAST')
 EXECUTE FUNCTION snapsync.on_command_end();
 COMMENT ON EVENT TRIGGER snapsync_command_end IS 'Keeps tracking right under DDL';
 

@@ -340,6 +340,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
            CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
     FROM mine AS m WHERE snapsync.owners_moved(m.relation)
+    UNION ALL
+    SELECT 'error', coalesce(m.name, m.tab),
+           'it, or something that it rests on, has lost a part without an event, as what rests on temporary objects does with its session: every pull replaces it',
+           CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
+           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
+    FROM mine AS m WHERE snapsync.lost_unseen(m.relation)
     -- Access tables
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
@@ -348,6 +354,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
            'somebody who has the privilege call snapsync.enable().', NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
+    UNION ALL
+    SELECT 'error', coalesce(m.name, m.tab),
+           format('triggers of snapsync on table %s, which decides who sees a row, are off: every pull replaces the collection', a.access),
+           'Let its owner switch them on: ALTER TABLE ... ENABLE TRIGGER; or call snapsync.enable() for it, if it is synced.', NULL
+    FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND NOT a.untracked AND a.access <> a.relation
+    WHERE snapsync.switched_off(a.access)
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
@@ -401,10 +413,18 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
-           format('foreign key %I was not enforced for a time: rows may hang on none, so new rows of %s reset those whom they concern',
+           format('foreign key %I was not enforced for a time, or did not take all rows along: rows may hang on none, so new rows of %s reset those whom they concern',
                   f.conname, f.confrelid::regclass), NULL,
            format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid))
     FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND m.shape -> 'unenforced' ? f.oid::text
+     AND NOT snapsync.can_keep_rows(f.oid)
+    WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
+    UNION ALL
+    SELECT 'info', coalesce(m.name, m.tab),
+           format('a trigger or a rule of %s can keep rows from following foreign key %I, so rows of %s that come and go are looked for by themselves',
+                  m.tab, f.conname, f.confrelid::regclass),
+           'That costs more. A key that changes no rows itself (ON DELETE NO ACTION) needs none of it; nor does one that is dropped and added again without that trigger.', NULL
+    FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND snapsync.can_keep_rows(f.oid)
     WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
     -- What makes it slow
     UNION ALL

@@ -89,7 +89,8 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     check_enabled(&table)?;
     triggers::drop(relation)?;
     // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for.
-    let readers: Vec<_> = shape::readers(relation)?.into_iter().map(|reader| (reader, false)).collect();
+    let readers: Vec<_> =
+        shape::readers(relation)?.into_iter().map(|reader| (reader, shape::Because::Elsewhere)).collect();
     shape::forget(relation)?;
     shape::look_again(&readers)
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use crate::collections::shape::{self, dependency};
+use crate::collections::shape::{self, dependency, Because};
 use crate::collections::{registry, triggers};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::spi;
+use crate::server::{memory, pg, spi};
 
 fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     // SAFETY: fcinfo is valid; its context says what kind of call this is (CALLED_AS_EVENT_TRIGGER).
@@ -34,8 +34,40 @@ fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
     }
 }
 
-/// Is it ALTER TABLE ... ATTACH PARTITION?
-fn attaches(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+/// What makes or describes things of which no table knows yet, and changes nothing that is there; and DROP, which `on_drop` sees.
+fn touches_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
+        use pg_sys::NodeTag::{
+            T_AlterDefaultPrivilegesStmt, T_AlterSeqStmt, T_AlterStatsStmt, T_CommentStmt, T_CreateSeqStmt,
+            T_CreateStatsStmt, T_DropStmt, T_IndexStmt, T_SecLabelStmt,
+        };
+        let tags = [
+            T_AlterDefaultPrivilegesStmt,
+            T_AlterSeqStmt,
+            T_AlterStatsStmt,
+            T_CommentStmt,
+            T_CreateSeqStmt,
+            T_CreateStatsStmt,
+            T_DropStmt,
+            T_IndexStmt,
+            T_SecLabelStmt,
+        ];
+        !tree.is_null() && tags.contains(&(*tree).type_)
+    }
+}
+
+/// Does it change what the policies of a table read?
+fn changes_policies(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    let is = |tag| statement::<pg_sys::Node>(fcinfo, tag).is_some();
+    is(pg_sys::NodeTag::T_CreatePolicyStmt)
+        || is(pg_sys::NodeTag::T_AlterPolicyStmt)
+        || alters(fcinfo, pg_sys::AlterTableType::AT_EnableRowSecurity)
+}
+
+/// Is it ALTER TABLE with this among what it does?
+fn alters(fcinfo: pg_sys::FunctionCallInfo, what: pg_sys::AlterTableType::Type) -> bool {
     // SAFETY: as above; nodes with these tags are of these types, and `cmds` is a list of AlterTableCmd.
     unsafe {
         let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
@@ -44,7 +76,7 @@ fn attaches(fcinfo: pg_sys::FunctionCallInfo) -> bool {
         }
         let commands = (*tree.cast::<pg_sys::AlterTableStmt>()).cmds;
         let mut commands = spi::pointers::<pg_sys::AlterTableCmd>(commands).into_iter();
-        commands.any(|c| (*c).subtype == pg_sys::AlterTableType::AT_AttachPartition)
+        commands.any(|c| (*c).subtype == what)
     }
 }
 
@@ -64,10 +96,19 @@ fn renames(fcinfo: pg_sys::FunctionCallInfo) -> Option<pg_sys::ObjectType::Type>
     rename.map(|r| unsafe { (*r).renameType })
 }
 
+/// Is it a relation, as which kind ever? ALTER INDEX ... RENAME renames tables, too.
+fn renames_relation(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    use pg_sys::ObjectType::{
+        OBJECT_FOREIGN_TABLE, OBJECT_INDEX, OBJECT_MATVIEW, OBJECT_SEQUENCE, OBJECT_TABLE, OBJECT_VIEW,
+    };
+    let relations = [OBJECT_FOREIGN_TABLE, OBJECT_INDEX, OBJECT_MATVIEW, OBJECT_SEQUENCE, OBJECT_TABLE, OBJECT_VIEW];
+    renames(fcinfo).is_some_and(|kind| relations.contains(&kind))
+}
+
 /// Looks again at the tables that rest on what a command has touched.
 pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if triggers::own_commands_run() {
+    if triggers::own_commands_run() || touches_nothing(fcinfo) {
         return Ok(());
     }
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER)
@@ -75,8 +116,9 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     {
         return refuse_altered_trigger();
     }
-    if statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateTrigStmt).is_some() {
-        return refuse_forged_trigger();
+    let makes_trigger = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateTrigStmt).is_some();
+    if makes_trigger {
+        refuse_forged_trigger()?;
     }
     if lists_nothing(fcinfo) {
         return if restoring()? { Ok(()) } else { shape::look_at_all() };
@@ -84,19 +126,28 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
-    let mut concerned =
-        tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone()), spi::arg(crate::server::pg::current_user())])?;
+    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone()), spi::arg(pg::current_user())])?;
     shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
-        concerned.extend(tables_concerned(BY_SCHEMA, &[])?);
+        for (table, why) in tables_concerned(BY_SCHEMA, &[])? {
+            concerned.entry(table).and_modify(|w| *w = why.max(*w)).or_insert(why);
+        }
     }
-    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABLE) {
+    if makes_trigger {
+        // It takes no more than the TRIGGER privilege: whoever has made it need not be the table's owner.
+        concerned.values_mut().for_each(|why| *why = (*why).min(Because::Elsewhere));
+    }
+    if changes_policies(fcinfo) {
+        let own = concerned.values_mut().filter(|why| **why == Because::Altered);
+        own.for_each(|why| *why = Because::Vouched);
+    }
+    if renames_relation(fcinfo) {
         say_who_has_the_name()?;
     }
     if concerned.is_empty() || restoring()? {
         return Ok(());
     }
-    if attaches(fcinfo) {
+    if alters(fcinfo, pg_sys::AlterTableType::AT_AttachPartition) {
         refuse_partitions()?;
     }
     look_again(concerned)
@@ -119,16 +170,16 @@ fn changed_without_a_lock(
 }
 
 /// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.
-fn look_again(concerned: BTreeMap<u32, bool>) -> Result<()> {
+fn look_again(concerned: BTreeMap<u32, Because>) -> Result<()> {
     if concerned.contains_key(&0) && !(dumps_settings() && triggers::is_any_incomplete()?) {
         shape::look_at_all()?;
     }
     let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();
     let mut complete = Vec::new();
-    for (relation, own) in concerned {
+    for (relation, why) in concerned {
         let relation = pg_sys::Oid::from(relation);
         if !dumps_settings() || triggers::is_complete(relation)? {
-            complete.push((relation, own));
+            complete.push((relation, why));
         } else {
             // A dump is being loaded over what is there, or somebody has its settings: until the table has all its triggers nothing is
             // sure of it.
@@ -142,13 +193,18 @@ const BY_COMMANDS: &str = concat!(include_str!("ddl/by_commands.sql"), include_s
 const BY_SCHEMA: &str = concat!(include_str!("ddl/by_schema.sql"), include_str!("ddl/concerned.sql"));
 const BY_DROP: &str = concat!(include_str!("ddl/by_drop.sql"), include_str!("ddl/concerned.sql"));
 
-/// The tracked tables that rest on what a command has touched, as one of these statements finds them: is it the table itself?
-fn tables_concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, bool>> {
+/// The tracked tables that rest on what a command has touched, as one of these statements finds them, and why.
+fn tables_concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, Because>> {
     let [database, system] = dependency::database();
     let args: Vec<spi::Arg> = [database, system].into_iter().chain(args.iter().copied()).collect();
     let mut concerned = BTreeMap::new();
     for row in spi::read_now(sql, &args)? {
-        *concerned.entry(row.oid(0).to_u32()).or_insert(false) |= row.bool(1);
+        let why = match row.text(1) {
+            Some("own") => Because::Altered,
+            Some("due") => Because::Due,
+            _ => Because::Elsewhere,
+        };
+        concerned.entry(row.oid(0).to_u32()).and_modify(|w: &mut Because| *w = why.max(*w)).or_insert(why);
     }
     Ok(concerned)
 }
@@ -193,9 +249,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     // With DROP EXTENSION our own tables are on their way out.
-    if crate::server::pg::relation_oid(c"collection").is_err()
-        || crate::server::pg::relation_oid(c"dependency").is_err()
-    {
+    if pg::relation_oid(c"collection").is_err() || pg::relation_oid(c"dependency").is_err() {
         return Ok(());
     }
     let mut concerned = tables_concerned(BY_DROP, &[])?;
@@ -222,12 +276,58 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if restoring()? {
         return Ok(());
     }
+    let_go_what_fell(&mut concerned)?;
     look_again(concerned)
+}
+
+const DROPPED_DIRECTLY: &str = include_str!("ddl/dropped_directly.sql");
+
+/// What a table's owner drops of it is refused if the table cannot be synced without (shape/follow.rs). What goes with something else,
+/// by CASCADE, is not: types, schemas and roles are others', who would have to keep them for whoever makes a table of them. There it is
+/// as if `snapsync.disable()` had been called.
+fn let_go_what_fell(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
+    let own = concerned.iter().filter(|(table, why)| **table != 0 && **why == Because::Altered);
+    let own: Vec<u32> = own.map(|(table, _)| *table).collect();
+    for table in own {
+        memory::heed();
+        let relation = pg_sys::Oid::from(table);
+        let owns = registry::may(relation, registry::Right::Own)?;
+        if owns && !spi::read_now(DROPPED_DIRECTLY, &[spi::arg(relation)])?.is_empty() {
+            continue;
+        }
+        if registry::load(relation)?.is_none_or(|stored| stored.name.is_none()) {
+            continue;
+        }
+        if shape::is_fit(relation)? {
+            // A stranger waits for nobody there.
+            concerned.insert(table, if owns { Because::Altered } else { Because::Elsewhere });
+            continue;
+        }
+        stop_syncing(relation, concerned)?;
+        let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+        pgrx::warning!(
+            "table {table} is not synced any more: this command took along what it could not be synced without"
+        );
+    }
+    Ok(())
+}
+
+/// As if `snapsync.disable()` had been called; those that read the table are to be looked at again.
+fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
+    let readers = shape::readers(table)?;
+    triggers::drop(table)?;
+    shape::forget(table)?;
+    concerned.remove(&table.to_u32());
+    for reader in readers {
+        crate::log::journal::reset(reader)?;
+        concerned.entry(reader.to_u32()).or_insert(Because::Elsewhere);
+    }
+    Ok(())
 }
 
 /// Our triggers go with `snapsync.disable()` only. A dump that is loaded over what is there (`pg_dump --clean`) drops them one by one
 /// before the tables: there it is as if that had been called.
-fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
+fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
     let dropped = spi::read_now(
         "SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid FROM pg_event_trigger_dropped_objects() \
          WHERE object_type = 'trigger' AND original AND NOT is_temporary \
@@ -235,7 +335,7 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
         &[],
     )?;
     for row in &dropped {
-        let table = crate::server::pg::root_of(row.oid(0));
+        let table = pg::root_of(row.oid(0));
         if registry::load(table)?.is_none() {
             continue;
         }
@@ -244,14 +344,7 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, bool>) -> Result<()> {
                 .detail("Changes would go unnoticed.")
                 .hint("Call snapsync.disable() for the table to stop syncing it."));
         }
-        let readers = shape::readers(table)?;
-        triggers::drop(table)?;
-        shape::forget(table)?;
-        concerned.remove(&table.to_u32());
-        for reader in readers {
-            crate::log::journal::reset(reader)?;
-            concerned.entry(reader.to_u32()).or_insert(false);
-        }
+        stop_syncing(table, concerned)?;
     }
     Ok(())
 }
@@ -282,7 +375,7 @@ fn refuse_forged_trigger() -> Result<()> {
     )?;
     let mut made = BTreeMap::new();
     for row in &rows {
-        let table = crate::server::pg::root_of(row.oid(0));
+        let table = pg::root_of(row.oid(0));
         if registry::load(table)?.is_none() {
             continue;
         }
@@ -291,7 +384,7 @@ fn refuse_forged_trigger() -> Result<()> {
                 .detail("Changes would go unnoticed.")
                 .hint("Give the trigger another name; or call snapsync.enable() for the table, which makes what is missing."));
         }
-        made.insert(table.to_u32(), true);
+        made.insert(table.to_u32(), Because::Altered);
     }
     // It does not fire always yet, which the dump's next command changes.
     if made.is_empty() || restoring()? {
@@ -342,14 +435,14 @@ fn dumps_settings() -> bool {
 /// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end. It is if
 /// it has a dump's settings in a database on which the log's history has not begun yet, because it is another one's.
 fn restoring() -> Result<bool> {
-    Ok(dumps_settings() && !crate::server::pg::in_recovery() && !crate::log::clock::history::is_known()?)
+    Ok(dumps_settings() && !pg::in_recovery() && !crate::log::clock::history::is_known()?)
 }
 
 /// After ALTER TABLE ... that rewrites the table: its values may have changed without a trigger.
 pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
     let rows = spi::read_now("SELECT pg_event_trigger_table_rewrite_oid()", &[])?;
-    let Some(relation) = rows.first().map(|r| crate::server::pg::root_of(r.oid(0))) else { return Ok(()) };
+    let Some(relation) = rows.first().map(|r| pg::root_of(r.oid(0))) else { return Ok(()) };
     if !restoring()? && registry::load(relation)?.is_some() {
         crate::log::journal::reset(relation)?;
     }
@@ -358,7 +451,7 @@ pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 
 /// Refuses to make a synced table a partition.
 fn refuse_partition(relation: pg_sys::Oid) -> SyncError {
-    let table = crate::server::pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
     SyncError::new(code::NOT_IN_STATE, format!("table {table} is synced by itself and cannot become a partition"))
         .detail("Partitions are tracked on the partitioned table.")
         .hint(format!("Call snapsync.disable('{table}') first."))

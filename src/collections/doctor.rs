@@ -12,7 +12,7 @@ pub fn findings() -> Result<Vec<Row>> {
     spi::as_owner(|| spi::query("SELECT * FROM snapsync.findings($1)", &[spi::arg(who)], Mode::Read))
 }
 
-/// What a policy asks for, as SQL. None where that cannot be had: nested too deep, say, or while another session keeps a table to itself
+/// What a policy asks for, as SQL. None where that cannot be had: nested too deep or too long, say, or while another session keeps a table to itself
 /// that the policy reads. One table's policy must not keep the owners of others from their findings.
 pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
     let locked = spi::owner_query(
@@ -24,7 +24,9 @@ pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
         if !locked.iter().all(|r| pg::lock_without_waiting(r.oid(0))) {
             return Ok(None);
         }
-        const TEXT: &str = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE oid = $1";
+        // As long as this, it takes too long to write, and cannot be interrupted (shape/definition.rs).
+        const TEXT: &str =
+            "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE oid = $1 AND octet_length(polqual::text) <= 262144";
         let rows = spi::owner_query(TEXT, &[spi::arg(policy)])?;
         Ok(rows.first().and_then(|r| r.text(0)).map(str::to_string))
     });

@@ -37,24 +37,39 @@ use dependency::Due;
 use edges::Edges;
 
 /// Why a table is looked at.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Because {
-    /// `snapsync.enable` changed settings; it decides about the reset itself.
-    Enabled,
-    /// A command changed the table itself, or a part of it.
-    Altered,
+    /// A look is due, whatever the command was.
+    Due,
     /// A command changed something that it rests on.
     Elsewhere,
+    /// A command changed the table itself, or a part of it.
+    Altered,
+    /// A command changed what the table's policies read: who gave it stands up for that (edges.rs).
+    Vouched,
+    /// `snapsync.enable` changed settings; it decides about the reset itself.
+    Enabled,
+}
+
+impl Because {
+    /// Is it about another table than the command? Then nobody waits, and nothing is refused.
+    fn is_aside(self) -> bool {
+        self <= Because::Elsewhere
+    }
+
+    fn is_altered(self) -> bool {
+        matches!(self, Because::Altered | Because::Vouched)
+    }
 }
 
 /// The code of an error that never leaves: somebody else has the table's row.
 const BUSY: &str = "BUSY";
 
-/// Looks at these tables after DDL. `true`: the command was about the table itself.
-pub fn look_again(concerned: &[(pg_sys::Oid, bool)]) -> Result<()> {
-    for &(relation, own) in concerned {
+/// Looks at these tables after DDL.
+pub fn look_again(concerned: &[(pg_sys::Oid, Because)]) -> Result<()> {
+    for &(relation, why) in concerned {
         memory::heed();
-        look_at(relation, if own { Because::Altered } else { Because::Elsewhere })?;
+        look_at(relation, why)?;
     }
     Ok(())
 }
@@ -70,6 +85,15 @@ pub fn look_at_all() -> Result<()> {
     })
 }
 
+/// Can the table go on being synced, as it is now? Nothing stays of the question.
+pub fn is_fit(relation: pg_sys::Oid) -> Result<bool> {
+    match subxact::try_out(|| follow::follow(relation)) {
+        Ok(_) => Ok(true),
+        Err(e) if subxact::is_transient(&e) => Err(e),
+        Err(_) => Ok(false),
+    }
+}
+
 fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     // In the middle of a restore nothing is there yet.
     if pg::qualified_name(relation).is_none() || !triggers::is_installed(relation)? {
@@ -79,14 +103,25 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     if pg::root_of(relation) != relation {
         return Ok(());
     }
-    let rekeyed = why == Because::Altered && follow::follow(relation)?;
-    let derive = || derive_all(relation, why, rekeyed);
-    let look = || if why == Because::Elsewhere { spi::without_waiting(derive) } else { derive() };
+    let rekeyed = why.is_altered() && follow::follow(relation)?;
+    let derive = || {
+        // Before all else: others' commands pay for it.
+        if why == Because::Due && !registry::lock(relation, false)? {
+            return Err(SyncError::new(BUSY, "the table's row is locked"));
+        }
+        derive_all(relation, why, rekeyed)
+    };
+    let look = || if why.is_aside() { spi::without_waiting(derive) } else { derive() };
     match subxact::run(look) {
-        Err(e) if why == Because::Elsewhere && e.is_lock_timeout() => {
+        // It stays due.
+        Err(e) if why == Because::Due && (e.code == BUSY || e.is_lock_timeout()) => Ok(()),
+        Err(e) if why.is_aside() && e.is_lock_timeout() => {
             put_off_as(relation, Due::Busy, "another session had locked what it rests on")
         }
-        Err(e) if e.code == BUSY => put_off_as(relation, Due::Busy, "another session was changing it"),
+        // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
+        Err(e) if e.code == BUSY || why.is_aside() && e.code.starts_with("40") => {
+            put_off_as(relation, Due::Busy, "another session was changing it")
+        }
         // Code of a stranger's may raise whatever it likes.
         Err(e) if e.is_cancellation() => Err(e),
         Err(e) => {
@@ -138,7 +173,7 @@ pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
 
 /// After a table has got another key: those whose policies read it.
 fn look_at_readers(relation: pg_sys::Oid) -> Result<()> {
-    look_again(&readers(relation)?.into_iter().map(|reader| (reader, false)).collect::<Vec<_>>())
+    look_again(&readers(relation)?.into_iter().map(|reader| (reader, Because::Elsewhere)).collect::<Vec<_>>())
 }
 
 /// The tables whose policies or settings read this one.
@@ -172,7 +207,7 @@ fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> 
         for access in fresh {
             // Changes of before are unknown.
             journal::reset(access)?;
-            open.push((access, if why == Because::Elsewhere { why } else { Because::Enabled }, false));
+            open.push((access, if why == Because::Vouched { Because::Enabled } else { why }, false));
         }
         if rekeyed {
             look_at_readers(relation)?;
@@ -192,13 +227,15 @@ struct Look {
     scope: ScopeFinding,
     known_objects: BTreeSet<dependency::Object>,
     objects: BTreeSet<dependency::Object>,
+    /// It lost something without an event, and nobody has looked since: `enable` does not compare.
+    lost: bool,
 }
 
 impl Look {
     fn at(relation: pg_sys::Oid, why: Because) -> Result<Option<Look>> {
         let Some(stored) = registry::load(relation)? else { return Ok(None) };
         // Whoever acts stands up for the tables that a table of his own reads, not for those that strangers' tables do.
-        let acting = (why != Because::Elsewhere).then(pg::current_user);
+        let acting = (why >= Because::Vouched).then(pg::current_user);
         let (edges, functions) = edges::wanted(relation, &stored, acting)?;
         let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
         let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
@@ -212,6 +249,7 @@ impl Look {
             scope: scope::wanted(relation, &stored)?,
             known_objects: dependency::known(relation)?,
             objects: dependency::wanted(relation, &read, &functions)?,
+            lost: why == Because::Enabled && dependency::lost_unseen(relation)?,
             stored,
         }))
     }
@@ -227,6 +265,7 @@ impl Look {
     fn was_due(&self) -> bool {
         self.known_objects.iter().any(|(class, ..)| *class == 0)
             || dependency::owners_moved(&self.known_objects, &self.objects)
+            || self.lost
     }
 }
 
@@ -240,14 +279,14 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
         }
         if !rekeyed && now.is_settled() && image::columns(relation)? == registry::image(relation)? {
             // The triggers may have been changed by hand.
-            if why == Because::Altered && triggers::sync(relation, true)? {
+            if why.is_altered() && triggers::sync(relation, true)? {
                 registry::changed(relation);
                 journal::reset(relation)?;
             }
             return Ok(Vec::new());
         }
     }
-    if !registry::lock(relation, why != Because::Elsewhere)? {
+    if !registry::lock(relation, !why.is_aside())? {
         return Err(SyncError::new(BUSY, "the table's row is locked"));
     }
     // As everything is now that nobody else changes it.
@@ -264,7 +303,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
             continue;
         }
         // Its columns are computed from who reads it: not beside somebody who is making that more.
-        if !registry::lock(access, why != Because::Elsewhere)? && registry::load(access)?.is_some() {
+        if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
             return Err(SyncError::new(BUSY, "the table's row is locked"));
         }
         if settle(access, why)? {
@@ -304,7 +343,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
         touched.push(access);
         match registry::load(access)? {
             // In two transactions that make policies upon the same table, the second one waits for what the first has found.
-            Some(stored) if registry::lock(access, why != Because::Elsewhere)? => {
+            Some(stored) if registry::lock(access, !why.is_aside())? => {
                 if stored.name.is_none() && stored.key.is_empty() && table::find_key_for_access(access, &stored, None)?
                 {
                     fresh.push(access);
@@ -329,7 +368,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
     )?;
     scope::store(relation, &now.known_scope, &now.scope)?;
     // Not for a stranger, who would wait for that table's locks. Where it is not tracked the trigger does nothing.
-    if why != Because::Elsewhere {
+    if !why.is_aside() {
         drop_triggers_of_lost_parts(relation, now)?;
     }
     dependency::store(relation, &now.known_objects, &now.objects)?;
@@ -364,5 +403,5 @@ fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
         )?;
         registry::changed(relation);
     }
-    triggers::sync(relation, why == Because::Altered)
+    triggers::sync(relation, why.is_altered())
 }

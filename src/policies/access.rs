@@ -3,7 +3,8 @@
 //! Two kinds. A *parent* is a table d to which t has a foreign key, and wherever a policy of t reads d it asks for the row
 //! that the foreign key names (`project_id IN (SELECT id FROM projects ...)`, `EXISTS (... p.id = t.project_id ...)`). A
 //! row of t then always has its row of d, so a new row of d brings only new rows of t and a deleted one takes its rows of t
-//! with it or changes them: inserts and deletes in d are told by t's own entries. Anything else is a *grant*.
+//! with it or changes them, if no trigger or rule of t can keep them from it: inserts and deletes in d are told by t's own entries.
+//! Anything else is a *grant*.
 //!
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::policies::access::tree::walk;
 use crate::server::error::Result;
-use crate::server::{pg, spi};
+use crate::server::{memory, pg, spi};
 
 pub mod bound;
 
@@ -19,6 +19,10 @@ use bound::{dearness, BoundPart, Search};
 
 const POLICIES: &str = include_str!("scope/policies.sql");
 const CANDIDATES: &str = include_str!("scope/candidates.sql");
+
+/// For each column that they name all policies are read, in bytes, as they are stored; more than this nobody has who has not looked for
+/// trouble. Others' DDL pays for it.
+const MUCH: usize = 64 << 20;
 
 /// What was found.
 #[derive(Default, Clone, PartialEq, Debug)]
@@ -54,6 +58,7 @@ impl Policy {
     }
 
     fn bound(&self, search: &Search) -> Option<Vec<BoundPart>> {
+        memory::heed();
         // SAFETY: a policy's tree.
         unsafe { search.bound(self.condition) }
     }
@@ -70,7 +75,9 @@ struct ScopeCandidate {
 pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     let stored: Vec<StoredPolicy> = spi::typed(&spi::read_now(POLICIES, &[spi::arg(relation)])?)?;
     let mut policies = Vec::new();
+    let length: usize = stored.iter().map(|policy| policy.condition.len()).sum();
     for StoredPolicy { name, permissive, roles, condition } in stored {
+        memory::heed();
         let tree = spi::c_string(&condition)?;
         // SAFETY: pg_policy.polqual is a node tree of this server's version.
         let condition = unsafe { pg_sys::stringToNode(tree.as_ptr()).cast() };
@@ -82,6 +89,10 @@ pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     let columns: Vec<ScopeCandidate> = spi::typed(&spi::read_now(CANDIDATES, &[spi::arg(relation)])?)?;
     let mentioned: BTreeSet<i16> = policies.iter().flat_map(|p| columns_in(p.condition)).collect();
     let columns: Vec<ScopeCandidate> = columns.into_iter().filter(|c| mentioned.contains(&c.attnum)).collect();
+    if columns.len().saturating_mul(length) > MUCH {
+        let reason = "its policies are too long, and name too many columns, to look for the one that they go by".into();
+        return Ok(ScopeFinding { column: None, reason: Some(reason) });
+    }
     // The one that serves the most roles; of these the one whose values are found with the least work.
     let ranked = columns.iter().filter_map(|c| rank(c, &policies).map(|rank| (rank, c)));
     let best = ranked.min_by_key(|((served, dearness), c)| (std::cmp::Reverse(*served), *dearness, c.attnum));

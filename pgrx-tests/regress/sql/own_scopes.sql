@@ -218,3 +218,14 @@ DELETE FROM cards WHERE id = 4;
 INSERT INTO members VALUES (0, 'bob');
 UPDATE cards SET title = 'y' WHERE id = 3;
 SELECT t.sync(who, 'cards') FROM unnest('{alice,bob,carol}'::name[]) AS who;
+
+-- Policies that are too long are not searched: others' DDL would pay for it.
+DO $$
+BEGIN
+    EXECUTE (SELECT format('CREATE TABLE long (id int PRIMARY KEY, %s)', string_agg(format('c%s int', i), ', ')) FROM generate_series(1, 900) AS i);
+    EXECUTE (SELECT format('CREATE POLICY p ON long USING (c1 = 1 AND %s)', string_agg(format('c%s IS NULL', i), ' AND ')) FROM generate_series(1, 900) AS i);
+END
+$$;
+ALTER TABLE long ENABLE ROW LEVEL SECURITY;
+SELECT snapsync.enable('long');
+SELECT scope, no_scope FROM snapsync.status WHERE name = 'long';

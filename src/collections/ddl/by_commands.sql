@@ -14,7 +14,11 @@ relation(oid) AS (
     WHERE classid = 'pg_rewrite'::regclass
     UNION
     SELECT f.conrelid FROM touched CROSS JOIN LATERAL (SELECT conrelid FROM pg_constraint WHERE oid = objid OFFSET 0) AS f
-    WHERE classid = 'pg_constraint'::regclass),
+    WHERE classid = 'pg_constraint'::regclass
+    UNION
+    -- BEFORE ROW DELETE or UPDATE (catalog/pg_trigger.h): it may keep rows from going along with a parent.
+    SELECT g.tgrelid FROM touched CROSS JOIN LATERAL (SELECT tgrelid, tgtype FROM pg_trigger WHERE oid = objid OFFSET 0) AS g
+    WHERE classid = 'pg_trigger'::regclass AND g.tgtype & 3 = 3 AND g.tgtype & 24 <> 0),
 -- With the tables that inherit from these or are of these types: a command reaches them, too, if whoever gives it may alter them.
 reached(oid) AS (
     SELECT oid FROM relation
@@ -43,7 +47,7 @@ object(classid, objid) AS (
     UNION
     SELECT classid, objid FROM touched
     WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass))
-SELECT d.relation::oid, false
+SELECT d.relation::oid, 'elsewhere'
 FROM touched AS t CROSS JOIN LATERAL (SELECT relation FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d
 WHERE t.classid = 'pg_class'::regclass
 UNION ALL

@@ -17,6 +17,11 @@ const SHAPE: &str = include_str!("definition/shape.sql");
 const TREES: &str = include_str!("definition/trees.sql");
 const LOCKED: &str = include_str!("definition/locked.sql");
 
+/// Written out, every column of a join is compared with all others: where trees are longer than this, in bytes, that takes too long, and
+/// cannot be interrupted.
+const LARGE: i64 = 256 * 1024;
+const IS_LARGE: &str = include_str!("definition/large.sql");
+
 /// What the table looks like, as JSON text.
 pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
     let shape = spi::read_now(SHAPE, &[spi::arg(relation)])?;
@@ -40,9 +45,12 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
     Ok(shape.to_string())
 }
 
-/// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself. What is
-/// locked for it is let go.
+/// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself, or where they
+/// are too long. What is locked for it is let go.
 fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
+    if !spi::read_now(IS_LARGE, &[spi::arg(relation), spi::arg(LARGE)])?.is_empty() {
+        return Ok(None);
+    }
     let locked = spi::read_now(LOCKED, &[spi::arg(relation)])?;
     let locked: Vec<pg_sys::Oid> = locked.iter().map(|r| r.oid(0)).collect();
     subxact::try_out(|| {

@@ -80,6 +80,12 @@ pub fn owners_moved(known: &BTreeSet<Object>, wanted: &BTreeSet<Object>) -> bool
     owners(known).iter().any(|(object, owner)| wanted.get(object).is_some_and(|now| now != owner))
 }
 
+/// Has the table lost something without an event? (With its session's temporary objects.)
+pub fn lost_unseen(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now("SELECT snapsync.lost_unseen($1)", &[spi::arg(relation)])?;
+    Ok(rows.first().is_some_and(|r| r.bool(0)))
+}
+
 /// Why a look could not be had.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Due {

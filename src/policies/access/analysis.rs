@@ -253,6 +253,11 @@ unsafe fn all_of(conditions: &[*mut pg_sys::Node], relation: pg_sys::Oid) -> Opt
         for &condition in conditions {
             let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
             pg_sys::ChangeVarNodes(copy, entry, 1, 0);
+            // What a Var of a join with an alias is called there means nothing here.
+            for var in vars(copy) {
+                (*var).varnosyn = (*var).varno as _;
+                (*var).varattnosyn = (*var).varattno;
+            }
             trees = pg_sys::lappend(trees, copy.cast());
             let written = pg_sys::copyObjectImpl(copy.cast()).cast();
             let text = pg_sys::deparse_expression(written, context, false, false);

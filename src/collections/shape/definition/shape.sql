@@ -3,13 +3,14 @@
 WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1))
 SELECT json_build_object(
     'identity', snapsync.identity_of(c.relation),
-    -- Foreign keys that were not enforced for a time: unenforced.rs.
+    -- Foreign keys that were not enforced for a time, or did not take rows along: unenforced.rs.
     'unenforced', (
         SELECT json_agg(f.oid::text ORDER BY f.oid)
         FROM pg_constraint AS f
         WHERE f.contype = 'f' AND f.conrelid = c.relation
           AND (c.shape -> 'unenforced' ? f.oid::text
-               OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R')))),
+               OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
+               OR snapsync.can_keep_rows(f.oid))),
     'labels', (
         SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel))
         FROM made_of AS m JOIN pg_enum AS e ON e.enumtypid = m.oid),

@@ -1,5 +1,5 @@
 -- The policies of table $1, and the views and functions that they read, each with its tree: with $2 as SQL, which takes a lock on each table
--- that it reads; else as it is stored; what text search configurations among them do; and casts to json. (A materialized view's row in pg_class is written anew by every REFRESH.)
+-- that it reads; else as it is stored; what text search configurations among them do; types that they name; and casts to json. (A materialized view's row in pg_class is written anew by every REFRESH.)
 WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1)),
 told_by(type, function) AS MATERIALIZED (
     SELECT castsource, castfunc FROM snapsync.made_of($1) AS m(oid)
@@ -30,16 +30,30 @@ SELECT json_build_object(
         FROM read JOIN pg_class AS v ON v.oid = read.objid AND v.relkind IN ('v', 'm')
         WHERE read.classid = 'pg_class'::regclass),
     'functions', (
-        SELECT json_agg(DISTINCT md5(concat(f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, f.proisstrict, f.proowner::regrole,
+        -- A call has no defaults in its tree: they are filled in when it is planned.
+        SELECT json_agg(DISTINCT md5(concat_ws(' ', f.oid::regprocedure, f.prosrc, f.probin, f.proconfig, f.prosecdef, f.proisstrict, f.proowner::regrole,
+                            (SELECT lanname FROM pg_language WHERE oid = f.prolang), f.proretset, f.protrftypes::regtype[],
                             CASE WHEN $2 THEN pg_get_function_sqlbody(f.oid) ELSE md5(f.prosqlbody::text) END,
-                            g.aggtransfn, g.aggfinalfn, g.agginitval)))
+                            CASE WHEN $2 THEN pg_get_function_arguments(f.oid) ELSE md5(f.proargdefaults::text) END,
+                            (SELECT json_build_array(
+                                g.aggkind, g.aggnumdirectargs, g.aggtransfn, g.aggtranstype::regtype, g.agginitval, g.aggfinalfn, g.aggfinalextra, g.aggfinalmodify,
+                                g.aggmtransfn, g.aggminvtransfn, g.aggmtranstype::regtype, g.aggminitval, g.aggmfinalfn, g.aggmfinalextra, g.aggmfinalmodify,
+                                g.aggcombinefn, g.aggserialfn, g.aggdeserialfn, g.aggsortop::regoperator)
+                             FROM pg_aggregate AS g WHERE g.aggfnoid = f.oid))))
         FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
               UNION
               SELECT function FROM told_by
               UNION
               SELECT to_regprocedure(called)::oid FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS called) AS used
-        JOIN pg_proc AS f ON f.oid = used.objid
-        LEFT JOIN pg_aggregate AS g ON g.aggfnoid = f.oid),
+        JOIN pg_proc AS f ON f.oid = used.objid),
+    'types', (
+        SELECT json_agg(said ORDER BY said)
+        FROM snapsync.types_named($1) AS named(oid)
+        CROSS JOIN LATERAL (
+            SELECT concat_ws(' ', named.oid::regtype, (SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = named.oid),
+                       (SELECT json_agg(json_build_array(attname, format_type(atttypid, atttypmod)) ORDER BY attnum)
+                        FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 AND NOT attisdropped))
+            FROM pg_type AS y WHERE y.oid = named.oid OFFSET 0) AS t(said)),
     'casts', (SELECT json_agg(type::regtype::text ORDER BY type::regtype::text) FROM told_by),
     'searches', (
         SELECT json_agg(DISTINCT said)

@@ -21,6 +21,9 @@ object(classid, objid, own, name) AS (
            CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = read.objid OFFSET 0) AS p
            WHERE read.classid = 'pg_class'::regclass AND NOT read.direct AND read.objid <> $1
     UNION SELECT 'pg_type'::regclass, oid, false, NULL FROM made_of WHERE oid >= 16384
+    UNION SELECT 'pg_type'::regclass, named.oid, false, NULL FROM snapsync.types_named($1) AS named(oid)
+    UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM snapsync.types_named($1) AS named(oid)
+           CROSS JOIN LATERAL (SELECT typrelid FROM pg_type WHERE oid = named.oid OFFSET 0) AS y WHERE y.typrelid NOT IN (0, $1)
     UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of JOIN pg_type AS y ON y.oid = made_of.oid WHERE y.typrelid <> 0
     UNION SELECT 'pg_class'::regclass, a.oid, false, NULL FROM unnest($2::oid[]) AS a(oid) WHERE a.oid <> $1
     UNION SELECT 'pg_proc'::regclass, f.oid, false, NULL FROM unnest($3::oid[]) AS f(oid) WHERE f.oid >= 16384

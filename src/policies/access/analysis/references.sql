@@ -1,4 +1,4 @@
--- A row where column $3 of table $1 has a foreign key to column $4 of table $2 that has always been enforced (analysis.rs).
+-- A row where column $3 of table $1 has a foreign key to column $4 of table $2 that has always been enforced, and takes its rows along (analysis.rs).
 SELECT 1 FROM pg_constraint AS f JOIN pg_attribute AS a ON a.attrelid = $2 AND a.attnum = $4
          JOIN pg_type AS y ON y.oid = a.atttypid
 WHERE contype = 'f' AND convalidated AND conrelid = $1 AND confrelid = $2
@@ -10,6 +10,7 @@ AND coalesce((SELECT c.key FROM snapsync.collection AS c WHERE c.relation = $2 A
                 JOIN pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
                WHERE i.indrelid = $2 AND i.indisprimary)) = ARRAY[a.attname]
 AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
+AND NOT snapsync.can_keep_rows(f.oid)
 AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = f.conrelid AND c.shape -> 'unenforced' ? f.oid::text)
 AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r')
 AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())
