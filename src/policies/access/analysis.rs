@@ -253,6 +253,10 @@ unsafe fn all_of(conditions: &[*mut pg_sys::Node], relation: pg_sys::Oid) -> Opt
         for &condition in conditions {
             let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
             pg_sys::ChangeVarNodes(copy, entry, 1, 0);
+            // A column of a join with an alias is written as that join's, which is not there.
+            for var in vars(copy) {
+                ((*var).varnosyn, (*var).varattnosyn) = (1, (*var).varattno);
+            }
             trees = pg_sys::lappend(trees, copy.cast());
             let written = pg_sys::copyObjectImpl(copy.cast()).cast();
             let text = pg_sys::deparse_expression(written, context, false, false);
