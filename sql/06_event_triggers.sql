@@ -111,6 +111,15 @@ END;
 COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'Has a table, or something that it rests on, got another owner since it was looked at?';
 REVOKE EXECUTE ON FUNCTION snapsync.owners_moved(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.triggers_off(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM snapsync.parts($1) AS part(oid) JOIN pg_trigger AS g ON g.tgrelid = part.oid
+                   WHERE g.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND g.tgenabled <> 'A');
+END;
+COMMENT ON FUNCTION snapsync.triggers_off(oid) IS 'Has somebody disabled our triggers of a table, or of a part of it?';
+REVOKE EXECUTE ON FUNCTION snapsync.triggers_off(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC

@@ -393,6 +393,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'somebody who has the privilege call snapsync.enable().', NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
     UNION ALL
+    SELECT 'warning', coalesce(m.name, m.tab),
+           format('snapsync''s triggers of table %s, which decides who sees a row, are disabled: every pull replaces the collection', a.access),
+           'Let its owner enable them: ALTER TABLE ... ENABLE TRIGGER.', NULL
+    FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND NOT a.untracked WHERE snapsync.triggers_off(a.access)
+    UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
            'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL

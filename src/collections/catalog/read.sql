@@ -15,6 +15,7 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                         OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)
                         OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)
                                    JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
+                        OR read.oid <> c.relation AND snapsync.triggers_off(read.oid)
                         OR snapsync.owners_moved(read.oid)) AS unsure,
              -- Whoever may act as the table's owner decides what is called, by any name.
              -- Where the function is gone, an overload would take its calls.
@@ -23,6 +24,6 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                  WHERE f.oid = to_regprocedure(c.conflict_function)
                    AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))) AS conflict_stranger,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
-              FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole, untracked
+              FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole, untracked OR snapsync.triggers_off(access) AS untracked
                     FROM snapsync.access WHERE relation = $1) AS a) AS access
       FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1) AS s
