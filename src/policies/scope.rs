@@ -88,7 +88,8 @@ pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     policies.iter().for_each(|p| nodes += columns_compared(p.condition, &mut compared));
     let columns: Vec<ScopeCandidate> = columns.into_iter().filter(|c| compared.contains(&c.attnum)).collect();
     if nodes.saturating_mul(columns.len()) > MOST {
-        let reason = format!("its policies compare {} columns in too many conditions to choose among them", columns.len());
+        let reason =
+            format!("its policies compare {} columns in too many conditions to choose among them", columns.len());
         return Ok(ScopeFinding { column: None, reason: Some(reason) });
     }
     // The one that serves the most roles; of these the one whose values are found with the least work.
