@@ -1,5 +1,35 @@
 -- The clock, the log and the settings. Only snapsync's own code reads and writes them; all are part of a dump.
 
+-- The tables of what is dumped. A dump has their names, and reading one as regclass fails where there is none: one table that a restore
+-- leaves out, or cannot create, would take everybody's settings and log along, because a COPY that fails loads nothing. So it is a
+-- type of its own: with an unknown name it gets a number that no table has, and what is about that is forgotten (shape/lost.rs).
+CREATE TYPE snapsync.regtable;
+CREATE FUNCTION snapsync.regtable_in(cstring) RETURNS snapsync.regtable
+LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_regtable_in';
+COMMENT ON FUNCTION snapsync.regtable_in(cstring) IS 'I/O';
+CREATE FUNCTION snapsync.regtable_out(snapsync.regtable) RETURNS cstring
+LANGUAGE internal STABLE STRICT PARALLEL SAFE
+AS 'regclassout';
+COMMENT ON FUNCTION snapsync.regtable_out(snapsync.regtable) IS 'I/O';
+CREATE FUNCTION snapsync.regtable_recv(internal) RETURNS snapsync.regtable
+LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE
+AS 'regclassrecv';
+COMMENT ON FUNCTION snapsync.regtable_recv(internal) IS 'I/O';
+CREATE FUNCTION snapsync.regtable_send(snapsync.regtable) RETURNS bytea
+LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE
+AS 'regclasssend';
+COMMENT ON FUNCTION snapsync.regtable_send(snapsync.regtable) IS 'I/O';
+CREATE TYPE snapsync.regtable (
+    INPUT = snapsync.regtable_in, OUTPUT = snapsync.regtable_out, RECEIVE = snapsync.regtable_recv, SEND = snapsync.regtable_send,
+    LIKE = regclass, CATEGORY = 'N');
+COMMENT ON TYPE snapsync.regtable IS 'A table, as regclass has it; a name that is unknown is no error';
+CREATE CAST (snapsync.regtable AS oid) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (snapsync.regtable AS regclass) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (oid AS snapsync.regtable) WITHOUT FUNCTION AS ASSIGNMENT;
+CREATE CAST (regclass AS snapsync.regtable) WITHOUT FUNCTION AS ASSIGNMENT;
+REVOKE USAGE ON TYPE snapsync.regtable FROM PUBLIC;
+
 CREATE SEQUENCE snapsync.clock AS bigint MINVALUE 1 START 1 CACHE 1;
 -- Not from 1: cursors of an extension that was dropped and created anew must be too old, not valid by chance. A million
 -- stamps a second since 2020 is more than any server commits, and stays exact in JavaScript until 2292.
@@ -8,7 +38,7 @@ SELECT pg_catalog.setval('snapsync.clock',
 COMMENT ON SEQUENCE snapsync.clock IS 'Stamps of committed changes; a cursor is one of these numbers';
 
 CREATE TABLE snapsync.collection (
-    relation            regclass NOT NULL,
+    relation            snapsync.regtable NOT NULL,
     name                text COLLATE "C",
     qualified_name      text COLLATE "C",
     key                 name[] NOT NULL,
@@ -62,8 +92,8 @@ COMMENT ON COLUMN snapsync.collection.shape IS 'Columns, policies, partitions an
 COMMENT ON COLUMN snapsync.collection.trouble IS 'Why DDL could not be followed: until it can be, every pull is a replacement';
 
 CREATE TABLE snapsync.access (
-    relation            regclass NOT NULL,
-    access              regclass NOT NULL,
+    relation            snapsync.regtable NOT NULL,
+    access              snapsync.regtable NOT NULL,
     kind                text NOT NULL,
     predicate           text,
     whole               boolean NOT NULL,
@@ -103,7 +133,7 @@ CREATE INDEX dependency_relation ON snapsync.dependency (relation);
 CREATE INDEX dependency_name ON snapsync.dependency (name) WHERE name IS NOT NULL;
 
 CREATE TABLE snapsync.change (
-    relation            regclass NOT NULL,
+    relation            snapsync.regtable NOT NULL,
     ord                 integer NOT NULL,
     stamp               bigint NOT NULL,
     op                  "char" NOT NULL,

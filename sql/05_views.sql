@@ -2,7 +2,7 @@
 
 CREATE VIEW snapsync.status WITH (security_barrier) AS
 SELECT c.name,
-       c.relation AS "table",
+       c.relation::pg_catalog.regclass AS "table",
        c.key,
        c.columns,
        c.exclude,

@@ -116,6 +116,42 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     JOIN pg_proc AS f ON f.oid >= 16384 AND f.oid::regprocedure::text = called.signature
      AND (f.pronargdefaults > 0 OR EXISTS (SELECT FROM unnest(f.proargtypes) AS a(oid) JOIN pg_type AS y ON y.oid = a.oid AND y.typtype = 'p'))
     JOIN pg_proc AS o ON o.pronamespace = f.pronamespace AND o.proname = f.proname AND o.oid <> f.oid AND o.proowner NOT IN (f.proowner, s.relowner)
+), tree(name, place, tree) AS (
+    -- What decides, as the catalogs store it: literals in it are bytes, and names have no spaces, so nothing in it is taken for another thing.
+    SELECT p.name, format('policy %I', p.polname), left(q.polqual::text, 1000000) FROM policy AS p JOIN pg_policy AS q ON q.oid = p.oid
+    UNION ALL
+    SELECT s.name, 'view ' || w.ev_class::regclass, left(w.ev_action::text, 1000000)
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_class'::regclass
+    JOIN pg_rewrite AS w ON w.ev_class = r.objid AND w.ev_type = '1' AND w.ev_class >= 16384
+    UNION ALL
+    SELECT s.name, 'function ' || f.oid::regprocedure, left(f.prosqlbody::text, 1000000)
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
+), system(name, place, what) AS (
+    -- Of the roles, only what the calling one is a member of is followed.
+    SELECT t.name, t.place, k.oid::regclass::text
+    FROM tree AS t CROSS JOIN LATERAL regexp_matches(t.tree, ':rtekind 0 :relid (\d{1,5}) ', 'g') AS m(relid)
+    JOIN pg_class AS k ON k.oid = m.relid[1]::oid AND k.oid < 16384
+    UNION
+    SELECT t.name, t.place, f.proname || '()'
+    FROM tree AS t
+    CROSS JOIN LATERAL regexp_matches(t.tree, ':funcid (\d{1,5}) [^{}()]*:args \((\{SQLVALUEFUNCTION :op (?:9|10|11) )?', 'g') AS m(called)
+    JOIN pg_proc AS f ON f.oid = m.called[1]::oid AND f.oid < 16384 AND f.proname ~ '^(?:has_[a-z_]+_privilege|pg_has_role)$'
+    WHERE NOT (f.proname = 'pg_has_role' AND (f.pronargs = 2 OR m.called[2] IS NOT NULL))
+    UNION
+    SELECT s.name, 'function ' || f.oid::regprocedure, lower(coalesce(m.found[1] || '()', m.found[2] || '()', m.found[3]))
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
+    CROSS JOIN LATERAL regexp_matches(left(f.prosrc, 100000), '\m(has_[a-z_]+_privilege)\s*\('
+        '|\m(pg_has_role)\s*\(\s*(?!current_user|current_role)(?=[^(),]*,[^(),]*,)'
+        '|\m(?:from|join)\s+((?:pg_catalog\.)?pg_\w+|information_schema\.\w+)', 'gi') AS m(found)
+), by_name AS (
+    -- Functions that a body names, which is a text: those that the asking role can replace, and no extension brings.
+    SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn, g.oid::regprocedure::text AS other
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
+    JOIN pg_proc AS f ON f.oid = r.objid AND f.prosqlbody IS NULL
+    CROSS JOIN LATERAL (SELECT DISTINCT m[1] AS name FROM regexp_matches(left(f.prosrc, 100000), '([[:alpha:]_][\w$]*)"?\s*\(', 'g') AS m) AS named
+    JOIN pg_proc AS g ON g.proname IN (named.name, lower(named.name)) AND g.oid >= 16384 AND g.oid <> f.oid AND pg_has_role(who, g.proowner, 'USAGE')
+    WHERE NOT EXISTS (SELECT FROM read AS o WHERE o.relation = s.relation AND o.classid = 'pg_proc'::regclass AND o.objid = g.oid)
+      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = g.oid AND e.deptype = 'e')
 ), declared AS (
     SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
     FROM synced AS s, jsonb_each_text(s.access_tables) AS d
@@ -289,6 +325,14 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE t.tgfoid = 'snapsync.track'::regproc AND pg_has_role(who, r.relowner, 'USAGE')
       AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = top.oid)
     UNION ALL
+    -- (Only a superuser may learn of tables that are nobody's.)
+    SELECT 'error', c.name, 'its table is not in this database, as after a restore that left it out or could not create it',
+           'Nobody can pull it. The next DDL on a synced table, or enable() for any, forgets it with its log; if the table comes back, call '
+           'enable() for it, with the settings that snapsync.collection has until then.', NULL
+    FROM snapsync.collection AS c
+    WHERE c.name IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class WHERE oid = c.relation)
+      AND pg_has_role(who, (SELECT relowner FROM pg_class WHERE oid = 'snapsync.collection'::regclass), 'USAGE')
+    UNION ALL
     SELECT 'error', p.name, format('%s is unlogged: a crash empties it without a trace, and clients keep its rows', p.relid), NULL,
            format('ALTER TABLE %s SET LOGGED;', p.relid)
     FROM part AS p JOIN pg_class AS r ON r.oid = p.relid WHERE r.relpersistence = 'u'
@@ -365,6 +409,17 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
            'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL
     FROM hidden
+    UNION ALL
+    SELECT 'warning', name, format('%s asks the system''s catalogs (%s): no change there is noticed', place,
+                                   string_agg(what, ', ' ORDER BY what COLLATE "C")),
+           'Call snapsync.reset() after GRANT, REVOKE or ALTER ROLE; or let tables say who may see what. What the calling role itself is a member '
+           'of is noticed: pg_has_role(current_user, ...).', NULL
+    FROM system GROUP BY name, place
+    UNION ALL
+    SELECT 'info', name, format('function %s, which policies rest on, calls %s: whoever replaces that resets nobody', fn,
+                                string_agg(other, ' and ' ORDER BY other COLLATE "C")),
+           'Call snapsync.reset() afterwards; or write the body in standard SQL (BEGIN ATOMIC), of which PostgreSQL knows what it calls.', NULL
+    FROM by_name GROUP BY name, fn
     UNION ALL
     SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
            'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL

@@ -79,8 +79,9 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
         // Everything that can fail happens here, where an ERROR still aborts the transaction.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
             let prepared = event == XACT_EVENT_PRE_PREPARE;
+            // Versions last: whoever numbers them keeps all others' DDL waiting, and pokes take their time.
             if let Err(e) =
-                relieved(|| versions::before_commit(prepared).and_then(|()| journal::before_commit(prepared)))
+                relieved(|| journal::before_commit(prepared).and_then(|()| versions::before_commit(prepared)))
             {
                 e.raise()
             }

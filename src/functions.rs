@@ -4,7 +4,7 @@
 use pgrx::prelude::*;
 use pgrx::{pg_sys, FromDatum};
 
-use crate::collections::{admin, ddl, doctor, triggers};
+use crate::collections::{admin, ddl, doctor, shape, triggers};
 use crate::log::{poke, retention};
 use crate::pull::wait::WaitRequest;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
@@ -288,6 +288,11 @@ sql_function!(snapsync_policy_text, pg_finfo_snapsync_policy_text, |a| {
 
 sql_function!(snapsync_trigger_argument, pg_finfo_snapsync_trigger_argument, |a| {
     a.nullable(triggers::argument(a.table()?)?)
+});
+
+sql_function!(snapsync_regtable_in, pg_finfo_snapsync_regtable_in, |a| {
+    let name: &std::ffi::CStr = a.required(0, "name", "Pass a table's name.")?;
+    Ok(shape::lost::read_name(name)?.into())
 });
 
 sql_function!(snapsync_doctor, pg_finfo_snapsync_doctor, |a| {

@@ -36,7 +36,7 @@ mod tests {
     fn tables_have_the_columns_that_are_written() {
         assert_eq!(
             columns("change"),
-            "relation regclass, ord integer, stamp bigint, op \"char\", bucket smallint, scope text, key text, image jsonb, origin text, \
+            "relation snapsync.regtable, ord integer, stamp bigint, op \"char\", bucket smallint, scope text, key text, image jsonb, origin text, \
              columns smallint[], as_sent boolean, keys text[]"
         );
         assert_eq!(columns("early"), "early bigint, stamp bigint");

@@ -45,6 +45,7 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
             .hint(hint));
     }
     let attributes = table.attributes()?;
+    shape::lost::forget()?;
     // A table that was tracked for its influence only is new as a collection.
     let old = registry::load(relation)?.filter(|o| o.name.is_some());
     let mut new = merge(&table, settings, old.as_ref())?;

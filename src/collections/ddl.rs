@@ -264,13 +264,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         &[],
     )?;
     for row in &dropped {
-        // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
-        let readers = spi::read_now(
-            "SELECT a.relation::oid FROM snapsync.access AS a JOIN pg_class AS r ON r.oid = a.relation WHERE access = $1 AND relation <> $1",
-            &[spi::arg(row.oid(0))],
-        )?;
-        shape::forget(row.oid(0))?;
-        readers.iter().try_for_each(|reader| crate::log::journal::reset(reader.oid(0)))?;
+        shape::forget_dropped(row.oid(0))?;
         concerned.remove(&row.oid(0).to_u32());
     }
     if restoring()? {

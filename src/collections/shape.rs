@@ -29,6 +29,7 @@ pub mod dependency;
 mod edges;
 mod follow;
 mod image;
+pub mod lost;
 mod scope;
 pub mod unenforced;
 pub mod versions;
@@ -78,6 +79,7 @@ pub fn look_again(concerned: &[(pg_sys::Oid, Because)]) -> Result<()> {
 pub fn look_at_all() -> Result<()> {
     if dependency::are_foreign()? {
         dependency::adopt()?;
+        lost::forget_all()?;
     }
     registry::tracked()?.into_iter().try_for_each(|relation| {
         memory::heed();
@@ -196,6 +198,17 @@ pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     registry::forget(relation)?;
     registry::forget_readers(relation)?;
     edges::abandon(read)
+}
+
+/// Forgets a table that is no more.
+pub fn forget_dropped(relation: pg_sys::Oid) -> Result<()> {
+    // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
+    let readers = spi::read_now(
+        "SELECT a.relation::oid FROM snapsync.access AS a JOIN pg_class AS r ON r.oid = a.relation WHERE access = $1 AND relation <> $1",
+        &[spi::arg(relation)],
+    )?;
+    forget(relation)?;
+    readers.iter().try_for_each(|reader| journal::reset(reader.oid(0)))
 }
 
 /// Brings up to date what is derived from a table, and looks at the tables that are tracked from now on for its sake.

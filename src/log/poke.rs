@@ -197,6 +197,7 @@ pub fn send(stamp: i64) -> Result<()> {
             }
         }
     }
+    let mut broadcasting = Duration::ZERO;
     for (name, pokes) in pokes {
         let Pokes { relation, notify, scopes } = pokes.bounded();
         if notify.by_channel() {
@@ -206,7 +207,9 @@ pub fn send(stamp: i64) -> Result<()> {
             }
         }
         if notify.by_realtime() {
-            realtime::send(relation.into(), &name, stamp, &scopes)?;
+            let begun = Instant::now();
+            realtime::send(relation.into(), &name, stamp, &scopes, realtime::LONGEST.saturating_sub(broadcasting))?;
+            broadcasting += begun.elapsed();
         }
     }
     Ok(())

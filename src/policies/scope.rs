@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::policies::access::tree::walk;
 use crate::server::error::Result;
-use crate::server::{memory, pg, spi};
+use crate::server::memory::{self, Gather};
+use crate::server::{pg, spi};
 
 pub mod bound;
 
@@ -19,10 +20,6 @@ use bound::{dearness, BoundPart, Search};
 
 const POLICIES: &str = include_str!("scope/policies.sql");
 const CANDIDATES: &str = include_str!("scope/candidates.sql");
-
-/// For each column that they name all policies are read, in bytes, as they are stored; more than this nobody has who has not looked for
-/// trouble. Others' DDL pays for it.
-const MUCH: usize = 64 << 20;
 
 /// What was found.
 #[derive(Default, Clone, PartialEq, Debug)]
@@ -71,11 +68,13 @@ struct ScopeCandidate {
     attnum: i16,
 }
 
+/// Each column that is compared is tried with each condition, in whatever session looks at the table: so many nodes are looked at, at most.
+const MOST: usize = 500_000;
+
 /// Looks for the column, in the policies as they are now.
 pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     let stored: Vec<StoredPolicy> = spi::typed(&spi::read_now(POLICIES, &[spi::arg(relation)])?)?;
     let mut policies = Vec::new();
-    let length: usize = stored.iter().map(|policy| policy.condition.len()).sum();
     for StoredPolicy { name, permissive, roles, condition } in stored {
         memory::heed();
         let tree = spi::c_string(&condition)?;
@@ -87,10 +86,12 @@ pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
         return Ok(ScopeFinding::default());
     }
     let columns: Vec<ScopeCandidate> = spi::typed(&spi::read_now(CANDIDATES, &[spi::arg(relation)])?)?;
-    let mentioned: BTreeSet<i16> = policies.iter().flat_map(|p| columns_in(p.condition)).collect();
-    let columns: Vec<ScopeCandidate> = columns.into_iter().filter(|c| mentioned.contains(&c.attnum)).collect();
-    if columns.len().saturating_mul(length) > MUCH {
-        let reason = "its policies are too long, and name too many columns, to look for the one that they go by".into();
+    let (mut compared, mut nodes) = (BTreeSet::new(), 0);
+    policies.iter().for_each(|p| nodes += columns_compared(p.condition, &mut compared));
+    let columns: Vec<ScopeCandidate> = columns.into_iter().filter(|c| compared.contains(&c.attnum)).gather();
+    if nodes.saturating_mul(columns.len()) > MOST {
+        let reason =
+            format!("its policies compare {} columns in too many conditions to choose among them", columns.len());
         return Ok(ScopeFinding { column: None, reason: Some(reason) });
     }
     // The one that serves the most roles; of these the one whose values are found with the least work.
@@ -162,19 +163,21 @@ fn reason(policies: &[Policy], columns: &[ScopeCandidate]) -> Option<String> {
     Some(format!("policy {name} goes by a column of a type or a collation that cannot be a scope"))
 }
 
-/// The columns of the policy's row that are in a condition.
-fn columns_in(condition: *mut pg_sys::Node) -> BTreeSet<i16> {
-    let mut columns = BTreeSet::new();
-    // SAFETY: a policy's tree, which is only read; nodes with this tag are Vars.
+/// The columns of the policy's row that a condition compares with something. Returns how many nodes it has.
+fn columns_compared(condition: *mut pg_sys::Node, columns: &mut BTreeSet<i16>) -> usize {
+    let mut nodes = 0;
+    // SAFETY: a policy's tree, which is only read; nodes with these tags are of these types.
     unsafe {
         walk(condition, &mut |n, depth| {
-            if (*n).type_ == NodeTag::T_Var {
-                let var = &*n.cast::<pg_sys::Var>();
-                if var.varlevelsup == depth {
-                    columns.insert(var.varattno);
-                }
-            }
+            nodes += 1;
+            memory::heed();
+            let args = match (*n).type_ {
+                NodeTag::T_OpExpr => (*n.cast::<pg_sys::OpExpr>()).args,
+                NodeTag::T_ScalarArrayOpExpr => (*n.cast::<pg_sys::ScalarArrayOpExpr>()).args,
+                _ => return,
+            };
+            columns.extend(spi::pointers::<pg_sys::Node>(args).into_iter().filter_map(|x| bound::column_at(x, depth)));
         });
     }
-    columns
+    nodes
 }

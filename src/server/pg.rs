@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, CStr, CString};
 
-use pgrx::{pg_sys, FromDatum};
+use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use crate::server::error::{code, Result, SyncError};
 use crate::server::session::{Cached, Event};
@@ -67,6 +67,17 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
         }
         let (name, schema) = (CStr::from_ptr(name).to_string_lossy(), CStr::from_ptr(schema).to_string_lossy());
         Some((format!("{}.{}", ident(&schema), ident(&name)), name.into_owned()))
+    }
+}
+
+/// The table of this name, quoted as regclass writes it; None where there is none.
+pub fn table_of_name(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: to_regclass takes a text and returns an Oid, or null; then a syscache look-up.
+    unsafe {
+        let name = name.to_string_lossy();
+        let found: Option<pg_sys::Oid> = pgrx::direct_function_call(pg_sys::to_regclass, &[name.as_ref().into_datum()]);
+        let kind = |oid| pg_sys::get_rel_relkind(oid) as u8;
+        found.filter(|oid| matches!(kind(*oid), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE))
     }
 }
 

@@ -1,21 +1,26 @@
 //! From one session to others, and sleeping until somebody has something to say.
 
-use std::ffi::CStr;
+use std::cell::OnceCell;
+use std::ffi::{c_int, CStr};
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
 use crate::server::memory;
 
-/// Server functions that pgrx's bindings leave out (commands/async.h, storage/sinvaladt.h).
+/// Server functions that pgrx's bindings leave out (commands/async.h, storage/sinvaladt.h, utils/timeout.h).
 mod unbound {
-    use std::ffi::c_char;
+    use std::ffi::{c_char, c_int};
 
     // SAFETY: as in these headers.
     unsafe extern "C-unwind" {
         pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
+        pub fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C" fn()>) -> c_int;
+        pub fn enable_timeout_after(id: c_int, milliseconds: c_int);
+        pub fn disable_timeout(id: c_int, keep_indicator: bool);
+        pub fn get_timeout_indicator(id: c_int, reset: bool) -> bool;
         #[cfg(any(feature = "pg15", feature = "pg16"))]
-        pub fn BackendIdGetProc(backend: std::ffi::c_int) -> *mut pgrx::pg_sys::PGPROC;
+        pub fn BackendIdGetProc(backend: c_int) -> *mut pgrx::pg_sys::PGPROC;
     }
 }
 
@@ -146,6 +151,62 @@ pub fn sleep_on(time: Duration) {
         // SAFETY: without a latch only the time ends it.
         unsafe { pg_sys::WaitLatch(std::ptr::null_mut(), events as i32, millis, pg_sys::PG_WAIT_EXTENSION) };
         memory::heed();
+    }
+}
+
+/// A bound on how long something takes: while this lives, the end of that time is as if somebody cancelled the statement.
+pub struct Limit(c_int);
+
+/// USER_TIMEOUT of utils/timeout.h: this and what follows is given out by RegisterTimeout. Each major has another number.
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+const FREE: c_int = 12;
+#[cfg(any(feature = "pg17", feature = "pg18"))]
+const FREE: c_int = 13;
+
+thread_local! {
+    /// The timeout's number, once there is one.
+    static TIMEOUT: OnceCell<c_int> = const { OnceCell::new() };
+}
+
+/// # Safety
+/// Called by the handler of SIGALRM, which has set the latch: it sets two variables of this backend.
+unsafe extern "C" fn is_over() {
+    // SAFETY: see above.
+    unsafe {
+        pg_sys::QueryCancelPending = 1;
+        pg_sys::InterruptPending = 1;
+    }
+}
+
+impl Limit {
+    pub fn of(time: Duration) -> Limit {
+        let millis = time.as_millis().clamp(1, i32::MAX as u128) as c_int;
+        // SAFETY: registered once in this backend; the boundary turns an ERROR (no number is left) into an unwinding panic.
+        unsafe {
+            let register = || pg_sys::ffi::pg_guard_ffi_boundary(|| unbound::RegisterTimeout(FREE, Some(is_over)));
+            let id = TIMEOUT.with(|id| *id.get_or_init(register));
+            pg_sys::ffi::pg_guard_ffi_boundary(|| unbound::enable_timeout_after(id, millis));
+            Limit(id)
+        }
+    }
+
+    /// Has the time run out?
+    pub fn is_over(&self) -> bool {
+        // SAFETY: reads a variable of this backend.
+        unsafe { unbound::get_timeout_indicator(self.0, false) }
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        // SAFETY: enabled in `of`; both set variables of this backend, and the first a timer. (None of it can fail.) What ran out too late
+        // to be noticed must not cancel the next statement.
+        unsafe {
+            unbound::disable_timeout(self.0, true);
+            if unbound::get_timeout_indicator(self.0, true) {
+                pg_sys::QueryCancelPending = 0;
+            }
+        }
     }
 }
 

@@ -219,6 +219,35 @@ SELECT setval('snapsync.clock', (SELECT max(snapmin) FROM snapsync.horizon) + 2)
 ROLLBACK;
 SELECT count(*) FROM snapsync.doctor();
 
+-- The system's catalogs: who may do what, and who is a member of what. Of the calling role that is followed.
+CREATE VIEW members AS SELECT m.member::regrole::name AS member FROM pg_auth_members AS m;
+CREATE FUNCTION atomic(who text) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM information_schema.enabled_roles WHERE role_name = who); END;
+CREATE FUNCTION text(who text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = who) OR has_table_privilege(who, 'asks', 'SELECT') OR pg_has_role(who, 'alice', 'MEMBER') $$;
+CREATE FUNCTION own(who text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT pg_has_role(current_user, who, 'MEMBER') OR pg_has_role(who, 'MEMBER') $$;
+SELECT t.table('asks', '', 'USING (has_table_privilege(owner, ''SELECT'') AND pg_has_role(owner, ''alice'', ''MEMBER''))',
+               'USING (EXISTS (SELECT FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.member WHERE r.rolname = owner))',
+               'USING (owner IN (SELECT member FROM members))', 'USING (atomic(owner))', 'USING (text(owner))',
+               'USING (pg_has_role(current_user, owner, ''MEMBER'') OR pg_has_role(owner::name, ''USAGE'') OR own(owner))');
+GRANT SELECT ON members TO authenticated;
+CREATE INDEX ON asks (owner);
+SELECT snapsync.enable('asks', access_tables => '[]');
+SELECT severity, finding, hint FROM snapsync.doctor() WHERE collection = 'asks' AND finding ~ 'catalogs';
+DROP TABLE asks;
+DROP FUNCTION text(text), atomic(text), own(text);
+DROP VIEW members;
+
+-- What a body calls that is a text. A body in standard SQL is followed, and so is what policies call themselves.
+CREATE FUNCTION inner_text(who text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$;
+CREATE FUNCTION inner_atomic(who text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$;
+CREATE FUNCTION outer_text(who text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT Inner_Text(who) AND length(who) > 0 AND auth.uid() = who $$;
+CREATE FUNCTION outer_atomic(who text) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT inner_atomic(who); END;
+SELECT t.table('calls', '', 'USING (outer_text(owner) AND outer_atomic(owner) AND owner = (SELECT auth.uid()))');
+CREATE INDEX ON calls (owner);
+SELECT snapsync.enable('calls', access_tables => '[]');
+SELECT severity, finding, hint FROM snapsync.doctor() WHERE collection = 'calls';
+DROP TABLE calls;
+DROP FUNCTION outer_text(text), outer_atomic(text), inner_text(text), inner_atomic(text);
+
 -- Names that end a quotation, a comment or a line. Every fix is one statement and does what it says; nothing else is run.
 SELECT E'x"\'\\\n; CREATE TABLE public.pwned (); --' AS bad, E'doctor_"\n; CREATE TABLE public.pwned () --' AS role \gset
 CREATE SCHEMA :"bad";

@@ -228,6 +228,28 @@ SELECT access, kind, predicate FROM snapsync.access WHERE relation = 'drew.spy':
 GRANT SELECT ON salaries TO policies_drew;
 SELECT access, kind, predicate FROM snapsync.access WHERE relation = 'drew.spy'::regclass;
 
+-- Whoever owns a table that policies read can disable our triggers: until they fire again, nothing is sure of who sees what.
+CREATE TABLE crew (who text PRIMARY KEY);
+GRANT SELECT ON crew TO PUBLIC;
+INSERT INTO crew VALUES ('alice');
+CREATE TABLE ships (id int PRIMARY KEY);
+ALTER TABLE ships ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON ships USING (EXISTS (SELECT FROM crew WHERE who = current_user));
+GRANT SELECT ON ships TO alice;
+SELECT snapsync.enable('ships');
+INSERT INTO ships VALUES (1);
+SELECT t.sync('alice', 'ships');
+SELECT t.sync('alice', 'ships');
+ALTER TABLE crew DISABLE TRIGGER USER;
+SELECT t.sync('alice', 'ships');
+DELETE FROM crew;
+SELECT t.sync('alice', 'ships');
+SELECT finding FROM snapsync.doctor() WHERE collection = 'ships' AND severity = 'warning';
+ALTER TABLE crew ENABLE TRIGGER USER;
+SELECT t.sync('alice', 'ships');
+SELECT t.sync('alice', 'ships');
+SELECT finding FROM snapsync.doctor() WHERE collection = 'ships' AND severity = 'warning';
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -114,15 +114,43 @@ DROP FUNCTION realtime.send(jsonb, text, text, boolean);
 SET ROLE authenticated;
 UPDATE todos SET n = 11 WHERE id = 2;
 RESET ROLE;
--- The owner may make one; it runs as he.
+-- Nor the table owner's own: it would run with a stamp that all wait for, while others commit.
 CREATE FUNCTION realtime.send(payload jsonb, event text, topic text, private boolean DEFAULT true) RETURNS void LANGUAGE sql AS $$ SELECT t.reach() $$;
 ALTER FUNCTION realtime.send(jsonb, text, text, boolean) OWNER TO bob;
 SET ROLE authenticated;
 UPDATE todos SET n = 8 WHERE id = 2;
+RESET ROLE;
+SELECT * FROM t.error($$SELECT snapsync.enable('todos', notify => 'both')$$);
+-- Nor a superuser's in a schema whose owner can put there what it writes to.
+ALTER FUNCTION realtime.send(jsonb, text, text, boolean) OWNER TO supabase_admin;
+ALTER SCHEMA realtime OWNER TO bob;
+SET ROLE authenticated;
+UPDATE todos SET n = 7 WHERE id = 2;
+RESET ROLE;
+SELECT * FROM t.error($$SELECT snapsync.enable('todos', notify => 'both')$$);
+ALTER SCHEMA realtime OWNER TO supabase_admin;
 -- A prepared transaction and a read-only one send nothing.
+SET ROLE authenticated;
 BEGIN; UPDATE todos SET n = 9 WHERE id = 2; PREPARE TRANSACTION 'regress realtime';
 COMMIT PREPARED 'regress realtime';
+UPDATE todos SET n = 10 WHERE id = 2;
 RESET ROLE;
+-- Versions of the schema are numbered behind it: nobody's DDL waits meanwhile.
+CREATE OR REPLACE FUNCTION t.reach() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    RAISE WARNING 'without a number: %', (SELECT count(*) FROM snapsync.schema_version WHERE version IS NULL);
+END
+$$;
+BEGIN; ALTER TABLE todos ADD COLUMN more text; UPDATE todos SET n = 11 WHERE id = 2; COMMIT;
+SELECT count(*) FROM snapsync.schema_version WHERE version IS NULL;
+-- What takes too long is ended, and the write stands. There is one second for all of a transaction's.
+CREATE TABLE notes (id int PRIMARY KEY);
+SELECT snapsync.enable('notes', notify => 'realtime');
+CREATE OR REPLACE FUNCTION t.reach() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); END $$;
+BEGIN; UPDATE todos SET n = 12 WHERE id = 2; INSERT INTO notes VALUES (1); COMMIT;
+SELECT n FROM todos WHERE id = 2;
+-- The next statement is not.
+SELECT pg_sleep(0.001);
 SELECT * FROM t.error($$ALTER FUNCTION realtime.send(jsonb, text, text, boolean) OWNER TO mallory; SELECT snapsync.enable('todos', notify => 'both')$$);
 REVOKE USAGE ON SCHEMA realtime FROM PUBLIC;
 SELECT * FROM t.error($$SELECT snapsync.enable('todos', notify => 'both')$$);

@@ -1,16 +1,18 @@
 //! Pokes as broadcasts of Supabase Realtime.
 //!
 //! `realtime.send` is somebody's function. It runs as the owner of the collection's table, who has asked for it, in a
-//! security-restricted operation; and only if it is a superuser's or that owner's own: nobody else gets that owner's rights by making one.
-//! What fails in it fails no write.
+//! security-restricted operation; and only if it is a superuser's, in a superuser's schema, as on Supabase: it runs while others commit,
+//! with a stamp that everybody's cursor waits for. Nobody else gets that owner's rights, nor that time, by making one.
+//! What fails in it, or takes too long, fails no write.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, spi, subxact};
+use crate::server::{pg, signal, spi, subxact};
 use crate::values::notify::{payload, Actions, Notify, NotifyError};
 
 const FIND: &str = include_str!("find.sql");
@@ -20,7 +22,8 @@ const FIND: &str = include_str!("find.sql");
 struct Sender {
     trusted: bool,
     callable: bool,
-    owner: String,
+    /// Whose it is, or its schema.
+    whose: String,
 }
 
 fn find(relation: pg_sys::Oid) -> Result<Option<Sender>> {
@@ -38,12 +41,10 @@ fn hindrance(sender: Option<&Sender>) -> Option<SyncError> {
         );
     };
     if !sender.trusted {
-        let owner = &sender.owner;
-        return Some(
-            error(code::INSUFFICIENT_PRIVILEGE)
-                .detail(format!("realtime.send belongs to {owner}, who is neither a superuser nor the table's owner."))
-                .hint("It runs as the table's owner. Let a superuser own it."),
-        );
+        let whose = &sender.whose;
+        return Some(error(code::INSUFFICIENT_PRIVILEGE).detail(format!("{whose}, who is not a superuser.")).hint(
+            "It runs while others commit. Let a superuser own both the schema and the function, as on Supabase.",
+        ));
     }
     if !sender.callable {
         return Some(
@@ -70,17 +71,22 @@ pub fn checked(relation: pg_sys::Oid, asked: &str) -> Result<Notify> {
 /// Names are looked up in `pg_catalog` only, and the argument types are those of one function.
 const SEND: &str = "SELECT realtime.send($1::jsonb, 'poke'::text, $2::text, true)";
 
-/// Broadcasts to the topics of these scopes, or to the collection's own.
+/// So long a transaction's broadcasts take at most, all together: everybody's cursor waits for it.
+pub(super) const LONGEST: Duration = Duration::from_secs(1);
+
+/// Broadcasts to the topics of these scopes, or to the collection's own. `left`: so long it may take.
 pub(super) fn send(
     relation: pg_sys::Oid,
     name: &str,
     stamp: i64,
     scopes: &BTreeMap<Option<String>, Actions>,
+    left: Duration,
 ) -> Result<()> {
     if let Some(e) = hindrance(find(relation)?.as_ref()) {
         pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.detail.unwrap_or_default());
         return Ok(());
     }
+    let limit = signal::Limit::of(left);
     let sent = subxact::run(|| {
         spi::as_table_owner(relation, || {
             // No statement is under way any more that has one.
@@ -100,6 +106,10 @@ pub(super) fn send(
         })
     });
     match sent {
+        Err(e) if e.is_cancellation() && limit.is_over() => {
+            pgrx::warning!("collection \"{name}\" is not broadcast: realtime.send takes too long");
+            Ok(())
+        }
         Err(e) if e.is_cancellation() => Err(e),
         Err(e) => {
             pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.message);

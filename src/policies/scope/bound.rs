@@ -6,6 +6,7 @@
 use pgrx::pg_sys::{self, NodeTag};
 
 use crate::policies::access::tree::{and_parts, strip, walk};
+use crate::server::memory;
 use crate::server::node::{list, node};
 use crate::server::spi::pointers;
 
@@ -51,6 +52,7 @@ impl Search {
         // SAFETY: nodes with these tags are of these types.
         unsafe {
             pg_sys::check_stack_depth();
+            memory::heed();
             match (*condition).type_ {
                 NodeTag::T_BoolExpr => {
                     let expression = &*condition.cast::<pg_sys::BoolExpr>();
@@ -293,23 +295,8 @@ impl Search {
     /// # Safety
     /// A node of such an expression.
     unsafe fn is_column(&self, x: *mut pg_sys::Node, up: u32) -> bool {
-        // SAFETY: nodes with these tags are of these types.
-        unsafe {
-            let mut x = strip(x);
-            if (*x).type_ == NodeTag::T_CoerceViaIO {
-                let text = &*x.cast::<pg_sys::CoerceViaIO>();
-                if ![pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&text.resulttype) {
-                    return false;
-                }
-                x = strip(text.arg.cast());
-            }
-            if (*x).type_ != NodeTag::T_Var {
-                return false;
-            }
-            let var = &*x.cast::<pg_sys::Var>();
-            let is_own = var.varlevelsup == up && var.varno as u32 == 1 && var.varattno > 0;
-            is_own && self.column.is_none_or(|column| column == var.varattno)
-        }
+        // SAFETY: see above.
+        unsafe { column_at(x, up).is_some_and(|found| self.column.is_none_or(|column| column == found)) }
     }
 
     /// Does it hold of two values only if their texts are the same? The log has the column's text, and is asked for those of the bound.
@@ -336,6 +323,29 @@ impl Search {
                     && (type_ != pg_sys::TEXTOID || pg_sys::get_collation_isdeterministic(operation.inputcollid))
             })
         }
+    }
+}
+
+/// Which column of the policy's row it is, or the text of which. `up`: how many subqueries around it.
+///
+/// # Safety
+/// A node of such an expression.
+pub unsafe fn column_at(x: *mut pg_sys::Node, up: u32) -> Option<i16> {
+    // SAFETY: nodes with these tags are of these types.
+    unsafe {
+        let mut x = strip(x);
+        if (*x).type_ == NodeTag::T_CoerceViaIO {
+            let text = &*x.cast::<pg_sys::CoerceViaIO>();
+            if ![pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&text.resulttype) {
+                return None;
+            }
+            x = strip(text.arg.cast());
+        }
+        if (*x).type_ != NodeTag::T_Var {
+            return None;
+        }
+        let var = &*x.cast::<pg_sys::Var>();
+        (var.varlevelsup == up && var.varno as u32 == 1 && var.varattno > 0).then_some(var.varattno)
     }
 }
 

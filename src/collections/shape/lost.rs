@@ -1,0 +1,83 @@
+//! Tables that the settings and the log are about, and that are not there: a restore has left them out, or could not create them.
+//!
+//! A dump has their names. To read one that is unknown must not fail, for then the whole COPY does, and everybody's settings or log with
+//! it; so it becomes a number that no table has. Those are forgotten, as if each table had been dropped, before anything is derived in
+//! the new database (`look_at_all`), and before a name is given to a table (`enable`), which may be the one that is gone.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::collections::registry;
+use crate::server::error::Result;
+use crate::server::memory;
+use crate::server::{pg, spi};
+
+const LOST: &str = include_str!("lost/lost.sql");
+const LOGGED: &str = include_str!("lost/logged.sql");
+
+/// Names that were unknown, and what they were taken for.
+struct Unknown {
+    numbers: HashMap<String, u32>,
+    last: u32,
+}
+
+/// A name that has been forgotten gets another number, which does no harm.
+const REMEMBERED: usize = 1000;
+
+thread_local! {
+    static UNKNOWN: RefCell<Unknown> = RefCell::new(Unknown { numbers: HashMap::new(), last: u32::MAX });
+}
+
+/// The table of this name, as a dump has it, or a number that no table has. (A name is quoted where it begins with a digit: one that does
+/// not is the number of a table that was gone by the time of the dump.)
+pub fn read_name(name: &CStr) -> Result<pg_sys::Oid> {
+    let is_number = name.to_bytes().first().is_none_or(|b| b.is_ascii_digit() || *b == b'-');
+    if !is_number {
+        let found = pg::table_of_name(name);
+        if let Some(found) = found {
+            return Ok(found);
+        }
+    }
+    let name = name.to_string_lossy();
+    UNKNOWN.with(|unknown| {
+        let unknown = &mut *unknown.borrow_mut();
+        if let Some(number) = unknown.numbers.get(&*name) {
+            return Ok((*number).into());
+        }
+        while pg::qualified_name(unknown.last.into()).is_some() {
+            memory::heed();
+            unknown.last -= 1;
+        }
+        if unknown.numbers.len() >= REMEMBERED {
+            unknown.numbers.clear();
+        }
+        unknown.numbers.insert(name.into_owned(), unknown.last);
+        unknown.last -= 1;
+        Ok((unknown.last + 1).into())
+    })
+}
+
+/// Forgets the collections and tracked tables that are not there.
+pub fn forget() -> Result<()> {
+    for row in &spi::read_now(LOST, &[])? {
+        memory::heed();
+        if let Some(name) = row.text(1) {
+            pgrx::warning!("collection \"{name}\" is forgotten: its table is not in this database");
+        }
+        super::forget_dropped(row.oid(0))?;
+    }
+    Ok(())
+}
+
+/// The same, and what else the log has of such tables.
+pub fn forget_all() -> Result<()> {
+    forget()?;
+    for row in &spi::read_now(LOGGED, &[])? {
+        memory::heed();
+        registry::forget(row.oid(0))?;
+    }
+    Ok(())
+}
