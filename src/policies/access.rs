@@ -161,9 +161,7 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
-        unsafe {
-            Analysis::of(relation, &mut occurrences, false).expression(node, &[Level::Policy])
-        }
+        unsafe { Analysis::of(relation, &mut occurrences, false).expression(node, &[Level::Policy]) }
     })?;
     let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
     let is_root = |o: &Occurrence| o.relation == access.to_u32();
