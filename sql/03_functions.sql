@@ -35,11 +35,12 @@ CREATE FUNCTION @extschema@.wait_for_changes(
     last_pulled_at          text DEFAULT NULL,
     filter                  jsonb DEFAULT NULL,
     actions                 text DEFAULT 'changes',
-    timeout                 interval DEFAULT NULL
+    timeout                 interval DEFAULT NULL,
+    dialect                 text DEFAULT NULL
 ) RETURNS json
 LANGUAGE c STABLE PARALLEL UNSAFE COST 10000
 AS 'MODULE_PATHNAME', 'snapsync_wait_for_changes';
-COMMENT ON FUNCTION @extschema@.wait_for_changes(text[], text, jsonb, text, interval) IS
+COMMENT ON FUNCTION @extschema@.wait_for_changes(text[], text, jsonb, text, interval, text) IS
 'Waits until a pull of these collections from last_pulled_at on would bring something: {"changed": [name, ...]}, with none when the time is up. actions: inserts, updates, deletes, collection (inserts and deletes), changes';
 
 -- For connections of one's own: between looks it keeps no row from being vacuumed.
@@ -49,11 +50,12 @@ CREATE PROCEDURE snapsync.wait_for_changes(
     filter                  jsonb DEFAULT NULL,
     actions                 text DEFAULT 'changes',
     timeout                 interval DEFAULT NULL,
+    dialect                 text DEFAULT NULL,
     INOUT answer            json DEFAULT NULL
 )
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_wait_and_let_go';
-COMMENT ON PROCEDURE snapsync.wait_for_changes(text[], text, jsonb, text, interval, json) IS
+COMMENT ON PROCEDURE snapsync.wait_for_changes(text[], text, jsonb, text, interval, text, json) IS
 'The same as the function, in transactions of its own; not inside a transaction block';
 
 CREATE FUNCTION snapsync.track() RETURNS trigger

@@ -180,6 +180,7 @@ fn wait_request(a: &Arguments) -> Result<WaitRequest> {
         filter: a.json(2),
         actions: a.get(3),
         timeout: a.get(4),
+        dialect: a.get(5),
     })
 }
 

@@ -3,3 +3,4 @@
 pub mod access;
 pub mod owned;
 pub mod scope;
+pub mod wide;

@@ -1,6 +1,7 @@
 //! The ground: the server's own means, made safe to use. Nothing here knows what syncing is.
 
 pub mod checked;
+pub mod commit;
 pub mod error;
 pub mod heap;
 pub mod http;

@@ -21,10 +21,11 @@ use crate::server::session::{Cached, Event};
 use crate::server::slot::{self, value, Slot};
 use crate::values::wire_id;
 
+mod limit;
 mod text;
 mod version;
 
-use text::{has_image, write_image, write_text, OutputSettings};
+use text::{write_image, write_text, OutputSettings};
 use version::{made_by, when};
 
 /// A column of the relation that fires, which may be a partition with another column order than the root.
@@ -154,8 +155,8 @@ unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Res
     unsafe {
         write_key(&t.key, new, &mut b.key, &mut b.parts);
         let scope = write_scope(t, new, &mut b.scope).then_some(b.scope.as_slice());
-        if !has_image(t, new) {
-            return journal::reset(t.root);
+        if !limit::check(t, new, &mut b.image)? {
+            return Ok(());
         }
         let change = Change::of(t.root, Op::Insert, &b.key, When::InsertedBy(made_by));
         journal::append(Change { scope, made_by: Some(made_by), ..change })
@@ -201,7 +202,10 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When
             return journal::append(update);
         }
         let scope_before = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
-        if !write_image(t, old, &mut b.image) || !has_image(t, new) {
+        if !limit::check(t, new, &mut b.image)? {
+            return Ok(());
+        }
+        if !write_image(t, old, &mut b.image) {
             return journal::reset(t.root);
         }
         let image = Some(b.image.as_slice());

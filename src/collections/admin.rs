@@ -9,7 +9,7 @@ use crate::collections::{names, shape, triggers};
 use crate::log::{journal, poke};
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, spi};
+use crate::server::{pg, spi, subxact};
 use crate::values::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::values::notify::Notify;
 
@@ -54,7 +54,7 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     let names = names::decide(relation, new.name.as_deref(), old.as_ref())?;
     new.name = Some(names.name.clone());
 
-    registry::store(relation, &new)?;
+    store(relation, &new, old.as_ref())?;
     names::remember(relation, &names)?;
     if let Some(name) = old.as_ref().and_then(|o| o.name.as_deref()).filter(|name| *name != names.name) {
         shape::versions::gone(name)?;
@@ -81,6 +81,24 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whoever is giving this name to another table has not committed, and may be in no hurry: he is not waited for. Who is at work on this table is.
+fn store(relation: pg_sys::Oid, new: &StoredSettings, old: Option<&StoredSettings>) -> Result<()> {
+    let has = old.and_then(|o| o.name.clone());
+    if has == new.name {
+        return registry::store(relation, new);
+    }
+    registry::store(relation, &StoredSettings { name: has, ..new.clone() })?;
+    subxact::run(|| spi::without_waiting(|| registry::store(relation, new))).map_err(|e| match e.is_lock_timeout() {
+        true => {
+            let name = new.name.as_deref().unwrap_or_default();
+            SyncError::new("55P03", format!("another session is giving the name \"{name}\" to a table"))
+                .detail("Its transaction has not ended.")
+                .hint("Try again, or give this table another name: enable(..., name => '...').")
+        }
+        false => e,
+    })
 }
 
 /// Stops syncing a table and forgets its log. Clients that still ask for it get an error.

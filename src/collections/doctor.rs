@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use crate::policies::wide;
 use crate::server::error::Result;
 use crate::server::spi::{self, Mode, Row};
 use crate::server::{pg, subxact};
@@ -12,8 +13,8 @@ pub fn findings() -> Result<Vec<Row>> {
     spi::as_owner(|| spi::query("SELECT * FROM snapsync.findings($1)", &[spi::arg(who)], Mode::Read))
 }
 
-/// What a policy asks for, as SQL. None where that cannot be had: nested too deep or too long, say, or while another session keeps a table to itself
-/// that the policy reads. One table's policy must not keep the owners of others from their findings.
+/// What a policy asks for, as SQL. None where that cannot be had: nested too deep, say, or long to write, or while another session keeps a table to
+/// itself that the policy reads. One table's policy must not keep the owners of others from their findings.
 pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
     let locked = spi::owner_query(
         "SELECT polrelid FROM pg_policy WHERE oid = $1 UNION SELECT refobjid FROM pg_depend \
@@ -24,9 +25,12 @@ pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
         if !locked.iter().all(|r| pg::lock_without_waiting(r.oid(0))) {
             return Ok(None);
         }
-        // As long as this, it takes too long to write, and cannot be interrupted (shape/definition.rs).
-        const TEXT: &str =
-            "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE oid = $1 AND octet_length(polqual::text) <= 262144";
+        const STORED: &str = "SELECT polqual::text FROM pg_policy WHERE oid = $1";
+        let stored = spi::owner_query(STORED, &[spi::arg(policy)])?;
+        if stored.first().and_then(|r| r.text(0)).map_or(Ok(false), wide::is_wide)? {
+            return Ok(None);
+        }
+        const TEXT: &str = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE oid = $1";
         let rows = spi::owner_query(TEXT, &[spi::arg(policy)])?;
         Ok(rows.first().and_then(|r| r.text(0)).map(str::to_string))
     });

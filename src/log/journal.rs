@@ -20,7 +20,7 @@ use crate::log::change::{Change, Op, When, NOTICE};
 use crate::log::clock::{self, history, horizon};
 use crate::log::{poke, roles, wake};
 use crate::server::error::Result;
-use crate::server::{memory, pg};
+use crate::server::{commit, memory, pg};
 use crate::values::settings;
 
 mod net;
@@ -87,6 +87,19 @@ thread_local! {
 
 /// When the transaction is about to commit, or to be prepared.
 pub fn before_commit(prepared: bool) -> Result<()> {
+    let (writes, long) = JOURNAL.with(|j| {
+        let j = j.borrow();
+        (j.early || !j.entries.is_empty(), j.arena.len() >= LONG_TO_WRITE)
+    });
+    // From its stamp on everybody's cursor waits for the transaction: what takes long comes before.
+    if writes && !prepared {
+        let _snapshot = pg::ActiveSnapshot::take();
+        // SAFETY: in PRE_COMMIT.
+        unsafe { commit::run_on_commit_actions() };
+    }
+    if long {
+        flush(Flush::All)?;
+    }
     flush(Flush::End)?;
     if !prepared {
         horizon::thin_if_due()?;
@@ -345,6 +358,9 @@ impl Journal {
 
 /// Texts of so many bytes are written as if they were `snapsync.flush_threshold` entries: an image may have 16 MB.
 const LARGEST_ARENA: usize = 64 << 20;
+
+/// So many are written before the transaction has its stamp: texts are compressed.
+const LONG_TO_WRITE: usize = 4 << 20;
 
 /// Which entries a flush writes.
 #[derive(Clone, Copy, PartialEq)]

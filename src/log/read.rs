@@ -77,6 +77,11 @@ fn by_key(a: &Logged, b: &Logged) -> std::cmp::Ordering {
     (&a.key, a.stamp, a.ord).cmp(&(&b.key, b.stamp, b.ord))
 }
 
+/// From which stamp on there are no more than about so many entries of `relation` to look at.
+pub fn newest(relation: pg_sys::Oid, most: usize, snapshot: &pg::ActiveSnapshot) -> Result<i64> {
+    Log::open(snapshot)?.newest(relation, most)
+}
+
 /// Which keys are looked for.
 pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
@@ -317,6 +322,17 @@ impl<'a> Log<'a> {
         relation: pg_sys::Oid,
         bucket: Option<i16>,
         stamps: Vec<pg_sys::ScanKeyData>,
+        each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
+    ) -> Result<()> {
+        self.tuples_towards(pg_sys::ScanDirection::ForwardScanDirection, relation, bucket, stamps, each)
+    }
+
+    fn tuples_towards(
+        &self,
+        direction: pg_sys::ScanDirection::Type,
+        relation: pg_sys::Oid,
+        bucket: Option<i16>,
+        stamps: Vec<pg_sys::ScanKeyData>,
         mut each: impl FnMut(pg_sys::HeapTuple) -> Result<bool>,
     ) -> Result<()> {
         let mut keys = vec![relation_is(relation)];
@@ -333,7 +349,7 @@ impl<'a> Log<'a> {
             );
             loop {
                 memory::heed();
-                let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                let tuple = pg_sys::systable_getnext_ordered(scan, direction);
                 if tuple.is_null() {
                     break;
                 }

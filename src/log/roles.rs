@@ -9,6 +9,7 @@
 //! a cursor no larger than the record's stamp s. A later pull with a cursor > s has been given it by a pull that saw the
 //! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
@@ -23,9 +24,15 @@ use crate::server::spi::{self, Mode};
 /// for (`pg_has_role(team, 'MEMBER')`), and how it has each.
 const STANDINGS: &str = include_str!("roles/standings.sql");
 
+/// Of all that standings are made of, and of their records. Any role may change its own password, which says no more of what has changed than
+/// that something of some role has.
+const INPUTS: &str = include_str!("roles/inputs.sql");
+
 thread_local! {
     /// Are the records known to be right?
     static RECORDED: Cached<bool> = Cached::until(Event::Role);
+    /// What they were made of when they were last found to be right.
+    static RIGHT_WITH: RefCell<Option<String>> = const { RefCell::new(None) };
     /// This transaction is recording and may still abort: nothing may be remembered from it. How many subtransactions had been
     /// rolled back by then.
     static RECORDING: PerTransaction<Option<u64>> = PerTransaction::until_end();
@@ -55,8 +62,11 @@ pub fn record(stamp: i64) -> Result<()> {
     spi::as_owner(|| {
         // As the roles are now, and their records, whatever the transaction's snapshot.
         let now = pg::ActiveSnapshot::latest();
-        if spi::query(&changed, &[nobody], Mode::Read)?.first().and_then(|r| r.i64(0)) == Some(0) {
+        let inputs = spi::query(INPUTS, &[], Mode::Read)?.first().map(|r| r.string(0));
+        let same = inputs.is_some() && RIGHT_WITH.with(|right| *right.borrow() == inputs);
+        if same || spi::query(&changed, &[nobody], Mode::Read)?.first().and_then(|r| r.i64(0)) == Some(0) {
             if RECORDING.with(|r| r.with(|then| then.is_none())) {
+                RIGHT_WITH.with(|right| right.replace(inputs));
                 RECORDED.with(|r| r.remember(then, |recorded| *recorded = true));
             }
             return Ok(());

@@ -162,10 +162,7 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
-        unsafe {
-            Analysis { relation, occurrences: &mut occurrences, ties: false, references: HashMap::new() }
-                .expression(node, &[Level::Policy])
-        }
+        unsafe { Analysis::of(relation, &mut occurrences, false).expression(node, &[Level::Policy]) }
     })?;
     let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
     let is_root = |o: &Occurrence| o.relation == access.to_u32();
@@ -184,8 +181,7 @@ fn occurrences(relation: pg_sys::Oid) -> Result<(Vec<Occurrence>, BTreeMap<u32, 
         // SAFETY: a policy's tree, which is only read.
         unsafe {
             tree::relations_read(node).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
-            Analysis { relation, occurrences: &mut occurrences, ties: true, references: HashMap::new() }
-                .expression(node, &[Level::Policy])
+            Analysis::of(relation, &mut occurrences, true).expression(node, &[Level::Policy])
         }
     })?;
     Ok((occurrences, read))

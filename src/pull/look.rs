@@ -27,6 +27,7 @@ use crate::values::notify::Actions;
 /// What is watched.
 pub(super) struct Watch<'a> {
     pub names: Vec<String>,
+    pub dialect: Dialect,
     pub filters: Filters,
     pub wanted: Actions,
     /// A pull's arguments, for what it does with rows.
@@ -100,7 +101,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
         };
         let pull = CollectionPull {
             collection,
-            dialect: Dialect::Postgrest,
+            dialect: asked.dialect,
             request: &asked.request,
             wanted: asked.filters.wanted(name, collection)?,
             transactions: (snapmin - *stamp).max(0) / 2,
@@ -183,7 +184,7 @@ impl CollectionPull<'_> {
                 let mut out = Writer::new(Output::new());
                 match self.write_moved(from, stamps, &tables, reach, &mut out)? {
                     Some(_) => Ok(Happened::anything()),
-                    None => Ok(Happened::moved(actions_in(out.done().bytes())?)),
+                    None => Ok(Happened::moved(self.actions_in(out.done().bytes())?)),
                 }
             }
             Movement::None { .. } => self.happened_to_rows(wanted, reach),
@@ -196,7 +197,7 @@ impl CollectionPull<'_> {
             return Ok(Happened::anything());
         }
         let settled = matches!(reach.movement(self.collection, true)?, Movement::None { .. });
-        Ok(Happened { settled, ..Happened::moved(actions_in(out.done().bytes())?) })
+        Ok(Happened { settled, ..Happened::moved(self.actions_in(out.done().bytes())?) })
     }
 
     fn happened_to_rows(&self, wanted: Actions, reach: &mut Reach) -> Result<Happened> {
@@ -230,11 +231,19 @@ impl CollectionPull<'_> {
             match there.get(&row.id) {
                 Some(false) if row.inserted || row.first_seen == Some(false) => actions.add(Actions::INSERT),
                 Some(false) => actions.add(Actions::UPDATE),
+                // It travels as a row that says so itself.
+                Some(true) if self.shown_mark().is_some() => actions.add(Actions::DELETE),
                 _ if row.seen => actions.add(Actions::DELETE),
                 _ => {}
             }
         }
         Ok(Happened { actions, ..nothing })
+    }
+
+    /// What an answer tells. (To the Drift client rows that are gone travel as rows, so any may be one.)
+    fn actions_in(&self, json: &[u8]) -> Result<Actions> {
+        let told = actions_in(json)?;
+        Ok(if self.dialect == Dialect::Drift && !told.is_empty() { Actions::ANY } else { told })
     }
 }
 

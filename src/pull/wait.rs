@@ -17,7 +17,6 @@ use crate::log::wake::{Waiting, Watched};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, signal, subxact};
 use crate::values::cursor;
-use crate::values::dialect::Dialect;
 use crate::values::excerpt;
 use crate::values::notify::Actions;
 use crate::values::settings;
@@ -29,6 +28,7 @@ pub struct WaitRequest {
     pub filter: Option<String>,
     pub actions: Option<String>,
     pub timeout: Option<Interval>,
+    pub dialect: Option<String>,
 }
 
 /// How often the clock is looked at while nobody wakes us.
@@ -129,9 +129,10 @@ fn parse(request: &WaitRequest) -> Result<(cursor::Cursor, Watch<'static>)> {
         SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at").detail(e.to_string()).hint(HINT)
     })?;
     let pull = PullRequest { filter: request.filter.clone(), ..PullRequest::default() };
-    let filters = Filters::parse(&pull, Dialect::Postgrest)?;
+    let dialect = settings::dialect(request.dialect.as_deref())?;
+    let filters = Filters::parse(&pull, dialect)?;
     let wanted = actions(request.actions.as_deref())?;
-    Ok((cursor, Watch { names, filters, wanted, request: pull }))
+    Ok((cursor, Watch { names, dialect, filters, wanted, request: pull }))
 }
 
 fn actions(asked: Option<&str>) -> Result<Actions> {

@@ -16,7 +16,8 @@
 //! The order holds as long as the table's file does. With another one (VACUUM FULL, CLUSTER) the walk begins anew. Each snapshot must see
 //! what those of earlier pages saw, which is so in new ones of one server, but not on a standby that lags, or in a transaction that keeps its
 //! snapshot: there rows come in the order of their keys. So they do where the planner finds another way to them than reading the table from
-//! one end to the other, where the table is so large that it cannot be passed in one page, and when writers are faster than the walk.
+//! one end to the other, where the table is so large that it cannot be passed in one page, and when writers are faster than the walk, or the
+//! same rows would come again, because who made them cannot be told from a transaction that lasts.
 
 use super::pages::Page;
 use super::rows::UntilFull;
@@ -115,7 +116,9 @@ impl CollectionPull<'_> {
             if upto.is_some() || begin == Tid::START {
                 return Ok(Some(true));
             }
-            if walk.round == ROUNDS {
+            // The next one would be over the same transactions: one of them has many savepoints, say, and lasts.
+            let repeats = walk.round > 0 && walk.first == walk.before;
+            if walk.round == ROUNDS || repeats {
                 return Ok(None);
             }
             upto = Some(begin);

@@ -53,6 +53,9 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
         if m.id < 1 || at > 0 && m.id != list[at - 1].id + 1 {
             return Err(malformed(format!("mutations[{at}] has the id {}: ids count up by one from 1.", m.id)));
         }
+        if m.name.contains('\0') {
+            return Err(malformed(format!("mutations[{at}].name: \\u0000 cannot be stored in text.")));
+        }
     }
     let who = client::who()?;
     let last = last_of(&who, client_id)?;

@@ -308,6 +308,12 @@ pub fn bypasses_policies() -> bool {
     unsafe { pg_sys::superuser() || pg_sys::has_bypassrls_privilege(pg_sys::GetUserId()) }
 }
 
+/// May the calling role act as this one?
+pub fn has_rights_of(role: pg_sys::Oid) -> bool {
+    // SAFETY: syscache look-ups.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
+}
+
 /// Makes a snapshot active until dropped. All SQL of a pull runs under one of these.
 pub struct ActiveSnapshot(pg_sys::Snapshot);
 

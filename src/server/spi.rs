@@ -22,7 +22,7 @@ use crate::server::session::{self, Event};
 mod guard;
 mod own;
 
-pub use guard::{as_author, as_owner, as_table_owner, pinned, pinned_but_path, quietly, without_waiting};
+pub use guard::{as_author, as_owner, as_table_owner, owner, pinned, pinned_but_path, quietly, without_waiting};
 pub use own::{owner_execute, owner_query, query_now, read_as_before, read_now};
 
 /// A statement parameter: a type and a datum (None is SQL NULL).

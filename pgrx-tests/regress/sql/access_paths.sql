@@ -136,6 +136,18 @@ SELECT t.sync('alice', 'by_each'), t.sync('alice', 'by_inner'), t.sync('alice', 
 UPDATE flags SET flag = 'off';
 SELECT t.sync('alice', 'by_each'), t.sync('alice', 'by_inner'), t.sync('alice', 'by_join'), t.sync('alice', 'by_place');
 
+-- A column of a joined table, by the alias of the join.
+CREATE TABLE staff (id int PRIMARY KEY, who name);
+CREATE TABLE posts (id int PRIMARY KEY, team int);
+INSERT INTO staff VALUES (1, 'alice');
+INSERT INTO posts VALUES (1, 1), (2, 2);
+SELECT t.make('by_alias', ', team int', '(1, 1), (2, 2)', 'EXISTS (SELECT FROM (staff JOIN posts ON staff.id = posts.id) AS j (a, b, c, d) WHERE j.b = current_user AND j.d = by_alias.team)');
+SELECT t.make('by_aliases', ', team int', '(1, 1), (2, 2)', 'EXISTS (SELECT FROM ((posts JOIN staff ON staff.id = posts.id) AS j (a, b, c, d) JOIN generate_series(1, 3) AS g ON j.a = g) AS k (e, f, g, h, i) WHERE k.h = current_user AND k.f < 3 AND k.f = by_aliases.team)');
+SELECT c, r.* FROM unnest('{by_alias,by_aliases}'::text[]) AS c, t.reads(c) AS r;
+SELECT t.sync('alice', 'by_alias'), t.sync('alice', 'by_aliases');
+INSERT INTO staff VALUES (2, 'alice'), (3, 'bob');
+SELECT t.sync('alice', 'by_alias'), t.sync('alice', 'by_aliases');
+
 -- Scopes: by a table that others inherit from, by a view of it, and by the collection itself.
 CREATE TABLE orgs (org int, who name, PRIMARY KEY (org, who));
 CREATE TABLE more_orgs () INHERITS (orgs);

@@ -37,6 +37,38 @@ DELETE FROM docs WHERE id = 9;
 SELECT op, key FROM snapsync.change WHERE stamp = (SELECT max(stamp) FROM snapsync.change);
 SELECT t.sync('alice', 'docs');
 
+-- Who does not own the table can write no such row: what he did to his own would reset everybody. By the length of the text, however short the value
+-- is that it is made of; also of a new version, and in columns that only together are too long.
+CREATE TABLE lists (id int PRIMARY KEY, owner name NOT NULL DEFAULT current_user, shared text[] NOT NULL DEFAULT '{}', doc jsonb, bits bytea, n numeric[], body text);
+ALTER TABLE lists ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON lists USING (owner = current_user OR current_user = ANY (shared) OR doc = '0' OR bits = '' OR n = '{}');
+GRANT ALL ON lists TO alice, bob;
+SELECT snapsync.enable('lists');
+INSERT INTO lists VALUES (1, 'alice'), (2, 'bob');
+SELECT t.sync('alice', 'lists');
+SET ROLE bob;
+SELECT * FROM t.error($$INSERT INTO lists (id, shared) SELECT 3, array_fill('x'::text, ARRAY[8600000])$$);
+SELECT * FROM t.error($$INSERT INTO lists (id, bits) VALUES (3, decode(repeat('00', 9000000), 'hex'))$$);
+SELECT * FROM t.error($$INSERT INTO lists (id, bits, shared) VALUES (3, decode(repeat('00', 5000000), 'hex'), ARRAY[repeat('x', 8000000)])$$);
+SELECT * FROM t.error($$INSERT INTO lists (id, n) SELECT 3, array_fill('1e131000'::numeric, ARRAY[200])$$);
+SELECT * FROM t.error($$UPDATE lists SET doc = to_jsonb(repeat('x', 17000000))$$);
+SELECT * FROM t.error($$SELECT push_changes(json_build_object('lists', json_build_object('created', ARRAY[json_build_object('id', 4, 'owner', 'bob', 'shared', ARRAY[repeat('x', 17000000)]), json_build_object('id', 3)])))$$);
+SELECT a #>> '{rejected,0,id}' AS id, a #>> '{rejected,0,code}' AS code
+FROM push_changes(json_build_object('lists', json_build_object('created', ARRAY[json_build_object('id', 4, 'owner', 'bob', 'shared', ARRAY[repeat('x', 17000000)]), json_build_object('id', 3, 'owner', 'bob', 'shared', ARRAY[]::text[])])), on_rejected => 'report') AS a;
+-- What has room is written, and a column that no policy reads has no limit.
+INSERT INTO lists (id, shared, n, body) SELECT 5, array_fill('x'::text, ARRAY[100000]), array_fill('1e131000'::numeric, ARRAY[50]), repeat('x', 20000000);
+DELETE FROM lists WHERE id = 5;
+RESET ROLE;
+SELECT op, count(*) FROM snapsync.change WHERE relation = 'lists'::regclass GROUP BY op ORDER BY op;
+SELECT t.sync('alice', 'lists');
+-- The owner can; and what he has written others may change otherwise.
+INSERT INTO lists (id, owner, shared) VALUES (6, 'bob', ARRAY[repeat('x', 17000000)]);
+SELECT t.sync('alice', 'lists');
+SET ROLE bob;
+UPDATE lists SET body = 'y' WHERE id = 6;
+RESET ROLE;
+SELECT t.sync('alice', 'lists');
+
 -- In a table that decides who sees another's rows.
 CREATE TABLE grants (id int PRIMARY KEY, who name, doc json);
 CREATE TABLE notes (id int PRIMARY KEY, n int);

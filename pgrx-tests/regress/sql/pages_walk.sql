@@ -100,6 +100,21 @@ COMMIT;
 SELECT c.pages('f', '{moved}', 200) > 0;
 SELECT count(*) FROM c.wrong('f', 'moved');
 
+-- Somebody's transaction lasts that has many savepoints, so that of later ones nobody knows whether they are its own: what these have made
+-- comes twice, and once more in the order of the keys, but not in each round.
+CREATE TABLE late (id int PRIMARY KEY, v text);
+CREATE TABLE others (i int);
+SELECT snapsync.enable('late');
+INSERT INTO late SELECT n, 'before' FROM generate_series(1, 100) AS n;
+BEGIN;
+DO $$ BEGIN FOR i IN 1..70 LOOP BEGIN INSERT INTO others VALUES (i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$;
+PREPARE TRANSACTION 'walk lasts';
+INSERT INTO late SELECT n, 'x' FROM generate_series(1000, 101, -1) AS n;
+ANALYZE late;
+SELECT c.order_of('late', 100);
+ROLLBACK PREPARED 'walk lasts';
+SELECT c.order_of('late', 100);
+
 -- A transaction of very many changes: a page reads about as many entries as it sends, with images and without, of one scope and of all.
 CREATE TABLE big (id int PRIMARY KEY, org int NOT NULL, tag text);
 ALTER TABLE big ENABLE ROW LEVEL SECURITY;

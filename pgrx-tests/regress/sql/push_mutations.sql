@@ -49,6 +49,7 @@ SELECT * FROM t.error($$SELECT push_mutations('[{"id": 1, "name": "like"}, {"id"
 SELECT * FROM t.error($$SELECT push_mutations('[{"id": 0, "name": "like"}]', 'new')$$);
 SELECT * FROM t.error($$SELECT push_mutations('{"id": 1}', 'new')$$);
 SELECT * FROM t.error($$SELECT push_mutations('[{"id": 1, "nam": "like"}]', 'new')$$);
+SELECT * FROM t.error($$SELECT push_mutations('[{"id": 1, "name": "like"}, {"id": 2, "name": "li\u0000ke"}]', 'new')$$);
 SELECT * FROM t.error($$SELECT push_mutations('[]', '')$$);
 SELECT * FROM t.error($$SELECT push_mutations(NULL, 'new')$$);
 SELECT push_mutations('[]', 'new');

@@ -126,6 +126,32 @@ CALL snapsync.wait_for_changes('{todos}', :'cursor', timeout => '10 ms');
 BEGIN; CALL snapsync.wait_for_changes('{todos}', :'cursor'); ROLLBACK;
 DO $$ DECLARE said json; BEGIN CALL snapsync.wait_for_changes('{todos}', NULL, answer => said); RAISE NOTICE '%', said; END $$;
 
+-- In the client's dialect, as an argument or by the setting: what its filter names, and what its pull would bring.
+CREATE TABLE coded (code text PRIMARY KEY, id text, v text);
+CREATE TABLE cards (id uuid PRIMARY KEY, title text, updated_at timestamptz NOT NULL DEFAULT now(), deleted_at timestamptz);
+GRANT SELECT ON coded, cards TO alice;
+SET client_min_messages = warning;
+SELECT snapsync.enable('coded'), snapsync.enable('cards', soft_delete_column => 'deleted_at', version_column => 'updated_at', conflict => 'last_write_wins');
+RESET client_min_messages;
+INSERT INTO coded VALUES ('a', 'other', 'x'), ('b', 'other', 'x');
+INSERT INTO cards VALUES ('00000000-0000-4000-8000-000000000001', 'a', now(), now()), ('00000000-0000-4000-8000-000000000002', 'a', now(), NULL);
+SELECT pull_changes('{coded,cards}') ->> 'timestamp' AS cursor \gset
+UPDATE coded SET v = 'y' WHERE code = 'a';
+UPDATE cards SET title = 'b' WHERE deleted_at IS NOT NULL;
+SET ROLE alice;
+SELECT wait_for_changes('{coded}', :'cursor', filter => '{"coded": {"id": ["a"]}}', dialect => 'watermelondb', timeout => '0'),
+       wait_for_changes('{coded}', :'cursor', filter => '{"coded": {"id": ["b"]}}', dialect => 'watermelondb', timeout => '0');
+SELECT * FROM t.error(format($$SELECT wait_for_changes('{coded}', %L, filter => '{"coded": {"id": ["a"]}}')$$, :'cursor'));
+SELECT d AS dialect, wait_for_changes('{cards}', :'cursor', dialect => d, timeout => '0'), pull_changes('{cards}', :'cursor', dialect => d) #>> '{changes,cards,updated,0,title}' AS came
+FROM unnest('{postgrest,watermelondb,drift}'::text[]) AS d;
+SET snapsync.dialect = 'drift';
+SELECT a AS actions, wait_for_changes('{cards}', :'cursor', actions => a, timeout => '0') FROM unnest('{inserts,updates,deletes,collection,changes}'::text[]) AS a;
+CALL snapsync.wait_for_changes('{cards}', :'cursor', timeout => '0');
+CALL snapsync.wait_for_changes('{cards}', :'cursor', timeout => '0', dialect => 'postgrest');
+RESET snapsync.dialect;
+SELECT * FROM t.error($$SELECT wait_for_changes('{cards}', dialect => 'klingon')$$);
+RESET ROLE;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys;
 
 use super::columns;
+use crate::policies::wide;
 use crate::server::error::Result;
 use crate::server::{pg, spi, subxact};
 
@@ -16,11 +17,7 @@ const SHAPE: &str = include_str!("definition/shape.sql");
 /// keep everybody waiting.
 const TREES: &str = include_str!("definition/trees.sql");
 const LOCKED: &str = include_str!("definition/locked.sql");
-
-/// Written out, every column of a join is compared with all others: where trees are longer than this, in bytes, that takes too long, and
-/// cannot be interrupted.
-const LARGE: i64 = 256 * 1024;
-const IS_LARGE: &str = include_str!("definition/large.sql");
+const STORED: &str = include_str!("definition/stored.sql");
 
 /// What the table looks like, as JSON text.
 pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
@@ -45,17 +42,19 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
     Ok(shape.to_string())
 }
 
-/// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself, or where they
-/// are too long. What is locked for it is let go.
+/// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself, or if they take
+/// long to be written. What is locked for it is let go.
 fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
-    if !spi::read_now(IS_LARGE, &[spi::arg(relation), spi::arg(LARGE)])?.is_empty() {
-        return Ok(None);
-    }
     let locked = spi::read_now(LOCKED, &[spi::arg(relation)])?;
     let locked: Vec<pg_sys::Oid> = locked.iter().map(|r| r.oid(0)).collect();
     subxact::try_out(|| {
         if !locked.into_iter().all(pg::lock_without_waiting) {
             return Ok(None);
+        }
+        for tree in spi::read_now(STORED, &[spi::arg(relation)])? {
+            if tree.text(0).map_or(Ok(false), wide::is_wide)? {
+                return Ok(None);
+            }
         }
         Ok(spi::read_now(TREES, &[spi::arg(relation), spi::arg(true)])?.first().map(|r| r.string(0)))
     })
@@ -65,8 +64,10 @@ fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
 pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &serde_json::Value) -> Result<bool> {
     let differs = |part: &str| old[part] != new[part];
     let here = old["identity"] == new["identity"];
+    // In another database, what could not be had may have been anything.
+    let untold = !here && (old["texts"].is_null() || new["texts"].is_null());
     let parts = ["security", "partitions", "composites", if here { "trees" } else { "texts" }];
-    if parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
+    if untold || parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
         return Ok(true);
     }
     // A label of an enum that is no more was renamed; a new one changes no row.

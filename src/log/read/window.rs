@@ -6,7 +6,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::{scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
 use crate::log::change::{column, Op, NO_BUCKET};
-use crate::log::journal;
+use crate::log::{clock, journal};
 use crate::server::error::Result;
 use crate::server::memory::Gather;
 
@@ -122,6 +122,43 @@ impl Log<'_> {
             Some(_) => 1,
             None => SHARED,
         }
+    }
+
+    /// From which stamp on there are no more than about so many entries to look at.
+    pub fn newest(&self, relation: pg_sys::Oid, most: usize) -> Result<i64> {
+        let (mut from, mut left) = (clock::FIRST, most);
+        let backward = pg_sys::ScanDirection::BackwardScanDirection;
+        let mut goes_on = |tuple| {
+            // SAFETY: a tuple of snapsync.change.
+            left = left.saturating_sub(match unsafe { self.size_of(tuple) } {
+                // As `decode` counts it.
+                SHARED => 1 + SHARED / 10,
+                one => one,
+            });
+            left > 0
+        };
+        self.tuples_towards(backward, relation, None, Vec::new(), |tuple| {
+            let more = goes_on(tuple);
+            if !more {
+                // Of this number there may be others.
+                // SAFETY: a tuple of snapsync.change.
+                from = unsafe { self.value(tuple, column::STAMP) }.map_or(from, |d| d.value() as i64 + 1);
+            }
+            Ok(more)
+        })?;
+        // What stands for a stamp from there on, and is further back. The running transaction's own it always reads.
+        let (early, own, begun) = (self.early(from)?, journal::own_stamp(), from);
+        for (number, stamp) in early.into_iter().filter(|(number, _)| *number < begun && Some(*number) != own) {
+            let mut more = true;
+            self.tuples(relation, None, vec![stamp_is(number)], |tuple| {
+                more = goes_on(tuple);
+                Ok(more)
+            })?;
+            if !more {
+                from = from.max(stamp + 1);
+            }
+        }
+        Ok(from)
     }
 
     /// Has the collection been reset since this stamp?

@@ -36,18 +36,24 @@ pub(super) enum Level {
 }
 
 pub(super) struct Analysis<'a> {
-    pub(super) relation: pg_sys::Oid,
-    pub(super) occurrences: &'a mut Vec<Occurrence>,
+    relation: pg_sys::Oid,
+    occurrences: &'a mut Vec<Occurrence>,
     /// Which foreign keys the policies follow is asked, too.
-    pub(super) ties: bool,
+    ties: bool,
     /// What `references` has answered.
-    pub(super) references: HashMap<(ColumnRef, ColumnRef), bool>,
+    references: HashMap<(ColumnRef, ColumnRef), bool>,
+    /// What `naming` has answered, in the memory context that the analysis runs in.
+    namings: HashMap<u32, *mut pg_sys::List>,
 }
 
 /// A column of a table, seen from some place in the tree.
 pub(super) type ColumnRef = (pg_sys::Oid, i16);
 
-impl Analysis<'_> {
+impl<'a> Analysis<'a> {
+    pub(super) fn of(relation: pg_sys::Oid, occurrences: &'a mut Vec<Occurrence>, ties: bool) -> Analysis<'a> {
+        Analysis { relation, occurrences, ties, references: HashMap::new(), namings: HashMap::new() }
+    }
+
     /// Looks at the subqueries of an expression that stands inside `levels`.
     ///
     /// # Safety
@@ -89,7 +95,9 @@ impl Analysis<'_> {
                 memory::heed();
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
-                        let predicate = local.get(&(i + 1)).and_then(|conditions| all_of(conditions, (*rte).relid));
+                        let relid = (*rte).relid;
+                        let mut naming = || *self.namings.entry(relid.to_u32()).or_insert_with(|| naming(relid));
+                        let predicate = local.get(&(i + 1)).and_then(|conditions| all_of(conditions, naming()));
                         self.occurrences.push(Occurrence {
                             relation: (*rte).relid.to_u32(),
                             tied: tied.contains(&(i + 1)),
@@ -243,20 +251,18 @@ unsafe fn local_conditions(conditions: &[*mut pg_sys::Node]) -> HashMap<usize, V
 /// These conditions, which are on one entry alone, a table.
 ///
 /// # Safety
-/// The nodes are of an analyzed policy or expression; there is one at least.
-unsafe fn all_of(conditions: &[*mut pg_sys::Node], relation: pg_sys::Oid) -> Option<Predicate> {
+/// The nodes are of an analyzed policy or expression; there is one at least. The context is of that table.
+unsafe fn all_of(conditions: &[*mut pg_sys::Node], context: *mut pg_sys::List) -> Option<Predicate> {
     let (mut parts, mut trees) = (Vec::new(), std::ptr::null_mut());
     // SAFETY: as above; each condition is copied before its Vars are renumbered, and copied to be written, which may change it.
     unsafe {
         let entry = (*vars(*conditions.first()?).first().copied()?).varno;
-        let context = naming(relation);
         for &condition in conditions {
             let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
             pg_sys::ChangeVarNodes(copy, entry, 1, 0);
-            // What a Var of a join with an alias is called there means nothing here.
+            // What a Var was written as, by the alias of a join that is not here: who writes it as SQL would go by that.
             for var in vars(copy) {
-                (*var).varnosyn = (*var).varno as _;
-                (*var).varattnosyn = (*var).varattno;
+                ((*var).varnosyn, (*var).varattnosyn) = ((*var).varno as _, (*var).varattno);
             }
             trees = pg_sys::lappend(trees, copy.cast());
             let written = pg_sys::copyObjectImpl(copy.cast()).cast();

@@ -134,11 +134,7 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
             called = depends::functions_called(tree.cast());
             named = depends::objects_named(tree.cast());
             read = tree::relations_read(tree.cast());
-            Analysis { relation, occurrences: &mut occurrences, ties: true, references: Default::default() }.query(
-                tree,
-                None,
-                &[],
-            )
+            Analysis::of(relation, &mut occurrences, true).query(tree, None, &[])
         }
     })?;
     let relations = read.keys().copied();

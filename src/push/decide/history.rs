@@ -1,11 +1,13 @@
 //! What happened to the pushed rows on the server since the client's cursor, as far as the caller may know.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use super::fates::Deciding;
 use super::RowHistory;
+use crate::collections::catalog;
 use crate::log::change::{Image, Op};
-use crate::log::read::Logged;
+use crate::log::read::{self, Logged};
 use crate::log::{clock, roles};
 use crate::push::pusher::{Baseline, Pusher};
 use crate::push::target::Target;
@@ -15,6 +17,11 @@ use crate::server::pg;
 use crate::sight::reach::Reach;
 use crate::values::conflict::ServerChange;
 use crate::values::dialect::Dialect;
+
+/// So many entries of the log are looked at for updated rows that are not there, and for each row so many. Whatever the log's size:
+/// anybody may push such a row, at any time.
+const REMEMBERED: usize = 10_000;
+const FOR_EACH: usize = 20;
 
 /// A row as it was until this stamp.
 struct Old {
@@ -110,8 +117,8 @@ impl<'d> Deciding<'d, '_> {
         Ok(all)
     }
 
-    /// The updated records whose row is gone and is known to have been deleted, however long ago: the client must hear of
-    /// it and not bring it back.
+    /// The updated records whose row is gone and is known to have been deleted, also before the client's cursor: the client must hear
+    /// of it and not bring it back.
     pub(super) fn known_deleted(&self, refused: &HashSet<String>) -> Result<HashSet<String>> {
         // The Drift client has no cursor to conflict with, and is told of it all the same.
         let silent = matches!(self.pusher.baseline, Baseline::None) && self.target.dialect != Dialect::Drift;
@@ -125,7 +132,7 @@ impl<'d> Deciding<'d, '_> {
             return Ok(HashSet::new());
         }
         let snapshot = pg::ActiveSnapshot::take();
-        let entries = self.target.logged(&missing, clock::FIRST, &snapshot)?;
+        let entries = self.target.logged(&missing, self.remembered(missing.len(), &snapshot)?, &snapshot)?;
         let reset = entries.iter().filter(|e| e.op == Op::Reset).map(|e| e.stamp).max();
         let mut last: HashMap<&str, &Logged> = HashMap::new();
         for entry in entries.iter().filter(|e| e.op != Op::Reset) {
@@ -137,6 +144,24 @@ impl<'d> Deciding<'d, '_> {
             deleted.filter_map(|e| Some((e.key.as_str(), Old::of(e)?))).gather_pairs();
         let seen = self.could_see(&old, reset)?;
         Ok(keys.into_iter().zip(seen).filter(|(_, seen)| *seen).map(|(key, _)| key.to_string()).gather())
+    }
+
+    /// From which stamp on deletions are looked for, of so many rows. There is no index by key; and whether the caller knew the row may take
+    /// all changes since then of the tables that his policies read. What is further back than so many of each is as if it had never been.
+    fn remembered(&self, rows: usize, snapshot: &pg::ActiveSnapshot) -> Result<i64> {
+        let most = REMEMBERED + FOR_EACH * rows;
+        let (mut from, mut seen) = (clock::FIRST, HashSet::new());
+        let mut open = vec![Rc::clone(&self.target.collection)];
+        while let Some(table) = open.pop() {
+            memory::heed();
+            if seen.insert(table.relation.to_u32()) {
+                from = from.max(read::newest(table.relation, most, snapshot)?);
+                for access in table.access.iter().filter(|access| !access.untracked) {
+                    memory::extend(&mut open, catalog::tracked(access.relation)?);
+                }
+            }
+        }
+        Ok(from)
     }
 
     /// The columns that a change touched, by name.

@@ -213,7 +213,7 @@ fn as_role<R>(role: pg_sys::Oid, context: impl FnOnce(u32) -> u32, work: impl Fn
 }
 
 /// The role that owns a relation.
-fn owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
+pub fn owner(relation: pg_sys::Oid) -> Result<pg_sys::Oid> {
     // SAFETY: a syscache lookup; the tuple is released before returning and only a copied Oid leaves.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
