@@ -65,10 +65,15 @@ impl CollectionPull<'_> {
         let Some((file, _)) = file.filter(|_| pg::may_select(table, heap::NUMBER)) else {
             return Ok(Walked::Otherwise);
         };
-        let unseen = Unseen::by(page.snapshot);
+        let (unseen, exact) = Unseen::by(page.snapshot);
         let goes_on = |walk: &WalkPlace| walk.file == file && unseen.from.saturating_sub(walk.before.from) < PAST;
         let begun = || WalkPlace { file, round: 0, after: Tid::START, before: unseen.clone(), first: unseen.clone() };
-        let mut walk = walk.filter(goes_on).unwrap_or_else(begun);
+        let walk = walk.filter(goes_on);
+        // What committed since would count as unseen for as long as some transaction of many savepoints lasts: each round would send it again.
+        if !exact && walk.as_ref().is_none_or(|walk| walk.round > 0) {
+            return Ok(Walked::Otherwise);
+        }
+        let mut walk = walk.unwrap_or_else(begun);
         let (before, room) = (out.mark(), page.room());
         let created = self.begin_all(from, out);
         let walked = self.walk_on(&mut walk, &unseen, page, out)?;
@@ -116,7 +121,7 @@ impl CollectionPull<'_> {
             if upto.is_some() || begin == Tid::START {
                 return Ok(Some(true));
             }
-            // The next one would be over the same transactions: one of them has many savepoints, say, and lasts.
+            // The next one would be over the same transactions: one of them lasts.
             let repeats = walk.round > 0 && walk.first == walk.before;
             if walk.round == ROUNDS || repeats {
                 return Ok(None);

@@ -77,7 +77,8 @@ pub struct Unseen {
 const RUNNING: usize = 32;
 
 impl Unseen {
-    pub fn by(snapshot: &pg::ActiveSnapshot) -> Unseen {
+    /// Those of a snapshot; and whether no more than these count, because all that were running are known and few.
+    pub fn by(snapshot: &pg::ActiveSnapshot) -> (Unseen, bool) {
         // SAFETY: an active snapshot, whose arrays are as long as it says; a shared counter, and this transaction's number.
         let (first, end, mut running, known, next, own) = unsafe {
             let snapshot = &*snapshot.raw();
@@ -102,11 +103,12 @@ impl Unseen {
         let mut from = with_epoch(end.into_inner());
         running.retain(|number| with_epoch(*number) < from);
         running.sort_unstable_by_key(|number| with_epoch(*number));
+        let few = running.len() <= RUNNING;
         if let Some(next) = running.get(RUNNING) {
             from = with_epoch(*next);
             running.truncate(RUNNING);
         }
-        Unseen { from, running }
+        (Unseen { from, running }, known && few)
     }
 
     fn has(&self, transaction: u32) -> bool {
