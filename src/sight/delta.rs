@@ -28,6 +28,9 @@ pub use links::Link;
 /// So many sights are told apart.
 pub(super) const SIGHTS: usize = 64;
 
+/// So many where each takes long, because the changes do not fit into memory.
+const LONG_SIGHTS: usize = 4;
+
 /// The tables that decide, with their entries since the cursor.
 pub type Tables = [(Rc<Collection>, Rc<Entries>)];
 
@@ -162,7 +165,8 @@ impl<'a> Delta<'a> {
 
     /// Can all of them be looked back to, and soon?
     pub fn is_quick(&self) -> bool {
-        self.ends.len() <= SIGHTS && self.tables.iter().all(|(_, entries)| !entries.are_many())
+        let most = if self.tables.iter().any(|(_, entries)| entries.are_many()) { LONG_SIGHTS } else { SIGHTS };
+        self.ends.len() <= most
     }
 
     /// When the sight of now began: with the change of this stamp.

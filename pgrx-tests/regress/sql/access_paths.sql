@@ -189,13 +189,13 @@ CREATE TABLE halls (id int PRIMARY KEY, team int);
 INSERT INTO chairs VALUES (1, 'bob'), (2, 'alice');
 INSERT INTO halls VALUES (1, 1), (2, 2);
 GRANT SELECT ON chairs, halls TO PUBLIC;
-SELECT t.make('by_alias', ', team int', '(1, 1), (2, 2)', 'EXISTS (SELECT FROM (chairs AS s JOIN halls AS r ON r.id = s.id) AS j (i, w, k, t) WHERE j.w = current_user AND j.t = by_alias.team)');
+SELECT t.make('by_columns', ', team int', '(1, 1), (2, 2)', 'EXISTS (SELECT FROM (chairs AS s JOIN halls AS r ON r.id = s.id) AS j (i, w, k, t) WHERE j.w = current_user AND j.t = by_columns.team)');
 SELECT t.make('by_using', ', team int', '(1, 1), (2, 2)', 'EXISTS (SELECT FROM chairs JOIN halls USING (id) AS j WHERE j.id > 0 AND halls.team = by_using.team AND who = current_user)');
-SELECT count(snapsync.enable(c::regclass)) FROM unnest('{by_alias,by_using}'::text[]) AS c;
-SELECT c, r.* FROM unnest('{by_alias,by_using}'::text[]) AS c, t.reads(c) AS r;
-SELECT c, t.sync('alice', c) FROM unnest('{by_alias,by_using}'::text[]) AS c;
+SELECT count(snapsync.enable(c::regclass)) FROM unnest('{by_columns,by_using}'::text[]) AS c;
+SELECT c, r.* FROM unnest('{by_columns,by_using}'::text[]) AS c, t.reads(c) AS r;
+SELECT c, t.sync('alice', c) FROM unnest('{by_columns,by_using}'::text[]) AS c;
 UPDATE chairs SET who = 'alice' WHERE id = 1;
-SELECT c, t.sync('alice', c) FROM unnest('{by_alias,by_using}'::text[]) AS c;
+SELECT c, t.sync('alice', c) FROM unnest('{by_columns,by_using}'::text[]) AS c;
 
 \set ECHO none
 \c postgres

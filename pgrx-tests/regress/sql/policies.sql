@@ -244,11 +244,11 @@ ALTER TABLE crew DISABLE TRIGGER USER;
 SELECT t.sync('alice', 'ships');
 DELETE FROM crew;
 SELECT t.sync('alice', 'ships');
-SELECT finding FROM snapsync.doctor() WHERE collection = 'ships' AND severity = 'warning';
+SELECT finding FROM snapsync.doctor() WHERE collection = 'ships' AND severity = 'error';
 ALTER TABLE crew ENABLE TRIGGER USER;
 SELECT t.sync('alice', 'ships');
 SELECT t.sync('alice', 'ships');
-SELECT finding FROM snapsync.doctor() WHERE collection = 'ships' AND severity = 'warning';
+SELECT finding FROM snapsync.doctor() WHERE collection = 'ships' AND severity = 'error';
 
 \set ECHO none
 \c postgres
