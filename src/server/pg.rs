@@ -7,6 +7,10 @@ use pgrx::{pg_sys, FromDatum, IntoDatum};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::session::{Cached, Event};
 
+mod snapshot;
+
+pub use snapshot::ActiveSnapshot;
+
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
     static RELATIONS: Cached<Vec<(&'static CStr, pg_sys::Oid)>> = Cached::until(Event::Definition);
@@ -312,51 +316,6 @@ pub fn bypasses_policies() -> bool {
 pub fn has_rights_of(role: pg_sys::Oid) -> bool {
     // SAFETY: syscache look-ups.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
-}
-
-/// Makes a snapshot active until dropped. All SQL of a pull runs under one of these.
-pub struct ActiveSnapshot(pg_sys::Snapshot);
-
-impl ActiveSnapshot {
-    /// In READ COMMITTED a new snapshot, otherwise the transaction's.
-    pub fn take() -> Self {
-        // SAFETY: inside a transaction; Push registers a copy that Pop in `drop` releases.
-        unsafe {
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            ActiveSnapshot(pg_sys::GetActiveSnapshot())
-        }
-    }
-    /// What is committed at this instant, also in REPEATABLE READ. For snapsync's own settings only.
-    pub fn latest() -> Self {
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
-            ActiveSnapshot(pg_sys::GetActiveSnapshot())
-        }
-    }
-    /// What was there before this transaction began to write: what others have committed, and nothing of its own.
-    pub fn before_transaction() -> Self {
-        // SAFETY: as above. The copy is ours, and its command counter says which of the transaction's own changes it sees: none.
-        unsafe {
-            pg_sys::PushCopiedSnapshot(pg_sys::GetLatestSnapshot());
-            let snapshot = pg_sys::GetActiveSnapshot();
-            (*snapshot).curcid = 0;
-            ActiveSnapshot(snapshot)
-        }
-    }
-    pub fn raw(&self) -> pg_sys::Snapshot {
-        self.0
-    }
-}
-
-impl Drop for ActiveSnapshot {
-    fn drop(&mut self) {
-        // While an ERROR unwinds through us the abort pops the snapshots of the (sub)transaction itself.
-        if !std::thread::panicking() {
-            // SAFETY: the snapshot pushed in `take` is on top again: everything in between is balanced.
-            unsafe { pg_sys::PopActiveSnapshot() }
-        }
-    }
 }
 
 /// The name of a role.
