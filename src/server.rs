@@ -6,6 +6,7 @@ pub mod error;
 pub mod heap;
 pub mod http;
 pub mod memory;
+pub mod modifier;
 pub mod node;
 pub mod pg;
 pub mod receiver;

@@ -187,6 +187,10 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When
         let image_changed = differs(&t.image, old, new);
         let key_changed = differs(&t.key, old, new);
         if !image_changed && !key_changed && !differs(&t.rest, old, new) {
+            if journal::is_sending(made_by) {
+                write_key(&t.key, old, &mut b.key, &mut b.parts);
+                journal::stays(t.root, &b.key)?;
+            }
             return Ok(());
         }
         write_key(&t.key, old, &mut b.key, &mut b.parts);

@@ -203,6 +203,24 @@ impl Drop for Keys<'_> {
     }
 }
 
+/// Is this id, which reads back, written as the server writes it?
+pub fn is_as_written(collection: &Collection, id: &str) -> Result<bool> {
+    let Ok(parts) = wire_id::decode(id, collection.key.len()) else { return Ok(false) };
+    for (part, column) in parts.iter().zip(&collection.key) {
+        let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
+        let Some(value) = spi::input(column.facts.base, part)?.datum else { return Ok(false) };
+        // SAFETY: a value of an existing type, whose output function gives a text that ends with a zero.
+        let text = unsafe {
+            pg_sys::getTypeOutputInfo(column.facts.base, &mut function, &mut is_varlena);
+            CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value))
+        };
+        if text.to_bytes() != part.as_bytes() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Values of one type as a relation with the column `v`.
 pub struct TextStore {
     store: *mut pg_sys::Tuplestorestate,

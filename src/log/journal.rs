@@ -253,6 +253,8 @@ struct SentStatement {
     /// one, so it is never taken for what the client sent.
     command: u32,
     rows: SentRows,
+    /// Rows that it updated and left as they were.
+    stayed: Vec<(u32, String)>,
 }
 
 impl SentStatement {
@@ -274,7 +276,14 @@ impl Sending {
         // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
         // SAFETY: inside a transaction that may write.
         let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
-        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(SentStatement { command, rows })))
+        let sent = SentStatement { command, rows, stayed: Vec::new() };
+        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(sent)))
+    }
+
+    /// The rows, by relation and key, that the statement updated and left as they were.
+    pub fn stayed(self) -> Vec<(u32, String)> {
+        JOURNAL
+            .with(|j| j.borrow_mut().sending.as_mut().map(|sent| std::mem::take(&mut sent.stayed)).unwrap_or_default())
     }
 }
 
@@ -288,9 +297,21 @@ impl Drop for Sending {
     }
 }
 
-/// Makes the next pulls send this row although it did not change: a client believes something else of it.
+/// Does the statement of a push that is under way make these versions of rows?
+pub fn is_sending(made_by: u32) -> bool {
+    JOURNAL.with(|j| j.borrow().sending.as_ref().is_some_and(|sent| sent.command == made_by))
+}
+
+/// Remembers of such a row that it was updated, and stayed as it was: nothing is logged of it.
+pub fn stays(relation: pg_sys::Oid, key: &[u8]) -> Result<()> {
+    JOURNAL.with(|j| match &mut j.borrow_mut().sending {
+        Some(sent) => memory::push(&mut sent.stayed, (relation.to_u32(), String::from_utf8_lossy(key).into_owned())),
+        None => Ok(()),
+    })
+}
+
+/// Makes the next pulls send this row although it did not change: a client believes something else of it. It is a conflict to nobody.
 pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
-    let _nobody = Origin::set(None);
     // After whatever else happened to the row.
     let when = When::AfterCommand(u32::MAX);
     append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })

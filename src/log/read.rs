@@ -44,6 +44,11 @@ impl Logged {
     pub fn is_notice(&self) -> bool {
         self.touched.as_deref() == Some(&NOTICE)
     }
+
+    /// Is the row as it was, and only to be sent once more?
+    pub fn is_touch(&self) -> bool {
+        self.op == Op::Update && self.image.is_none() && self.touched.as_deref() == Some(&[])
+    }
 }
 
 /// Whose entries to read.

@@ -5,6 +5,7 @@
 
 use super::delta::Past;
 use super::CollectionPull;
+use crate::collections::lookup;
 use crate::log::change::{Image, Op};
 use crate::log::client;
 use crate::log::read::{Entries, Logged};
@@ -31,7 +32,8 @@ pub(super) struct Changed {
     /// The last entry is a deletion.
     pub deleted: bool,
     pub returned: bool,
-    /// The client asked for it with its last pull and does not now: whoever sees it, it is not looked up.
+    /// The client asked for it with its last pull and does not now, or pushed it under an id that the server writes otherwise: whoever sees
+    /// it, it is not looked up.
     pub unasked: bool,
     /// When it became as it is now: the stamp of its last entry that says so. None: it is as it was at the cursor, as far as policies read.
     pub since: Option<i64>,
@@ -99,7 +101,11 @@ impl RowBatch {
             self.bytes += id.len();
             let inserted = entries.peek().is_some_and(|e| e.op == Op::Insert);
             let echo = pull.request.skip_echoes;
-            memory::push(&mut self.rows, Changed { echo, ..Changed::unknown(id.to_string(), inserted, false) })?;
+            let unasked = entries.peek().is_none() && !lookup::is_as_written(pull.collection, id)?;
+            memory::push(
+                &mut self.rows,
+                Changed { echo, unasked, ..Changed::unknown(id.to_string(), inserted, false) },
+            )?;
         }
         let at = self.rows.len() - 1;
         let row = &mut self.rows[at];

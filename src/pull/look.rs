@@ -88,7 +88,9 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
     let standing = roles::standing(&snapshot)?;
     asked.filters.check(&asked.names, &collections)?;
     let (start, timestamp) = begin(cursor, &[], &standing, snapmin, None)?;
-    let (mut changed, mut watched, mut settled) = (Vec::new(), Watched::new(), true);
+    let (mut changed, mut watched) = (Vec::new(), Watched::new());
+    // Nothing has happened that the next look must know of: an update may be all that comes of a deletion and what follows it.
+    let mut settled = true;
     let mut reach = match start {
         Start::Stamp(stamp) => Some((stamp, Reach::since(stamp, &snapshot))),
         _ => None,
@@ -112,7 +114,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
         if happened.actions.has(asked.wanted) {
             changed.push(name.clone());
         }
-        settled &= happened.settled;
+        settled &= happened.settled && !happened.actions.has(Actions::ANY);
         // Whoever chose the scopes would learn from pg_locks what their places are, and who else waits there.
         let buckets = happened.buckets.filter(|_| !asked.filters.name(name));
         watch(&mut watched, collection, buckets)?;

@@ -22,7 +22,7 @@ pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Targe
         json.array();
         for r in same {
             memory::heed();
-            json.text(&r.id);
+            json.text(targets[r.target].as_sent(&r.id));
         }
         json.end_array();
     }
@@ -35,7 +35,7 @@ pub fn answer(rejected: Vec<Rejection>, failed: Vec<Rejection>, targets: &[Targe
         json.name("collection");
         json.text(targets[r.target].asked);
         json.name("id");
-        json.text(&r.id);
+        json.text(targets[r.target].as_sent(&r.id));
         write_failure(&mut json, &r.error.code, &r.error.message, r.error.names[4].as_deref());
         json.end_object();
     }

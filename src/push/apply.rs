@@ -1,14 +1,16 @@
 //! Runs the statements: all rows of a set at once, or, where that fails, in halves of halves.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use super::decide::{Fates, Manner};
-use super::echo::Echo;
+use super::echo::{self, Echo};
 use super::item::{by_target, Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
 use crate::collections::facts::{self, Facts};
-use crate::log::journal::{Sending, SentRows};
+use crate::log::journal::{self, Sending, SentRows};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -39,13 +41,21 @@ pub struct ItemWriter<'w, 'a> {
     targets: &'w [Target<'a>],
     /// By target.
     manners: Vec<Manner>,
-    echoes: Vec<Option<Echo>>,
+    echoes: Vec<OnceCell<Option<Echo>>>,
 }
 
 impl<'w, 'a> ItemWriter<'w, 'a> {
     pub fn of(targets: &'w [Target<'a>], fates: &[Fates]) -> Result<Self> {
-        let echoes = targets.iter().map(Echo::of).gather::<Result<Vec<_>>>()?;
+        let echoes = targets.iter().map(|_| OnceCell::new()).gather();
         Ok(ItemWriter { targets, manners: fates.iter().map(|f| f.manner).gather(), echoes })
+    }
+
+    fn echo(&self, target: usize) -> Result<Option<&Echo>> {
+        if let Some(known) = self.echoes[target].get() {
+            return Ok(known.as_ref());
+        }
+        let echo = Echo::of(&self.targets[target])?;
+        Ok(self.echoes[target].get_or_init(|| echo).as_ref())
     }
 
     /// Writes the items. With `together`, all of them in one statement.
@@ -66,6 +76,14 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             let items = by_statement.remove(&(target, what)).unwrap_or_default();
             statements.push(WriteStatement::of(target, what, items, self.targets));
         }
+        for nothing in statements.iter().filter(|s| s.writes_nothing(self.targets)) {
+            let target = &self.targets[nothing.target];
+            // Who may not read the key has no copy to mend.
+            let lost = |i: &&&Item| !echo::is_known(target, &target.plan.records[i.row as usize]);
+            for item in nothing.items.iter().filter(|_| target.may_read_key()).filter(lost) {
+                journal::touch(target.collection.relation, item.id(self.targets))?;
+            }
+        }
         statements.retain(|s| !s.writes_nothing(self.targets));
         let mut applied = Applied::default();
         if together && statements.len() > 1 {
@@ -81,9 +99,10 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     fn run(&self, statement: &WriteStatement, applied: &mut Applied) -> Result<()> {
         let target = &self.targets[statement.target];
         let sql = statement.sql(target, self.manners[statement.target], 1);
-        let _sending = self.sending(std::slice::from_ref(statement));
+        let sending = self.sending(std::slice::from_ref(statement))?;
         let done =
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
+        self.touch(std::slice::from_ref(statement), sending)?;
         if statement.returns() && done.len() < statement.items.len() {
             self.check(statement, &done.into_iter().map(|(n, _)| n).gather(), applied)?;
         }
@@ -106,9 +125,9 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         }
         let select = if select.is_empty() { "SELECT 0, 0 WHERE false".into() } else { select.join(" UNION ALL ") };
         let sql = format!("WITH {} {select}", with.join(", "));
-        let sending = self.sending(statements);
+        let sending = self.sending(statements)?;
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
-        drop(sending);
+        self.touch(statements, sending)?;
         let mut done: Vec<HashSet<u32>> = memory::filled(HashSet::new(), statements.len());
         for row in rows {
             if let (Some(statement), Some(n)) = (row.i64(0), row.i64(1)) {
@@ -122,17 +141,62 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     }
 
     /// Marks what these statements, which run as one, will store as it was sent. Nothing may run before them.
-    fn sending(&self, statements: &[WriteStatement]) -> Option<Sending> {
+    fn sending(&self, statements: &[WriteStatement]) -> Result<Option<Sending>> {
         let mut sent = SentRows::new();
         for statement in statements {
-            let (target, echo) = (&self.targets[statement.target], &self.echoes[statement.target]);
-            let Some(echo) = echo else { continue };
+            let target = &self.targets[statement.target];
+            if !target.echoes {
+                continue;
+            }
+            let Some(echo) = self.echo(statement.target)? else { continue };
             let rows = echo.rows(target, statement.what, &statement.items);
             if !rows.is_empty() {
                 memory::extend(sent.entry(target.collection.relation.to_u32()).or_default(), rows);
             }
         }
-        (!sent.is_empty()).then(|| Sending::start(sent))
+        let updates = statements.iter().any(WriteStatement::returns);
+        Ok((updates || !sent.is_empty()).then(|| Sending::start(sent)))
+    }
+
+    /// Of rows that these statements left as they were the log has nothing. Unless they are just what was sent, their client has them
+    /// otherwise: a trigger put a column back, a value was rounded, an unwritable column was left out.
+    fn touch(&self, statements: &[WriteStatement], sending: Option<Sending>) -> Result<()> {
+        let stayed = sending.map(Sending::stayed).unwrap_or_default();
+        if stayed.is_empty() {
+            return Ok(());
+        }
+        for statement in statements {
+            let (target, what) = (&self.targets[statement.target], statement.what);
+            let relation = target.collection.relation;
+            let keys = stayed.iter().filter(|(of, _)| *of == relation.to_u32()).map(|(_, key)| key.as_str());
+            let keys: HashMap<Cow<str>, &str> = keys.map(|key| (target.comparable(key), key)).gather();
+            // Who may not read the key has no copy to mend.
+            if keys.is_empty() || !target.may_read_key() {
+                continue;
+            }
+            let items = statement.items.iter().copied();
+            let items: Vec<&Item> =
+                items.filter(|i| keys.contains_key(&target.comparable(i.id(self.targets)))).gather();
+            // A deletion that left the row as it was is none; and what a conflict function returned nobody sent.
+            let as_sent = match self.echo(statement.target)?.filter(|_| !target.settled) {
+                Some(echo) => echo.kept(target, what, &items),
+                None => HashSet::new(),
+            };
+            for id in items.iter().map(|i| i.id(self.targets)).filter(|id| !as_sent.contains(id.as_bytes())) {
+                memory::heed();
+                journal::touch(relation, keys[&target.comparable(id)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of these records, which stand as they were sent as far as their columns tell, that are not just what was sent.
+    pub fn lost(&self, target: usize, records: &[u32]) -> Result<Vec<u32>> {
+        let equal = match self.echo(target)? {
+            Some(echo) if !records.is_empty() => echo.equal(&self.targets[target], records),
+            _ => HashSet::new(),
+        };
+        Ok(records.iter().copied().filter(|row| !equal.contains(row)).gather())
     }
 
     /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller

@@ -39,6 +39,8 @@ pub enum Fate {
     Keep,
     /// The row is known to be deleted, and the client hears so with its next pull.
     Gone,
+    /// The row stands as it is sent, as far as its columns tell; if the client has lost anything by that, it gets it with its next pull.
+    Equal,
     /// There is nothing to do.
     Nothing,
     Rejected,
@@ -90,7 +92,7 @@ pub fn conflict_error() -> SyncError {
 /// All conflicts of a push as one error, in the form that clients parse.
 pub fn conflicts_error(rejections: &[Rejection], targets: &[Target]) -> SyncError {
     let mut list: Vec<(&str, &str)> =
-        rejections.iter().map(|r| (targets[r.target].collection.name.as_str(), r.id.as_str())).gather();
+        rejections.iter().map(|r| (&*targets[r.target].collection.name, targets[r.target].as_sent(&r.id))).gather();
     list.sort_unstable();
     let mut detail = Writer::spaced(Vec::new());
     detail.array();

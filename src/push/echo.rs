@@ -1,6 +1,8 @@
 //! Which pushed rows will be stored exactly as their client sent them, so that it need not hear of them again
 //! (`pull_changes(..., skip_echoes => true)`).
 //!
+//! And which rows that a push left as they were its client must be sent all the same, because they are not what it sent.
+//!
 //! Said only where it is certain, and cheap to tell: nothing of the server's may change the values on their way into the row
 //! (BEFORE ROW triggers, rules, defaults, generated columns), all that was sent must have been written, and each column's
 //! type must give back the JSON value that it took. Whatever else changes the row afterwards (AFTER triggers, cascades)
@@ -27,21 +29,21 @@ use crate::values::wire_id;
 #[derive(Debug)]
 pub struct Echo {
     stores: Rc<Stores>,
-    /// An updated row is the old one with what the statement sets, generated columns included.
-    updates_only: bool,
+    /// Generated columns change with others.
+    computed: bool,
 }
 
 impl Echo {
-    /// None where nobody asks, or the caller could not tell the rows apart in any case.
+    /// None where the caller could not tell the rows apart in any case.
     pub fn of(target: &Target) -> Result<Option<Echo>> {
         let collection = &target.collection;
         let may_read = |c: &Column| pg::may_select(collection.relation, c.attnum);
-        if !target.echoes || !collection.key.iter().all(may_read) {
+        if !collection.key.iter().all(may_read) {
             return Ok(None);
         }
         let Some(stores) = Stores::of(collection)? else { return Ok(None) };
         let computed = collection.columns.iter().any(|c| c.generated && may_read(c));
-        Ok(Some(Echo { updates_only: stores.updates && !computed, stores }))
+        Ok(Some(Echo { computed, stores }))
     }
 
     /// The rows among these items of the target that a statement of this kind will store as they were sent, and what it does to them.
@@ -52,14 +54,14 @@ impl Echo {
             What::Delete => {
                 let op = if target.collection.soft_delete.is_none() { Op::Delete } else { Op::Update };
                 if op == Op::Delete || self.stores.updates {
-                    let ids = items.iter().map(|i| target.plan.deletions[i.row as usize].id.as_bytes());
-                    memory::extend(&mut keys, ids.map(|id| (id.into(), op)));
+                    let ids = items.iter().map(|i| &*target.plan.deletions[i.row as usize].id);
+                    // Of a row that it named otherwise the client may have the one that the server names.
+                    let ids = ids.filter(|id| target.as_sent(id) == *id);
+                    memory::extend(&mut keys, ids.map(|id| (id.as_bytes().into(), op)));
                 }
             }
-            What::Update(group) if self.updates_only => {
-                let forms = forms(target, self, &target.updates[group as usize]);
-                let kept = records().filter(|r| is_known(target, r) && keeps(target, &forms, target.plan.fields(r)));
-                memory::extend(&mut keys, kept.map(|r| (r.id.as_bytes().into(), Op::Update)));
+            What::Update(_) if !self.computed => {
+                memory::extend(&mut keys, self.kept(target, what, items).into_iter().map(|id| (id.into(), Op::Update)));
             }
             What::Insert(group) if self.stores.inserts => {
                 let group = &target.plan.groups[group as usize];
@@ -74,11 +76,47 @@ impl Echo {
         }
         keys
     }
+
+    /// The ids of the items of an update whose rows will be, as far as it sets them, what was sent, and of which the client knows the rest.
+    pub fn kept<'t>(&self, target: &'t Target, what: What, items: &[&Item]) -> HashSet<&'t [u8]> {
+        let mut kept = HashSet::new();
+        if let What::Update(group) = what {
+            if self.stores.updates {
+                let forms = forms(target, self, &target.updates[group as usize]);
+                let records = items.iter().map(|i| &target.plan.records[i.row as usize]);
+                let records = records.filter(|r| is_known(target, r) && keeps(target, &forms, target.plan.fields(r)));
+                memory::extend(&mut kept, records.map(|r| r.id.as_bytes()));
+            }
+        }
+        kept
+    }
+
+    /// Those of these records, whose rows have in their columns what was sent, as far as the columns' types tell, that are just what was sent.
+    pub fn equal(&self, target: &Target, records: &[u32]) -> HashSet<u32> {
+        let mut equal = HashSet::new();
+        for rows in records.chunk_by(|a, b| target.group_of_update(*a) == target.group_of_update(*b)) {
+            let forms = forms(target, self, &target.updates[target.group_of_update(rows[0]) as usize]);
+            memory::extend(
+                &mut equal,
+                rows.iter().copied().filter(|row| {
+                    memory::heed();
+                    let record = &target.plan.records[*row as usize];
+                    is_written_whole(target, record) && keeps(target, &forms, target.plan.fields(record))
+                }),
+            );
+        }
+        equal
+    }
 }
 
 /// Does the client know what an updated row has in the columns that it did not send? (Of a created record that exists it may not.)
-fn is_known(target: &Target, record: &Record) -> bool {
-    if !record.exact_key || record.created {
+pub fn is_known(target: &Target, record: &Record) -> bool {
+    !record.created && is_written_whole(target, record)
+}
+
+/// Is all written that the client sent of a record, its id as it is?
+fn is_written_whole(target: &Target, record: &Record) -> bool {
+    if !record.exact_key {
         return false;
     }
     // What it says not to have changed is what it last saw.

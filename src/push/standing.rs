@@ -68,6 +68,28 @@ fn decided_anew(target: &Target, written_to: &HashSet<u32>) -> Result<bool> {
     Ok(!order::read_by_policies(&target.collection)?.is_disjoint(written_to))
 }
 
+/// Of these records, by target: the ids that were sent, and by which no row stands now, because the server writes them otherwise. Whoever keeps
+/// rows by the text of their ids has such a row twice, or what became of it in vain.
+pub fn misspelt(targets: &[Target], rows: &[HashSet<u32>]) -> Result<Vec<(usize, String)>> {
+    let mut misspelt = Vec::new();
+    for (index, (target, rows)) in targets.iter().zip(rows).enumerate() {
+        // Who may not read the key has no copy to mend; what a conflict function returned nobody sent.
+        if target.plan.spellings.is_empty() || target.settled || !target.may_read_key() {
+            continue;
+        }
+        let spellings = target.plan.spellings.iter().filter(|s| s.record.is_some_and(|row| rows.contains(&row)));
+        let spellings: Vec<_> = spellings.gather();
+        let ids: Vec<&str> = spellings.iter().map(|s| &*s.id).gather();
+        let stands = target.ids_now(&ids)?;
+        let otherwise = spellings
+            .iter()
+            .enumerate()
+            .filter(|(place, s)| stands.get(place).is_none_or(|id| !target.is_found_by(id, &s.sent)));
+        memory::extend(&mut misspelt, otherwise.map(|(_, s)| (index, s.sent.to_string())));
+    }
+    Ok(misspelt)
+}
+
 /// Was it a new row to its client, and there already: in another scope, or marked as deleted?
 fn is_found(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];

@@ -15,14 +15,15 @@ use crate::server::pg::{self, Privilege};
 use crate::values::conflict::ConflictPolicy;
 use crate::values::device::Device;
 use crate::values::dialect::Dialect;
-use crate::values::wire_id;
 
 mod blame;
 mod columns;
 mod decode;
+mod spelling;
 mod stored;
 
 pub use columns::{json_arg, Columns};
+use spelling::KeyForm;
 pub use stored::Stored;
 
 /// What a row of the Drift client says of the installation that it comes from.
@@ -48,6 +49,8 @@ pub struct Target<'a> {
     sources: OnceCell<HashMap<String, Source>>,
     /// The number of each record's group in `updates`.
     update_groups: OnceCell<Vec<u32>>,
+    /// The ids that were sent otherwise, by what the server makes of them.
+    spellings: OnceCell<HashMap<String, String>>,
 }
 
 impl<'a> Target<'a> {
@@ -66,12 +69,9 @@ impl<'a> Target<'a> {
         let instance = (drift && collection.column(INSTANCE).is_none()).then_some(INSTANCE);
         let readonly = computed.map(|c| c.name.as_str()).chain(collection.readonly.iter().map(String::as_str));
         let readonly: Vec<&str> = readonly.chain(instance).gather();
-        let types: Vec<pg_sys::Oid> = collection.key.iter().map(|k| k.facts.base).gather();
-        let canonical = move |part: usize, text: &str| match types[part] {
-            pg_sys::UUIDOID => wire_id::canonical_uuid(text),
-            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => wire_id::canonical_integer(text),
-            _ => None,
-        };
+        let forms: Vec<KeyForm> = collection.key.iter().map(|k| KeyForm::of(&collection, k)).gather();
+        let canonical = |part: usize, text: &str| forms[part].canonical(text);
+        let doubtful = |part: usize, text: &str| forms[part].is_doubtful(text);
         // (A flag that is false marks nothing, and is not null.)
         let marks = collection.soft_delete.as_ref().filter(|mark| drift && decode::is_time(mark));
         let numbers: Vec<bool> = collection.key.iter().map(|k| is_number(dialect, &collection, k)).gather();
@@ -80,7 +80,8 @@ impl<'a> Target<'a> {
             readonly: &readonly,
             id_field: id_field(dialect, &collection),
             canonical: Some(&canonical),
-            numbers: echoes.then_some(&numbers),
+            doubtful: Some(&doubtful),
+            numbers: &numbers,
             tombstone: marks.map(|mark| &*mark.name),
         };
         let plan = raw.resolve(&table)?;
@@ -99,6 +100,7 @@ impl<'a> Target<'a> {
             misfits: HashMap::new(),
             sources: OnceCell::new(),
             update_groups: OnceCell::new(),
+            spellings: OnceCell::new(),
         })
     }
 

@@ -40,6 +40,8 @@ pub struct Surprises {
     pub vetoed: Vec<Item>,
     /// Inserted without an error, and not there.
     pub missing: Vec<Item>,
+    /// Written under ids that the server writes otherwise: their targets, and the ids as they were sent.
+    pub misspelt: Vec<(usize, String)>,
 }
 
 /// What was decided, on its way into the tables.
@@ -97,7 +99,9 @@ impl<'w, 'a> Work<'w, 'a> {
             return Ok(Written::Nothing);
         }
         let Some((outcome, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
-        self.tell(&Surprises { vetoed: outcome.vetoed, missing })?;
+        let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
+        let misspelt = self.misspelt(|item| !failed.contains(&item))?;
+        self.tell(&Surprises { vetoed: outcome.vetoed, missing, misspelt })?;
         let failed = outcome.failed.into_iter().map(|(item, error)| Rejection {
             target: item.target,
             id: item.id(self.targets).to_string(),
@@ -133,7 +137,24 @@ impl<'w, 'a> Work<'w, 'a> {
         constraints::check(self.targets)?;
         constraints::settle(deferred)?;
         let missing = standing::missing(self.targets, &self.decisions.fates, self.items())?;
-        Ok(End::Keep(Surprises { vetoed, missing }))
+        Ok(End::Keep(Surprises { vetoed, missing, misspelt: self.misspelt(|_| true)? }))
+    }
+
+    /// The records that were not refused, of those whose ids the server writes otherwise. Their rows come to the client, but for those that
+    /// are gone.
+    fn misspelt(&self, is_written: impl Fn(Item) -> bool) -> Result<Vec<(usize, String)>> {
+        if self.targets.iter().all(|target| target.plan.spellings.is_empty()) {
+            return Ok(Vec::new());
+        }
+        let mut rows: Vec<HashSet<u32>> = memory::filled(HashSet::new(), self.targets.len());
+        for item in self.items().filter(|i| i.what != What::Delete && is_written(*i)) {
+            rows[item.target].insert(item.row);
+        }
+        for (rows, fates) in rows.iter_mut().zip(&self.decisions.fates) {
+            let told = |fate: &Fate| matches!(fate, Fate::Keep | Fate::Equal | Fate::Gone);
+            memory::extend(rows, (0..).zip(&fates.records).filter(|(_, fate)| told(fate)).map(|(row, _)| row));
+        }
+        standing::misspelt(self.targets, &rows)
     }
 
     /// Has somebody else created rows that were to be inserted?
@@ -258,12 +279,20 @@ impl<'w, 'a> Work<'w, 'a> {
                 journal::touch(target.collection.relation, &target.plan.deletions[row].id)?;
             }
         }
+        for (index, (target, fates)) in targets.iter().zip(&self.decisions.fates).enumerate() {
+            let equal = (0..).zip(&fates.records).filter(|(_, fate)| **fate == Fate::Equal).map(|(row, _)| row);
+            for row in self.writer.lost(index, &equal.gather::<Vec<u32>>())? {
+                memory::heed();
+                journal::touch(target.collection.relation, &target.plan.records[row as usize].id)?;
+            }
+        }
+        let misspelt = surprises.misspelt.iter().map(|(target, id)| (*target, id.as_str()));
         let missing = surprises.missing.iter().map(|i| (i.target, i.id(targets)));
         let deleted = self.decisions.fates.iter().enumerate().flat_map(|(index, fates)| {
             let rows = fates.records.iter().enumerate().filter(|(_, fate)| **fate == Fate::Gone);
             rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))
         });
-        let gone: Vec<(usize, &str)> = missing.chain(deleted).gather();
+        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).gather();
         standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

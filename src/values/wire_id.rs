@@ -201,6 +201,56 @@ pub fn canonical_integer(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
+/// Is it a whole number as Postgres writes it?
+pub fn is_canonical_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    text == "0" || !digits.is_empty() && !digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The text that a `varchar(length)` makes of this one: what is too long loses the blanks at its end. `None` where it stays as it is, or
+/// does not fit (then the cast reports it).
+pub fn canonical_varchar(text: &str, length: usize) -> Option<String> {
+    let (end, _) = text.char_indices().nth(length)?;
+    text[end..].bytes().all(|b| b == b' ').then(|| text[..end].to_owned())
+}
+
+/// The text that a `numeric` writes for the decimal number that `text` spells, with so many digits behind the point, if its type says how
+/// many; `None` where `text` is that already, or is no such number.
+pub fn canonical_numeric(text: &str, scale: Option<usize>) -> Option<String> {
+    let trimmed = text.trim_matches(|c: char| c == ' ' || ('\t'..='\r').contains(&c));
+    let (negative, unsigned) = match trimmed.as_bytes().first()? {
+        b'-' => (true, &trimmed[1..]),
+        b'+' => (false, &trimmed[1..]),
+        _ => (false, trimmed),
+    };
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let is_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let scale = scale.unwrap_or(fraction.len());
+    let kept = fraction.len().min(scale);
+    let mut digits: Vec<u8> = [b"0", whole.as_bytes(), &fraction.as_bytes()[..kept]].concat();
+    if fraction.as_bytes().get(scale).is_some_and(|digit| *digit >= b'5') {
+        // (The zero before the first digit stops it.)
+        let at = digits.iter().rposition(|digit| *digit != b'9').unwrap_or(0);
+        digits[at] += 1;
+        digits[at + 1..].fill(b'0');
+    }
+    digits.resize(digits.len() + scale - kept, b'0');
+    let is_zero = digits.iter().all(|digit| *digit == b'0');
+    let digits = String::from_utf8(digits).unwrap_or_default();
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        whole => whole,
+    };
+    let sign = if negative && !is_zero { "-" } else { "" };
+    let point = if scale > 0 { "." } else { "" };
+    let out = format!("{sign}{whole}{point}{fraction}");
+    (out != text).then_some(out)
+}
+
 /// One text for all ways to write a number, such that two are equal if and only if their texts are: `1`, `01.0` and `10e-1` are
 /// `1e0`. What is no decimal number (NaN, Infinity, or nothing that Postgres would take) is its own text in lower case.
 pub fn comparable_number(text: &str) -> String {
@@ -313,6 +363,40 @@ mod tests {
     }
 
     #[test]
+    fn varchars_lose_blanks_that_have_no_room() {
+        for (text, canonical) in [("abc ", "abc"), ("abc   ", "abc"), ("äöü ", "äöü"), ("ab  ", "ab ")] {
+            assert_eq!(canonical_varchar(text, 3).as_deref(), Some(canonical), "{text:?}");
+        }
+        for text in ["", "ab ", "abc", "abcd", "abc d", "abc\t", "äöüß"] {
+            assert_eq!(canonical_varchar(text, 3), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numerics_have_one_text() {
+        for (text, scale, canonical) in [
+            ("1.5", Some(2), "1.50"),
+            ("1.005", Some(2), "1.01"),
+            ("1.0049", Some(2), "1.00"),
+            ("-9.995", Some(2), "-10.00"),
+            ("999.5", Some(0), "1000"),
+            ("-0.004", Some(2), "0.00"),
+            (" +.5\n", Some(1), "0.5"),
+            ("5.", None, "5"),
+            ("-0", None, "0"),
+            ("007.10", None, "7.10"),
+        ] {
+            assert_eq!(canonical_numeric(text, scale).as_deref(), Some(canonical), "{text:?}");
+        }
+        for (text, scale) in [("1.50", Some(2)), ("0", None), ("-1.5", None), ("0.00", Some(2))] {
+            assert_eq!(canonical_numeric(text, scale), None, "{text:?}");
+        }
+        for text in ["", "-", ".", "x", "1e3", "NaN", "1_000", "1.2.3", "٣"] {
+            assert_eq!(canonical_numeric(text, Some(2)), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn numbers_compare_by_value() {
         for same in [
             &["1", "1.0", "01", "+1.00", " 1 ", "10e-1", "0.1E1", "1.", "1e0", "1e+0"][..],
@@ -356,6 +440,19 @@ mod tests {
         }
 
         #[test]
+        fn a_numeric_of_that_scale_stays(n in -1_000_000i64..1_000_000, scale in 0usize..6, more in 0usize..4) {
+            let text = |n: i64, digits: usize| {
+                let all = format!("{:0width$}", n.abs(), width = digits + 1);
+                let (whole, fraction) = all.split_at(all.len() - digits);
+                format!("{}{whole}{}{fraction}", if n < 0 { "-" } else { "" }, if digits > 0 { "." } else { "" })
+            };
+            let canonical = text(n, scale);
+            prop_assert_eq!(canonical_numeric(&canonical, Some(scale)), None);
+            let longer = text(n * 10i64.pow(more as u32), scale + more);
+            prop_assert_eq!(canonical_numeric(&longer, Some(scale)).unwrap_or(longer), canonical);
+        }
+
+        #[test]
         fn what_decodes_is_what_encode_writes(id in "[a.%20-9A-F-]{0,12}", parts in 1usize..4) {
             if let Ok(decoded) = decode(&id, parts) {
                 let refs: Vec<&str> = decoded.iter().map(String::as_str).collect();
@@ -368,6 +465,9 @@ mod tests {
             let _ = decode(&id, parts);
             let _ = canonical_uuid(&id);
             let _ = canonical_integer(&id);
+            let _ = canonical_varchar(&id, parts);
+            let _ = canonical_numeric(&id, Some(parts));
+            prop_assert!(!is_canonical_integer(&id) || canonical_integer(&id).is_none());
             let _ = comparable_number(&id);
         }
     }

@@ -191,7 +191,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             None => None,
         };
         Ok(match (known.policy, conflict) {
-            (_, None) if is_equal => Fate::Nothing,
+            (_, None) if is_equal => self.equal(row),
             (ConflictPolicy::LastWriteWins, _) => match known.versions.records.get(&row) {
                 Some(None) => Fate::Keep,
                 Some(Some(e)) => self.reject(id, e.clone()),
@@ -211,6 +211,17 @@ impl<'d, 'a> Deciding<'d, 'a> {
             }
             (ConflictPolicy::Custom, _) => self.ask(id, Some(&self.target.plan.object(record)))?,
         })
+    }
+
+    /// What stands as it is sent. Only who could write the row can make others hear of it. (The Drift client repeats what it has, under the
+    /// time of the stored row, of which it has heard.)
+    fn equal(&self, row: u32) -> Fate {
+        let may_write = self.stored[row as usize].locked && self.may_update[self.target.group_of_update(row) as usize];
+        if may_write && self.target.dialect != Dialect::Drift {
+            Fate::Equal
+        } else {
+            Fate::Nothing
+        }
     }
 
     fn deletion(&mut self, known: &Known, row: u32, id: &str) -> Result<Fate> {

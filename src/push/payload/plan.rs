@@ -29,7 +29,18 @@ pub struct Plan<'a> {
     /// The values of records that were merged.
     pub(super) merged: Vec<&'a str>,
     pub(super) changed: Vec<Cow<'a, str>>,
+    /// The ids that were sent otherwise than the server writes them, or may have been.
+    pub spellings: Vec<Spelling<'a>>,
     pub(super) check: Check,
+}
+
+/// An id as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spelling<'a> {
+    /// The record's index; None: of a deletion.
+    pub record: Option<u32>,
+    pub id: Cow<'a, str>,
+    pub sent: Cow<'a, str>,
 }
 
 /// A row to delete.
@@ -61,10 +72,7 @@ pub struct Record<'a> {
     pub(super) is_merged: bool,
     /// The columns in `_changed`: a range of `changed`.
     pub(super) changed: Option<(u32, u32)>,
-    /// What stands there of the id and the key stands there as a pull writes it. Only known where [`TableFacts::numbers`] says how
-    /// that is, and not of merged records.
-    ///
-    /// [`TableFacts::numbers`]: super::Table::numbers
+    /// What stands there of the id and the key stands there as a pull writes it. (Not known of merged records.)
     pub exact_key: bool,
     /// All of the key stands there.
     pub whole_key: bool,
@@ -101,7 +109,7 @@ impl<'a> Plan<'a> {
         record.changed.map(|(from, to)| &self.changed[from as usize..to as usize])
     }
 
-    /// The columns of the record that clients cannot write (not known of merged ones).
+    /// The columns of the record that clients cannot write.
     pub fn readonly(&self, record: &Record<'a>) -> &[&'a str] {
         self.readonly.get(record.shape as usize).map_or(&[], Vec::as_slice)
     }

@@ -1,10 +1,11 @@
 //! Stage 2: from records to rows, once the table is known.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::parse::Element;
-use super::plan::{Deletion, Plan, Record};
+use super::plan::{Deletion, Plan, Record, Spelling};
 use super::{field_path, kind, small, source_path, Array, BatchError, RawCollection, Source};
 use crate::server::checked::Fitting;
 use crate::server::memory::{self, Gather};
@@ -34,14 +35,19 @@ pub struct TableFacts<'t> {
     /// Turns the text of a key part (by its index) into the text that the column's type writes, `None` where it is that already:
     /// an upper-case uuid and the lower-case one are one row. See [`wire_id::canonical_uuid`], [`wire_id::canonical_integer`].
     pub canonical: Option<&'t Canonical<'t>>,
-    /// Which columns of the key pulls write as numbers; `None` where nobody asks for [`Record::exact_key`].
-    pub numbers: Option<&'t [bool]>,
+    /// May the server write this text of a key part, which `canonical` leaves as it is, otherwise all the same?
+    pub doubtful: Option<&'t Doubtful<'t>>,
+    /// Which columns of the key pulls write as numbers.
+    pub numbers: &'t [bool],
     /// A record in `deleted` in which this column is not null is the row as it is to be: one more record that is updated.
     pub tombstone: Option<&'t str>,
 }
 
 /// See [`TableFacts::canonical`].
 pub type Canonical<'t> = dyn Fn(usize, &str) -> Option<String> + 't;
+
+/// See [`TableFacts::doubtful`].
+pub type Doubtful<'t> = dyn Fn(usize, &str) -> bool + 't;
 
 /// What the fields of one name are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +92,7 @@ impl<'a> RawCollection<'a> {
             layouts,
             slots,
             repeats: Vec::new(),
+            otherwise: Cell::new(false),
             plan: Plan {
                 deletions: memory::list(self.len(Array::Deleted)),
                 records: memory::list(self.len(Array::Created) + self.len(Array::Updated)),
@@ -98,6 +105,7 @@ impl<'a> RawCollection<'a> {
                 values: &self.values,
                 merged: Vec::new(),
                 changed: Vec::new(),
+                spellings: Vec::new(),
                 check: self.check,
             },
         };
@@ -186,6 +194,8 @@ struct Resolver<'p, 'a, 't> {
     slots: HashMap<Cow<'p, str>, BatchSlot>,
     /// Records whose id stood there before: (index of the first, the later one).
     repeats: Vec<(u32, Record<'p>)>,
+    /// The server writes the id that was read last otherwise, or may.
+    otherwise: Cell<bool>,
     plan: Plan<'p>,
 }
 
@@ -199,6 +209,9 @@ impl<'p> Resolver<'p, '_, '_> {
             }
             let source = Source { array: Array::Deleted, index: small(index) };
             let id = self.id(*entry, source)?;
+            if self.otherwise.take() {
+                self.note_spelling(*entry, id.clone(), None);
+            }
             if self.slots.insert(id.clone(), BatchSlot::Deleted).is_none() {
                 let Element { shape, start } = *entry;
                 let shape = (shape != Element::BARE).then_some(shape);
@@ -218,8 +231,12 @@ impl<'p> Resolver<'p, '_, '_> {
             let source = Source { array, index: small(index) };
             let id = self.id(*entry, source)?;
             let new = small(self.plan.records.len());
+            let otherwise = self.otherwise.take();
             let slot = *self.slots.entry(id.clone()).or_insert(BatchSlot::Record(new));
             let BatchSlot::Record(slot) = slot else { continue };
+            if otherwise {
+                self.note_spelling(*entry, id.clone(), Some(slot));
+            }
             let changed = self.changed(*entry, source)?;
             let created = array == Array::Created;
             let Element { shape, start } = *entry;
@@ -242,6 +259,23 @@ impl<'p> Resolver<'p, '_, '_> {
 
     fn value(&self, entry: Element, position: u32) -> &'p str {
         self.raw.values[(entry.start + position) as usize]
+    }
+
+    /// Remembers how an id was sent.
+    fn note_spelling(&mut self, entry: Element, id: Cow<'p, str>, record: Option<u32>) {
+        let position = match entry.shape {
+            Element::BARE => Some(0),
+            shape => self.layouts[shape as usize].id,
+        };
+        let text = |position: u32| scalar(self.value(entry, position)).unwrap_or_default();
+        let sent = match position {
+            Some(position) => text(position),
+            None => {
+                let keys = self.layouts[entry.shape as usize].keys.iter();
+                encode(&keys.map(|position| position.map_or(Cow::Borrowed(""), text)).gather::<Vec<_>>())
+            }
+        };
+        memory::extend(&mut self.plan.spellings, [Spelling { record, id, sent }]);
     }
 
     /// The wire id of an element.
@@ -268,30 +302,43 @@ impl<'p> Resolver<'p, '_, '_> {
         }
         let parts = self.table.key_columns.len();
         if parts == 1 {
-            return Ok(self.canonical(0, id));
+            return Ok(self.canonical(0, id, raw.starts_with('"')));
         }
         let parts = wire_id::decode(&id, parts).map_err(|error| error.to_string())?;
         if self.table.canonical.is_none() {
             return Ok(id);
         }
-        let parts: Vec<_> = parts.into_iter().enumerate().map(|(i, p)| self.canonical(i, Cow::Owned(p))).gather();
+        let parts: Vec<_> = parts.into_iter().enumerate().map(|(i, p)| self.canonical(i, Cow::Owned(p), true)).gather();
         Ok(encode(&parts))
     }
 
-    fn canonical<'s>(&self, part: usize, text: Cow<'s, str>) -> Cow<'s, str> {
+    /// A part of a key, made canonical. To who sent a number it is the same one, however the server writes it.
+    fn canonical<'s>(&self, part: usize, text: Cow<'s, str>, is_text: bool) -> Cow<'s, str> {
         match self.table.canonical.and_then(|canonical| canonical(part, &text)) {
-            Some(canonical) => Cow::Owned(canonical),
-            None => text,
+            Some(canonical) => {
+                let is_same = || wire_id::comparable_number(&text) == wire_id::comparable_number(&canonical);
+                if is_text || !is_same() {
+                    self.otherwise.set(true);
+                }
+                Cow::Owned(canonical)
+            }
+            None => {
+                if is_text && self.table.doubtful.is_some_and(|doubtful| doubtful(part, &text)) {
+                    self.otherwise.set(true);
+                }
+                text
+            }
         }
     }
 
     /// A column of the key as it came, made canonical.
     fn key_part(&self, part: usize, entry: Element, source: Source, position: u32) -> Result<Cow<'p, str>, BatchError> {
-        let text = scalar(self.value(entry, position)).map_err(|problem| {
+        let raw = self.value(entry, position);
+        let text = scalar(raw).map_err(|problem| {
             let path = field_path(&self.raw.name, source, self.table.key_columns[part]);
             BatchError::BadId { path, problem }
         })?;
-        Ok(self.canonical(part, text))
+        Ok(self.canonical(part, text, raw.starts_with('"')))
     }
 
     fn id_from_key(&self, entry: Element, source: Source, layout: &Layout) -> Result<Cow<'p, str>, BatchError> {
@@ -311,7 +358,10 @@ impl<'p> Resolver<'p, '_, '_> {
 
     /// [`Record::exact_key`] and [`Record::whole_key`] of a record with this id.
     fn sent_key(&self, entry: Element, id: &str) -> (bool, bool) {
-        let Some(numbers) = self.table.numbers else { return (false, false) };
+        let numbers = self.table.numbers;
+        if numbers.is_empty() {
+            return (false, false);
+        }
         let layout = &self.layouts[entry.shape as usize];
         let is_exact = |position: u32, text: &str, number: bool| {
             let raw = self.value(entry, position);
@@ -322,12 +372,14 @@ impl<'p> Resolver<'p, '_, '_> {
             }
         };
         let key_is_id = self.table.key_columns == ["id"];
-        let parts = self.plan.key_parts(id);
+        // Most keys have one.
+        let several = if numbers.len() > 1 { self.plan.key_parts(id) } else { Vec::new() };
+        let key_part = |part: usize| several.get(part).map_or(id, String::as_str);
         let mut exact = layout.id.is_none_or(|position| is_exact(position, id, key_is_id && numbers[0]));
         let mut whole = true;
         for (part, position) in layout.keys.iter().enumerate() {
             match position.filter(|position| self.value(entry, *position) != "null") {
-                Some(position) => exact &= is_exact(position, &parts[part], numbers[part]),
+                Some(position) => exact &= is_exact(position, key_part(part), numbers[part]),
                 None => whole = key_is_id,
             }
         }
@@ -449,6 +501,11 @@ impl<'p> Resolver<'p, '_, '_> {
             };
             memory::extend(&mut plan.merged, columns.iter().map(|(_, value)| *value));
             plan.columns.push(columns.iter().enumerate().map(|(i, (rank, _))| (*rank, small(i))).gather());
+            let shapes = std::iter::once(first.shape).chain(same.iter().map(|(_, record)| record.shape));
+            let mut readonly: Vec<&str> = shapes.flat_map(|s| plan.readonly[s as usize].iter().copied()).gather();
+            readonly.sort_unstable();
+            readonly.dedup();
+            plan.readonly.push(readonly);
         }
     }
 }

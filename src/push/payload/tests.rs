@@ -444,6 +444,37 @@ fn ids_are_made_canonical() {
 }
 
 #[test]
+fn spellings_are_remembered() {
+    let canonical = |part: usize, text: &str| match part {
+        0 => wire_id::canonical_uuid(text),
+        _ => wire_id::canonical_numeric(text, Some(1)),
+    };
+    let doubtful = |_: usize, text: &str| text == "0.5";
+    let facts = TableFacts { canonical: Some(&canonical), doubtful: Some(&doubtful), ..TableFacts::default() };
+    let sent = |text: &str, table: &TableFacts| -> Vec<(Option<u32>, String)> {
+        let raw = one(text);
+        raw.resolve(table).unwrap().spellings.iter().map(|s| (s.record, s.sent.to_string())).collect()
+    };
+    let plain = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+    let text = format!(
+        r#"{{"t":{{"created":[{{"id":"none"}},{{"id":"{}"}},{{"id":"{plain}"}}],"deleted":["{{{}}}"]}}}}"#,
+        plain.to_uppercase(),
+        plain.replace('a', "b")
+    );
+    let table = TableFacts { key_columns: &["id"], ..facts };
+    assert_eq!(
+        sent(&text, &table),
+        [(None, format!("{{{}}}", plain.replace('a', "b"))), (Some(1), plain.to_uppercase())]
+    );
+    // To who sends a number it is the same one.
+    let table = TableFacts { key_columns: &["a", "b"], ..facts };
+    let text =
+        created(r#"[{"a":"x","b":"1.50"},{"a":"x","b":2.50},{"a":"x","b":2.55},{"id":"x.0%2E5"},{"a":"x","b":0.5}]"#);
+    let expected = [(0, "x.1%2E50"), (2, "x.2%2E55"), (3, "x.0%2E5")].map(|(at, id)| (Some(at), id.to_string()));
+    assert_eq!(sent(&text, &table), expected);
+}
+
+#[test]
 fn the_same_id_twice_is_merged() {
     let text = r#"{"t":{
         "updated":[{"id":"a","_changed":"x","x":2},{"id":"d","x":0},{"id":"a","_changed":"y","y":3}],

@@ -52,12 +52,13 @@ impl Target<'_> {
         Cow::Owned(wire_id::encode(&parts).into_owned())
     }
 
-    /// What the log says of these ids from this stamp on, with the ids as the keys. (Not what it says to one client.)
+    /// What the log says of these ids from this stamp on, with the ids as the keys. (Not what it says to one client, nor that a row is to be
+    /// sent once more.)
     pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
         let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).gather();
         let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
         let mut entries = read::since_of(self.collection.relation, from, &wanted, snapshot)?;
-        entries.retain(|e| !e.is_notice());
+        entries.retain(|e| !e.is_notice() && !e.is_touch());
         for entry in &mut entries {
             if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
                 entry.key = id.to_string();
