@@ -3,7 +3,7 @@
 //! was so.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::CString;
 use std::rc::Rc;
 
@@ -17,6 +17,7 @@ use crate::collections::lookup::{Keys, TextStore};
 use crate::log::change::Image;
 use crate::log::clock::durable;
 use crate::log::journal;
+use crate::log::read::Entries;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -24,7 +25,7 @@ use crate::server::spi::{self, NamedRelation};
 use crate::server::statement::{self, Statement};
 use crate::server::subxact;
 use crate::sight::cause::Cause;
-use crate::sight::delta::{Delta, Seen};
+use crate::sight::delta::{Delta, Link, Seen, Tables};
 use crate::sight::keys;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::Reach;
@@ -46,12 +47,13 @@ pub(super) struct Moved<'a> {
     access_moved: bool,
     /// As it is now.
     now: Option<&'a Judge>,
-    /// The scopes at the cursor, and with those since.
+    /// The scopes at the cursor; with those since; and those of all sights before now.
     scopes: Option<&'a [String]>,
     all_scopes: Option<&'a [String]>,
+    steady_scopes: Option<&'a [String]>,
     /// The keys of the rows that have entries of their own.
     own: &'a Keys<'a>,
-    /// For each sight: which of the other rows can have moved since; None: any.
+    /// For each sight: which of the other rows can have moved since; None: any. Behind them: since any of them.
     links: Vec<Option<Vec<Linked>>>,
 }
 
@@ -78,6 +80,9 @@ impl ScopePart {
         self.only.as_ref().is_some_and(Vec::is_empty)
     }
 }
+
+/// With more changed rows of its own a collection is replaced when access moved.
+const OWN: usize = 50_000;
 
 /// With so many changes of access rows, whosever they are, a collection whose rows cannot be looked up by them is replaced.
 const UNLINKED: usize = 100;
@@ -116,7 +121,11 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Access));
         }
         let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
-        let Some(all_scopes) = self.all_scopes(scopes.as_deref(), &mut delta)? else { return Ok(Some(Cause::Access)) };
+        let Some(of_sights) = self.all_scopes(scopes.as_deref(), &mut delta)? else { return Ok(Some(Cause::Access)) };
+        let (all_scopes, steady_scopes) = match of_sights {
+            Some((all, steady)) => (Some(all), Some(steady)),
+            None => (None, scopes.clone()),
+        };
         let read = match &all_scopes {
             None if !access_moved => self.derived(reach)?.scopes,
             all => all.clone(),
@@ -129,10 +138,34 @@ impl CollectionPull<'_> {
         }
         // A client that was ended after it took an answer and before it kept the cursor has what came into view since, and went again. So
         // every sight counts.
-        if delta.sights_before() > 1 && !(delta.is_quick() && delta.look_back(1..delta.sights_before())?) {
+        let long = entries.are_many();
+        if delta.sights_before() > 1 && !(delta.is_quick(long) && delta.look_back(1..delta.sights_before())?) {
             return Ok(Some(Cause::Access));
         }
         let now = if entries.have_images() { reach.judge_after(delta.last_end(), self.collection)? } else { None };
+        let own = self.keys_of(&entries)?;
+        // Each of the other rows would be looked for among them.
+        if access_moved && own.count() > OWN {
+            return Ok(Some(Cause::Access));
+        }
+        let (scopes, all_scopes, steady_scopes) = (scopes.as_deref(), all_scopes.as_deref(), steady_scopes.as_deref());
+        let before = out.mark();
+        let written = subxact::run(|| {
+            durable::saw_rows();
+            let Some(links) = self.links_of(&delta, &tables, access_moved)? else { return Ok(Some(Cause::Access)) };
+            let now = now.as_ref();
+            let moved = Moved { delta: &delta, access_moved, now, scopes, all_scopes, steady_scopes, own: &own, links };
+            self.write_changes(&entries, &Past::Moved(&moved), out)
+        });
+        let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
+        if cause.is_some() {
+            out.back_to(before);
+        }
+        Ok(cause)
+    }
+
+    /// The keys of the rows that have entries of their own.
+    fn keys_of(&self, entries: &Entries) -> Result<Keys<'_>> {
         let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
         let mut last = String::new();
         entries.each(&mut |id, changes| {
@@ -142,28 +175,21 @@ impl CollectionPull<'_> {
             }
             Ok(true)
         })?;
-        let (scopes, all_scopes) = (scopes.as_deref(), all_scopes.as_deref());
-        let before = out.mark();
-        let written = subxact::run(|| {
-            durable::saw_rows();
-            let mut links = Vec::new();
-            for sight in 0..delta.sights_before() {
-                let of_sight = if access_moved { self.links(sight, &delta)? } else { Some(Vec::new()) };
-                // Each row would be asked of each changed one.
-                if of_sight.is_none() && tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED)) {
-                    return Ok(Some(Cause::Access));
-                }
-                links.push(of_sight);
-            }
-            let now = now.as_ref();
-            let moved = Moved { delta: &delta, access_moved, now, scopes, all_scopes, own: &own, links };
-            self.write_changes(&entries, &Past::Moved(&moved), out)
-        });
-        let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
-        if cause.is_some() {
-            out.back_to(before);
+        Ok(own)
+    }
+
+    /// The links of all sights before now; None where one of them cannot be told and it would take too long to look at all rows.
+    fn links_of(&self, delta: &Delta, tables: &Tables, access_moved: bool) -> Result<Option<Vec<Option<Vec<Linked>>>>> {
+        let mut links = Vec::new();
+        for sight in 0..delta.sights_before() {
+            links.push(if access_moved { self.links(sight, delta)? } else { Some(Vec::new()) });
         }
-        Ok(cause)
+        // Each row would be asked of each changed one, or in each sight.
+        let dear = || !delta.is_quick(true) || tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED));
+        if links.iter().any(Option::is_none) && dear() {
+            return Ok(None);
+        }
+        self.linked(links).map(Some)
     }
 
     /// The scopes that the client's rows are of. None when that cannot be told.
@@ -178,16 +204,21 @@ impl CollectionPull<'_> {
         }
     }
 
-    /// Those of all sights: these of the first, those between and those of now. A client may have pushed into each of them. None when that
-    /// cannot be told; no scopes where it would take too long, so that all entries are read.
-    fn all_scopes(&self, before: Option<&[String]>, delta: &mut Delta) -> Result<Option<Option<Vec<String>>>> {
+    /// Those of any sight: these of the first, those between and those of now; a client may have pushed into each of them. And those of all
+    /// but now. None when that cannot be told; no scopes where it would take too long, so that all entries are read.
+    fn all_scopes(
+        &self,
+        before: Option<&[String]>,
+        delta: &mut Delta,
+    ) -> Result<Option<Option<(Vec<String>, Vec<String>)>>> {
         let Some((before, now)) = before.zip(self.scopes()) else { return Ok(Some(None)) };
         let mut all: BTreeSet<String> = before.iter().chain(now).cloned().gather();
+        let mut steady: BTreeSet<String> = before.iter().cloned().gather();
         let by_owner = matches!(self.wanted.before, LastScopes::Owners { named_now: false });
         if let Some(expression) =
             self.collection.scope_values.as_ref().filter(|_| by_owner && delta.sights_before() > 1)
         {
-            if !delta.is_quick() {
+            if !delta.is_quick(false) {
                 return Ok(Some(None));
             }
             if !delta.look_back(1..delta.sights_before())? {
@@ -196,10 +227,12 @@ impl CollectionPull<'_> {
             for sight in 1..delta.sights_before() {
                 let values = subxact::run(|| scope::values_during(sight, self.collection, expression, delta));
                 let Some(values) = policy::told(values)? else { return Ok(None) };
+                let values: BTreeSet<String> = values.into_iter().gather();
+                steady.retain(|scope| values.contains(scope));
                 memory::extend(&mut all, values);
             }
         }
-        Ok(Some(Some(all.into_iter().gather())))
+        Ok(Some(Some((all.into_iter().gather(), steady.into_iter().gather()))))
     }
 
     /// Which rows of these ids policies show during a sight (None: now, in the scopes of the cursor), as they stand now.
@@ -233,21 +266,40 @@ impl CollectionPull<'_> {
     }
 
     /// The rows that can have moved between a sight and now.
-    fn links(&self, sight: usize, delta: &Delta) -> Result<Option<Vec<Linked>>> {
+    fn links(&self, sight: usize, delta: &Delta) -> Result<Option<Vec<Link>>> {
         let sql = format!("SELECT 1 FROM {} AS t", self.collection.from);
-        let Some(links) = delta.links(sight, Statement::analyze_beside(&[], &sql, &[])?)? else { return Ok(None) };
+        delta.links(sight, Statement::analyze_beside(&[], &sql, &[])?)
+    }
+
+    /// The links of each sight, for statements; and behind them those of all.
+    fn linked(&self, links: Vec<Option<Vec<Link>>>) -> Result<Vec<Option<Vec<Linked>>>> {
         let columns = catalog::columns(self.collection.relation);
-        let linked = links.iter().enumerate().map(|(i, link)| {
-            let column = columns.iter().find(|c| c.attnum == link.attnum)?;
-            Some((i, column, link))
+        let of_sight = |links: &[Link]| -> Result<Option<Vec<Linked>>> {
+            let mut linked = Vec::new();
+            for (i, link) in links.iter().enumerate() {
+                let Some(column) = columns.iter().find(|c| c.attnum == link.attnum) else { return Ok(None) };
+                let name = spi::c_string(&format!("snapsync_moved_{i}"))?;
+                let values = TextStore::of(column.facts.base, &link.values)?;
+                linked.push(Linked { attnum: link.attnum, column: column.ident.clone(), name, values });
+            }
+            Ok(Some(linked))
+        };
+        let mut any: Option<BTreeMap<i16, BTreeSet<&String>>> = Some(BTreeMap::new());
+        for links in &links {
+            any = any.zip(links.as_ref()).map(|(mut any, links)| {
+                links.iter().for_each(|link| memory::extend(any.entry(link.attnum).or_default(), &link.values));
+                any
+            });
+        }
+        let any = any.map(|any| {
+            let link = |(attnum, values): (i16, BTreeSet<&String>)| Link {
+                attnum,
+                values: values.into_iter().cloned().gather(),
+            };
+            any.into_iter().map(link).gather::<Vec<_>>()
         });
-        let Some(linked) = linked.gather::<Option<Vec<_>>>() else { return Ok(None) };
-        let linked = linked.into_iter().map(|(i, column, link)| {
-            let name = spi::c_string(&format!("snapsync_moved_{i}"))?;
-            let values = TextStore::of(column.facts.base, &link.values)?;
-            Ok(Linked { attnum: link.attnum, column: column.ident.clone(), name, values })
-        });
-        linked.gather::<Result<Vec<_>>>().map(Some)
+        let each = links.iter().chain([&any]).map(|links| links.as_ref().map_or(Ok(None), |links| of_sight(links)));
+        each.gather::<Result<Vec<_>>>()
     }
 
     /// A statement that reads the rows without entries of their own, in this part of the scopes; with the number of a link of a sight only
@@ -411,7 +463,12 @@ impl Moved<'_> {
         (0..links).map(Some).chain(all).map(move |link| (sight, link))
     }
 
-    /// The rows that came into view.
+    /// Is there more than the cursor's sight and that of now?
+    pub(super) fn has_several(&self) -> bool {
+        self.delta.sights_before() > 1
+    }
+
+    /// The rows that came into view, since the cursor or later: a client may have been told meanwhile that they went.
     pub(super) fn read_gained(
         &self,
         pull: &CollectionPull,
@@ -419,7 +476,8 @@ impl Moved<'_> {
         spec: &RowSpec,
         sink: &mut dyn RowSink,
     ) -> Result<()> {
-        let (both, only) = Self::parts_of(pull.scopes(), self.scopes);
+        let (both, only) = Self::parts_of(pull.scopes(), self.steady_scopes);
+        let any = self.delta.sights_before();
         let mut write = |part: &ScopePart, link: (usize, Option<usize>), seen: Option<Seen>| -> Result<()> {
             let mut args = Vec::new();
             let statement = pull.without_own(select, part, link, self, &mut args)?;
@@ -432,10 +490,10 @@ impl Moved<'_> {
             }
         };
         if self.access_moved && !both.is_empty() {
-            self.parts(0).try_for_each(|link| write(&both, link, Some(Seen::OnlyNow)))?;
+            self.parts(any).try_for_each(|link| write(&both, link, Some(Seen::OnlyNow)))?;
         }
         if !only.is_empty() {
-            write(&only, (0, None), None)?;
+            write(&only, (any, None), None)?;
         }
         Ok(())
     }

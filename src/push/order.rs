@@ -19,6 +19,8 @@ pub struct Stage {
     pub referenced: bool,
     /// Policies of others of the push read one of them.
     pub decides: bool,
+    /// It decides, or one that does refers to it.
+    pub early: bool,
 }
 
 /// The stages of a push, parents first.
@@ -49,10 +51,16 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
             }
         }
     }
+    let mut early = decides.clone();
+    let mut open: Vec<usize> = (0..nodes.len()).filter(|&node| early[node]).gather();
+    while let Some(node) = open.pop() {
+        memory::extend(&mut open, parents[node].iter().copied().filter(|&p| !std::mem::replace(&mut early[p], true)));
+    }
     let stage = |members: Vec<usize>| Stage {
         circular: members.len() > 1 || parents[members[0]].contains(&members[0]),
         referenced: members.iter().any(|&m| referenced[m]),
         decides: members.iter().any(|&m| decides[m]),
+        early: members.iter().any(|&m| early[m]),
         targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather(),
     };
     Ok(components(&parents).into_iter().map(stage).gather())

@@ -50,18 +50,22 @@ pub struct Work<'w, 'a> {
     targets: &'w [Target<'a>],
     decisions: &'w Decisions,
     steps: Vec<Step>,
+    /// In the other order, if there is one: who opens a list and adds to it meant the list first.
+    otherwise: Option<Vec<Step>>,
     writer: ItemWriter<'w, 'a>,
 }
 
 impl<'w, 'a> Work<'w, 'a> {
     pub fn of(pusher: &'w Pusher, targets: &'w [Target<'a>], decisions: &'w Decisions) -> Result<Self> {
-        let steps = steps(targets, decisions, &order::stages(targets)?);
-        Ok(Work { pusher, targets, decisions, steps, writer: ItemWriter::of(targets, &decisions.fates)? })
+        let stages = order::stages(targets)?;
+        let otherwise = stages.iter().any(|s| s.decides).then(|| steps(targets, decisions, &stages, true));
+        let steps = steps(targets, decisions, &stages, false);
+        Ok(Work { pusher, targets, decisions, steps, otherwise, writer: ItemWriter::of(targets, &decisions.fates)? })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.
     pub fn quickly(&self) -> Result<End<(), ()>> {
-        let Some(vetoed) = self.apply()? else { return Ok(End::Undo(())) };
+        let Some(vetoed) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };
         match self.finish(vetoed, &[])? {
             End::Keep(surprises) => self.tell(&surprises).map(End::Keep),
             End::Undo(()) => Ok(End::Undo(())),
@@ -71,30 +75,17 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Applies what was decided.
     pub fn write(&self) -> Result<Written> {
         let mut deferred: Vec<Constraint> = Vec::new();
-        let failure = loop {
-            let mut in_statement = true;
-            let attempt = subxact::run_or_undo(|| {
-                constraints::defer(&deferred)?;
-                let applied = self.apply()?;
-                in_statement = false;
-                match applied {
-                    Some(vetoed) => self.finish(vetoed, &deferred),
-                    None => Ok(End::Undo(())),
-                }
-            });
-            match attempt {
-                Ok(End::Keep(surprises)) => {
-                    self.tell(&surprises)?;
-                    return Ok(Written::But(Vec::new()));
-                }
-                Ok(End::Undo(())) => return Ok(Written::Nothing),
-                Err(e) if subxact::is_transient(&e) => return Err(e),
-                Err(e) => match constraints::to_defer(&e, &deferred)?.filter(|_| in_statement) {
-                    Some(constraint) => deferred.push(constraint),
-                    None => break e,
-                },
-            }
+        let mut failure = match self.write_all(&self.steps, &mut deferred)? {
+            Ok(written) => return Ok(written),
+            Err(e) => e,
         };
+        if let Some(steps) = &self.otherwise {
+            let mut other: Vec<Constraint> = Vec::new();
+            match self.write_all(steps, &mut other)? {
+                Ok(written) => return Ok(written),
+                Err(e) => failure = e,
+            }
+        }
         if failure.code == code::UNIQUE_VIOLATION && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
@@ -111,14 +102,46 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(Written::But(failed.gather()))
     }
 
+    /// All of it, in this order, or nothing: then what it failed with.
+    fn write_all(
+        &self,
+        steps: &[Step],
+        deferred: &mut Vec<Constraint>,
+    ) -> Result<std::result::Result<Written, SyncError>> {
+        loop {
+            let mut in_statement = true;
+            let attempt = subxact::run_or_undo(|| {
+                constraints::defer(deferred)?;
+                let applied = self.apply(steps)?;
+                in_statement = false;
+                match applied {
+                    Some(vetoed) => self.finish(vetoed, deferred),
+                    None => Ok(End::Undo(())),
+                }
+            });
+            match attempt {
+                Ok(End::Keep(surprises)) => {
+                    self.tell(&surprises)?;
+                    return Ok(Ok(Written::But(Vec::new())));
+                }
+                Ok(End::Undo(())) => return Ok(Ok(Written::Nothing)),
+                Err(e) if subxact::is_transient(&e) => return Err(e),
+                Err(e) => match constraints::to_defer(&e, deferred)?.filter(|_| in_statement) {
+                    Some(constraint) => deferred.push(constraint),
+                    None => return Ok(Err(e)),
+                },
+            }
+        }
+    }
+
     fn items(&self) -> impl Iterator<Item = Item> + '_ {
         self.steps.iter().flat_map(|s| &s.items).copied()
     }
 
     /// Everything in as few statements as possible: what was vetoed; None where a statement did not reach what nobody had looked at.
-    fn apply(&self) -> Result<Option<Vec<Item>>> {
+    fn apply(&self, steps: &[Step]) -> Result<Option<Vec<Item>>> {
         let mut vetoed = Vec::new();
-        for step in &self.steps {
+        for step in steps {
             let applied = self.writer.apply(&step.items, step.together)?;
             if applied.unreached {
                 return Ok(None);

@@ -28,7 +28,7 @@ pub use links::Link;
 /// So many sights are told apart.
 pub(super) const SIGHTS: usize = 64;
 
-/// So many where each takes long, because the changes do not fit into memory.
+/// So many where each takes long: the changes do not fit into memory, say.
 const LONG_SIGHTS: usize = 4;
 
 /// The tables that decide, with their entries since the cursor.
@@ -133,29 +133,49 @@ impl<'a> Delta<'a> {
     }
 
     fn change(&self, tree: *mut pg_sys::Query, environment: *mut pg_sys::QueryEnvironment, seen: Seen) -> Result<()> {
-        let sight = match seen {
-            Seen::During(sight) | Seen::OnlyDuring(sight) => sight,
-            Seen::OnlyNow => 0,
-        };
-        let former = self.former(sight)?;
-        former.register(environment);
         // SAFETY: a rewritten tree of our own. Its entry of the collection has the policies as conditions of its own.
         unsafe {
             let (_, entry) = self.entry(tree)?;
             let now = (*entry).securityQuals;
-            let before = pg_sys::copyObjectImpl(now.cast()).cast::<pg_sys::List>();
-            former.put_into(before.cast(), environment)?;
-            if !matches!(seen, Seen::OnlyNow) {
-                // What a row says now that was written since, its user may not have been able to see in any state.
-                (*entry).securityQuals = pg_sys::list_concat(take_without(tree), before);
-            }
             match seen {
-                Seen::During(_) => {}
-                Seen::OnlyNow => and_not(tree, before),
-                Seen::OnlyDuring(_) => and_not(tree, now),
+                Seen::OnlyNow => {
+                    let mut before = std::ptr::null_mut();
+                    for sight in 0..self.ends.len() {
+                        before = pg_sys::list_concat(before, self.during(sight, now, environment)?);
+                    }
+                    and_not(tree, before);
+                }
+                Seen::During(sight) | Seen::OnlyDuring(sight) => {
+                    let during = self.during(sight, now, environment)?;
+                    // What a row says now that was written since, its user may not have been able to see in any state.
+                    (*entry).securityQuals = pg_sys::list_concat(take_without(tree), during);
+                    if matches!(seen, Seen::OnlyDuring(_)) {
+                        and_not(tree, now);
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// The policies as they were during a sight.
+    ///
+    /// # Safety
+    /// Those of now, of a rewritten tree.
+    unsafe fn during(
+        &self,
+        sight: usize,
+        now: *mut pg_sys::List,
+        environment: *mut pg_sys::QueryEnvironment,
+    ) -> Result<*mut pg_sys::List> {
+        let former = self.former(sight)?;
+        former.register(environment);
+        // SAFETY: a copy that nobody else refers to.
+        unsafe {
+            let during = pg_sys::copyObjectImpl(now.cast()).cast::<pg_sys::List>();
+            former.put_into(during.cast(), environment)?;
+            Ok(during)
+        }
     }
 
     /// How many sights there were before the one of now.
@@ -163,10 +183,10 @@ impl<'a> Delta<'a> {
         self.ends.len()
     }
 
-    /// Can all of them be looked back to, and soon?
-    pub fn is_quick(&self) -> bool {
-        let most = if self.tables.iter().any(|(_, entries)| entries.are_many()) { LONG_SIGHTS } else { SIGHTS };
-        self.ends.len() <= most
+    /// Can all of them be looked back to, and soon? `long`: each takes long.
+    pub fn is_quick(&self, long: bool) -> bool {
+        let long = long || self.tables.iter().any(|(_, entries)| entries.are_many());
+        self.ends.len() <= if long { LONG_SIGHTS } else { SIGHTS }
     }
 
     /// When the sight of now began: with the change of this stamp.
@@ -201,7 +221,7 @@ fn sights(ends: &[i64], from: Option<i64>, until: Option<i64>) -> Range<usize> {
 pub enum Seen {
     /// Those that policies showed during a sight, past what they show now: nothing but their keys may leave.
     During(usize),
-    /// Those that policies show now and did not at the cursor.
+    /// Those that policies show now and did not during some sight.
     OnlyNow,
     /// Those that they showed during a sight and do not now: nothing but their keys may leave.
     OnlyDuring(usize),

@@ -40,8 +40,8 @@ UPDATE members SET role = 'admin' WHERE id = 3;
 SET ROLE alice; SELECT * FROM t.pull('{tasks}'); RESET ROLE;
 UPDATE members SET role = 'member' WHERE id = 3;
 SET ROLE alice; SELECT * FROM t.pull('{tasks}'); RESET ROLE;
--- There and back between two pulls: what was in view meanwhile is named, for a device may have taken it and not have kept the cursor;
--- what is in view again is nothing.
+-- There and back between two pulls: what was in view meanwhile is named, what was out of it comes again; for a device may have taken an
+-- answer and not have kept the cursor.
 INSERT INTO members VALUES (21, 21, 'alice'); DELETE FROM members WHERE id = 21;
 SET ROLE alice; SELECT * FROM t.pull('{tasks}'); RESET ROLE;
 DELETE FROM members WHERE id = 4; INSERT INTO members VALUES (4, 4, 'alice');

@@ -168,3 +168,23 @@ SELECT t.end_before_keeping('alice', 'tasks', :'kept');
 DELETE FROM tasks WHERE id = 'eight';
 UPDATE members SET org = 9;
 SELECT t.sync('alice', 'tasks');
+-- The other way round: what went and came again comes whole, for the device may have been told that it went.
+TRUNCATE members, projects, tasks;
+INSERT INTO members VALUES (7, 7, 'alice'); INSERT INTO projects VALUES (7, 7); INSERT INTO tasks VALUES ('seven', 7), ('seven, too', 7);
+SELECT t.sync('alice', 'tasks');
+SELECT current_setting('t.cursor_alice_tasks') AS kept \gset
+DELETE FROM members;
+SELECT t.sync('alice', 'tasks');
+SELECT t.end_before_keeping('alice', 'tasks', :'kept');
+INSERT INTO members VALUES (8, 7, 'alice');
+SELECT t.sync('alice', 'tasks');
+-- The same of a scope that scope_values gave, did not give and gives again.
+SELECT t.sync('alice', 'docs');
+INSERT INTO teams VALUES (5, 'alice'); INSERT INTO docs VALUES ('five', 5);
+SELECT t.sync('alice', 'docs');
+SELECT current_setting('t.cursor_alice_docs') AS kept \gset
+DELETE FROM teams WHERE org = 5;
+SELECT t.sync('alice', 'docs');
+SELECT t.end_before_keeping('alice', 'docs', :'kept');
+INSERT INTO teams VALUES (5, 'alice');
+SELECT t.sync('alice', 'docs');

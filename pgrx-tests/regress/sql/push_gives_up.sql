@@ -78,3 +78,16 @@ CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ 
 CREATE TRIGGER leave AFTER INSERT ON todos FOR EACH ROW EXECUTE FUNCTION leave();
 SELECT t.refill();
 CALL t.push('{"todos": {"created": [{"id": 10, "list": 1, "v": "mine"}], "updated": [{"id": 1, "v": "edited"}]}}');
+-- Many of them need the update first: a list that is opened again.
+DROP TRIGGER leave ON todos;
+SELECT t.refill();
+UPDATE members SET active = false WHERE id = 1;
+SELECT format('{"todos": {"created": %s}, "members": {"updated": [{"id": 1, "active": true}]}}',
+              json_agg(json_build_object('id', n, 'list', 1, 'v', 'n'))) AS many FROM generate_series(100, 139) AS n \gset
+CALL t.push(:'many');
+-- Many memberships that are given up and made anew beside a row.
+TRUNCATE todos, members;
+INSERT INTO members SELECT n, n, 'alice' FROM generate_series(1, 40) AS n;
+SELECT format('{"todos": {"created": [{"id": 10, "list": 1, "v": "mine"}]}, "members": {"created": %s, "deleted": %s}}',
+              json_agg(json_build_object('id', n + 100, 'list', n)), json_agg(n::text)) AS many FROM generate_series(1, 40) AS n \gset
+CALL t.push(:'many');

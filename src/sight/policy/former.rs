@@ -55,10 +55,13 @@ impl<'a> Former<'a> {
         let known = tables.iter().map(|(table, _)| table.relation.to_u32()).gather();
         let mut former = Former { tables: Vec::new(), known };
         for (table, entries) in tables {
-            let name =
-                CString::new(format!("snapsync changed keys of {}", table.relation.to_u32())).unwrap_or_default();
+            // A statement can have those of several sights.
+            let name = format!("snapsync changed keys since {stamp} of {}", table.relation.to_u32());
+            let name = CString::new(name).unwrap_or_default();
             let changed = Keys::named(table, Cow::Owned(name))?;
-            let Some(rows) = told(OldRows::called(table, "snapsync former rows of"))? else { return Ok(None) };
+            let Some(rows) = told(OldRows::called(table, &format!("snapsync former rows before {stamp} of")))? else {
+                return Ok(None);
+            };
             let mut made = FormerTable { table, changed, rows };
             if told(subxact::run(|| spi::pinned(|| made.fill(stamp, entries))))?.is_none() {
                 return Ok(None);

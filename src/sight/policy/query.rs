@@ -133,11 +133,17 @@ unsafe fn query(
     // SAFETY: nodes of our own, and the conditions'.
     unsafe {
         shadows.iter().try_for_each(|shadow| put_back(conditions.cast(), shadow, environment))?;
-        let query = select(rows, entry_under(rows, whole_rows_as_rows(conditions, rows)?, environment));
+        // Nothing else is asked, so the last of them stands behind the others where the planner can make a join of it, too.
+        let conditions = whole_rows_as_rows(conditions, rows)?;
+        let has_sublinks = pg_sys::checkExprHasSubLink(conditions.cast());
+        let levels = pointers::<pg_sys::Node>(conditions);
+        let (last, before) = levels.split_last().map_or((std::ptr::null_mut(), &[][..]), |(last, rest)| (*last, rest));
+        let query = select(rows, entry_under(rows, list(before), environment));
+        (*(*query).jointree).quals = last;
         let number = pg_sys::makeVar(1, rows.number_column(), pg_sys::INT8OID, -1, pg_sys::InvalidOid, 0);
         let name = pg_sys::pstrdup(c"number".as_ptr());
         (*query).targetList = list(&[pg_sys::makeTargetEntry(number.cast(), 1, name, false)]);
-        (*query).hasSubLinks = pg_sys::checkExprHasSubLink(conditions.cast());
+        (*query).hasSubLinks = has_sublinks;
         pg_sys::AcquireRewriteLocks(query, true, false);
         Ok(query)
     }
