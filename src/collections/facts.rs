@@ -18,6 +18,8 @@ pub struct Facts {
     pub deferrable: bool,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
     pub fires: i16,
+    /// Those on which such a trigger may run only when the transaction commits.
+    pub fires_late: i16,
     /// Those at which such a trigger may veto the change of a row.
     pub vetoes: i16,
     /// Whoever the policies let insert a row may see it: they ask the same of new rows as of those that are selected.
@@ -44,7 +46,7 @@ impl Facts {
 
     /// Nothing is ruled out.
     fn of_what_is_gone() -> Facts {
-        Facts { referenced_by: Vec::new(), deferrable: true, fires: -1, vetoes: -1, shows_inserted: false }
+        Facts { referenced_by: Vec::new(), deferrable: true, fires: -1, fires_late: -1, vetoes: -1, shows_inserted: false }
     }
 }
 

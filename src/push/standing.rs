@@ -19,8 +19,8 @@ use crate::server::{pg, subxact};
 use crate::sight::policy;
 use crate::sight::scope::Filter;
 
-/// Which of the rows that were inserted the caller does not see now. Looked at only where that is possible: after a plain push it
-/// is not.
+/// Which of the rows that were inserted the caller does not see now, or may not when the transaction has committed. Looked at only where that is
+/// possible: after a plain push it is not.
 pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item = Item>) -> Result<Vec<Item>> {
     let mut inserted: Vec<Item> = Vec::new();
     let mut fired = memory::filled(0, targets.len());
@@ -35,9 +35,10 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     if inserted.is_empty() {
         return Ok(Vec::new());
     }
-    let mut meddled = false;
+    let (mut meddled, mut later) = (false, false);
     for (target, fired) in targets.iter().zip(fired) {
         let facts = Facts::of(&target.collection)?;
+        later |= facts.fires_late & fired != 0;
         // What refers to a row that is deleted may go with it.
         meddled |= facts.fires & fired != 0 || fired & DELETE != 0 && !facts.referenced_by.is_empty();
     }
@@ -47,6 +48,11 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
         let hidden = || -> Result<bool> { Ok(!fates[index].manner.shows_inserted && target.may_hide_inserted()?) };
         // Who may not read the key has no copy to mend.
         if !target.may_read_key() {
+            continue;
+        }
+        // What becomes of them at the commit nobody knows now. Of a row that is there the word is harmless: the client gets it once more.
+        if later {
+            memory::extend(&mut missing, items);
             continue;
         }
         let scopes = scopes_now(target)?;

@@ -148,3 +148,25 @@ SET ROLE bob;
 SELECT push_changes('{"scoped": {"created": [{"id": "stands", "org": 1}]}}', client_id => 'desk');
 SELECT * FROM t.error($$SELECT pull_changes('{scoped}')$$);
 RESET ROLE;
+
+-- A trigger that waits for the commit takes rows away, or hands them over: their client hears of that, too. What stays comes once more.
+CREATE TABLE buys (id int PRIMARY KEY, qty int, owner name DEFAULT current_user);
+ALTER TABLE buys ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON buys USING (owner = current_user);
+GRANT ALL ON buys TO alice;
+CREATE FUNCTION settle_buys() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    DELETE FROM buys WHERE id = new.id AND qty > 10;
+    UPDATE buys SET owner = 'bob' WHERE id = new.id AND qty = 7;
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER settle AFTER INSERT ON buys DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION settle_buys();
+SELECT snapsync.enable('buys');
+SET ROLE alice;
+SELECT pull_changes('{buys}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"buys": {"created": [{"id": 1, "qty": 11}, {"id": 2, "qty": 7}, {"id": 3, "qty": 1}]}}', :'c', client_id => 'phone');
+SELECT pull_changes('{buys}', :'c', client_id => 'phone') #> '{changes,buys}' AS changes;
+SELECT pull_changes('{buys}', :'c', client_id => 'phone', skip_echoes => true) #> '{changes,buys}' AS changes;
+SELECT pull_changes('{buys}', :'c', client_id => 'tablet') #> '{changes,buys}' AS changes;
+RESET ROLE;

@@ -3,7 +3,7 @@
 WITH tree AS (
     SELECT relid FROM pg_partition_tree($1) UNION SELECT $1),
 own AS (
-    SELECT tgtype FROM pg_trigger JOIN tree ON relid = tgrelid
+    SELECT tgtype, tgdeferrable FROM pg_trigger JOIN tree ON relid = tgrelid
     WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgfoid <> 'snapsync.track()'::regprocedure),
 policy AS (
     SELECT polpermissive AS permissive, polcmd AS cmd, polroles AS roles, pg_get_expr(polqual, polrelid) AS qual,
@@ -19,6 +19,7 @@ SELECT json_build_object(
     'deferrable', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND tgdeferrable),
     'fires', CASE WHEN EXISTS (SELECT FROM pg_rewrite JOIN tree ON relid = ev_class) THEN -1
                   ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
+    'fires_late', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgdeferrable), 0),
     'vetoes', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0),
     -- Every permissive policy for INSERT has one for SELECT that asks the same of the same roles, and every restrictive one for SELECT
     -- one for INSERT.
