@@ -469,6 +469,8 @@ impl<'a> Player<'a> {
         client.replica.may_step_back(client.asks.ids.is_some() || repeatable_read && last_filter.is_some());
         let mut applied = take(&mut client.replica, &answer)?;
         let (mut in_pages, mut between) = (client.replica.next().is_some(), between.iter());
+        // (Of a transaction that keeps its snapshot the pages' cursor can be smaller; the pull after them begins there.)
+        let mut since = cursor.unwrap_or(0);
         while in_pages {
             if let Some(statement) = between.next() {
                 self.act(&Op::write(None, vec![statement.clone()], true))?;
@@ -477,6 +479,7 @@ impl<'a> Player<'a> {
             let client = &mut self.replicas[at];
             let next = client.replica.next().map(str::to_owned);
             in_pages = next.is_some();
+            since = client.replica.cursor().map_or(since, |c| c.min(since));
             let request = Pull {
                 collections: &names,
                 last_pulled_at: client.replica.cursor(),
@@ -515,8 +518,7 @@ impl<'a> Player<'a> {
         client.asked = Some(asked);
         let timeline = &self.timelines[client.actor];
         named.extend(client.pushed.iter().cloned());
-        let is_leak =
-            |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(cursor.unwrap_or(0) & !1, id);
+        let is_leak = |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(since & !1, id);
         if let Some((table, id)) = sent.iter().find(is_leak) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
