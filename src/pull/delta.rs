@@ -65,6 +65,12 @@ struct Linked {
     values: TextStore,
 }
 
+/// Scopes that the client's rows were of: during any sight, and during all before now.
+struct SightScopes {
+    all: Vec<String>,
+    steady: Vec<String>,
+}
+
 /// A part of the scopes: these, or all, but for some.
 struct ScopePart {
     only: Option<Vec<String>>,
@@ -123,7 +129,7 @@ impl CollectionPull<'_> {
         let Some(scopes) = self.scopes_before(&delta)? else { return Ok(Some(Cause::Access)) };
         let Some(of_sights) = self.all_scopes(scopes.as_deref(), &mut delta)? else { return Ok(Some(Cause::Access)) };
         let (all_scopes, steady_scopes) = match of_sights {
-            Some((all, steady)) => (Some(all), Some(steady)),
+            Some(SightScopes { all, steady }) => (Some(all), Some(steady)),
             None => (None, scopes.clone()),
         };
         let read = match &all_scopes {
@@ -206,11 +212,7 @@ impl CollectionPull<'_> {
 
     /// Those of any sight: these of the first, those between and those of now; a client may have pushed into each of them. And those of all
     /// but now. None when that cannot be told; no scopes where it would take too long, so that all entries are read.
-    fn all_scopes(
-        &self,
-        before: Option<&[String]>,
-        delta: &mut Delta,
-    ) -> Result<Option<Option<(Vec<String>, Vec<String>)>>> {
+    fn all_scopes(&self, before: Option<&[String]>, delta: &mut Delta) -> Result<Option<Option<SightScopes>>> {
         let Some((before, now)) = before.zip(self.scopes()) else { return Ok(Some(None)) };
         let mut all: BTreeSet<String> = before.iter().chain(now).cloned().gather();
         let mut steady: BTreeSet<String> = before.iter().cloned().gather();
@@ -232,7 +234,7 @@ impl CollectionPull<'_> {
                 memory::extend(&mut all, values);
             }
         }
-        Ok(Some(Some((all.into_iter().gather(), steady.into_iter().gather()))))
+        Ok(Some(Some(SightScopes { all: all.into_iter().gather(), steady: steady.into_iter().gather() })))
     }
 
     /// Which rows of these ids policies show during a sight (None: now, in the scopes of the cursor), as they stand now.
