@@ -101,7 +101,8 @@ with() { # NAME COMMAND...
 	trap 'stop "$dir"' EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
-	start "$dir"
+	# Its visits would change where rows stand, and in which order they are updated.
+	start "$dir" "autovacuum = off"
 	PGHOST=$dir/socket PGPORT=$(cat "$dir/port") PGUSER=postgres DATABASE_URL=$(uri "$dir") SNAPSYNC_CLUSTER=$dir "$@"
 }
 
