@@ -141,6 +141,16 @@ COMMENT ON FUNCTION snapsync.can_keep_rows(oid) IS
 'Can a trigger or a rule keep rows from following the row that this foreign key names, when that one is deleted or gets another key?';
 REVOKE EXECUTE ON FUNCTION snapsync.can_keep_rows(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.is_known_here() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM snapsync.dependency
+                   WHERE classid = 0 AND relation::oid = 0 AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
+                     AND name = (SELECT system_identifier::text FROM pg_control_system()));
+END;
+COMMENT ON FUNCTION snapsync.is_known_here() IS 'Is what tables rest on known of this database? The rows of a copied or upgraded one are about another one''s objects';
+REVOKE EXECUTE ON FUNCTION snapsync.is_known_here() FROM PUBLIC;
+
 -- REASSIGN OWNED fires no event trigger. The owner's row in pg_shdepend is another whenever the owner changes, also there and back. (There is
 -- none for the role that has made the cluster, whose objects REASSIGN OWNED refuses to give away.)
 CREATE FUNCTION snapsync.owners_moved(relation oid) RETURNS boolean
@@ -154,10 +164,7 @@ BEGIN ATOMIC
                                (SELECT s.xmin FROM pg_shdepend AS s
                                 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                                   AND s.classid = d.classid AND s.objid = d.objid AND s.objsubid = 0 AND s.deptype = 'o')), '') <> d.owner)
-        -- The rows of a copied or upgraded database are about another one's objects.
-        AND EXISTS (SELECT FROM snapsync.dependency
-                    WHERE classid = 0 AND relation::oid = 0 AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                      AND name = (SELECT system_identifier::text FROM pg_control_system()));
+        AND snapsync.is_known_here();
 END;
 COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'Has a table, or something that it rests on, got another owner since it was looked at?';
 REVOKE EXECUTE ON FUNCTION snapsync.owners_moved(oid) FROM PUBLIC;
@@ -178,9 +185,7 @@ BEGIN ATOMIC
         CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(c.shape -> 'columns') WHEN 'object' THEN c.shape -> 'columns' ELSE '{}' END) AS k(attnum)
         WHERE c.relation = $1
           AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = k.attnum::int2 AND NOT a.attisdropped))
-        AND EXISTS (SELECT FROM snapsync.dependency
-                    WHERE classid = 0 AND relation::oid = 0 AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                      AND name = (SELECT system_identifier::text FROM pg_control_system()));
+        AND snapsync.is_known_here();
 END;
 COMMENT ON FUNCTION snapsync.lost_unseen(oid) IS 'Has a table lost a column, a key or a policy, or something that it rests on, since it was looked at?';
 REVOKE EXECUTE ON FUNCTION snapsync.lost_unseen(oid) FROM PUBLIC;

@@ -49,7 +49,6 @@ impl Side {
         side.write(true, CHANGES)?;
         let came = count(&side.reader.execute_text("pull", &[side.since.as_str()])?, "todos")?;
         ensure!(came == CHANGES as usize, "{came} rows came, not {CHANGES}");
-        // The pull that is repeated has these and no others: the writers come later, and from another cursor.
         Ok(side)
     }
 
@@ -108,7 +107,7 @@ pub fn held(_: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
         (format!("{fresh} on"), |side| side.fresh(true)),
         (format!("{fresh} off"), |side| side.fresh(false)),
     ];
-    // The first: a repeated pull reads all that came after its cursor.
+    // The pull of these changes comes first: it would bring the others as well.
     for (work, measure) in measures {
         let contestants: [Contestant<[Side; 2]>; 2] =
             [&|both, _| measure(&mut both[0]), &|both, _| measure(&mut both[1])];

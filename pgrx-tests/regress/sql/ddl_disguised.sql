@@ -2,20 +2,10 @@
 -- DROP ... CASCADE by strangers. (t.sync() complains if a device ends up with anything but what its role may SELECT.)
 \set ECHO none
 \set test regress_ddl_disguised
+\set roles '{disguised_own,disguised_vic}'
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
 SET client_min_messages = warning;
-DO $$
-DECLARE
-    r text;
-BEGIN
-    FOREACH r IN ARRAY '{disguised_own,disguised_vic}'::text[] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
-            EXECUTE format('CREATE ROLE %I', r);
-        END IF;
-    END LOOP;
-END
-$$;
 \set ECHO all
 
 -- Columns of a table, renamed as if it was something else.

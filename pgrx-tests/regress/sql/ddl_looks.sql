@@ -1,19 +1,9 @@
 -- What DDL looks at: the tables that rest on what it touched, and no others; as whom, and what it refuses.
 \set ECHO none
 \set test regress_ddl_looks
+\set roles '{ddl_mallory,ddl_bert}'
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
-DO $$
-DECLARE
-    r text;
-BEGIN
-    FOREACH r IN ARRAY '{ddl_mallory,ddl_bert}'::text[] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
-            EXECUTE format('CREATE ROLE %I', r);
-        END IF;
-    END LOOP;
-END
-$$;
 -- Rows of our own tables that this transaction has locked or written, and locks on tables that others have to wait for.
 CREATE FUNCTION t.locks() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT relation::regclass || ' ' || mode FROM pg_locks

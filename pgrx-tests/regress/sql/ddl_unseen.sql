@@ -1,20 +1,10 @@
 -- What changes who sees a row, or what a table is called inside, and fires no event trigger of its own, or one on another object.
 \set ECHO none
 \set test regress_ddl_unseen
+\set roles '{unseen_ann,unseen_ben,unseen_cat}'
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
 SET client_min_messages = warning;
-DO $$
-DECLARE
-    r text;
-BEGIN
-    FOREACH r IN ARRAY '{unseen_ann,unseen_ben,unseen_cat}'::text[] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
-            EXECUTE format('CREATE ROLE %I', r);
-        END IF;
-    END LOOP;
-END
-$$;
 GRANT unseen_cat TO bob;
 \set ECHO all
 

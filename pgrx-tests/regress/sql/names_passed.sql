@@ -1,20 +1,10 @@
 -- What settings keep by its name stays with whoever owned it: a name that somebody else has taken, after the object was dropped, calls nothing.
 \set ECHO none
 \set test regress_names_passed
+\set roles '{passed_owner,passed_lib,passed_mallory}'
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
 SET client_min_messages = warning;
-DO $$
-DECLARE
-    r text;
-BEGIN
-    FOREACH r IN ARRAY '{passed_owner,passed_lib,passed_mallory}'::text[] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
-            EXECUTE format('CREATE ROLE %I', r);
-        END IF;
-    END LOOP;
-END
-$$;
 CREATE TABLE t.ran (who name, what text);
 GRANT INSERT ON t.ran TO PUBLIC;
 CREATE SCHEMA shared;
