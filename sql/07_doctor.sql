@@ -244,6 +244,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE code ~ '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday)\('
        OR code ~ '\m(?:CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)\M'
     UNION ALL
+    SELECT 'error', name, format('policy %I locks rows of what it reads: every pull is refused', polname),
+           'A pull writes nothing, and locks no rows. Leave FOR SHARE, FOR UPDATE and the like out of the policy.', NULL
+    FROM policy WHERE code ~ '\mFOR (?:UPDATE|NO KEY UPDATE|SHARE|KEY SHARE)\M'
+    UNION ALL
     SELECT DISTINCT 'warning', s.name,
            format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
            'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL

@@ -26,6 +26,14 @@ pub fn value(mark: &Column) -> String {
     }
 }
 
+/// What a row has there that is not deleted.
+pub fn none(mark: &Column) -> &'static str {
+    match is_flag(mark) {
+        true => "false",
+        false => "NULL",
+    }
+}
+
 /// Is a row marked in which the column has this value, in the type's own text form?
 pub fn marks(mark: &Column, value: Option<&[u8]>) -> bool {
     match is_flag(mark) {

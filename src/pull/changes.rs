@@ -163,6 +163,22 @@ impl RowBatch {
     }
 }
 
+/// For each row that was found to be the caller's, so many are kept unasked: they are looked up anyway, and if most of them are his, as in a
+/// backlog of his own, asking for each first would take as long as what follows. What others changed takes no more than that many times
+/// the memory of his own.
+const UNCHECKED: usize = 8;
+
+/// Rows that concern the caller, or may.
+#[derive(Default)]
+struct Kept {
+    rows: Vec<Changed>,
+    /// So many were found to do so.
+    own: usize,
+    /// So many may be others'.
+    foreign: usize,
+    unchecked: usize,
+}
+
 impl CollectionPull<'_> {
     /// The changed rows that may concern the caller, in the order of their ids, from the one after this id on; and whether these are all. (It
     /// stops when there are more than so many, if that spares memory.) None when that cannot be told.
@@ -173,7 +189,8 @@ impl CollectionPull<'_> {
         after: Option<&str>,
         enough: usize,
     ) -> Result<Option<(Vec<Changed>, bool)>> {
-        let (mut kept, mut batch) = (Vec::new(), RowBatch::default());
+        let mut kept = Kept { unchecked: if enough == usize::MAX { UNCHECKED } else { 0 }, ..Kept::default() };
+        let mut batch = RowBatch::default();
         let mut scratch = pg::Scratch::new(c"snapsync pull");
         let (mut told, mut all) = (true, true);
         entries.each(&mut |id, changes| {
@@ -190,30 +207,37 @@ impl CollectionPull<'_> {
                     self.keep(&mut kept, std::mem::take(&mut batch.rows))?;
                     memory::extend(&mut batch.rows, last);
                     scratch.reset();
-                    all = kept.len() < enough;
+                    all = kept.rows.len() < enough;
                 }
             }
             Ok(told && all)
         })?;
         if told && !all {
-            return Ok(Some((kept, false)));
+            return Ok(Some((kept.rows, false)));
         }
         if !told || !batch.judge(self, past)? {
             return Ok(None);
         }
         past.settle(self, &mut batch.rows)?;
-        if kept.is_empty() {
+        if kept.rows.is_empty() {
             return Ok(Some((batch.rows, true)));
         }
         self.keep(&mut kept, batch.rows)?;
-        Ok(Some((kept, true)))
+        Ok(Some((kept.rows, true)))
     }
 
-    /// Of these rows keeps those that the caller sees, or could see.
-    fn keep(&self, kept: &mut Vec<Changed>, rows: Vec<Changed>) -> Result<()> {
+    /// Of these rows keeps those that the caller sees, or could see; of some it does not ask.
+    fn keep(&self, kept: &mut Kept, rows: Vec<Changed>) -> Result<()> {
+        if kept.foreign + rows.len() <= kept.own * kept.unchecked {
+            kept.foreign += rows.len();
+            memory::extend(&mut kept.rows, rows);
+            return Ok(());
+        }
         let ids: Vec<&str> = rows.iter().filter(|row| !row.seen).map(|row| &*row.id).gather();
         let there = self.there(&ids)?;
-        memory::extend(kept, rows.into_iter().filter(|row| row.seen || there.contains_key(&row.id)));
+        let before = kept.rows.len();
+        memory::extend(&mut kept.rows, rows.into_iter().filter(|row| row.seen || there.contains_key(&row.id)));
+        kept.own += kept.rows.len() - before;
         Ok(())
     }
 }

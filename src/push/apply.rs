@@ -239,7 +239,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
     pub fn gone(&self, failed: &[(Item, SyncError)]) -> Result<HashSet<Item>> {
         let mut gone = HashSet::new();
-        let updates = failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_)));
+        let updates = failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_) | What::Revive(_)));
         for (target, updates) in by_target(updates) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let visible = self.targets[target].visible_now(&ids)?;
@@ -275,8 +275,10 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let (target, id) = (&self.targets[item.target], item.id(self.targets));
         let is_taken = matches!(item.what, What::Insert(_)) && e.code == code::UNIQUE_VIOLATION;
         let mut e = e;
-        if is_taken && !target.visible_now(&[id])?.is_empty() {
-            let update = Item { what: What::Update(target.group_of_update(item.row)), ..item };
+        let found = if is_taken { target.visible_now(&[id])? } else { Vec::new() };
+        if let Some((_, deleted)) = found.first() {
+            let group = target.group_of_update(item.row);
+            let update = Item { what: if *deleted { What::Revive(group) } else { What::Update(group) }, ..item };
             match subxact::run(|| self.apply(&[update], false)) {
                 Ok(applied) => {
                     memory::extend(&mut outcome.vetoed, applied.vetoed);

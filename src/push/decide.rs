@@ -32,6 +32,8 @@ use fates::Deciding;
 pub enum Fate {
     /// The row exists: UPDATE.
     Update,
+    /// A tombstone of the row is stored: UPDATE, which takes the mark away.
+    Revive,
     /// The row does not exist: INSERT.
     Insert,
     Delete,

@@ -13,10 +13,12 @@ pub struct Item {
     pub row: u32,
 }
 
-/// How. The number is that of the group of columns: of `Target::updates` for an update, of the plan's for an insert.
+/// How. The number is that of the group of columns: of `Target::updates` for updates, of the plan's for an insert.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum What {
     Update(u32),
+    /// An update that takes the mark of deletion away, which the record itself does not name.
+    Revive(u32),
     Insert(u32),
     Delete,
 }

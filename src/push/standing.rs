@@ -100,7 +100,11 @@ pub fn misspelt(targets: &[Target], rows: &[HashSet<u32>]) -> Result<Vec<(usize,
 fn is_found(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
     let is_narrowed = target.collection.scope_values.is_some() || target.collection.soft_delete.is_some();
-    is_narrowed && matches!(item.what, What::Update(_)) && target.plan.records[item.row as usize].created
+    match item.what {
+        What::Update(_) => is_narrowed && target.plan.records[item.row as usize].created,
+        What::Revive(_) => true,
+        What::Insert(_) | What::Delete => false,
+    }
 }
 
 /// The scopes that `scope_values` gives the caller; None for all. (Where it fails his pulls will say so.)
@@ -134,7 +138,7 @@ fn event(targets: &[Target], item: Item) -> i16 {
     match item.what {
         What::Insert(_) => INSERT,
         What::Delete if targets[item.target].collection.soft_delete.is_none() => DELETE,
-        What::Delete | What::Update(_) => UPDATE,
+        What::Delete | What::Update(_) | What::Revive(_) => UPDATE,
     }
 }
 

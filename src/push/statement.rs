@@ -4,6 +4,7 @@ use super::decide::Manner;
 use super::item::{Item, What};
 use super::payload::Group;
 use super::target::{Columns, Target};
+use crate::collections::catalog::Column;
 use crate::collections::{lookup, tombstone};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
@@ -23,7 +24,7 @@ impl<'i> WriteStatement<'i> {
         let rows: Vec<u32> = items.iter().map(|i| i.row).gather();
         let plan = &targets[target].plan;
         let payload = match what {
-            What::Update(group) => plan.render_rows(&targets[target].updates[group as usize], &rows),
+            What::Update(group) | What::Revive(group) => plan.render_rows(&targets[target].updates[group as usize], &rows),
             What::Insert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
             What::Delete => plan.render_deletions_of(&rows),
         };
@@ -37,22 +38,29 @@ impl<'i> WriteStatement<'i> {
 
     /// Does it return the numbers of the rows that it reached?
     pub fn returns(&self) -> bool {
-        matches!(self.what, What::Update(_) | What::Delete)
+        !matches!(self.what, What::Insert(_))
     }
 
     /// `parameter` is the number of the parameter that is its payload.
     pub fn sql(&self, target: &Target, manner: Manner, parameter: usize) -> String {
         match self.what {
-            What::Update(group) => update(target, &target.updates[group as usize], manner, parameter),
+            What::Update(group) => update(target, &target.updates[group as usize], None, manner, parameter),
+            What::Revive(group) => {
+                let mark = target.collection.soft_delete.as_ref();
+                update(target, &target.updates[group as usize], mark, manner, parameter)
+            }
             What::Insert(group) => insert(target, &target.plan.groups[group as usize], manner, parameter),
             What::Delete => delete(target, parameter),
         }
     }
 }
 
-fn update(target: &Target, group: &Group, manner: Manner, parameter: usize) -> String {
+/// `revived`: the mark that goes.
+fn update(target: &Target, group: &Group, revived: Option<&Column>, manner: Manner, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns_over_stored(group);
-    let set: Vec<String> = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}")).gather();
+    let unmarked = revived.map(|mark| format!("{} = {}", mark.ident, tombstone::none(mark)));
+    let set = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}"));
+    let set: Vec<String> = set.chain(unmarked).gather();
     let (from, recordset) = (&target.collection.from, target.recordset(parameter, &declared));
     let (rows, matching) = if manner.locks_itself {
         let locked = format!(

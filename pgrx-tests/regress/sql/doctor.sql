@@ -82,9 +82,10 @@ SELECT t.table('claims', '', 'USING (owner = current_setting(''request.jwt.claim
                'USING (((SELECT auth.jwt()) ->> ''sub'') = owner)', 'USING (owner = (SELECT current_setting(''request.jwt.claim.sub'')))', 'USING ((SELECT auth.uid()) = owner)');
 SELECT t.table('calls', '', 'USING (owner = auth.uid())', 'USING (owner = (SELECT (auth.uid())::text))', 'USING (id IN (SELECT g.id FROM good AS g WHERE g.owner = auth.uid()))',
                'USING (owner = current_setting(''x.sub''))', 'USING (owner = (SELECT coalesce(current_setting(''x.sub''), ''nobody'')))');
-SELECT snapsync.enable('timed'), snapsync.enable('hours'), snapsync.enable('claims'), snapsync.enable('calls');
-SELECT collection, severity, finding, fix FROM snapsync.doctor() WHERE collection IN ('timed', 'hours', 'claims', 'calls') AND finding !~ 'index';
-DROP TABLE timed, hours, claims, calls;
+SELECT t.table('locks', '', 'USING (id IN (SELECT g.id FROM good AS g FOR KEY SHARE))', 'USING (owner = ''FOR SHARE'')');
+SELECT snapsync.enable('timed'), snapsync.enable('hours'), snapsync.enable('claims'), snapsync.enable('calls'), snapsync.enable('locks');
+SELECT collection, severity, finding, fix FROM snapsync.doctor() WHERE collection IN ('timed', 'hours', 'claims', 'calls', 'locks') AND finding !~ 'index';
+DROP TABLE timed, hours, claims, calls, locks;
 
 -- Scopes narrower than the policies.
 SELECT t.table('scoped', ', org int', 'USING (org IN (SELECT id FROM good))', 'USING (owner = ''all'')', 'AS RESTRICTIVE USING (owner <> ''none'')');

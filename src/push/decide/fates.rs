@@ -139,6 +139,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             memory::heed();
             fates.records.push(match self.stored[row as usize].visible {
                 _ if refused.contains(&*record.id) => Fate::Rejected,
+                true if self.revives(row, record) => self.permitted_record(row, &record.id, Fate::Revive),
                 true => self.permitted_record(row, &record.id, Fate::Update),
                 false => self.permitted_record(row, &record.id, Fate::Insert),
             });
@@ -166,14 +167,15 @@ impl<'d, 'a> Deciding<'d, 'a> {
         if known.refused.contains(id) {
             return Ok(Fate::Rejected);
         }
+        // A tombstone that is sent as a row is a change of that row like any other.
+        let revives = self.revives(row, record);
         let write = match stored.visible {
+            true if revives => Fate::Revive,
             true => Fate::Update,
             // Whether an updated record exists is for Postgres to say where the caller may not read the key.
             false if self.blind && !record.created => Fate::Update,
             false => Fate::Insert,
         };
-        // A tombstone that is sent as a row is a change of that row like any other.
-        let revives = stored.deleted && !self.sends_soft_delete(record);
         let is_equal = known.equal.contains(&row);
         let is_drift = self.target.dialect == Dialect::Drift;
         // Before any conflict: of rows that the caller may not write he is not told what became of them.
@@ -185,10 +187,15 @@ impl<'d, 'a> Deciding<'d, 'a> {
             // conflict all the same: both may have added one to the same number.
             _ if is_equal && record.created => None,
             Some(change) => Some(change),
-            None if known.deleted.contains(id) || revives && !matches!(self.pusher.baseline, Baseline::None) => {
-                Some(&GONE)
-            }
+            None if known.deleted.contains(id) => Some(&GONE),
+            // One that is created says nothing of what was there before, as where rows are deleted and gone.
+            None if revives && !record.created && !matches!(self.pusher.baseline, Baseline::None) => Some(&GONE),
             None => None,
+        };
+        // Where what others did since the baseline and what is sent go together, the deletion is theirs, and stands.
+        let write = match conflict {
+            Some(_) if revives && known.policy != ConflictPolicy::ClientWins => Fate::Update,
+            _ => write,
         };
         Ok(match (known.policy, conflict) {
             (_, None) if is_equal => self.equal(row),
@@ -251,7 +258,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
     fn is_denied(&self, row: u32, fate: Fate) -> bool {
         match fate {
             Fate::Insert => !self.may_insert[row as usize],
-            Fate::Update => !self.may_update[self.target.group_of_update(row) as usize],
+            Fate::Update | Fate::Revive => !self.may_update[self.target.group_of_update(row) as usize],
             _ => false,
         }
     }
@@ -261,7 +268,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         match fate {
             fate if self.is_denied(row, fate) => self.deny(id),
             // A row that can be seen but was not locked: no policy lets the caller update it.
-            Fate::Update if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
+            Fate::Update | Fate::Revive if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
             fate => fate,
         }
     }
@@ -293,6 +300,11 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let error = SyncError::new(code::CONFLICT, "the row was changed on the server, and the stored one stands");
         self.rejections.push(Rejection { target: self.index, id: id.to_string(), error, expected: true });
         Fate::Rejected
+    }
+
+    /// Is a tombstone stored, of which the record does not say itself what becomes of the mark?
+    fn revives(&self, row: u32, record: &Record<'a>) -> bool {
+        self.stored[row as usize].deleted && !self.sends_soft_delete(record)
     }
 
     fn sends_soft_delete(&self, record: &Record<'a>) -> bool {

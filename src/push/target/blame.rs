@@ -63,6 +63,9 @@ impl Target<'_> {
         let hint = match e.code.get(..2).unwrap_or("") {
             "22" => "Send values as pull_changes writes them, in the same dialect.",
             "23" => "Nothing was applied. Correct the record on the client, or let the constraint allow it.",
+            "42" if e.code == code::GENERATED_ALWAYS => {
+                "The table makes the key's value itself: clients can pull, change and delete its rows, and create none."
+            }
             "42" => "The role needs the table's privileges and a row-level security policy that allows the change.",
             _ => "Nothing was applied.",
         };
