@@ -39,7 +39,7 @@ pub enum Fate {
     Delete,
     /// The stored row stands, and the client gets it with its next pull.
     Keep,
-    /// The row is known to be deleted, and the client hears so with its next pull.
+    /// The row is, or stays, deleted, and the client hears so with its next pull.
     Gone,
     /// The row stands as it is sent, as far as its columns tell; if the client has lost anything by that, it gets it with its next pull.
     Equal,

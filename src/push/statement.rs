@@ -24,7 +24,9 @@ impl<'i> WriteStatement<'i> {
         let rows: Vec<u32> = items.iter().map(|i| i.row).gather();
         let plan = &targets[target].plan;
         let payload = match what {
-            What::Update(group) | What::Revive(group) => plan.render_rows(&targets[target].updates[group as usize], &rows),
+            What::Update(group) | What::Revive(group) => {
+                plan.render_rows(&targets[target].updates[group as usize], &rows)
+            }
             What::Insert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
             What::Delete => plan.render_deletions_of(&rows),
         };

@@ -126,7 +126,7 @@ pub fn log_index(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Resul
         Ok((world, clients))
     };
     let mut both =
-        (begin("two-indexes", "SELECT 1")?, begin("one-index", "DROP INDEX snapsync.change_relation_stamp")?);
+        (begin("two_indexes", "SELECT 1")?, begin("one_index", "DROP INDEX snapsync.change_relation_stamp")?);
     let ids = both.0 .0.admin.column(&format!("SELECT nth_id(n) FROM generate_series(1, {ROWS}) n"))?;
     let halves: Vec<&[String]> = ids.chunks(ids.len() / 2).collect();
     let slice = |(world, clients): &mut (World, Vec<Wire>), run: usize| -> Result<f64> {

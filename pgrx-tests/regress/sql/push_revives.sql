@@ -19,8 +19,7 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         said := SQLSTATE || ' ' || SQLERRM;
     END;
-    EXECUTE format($q$SELECT $1 || '; stored ' || coalesce(string_agg(concat_ws(' ', id, note, CASE WHEN (to_jsonb(l) ->> 'gone') IN (NULL, 'false')
-        OR to_jsonb(l) ->> 'gone' IS NULL THEN 'lives' ELSE 'gone' END), ', ' ORDER BY id), 'nothing') FROM %I AS l$q$, collection) INTO said USING said;
+    EXECUTE format($q$SELECT $1 || '; stored ' || coalesce(string_agg(concat_ws(' ', id, note, CASE WHEN coalesce(to_jsonb(l) ->> 'gone', 'false') = 'false' THEN 'lives' ELSE 'gone' END), ', ' ORDER BY id), 'nothing') FROM %I AS l$q$, collection) INTO said USING said;
     IF pulls THEN
         answer := public.pull_changes(ARRAY[collection], current_setting('t.cursor'), client_id => client, skip_echoes => true);
         PERFORM set_config('t.cursor', answer ->> 'timestamp', false);
@@ -57,6 +56,7 @@ SELECT t.step('likes', '{"created": [{"id": 2, "note": "mine"}]}');
 SELECT t.step('likes', '{"deleted": ["2"]}', 'another');
 SELECT push_changes('{"likes": {"created": [{"id": 2, "note": "first"}], "updated": [{"id": 3, "note": "first"}]}}');
 SELECT id, note, gone IS NULL AS lives FROM likes ORDER BY id;
+SELECT t.step('likes', '{"deleted": ["2", "3"]}');
 SELECT t.step('likes', '{"deleted": ["2", "3"]}');
 -- What is not sent is as the tombstone has it, and comes with the next pull.
 RESET ROLE;
@@ -98,10 +98,16 @@ SELECT t.step('likes', '{"created": [{"id": 2, "note": "later", "version": 6}]}'
 RESET ROLE;
 -- custom: what the function returns lives.
 CREATE FUNCTION pick(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT incoming';
-SELECT snapsync.enable('likes', soft_delete_column => 'gone', conflict => 'custom', conflict_function => 'pick');
+SELECT snapsync.enable('likes', soft_delete_column => 'gone', conflict => 'custom', conflict_function => 'pick(text, text, jsonb, jsonb)');
 SET ROLE alice;
 SELECT t.catch_up('likes', 'flags');
 SELECT t.step('likes', '{"deleted": ["2"]}', 'another', false);
+SELECT t.step('likes', '{"updated": [{"id": 2, "note": "picked"}]}');
+RESET ROLE;
+-- Or it leaves the row deleted, which the client hears.
+CREATE OR REPLACE FUNCTION pick(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT 'null'::jsonb $$;
+SET ROLE alice;
+SELECT t.step('likes', '{"deleted": ["2"]}');
 SELECT t.step('likes', '{"updated": [{"id": 2, "note": "picked"}]}');
 RESET ROLE;
 -- A trigger that keeps the mark: the client hears that the row is not there.

@@ -84,8 +84,10 @@ impl Deciding<'_, '_> {
                 self.reject(id, target.about(id, error));
                 return Ok(Fate::Rejected);
             }
-            Some("null") if self.stored(id).visible => self.answers.deleted.push(json::text(id)),
-            Some("null") => return Ok(Fate::Keep),
+            Some("null") if self.stored(id).visible && !self.stored(id).deleted => {
+                self.answers.deleted.push(json::text(id))
+            }
+            Some("null") => return Ok(Fate::Gone),
             Some(row) if row.starts_with('{') => self.answers.written.push((key(target, id), row.to_string())),
             Some(_) => {
                 let error = SyncError::new(code::INVALID_PARAMETER, format!("{signature} returned no row")).hint(

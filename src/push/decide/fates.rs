@@ -200,6 +200,8 @@ impl<'d, 'a> Deciding<'d, 'a> {
         Ok(match (known.policy, conflict) {
             (_, None) if is_equal => self.equal(row),
             (ConflictPolicy::LastWriteWins, _) => match known.versions.records.get(&row) {
+                // The Drift client takes the tombstone itself.
+                Some(None) if stored.deleted && !is_drift => Fate::Gone,
                 Some(None) => Fate::Keep,
                 Some(Some(e)) => self.reject(id, e.clone()),
                 None if !stored.visible && conflict.is_some() && is_drift => Fate::Gone,
@@ -268,7 +270,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
         match fate {
             fate if self.is_denied(row, fate) => self.deny(id),
             // A row that can be seen but was not locked: no policy lets the caller update it.
-            Fate::Update | Fate::Revive if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
+            Fate::Update | Fate::Revive if stored.visible && !stored.locked => {
+                self.reject(id, self.target.refused("updated", id))
+            }
             fate => fate,
         }
     }
