@@ -223,7 +223,7 @@ CREATE TABLE snapsync.role (
     CONSTRAINT role_pkey PRIMARY KEY (role)
 );
 COMMENT ON TABLE snapsync.role IS 'What roles may do when a writer last looked: a change of it resets their clients';
-COMMENT ON COLUMN snapsync.role.role IS 'The role';
+COMMENT ON COLUMN snapsync.role.role IS 'The role; empty for the digest of what all standings are made of';
 COMMENT ON COLUMN snapsync.role.standing IS 'Digest of its memberships and of whether it bypasses row-level security';
 COMMENT ON COLUMN snapsync.role.stamp IS 'Stamp of the transaction that recorded it; older cursors are reset';
 

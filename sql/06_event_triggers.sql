@@ -151,12 +151,14 @@ END;
 COMMENT ON FUNCTION snapsync.is_known_here() IS 'Is what tables rest on known of this database? The rows of a copied or upgraded one are about another one''s objects';
 REVOKE EXECUTE ON FUNCTION snapsync.is_known_here() FROM PUBLIC;
 
+-- The next three give a row or none, and no boolean: functions in FROM become part of the statements that call them, whose plans are kept, while
+-- one that is called in an expression, and has subqueries, is planned with each statement.
 -- REASSIGN OWNED fires no event trigger. The owner's row in pg_shdepend is another whenever the owner changes, also there and back. (There is
 -- none for the role that has made the cluster, whose objects REASSIGN OWNED refuses to give away.)
-CREATE FUNCTION snapsync.owners_moved(relation oid) RETURNS boolean
+CREATE FUNCTION snapsync.owners_moved(relation oid) RETURNS SETOF oid
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT EXISTS (
+    SELECT $1 WHERE CASE WHEN EXISTS (
         SELECT FROM (SELECT classid, objid, owner FROM snapsync.dependency
                      WHERE relation = $1 AND classid IN ('pg_class'::regclass, 'pg_proc'::regclass) OFFSET 0) AS d
         WHERE nullif(concat_ws(' ', CASE d.classid WHEN 'pg_class'::regclass THEN (SELECT relowner FROM pg_class WHERE oid = d.objid)
@@ -164,17 +166,17 @@ BEGIN ATOMIC
                                (SELECT s.xmin FROM pg_shdepend AS s
                                 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                                   AND s.classid = d.classid AND s.objid = d.objid AND s.objsubid = 0 AND s.deptype = 'o')), '') <> d.owner)
-        AND snapsync.is_known_here();
+        THEN snapsync.is_known_here() END;
 END;
-COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'Has a table, or something that it rests on, got another owner since it was looked at?';
+COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'This table, if it, or something that it rests on, has got another owner since it was looked at';
 REVOKE EXECUTE ON FUNCTION snapsync.owners_moved(oid) FROM PUBLIC;
 
 -- What rests on a temporary function or type goes at the end of its session, or with DISCARD, without an event. (Not asked of indexes, which
 -- REINDEX CONCURRENTLY makes anew without one.)
-CREATE FUNCTION snapsync.lost_unseen(relation oid) RETURNS boolean
+CREATE FUNCTION snapsync.lost_unseen(relation oid) RETURNS SETOF oid
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT EXISTS (
+    SELECT $1 WHERE CASE WHEN EXISTS (
         SELECT FROM (SELECT classid, objid FROM snapsync.dependency
                      WHERE relation = $1 AND classid IN ('pg_policy'::regclass, 'pg_constraint'::regclass, 'pg_proc'::regclass) OFFSET 0) AS d
         WHERE CASE d.classid WHEN 'pg_policy'::regclass THEN NOT EXISTS (SELECT FROM pg_policy WHERE oid = d.objid)
@@ -185,21 +187,21 @@ BEGIN ATOMIC
         CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(c.shape -> 'columns') WHEN 'object' THEN c.shape -> 'columns' ELSE '{}' END) AS k(attnum)
         WHERE c.relation = $1
           AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = k.attnum::int2 AND NOT a.attisdropped))
-        AND snapsync.is_known_here();
+        THEN snapsync.is_known_here() END;
 END;
-COMMENT ON FUNCTION snapsync.lost_unseen(oid) IS 'Has a table lost a column, a key or a policy, or something that it rests on, since it was looked at?';
+COMMENT ON FUNCTION snapsync.lost_unseen(oid) IS 'This table, if it has lost a column, a key or a policy, or something that it rests on, since it was looked at';
 REVOKE EXECUTE ON FUNCTION snapsync.lost_unseen(oid) FROM PUBLIC;
 
 -- Whoever owns a table may switch our triggers on it off, also where others' policies read it.
-CREATE FUNCTION snapsync.switched_off(relation oid) RETURNS boolean
+CREATE FUNCTION snapsync.switched_off(relation oid) RETURNS SETOF oid
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT EXISTS (
+    SELECT $1 WHERE CASE WHEN EXISTS (
         SELECT FROM snapsync.parts($1) AS part(oid)
         CROSS JOIN LATERAL (SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = part.oid OFFSET 0) AS g
-        WHERE g.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND g.tgenabled <> 'A');
+        WHERE g.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND g.tgenabled <> 'A') THEN true END;
 END;
-COMMENT ON FUNCTION snapsync.switched_off(oid) IS 'Does a trigger of snapsync on a table, or on a part of it, not fire always?';
+COMMENT ON FUNCTION snapsync.switched_off(oid) IS 'This table, if a trigger of snapsync on it, or on a part of it, does not fire always';
 REVOKE EXECUTE ON FUNCTION snapsync.switched_off(oid) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text

@@ -387,13 +387,13 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'REASSIGN OWNED has given it, or something that it rests on, another owner: every pull replaces it',
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
            CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
-    FROM mine AS m WHERE snapsync.owners_moved(m.relation)
+    FROM mine AS m WHERE EXISTS (SELECT FROM snapsync.owners_moved(m.relation))
     UNION ALL
     SELECT 'error', coalesce(m.name, m.tab),
            'it, or something that it rests on, has lost a part without an event, as what rests on temporary objects does with its session: every pull replaces it',
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
            CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
-    FROM mine AS m WHERE snapsync.lost_unseen(m.relation)
+    FROM mine AS m WHERE EXISTS (SELECT FROM snapsync.lost_unseen(m.relation))
     -- Access tables
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
@@ -407,7 +407,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('triggers of snapsync on table %s, which decides who sees a row, are off: every pull replaces the collection', a.access),
            'Let its owner switch them on: ALTER TABLE ... ENABLE TRIGGER; or call snapsync.enable() for it, if it is synced.', NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND NOT a.untracked AND a.access <> a.relation
-    WHERE snapsync.switched_off(a.access)
+    WHERE EXISTS (SELECT FROM snapsync.switched_off(a.access))
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),

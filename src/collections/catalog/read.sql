@@ -6,7 +6,7 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
              EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
                  OR EXISTS (SELECT FROM snapsync.parts(c.relation) AS part(oid)
                             JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
-                 OR snapsync.owners_moved(c.relation) OR snapsync.lost_unseen(c.relation) AS due,
+                 OR EXISTS (SELECT FROM snapsync.owners_moved(c.relation)) OR EXISTS (SELECT FROM snapsync.lost_unseen(c.relation)) AS due,
              EXISTS (WITH RECURSIVE read(oid) AS (
                          SELECT c.relation
                          UNION SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked)
@@ -15,8 +15,8 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                         OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)
                         OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)
                                    JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
-                        OR snapsync.owners_moved(read.oid) OR snapsync.lost_unseen(read.oid)
-                        OR read.oid <> c.relation AND snapsync.switched_off(read.oid)) AS unsure,
+                        OR EXISTS (SELECT FROM snapsync.owners_moved(read.oid)) OR EXISTS (SELECT FROM snapsync.lost_unseen(read.oid))
+                        OR read.oid <> c.relation AND EXISTS (SELECT FROM snapsync.switched_off(read.oid))) AS unsure,
              -- Whoever may act as the table's owner decides what is called, by any name.
              -- Where the function is gone, an overload would take its calls.
              c.conflict_function IS NOT NULL AND NOT EXISTS (
@@ -24,6 +24,7 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                  WHERE f.oid = to_regprocedure(c.conflict_function)
                    AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))) AS conflict_stranger,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
-              FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole, untracked OR access <> relation AND snapsync.switched_off(access) AS untracked
+              FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole,
+                           untracked OR access <> relation AND EXISTS (SELECT FROM snapsync.switched_off(access)) AS untracked
                     FROM snapsync.access WHERE relation = $1) AS a) AS access
       FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1) AS s

@@ -82,7 +82,7 @@ pub fn owners_moved(known: &BTreeSet<Object>, wanted: &BTreeSet<Object>) -> bool
 
 /// Has the table lost something without an event? (With its session's temporary objects.)
 pub fn lost_unseen(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = spi::read_now("SELECT snapsync.lost_unseen($1)", &[spi::arg(relation)])?;
+    let rows = spi::read_now("SELECT EXISTS (SELECT FROM snapsync.lost_unseen($1))", &[spi::arg(relation)])?;
     Ok(rows.first().is_some_and(|r| r.bool(0)))
 }
 

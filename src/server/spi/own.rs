@@ -21,7 +21,8 @@ pub fn owner_execute(sql: &str, args: &[Arg]) -> Result<u64> {
 pub fn query_now(sql: &str, args: &[Arg]) -> Result<Vec<Row>> {
     as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
-        query(sql, args, Mode::Read)
+        let _by_index = ByIndex::only();
+        query_planned(sql, args, Mode::Read, Planned::Once)
     })
 }
 
