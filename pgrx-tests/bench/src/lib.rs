@@ -113,7 +113,6 @@ pub const GROUPS: &[Group] = &[
     ("foreign", foreign::foreign),
     ("access", access::access),
     ("updates", tracking::updates),
-    ("log-index", tracking::log_index),
     ("held", held::held),
     ("bulk", tracking::bulk),
     ("push", push::many),

@@ -110,46 +110,6 @@ pub fn updates(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<
     Ok(())
 }
 
-/// What the log's second index, which whoever reads all of a collection's entries goes by, costs who writes one row at a time.
-pub fn log_index(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> {
-    let begin = |name: &str, first: &str| -> Result<(World, Vec<Wire>)> {
-        let mut world = World::new(cluster, name)?;
-        world.table("tracked", ROWS, SHORT, Kind::Tracked)?;
-        // (Writers go by what there is; a pull would miss it.)
-        world.admin.run(first)?;
-        let clients = (0..2).map(|_| {
-            let mut wire = world.owner()?;
-            wire.prepare("tracked", "UPDATE tracked SET priority = priority + 1 WHERE id = $1")?;
-            Ok(wire)
-        });
-        let clients = clients.collect::<Result<_>>()?;
-        Ok((world, clients))
-    };
-    let mut both =
-        (begin("two_indexes", "SELECT 1")?, begin("one_index", "DROP INDEX snapsync.change_relation_stamp")?);
-    let ids = both.0 .0.admin.column(&format!("SELECT nth_id(n) FROM generate_series(1, {ROWS}) n"))?;
-    let halves: Vec<&[String]> = ids.chunks(ids.len() / 2).collect();
-    let slice = |(world, clients): &mut (World, Vec<Wire>), run: usize| -> Result<f64> {
-        world.vacuum("tracked")?;
-        let done = std::thread::scope(|scope| -> Result<u64> {
-            let work = |(client, ids)| {
-                let update = |client: &mut Wire, id: &str| client.execute("tracked", &[id]).map(drop);
-                scope.spawn(move || repeat_over(client, update, ids, run, sizes.slice))
-            };
-            let threads: Vec<_> = clients.iter_mut().zip(halves.iter().copied()).map(work).collect();
-            threads.into_iter().map(|t| t.join().expect("a client does not panic")).sum()
-        })?;
-        Ok(done as f64 / sizes.slice.as_secs_f64())
-    };
-    type Both<'c> = ((World<'c>, Vec<Wire>), (World<'c>, Vec<Wire>));
-    let contestants: [Contestant<Both>; 2] = [&|(two, _), run| slice(two, run), &|(_, one), run| slice(one, run)];
-    let samples = interleave(sizes.runs, &mut both, &contestants)?;
-    let pair = (&samples[0], &samples[1]);
-    let work = "1-row UPDATE transactions, tracked, 2 clients";
-    report.row(Row::new("log-index", work, "with one index less on the log", Unit::PerSecond, pair, Goal::Report));
-    Ok(())
-}
-
 /// How many updates there were in this time.
 fn run_updates(
     client: &mut Updater,
