@@ -38,7 +38,8 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- These two become part of the statements that call them, whose plans are kept (no SET: a function with one is planned with each call).
 -- What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know no policies,
 -- the planner expects that there are none, and would begin with all that there are in the database.
-CREATE FUNCTION snapsync.rests_on(relation oid, indirectly boolean DEFAULT false)
+-- indirectly: begins with the table itself; scopes: with what the owner's scope_values name, too.
+CREATE FUNCTION snapsync.rests_on(relation oid, indirectly boolean DEFAULT false, scopes boolean DEFAULT false)
 RETURNS TABLE (classid oid, objid oid, direct boolean, in_function boolean)
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -50,7 +51,15 @@ BEGIN ATOMIC
          FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') AND NOT $2 OFFSET 0) AS p
          CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d
          LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
-         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass))
+         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
+         UNION ALL
+         SELECT s.classid, s.objid, s.direct, false
+         FROM (SELECT scope_reads FROM snapsync.collection WHERE relation = $1 AND $3 OFFSET 0) AS c
+         CROSS JOIN LATERAL (
+             SELECT 'pg_proc'::regclass::oid, to_regprocedure(signature)::oid, false FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature)
+             UNION ALL
+             SELECT 'pg_class'::regclass, to_regclass(name)::oid, true FROM jsonb_object_keys(c.scope_reads -> 'tables') AS t(name)) AS s(classid, objid, direct)
+         WHERE s.objid IS NOT NULL)
         UNION
         -- What a view, function or operator depends on, and what the policies of an indirectly read table do. (A table that is read
         -- directly is judged by what the caller sees.)
@@ -69,9 +78,9 @@ BEGIN ATOMIC
     )
     SELECT classid, objid, direct, in_function FROM read;
 END;
-COMMENT ON FUNCTION snapsync.rests_on(oid, boolean) IS
+COMMENT ON FUNCTION snapsync.rests_on(oid, boolean, boolean) IS
 'What the SELECT policies of a table rest on, also behind views and functions, as far as pg_depend knows; direct: the policies name it themselves and read it under its own policies; in_function: a function or an operator stands between. Or, indirectly, what a view or a table does, for who reads it with other rights than the caller''s';
-REVOKE EXECUTE ON FUNCTION snapsync.rests_on(oid, boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION snapsync.rests_on(oid, boolean, boolean) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.made_of(relation oid) RETURNS SETOF oid
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -94,7 +103,7 @@ REVOKE EXECUTE ON FUNCTION snapsync.made_of(oid) FROM PUBLIC;
 CREATE FUNCTION snapsync.types_named(relation oid) RETURNS SETOF oid
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    WITH RECURSIVE read AS MATERIALIZED (SELECT r.classid, r.objid FROM snapsync.rests_on($1) AS r),
+    WITH RECURSIVE read AS MATERIALIZED (SELECT r.classid, r.objid FROM snapsync.rests_on($1, scopes => true) AS r),
     says(classid, objid) AS (
         SELECT 'pg_policy'::regclass::oid, p.oid
         FROM (SELECT part.oid FROM snapsync.parts($1) AS part(oid)

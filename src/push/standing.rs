@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use super::decide::Fates;
+use super::decide::{Fate, Fates};
 use super::item::{by_target, Item, What};
 use super::order;
 use super::target::Target;
@@ -18,6 +18,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::{pg, subxact};
 use crate::sight::policy;
 use crate::sight::scope::Filter;
+use crate::values::dialect::Dialect;
 
 /// Which of the rows that were inserted the caller does not see now, or may not when the transaction has committed. Looked at only where that is
 /// possible: after a plain push it is not.
@@ -96,12 +97,38 @@ pub fn misspelt(targets: &[Target], rows: &[HashSet<u32>]) -> Result<Vec<(usize,
     Ok(misspelt)
 }
 
+/// Records that were left as the row stands, of which no pull would send the row: it is in another scope, or marked as deleted. (The Drift client
+/// repeats what it has, tombstones among them.)
+pub fn unsent<'t>(targets: &'t [Target], fates: &[Fates]) -> Result<Vec<(usize, &'t str)>> {
+    let mut unsent = Vec::new();
+    for (index, (target, fates)) in targets.iter().zip(fates).enumerate() {
+        let is_asked = !target.settled && target.dialect != Dialect::Drift && target.may_read_key();
+        if !is_asked || !is_narrowed(target) {
+            continue;
+        }
+        let stays = |fate: &Fate| matches!(fate, Fate::Keep | Fate::Equal | Fate::Nothing);
+        let left = target.plan.records.iter().zip(&fates.records).filter(|(_, fate)| stays(fate));
+        let ids: Vec<&str> = left.map(|(record, _)| &*record.id).gather();
+        if ids.is_empty() {
+            continue;
+        }
+        let mut stands = memory::filled(false, ids.len());
+        target.synced_now(&ids, scopes_now(target)?.as_deref())?.into_iter().for_each(|place| stands[place] = true);
+        memory::extend(&mut unsent, ids.iter().zip(stands).filter(|(_, stands)| !stands).map(|(id, _)| (index, *id)));
+    }
+    Ok(unsent)
+}
+
+/// Are there rows that the caller sees, and no pull sends him?
+fn is_narrowed(target: &Target) -> bool {
+    target.collection.scope_values.is_some() || target.collection.soft_delete.is_some()
+}
+
 /// Was it a new row to its client, and there already: in another scope, or marked as deleted?
 fn is_found(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
-    let is_narrowed = target.collection.scope_values.is_some() || target.collection.soft_delete.is_some();
     match item.what {
-        What::Update(_) => is_narrowed && target.plan.records[item.row as usize].created,
+        What::Update(_) => is_narrowed(target) && target.plan.records[item.row as usize].created,
         What::Revive(_) => true,
         What::Insert(_) | What::Delete => false,
     }

@@ -290,7 +290,10 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Who believes something else of a row than what stands gets the row, or hears that it is gone, with the next pull.
     fn tell(&self, surprises: &Surprises) -> Result<()> {
         let targets = self.targets;
-        for item in &surprises.vetoed {
+        // Whether a trigger or a policy kept a deletion off is not known, so others hear nothing of it.
+        let (undeleted, unchanged): (Vec<Item>, Vec<Item>) =
+            surprises.vetoed.iter().copied().gather_parts(|item| item.what == What::Delete);
+        for item in unchanged {
             journal::touch(targets[item.target].collection.relation, item.id(targets))?;
         }
         for (target, fates) in targets.iter().zip(&self.decisions.fates) {
@@ -310,12 +313,13 @@ impl<'w, 'a> Work<'w, 'a> {
             }
         }
         let misspelt = surprises.misspelt.iter().map(|(target, id)| (*target, id.as_str()));
-        let missing = surprises.missing.iter().map(|i| (i.target, i.id(targets)));
+        let missing = surprises.missing.iter().chain(&undeleted).map(|i| (i.target, i.id(targets)));
         let deleted = self.decisions.fates.iter().enumerate().flat_map(|(index, fates)| {
             let rows = fates.records.iter().enumerate().filter(|(_, fate)| **fate == Fate::Gone);
             rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))
         });
-        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).gather();
+        let unsent = standing::unsent(targets, &self.decisions.fates)?;
+        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).chain(unsent).gather();
         standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

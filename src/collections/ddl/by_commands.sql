@@ -1,7 +1,7 @@
 -- What the commands that role $4 has just run have touched, and the tables $3, whose privileges they have changed. With concerned.sql.
 WITH RECURSIVE touched AS MATERIALIZED (
     SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
-    WHERE classid IS NOT NULL AND schema_name IS DISTINCT FROM 'pg_temp'
+    WHERE classid IS NOT NULL AND (schema_name IS DISTINCT FROM 'pg_temp' OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
     UNION ALL
     SELECT 'pg_class'::regclass, oid, NULL FROM unnest($3::oid[]) AS oid),
 relation(oid) AS (

@@ -64,10 +64,26 @@ pub unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *m
             return None;
         }
         let op = &*node.cast::<pg_sys::OpExpr>();
-        let name = pg_sys::get_opname(op.opno);
         let args = pointers::<pg_sys::Node>(op.args);
-        let equal = !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == b"=";
-        (equal && args.len() == 2).then(|| (strip(args[0]), strip(args[1])))
+        if args.len() != 2 || op.inputcollid != pg_sys::InvalidOid && !pg_sys::get_collation_isdeterministic(op.inputcollid) {
+            return None;
+        }
+        let (left, right) = (strip(args[0]), strip(args[1]));
+        (is_key_equality(op.opno, left) && is_key_equality(op.opno, right)).then_some((left, right))
+    }
+}
+
+/// Is it the operator by which a key of this value's type is compared? What is named "=" may be anybody's, and a cast that changes no bits
+/// can lead to a type with an equality of its own, to which several keys are the same (text to character or citext).
+///
+/// # Safety
+/// An expression.
+unsafe fn is_key_equality(operator: pg_sys::Oid, value: *mut pg_sys::Node) -> bool {
+    // SAFETY: catalog look-ups; the entry of the type cache lives as long as the backend.
+    unsafe {
+        let family = (*pg_sys::lookup_type_cache(pg_sys::exprType(value), pg_sys::TYPECACHE_BTREE_OPFAMILY as i32)).btree_opf;
+        family != pg_sys::InvalidOid
+            && pg_sys::get_op_opfamily_strategy(operator, family) == pg_sys::BTEqualStrategyNumber as i32
     }
 }
 

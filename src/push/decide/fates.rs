@@ -126,7 +126,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         for (row, deletion) in (0..).zip(&target.plan.deletions) {
             memory::heed();
             let fate = self.deletion(&known, row, &deletion.id)?;
-            fates.deletions.push(self.permitted_deletion(&deletion.id, fate));
+            fates.deletions.push(self.permitted_deletion(row, &deletion.id, fate));
         }
         Ok(fates)
     }
@@ -149,7 +149,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             let stored = self.stored[target.plan.records.len() + row];
             fates.deletions.push(match stored.visible && !stored.deleted {
                 _ if refused.contains(&*deletion.id) => Fate::Rejected,
-                true => self.permitted_deletion(&deletion.id, Fate::Delete),
+                true => self.permitted_deletion(row as u32, &deletion.id, Fate::Delete),
                 false => Fate::Nothing,
             });
         }
@@ -182,14 +182,14 @@ impl<'d, 'a> Deciding<'d, 'a> {
         if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
         }
+        // One that is created says nothing of what was there before, as where rows are deleted and gone.
+        let buried = revives && !record.created && !matches!(self.pusher.baseline, Baseline::None);
         let conflict = match known.changed.get(id) {
             // A created row that is stored as it is pushed: the push is repeated. An updated row that two clients changed alike is a
             // conflict all the same: both may have added one to the same number.
             _ if is_equal && record.created => None,
             Some(change) => Some(change),
-            None if known.deleted.contains(id) => Some(&GONE),
-            // One that is created says nothing of what was there before, as where rows are deleted and gone.
-            None if revives && !record.created && !matches!(self.pusher.baseline, Baseline::None) => Some(&GONE),
+            None if known.deleted.contains(id) || buried => Some(&GONE),
             None => None,
         };
         // Where what others did since the baseline and what is sent go together, the deletion is theirs, and stands.
@@ -206,6 +206,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
                 Some(Some(e)) => self.reject(id, e.clone()),
                 None if !stored.visible && conflict.is_some() && is_drift => Fate::Gone,
                 None if !stored.visible && conflict.is_some() => self.conflict(id, conflict),
+                None if buried && !known.changed.contains_key(id) => self.conflict(id, conflict),
                 None => write,
             },
             (_, None) | (ConflictPolicy::ClientWins, _) => write,
@@ -243,6 +244,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             _ if !self.may_delete => self.deny(id),
             (ConflictPolicy::LastWriteWins, _) if known.versions.with_version.contains(&row) => {
                 match known.versions.deletions.get(&row) {
+                    Some(None) if !stored.locked => self.stands(id),
                     Some(None) => Fate::Keep,
                     Some(Some(e)) => self.reject(id, e.clone()),
                     None => Fate::Delete,
@@ -270,16 +272,23 @@ impl<'d, 'a> Deciding<'d, 'a> {
         match fate {
             fate if self.is_denied(row, fate) => self.deny(id),
             // A row that can be seen but was not locked: no policy lets the caller update it.
-            Fate::Update | Fate::Revive if stored.visible && !stored.locked => {
+            // So it is where the stored one stands: others would get it once more. (The Drift client repeats what it has.)
+            Fate::Keep if stored.visible && !stored.locked && self.target.dialect == Dialect::Drift => Fate::Nothing,
+            Fate::Update | Fate::Revive | Fate::Keep if stored.visible && !stored.locked => {
                 self.reject(id, self.target.refused("updated", id))
             }
             fate => fate,
         }
     }
 
-    fn permitted_deletion(&mut self, id: &str, fate: Fate) -> Fate {
+    fn permitted_deletion(&mut self, row: u32, id: &str, fate: Fate) -> Fate {
+        let stored = self.stored[self.target.plan.records.len() + row as usize];
+        let is_update = self.target.collection.soft_delete.is_some();
         match fate {
             Fate::Delete if !self.may_delete => self.deny(id),
+            Fate::Delete if is_update && stored.visible && !stored.locked => {
+                self.reject(id, self.target.refused("deleted", id))
+            }
             fate => fate,
         }
     }

@@ -1,5 +1,5 @@
 -- The tables that are locked to write the trees as SQL: those that they read, and whose columns they name.
-WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1))
+WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1, scopes => true))
 SELECT DISTINCT k.oid
 FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass
       UNION ALL
@@ -9,12 +9,6 @@ FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass
       FROM snapsync.parts($1) AS t(relid)
       CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = t.relid OFFSET 0) AS p
       CROSS JOIN LATERAL (SELECT refobjid FROM pg_depend
-                          WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d
-      UNION ALL
-      SELECT d.refobjid
-      FROM snapsync.collection AS c, jsonb_array_elements_text(c.scope_reads -> 'functions') AS called
-      CROSS JOIN LATERAL (SELECT refobjid FROM pg_depend
-                          WHERE classid = 'pg_proc'::regclass AND objid = to_regprocedure(called) AND refclassid = 'pg_class'::regclass OFFSET 0) AS d
-      WHERE c.relation = $1) AS named(oid)
+                          WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d) AS named(oid)
 JOIN pg_class AS k ON k.oid = named.oid
 WHERE k.relkind <> 'i'

@@ -1,5 +1,5 @@
 -- The trees that are written as SQL for table $1 (trees.sql), as they are stored.
-WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1))
+WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1, scopes => true))
 SELECT p.polqual::text
 FROM snapsync.parts($1) AS t(relid)
 CROSS JOIN LATERAL (SELECT polqual FROM pg_policy WHERE polrelid = t.relid AND polcmd IN ('*', 'r') AND polqual IS NOT NULL OFFSET 0) AS p
@@ -9,8 +9,5 @@ FROM read JOIN pg_rewrite AS w ON w.ev_class = read.objid AND w.ev_type = '1'
 WHERE read.classid = 'pg_class'::regclass
 UNION ALL
 SELECT f.prosqlbody::text
-FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
-      UNION
-      SELECT to_regprocedure(called)::oid FROM snapsync.collection AS c, jsonb_array_elements_text(c.scope_reads -> 'functions') AS called
-      WHERE c.relation = $1) AS used
-JOIN pg_proc AS f ON f.oid = used.objid AND f.prosqlbody IS NOT NULL
+FROM read JOIN pg_proc AS f ON f.oid = read.objid AND f.prosqlbody IS NOT NULL
+WHERE read.classid = 'pg_proc'::regclass

@@ -1,6 +1,6 @@
 -- The policies of table $1, and the views and functions that they read, each with its tree: with $2 as SQL, which takes a lock on each table
 -- that it reads; else as it is stored; what text search configurations among them do; types that they name; and casts to json. (A materialized view's row in pg_class is written anew by every REFRESH.)
-WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1)),
+WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1, scopes => true)),
 told_by(type, function) AS MATERIALIZED (
     SELECT castsource, castfunc FROM snapsync.made_of($1) AS m(oid)
     CROSS JOIN LATERAL (SELECT castsource, castfunc FROM pg_cast WHERE castsource = m.oid AND casttarget = 'json'::regtype OFFSET 0) AS k)
@@ -42,9 +42,7 @@ SELECT json_build_object(
                              FROM pg_aggregate AS g WHERE g.aggfnoid = f.oid))))
         FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
               UNION
-              SELECT function FROM told_by
-              UNION
-              SELECT to_regprocedure(called)::oid FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS called) AS used
+              SELECT function FROM told_by) AS used
         JOIN pg_proc AS f ON f.oid = used.objid),
     'types', (
         SELECT json_agg(said ORDER BY said)

@@ -1,5 +1,5 @@
 -- What table $1 rests on, by object (dependency.rs); $2: the tables that its policies read, as access.rs found them; $3: functions in texts.
-WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1)),
+WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1, scopes => true)),
 made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1)),
 part(oid) AS (SELECT * FROM snapsync.parts($1)),
 named(name) AS (SELECT jsonb_object_keys(access_tables) FROM snapsync.collection WHERE relation = $1 AND jsonb_typeof(access_tables) = 'object'
@@ -27,9 +27,6 @@ object(classid, objid, own, name) AS (
     UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of JOIN pg_type AS y ON y.oid = made_of.oid WHERE y.typrelid <> 0
     UNION SELECT 'pg_class'::regclass, a.oid, false, NULL FROM unnest($2::oid[]) AS a(oid) WHERE a.oid <> $1
     UNION SELECT 'pg_proc'::regclass, f.oid, false, NULL FROM unnest($3::oid[]) AS f(oid) WHERE f.oid >= 16384
-    UNION SELECT 'pg_proc'::regclass, to_regprocedure(f.signature), false, NULL
-            FROM snapsync.collection AS c, jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature)
-           WHERE c.relation = $1 AND to_regprocedure(f.signature) IS NOT NULL
     UNION SELECT 'pg_class'::regclass, coalesce(to_regclass(name)::oid, 0), false, name FROM named)
 -- With the owner of what has one, as snapsync.owners_moved() compares it.
 SELECT o.classid, o.objid, o.own, o.name,

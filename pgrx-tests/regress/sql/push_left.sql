@@ -1,0 +1,101 @@
+-- Records that are left as the row stands: their client hears of it if no pull would send the row, and others hear of nothing that the pusher
+-- may not do.
+\set ECHO none
+\set test regress_push_left
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = warning;
+CREATE TABLE notes (id int PRIMARY KEY, room text, body text, version int NOT NULL DEFAULT 0);
+CREATE TABLE likes (id int PRIMARY KEY, body text, version int NOT NULL DEFAULT 0, gone timestamptz);
+GRANT ALL ON notes, likes TO alice, bob;
+-- A push, and what the client's next pull brings.
+CREATE FUNCTION t.told(collection text, changes text, cursor text DEFAULT current_setting('t.cursor')) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text;
+    answer json;
+BEGIN
+    BEGIN
+        said := public.push_changes(json_build_object(collection, changes::json), cursor, client_id => 'device');
+    EXCEPTION WHEN OTHERS THEN
+        said := SQLSTATE || ' ' || SQLERRM;
+    END;
+    answer := public.pull_changes(ARRAY[collection], current_setting('t.cursor'), client_id => 'device');
+    PERFORM set_config('t.cursor', answer ->> 'timestamp', false);
+    RETURN said || ' ' || coalesce((SELECT string_agg(a.key || ' ' || coalesce(i.value ->> 'id', i.value #>> '{}'), ', ')
+        FROM json_each(answer #> ARRAY['changes', collection]) AS a, json_array_elements(a.value) AS i), 'nothing');
+END
+$$;
+\set ECHO all
+-- A scope that scope_values do not give: the second time the row stands as it is sent.
+SELECT snapsync.enable('notes', scope_column => 'room', scope_values => $$ARRAY['mine']$$);
+SELECT t.catch_up('notes');
+SET ROLE alice;
+SELECT t.told('notes', '{"created": [{"id": 1, "room": "other", "body": "x"}, {"id": 2, "room": "mine", "body": "y"}]}');
+SELECT t.told('notes', '{"created": [{"id": 1, "room": "other", "body": "x"}, {"id": 2, "room": "mine", "body": "y"}]}');
+RESET ROLE;
+-- Or the stored one is newer.
+SELECT snapsync.enable('notes', scope_column => 'room', scope_values => $$ARRAY['mine']$$, conflict => 'last_write_wins', version_column => 'version');
+UPDATE notes SET version = 5;
+SELECT t.catch_up('notes');
+SET ROLE alice;
+SELECT t.told('notes', '{"created": [{"id": 1, "room": "mine", "version": 1}], "updated": [{"id": 2, "body": "older", "version": 1}]}');
+RESET ROLE;
+-- A tombstone that is sent as it stands.
+SELECT snapsync.enable('likes', soft_delete_column => 'gone');
+SELECT t.catch_up('likes');
+INSERT INTO likes VALUES (1, 'x', 0, now());
+SET ROLE alice;
+SELECT t.told('likes', '{"created": [{"id": 1, "body": "x", "version": 0}]}');
+RESET ROLE;
+-- An edit of one that the client knew of is an error, as it is of a row that is gone.
+SELECT snapsync.enable('likes', soft_delete_column => 'gone', conflict => 'last_write_wins', version_column => 'version');
+UPDATE likes SET gone = now();
+SELECT t.catch_up('likes');
+SET ROLE alice;
+SELECT t.told('likes', '{"updated": [{"id": 1, "body": "z", "version": 9}]}');
+SELECT t.told('likes', '{"deleted": ["1"]}');
+RESET ROLE;
+
+-- Who only reads a row makes nobody get it again.
+TRUNCATE notes, likes;
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reads ON notes FOR SELECT USING (true);
+CREATE POLICY writes ON notes FOR UPDATE USING (current_user = 'bob');
+SELECT snapsync.enable('notes', scope_values => '', conflict => 'last_write_wins', version_column => 'version');
+INSERT INTO notes VALUES (1, 'mine', 'x', 5);
+SELECT t.catch_up('notes');
+SELECT t.log() IS NULL;
+SET ROLE alice;
+SELECT t.told('notes', '{"updated": [{"id": 1, "body": "older", "version": 1}]}', NULL);
+SELECT t.told('notes', '{"created": [{"id": 1, "body": "older", "version": 1}]}', NULL);
+SELECT t.told('notes', '{"deleted": [{"id": 1, "version": 1}]}', NULL);
+RESET ROLE;
+SELECT * FROM t.log();
+SET ROLE bob;
+SELECT t.told('notes', '{"updated": [{"id": 1, "body": "older", "version": 1}]}', NULL);
+RESET ROLE;
+SELECT op FROM t.log();
+-- A trigger that may keep a deletion off is not what did: no policy lets alice delete. Where that is not known, she gets the row, and nobody else.
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF TG_OP = 'DELETE' THEN RETURN old; END IF; new.version := new.version; RETURN new; END $$;
+CREATE TRIGGER stamp BEFORE UPDATE OR DELETE ON notes FOR EACH ROW EXECUTE FUNCTION stamp();
+CREATE TRIGGER stamp BEFORE UPDATE OR DELETE ON likes FOR EACH ROW EXECUTE FUNCTION stamp();
+ALTER TABLE likes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reads ON likes FOR SELECT USING (true);
+SELECT snapsync.enable('notes', conflict => 'reject'), snapsync.enable('likes', conflict => 'reject', soft_delete_column => 'gone');
+INSERT INTO likes VALUES (1, 'x');
+SELECT t.catch_up('notes', 'likes');
+SELECT t.log() IS NULL;
+SET ROLE alice;
+SELECT t.told('likes', '{"deleted": ["1"]}');
+SELECT t.told('notes', '{"deleted": ["1"]}');
+RESET ROLE;
+SELECT "table", op FROM t.log();
+SELECT t.catch_up('notes', 'likes');
+SET ROLE bob;
+SELECT t.pull_ids('notes');
+RESET ROLE;
+
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_push_left;
