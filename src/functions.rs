@@ -150,6 +150,7 @@ const VOID: pg_sys::Datum = pg_sys::Datum::null();
 
 sql_function!(snapsync_pull_changes, pg_finfo_snapsync_pull_changes, |a| {
     let document = pull::pull(&pull::PullRequest {
+        any_device: false,
         collections: a.texts(0).ok_or_else(|| {
             null_argument("collections", "Pass the names of the collections to pull, for example '{todos,lists}'.")
         })?,

@@ -56,6 +56,8 @@ pub struct PullRequest<'a> {
     /// JSON text: `{"todos": {"org_id": ["42"]}}`.
     pub filter: Option<String>,
     pub client_id: Option<&'a str>,
+    /// Word for any of the caller's devices counts: which one asks is not said.
+    pub any_device: bool,
     pub send_created_as_updated: bool,
     /// Leave out what the client itself pushed and nobody has changed.
     pub skip_echoes: bool,

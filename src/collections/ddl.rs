@@ -153,7 +153,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     look_again(concerned)
 }
 
-/// Tables whose privileges the command has changed, and functions that were there before: others may be making policies upon them.
+/// Tables whose privileges the command has changed, functions that were there before, and materialized views that are refreshed: others may be making policies upon them.
 fn changed_without_a_lock(
     fcinfo: pg_sys::FunctionCallInfo,
     granted: Vec<pg_sys::Oid>,
@@ -162,9 +162,17 @@ fn changed_without_a_lock(
     let created = statement::<pg_sys::CreateFunctionStmt>(fcinfo, pg_sys::NodeTag::T_CreateFunctionStmt);
     // SAFETY: a node of this type.
     let replaced = created.is_some_and(|c| unsafe { (*c).replace });
-    if replaced || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_AlterFunctionStmt).is_some() {
+    let defined = statement::<pg_sys::DefineStmt>(fcinfo, pg_sys::NodeTag::T_DefineStmt);
+    // SAFETY: a node of this type.
+    let redefined = defined.is_some_and(|d| unsafe { (*d).replace });
+    let is = |tag| statement::<pg_sys::Node>(fcinfo, tag).is_some();
+    if replaced || redefined || is(pg_sys::NodeTag::T_AlterFunctionStmt) {
         const FUNCTIONS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_proc'::regclass";
         changed.extend(spi::read_now(FUNCTIONS, &[])?.iter().map(|r| (pg_sys::ProcedureRelationId, r.oid(0))));
+    }
+    if is(pg_sys::NodeTag::T_RefreshMatViewStmt) {
+        const VIEWS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass";
+        changed.extend(spi::read_now(VIEWS, &[])?.iter().map(|r| (pg_sys::RelationRelationId, r.oid(0))));
     }
     Ok(changed)
 }

@@ -29,6 +29,14 @@ pub fn address(client_id: Option<&str>) -> Result<String> {
     Ok(serde_json::to_string(&(who, client_id)).unwrap_or_default())
 }
 
+/// What the addresses of all devices of the caller begin with.
+pub fn addresses() -> Result<String> {
+    let mut address = address(None)?;
+    // As a list: ["who",null]
+    address.truncate(address.len().saturating_sub("null]".len()));
+    Ok(address)
+}
+
 /// Whose call this is: the calling role, and where all users share one (PostgREST), which of them signed in. Otherwise a device
 /// that somebody else signs in on would have his mutations taken for those of the one before.
 pub fn who() -> Result<String> {

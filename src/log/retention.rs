@@ -30,7 +30,8 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     spi::owner_execute("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
     // A client that was not heard of for so long begins anew, with its first mutation: what failed then goes with it.
     spi::owner_execute(
-        "WITH forgotten AS (DELETE FROM snapsync.mutation_client WHERE at < now() - $1 RETURNING who, client_id) \
+        "WITH forgotten AS (DELETE FROM snapsync.mutation_client WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.mutation_client WHERE at < now() - $1 FOR UPDATE SKIP LOCKED)) RETURNING who, client_id) \
          DELETE FROM snapsync.mutation_failure AS f USING forgotten AS c WHERE f.who = c.who AND f.client_id = c.client_id",
         &[keep],
     )?;

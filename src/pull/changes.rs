@@ -136,9 +136,13 @@ impl RowBatch {
         for entry in entries.iter().filter(|e| e.is_notice()) {
             let address = match &self.address {
                 Some(known) => known,
+                None if pull.request.any_device => self.address.insert(client::addresses()?),
                 None => self.address.insert(client::address(pull.request.client_id)?),
             };
-            told |= entry.origin.as_deref() == Some(address.as_str());
+            told |= entry.origin.as_deref().is_some_and(|origin| match pull.request.any_device {
+                true => origin.starts_with(address.as_str()),
+                false => origin == address.as_str(),
+            });
         }
         Ok(told)
     }

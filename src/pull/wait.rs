@@ -128,7 +128,7 @@ fn parse(request: &WaitRequest) -> Result<(cursor::Cursor, Watch<'static>)> {
     let cursor = cursor::parse(request.last_pulled_at.as_deref()).map_err(|e| {
         SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at").detail(e.to_string()).hint(HINT)
     })?;
-    let pull = PullRequest { filter: request.filter.clone(), ..PullRequest::default() };
+    let pull = PullRequest { filter: request.filter.clone(), any_device: true, ..PullRequest::default() };
     let dialect = settings::dialect(request.dialect.as_deref())?;
     let filters = Filters::parse(&pull, dialect)?;
     let wanted = actions(request.actions.as_deref())?;

@@ -124,11 +124,20 @@ fn is_narrowed(target: &Target) -> bool {
     target.collection.scope_values.is_some() || target.collection.soft_delete.is_some()
 }
 
-/// Was it a new row to its client, and there already: in another scope, or marked as deleted?
+/// Without that right it is not known of a row whether it is a tombstone.
+fn may_read_mark(target: &Target) -> bool {
+    let mark = target.collection.soft_delete.as_ref();
+    mark.is_none_or(|mark| pg::may_select(target.collection.relation, mark.attnum))
+}
+
+/// Was it a new row to its client, or what a conflict function made of one, and there already: in another scope, or marked as deleted?
 fn is_found(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
     match item.what {
-        What::Update(_) => is_narrowed(target) && target.plan.records[item.row as usize].created,
+        What::Update(_) => {
+            let is_new = target.settled || target.plan.records[item.row as usize].created;
+            is_narrowed(target) && (is_new || !may_read_mark(target))
+        }
         What::Revive(_) => true,
         What::Insert(_) | What::Delete => false,
     }

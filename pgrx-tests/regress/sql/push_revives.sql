@@ -104,7 +104,15 @@ SELECT t.catch_up('likes', 'flags');
 SELECT t.step('likes', '{"deleted": ["2"]}', 'another', false);
 SELECT t.step('likes', '{"updated": [{"id": 2, "note": "picked"}]}');
 RESET ROLE;
--- Or it leaves the row deleted, which the client hears.
+-- What it returns with the mark stays deleted, which the client hears.
+CREATE OR REPLACE FUNCTION pick(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT stored || incoming || '{"version": 0}' $$;
+SET ROLE alice;
+SELECT t.step('likes', '{"deleted": ["2"]}');
+SELECT t.step('likes', '{"updated": [{"id": 2, "note": "merged"}]}');
+RESET ROLE;
+UPDATE likes SET gone = NULL WHERE id = 2;
+SELECT t.catch_up('likes', 'flags');
+-- Or it leaves the row deleted.
 CREATE OR REPLACE FUNCTION pick(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT 'null'::jsonb $$;
 SET ROLE alice;
 SELECT t.step('likes', '{"deleted": ["2"]}');
@@ -117,3 +125,19 @@ SET ROLE alice;
 SELECT t.step('flags', '{"deleted": ["1"]}');
 SELECT t.step('flags', '{"created": [{"id": 1}]}');
 RESET ROLE;
+-- Where the role may not read the mark: what is written into a tombstone is not there for the client.
+CREATE TABLE hidden (id int PRIMARY KEY, note text, gone timestamptz);
+SELECT snapsync.enable('hidden', soft_delete_column => 'gone', exclude => '{gone}');
+INSERT INTO hidden VALUES (1, 'x');
+GRANT SELECT (id, note), INSERT (id, note), UPDATE (note) ON hidden TO alice;
+SELECT t.catch_up('hidden');
+UPDATE hidden SET gone = now();
+SELECT t.catch_up('hidden');
+SET ROLE alice;
+SELECT push_changes('{"hidden": {"updated": [{"id": 1, "note": "edited"}]}}', current_setting('t.cursor'), client_id => 'device');
+SELECT * FROM t.pull('{hidden}', client_id => 'device');
+RESET ROLE;
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_push_revives;

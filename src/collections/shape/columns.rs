@@ -48,6 +48,12 @@ pub fn differ(relation: pg_sys::Oid, old: &Value, new: &Value) -> Result<bool> {
     if !before.keys().all(|name| same(name)) {
         return Ok(true);
     }
+    // So it is of the scope and the mark of deletion. Which columns these are is a setting, about which `enable` decides.
+    let (decided, decides) = (&old["deciding"], &new["deciding"]);
+    let names = decides.as_object().into_iter().flat_map(|columns| columns.keys());
+    if here && names.into_iter().any(|name| !decided[name].is_null() && decided[name] != decides[name]) {
+        return Ok(true);
+    }
     let added: Vec<&str> = now.keys().copied().filter(|name| !before.contains_key(name)).collect();
     let gone = before.keys().any(|name| !now.contains_key(name));
     if (gone || !added.is_empty()) && !here {

@@ -66,7 +66,7 @@ pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &s
     let here = old["identity"] == new["identity"];
     // In another database, what could not be had may have been anything.
     let untold = !here && (old["texts"].is_null() || new["texts"].is_null());
-    let parts = ["security", "partitions", "composites", if here { "trees" } else { "texts" }];
+    let parts = ["off", "security", "partitions", "composites", if here { "trees" } else { "texts" }];
     if untold || parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
         return Ok(true);
     }

@@ -11,20 +11,33 @@ SELECT json_build_object(
           AND (c.shape -> 'unenforced' ? f.oid::text
                OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
                OR snapsync.can_keep_rows(f.oid))),
+    -- Nobody tells of what is written meanwhile, however the triggers are switched on again.
+    'off', (
+        SELECT true
+        FROM snapsync.parts($1) AS t(relid)
+        CROSS JOIN LATERAL (SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = t.relid OFFSET 0) AS g
+        WHERE g.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND g.tgenabled = 'D' LIMIT 1),
     'labels', (
         SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel))
         FROM made_of AS m JOIN pg_enum AS e ON e.enumtypid = m.oid),
     'composites', (
-        SELECT json_agg(json_build_array(y.oid::regtype::text, a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY y.oid::regtype::text, a.attnum)
+        SELECT json_agg(json_build_array(y.oid::regtype::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation::text)
+                        ORDER BY y.oid::regtype::text, a.attnum)
         FROM made_of AS m
         JOIN pg_type AS y ON y.oid = m.oid AND y.typtype = 'c'
         JOIN pg_attribute AS a ON a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped),
     'declared', (
         SELECT json_object_agg(n.name, to_regclass(n.name)::oid::text) FROM jsonb_object_keys(c.access_tables) AS n(name)),
     'columns', (
-        SELECT json_object_agg(a.attnum, json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
+        SELECT json_object_agg(a.attnum, json_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation::text)
+                               ORDER BY a.attnum)
         FROM pg_attribute AS a
         WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped),
+    -- Which rows come hangs on these, also where they are not synced.
+    'deciding', (
+        SELECT json_object_agg(a.attname, json_build_array(a.attnum::text, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attname)
+        FROM pg_attribute AS a
+        WHERE a.attrelid = c.relation AND a.attname IN (c.scope_column, c.soft_delete_column) AND NOT a.attisdropped),
     'synced', (
         SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
         FROM pg_attribute AS a

@@ -1,0 +1,70 @@
+-- Times in which nothing was logged, and columns that are others than before, where the table's definition looks the same afterwards. (t.sync()
+-- complains if a device ends up with anything but what its role may SELECT.)
+\set ECHO none
+\set test regress_ddl_gaps
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = error;
+\set ECHO all
+-- Triggers that are switched off, and on again as they must be: on a table that a policy reads, and on a synced one.
+CREATE TABLE members (room int, who name, PRIMARY KEY (room, who));
+GRANT SELECT ON members TO PUBLIC;
+SELECT t.secured('notes', ', room int', 'room IN (SELECT room FROM members WHERE who = current_user)');
+INSERT INTO members VALUES (1, 'alice'), (2, 'alice');
+INSERT INTO notes VALUES (1, 1), (2, 2), (3, 2);
+SELECT t.sync('alice', 'notes');
+ALTER TABLE members DISABLE TRIGGER USER;
+SELECT t.sync('alice', 'notes');
+DELETE FROM members WHERE room = 1;
+ALTER TABLE members ENABLE ALWAYS TRIGGER "00_snapsync_track", ENABLE ALWAYS TRIGGER "00_snapsync_truncate";
+SELECT t.sync('alice', 'notes');
+SELECT t.sync('alice', 'notes');
+BEGIN;
+ALTER TABLE notes DISABLE TRIGGER USER;
+DELETE FROM notes WHERE id = 3;
+ALTER TABLE notes ENABLE ALWAYS TRIGGER "00_snapsync_track", ENABLE ALWAYS TRIGGER "00_snapsync_truncate";
+COMMIT;
+SELECT t.sync('alice', 'notes');
+SELECT t.sync('alice', 'notes');
+ALTER TABLE notes ADD COLUMN body text;
+SELECT t.sync('alice', 'notes');
+
+-- The mark of deletion, and the scope, dropped and added anew in one command, where neither is synced.
+CREATE TABLE marked (id int PRIMARY KEY, gone boolean NOT NULL DEFAULT false);
+CREATE TABLE scoped (id int PRIMARY KEY, room text DEFAULT 'a');
+GRANT SELECT ON marked, scoped TO PUBLIC;
+SELECT snapsync.enable('marked', soft_delete_column => 'gone', exclude => '{gone}'),
+       snapsync.enable('scoped', scope_column => 'room', scope_values => 'ARRAY[''a'']', exclude => '{room}');
+INSERT INTO marked VALUES (1), (2);
+INSERT INTO scoped VALUES (1), (2);
+SELECT t.catch_up('marked', 'scoped');
+ALTER TABLE marked DROP COLUMN gone, ADD COLUMN gone boolean NOT NULL DEFAULT true;
+SELECT t.pull_ids('marked');
+SELECT t.catch_up('marked', 'scoped');
+ALTER TABLE scoped DROP COLUMN room, ADD COLUMN room text DEFAULT 'b';
+SELECT t.pull_ids('scoped');
+SELECT t.pull_ids('scoped');
+
+-- Another collation, of a column that a function compares which takes the row.
+SELECT t.secured('words', ', word text', 'false');
+CREATE FUNCTION is_late(words) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT $1.word > 'Z' $$;
+CREATE POLICY late ON words FOR SELECT USING (is_late(words));
+INSERT INTO words VALUES (1, 'a'), (2, 'B');
+SELECT t.sync('alice', 'words');
+ALTER TABLE words ALTER COLUMN word TYPE text COLLATE "POSIX";
+SELECT t.sync('alice', 'words');
+
+-- JSON that is nested too deep to be read back, in a column that decides who sees the row: for the owner alone.
+SELECT t.secured('documents', ', owner name, acl jsonb', 'owner = current_user OR acl ? current_user');
+GRANT ALL ON documents TO PUBLIC;
+CREATE POLICY writes ON documents FOR INSERT WITH CHECK (true);
+SET ROLE alice;
+INSERT INTO documents VALUES (1, 'alice', (repeat('[', 1000) || repeat(']', 1000))::jsonb);
+SELECT * FROM t.error($$ INSERT INTO documents VALUES (2, 'alice', (repeat('[', 1001) || repeat(']', 1001))::jsonb) $$);
+SELECT * FROM t.error($$ INSERT INTO documents VALUES (3, 'alice', jsonb_build_object('a', repeat('[', 5000))) $$);
+RESET ROLE;
+
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_ddl_gaps;
