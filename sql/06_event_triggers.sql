@@ -137,11 +137,13 @@ CREATE FUNCTION snapsync.can_keep_rows(key oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT EXISTS (
-        SELECT FROM (SELECT conrelid, confdeltype = 'c' AS deletes, confdeltype IN ('n', 'd') OR confupdtype IN ('c', 'n', 'd') AS updates
+        -- (An update that moves a row to another partition is a deletion there.)
+        SELECT FROM (SELECT conrelid, (SELECT relkind FROM pg_class WHERE oid = conrelid) = 'p' AS moves, confdeltype = 'c' AS deletes,
+                            confdeltype IN ('n', 'd') OR confupdtype IN ('c', 'n', 'd') AS updates
                      FROM pg_constraint WHERE oid = $1 AND contype = 'f' OFFSET 0) AS f
         WHERE EXISTS (SELECT FROM snapsync.parts(f.conrelid) AS part(oid)
                       CROSS JOIN LATERAL (SELECT tgtype FROM pg_trigger WHERE tgrelid = part.oid AND tgenabled <> 'D' OFFSET 0) AS g
-                      WHERE g.tgtype & 3 = 3 AND (f.deletes AND g.tgtype & 8 <> 0 OR f.updates AND g.tgtype & 16 <> 0))
+                      WHERE g.tgtype & 3 = 3 AND (f.deletes AND g.tgtype & 8 <> 0 OR f.updates AND (g.tgtype & 16 <> 0 OR f.moves AND g.tgtype & 8 <> 0)))
            OR EXISTS (SELECT FROM (SELECT * FROM pg_rewrite WHERE ev_class = f.conrelid OFFSET 0) AS w
                       WHERE w.is_instead AND w.ev_enabled <> 'D'
                         AND (f.deletes AND w.ev_type = '4' OR f.updates AND w.ev_type = '2')));

@@ -126,6 +126,17 @@ CREATE TRIGGER veto BEFORE DELETE ON parted_1 FOR EACH ROW EXECUTE FUNCTION veto
 SELECT t.kind('parted');
 DELETE FROM p_parent;
 SELECT t.sync('alice', 'parted');
+-- A row that an update moves to another partition is deleted from its own.
+CREATE TABLE m_parent (id int PRIMARY KEY, usr name);
+CREATE TABLE moved (id int, parent int REFERENCES m_parent ON UPDATE CASCADE, PRIMARY KEY (id, parent)) PARTITION BY LIST (parent);
+CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
+CREATE TABLE moved_2 PARTITION OF moved DEFAULT;
+ALTER TABLE moved ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON moved USING (parent IN (SELECT id FROM m_parent WHERE usr = current_user));
+GRANT SELECT ON moved, m_parent TO PUBLIC;
+CREATE TRIGGER veto BEFORE DELETE ON moved FOR EACH ROW EXECUTE FUNCTION veto();
+SELECT snapsync.enable('moved');
+SELECT t.kind('moved');
 SELECT t.family('middle', 'ON DELETE CASCADE');
 SELECT t.family('bottom', 'ON DELETE CASCADE');
 ALTER TABLE bottom DROP CONSTRAINT bottom_parent_fkey, ADD FOREIGN KEY (parent) REFERENCES middle ON DELETE CASCADE;

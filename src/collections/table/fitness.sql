@@ -8,7 +8,8 @@ SELECT json_build_object(
     'kind', relkind,
     'persistence', relpersistence,
     'partition', relispartition,
-    'inherited', relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
+    'inherited', relkind = 'r' AND EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS k ON k.oid = i.inhrelid
+                                             WHERE i.inhparent = c.oid AND k.relpersistence <> 't'),
     'inherits', EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AND NOT relispartition,
     'other_method', EXISTS (SELECT FROM parts AS p JOIN pg_am AS m ON m.oid = p.relam WHERE p.relkind = 'r' AND m.amname <> 'heap'),
     'unlogged_part', EXISTS (SELECT FROM parts AS p WHERE p.relpersistence = 'u' AND p.relispartition),

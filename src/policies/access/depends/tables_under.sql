@@ -5,6 +5,7 @@ WITH RECURSIVE read AS (
 tree(oid) AS (
     SELECT * FROM read
     UNION
-    SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r')
+    SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r'
+    JOIN pg_class AS child ON child.oid = i.inhrelid AND child.relpersistence <> 't')
 SELECT tree.oid FROM tree JOIN pg_class AS t ON t.oid = tree.oid
 WHERE t.relkind IN ('r', 'p') AND t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
