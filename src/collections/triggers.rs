@@ -54,19 +54,28 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     Ok(Some(Spec { key: s.key, image, scope, columns, exclude, touched, parent }))
 }
 
-/// The argument of its triggers. None: the table is not tracked.
-pub fn argument(relation: pg_sys::Oid) -> Result<Option<String>> {
-    let write = |e: serde_json::Error| {
+fn written(spec: &Spec) -> Result<String> {
+    serde_json::to_string(spec).map_err(|e| {
         SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string())
-    };
-    spec(relation)?.map(|spec| serde_json::to_string(&spec).map_err(write)).transpose()
+    })
 }
 
-/// Are those of our triggers that are there as the settings want them? When they fire is another matter.
+/// The argument of its triggers. None: the table is not tracked.
+pub fn argument(relation: pg_sys::Oid) -> Result<Option<String>> {
+    spec(relation)?.as_ref().map(written).transpose()
+}
+
+/// Are those of our triggers that are there as the settings want them? When they fire is another matter. They may still tell of parents where
+/// nobody hangs on these any more: whoever leaves last may have had no right to change them.
 pub fn are_ours(relation: pg_sys::Oid) -> Result<bool> {
-    let Some(argument) = argument(relation)? else { return Ok(true) };
+    let Some(spec) = spec(relation)? else { return Ok(true) };
     let ours = |state: State| matches!(state, State::Missing | State::Right(_));
-    Ok(parts(relation, &argument)?.iter().all(|p| ours(p.row) && ours(p.truncate)))
+    for spec in [Spec { parent: true, ..spec.clone() }, spec] {
+        if parts(relation, &written(&spec)?)?.iter().all(|p| ours(p.row) && ours(p.truncate)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Makes the triggers of a table and its partitions say what the settings say; touches only those that differ. The row
