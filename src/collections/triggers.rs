@@ -55,9 +55,8 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
 }
 
 fn written(spec: &Spec) -> Result<String> {
-    serde_json::to_string(spec).map_err(|e| {
-        SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string())
-    })
+    serde_json::to_string(spec)
+        .map_err(|e| SyncError::new(code::INTERNAL, "could not write the trigger's argument").detail(e.to_string()))
 }
 
 /// The argument of its triggers. None: the table is not tracked.

@@ -60,7 +60,9 @@ impl<'i> WriteStatement<'i> {
 /// `revived`: the mark that goes.
 fn update(target: &Target, group: &Group, revived: Option<&Column>, manner: Manner, parameter: usize) -> String {
     let Columns { declared, names, values } = target.columns_over_stored(group);
-    let unmarked = revived.filter(|mark| !names.contains(&mark.ident)).map(|mark| format!("{} = {}", mark.ident, tombstone::none(mark)));
+    let unmarked = revived
+        .filter(|mark| !names.contains(&mark.ident))
+        .map(|mark| format!("{} = {}", mark.ident, tombstone::none(mark)));
     let set = names.iter().zip(&values).map(|(n, v)| format!("{n} = {v}"));
     let set: Vec<String> = set.chain(unmarked).gather();
     let (from, recordset) = (&target.collection.from, target.recordset(parameter, &declared));

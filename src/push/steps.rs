@@ -46,15 +46,16 @@ pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage], first:
 
 fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
     let mut items = Vec::new();
-    let kinds: [(_, _, fn(u32) -> What); 3] = [
-        (&of.plan.groups, Fate::Insert, What::Insert),
-        (&of.updates, Fate::Revive, What::Revive),
-        (&of.updates, Fate::Update, What::Update),
-    ];
-    for (groups, wanted, what) in kinds {
+    for (groups, wanted) in [(&of.plan.groups, Fate::Insert), (&of.updates, Fate::Revive), (&of.updates, Fate::Update)]
+    {
         for (group, rows) in (0..).zip(groups) {
+            let what = match wanted {
+                Fate::Insert => What::Insert(group),
+                Fate::Revive => What::Revive(group),
+                _ => What::Update(group),
+            };
             let rows = rows.rows.iter().filter(|&&row| fates[row as usize] == wanted);
-            memory::extend(&mut items, rows.map(|&row| Item { target, what: what(group), row }));
+            memory::extend(&mut items, rows.map(|&row| Item { target, what, row }));
         }
     }
     items

@@ -47,7 +47,9 @@ fn too_deep(table: pg_sys::Oid) -> SyncError {
     let name = pg::qualified_name(table).map(|(name, _)| name).unwrap_or_default();
     let message = format!("JSON is nested too deep in a row of table {name}, in columns that decide who sees it");
     SyncError::new(code::PROGRAM_LIMIT, message)
-        .detail(format!("There may be {DEEPEST} levels: snapsync logs old values when the row changes, and reads them back."))
+        .detail(format!(
+            "There may be {DEEPEST} levels: snapsync logs old values when the row changes, and reads them back."
+        ))
         .hint("Only the table's owner can write such a row.")
 }
 

@@ -65,7 +65,9 @@ pub unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *m
         }
         let op = &*node.cast::<pg_sys::OpExpr>();
         let args = pointers::<pg_sys::Node>(op.args);
-        if args.len() != 2 || op.inputcollid != pg_sys::InvalidOid && !pg_sys::get_collation_isdeterministic(op.inputcollid) {
+        if args.len() != 2
+            || op.inputcollid != pg_sys::InvalidOid && !pg_sys::get_collation_isdeterministic(op.inputcollid)
+        {
             return None;
         }
         let (left, right) = (strip(args[0]), strip(args[1]));
@@ -81,7 +83,8 @@ pub unsafe fn equality(node: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *m
 unsafe fn is_key_equality(operator: pg_sys::Oid, value: *mut pg_sys::Node) -> bool {
     // SAFETY: catalog look-ups; the entry of the type cache lives as long as the backend.
     unsafe {
-        let family = (*pg_sys::lookup_type_cache(pg_sys::exprType(value), pg_sys::TYPECACHE_BTREE_OPFAMILY as i32)).btree_opf;
+        let family =
+            (*pg_sys::lookup_type_cache(pg_sys::exprType(value), pg_sys::TYPECACHE_BTREE_OPFAMILY as i32)).btree_opf;
         family != pg_sys::InvalidOid
             && pg_sys::get_op_opfamily_strategy(operator, family) == pg_sys::BTEqualStrategyNumber as i32
     }
