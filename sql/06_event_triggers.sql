@@ -164,6 +164,7 @@ REVOKE EXECUTE ON FUNCTION snapsync.is_known_here() FROM PUBLIC;
 
 -- The next three give a row or none, and no boolean: functions in FROM become part of the statements that call them, whose plans are kept, while
 -- one that is called in an expression, and has subqueries, is planned with each statement.
+
 -- REASSIGN OWNED fires no event trigger. The owner's row in pg_shdepend is another whenever the owner changes, also there and back. (There is
 -- none for the role that has made the cluster, whose objects REASSIGN OWNED refuses to give away.)
 CREATE FUNCTION snapsync.owners_moved(relation oid) RETURNS SETOF oid

@@ -23,7 +23,7 @@ use crate::server::spi::{self, Mode};
 /// for (`pg_has_role(team, 'MEMBER')`), and how it has each.
 const STANDINGS: &str = include_str!("roles/standings.sql");
 
-/// Of all that standings are made of. It stands beside the records, under the name that no role has: to compare it takes an eighth of the time that
+/// Of all that standings are made of. It stands beside the records, under the name that no role has: to compare it takes a small part of the time that
 /// comparing all standings takes, which each session's first write would pay otherwise, and each after some role has changed its own password.
 const INPUTS: &str = include_str!("roles/inputs.sql");
 

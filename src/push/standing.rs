@@ -63,11 +63,17 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
             .filter(|i| any || is_found(targets, *i) || may_be_left_out(target, i, scopes.as_deref()))
             .gather();
         let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
-        let mut stands = memory::filled(false, items.len());
-        target.synced_now(&ids, scopes.as_deref())?.into_iter().for_each(|place| stands[place] = true);
-        memory::extend(&mut missing, items.iter().zip(stands).filter(|(_, stands)| !stands).map(|(item, _)| *item));
+        let unsent = places_unsent(target, &ids, scopes.as_deref())?;
+        memory::extend(&mut missing, unsent.into_iter().map(|place| items[place]));
     }
     Ok(missing)
+}
+
+/// The places of those of these ids whose rows no pull would send now.
+fn places_unsent(target: &Target, ids: &[&str], scopes: Option<&[String]>) -> Result<Vec<usize>> {
+    let mut stands = memory::filled(false, ids.len());
+    target.synced_now(ids, scopes)?.into_iter().for_each(|place| stands[place] = true);
+    Ok((0..ids.len()).filter(|place| !stands[*place]).gather())
 }
 
 /// Has the push changed what decides who sees this target's rows? It may have given up what shows those that it inserted.
@@ -112,9 +118,8 @@ pub fn unsent<'t>(targets: &'t [Target], fates: &[Fates]) -> Result<Vec<(usize, 
         if ids.is_empty() {
             continue;
         }
-        let mut stands = memory::filled(false, ids.len());
-        target.synced_now(&ids, scopes_now(target)?.as_deref())?.into_iter().for_each(|place| stands[place] = true);
-        memory::extend(&mut unsent, ids.iter().zip(stands).filter(|(_, stands)| !stands).map(|(id, _)| (index, *id)));
+        let places = places_unsent(target, &ids, scopes_now(target)?.as_deref())?;
+        memory::extend(&mut unsent, places.into_iter().map(|place| (index, ids[place])));
     }
     Ok(unsent)
 }

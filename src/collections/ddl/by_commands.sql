@@ -1,4 +1,5 @@
 -- What the commands that role $4 has just run have touched, and the tables $3, whose privileges they have changed. With concerned.sql.
+-- Nothing rests on temporary tables; policies and owners' SQL may call a session's own functions, by their numbers.
 WITH RECURSIVE touched AS MATERIALIZED (
     SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
     WHERE classid IS NOT NULL AND (schema_name IS DISTINCT FROM 'pg_temp' OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
