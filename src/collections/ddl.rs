@@ -153,7 +153,8 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     look_again(concerned)
 }
 
-/// Tables whose privileges the command has changed, functions that were there before, and materialized views that are refreshed: others may be making policies upon them.
+/// Tables whose privileges the command has changed, functions that were there before, and materialized views that are refreshed: others may
+/// be making policies upon them.
 fn changed_without_a_lock(
     fcinfo: pg_sys::FunctionCallInfo,
     granted: Vec<pg_sys::Oid>,
