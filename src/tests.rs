@@ -166,6 +166,18 @@ mod tests {
         Spi::run("RESET ALL").expect("a reset");
     }
 
+    /// Recursive queries over catalogs clear a hash table of as much as `work_mem` allows each time they run.
+    #[pg_test]
+    fn looks_at_catalogs_need_little_memory_whatever_the_session_allows() {
+        Spi::run("SET work_mem = '1GB'; SET hash_mem_multiplier = 100").expect("settings");
+        let all = "SELECT pg_catalog.concat_ws(' ', pg_catalog.current_setting('work_mem'), pg_catalog.current_setting('hash_mem_multiplier'))";
+        let allowed = |rows: Vec<spi::Row>| rows[0].string(0);
+        assert_eq!(allowed(spi::read_now(all, &[]).expect("settings")), "256kB 1");
+        assert_eq!(allowed(spi::query_now(all, &[]).expect("settings")), "256kB 1");
+        assert_eq!(allowed(spi::query(all, &[], Mode::Read).expect("settings")), "1GB 100");
+        Spi::run("RESET ALL").expect("a reset");
+    }
+
     #[pg_test]
     fn the_engine_answers() {
         Spi::run("CREATE TABLE public.notes (id int PRIMARY KEY, body text); SELECT snapsync.enable('public.notes')")
