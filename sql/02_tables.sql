@@ -152,8 +152,8 @@ COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root
 COMMENT ON COLUMN snapsync.change.ord IS 'Order of the changes of one key within the transaction';
 COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
 COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew; u, d: of a row version that the same transaction had made before';
-COMMENT ON COLUMN snapsync.change.bucket IS 'A hash of the scope; -1 where there is none: such an entry is read in all scopes';
-COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column';
+COMMENT ON COLUMN snapsync.change.bucket IS 'A hash of the scope; -1 where there is none: such an entry is read in all scopes; below that, of the user whom the entry is for';
+COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column; where columns is {0}: the user whom the entry is for';
 COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it; NULL where the entry is about several rows';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
 COMMENT ON COLUMN snapsync.change.origin IS 'client_id of the push that made the change; where columns is {0}: whom the entry is for (JSON)';

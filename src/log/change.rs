@@ -44,6 +44,11 @@ pub fn bucket(scope: Option<&str>) -> i16 {
     ((hash ^ (hash >> 16)) % BUCKETS) as i16
 }
 
+/// Where word for this user stands: beside the scopes, below [`NO_BUCKET`], so that who reads his scopes does not read what is told to others.
+pub fn notice_bucket(who: &str) -> i16 {
+    NO_BUCKET - 1 - bucket(Some(who))
+}
+
 /// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

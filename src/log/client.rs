@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::value::RawValue;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::spi;
+use crate::server::{http, pg};
 
 /// In bytes. The log keeps the id with every change that was pushed under it; a uuid has 36.
 const LONGEST: usize = 200;
@@ -23,26 +23,34 @@ pub fn check(client_id: Option<&str>) -> Result<()> {
     }
 }
 
-/// Whom a notice in the log is for (push/standing.rs): a user, and one of the devices, if it said which.
-pub fn address(client_id: Option<&str>) -> Result<String> {
-    let who = who()?;
-    Ok(serde_json::to_string(&(who, client_id)).unwrap_or_default())
+/// Whom a notice in the log is for (push/standing.rs).
+pub struct Address {
+    pub who: String,
+    /// With one of the devices, if it said which.
+    pub text: String,
+}
+
+impl Address {
+    pub fn of(client_id: Option<&str>) -> Result<Address> {
+        let who = who()?;
+        let text = serde_json::to_string(&(&who, client_id)).unwrap_or_default();
+        Ok(Address { who, text })
+    }
 }
 
 /// What the addresses of all devices of the caller begin with.
 pub fn addresses() -> Result<String> {
-    let mut address = address(None)?;
+    let mut text = Address::of(None)?.text;
     // As a list: ["who",null]
-    address.truncate(address.len().saturating_sub("null]".len()));
-    Ok(address)
+    text.truncate(text.len().saturating_sub("null]".len()));
+    Ok(text)
 }
 
 /// Whose call this is: the calling role, and where all users share one (PostgREST), which of them signed in. Otherwise a device
 /// that somebody else signs in on would have his mutations taken for those of the one before.
 pub fn who() -> Result<String> {
-    let claims = "SELECT CURRENT_USER::pg_catalog.text, pg_catalog.current_setting('request.jwt.claims', true)";
-    let rows = spi::query(claims, &[], spi::Mode::Read)?;
-    Ok(rows.first().map(|row| identity(&row.string(0), row.text(1))).unwrap_or_default())
+    let role = pg::role_name(pg::current_user())?;
+    Ok(identity(&role.to_string_lossy(), http::setting(c"request.jwt.claims").as_deref()))
 }
 
 /// `["role"]` or `["role",sub]`, the `sub` of the claims being of any JSON type: a number is not the text of its digits, and keeps

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use crate::log::change::{Change, Op, When, NOTICE};
+use crate::log::client::Address;
 use crate::log::clock::{self, history, horizon};
 use crate::log::{poke, roles, wake};
 use crate::server::error::Result;
@@ -26,7 +27,7 @@ use crate::values::settings;
 mod net;
 mod write;
 
-use net::Effect;
+pub use net::Effect;
 
 /// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
 struct Entry {
@@ -317,11 +318,12 @@ pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
     append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
 
-/// Tells a client, with its next pull, that this row is not there.
-pub fn notify(relation: pg_sys::Oid, key: &str, address: &str) -> Result<()> {
-    let _address = Origin::set(Some(address));
-    let when = When::AfterCommand(u32::MAX);
-    append(Change { touched: Some(&NOTICE[0].to_ne_bytes()), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+/// Tells a client of this user, with its next pull, that this row is not there.
+pub fn notify(relation: pg_sys::Oid, key: &str, address: &Address) -> Result<()> {
+    let _address = Origin::set(Some(&address.text));
+    let (scope, when) = (Some(address.who.as_bytes()), When::AfterCommand(u32::MAX));
+    let touched = Some(&NOTICE[0].to_ne_bytes()[..]);
+    append(Change { touched, scope, ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
 
 /// What this transaction's entries have as their stamp, if it has written some already.
@@ -462,7 +464,7 @@ fn flush(which: Flush) -> Result<()> {
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
         unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
         match end {
-            true => wake::wrote(net::entries(&j, &nets).map(Effect::written)),
+            true => wake::wrote(net::entries(&j, &nets)),
             false => wake::wrote_early(&relations),
         }
         poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));

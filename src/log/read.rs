@@ -9,6 +9,7 @@ use std::rc::Rc;
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
 use crate::log::change::{self, column, early, Image, Op, NOTICE, NO_BUCKET};
+use crate::log::client;
 use crate::log::clock::durable;
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
@@ -56,7 +57,7 @@ impl Logged {
 pub enum Scopes<'a> {
     /// All of the collection.
     All,
-    /// These scopes, and the entries that concern every scope.
+    /// These scopes, the entries that concern every scope, and word for the caller.
     Only(&'a [String]),
 }
 
@@ -207,6 +208,8 @@ impl<'a> Log<'a> {
                     buckets.entry(change::bucket(Some(scope))).or_default().insert(scope);
                 }
                 buckets.iter().try_for_each(|(bucket, scopes)| each(Some(*bucket), Some(scopes)))?;
+                let who = client::who()?;
+                each(Some(change::notice_bucket(&who)), Some(&HashSet::from([who.as_str()])))?;
                 each(Some(NO_BUCKET), None)
             }
             Scopes::All => each(None, None),

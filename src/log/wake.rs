@@ -14,8 +14,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::log::change::{bucket, NO_BUCKET};
-use crate::log::poke::WrittenKey;
+use crate::log::change::{bucket, notice_bucket, NO_BUCKET};
+use crate::log::journal::Effect;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::signal::{Present, Sleeper, WaitingPlace};
@@ -49,9 +49,9 @@ thread_local! {
 /// What a session watches: tables, and of each the scopes; None: all.
 pub type Watched = BTreeMap<u32, Option<BTreeSet<i16>>>;
 
-/// The buckets of these scopes.
-pub fn buckets_of(scopes: &[String]) -> BTreeSet<i16> {
-    scopes.iter().map(|scope| bucket(Some(scope))).gather()
+/// The buckets of these scopes, and of word for this user.
+pub fn buckets_of(scopes: &[String], who: &str) -> BTreeSet<i16> {
+    scopes.iter().map(|scope| bucket(Some(scope))).chain([notice_bucket(who)]).gather()
 }
 
 /// Where somebody waits, until this is dropped.
@@ -108,22 +108,23 @@ pub fn wrote_early(relations: &BTreeSet<u32>) {
 }
 
 /// It has its stamp, and this is what it writes at its end.
-pub fn wrote<'a>(written: impl Iterator<Item = WrittenKey<'a>>) {
+pub fn wrote<'a>(written: impl Iterator<Item = Effect<'a>>) {
     if !is_anybody_there() {
         return;
     }
     WRITTEN.with(|w| {
         let all = &mut *w.borrow_mut();
-        let mut last: Option<(u32, Option<&str>)> = None;
-        for WrittenKey { relation, scope, .. } in written {
+        let mut last: Option<(u32, Option<&str>, bool)> = None;
+        for effect in written {
             memory::heed();
-            let relation = relation.to_u32();
-            if last.replace((relation, scope)) == Some((relation, scope)) {
+            let relation = effect.relation.to_u32();
+            let this = Some((relation, effect.scope, effect.is_notice()));
+            if std::mem::replace(&mut last, this) == this {
                 continue;
             }
             let buckets = all.entry(relation).or_insert_with(|| Some(BTreeSet::new()));
             if let Some(some) = buckets {
-                some.insert(bucket(scope));
+                some.insert(effect.bucket());
                 if some.contains(&NO_BUCKET) || some.len() > BUCKETS_WRITTEN {
                     *buckets = None;
                 }

@@ -7,7 +7,7 @@ use super::delta::Past;
 use super::CollectionPull;
 use crate::collections::lookup;
 use crate::log::change::{Image, Op};
-use crate::log::client;
+use crate::log::client::{self, Address};
 use crate::log::read::{Entries, Logged};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
@@ -137,7 +137,7 @@ impl RowBatch {
             let address = match &self.address {
                 Some(known) => known,
                 None if pull.request.any_device => self.address.insert(client::addresses()?),
-                None => self.address.insert(client::address(pull.request.client_id)?),
+                None => self.address.insert(Address::of(pull.request.client_id)?.text),
             };
             told |= entry.origin.as_deref().is_some_and(|origin| match pull.request.any_device {
                 true => origin.starts_with(address.as_str()),

@@ -11,7 +11,7 @@ use super::{begin, exact, may_read, observe, CollectionPull, Observed, PullReque
 use crate::collections::catalog::{self, Collection};
 use crate::log::clock;
 use crate::log::wake::{buckets_of, Watched};
-use crate::log::{roles, wake};
+use crate::log::{client, roles, wake};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::{pg, signal};
@@ -210,7 +210,10 @@ impl CollectionPull<'_> {
             Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),
             None => reach.entries(relation)?,
         };
-        let buckets = scopes.map(buckets_of);
+        let buckets = match scopes {
+            Some(scopes) => Some(buckets_of(scopes, &client::who()?)),
+            None => None,
+        };
         let nothing = Happened { actions: Actions::default(), settled: true, buckets };
         if entries.is_empty() {
             return Ok(nothing);

@@ -3,7 +3,7 @@
 //!
 //! Their client has them and believes that they are stored. No old row of them was ever visible, so no image could tell it. So an
 //! entry of the log that only it understands says that they are gone: one that is addressed to the pusher (by what
-//! [`client::who`] knows, and the `client_id`), by which others learn nothing.
+//! [`crate::log::client::who`] knows, and the `client_id`), by which others learn nothing.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,8 @@ use super::item::{by_target, Item, What};
 use super::order;
 use super::target::Target;
 use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
-use crate::log::{client, journal};
+use crate::log::client::Address;
+use crate::log::journal;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::{pg, subxact};
@@ -188,7 +189,7 @@ pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[(usize, &str
     if missing.is_empty() {
         return Ok(());
     }
-    let address = client::address(client_id)?;
+    let address = Address::of(client_id)?;
     for (target, id) in missing {
         journal::notify(targets[*target].collection.relation, id, &address)?;
     }

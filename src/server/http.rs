@@ -47,7 +47,7 @@ fn is_special(request_headers: &str) -> bool {
 }
 
 /// A setting that PostgREST makes, if it is there.
-fn setting(name: &CStr) -> Option<String> {
+pub fn setting(name: &CStr) -> Option<String> {
     // SAFETY: guc.c's own copy, or null; copied before anything can set it.
     unsafe {
         let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);

@@ -248,3 +248,19 @@ $$;
 ALTER TABLE long ENABLE ROW LEVEL SECURITY;
 SELECT snapsync.enable('long');
 SELECT scope, no_scope FROM snapsync.status WHERE name = 'long';
+
+-- Word for who pushed a row that the server writes otherwise is read by nobody else.
+CREATE TABLE papers (id uuid PRIMARY KEY, owner text);
+ALTER TABLE papers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON papers USING (owner = me());
+GRANT ALL ON papers TO PUBLIC;
+SELECT snapsync.enable('papers');
+SELECT pull_changes('{}') ->> 'timestamp' AS cursor \gset
+SET ROLE alice;
+SELECT push_changes(json_build_object('papers', json_build_object('created', (
+    SELECT json_agg(json_build_object('id', 'ABCDEF00-0000-4000-8000-' || lpad(i::text, 12, '0'), 'owner', 'alice')) FROM generate_series(1, 50) AS i))),
+    :'cursor', client_id => 'phone');
+SELECT json_array_length(c -> 'created') + json_array_length(c -> 'updated') AS rows, json_array_length(c -> 'deleted') AS deleted
+FROM (SELECT pull_changes('{papers}', :'cursor', client_id => client) #> '{changes,papers}' FROM unnest('{phone,tablet}'::text[]) AS client) AS p(c);
+RESET ROLE;
+SELECT reads('bob', 'papers', :'cursor');

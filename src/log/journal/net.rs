@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use super::Journal;
-use crate::log::change::{Op, When, NOTICE};
+use crate::log::change::{bucket, notice_bucket, Op, When, NOTICE};
 use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
@@ -135,6 +135,14 @@ impl<'a> Effect<'a> {
     /// Does it say nothing to anybody but one client?
     pub fn is_notice(&self) -> bool {
         self.touched == Some(&NOTICE[0].to_ne_bytes())
+    }
+
+    /// Where in the log it stands.
+    pub fn bucket(&self) -> i16 {
+        match self.scope {
+            Some(who) if self.is_notice() => notice_bucket(who),
+            scope => bucket(scope),
+        }
     }
 
     /// What who is poked hears of it.

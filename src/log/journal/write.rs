@@ -8,7 +8,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
 use super::Journal;
-use crate::log::change::{bucket, column, Op};
+use crate::log::change::{column, Op};
 use crate::log::clock;
 use crate::server::error::Result;
 use crate::server::memory::Gather;
@@ -329,7 +329,7 @@ fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<[Option<p
         effect.ord.into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
         (effect.op.byte(effect.inner) as i8).into_datum(),
-        bucket(effect.scope).into_datum(),
+        effect.bucket().into_datum(),
         effect.scope.into_datum(),
         key,
         effect.image.map(spi::jsonb).transpose()?,
