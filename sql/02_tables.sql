@@ -175,6 +175,13 @@ COMMENT ON COLUMN snapsync.early.early IS 'What their entries have as stamp';
 COMMENT ON COLUMN snapsync.early.stamp IS 'What counts';
 CREATE INDEX early_stamp ON snapsync.early (stamp);
 
+CREATE TABLE snapsync.compaction (
+    number              bigint NOT NULL
+);
+COMMENT ON TABLE snapsync.compaction IS 'One row: how often entries of the log were moved';
+COMMENT ON COLUMN snapsync.compaction.number IS 'How often compact() has left a part of an entry: that part stands elsewhere, and who reads the log by places begins anew';
+INSERT INTO snapsync.compaction VALUES (0);
+
 CREATE TABLE snapsync.horizon (
     snapmin             bigint NOT NULL,
     at                  timestamptz NOT NULL,
@@ -236,5 +243,13 @@ SELECT pg_catalog.pg_extension_config_dump('snapsync.horizon', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.role', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.epoch', '');
 
+-- Those without a key: somebody may have a publication FOR ALL TABLES, in which a table without an identity cannot be written.
+ALTER TABLE snapsync.dependency REPLICA IDENTITY FULL;
+ALTER TABLE snapsync.change REPLICA IDENTITY FULL;
+ALTER TABLE snapsync.early REPLICA IDENTITY FULL;
+ALTER TABLE snapsync.compaction REPLICA IDENTITY FULL;
+ALTER TABLE snapsync.horizon REPLICA IDENTITY FULL;
+ALTER TABLE snapsync.epoch REPLICA IDENTITY FULL;
+
 -- Entries name rows of every tenant: nobody but the owner reads them.
-REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.early, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;
+REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.early, snapsync.compaction, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;

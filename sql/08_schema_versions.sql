@@ -12,6 +12,7 @@ COMMENT ON COLUMN snapsync.schema_version.version IS 'Number, in the order of co
 COMMENT ON COLUMN snapsync.schema_version.name IS 'The collection that changed, by the name that clients use';
 COMMENT ON COLUMN snapsync.schema_version.document IS 'What it is since; NULL: it is no more';
 COMMENT ON COLUMN snapsync.schema_version.ord IS 'Order within the transaction';
+ALTER TABLE snapsync.schema_version REPLICA IDENTITY FULL;
 CREATE INDEX schema_version_name ON snapsync.schema_version (name, version);
 INSERT INTO snapsync.schema_version (version) VALUES (1);
 

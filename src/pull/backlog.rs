@@ -129,7 +129,8 @@ impl CollectionPull<'_> {
     ) -> Result<std::result::Result<Option<Changes>, Cause>> {
         let (snapshot, relation) = (page.snapshot, self.collection.relation);
         let log = Log::open(snapshot)?;
-        if log.was_reset(relation, changes.held)? {
+        // Also where the page before has looked: what prune drops it says with a stamp of then, and what is still to be read may be gone.
+        if log.was_reset(relation, changes.held.min(changes.from))? {
             return Ok(Err(Cause::Reset));
         }
         let mut held = Reach::since(changes.held, snapshot);
@@ -183,9 +184,10 @@ impl CollectionPull<'_> {
     /// What comes next of the log: a window, or some blocks of a transaction that has written much.
     fn piece(&self, log: &Log, changes: &mut Changes, last: i64, scopes: Scopes, size: usize) -> Result<Piece> {
         let relation = self.collection.relation;
-        let of_other_file = changes.part.as_ref().is_some_and(|part| part.file != log.file());
-        if of_other_file || changes.part.is_some() && changes.from >= last {
-            (changes.part, changes.within) = (None, None);
+        if let Some(part) = &changes.part {
+            if log.places()? != (part.file, part.compactions) || changes.from >= last {
+                (changes.part, changes.within) = (None, None);
+            }
         }
         let (mut below, after) = match changes.within.take() {
             Some((below, after)) => (Some(below), Some(after)),

@@ -362,6 +362,26 @@ pub fn row_by_name<R>(
     row_by(table, index, (pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr())), snapshot, read)
 }
 
+/// Reads the row of one of the extension's own tables that has no other.
+pub fn only_row<R>(
+    table: &'static CStr,
+    snapshot: &ActiveSnapshot,
+    read: impl FnOnce(&OwnRow) -> R,
+) -> Result<Option<R>> {
+    let table = relation_oid(table)?;
+    // SAFETY: the table exists, and is read without an index; on an ERROR the resource owner closes it.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot.raw(), 0, none);
+        let tuple = pg_sys::systable_getnext(scan);
+        let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        Ok(found)
+    }
+}
+
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
 pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
     let now = ActiveSnapshot::latest();

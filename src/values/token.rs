@@ -82,8 +82,9 @@ pub struct Changes {
 /// What is left of a transaction in the log (log/read/part.rs).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPart {
-    /// The log's file.
+    /// The log's file, and how often entries were moved in it.
     pub file: u32,
+    pub compactions: i64,
     pub number: i64,
     pub block: u32,
     pub last: u32,
@@ -173,6 +174,7 @@ impl Token {
                 memory::append(&mut bytes, &changes.held.to_be_bytes());
                 if let Some(part) = &changes.part {
                     memory::append(&mut bytes, &part.file.to_be_bytes());
+                    memory::append(&mut bytes, &part.compactions.to_be_bytes());
                     memory::append(&mut bytes, &part.number.to_be_bytes());
                     memory::append(&mut bytes, &part.block.to_be_bytes());
                     memory::append(&mut bytes, &part.last.to_be_bytes());
@@ -238,10 +240,11 @@ impl Rest<'_> {
     }
 
     fn part(&mut self) -> Option<LogPart> {
-        let (file, number) = (self.chunk().map(u32::from_be_bytes)?, self.stamp()?);
+        let file = self.chunk().map(u32::from_be_bytes)?;
+        let (compactions, number) = (self.stamp()?, self.stamp()?);
         let (block, last) = (self.chunk().map(u32::from_be_bytes)?, self.chunk().map(u32::from_be_bytes)?);
         let inner = self.byte().filter(|inner| *inner < 2)? == 1;
-        Some(LogPart { file, number, block, last, inner })
+        Some(LogPart { file, compactions, number, block, last, inner })
     }
 
     fn walk(&mut self) -> Option<WalkPlace> {
@@ -328,8 +331,11 @@ mod tests {
     }
 
     fn place() -> impl Strategy<Value = Place> {
-        let part = (any::<u32>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<bool>())
-            .prop_map(|(file, number, block, last, inner)| LogPart { file, number, block, last, inner });
+        let part = (any::<[u32; 3]>(), any::<[i64; 2]>(), any::<bool>()).prop_map(
+            |([file, block, last], [compactions, number], inner)| {
+                LogPart { file, compactions, number, block, last, inner }
+            },
+        );
         let within = proptest::option::of((any::<i64>(), ".{0,40}"));
         let changes = (any::<i64>(), any::<i64>(), proptest::option::of(part), within);
         prop_oneof![

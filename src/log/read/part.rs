@@ -17,17 +17,21 @@ use crate::values::token::LogPart;
 const BLOCKS: u32 = 2_000;
 
 impl Log<'_> {
-    /// The file that the log is in: as long as it is the same, entries stay where they are.
-    pub fn file(&self) -> u32 {
+    /// The file that the log is in, and how often compact() has moved entries in it: as long as both are the same, entries stay where they are.
+    /// (The number is of the snapshot that the entries are read under.)
+    pub fn places(&self) -> Result<(u32, i64)> {
         // SAFETY: the relation is open.
-        unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() }
+        let file = unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() };
+        let compactions = pg::only_row(c"compaction", self.snapshot, |row| row.column(1))?;
+        Ok((file, compactions.flatten().unwrap_or(0)))
     }
 
     /// The entries of the transaction with this stamp in these scopes, if they are more than so many.
     pub fn large(&self, relation: pg_sys::Oid, stamp: i64, scopes: Scopes, many: usize) -> Result<Option<LogPart>> {
         let early = self.early(stamp)?.into_iter().find(|(_, stands_for)| *stands_for == stamp);
         let number = early.map_or(stamp, |(number, _)| number);
-        let mut part = LogPart { file: self.file(), number, block: u32::MAX, last: 0, inner: false };
+        let (file, compactions) = self.places()?;
+        let mut part = LogPart { file, compactions, number, block: u32::MAX, last: 0, inner: false };
         let mut count = 0;
         self.each_bucket(scopes, &mut |bucket, _| {
             self.tuples(relation, bucket, vec![stamp_is(number)], |tuple| {

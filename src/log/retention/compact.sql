@@ -21,5 +21,7 @@ ours AS (
 emptied AS (
     DELETE FROM snapsync.change AS c USING ours AS t WHERE c.ctid = t.place AND t.keys IS NULL),
 left_over AS (
-    UPDATE snapsync.change AS c SET keys = t.keys FROM ours AS t WHERE c.ctid = t.place AND t.keys IS NOT NULL)
+    UPDATE snapsync.change AS c SET keys = t.keys FROM ours AS t WHERE c.ctid = t.place AND t.keys IS NOT NULL),
+moved AS (
+    UPDATE snapsync.compaction SET number = number + 1 WHERE EXISTS (SELECT FROM ours WHERE keys IS NOT NULL))
 SELECT coalesce(sum(dropped), 0) FROM ours
