@@ -10,7 +10,7 @@ CREATE TABLE snapsync.push (
     CONSTRAINT push_pkey PRIMARY KEY (who, push_id)
 );
 COMMENT ON TABLE snapsync.push IS 'Pushes that were carried out, by push_id; kept for snapsync.push_retention';
-COMMENT ON COLUMN snapsync.push.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
+COMMENT ON COLUMN snapsync.push.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so; a digest of both where they are long';
 COMMENT ON COLUMN snapsync.push.push_id IS 'The client''s id of the batch';
 COMMENT ON COLUMN snapsync.push.digest IS 'SHA-256 of the batch';
 COMMENT ON COLUMN snapsync.push.at IS 'When';

@@ -310,6 +310,9 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     let (fresh, touched) = store(relation, &now, why)?;
     // Entries of before carry another column's values.
     let rescoped = installed && now.known_scope.column.is_some() && now.known_scope.column != now.scope.column;
+    let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
+    // So do old values, which are logged by their columns' names.
+    let renamed = columns::are_other(&registry::image(relation)?, &old, &new);
     let gap = settle(relation, why)?;
     for access in touched.into_iter().filter(|a| *a != relation && !fresh.contains(a)) {
         if registry::load(access)?.is_none() {
@@ -325,14 +328,13 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     }
     let let_go = |access: &&u32| now.edges.get(access).is_none_or(|e| e.voucher.is_none());
     edges::abandon(now.known.keys().filter(let_go).map(|a| pg_sys::Oid::from(*a)).collect())?;
-    let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
     let told = why != Because::Enabled && definition::clients_must_know(relation, &old, &new)?;
     if dependency::is_being_changed(relation)? {
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }
-    if gap || rekeyed || rescoped || installed && unlike || told {
+    if gap || rekeyed || rescoped || installed && (unlike || renamed) || told {
         journal::reset(relation)?;
     }
     Ok(fresh)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{http, pg};
@@ -49,8 +50,18 @@ pub fn addresses() -> Result<String> {
 /// Whose call this is: the calling role, and where all users share one (PostgREST), which of them signed in. Otherwise a device
 /// that somebody else signs in on would have his mutations taken for those of the one before.
 pub fn who() -> Result<String> {
-    let role = pg::role_name(pg::current_user())?;
-    Ok(identity(&role.to_string_lossy(), http::setting(c"request.jwt.claims").as_deref()))
+    let role = pg::role_name(pg::current_user())?.to_string_lossy().into_owned();
+    Ok(bounded(&role, identity(&role, http::setting(c"request.jwt.claims").as_deref())))
+}
+
+/// A `sub` of any length would make the log's word for its user as long, and others would read past it. With a third part no `sub` comes to
+/// the same.
+fn bounded(role: &str, identity: String) -> String {
+    if identity.len() <= LONGEST {
+        return identity;
+    }
+    let digest: String = Sha256::digest(identity.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    serde_json::json!([role, "sha256", digest]).to_string()
 }
 
 /// `["role"]` or `["role",sub]`, the `sub` of the claims being of any JSON type: a number is not the text of its digits, and keeps
@@ -71,7 +82,17 @@ fn identity(role: &str, claims: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::identity;
+    use super::{bounded, identity, LONGEST};
+
+    #[test]
+    fn nobody_is_longer_than_a_line() {
+        let who = |sub: &str| bounded("a", identity("a", Some(&serde_json::json!({ "sub": sub }).to_string())));
+        assert_eq!(who("A"), r#"["a","A"]"#);
+        let (long, other) = (who(&"x".repeat(5_000_000)), who(&"x".repeat(5_000_001)));
+        assert!(long.starts_with(r#"["a","sha256","#) && long.len() <= LONGEST && long != other);
+        let pretended = serde_json::from_str::<Vec<String>>(&long).expect("a list").split_off(1);
+        assert_ne!(who(&serde_json::json!(pretended).to_string()), long);
+    }
 
     #[test]
     fn nobody_is_somebody_else() {

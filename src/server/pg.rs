@@ -154,6 +154,12 @@ pub fn lock_without_waiting(relation: pg_sys::Oid) -> bool {
     unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessShareLock as i32) }
 }
 
+/// Locks a relation against everybody until the transaction ends, as dropping a trigger there does; false, and no lock, where anybody uses it.
+pub fn lock_alone_without_waiting(relation: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::AccessExclusiveLock as i32) }
+}
+
 /// Locks a table against DDL of others (and VACUUM) until the transaction ends, not against who reads or writes its rows.
 pub fn lock_against_ddl(relation: pg_sys::Oid) {
     // SAFETY: as above.

@@ -12,14 +12,25 @@ use crate::policies::access;
 use crate::server::error::Result;
 use crate::server::spi;
 
+/// The number of each column, by its name.
+fn numbers(shape: &Value) -> BTreeMap<&str, &str> {
+    let columns = shape["columns"].as_object().into_iter().flatten();
+    columns.filter_map(|(n, c)| Some((c[0].as_str()?, n.as_str()))).collect()
+}
+
+/// Are some of these names those of other columns now, or of none? (Numbers mean something in one database only.)
+pub fn are_other(names: &[String], old: &Value, new: &Value) -> bool {
+    let here = old["identity"] == new["identity"];
+    let (before, now) = (numbers(old), numbers(new));
+    names.iter().map(String::as_str).any(|name| match (before.get(name), now.get(name)) {
+        (Some(before), Some(now)) => here && before != now,
+        (before, now) => before.is_some() != now.is_some(),
+    })
+}
+
 /// Number and type of each synced column, by its name.
 fn synced(shape: &Value) -> BTreeMap<&str, (Option<&str>, &str)> {
-    let numbers: BTreeMap<&str, &str> = shape["columns"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(n, c)| Some((c[0].as_str()?, n.as_str())))
-        .collect();
+    let numbers = numbers(shape);
     let columns = shape["synced"].as_array().into_iter().flatten();
     columns.filter_map(|c| Some((c[0].as_str()?, (numbers.get(c[0].as_str()?).copied(), c[1].as_str()?)))).collect()
 }

@@ -13,8 +13,8 @@ use crate::collections::registry::{self, StoredSettings};
 use crate::collections::triggers;
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::memory;
-use crate::server::{pg, spi};
+use crate::server::memory::{self, Gather};
+use crate::server::{pg, spi, subxact};
 
 /// One table's reading of another.
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -147,8 +147,8 @@ pub fn is_needed(relation: pg_sys::Oid) -> Result<bool> {
     Ok(!rows.is_empty())
 }
 
-/// Stops tracking those of these tables that nothing needs any more, and what was tracked for theirs. Only for who owns them: it
-/// takes a lock on the table that keeps everybody out. Otherwise it is left for the next DDL on them.
+/// Stops tracking those of these tables that nothing needs any more, and what was tracked for theirs. Only for who owns them, and where
+/// nobody uses them: it takes a lock on the table that keeps everybody out. Otherwise it is left for the next DDL on them.
 pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
     while let Some(relation) = open.pop() {
         memory::heed();
@@ -156,13 +156,26 @@ pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
         if stored.name.is_some() || pg::qualified_name(relation).is_none() || is_needed(relation)? {
             continue;
         }
-        if !registry::may(relation, registry::Right::Own)? || !registry::lock(relation, true)? || is_needed(relation)? {
+        if !registry::may(relation, registry::Right::Own)? {
             continue;
         }
-        let read = known(relation)?;
-        triggers::drop(relation)?;
-        registry::forget(relation)?;
-        open.extend(read.keys().map(|a| pg_sys::Oid::from(*a)));
+        match subxact::run(|| spi::without_waiting(|| untrack(relation))) {
+            Ok(read) => open.extend(read),
+            // A trigger too many does no harm. Who reads the table would be waited for, and all others would wait behind that lock.
+            Err(e) if e.is_lock_timeout() => {}
+            Err(e) => return Err(e),
+        }
     }
     Ok(())
+}
+
+/// Gives the tables that were tracked for this one's sake.
+fn untrack(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    if !pg::lock_alone_without_waiting(relation) || !registry::lock(relation, true)? || is_needed(relation)? {
+        return Ok(Vec::new());
+    }
+    let read = known(relation)?;
+    triggers::drop(relation)?;
+    registry::forget(relation)?;
+    Ok(read.into_keys().map(pg_sys::Oid::from).gather())
 }

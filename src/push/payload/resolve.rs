@@ -73,6 +73,17 @@ struct Layout {
 /// By shape: layouts, columns, and columns that are taken off.
 type Layouts<'a> = (Vec<Layout>, Vec<Vec<(u32, u32)>>, Vec<Vec<&'a str>>);
 
+/// In bytes. The log may have to keep an id as it was sent, which can be a short key at great length (`000…01`), for others to read past.
+/// An index has room for 2,700, and for more only of what compresses well.
+const LONGEST_ID: usize = 8_000;
+
+fn not_long(id: Cow<'_, str>) -> Result<Cow<'_, str>, String> {
+    match id.len() {
+        ..=LONGEST_ID => Ok(id),
+        length => Err(format!("an id of {length} bytes; {LONGEST_ID} at most")),
+    }
+}
+
 impl<'a> RawCollection<'a> {
     /// Works out ids, merges what stands there twice, groups by columns. The id of a record is
     ///
@@ -81,7 +92,7 @@ impl<'a> RawCollection<'a> {
     /// - else its columns of the key, each a text or a number.
     ///
     /// A number is taken as it is written, so an exponent is refused: `1e3` and `1000` would be two rows. An empty id is
-    /// refused; a part of an id of several parts may be empty.
+    /// refused; a part of an id of several parts may be empty. So is one of more than [`LONGEST_ID`] bytes.
     pub fn resolve<'p>(&'p self, table: &TableFacts<'_>) -> Result<Plan<'p>, BatchError> {
         let (roles, names) = self.roles(table);
         let (layouts, columns, readonly) = self.layouts(table, &roles);
@@ -296,7 +307,7 @@ impl<'p> Resolver<'p, '_, '_> {
 
     /// A wire id as it came, made canonical.
     fn wire_id(&self, raw: &'p str) -> Result<Cow<'p, str>, String> {
-        let id = scalar(raw)?;
+        let id = not_long(scalar(raw)?)?;
         if id.is_empty() {
             return Err("an id must not be empty".to_owned());
         }
@@ -334,7 +345,7 @@ impl<'p> Resolver<'p, '_, '_> {
     /// A column of the key as it came, made canonical.
     fn key_part(&self, part: usize, entry: Element, source: Source, position: u32) -> Result<Cow<'p, str>, BatchError> {
         let raw = self.value(entry, position);
-        let text = scalar(raw).map_err(|problem| {
+        let text = scalar(raw).and_then(not_long).map_err(|problem| {
             let path = field_path(&self.raw.name, source, self.table.key_columns[part]);
             BatchError::BadId { path, problem }
         })?;
