@@ -350,7 +350,7 @@ fn ids_are_texts_or_numbers() {
         assert_eq!(unresolved(&created(&record), &["id"]), format!("changes.t.created[1]{problem}"));
         assert!(unresolved(&created(&record), &["a", "b"]).starts_with("changes.t.created[0].id: id \"ok\" has 1 part"));
     }
-    let long = "0".repeat(8_001);
+    let long = "1".repeat(8_001);
     let problem = "an id of 8001 bytes; 8000 at most";
     assert_eq!(unresolved(&created(&format!(r#"[{{"id":"{long}"}}]"#)), &["id"]), format!("changes.t.created[0].id: {problem}"));
     assert_eq!(unresolved(&created(&format!(r#"[{{"id":{long}}}]"#)), &["id"]), format!("changes.t.created[0].id: {problem}"));
