@@ -116,6 +116,28 @@ INSERT INTO projects VALUES (2, 'alice');
 DELETE FROM projects WHERE id = 9;
 SELECT t.sync('alice', 'of_newest'), t.sync('alice', 'of_distinct'), t.sync('alice', 'of_second'), t.sync('alice', 'of_most'), t.sync('alice', 'of_outer');
 
+-- A key that may be NULL, where the answer for NULL, which is whether there is any row at all, decides: every row of the parent counts.
+CREATE TABLE folders (id int PRIMARY KEY, archived boolean);
+INSERT INTO folders VALUES (1, false), (2, true);
+SELECT t.make('not_in', ', f int REFERENCES folders', '(1, 1), (2, NULL)', 'f NOT IN (SELECT id FROM folders WHERE archived)');
+SELECT t.make('not_false', ', f int REFERENCES folders', '(1, 1), (2, NULL)', '(f IN (SELECT id FROM folders WHERE archived)) IS NOT FALSE');
+SELECT t.make('if_null', ', f int REFERENCES folders', '(1, 1), (2, NULL)', 'coalesce(f IN (SELECT id FROM folders WHERE archived), true)');
+SELECT t.sync('alice', 'not_in'), t.sync('alice', 'not_false'), t.sync('alice', 'if_null');
+DELETE FROM folders WHERE id = 2;
+SELECT t.sync('alice', 'not_in'), t.sync('alice', 'not_false'), t.sync('alice', 'if_null');
+INSERT INTO folders VALUES (3, true);
+SELECT t.sync('alice', 'not_in'), t.sync('alice', 'not_false'), t.sync('alice', 'if_null');
+-- Not of a key that is never NULL, nor where false and NULL are the same.
+SELECT t.make('always', ', f int NOT NULL REFERENCES folders', '(1, 1)', 'f NOT IN (SELECT id FROM folders WHERE archived)');
+SELECT t.make('plain', ', f int REFERENCES folders', '(1, 1), (2, NULL)', 'id = 2 OR id < 9 AND f IN (SELECT id FROM folders WHERE NOT archived)');
+SELECT t.sync('alice', 'always'), t.sync('alice', 'plain');
+SELECT relation, kind FROM snapsync.access WHERE access = 'folders'::regclass ORDER BY relation::text;
+ALTER TABLE always ALTER f DROP NOT NULL;
+INSERT INTO always VALUES (2, NULL);
+SELECT t.sync('alice', 'always');
+DELETE FROM folders WHERE id = 3;
+SELECT t.sync('alice', 'always'), t.sync('alice', 'plain');
+
 -- A table that is also read where its condition does not reach.
 CREATE TABLE votes (id int PRIMARY KEY, who name);
 INSERT INTO votes VALUES (1, 'alice'), (2, 'bob');

@@ -35,6 +35,14 @@ pub(super) enum Level {
     Query(*mut pg_sys::Query),
 }
 
+/// A subquery, and what asks it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    link: *mut pg_sys::SubLink,
+    /// Whether it says false or nothing is the same.
+    asserted: bool,
+}
+
 pub(super) struct Analysis<'a> {
     relation: pg_sys::Oid,
     occurrences: &'a mut Vec<Occurrence>,
@@ -61,8 +69,10 @@ impl<'a> Analysis<'a> {
     pub(super) unsafe fn expression(&mut self, node: *mut pg_sys::Node, levels: &[Level]) -> Result<()> {
         // SAFETY: nodes of a tree that nobody changes.
         unsafe {
+            let asserted = tree::asserted(node);
             for link in sublinks(node) {
-                self.query((*link).subselect.cast(), Some(link), levels)?;
+                let asked = Asked { link, asserted: asserted.contains(&link) };
+                self.query((*link).subselect.cast(), Some(asked), levels)?;
             }
         }
         Ok(())
@@ -73,7 +83,7 @@ impl<'a> Analysis<'a> {
     pub(super) unsafe fn query(
         &mut self,
         query: *mut pg_sys::Query,
-        link: Option<*mut pg_sys::SubLink>,
+        asked: Option<Asked>,
         outer: &[Level],
     ) -> Result<()> {
         // SAFETY: as above.
@@ -87,8 +97,8 @@ impl<'a> Analysis<'a> {
                 conditions.clear();
             }
             // What chooses among the rows after the comparison of `IN` was made with one of them lets others matter.
-            let link = link.filter(|_| inner_only && tree::returns_rows_as_they_are(query));
-            let tied = if self.ties { self.tied(query, link, &levels, &conditions)? } else { BTreeSet::new() };
+            let asked = asked.filter(|_| inner_only && tree::returns_rows_as_they_are(query));
+            let tied = if self.ties { self.tied(query, asked, &levels, &conditions)? } else { BTreeSet::new() };
             let whole = tree::whole_rows(query);
             let local = local_conditions(&conditions);
             for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
@@ -131,7 +141,7 @@ impl<'a> Analysis<'a> {
     unsafe fn tied(
         &mut self,
         query: *mut pg_sys::Query,
-        link: Option<*mut pg_sys::SubLink>,
+        asked: Option<Asked>,
         levels: &[Level],
         conditions: &[*mut pg_sys::Node],
     ) -> Result<BTreeSet<usize>> {
@@ -147,17 +157,11 @@ impl<'a> Analysis<'a> {
                     }
                 }
             }
-            if let Some(link) = link.filter(|l| (**l).subLinkType == pg_sys::SubLinkType::ANY_SUBLINK) {
-                // `x IN (SELECT y ...)`: the test compares x, one level up, with the query's output.
-                if let Some((left, right)) = equality((*link).testexpr) {
-                    let target = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next();
-                    let output = target.and_then(|t| self.column(strip((*t).expr.cast()), levels));
-                    let is_output = (*right).type_ == pg_sys::NodeTag::T_Param;
-                    let outside = &levels[..levels.len() - 1];
-                    if let (true, Some(o), Some(x)) = (is_output, output, self.column(left, outside)) {
-                        if x.0.is_none() && matches!(outside.last(), Some(Level::Policy)) {
-                            equal.push((None, x.1, o.0, o.1));
-                        }
+            if let Some(Asked { link, asserted }) = asked {
+                if let Some((x, to, output)) = self.compared(query, link, levels) {
+                    // Of NULL it says something else where there is no row at all than where there is one, whichever that is.
+                    if asserted || never_null(x)? {
+                        equal.push((None, x, Some(to), output));
                     }
                 }
             }
@@ -180,6 +184,32 @@ impl<'a> Analysis<'a> {
                 }
             }
             Ok(tied)
+        }
+    }
+
+    /// `x IN (SELECT y ...)`, x being a column of the policy's table: the test compares it, one level up, with the query's output. Both, and
+    /// the entry that the second is of.
+    ///
+    /// # Safety
+    /// The nodes are of an analyzed policy or expression, and the levels are those around what the query reads.
+    unsafe fn compared(
+        &self,
+        query: *mut pg_sys::Query,
+        link: *mut pg_sys::SubLink,
+        levels: &[Level],
+    ) -> Option<(ColumnRef, usize, ColumnRef)> {
+        // SAFETY: as above.
+        unsafe {
+            let (_, outside) = levels.split_last()?;
+            if (*link).subLinkType != pg_sys::SubLinkType::ANY_SUBLINK || !matches!(outside.last(), Some(Level::Policy))
+            {
+                return None;
+            }
+            let (left, right) = equality((*link).testexpr)?;
+            let target = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next()?;
+            let (to, output) = self.column(strip((*target).expr.cast()), levels)?;
+            let (None, x) = self.column(left, outside)? else { return None };
+            ((*right).type_ == pg_sys::NodeTag::T_Param).then_some((x, to?, output))
         }
     }
 
@@ -317,4 +347,11 @@ const REFERENCES: &str = include_str!("analysis/references.sql");
 fn references(from: ColumnRef, to: ColumnRef) -> Result<bool> {
     let rows = spi::read_now(REFERENCES, &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)])?;
     Ok(!rows.is_empty())
+}
+
+const NEVER_NULL: &str = include_str!("analysis/never_null.sql");
+
+/// Has every row a value in this column?
+fn never_null(column: ColumnRef) -> Result<bool> {
+    Ok(!spi::read_now(NEVER_NULL, &[spi::arg(column.0), spi::arg(column.1)])?.is_empty())
 }

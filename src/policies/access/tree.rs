@@ -170,6 +170,30 @@ pub unsafe fn sublinks(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
     unsafe { outermost(node, pg_sys::NodeTag::T_SubLink) }
 }
 
+/// Those of them with nothing but AND and OR above: of these it is the same whether they say false or nothing.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub(super) unsafe fn asserted(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLink> {
+    let (mut found, mut open) = (Vec::new(), vec![node]);
+    while let Some(node) = open.pop().filter(|node| !node.is_null()) {
+        // SAFETY: nodes with these tags are of these types.
+        unsafe {
+            match (*node).type_ {
+                pg_sys::NodeTag::T_SubLink => found.push(node.cast()),
+                pg_sys::NodeTag::T_BoolExpr => {
+                    let expr = &*node.cast::<pg_sys::BoolExpr>();
+                    if expr.boolop != pg_sys::BoolExprType::NOT_EXPR {
+                        open.extend(pointers::<pg_sys::Node>(expr.args));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
 /// The Vars in an expression, not those in its subqueries.
 ///
 /// # Safety

@@ -34,6 +34,11 @@ pub enum Expr {
         table: usize,
         own: bool,
     },
+    /// what a row without a parent is asked: is there any of these?
+    ParentOut {
+        table: usize,
+        way: u32,
+    },
     /// the row inside of what is compared with
     MemberOf(i64),
     MemberArray,
@@ -107,6 +112,15 @@ impl Expr {
                 tables[*table].name,
                 if *own { " AND p.owner = me()" } else { "" }
             ),
+            Self::ParentOut { table, way } => {
+                // Few, often none.
+                let some = format!("SELECT p.id FROM {} p WHERE p.public AND p.owner = me()", tables[*table].name);
+                match way {
+                    0 => format!("parent NOT IN ({some})"),
+                    1 => format!("(parent IN ({some})) IS NOT FALSE"),
+                    _ => format!("coalesce(parent IN ({some}), true)"),
+                }
+            }
             Self::MyOrgs => "org IN (SELECT my_orgs())".to_owned(),
             Self::View => "org IN (SELECT v.org FROM memberships v WHERE v.usr = me())".to_owned(),
             Self::AnyMember { exists: false } => "org IN (SELECT m.org FROM members m)".to_owned(),
@@ -191,6 +205,7 @@ impl Expr {
             return match (rng.random_range(0..if level >= Level::All { 9 } else { 8 }), parent) {
                 (0, _) => Self::MemberIn(k - 1),
                 (1, _) => Self::MemberExists(k - 1),
+                (2, Some(table)) if rng.random_bool(0.3) => Self::ParentOut { table, way: rng.random_range(0..3) },
                 (2, Some(p)) => Self::ParentIn(p),
                 (3, Some(table)) => Self::ParentExists { table, own: rng.random_bool(0.4) },
                 (4, _) => Self::MemberOf(k - 1),
