@@ -1,7 +1,7 @@
 //! Reading `snapsync.change`: a plain index scan under the caller's snapshot, past ACLs. What it returns never leaves the
 //! server as it is; `policy.rs` decides what of it the caller may learn.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::c_int;
 use std::rc::Rc;
@@ -13,7 +13,8 @@ use crate::log::client;
 use crate::log::clock::durable;
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{memory, pg};
+use crate::server::memory::{self, Gather};
+use crate::server::pg;
 
 mod entries;
 mod part;
@@ -121,6 +122,8 @@ pub struct Log<'a> {
     by_bucket: pg_sys::Relation,
     by_stamp: pg_sys::Relation,
     snapshot: &'a pg::ActiveSnapshot,
+    /// What `snapsync.early` has of stamps from one on.
+    early: RefCell<Option<(i64, Vec<(i64, i64)>)>>,
 }
 
 impl<'a> Log<'a> {
@@ -133,7 +136,7 @@ impl<'a> Log<'a> {
                 (pg::relation_oid(c"change_relation_bucket_stamp")?, pg::relation_oid(c"change_relation_stamp")?);
             let [by_bucket, by_stamp] =
                 [by_bucket, by_stamp].map(|index| pg_sys::index_open(index, pg_sys::AccessShareLock as c_int));
-            Ok(Log { relation, by_bucket, by_stamp, snapshot })
+            Ok(Log { relation, by_bucket, by_stamp, snapshot, early: RefCell::new(None) })
         }
     }
 
@@ -219,6 +222,23 @@ impl<'a> Log<'a> {
     /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
     /// own number stands for itself, wherever the cursor is: its pulls have seen some of its entries, not all.
     fn early(&self, from: i64) -> Result<Vec<(i64, i64)>> {
+        let mut known = self.early.borrow_mut();
+        // The snapshot shows the same each time: what is asked for further on is there already.
+        if known.as_ref().is_none_or(|(since, _)| *since > from) {
+            *known = Some((from, self.read_early(from)?));
+        }
+        let known = known.iter().flat_map(|(_, found)| found).filter(|(_, stamp)| *stamp >= from);
+        let mut found: Vec<(i64, i64)> = known.copied().gather();
+        if let Some(own) = journal::own_stamp() {
+            if let Err(at) = found.binary_search_by_key(&own, |(number, _)| *number) {
+                found.insert(at, (own, own));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The numbers that the table has, in order.
+    fn read_early(&self, from: i64) -> Result<Vec<(i64, i64)>> {
         let mut found = Vec::new();
         // SAFETY: the table exists, and its index is looked up under a lock on it; on an ERROR the resource owner closes both.
         unsafe {
@@ -241,7 +261,6 @@ impl<'a> Log<'a> {
             pg_sys::systable_endscan(scan);
             pg_sys::table_close(relation, pg_sys::AccessShareLock as c_int);
         }
-        memory::extend(&mut found, journal::own_stamp().map(|own| (own, own)));
         found.sort_unstable();
         found.dedup_by_key(|(number, _)| *number);
         Ok(found)

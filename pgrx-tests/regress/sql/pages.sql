@@ -162,6 +162,31 @@ SELECT count(*) FROM c.wrong('g', 'items', condition => 'org IN (3, 7)'); RESET 
 DO $$ BEGIN FOR n IN 1 .. 30 LOOP UPDATE items SET v = v - 1 WHERE id % 3 = n % 3; COMMIT; END LOOP; END $$;
 SET ROLE alice; SELECT c.pages('e', '{items}', 50) BETWEEN 3 AND 12; SELECT count(*) FROM c.wrong('e', 'items'); RESET ROLE;
 
+-- A transaction that pulls after it has written is no window of its own: not to who pulls another table, or another scope.
+CREATE PROCEDURE t.write_and_pull(times int, change text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 1 .. times LOOP
+        EXECUTE replace(change, '$n', n::text);
+        PERFORM pull_changes('{items}', (SELECT last_value::text FROM snapsync.clock));
+        COMMIT;
+    END LOOP;
+END
+$$;
+SELECT c.pages('q', '{lists}', 100);
+SET ROLE bob; SELECT c.pages('g', '{items}', 1000, filter => '{"items": {"org": [3, 7]}}') > 0; RESET ROLE;
+SET ROLE alice; SELECT c.pages('f', '{items}', 1000, filter => '{"items": {"org": ["7"]}}') > 0; RESET ROLE;
+CALL t.write_and_pull(60, 'UPDATE items SET v = v + 1 WHERE id = 3 + 20 * ($n % 20)');
+UPDATE lists SET name = name || '!'; UPDATE lists SET name = left(name, -1);
+SELECT c.pages('q', '{lists}', 100);
+SELECT * FROM c.wrong('q', 'lists');
+SET ROLE alice; SELECT c.pages('f', '{items}', 100, filter => '{"items": {"org": ["7"]}}'); SELECT count(*) FROM c.wrong('f', 'items'); RESET ROLE;
+-- Nor to those who hear of it: few rows each come in one page, many in more.
+SET ROLE bob; SELECT c.pages('g', '{items}', 100, filter => '{"items": {"org": [3, 7]}}');
+SELECT count(*) FROM c.wrong('g', 'items', condition => 'org IN (3, 7)'); RESET ROLE;
+CALL t.write_and_pull(20, 'UPDATE items SET v = v + 1 WHERE id % 3 = $n % 3');
+SET ROLE bob; SELECT c.pages('g', '{items}', 10, filter => '{"items": {"org": [3, 7]}}') > 20;
+SELECT count(*) FROM c.wrong('g', 'items', condition => 'org IN (3, 7)'); RESET ROLE;
+
 -- Replacements: marked where they begin, and only there.
 SELECT snapsync.reset('todos'), snapsync.reset('lists');
 SELECT c.page('d', '{todos,lists}', 4) FROM generate_series(1, 4);

@@ -90,24 +90,39 @@ impl Log<'_> {
     ) -> Result<Option<WindowEnd>> {
         let early = self.early(from)?;
         let mut found = First { wanted: entries, counted: 0, by_stamp: BTreeMap::new() };
-        // Each of those is a window by itself: it has written more than a transaction keeps in memory.
         let own = journal::own_stamp();
-        early.iter().filter(|(number, _)| Some(*number) != own).for_each(|(_, stamp)| found.add(*stamp, entries));
         self.each_bucket(scopes, &mut |bucket, _| {
             self.tuples(relation, bucket, vec![stamp_from(from)], |tuple| {
                 // SAFETY: a tuple of snapsync.change.
-                let (stamp, size) = unsafe {
-                    let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
-                    (stamp, self.size_of(tuple))
+                let (number, size) = unsafe {
+                    let number = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
+                    (number, self.size_of(tuple))
                 };
-                if found.is_past(stamp) {
+                // What a number stands for is larger.
+                if found.is_past(number) {
                     return Ok(false);
                 }
-                if early.binary_search_by_key(&stamp, |(number, _)| *number).is_err() {
-                    found.add(stamp, size);
+                let stamp = early.binary_search_by_key(&number, |(number, _)| *number);
+                if Some(number) != own {
+                    found.add(stamp.map_or(number, |at| early[at].1), size);
                 }
                 Ok(true)
-            })
+            })?;
+            // Of transactions that were under way when the window's first stamp was drawn.
+            for &(number, stamp) in early.iter().filter(|(number, _)| *number < from && Some(*number) != own) {
+                let mut count = 0;
+                if !found.is_past(stamp) {
+                    self.tuples(relation, bucket, vec![stamp_is(number)], |tuple| {
+                        // SAFETY: a tuple of snapsync.change.
+                        count += unsafe { self.size_of(tuple) };
+                        Ok(count < entries)
+                    })?;
+                }
+                if count > 0 {
+                    found.add(stamp, count);
+                }
+            }
+            Ok(())
         })?;
         Ok(found.end())
     }
