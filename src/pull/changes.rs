@@ -86,13 +86,38 @@ struct RowBatch {
     /// For each image: of what it is.
     of: Vec<ImageOf>,
     bytes: usize,
-    /// Whom such word for this caller is addressed to, once there is any.
+    word: Word,
+}
+
+/// Tells which word is for the caller.
+#[derive(Default)]
+pub(super) struct Word {
+    /// Whom it is addressed to then, once there is any.
     address: Option<String>,
+}
+
+impl Word {
+    /// Is one of the entries word for the caller?
+    pub(super) fn is_told(&mut self, entries: &[Logged], pull: &CollectionPull) -> Result<bool> {
+        let mut told = false;
+        for entry in entries.iter().filter(|e| e.is_notice()) {
+            let address = match &self.address {
+                Some(known) => known,
+                None if pull.request.any_device => self.address.insert(client::addresses()?),
+                None => self.address.insert(Address::of(pull.request.client_id)?.text),
+            };
+            told |= entry.origin.as_deref().is_some_and(|origin| match pull.request.any_device {
+                true => origin.starts_with(address.as_str()),
+                false => origin == address.as_str(),
+            });
+        }
+        Ok(told)
+    }
 }
 
 impl RowBatch {
     fn add(&mut self, id: &str, entries: &[Logged], pull: &CollectionPull) -> Result<()> {
-        let told = self.is_told(entries, pull)?;
+        let told = self.word.is_told(entries, pull)?;
         let mut entries = entries.iter().filter(|e| !e.is_notice()).peekable();
         if entries.peek().is_none() && !told {
             return Ok(());
@@ -128,23 +153,6 @@ impl RowBatch {
             row.echo &= own && entry.as_sent;
         }
         Ok(())
-    }
-
-    /// Is one of the entries word for the caller?
-    fn is_told(&mut self, entries: &[Logged], pull: &CollectionPull) -> Result<bool> {
-        let mut told = false;
-        for entry in entries.iter().filter(|e| e.is_notice()) {
-            let address = match &self.address {
-                Some(known) => known,
-                None if pull.request.any_device => self.address.insert(client::addresses()?),
-                None => self.address.insert(Address::of(pull.request.client_id)?.text),
-            };
-            told |= entry.origin.as_deref().is_some_and(|origin| match pull.request.any_device {
-                true => origin.starts_with(address.as_str()),
-                false => origin == address.as_str(),
-            });
-        }
-        Ok(told)
     }
 
     fn is_full(&self) -> bool {

@@ -9,16 +9,16 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
-use super::changes::{Changed, ImageOf, Saw};
+use super::changes::{Changed, ImageOf, Saw, Word};
 use super::wanted::LastScopes;
 use super::CollectionPull;
 use crate::collections::catalog::{self, Collection};
-use crate::collections::lookup::{Keys, TextStore};
+use crate::collections::lookup::{self, Keys, TextStore};
 use crate::log::change::Image;
 use crate::log::clock::durable;
 use crate::log::journal;
 use crate::log::read::Entries;
-use crate::server::error::Result;
+use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, NamedRelation};
@@ -170,14 +170,19 @@ impl CollectionPull<'_> {
         Ok(cause)
     }
 
-    /// The keys of the rows that have entries of their own.
+    /// The keys of the rows that have entries of their own, or word for the caller: `changes` tells of these. Word for others says nothing of
+    /// the row, nor does an id that the server writes otherwise.
     fn keys_of(&self, entries: &Entries) -> Result<Keys<'_>> {
         let mut own = Keys::named(self.collection, Cow::Borrowed(OWN_KEYS))?;
-        let mut last = String::new();
+        let (mut last, mut word) = (None::<String>, Word::default());
         entries.each(&mut |id, changes| {
-            if id != last && !changes.iter().all(|entry| entry.is_notice()) {
+            let is_told = |word: &mut Word| {
+                Ok::<_, SyncError>(word.is_told(changes, self)? && lookup::is_as_written(self.collection, id)?)
+            };
+            let another = last.as_deref() != Some(id);
+            if another && (!changes.iter().all(|entry| entry.is_notice()) || is_told(&mut word)?) {
                 own.add(id)?;
-                last = id.to_string();
+                last = Some(id.to_string());
             }
             Ok(true)
         })?;

@@ -198,6 +198,48 @@ SELECT t.sync('alice', 'tasks') LIKE 'alice: replacement, updated%' AS replaced;
 COMMIT;
 SELECT t.sync('alice', 'tasks') NOT LIKE '%BUT HAS%' AS has_what_it_should;
 
+-- Word that a pushed row is not there, because another one of that key is: what joining then shows comes once, under either spelling of the key.
+CREATE TABLE crews (id int, who text, PRIMARY KEY (id, who));
+CREATE TABLE posts (id int PRIMARY KEY, crew int NOT NULL, title text);
+CREATE FUNCTION keep_first() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+$$ BEGIN RETURN CASE WHEN EXISTS (SELECT FROM public.posts WHERE id = new.id) THEN NULL ELSE new END; END $$;
+CREATE TRIGGER keep_first BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION keep_first();
+ALTER TABLE posts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY crew ON posts FOR SELECT USING (crew IN (SELECT c.id FROM crews AS c WHERE c.who = current_user));
+CREATE POLICY anybody ON posts FOR INSERT WITH CHECK (true);
+GRANT SELECT, INSERT ON posts TO alice, bob;
+GRANT SELECT ON crews TO alice, bob;
+SET client_min_messages = warning;
+SELECT snapsync.enable('posts');
+RESET client_min_messages;
+INSERT INTO posts VALUES (1, 7, 'first'), (2, 7, 'first'), (11, 7, 'first'), (12, 8, 'first');
+SELECT t.sync('alice', 'posts');
+SET ROLE alice; SELECT push_changes('{"posts": {"created": [{"id": 1, "crew": 7}, {"id": "011", "crew": 7}, {"id": 12, "crew": 7}], "updated": [], "deleted": []}}');
+SET ROLE bob; SELECT push_changes('{"posts": {"created": [{"id": 2, "crew": 7}], "updated": [], "deleted": []}}');
+RESET ROLE;
+INSERT INTO crews VALUES (7, 'alice');
+SELECT t.sync('alice', 'posts');
+
+-- A key that is an empty text is one like all others.
+CREATE TABLE slips (id text PRIMARY KEY, crew int NOT NULL, title text);
+ALTER TABLE slips ENABLE ROW LEVEL SECURITY;
+CREATE POLICY crew ON slips USING (crew IN (SELECT c.id FROM crews AS c WHERE c.who = current_user));
+GRANT SELECT ON slips TO alice;
+SET client_min_messages = warning;
+SELECT snapsync.enable('slips');
+RESET client_min_messages;
+INSERT INTO slips VALUES ('', 1), ('b', 1);
+SELECT t.sync('alice', 'slips');
+UPDATE slips SET title = 'changed'; INSERT INTO crews VALUES (1, 'alice');
+SELECT t.sync('alice', 'slips');
+UPDATE slips SET title = 'again'; DELETE FROM crews WHERE id = 1;
+SELECT t.sync('alice', 'slips');
+-- What comes into the crew when she has left it is none of hers.
+UPDATE slips SET crew = 2; INSERT INTO crews VALUES (1, 'alice');
+SELECT t.sync('alice', 'slips');
+DELETE FROM crews WHERE id = 1; UPDATE slips SET crew = 1;
+SELECT t.sync('alice', 'slips');
+
 -- What cannot be told so is replaced, and the answer says why.
 CREATE TABLE ways (id int PRIMARY KEY, what text NOT NULL);
 SELECT t.secured('by_system_column', ', x int', 'EXISTS (SELECT FROM ways AS w WHERE w.what = current_user AND w.xmin IS NOT NULL)');
