@@ -239,7 +239,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
       ON c.policy = p.oid AND strpos(without.bare, c.opening) > 0
     UNION ALL
     SELECT 'warning', name, format('policy %I looks at the time: no change tells a client that time alone has shown or hidden a row', polname),
-           'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
+           'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL
     FROM policy
     WHERE code ~ '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday)\('
        OR code ~ '\m(?:CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)\M'
@@ -250,7 +250,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT DISTINCT 'warning', s.name,
            format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
-           'Let a job write what the time decides into the rows, or let clients start from a null cursor from time to time.', NULL
+           'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
     WHERE left(f.prosrc, 100000) ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
        OR left(f.prosrc, 100000) ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
