@@ -8,8 +8,8 @@ use crate::collections::lookup;
 use crate::collections::shape::versions;
 use crate::log::{journal, wake};
 use crate::server::error::relieved;
-use crate::server::memory;
 use crate::server::session::{happened, Event};
+use crate::server::{memory, talk};
 
 /// Called once per backend, when the library is loaded.
 pub fn register() {
@@ -34,6 +34,8 @@ pub fn register() {
         pg_sys::CacheRegisterRelcacheCallback(Some(on_relation), pg_sys::Datum::null());
         pg_sys::RegisterXactCallback(Some(on_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(on_subtransaction), std::ptr::null_mut());
+        pg_sys::RegisterResourceReleaseCallback(Some(on_release), std::ptr::null_mut());
+        talk::chain(std::ptr::replace(&raw mut pg_sys::emit_log_hook, Some(on_report)));
         lookup::chain(std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(lookup::on_relation)));
     }
 }
@@ -79,6 +81,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
         // Everything that can fail happens here, where an ERROR still aborts the transaction.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
             let prepared = event == XACT_EVENT_PRE_PREPARE;
+            let _failing = talk::Crucial;
             // Versions last: whoever numbers them keeps all others' DDL waiting, and pokes take their time.
             if let Err(e) =
                 relieved(|| journal::before_commit(prepared).and_then(|()| versions::before_commit(prepared)))
@@ -93,6 +96,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
             happened(Event::End);
             memory::refill();
             journal::end();
+            talk::forget();
         }
         _ => {}
     }
@@ -112,6 +116,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
         SUBXACT_EVENT_START_SUB => journal::subtransaction_began(id),
         // Here an ERROR still aborts the subtransaction.
         SUBXACT_EVENT_PRE_COMMIT_SUB => {
+            let _failing = talk::Unwinding;
             if let Err(e) = relieved(journal::before_release) {
                 e.raise()
             }
@@ -123,4 +128,24 @@ unsafe extern "C-unwind" fn on_subtransaction(
         }
         _ => {}
     }
+}
+
+/// # Safety
+/// Called by the resource owners, which it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_release(
+    phase: pg_sys::ResourceReleasePhase::Type,
+    is_commit: bool,
+    is_top: bool,
+    _arg: *mut std::ffi::c_void,
+) {
+    talk::at_release(phase, is_commit, is_top);
+}
+
+/// # Safety
+/// Called by `EmitErrorReport` with the message at hand.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_report(message: *mut pg_sys::ErrorData) {
+    // SAFETY: see above.
+    unsafe { talk::on_report(message) }
 }

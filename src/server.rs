@@ -16,4 +16,5 @@ pub mod slot;
 pub mod spi;
 pub mod statement;
 pub mod subxact;
+pub mod talk;
 pub mod time;

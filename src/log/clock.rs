@@ -43,8 +43,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::memory;
-use crate::server::pg;
+use crate::server::{memory, pg, talk};
 
 pub mod durable;
 pub mod history;
@@ -179,10 +178,7 @@ fn advance_to(next: impl Fn(i64) -> i64, register: bool) -> Result<i64> {
         match try_advance(&next, leap, register)? {
             Advance::To(value) => return Ok(value),
             Advance::Foreign(clock) => leap = Some(history::target(clock.max(horizon::newest()?), false)?),
-            Advance::Registered => {
-                return Err(SyncError::new(code::INTERNAL, "the stamp's registration is held by somebody else")
-                    .hint("Does another extension take advisory locks of class 3? It must not."))
-            }
+            Advance::Unregistered(value) => why_unregistered(value)?,
         }
     }
 }
@@ -191,11 +187,44 @@ enum Advance {
     To(i64),
     /// Somebody else has set the clock to this value.
     Foreign(i64),
-    /// The next value is registered.
-    Registered,
+    /// The next value, which could not be registered.
+    Unregistered(i64),
 }
 
-fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) -> Result<Advance> {
+/// Raises the ERROR that there is no room for a lock, now that the clock's page is not locked; if there is room by now, all is well.
+fn why_unregistered(stamp: i64) -> Result<()> {
+    memory::heed();
+    // SAFETY: nobody waits for a stamp that nobody has.
+    let taken = unsafe { pg_sys::LockAcquire(&tag(stamp), pg_sys::ShareLock as i32, false, true) };
+    if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+        return Err(SyncError::new(code::INTERNAL, "the stamp's registration is held by somebody else")
+            .hint("Does another extension take advisory locks of class 3? It must not."));
+    }
+    // SAFETY: as it was taken.
+    unsafe { pg_sys::LockRelease(&tag(stamp), pg_sys::ShareLock as i32, false) };
+    Ok(())
+}
+
+/// Takes the registration, charged to the top transaction: it outlives the subtransaction that we may be in. Nothing is raised where there is no room
+/// for a lock: the clock's page is locked, and an ERROR is sent to the client before that is given back.
+///
+/// # Safety
+/// Inside a transaction.
+unsafe fn register(stamp: i64) -> bool {
+    // SAFETY: an advisory lock, not waited for.
+    unsafe {
+        let owner = std::ptr::replace(&raw mut pg_sys::CurrentResourceOwner, pg_sys::TopTransactionResourceOwner);
+        let (tag, mode, lock) = (tag(stamp), pg_sys::ShareLock as i32, std::ptr::null_mut());
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
+        let taken = pg_sys::LockAcquireExtended(&tag, mode, false, true, false, lock);
+        #[cfg(feature = "pg18")]
+        let taken = pg_sys::LockAcquireExtended(&tag, mode, false, true, false, lock, false);
+        pg_sys::CurrentResourceOwner = owner;
+        taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
+    }
+}
+
+fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register_it: bool) -> Result<Advance> {
     // SAFETY: all changes happen under the page's exclusive lock, after everything that can raise an ERROR. As in
     // nextval_internal, what is in the WAL is always ahead of or equal to what is on the page, also when the last record
     // came before the last checkpoint's redo point; the logged page is a full image, because a delta against the page's
@@ -210,15 +239,8 @@ fn try_advance(next: &impl Fn(i64) -> i64, leap: Option<i64>, register: bool) ->
                 (true, Some(leap)) => next(clock.max(leap)),
                 (true, None) => return Advance::Foreign(clock),
             };
-            if register {
-                // Charged to the top transaction: the registration outlives the subtransaction we may be in.
-                let owner = pg_sys::CurrentResourceOwner;
-                pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
-                let taken = pg_sys::LockAcquire(&tag(next), pg_sys::ShareLock as i32, false, true);
-                pg_sys::CurrentResourceOwner = owner;
-                if taken == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
-                    return Advance::Registered;
-                }
+            if register_it && !register(next) {
+                return Advance::Unregistered(next);
             }
             let by = next - clock;
             let ahead = !is_foreign(sequence) && by <= sequence.log_cnt - OURS;
@@ -259,7 +281,9 @@ fn tag(h: i64) -> pg_sys::LOCKTAG {
 /// A writer's steps 1 to 3. The registration lasts until the top transaction's end and moves to the prepared transaction
 /// with PREPARE TRANSACTION.
 pub fn register_and_stamp() -> Result<i64> {
-    advance()
+    let stamp = advance()?;
+    talk::hold(tag(stamp), pg_sys::ShareLock);
+    Ok(stamp)
 }
 
 /// A number that nobody else has, for entries that are written before their transaction commits. It is no stamp: nothing is registered,

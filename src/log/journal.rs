@@ -21,7 +21,7 @@ use crate::log::client::Address;
 use crate::log::clock::{self, history, horizon};
 use crate::log::{poke, roles, wake};
 use crate::server::error::Result;
-use crate::server::{commit, memory, pg};
+use crate::server::{commit, memory, pg, talk};
 use crate::values::settings;
 
 mod net;
@@ -417,6 +417,9 @@ fn flush(which: Flush) -> Result<()> {
     // The extension was dropped after these rows had changed: nobody is to be told.
     if pg::relation_oid(c"change").is_err() {
         return Ok(());
+    }
+    if end {
+        talk::hush();
     }
     // At commit no statement runs any more whose snapshot could serve.
     let _snapshot = pg::ActiveSnapshot::take();

@@ -13,7 +13,7 @@ use pgrx::pg_sys::AsPgCStr;
 use pgrx::prelude::*;
 use pgrx::{pg_sys, PgTryBuilder};
 
-use crate::server::memory;
+use crate::server::{memory, talk};
 
 pub type Result<T> = std::result::Result<T, SyncError>;
 
@@ -142,6 +142,7 @@ pub unsafe fn raising(body: impl FnOnce() -> Result<pg_sys::Datum>) -> pg_sys::D
         })
     };
     if !failure.is_null() {
+        talk::release_lwlocks();
         // SAFETY: this jumps out over this frame and the caller's, neither of which has anything to drop.
         unsafe { unbound::ThrowErrorData(failure) };
     }

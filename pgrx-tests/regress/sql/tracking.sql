@@ -159,3 +159,12 @@ SELECT FROM t.log();
 UPDATE notes SET colour = 'blue' WHERE id = 50;
 SELECT "table", op, key FROM t.log();
 SELECT item FROM t.pull('{notes}', NULL) WHERE item LIKE '%:50,%';
+
+-- READ ONLY is said after the write, and a role has changed: roles are recorded as the entries are.
+CREATE ROLE regress_tracking_other;
+BEGIN; UPDATE notes SET colour = 'green' WHERE id = 50; SET TRANSACTION READ ONLY; COMMIT;
+SELECT "table", op, key FROM t.log();
+SHOW transaction_read_only;
+BEGIN; UPDATE notes SET colour = 'red' WHERE id = 50; SET LOCAL client_min_messages = error; SET TRANSACTION READ ONLY; COMMIT;
+SHOW client_min_messages;
+DROP ROLE regress_tracking_other;

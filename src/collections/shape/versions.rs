@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
 use crate::server::session::PerTransaction;
-use crate::server::{pg, spi};
+use crate::server::{pg, spi, talk};
 
 thread_local! {
     /// Has this transaction written versions down, which have no number yet?
@@ -101,6 +101,8 @@ pub fn before_commit(prepared: bool) -> Result<()> {
     if !PENDING.with(|p| p.with(|pending| *pending)) || pg::relation_oid(c"schema_version").is_err() {
         return Ok(());
     }
+    // Others' DDL waits from here on.
+    talk::hush();
     // No command is under way any more that has one.
     let _snapshot = pg::ActiveSnapshot::latest();
     if spi::read_now("SELECT 1 FROM snapsync.schema_version WHERE version IS NULL LIMIT 1", &[])?.is_empty() {

@@ -35,7 +35,7 @@ use pgrx::{pg_sys, IntoDatum};
 use super::{advance_past, horizon, next, read};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::Gather;
-use crate::server::{pg, spi};
+use crate::server::{pg, spi, talk};
 
 /// A beginning of history leaps at least by this much, past what a lost branch can have handed out that was ahead of time.
 const LEAP: i64 = 1 << 32;
@@ -248,9 +248,8 @@ pub fn ensure() -> Result<bool> {
         return Ok(false);
     }
     let table = pg::relation_oid(c"epoch")?;
-    let lock = pg_sys::ShareUpdateExclusiveLock as i32;
-    // SAFETY: an ordinary heavyweight lock, held for as long as recording takes: what is recorded stands at once, for everybody.
-    unsafe { pg_sys::LockRelationOid(table, lock) };
+    // Held for as long as recording takes: what is recorded stands at once, for everybody.
+    let _lock = talk::Brief::lock(table, pg_sys::ShareUpdateExclusiveLock);
     match recorded()? {
         // Somebody was quicker; if the server crashed before the clock leapt, it does now.
         Recorded::Current(past) => advance_past(past)?,
@@ -263,8 +262,6 @@ pub fn ensure() -> Result<bool> {
         }
     }
     remember()?;
-    // SAFETY: as above.
-    unsafe { pg_sys::UnlockRelationOid(table, lock) };
     Ok(true)
 }
 
