@@ -11,6 +11,7 @@ use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
 use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Row};
+use crate::server::talk;
 use crate::values::device::Device;
 use crate::{pull, push, track};
 
@@ -322,6 +323,7 @@ pub extern "C" fn pg_finfo_snapsync_track() -> *const pg_sys::Pg_finfo_record {
 #[no_mangle]
 #[pg_guard]
 pub unsafe extern "C-unwind" fn snapsync_track(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    let _failing = talk::Unwinding;
     // SAFETY: fcinfo is valid; track checks that this is a trigger call.
     unsafe { relieved(|| track::track(fcinfo)) }.unwrap_or_else(|e| e.raise());
     VOID

@@ -5,7 +5,8 @@
 //! A **writer**, once per transaction, while it commits (`journal::flush`), in one critical section on the clock's page:
 //!  1. `stamp` = the next even number after `last_value`
 //!  2. takes a share lock on the advisory tag (stamp, field4 = 3): "I stamp this". Everybody sees it in `pg_locks`.
-//!  3. `last_value = stamp`. It then writes its entries and commits; the lock goes after the commit is visible.
+//!  3. `last_value = stamp`. It then writes its entries and commits; the lock goes after the commit is visible. (Where it fails, before the
+//!     ERROR is sent to the client: server/talk.rs.)
 //!
 //! A **reader**: 1. `n = last_value`; 2. looks for the smallest stamp up to n that is registered; `snapmin` is that one, or
 //! the next after n where there is none; 3. then takes its snapshot.

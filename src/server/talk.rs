@@ -190,8 +190,7 @@ pub fn hush() -> bool {
     }
     // SAFETY: backend-local settings.
     unsafe {
-        let (client, log, read_only) =
-            (pg_sys::client_min_messages, pg_sys::log_min_messages, pg_sys::XactReadOnly);
+        let (client, log, read_only) = (pg_sys::client_min_messages, pg_sys::log_min_messages, pg_sys::XactReadOnly);
         SETTINGS.with(|s| s.set(Some(Settings { client, log, read_only })));
         pg_sys::client_min_messages = ERROR;
         // The server asks the hook about what it writes to its log, and about nothing else.

@@ -255,7 +255,10 @@ fn main() -> Result<ExitCode> {
     println!("{count} rows fill a socket");
     for attack in &ATTACKS {
         let result = attempt(&cluster, attack, count, Duration::from_secs(arguments.patience));
-        verdict.check(result.is_ok(), format!("{}{}", attack.name, result.err().map_or(String::new(), |e| format!(": {e:#}"))));
+        verdict.check(
+            result.is_ok(),
+            format!("{}{}", attack.name, result.err().map_or(String::new(), |e| format!(": {e:#}"))),
+        );
     }
     verdict.check(!cluster.crashed(), "no backend died");
     drop(cluster);
