@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use clap::Parser;
 use postgres::Client;
 use serde_json::Value;
@@ -220,25 +220,18 @@ fn attempt(cluster: &Cluster, attack: &Attack, count: usize, patience: Duration)
     let stuck = is_stuck(&mut admin, deaf.pid, &said);
     other.batch_execute(attack.afterwards)?;
     ensure!(stuck?, "it could be said");
+    // (One after the other: a pull may bring again what the other one is just committing.)
     let (send, receive) = mpsc::channel();
-    let threads = [("an old session", old), ("a new session", new)].map(|(whose, mut client)| {
-        let send = send.clone();
-        std::thread::spawn(move || _ = send.send(work(&mut client).context(whose)))
+    let thread = std::thread::spawn(move || {
+        let [mut old, mut new] = [old, new];
+        let result = work(&mut old).context("an old session").and_then(|()| work(&mut new).context("a new session"));
+        let _ = send.send(result);
     });
-    let ends = Instant::now() + patience;
-    let mut found = Ok(());
-    for _ in &threads {
-        match receive.recv_timeout(ends.saturating_duration_since(Instant::now())) {
-            Ok(result) => found = found.and(result),
-            Err(_) => found = found.and(Err(anyhow::anyhow!("others hang"))),
-        }
-    }
+    let found = receive.recv_timeout(patience).unwrap_or_else(|_| Err(anyhow!("others hang")));
     let still = is_stuck(&mut admin, deaf.pid, &said)?;
     // Now they go on in any case.
     drop(deaf);
-    for thread in threads {
-        let _ = thread.join();
-    }
+    let _ = thread.join();
     admin.batch_execute(&format!("ROLLBACK PREPARED '{database}'"))?;
     found?;
     ensure!(still, "it could be said in the end");
