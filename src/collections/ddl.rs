@@ -22,16 +22,22 @@ fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         .hint("It works by itself; there is nothing to call."))
 }
 
-/// DROP OWNED takes roles out of policies and privileges, and lists none of it; no table rests on a subscription by an object, but all
-/// foreign keys depend on whether there is one.
-fn lists_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: is_event_trigger has seen that the context is an EventTriggerData, whose parse tree is the command's.
-    unsafe {
-        let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
-        use pg_sys::NodeTag::{T_CreateSubscriptionStmt, T_DropOwnedStmt, T_DropSubscriptionStmt};
-        let unlisted = [T_DropOwnedStmt, T_CreateSubscriptionStmt, T_DropSubscriptionStmt];
-        !tree.is_null() && unlisted.contains(&(*tree).type_)
-    }
+/// The tables that a command concerns of which PostgreSQL does not say what it touched. None: it does.
+fn unlisted(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<BTreeMap<u32, Because>>> {
+    let is = |tag| statement::<pg_sys::Node>(fcinfo, tag).is_some();
+    use pg_sys::NodeTag::{T_CreateSubscriptionStmt, T_DropOwnedStmt, T_DropSubscriptionStmt};
+    let mut concerned = if is(T_DropOwnedStmt) {
+        // SAFETY: inside a transaction. The command has written under this number, if it has written anything.
+        let own = unsafe { pg_sys::GetCurrentTransactionIdIfAny() };
+        tables_concerned(BY_OWNED, &[spi::arg(u32::from(own).to_string())])?
+    } else if is(T_CreateSubscriptionStmt) || is(T_DropSubscriptionStmt) {
+        tables_concerned(BY_SUBSCRIPTION, &[])?
+    } else {
+        return Ok(None);
+    };
+    // None of these tables is what the command names.
+    concerned.values_mut().for_each(|why| *why = (*why).min(Because::Elsewhere));
+    Ok(Some(concerned))
 }
 
 /// What makes or describes things of which no table knows yet, and changes nothing that is there; and DROP, which `on_drop` sees.
@@ -120,13 +126,13 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if makes_trigger {
         refuse_forged_trigger()?;
     }
-    if lists_nothing(fcinfo) {
-        return if restoring()? { Ok(()) } else { shape::look_at_all() };
+    if let Some(touched) = unlisted(fcinfo)? {
+        return if restoring()? { Ok(()) } else { look_again(touched) };
     }
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
-    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone()), spi::arg(pg::current_user())])?;
+    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone())])?;
     shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
         for (table, why) in tables_concerned(BY_SCHEMA, &[])? {
@@ -201,11 +207,14 @@ fn look_again(concerned: BTreeMap<u32, Because>) -> Result<()> {
 const BY_COMMANDS: &str = concat!(include_str!("ddl/by_commands.sql"), include_str!("ddl/concerned.sql"));
 const BY_SCHEMA: &str = concat!(include_str!("ddl/by_schema.sql"), include_str!("ddl/concerned.sql"));
 const BY_DROP: &str = concat!(include_str!("ddl/by_drop.sql"), include_str!("ddl/concerned.sql"));
+const BY_OWNED: &str = concat!(include_str!("ddl/by_owned.sql"), include_str!("ddl/concerned.sql"));
+const BY_SUBSCRIPTION: &str = concat!(include_str!("ddl/by_subscription.sql"), include_str!("ddl/concerned.sql"));
 
 /// The tracked tables that rest on what a command has touched, as one of these statements finds them, and why.
 fn tables_concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, Because>> {
     let [database, system] = dependency::database();
-    let args: Vec<spi::Arg> = [database, system].into_iter().chain(args.iter().copied()).collect();
+    let role = spi::arg(pg::current_user());
+    let args: Vec<spi::Arg> = [database, system, role].into_iter().chain(args.iter().copied()).collect();
     let mut concerned = BTreeMap::new();
     for row in spi::read_now(sql, &args)? {
         let why = match row.text(1) {

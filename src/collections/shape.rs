@@ -5,7 +5,7 @@
 //! *Locks.* A look that finds nothing different takes none. Otherwise it locks the table's row in `snapsync.collection`, looks again
 //! as everything is by then, and writes. Nobody waits there for a stranger: a look that comes from DDL on something else (a function,
 //! a table that is read) and finds the row locked, or would have to put triggers where the session's role may not, is put down as due
-//! (`dependency::mark_due`). Until somebody has had it, the table is replaced with every pull.
+//! (`dependency::mark_due`). Until the table's owner, or a superuser, has had it, the table is replaced with every pull.
 //!
 //! *Errors.* Only `enable`, and DDL on the table itself that takes away what it cannot be without, fail. What goes wrong otherwise is a
 //! WARNING, and the look is due.
@@ -18,7 +18,7 @@ use crate::collections::registry::{self, StoredSettings};
 use crate::collections::{table, triggers};
 use crate::log::journal;
 use crate::policies::scope::ScopeFinding;
-use crate::server::error::{Result, SyncError};
+use crate::server::error::{code, Result, SyncError};
 use crate::server::memory;
 use crate::server::{pg, spi, subxact};
 
@@ -105,6 +105,9 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     if pg::root_of(relation) != relation {
         return Ok(());
     }
+    if is_left_to_its_owner(relation, why)? {
+        return Ok(());
+    }
     let rekeyed = why.is_altered() && follow::follow(relation)?;
     let derive = || {
         // Before all else: others' commands pay for it.
@@ -115,29 +118,64 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     };
     let look = || if why.is_aside() { spi::without_waiting(derive) } else { derive() };
     match subxact::run(look) {
-        // It stays due.
-        Err(e) if why == Because::Due && (e.code == BUSY || e.is_lock_timeout()) => Ok(()),
-        Err(e) if why.is_aside() && e.is_lock_timeout() => {
-            put_off_as(relation, Due::Busy, "another session had locked what it rests on")
-        }
-        // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
-        Err(e) if e.code == BUSY || why.is_aside() && e.code.starts_with("40") => {
-            put_off_as(relation, Due::Busy, "another session was changing it")
-        }
-        // Code of a stranger's may raise whatever it likes.
-        Err(e) if e.is_cancellation() => Err(e),
-        Err(e) => {
-            let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
-            pgrx::warning!(
-                "{}",
-                format!(
-                    "could not follow this command for table {table}, which is replaced with every pull now: {}",
-                    e.message
-                )
-            );
-            put_off_as(relation, Due::Failed, &e.message)
-        }
         Ok(()) => versions::note(relation),
+        Err(e) => not_had(relation, why, e),
+    }
+}
+
+/// A command does not look at everybody's tables again and again, however often that was in vain. What is due already a stranger's command
+/// adds to; what takes long to read is read by who alters it or enables it.
+fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
+    match why {
+        Because::Due if definition::is_large(relation)? => dependency::give_up(relation)?,
+        Because::Elsewhere if !registry::may(relation, registry::Right::Own)? => {
+            if dependency::is_due(relation)? {
+                put_off(relation, "what it rests on was changed while a look was due")?;
+            } else if definition::is_large(relation)? {
+                put_off_as(relation, Due::Failed, "what its policies say takes long to read")?;
+            } else {
+                return Ok(false);
+            }
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// What becomes of a look that has failed.
+fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
+    let busy = e.code == BUSY || why.is_aside() && (e.is_lock_timeout() || e.code.starts_with("40"));
+    let barred = e.code == code::INSUFFICIENT_PRIVILEGE && why.is_aside();
+    if why == Because::Due && (busy || barred) {
+        // It stays so: nothing has changed that the table rests on.
+        return Ok(());
+    }
+    if busy {
+        let reason = match e.is_lock_timeout() {
+            true => "another session had locked what it rests on",
+            // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
+            false => "another session was changing it",
+        };
+        return put_off(relation, reason);
+    }
+    if barred && !registry::may(relation, registry::Right::Own)? {
+        return put_off(relation, &e.message);
+    }
+    // Code of a stranger's may raise whatever it likes.
+    if e.is_cancellation() {
+        return Err(e);
+    }
+    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+    pgrx::warning!(
+        "{}",
+        format!(
+            "could not follow this command for table {table}, which is replaced with every pull now: {}",
+            e.message
+        )
+    );
+    match why {
+        Because::Due => dependency::give_up(relation),
+        _ => put_off_as(relation, Due::Failed, &e.message),
     }
 }
 
@@ -247,6 +285,8 @@ struct Look {
 impl Look {
     fn at(relation: pg_sys::Oid, why: Because) -> Result<Option<Look>> {
         let Some(stored) = registry::load(relation)? else { return Ok(None) };
+        // First: marks that come later, which stay, say that the rest may have come too early.
+        let known_objects = dependency::known(relation)?;
         // Whoever acts stands up for the tables that a table of his own reads, not for those that strangers' tables do.
         let acting = (why >= Because::Vouched).then(pg::current_user);
         let (edges, functions) = edges::wanted(relation, &stored, acting)?;
@@ -260,7 +300,7 @@ impl Look {
             edges,
             known_scope: scope::known(relation)?,
             scope: scope::wanted(relation, &stored)?,
-            known_objects: dependency::known(relation)?,
+            known_objects,
             objects: dependency::wanted(relation, &read, &functions)?,
             lost: why == Because::Enabled && dependency::lost_unseen(relation)?,
             stored,
@@ -276,7 +316,7 @@ impl Look {
 
     /// Was a look due, so that nothing is sure of what was logged since?
     fn was_due(&self) -> bool {
-        self.known_objects.iter().any(|(class, ..)| *class == 0)
+        self.known_objects.iter().any(|(class, .., name, _)| *class == 0 || unenforced::is_mark(name.as_deref()))
             || dependency::owners_moved(&self.known_objects, &self.objects)
             || self.lost
     }

@@ -424,6 +424,31 @@ ALTER TABLE e ADD g int;
 COMMIT;
 SELECT t.sync('alice', 'e');
 
+-- What takes long to read a stranger's command does not read: who alters the table does.
+RESET ROLE;
+CREATE TABLE looked (id int PRIMARY KEY);
+ALTER TABLE looked OWNER TO ddl_bert;
+GRANT SELECT, TRIGGER ON looked TO ddl_mallory;
+SET ROLE ddl_mallory;
+CREATE TABLE large (id int PRIMARY KEY, v text);
+ALTER TABLE large ENABLE ROW LEVEL SECURITY;
+DO $$ BEGIN EXECUTE format('CREATE POLICY p ON large USING (v <> %L AND EXISTS (SELECT FROM looked))', repeat('x', 300000)); END $$;
+SET client_min_messages = warning;
+SELECT snapsync.enable('large');
+RESET client_min_messages;
+SET ROLE ddl_bert;
+ALTER TABLE looked ADD COLUMN a int;
+CREATE TABLE unrelated (id int);
+RESET ROLE;
+CREATE TABLE unrelated_too (id int);
+SELECT DISTINCT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding LIKE '%followed%';
+SET ROLE ddl_mallory;
+ALTER TABLE large ALTER id SET STATISTICS 10;
+RESET ROLE;
+SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+DROP TABLE large, looked, unrelated, unrelated_too;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

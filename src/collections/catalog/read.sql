@@ -24,7 +24,10 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                  WHERE f.oid = to_regprocedure(c.conflict_function)
                    AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))) AS conflict_stranger,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
-              FROM (SELECT access::oid::int8, kind = 'parent' AS parent, predicate, whole,
+              FROM (SELECT access::oid::int8, predicate, whole,
+                           -- (A key that it may follow was not enforced, and nobody has looked since: unenforced.rs.)
+                           kind = 'parent' AND NOT EXISTS (SELECT FROM snapsync.dependency
+                               WHERE relation = $1 AND classid = 'pg_constraint'::regclass AND name = 'unenforced') AS parent,
                            untracked OR access <> relation AND EXISTS (SELECT FROM snapsync.switched_off(access)) AS untracked
                     FROM snapsync.access WHERE relation = $1) AS a) AS access
       FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1) AS s

@@ -1,10 +1,10 @@
--- What the commands that role $4 has just run have touched, and the tables $3, whose privileges they have changed. With concerned.sql.
+-- What the commands that role $3 has just run have touched, and the tables $4, whose privileges they have changed. With concerned.sql.
 -- Nothing rests on temporary tables; policies and owners' SQL may call a session's own functions, by their numbers.
 WITH RECURSIVE touched AS MATERIALIZED (
     SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
     WHERE classid IS NOT NULL AND (schema_name IS DISTINCT FROM 'pg_temp' OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
     UNION ALL
-    SELECT 'pg_class'::regclass, oid, NULL FROM unnest($3::oid[]) AS oid),
+    SELECT 'pg_class'::regclass, oid, NULL FROM unnest($4::oid[]) AS oid),
 relation(oid) AS (
     SELECT objid FROM touched WHERE classid = 'pg_class'::regclass
     UNION
@@ -31,7 +31,7 @@ reached(oid) AS (
         SELECT d.objid FROM (SELECT reltype FROM pg_class WHERE oid = reached.oid OFFSET 0) AS y
         CROSS JOIN LATERAL (SELECT objid FROM pg_depend WHERE refclassid = 'pg_type'::regclass AND refobjid = y.reltype
                                AND classid = 'pg_class'::regclass AND objsubid = 0 OFFSET 0) AS d) AS next(oid)
-    CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = next.oid AND NOT relispartition AND pg_has_role($4, relowner, 'USAGE') OFFSET 0) AS k),
+    CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = next.oid AND NOT relispartition AND pg_has_role($3, relowner, 'USAGE') OFFSET 0) AS k),
 object(classid, objid) AS (
     SELECT 'pg_class'::regclass::oid, oid FROM reached
     UNION

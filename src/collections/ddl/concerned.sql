@@ -1,14 +1,18 @@
 -- Goes after one of the others: the tracked tables that rest on object(classid, objid), and why they are to be looked at (`own`: one of these is
--- the table itself, or a part of it); and some of those at which a look is due (dependency.rs, `Due::Busy`), any: who makes temporary
--- tables has nothing to do with it, and nobody does the work of many others. Relation 0 stands for all: nothing is known yet of what they
--- rest on in database $1 of cluster $2.
+-- the table itself, or a part of it); and some of those at which a look is due (dependency.rs, `Due::Busy`), if role $3 may act for their
+-- owner: others neither do that work nor could they finish it. Who makes temporary tables has nothing to do with it. Relation 0 stands for
+-- all: nothing is known yet of what they rest on in database $1 of cluster $2.
 SELECT d.relation::oid, CASE WHEN bool_or(d.own) THEN 'own' ELSE 'elsewhere' END
 FROM object AS o CROSS JOIN LATERAL (
     SELECT relation, own FROM snapsync.dependency AS d WHERE d.classid = o.classid AND d.objid = o.objid AND o.classid <> 0 OFFSET 0) AS d
 GROUP BY 1
 UNION ALL
-(SELECT relation::oid, 'due' FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 AND EXISTS (SELECT FROM object)
- ORDER BY random() LIMIT 8)
+(SELECT due.relation::oid, 'due'
+ FROM (SELECT relation FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 AND EXISTS (SELECT FROM object)
+       ORDER BY random() LIMIT 256) AS due
+ CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = due.relation OFFSET 0) AS r
+ WHERE pg_has_role($3, r.relowner, 'USAGE')
+ GROUP BY 1 LIMIT 8)
 UNION ALL
 SELECT 0, 'elsewhere' WHERE EXISTS (SELECT FROM snapsync.collection)
     AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)

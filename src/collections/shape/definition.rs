@@ -18,6 +18,17 @@ const SHAPE: &str = include_str!("definition/shape.sql");
 const TREES: &str = include_str!("definition/trees.sql");
 const LOCKED: &str = include_str!("definition/locked.sql");
 const STORED: &str = include_str!("definition/stored.sql");
+const SIZE: &str =
+    concat!("SELECT sum(octet_length(tree)) FROM (", include_str!("definition/stored.sql"), ") AS stored(tree)");
+
+/// Of trees, in bytes: many times what people write. To read a megabyte of them takes half a second.
+const LARGE: i64 = 256 << 10;
+
+/// Does it take long to read the table's policies and what they rest on?
+pub fn is_large(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now(SIZE, &[spi::arg(relation)])?;
+    Ok(rows.first().and_then(|r| r.i64(0)).is_some_and(|size| size > LARGE))
+}
 
 /// What the table looks like, as JSON text.
 pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {

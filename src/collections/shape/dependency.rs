@@ -89,19 +89,43 @@ pub fn lost_unseen(relation: pg_sys::Oid) -> Result<bool> {
 /// Why a look could not be had.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Due {
-    /// It failed: DDL on the table itself, or `enable`, tries again.
+    /// It failed, or would take long: DDL on the table itself, or `enable`, tries again.
     Failed = 0,
-    /// Somebody else was at it: the next DDL whatever tries again.
+    /// Somebody else was at it, or it was not for who gave the command: the next DDL whatever of its owner's, or a superuser's, tries again.
     Busy = 1,
 }
 
 /// A look at the table is due that could not be had: until it is had, what is derived may be wrong, and every pull is a
 /// replacement. It is a row of its own, which waits for nobody.
+///
+/// One for each transaction: a look that is under way beside this one takes the others away, and has not seen what this one has changed.
 pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     spi::owner_execute(
-        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) SELECT $1, 0, $2::oid, false, $3 \
-         WHERE NOT EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = $2::oid AND name = $3)",
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
+         SELECT $1, 0, $2::oid, false, $3, pg_current_xact_id()::text \
+         WHERE NOT EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = $2::oid AND name = $3 \
+                              AND owner = pg_current_xact_id()::text)",
         &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
+    )?;
+    Ok(())
+}
+
+/// Is a look at the table due?
+pub fn is_due(relation: pg_sys::Oid) -> Result<bool> {
+    const SQL: &str = "SELECT 1 FROM snapsync.dependency WHERE relation = $1 AND classid = 0 LIMIT 1";
+    Ok(!spi::read_now(SQL, &[spi::arg(relation)])?.is_empty())
+}
+
+/// A look that is due is not tried with each command any more. Waits for nobody.
+pub fn give_up(relation: pg_sys::Oid) -> Result<()> {
+    if pg::transaction_snapshot_is_fixed() {
+        // What was changed since cannot be written; another command will.
+        return Ok(());
+    }
+    spi::owner_execute(
+        "UPDATE snapsync.dependency SET objid = 0 WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = 1 FOR UPDATE SKIP LOCKED))",
+        &[spi::arg(relation)],
     )?;
     Ok(())
 }
@@ -176,7 +200,17 @@ pub fn are_foreign() -> Result<bool> {
 
 /// From here on they are of this one: all is about to be looked at.
 pub fn adopt() -> Result<()> {
-    spi::owner_execute("DELETE FROM snapsync.dependency WHERE classid <> 0 OR relation::oid = 0", &[])?;
+    // But for what nobody could find out anew (unenforced.rs), by the keys' names.
+    spi::owner_execute(
+        "DELETE FROM snapsync.dependency WHERE classid <> 0 AND name IS DISTINCT FROM 'unenforced' OR relation::oid = 0",
+        &[],
+    )?;
+    spi::owner_execute(
+        "UPDATE snapsync.dependency AS d SET objid = f.oid FROM pg_constraint AS f \
+         WHERE d.classid = 'pg_constraint'::regclass AND d.name = 'unenforced' AND d.own \
+           AND f.contype = 'f' AND f.conrelid = d.relation AND f.conname = substr(d.owner, strpos(d.owner, ' ') + 1)",
+        &[],
+    )?;
     let [database, system] = database();
     spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) VALUES (0::oid::regclass, 0, $1, false, $2)",

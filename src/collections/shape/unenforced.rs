@@ -3,6 +3,11 @@
 //! valid all the same (`convalidated`), and rows may hang on none. When a row comes for these later, they are seen without a change
 //! of theirs, so what is read by such a key is a grant and no parent (access.rs) until the key is made anew, which checks it. The
 //! shape of the table that has the key remembers which ones these are, by Oid.
+//!
+//! Such a session may be a worker of logical replication, and the keys strangers': a foreign key takes no more than REFERENCES. So whoever
+//! writes there only inserts, which waits for nobody, and reads no policies: a mark in `snapsync.dependency` (`unenforced`) for the table that
+//! has the key and for each one whose policies may follow it. Where there is one, all that a table reads is a grant
+//! (catalog/read.sql), and the key counts as not enforced. The next look at the table takes its marks over into its shape and its edges.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +15,21 @@ use pgrx::pg_sys;
 
 use crate::collections::registry;
 use crate::log::journal;
-use crate::policies::access::{self, Kind};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::session::PerTransaction;
-use crate::server::spi;
+use crate::server::{pg, spi};
 
-const MARK: &str = include_str!("unenforced/mark.sql");
+const KEYS: &str = include_str!("unenforced/keys.sql");
 
 thread_local! {
     /// Tables for which this transaction has seen to it.
     static SEEN: PerTransaction<BTreeSet<u32>> = PerTransaction::until_rollback();
+}
+
+/// Is this the name of a mark?
+pub fn is_mark(name: Option<&str>) -> bool {
+    name == Some("unenforced")
 }
 
 /// A session that enforces no foreign keys has changed a row of this table: the keys from it and to it.
@@ -27,28 +37,37 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
-    if spi::owner_execute(MARK, &[spi::arg(relation)])? == 0 {
+    let found = spi::read_now(KEYS, &[spi::arg(relation)])?;
+    if found.is_empty() {
         return Ok(());
     }
-    let parents = spi::owner_query(
-        "SELECT DISTINCT relation::oid FROM snapsync.access WHERE kind = 'parent' AND $1 IN (relation::oid, access::oid) ORDER BY 1",
-        &[spi::arg(relation)],
+    // (By a key's name another version of the server finds it: `dependency::adopt`.)
+    spi::owner_execute(
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
+         SELECT k.relation, 'pg_constraint'::regclass, k.key, k.own, 'unenforced', concat(pg_current_xact_id(), ' ', k.name) \
+         FROM unnest($1::oid[], $2::oid[], $3::bool[], $4::text[]) AS k(relation, key, own, name)",
+        &[
+            spi::arg(found.iter().map(|r| r.oid(0)).gather::<Vec<_>>()),
+            spi::arg(found.iter().map(|r| r.oid(1)).gather::<Vec<_>>()),
+            spi::arg(found.iter().map(|r| r.bool(2)).gather::<Vec<_>>()),
+            spi::arg(found.iter().map(|r| r.string(3)).gather::<Vec<_>>()),
+        ],
     )?;
-    for reader in parents.iter().map(|r| r.oid(0)) {
-        let stored = registry::load(reader)?.unwrap_or_default();
-        let mut differs = 0;
-        for found in access::find(reader, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
-            if found.kind == Kind::Grant {
-                differs += spi::owner_execute(
-                    "UPDATE snapsync.access SET kind = 'grant' WHERE relation = $1 AND access = $2 AND kind = 'parent'",
-                    &[spi::arg(reader), spi::arg(found.access)],
-                )?;
-            }
-        }
-        if differs > 0 {
-            registry::changed(reader);
-            journal::reset(reader)?;
-        }
+    let mut ends = BTreeSet::new();
+    let mut readers = BTreeSet::new();
+    for row in &found {
+        memory::heed();
+        ends.extend([row.oid(4).to_u32(), row.oid(5).to_u32()]);
+        readers.extend(row.bool(6).then(|| row.oid(0).to_u32()));
     }
-    Ok(())
+    for reader in readers.into_iter().map(pg_sys::Oid::from) {
+        memory::heed();
+        if pg::qualified_name(reader).is_some() {
+            registry::changed(reader);
+        }
+        journal::reset(reader)?;
+    }
+    // Others may be making policies that follow these keys, and have not seen the marks.
+    let ends: Vec<_> = ends.into_iter().map(|end| (pg_sys::RelationRelationId, pg_sys::Oid::from(end))).gather();
+    super::put_off_others(&ends)
 }

@@ -3,7 +3,8 @@
 WITH RECURSIVE reader(relation, own, parent) AS (
     SELECT $1::regclass, true, false
     UNION
-    SELECT a.relation, false, CASE WHEN r.own THEN a.kind = 'parent' ELSE r.parent END
+    SELECT a.relation, false, CASE WHEN r.own THEN a.kind = 'parent' AND NOT EXISTS (SELECT FROM snapsync.dependency AS d
+               WHERE d.relation = a.relation AND d.classid = 'pg_constraint'::regclass AND d.name = 'unenforced') ELSE r.parent END
     FROM reader AS r JOIN snapsync.access AS a ON a.access = r.relation AND NOT a.untracked
 )
 SELECT row_to_json(t)

@@ -9,6 +9,7 @@ SELECT json_build_object(
         FROM pg_constraint AS f
         WHERE f.contype = 'f' AND f.conrelid = c.relation
           AND (c.shape -> 'unenforced' ? f.oid::text
+               OR EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = f.oid AND d.name = 'unenforced')
                OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
                OR snapsync.can_keep_rows(f.oid))),
     -- Nobody tells of what is written meanwhile, however the triggers are switched on again.

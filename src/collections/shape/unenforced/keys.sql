@@ -1,0 +1,20 @@
+-- Foreign keys from table $1 and to it that are not known yet not to have been enforced, of tracked tables; with each table that has the key
+-- or whose policies may follow it: this one, the key, is it the table's own, the key's name, the tables at both ends, and does the former read the latter.
+WITH key AS MATERIALIZED (
+    SELECT f.oid, f.conname, f.conrelid, f.confrelid
+    FROM (SELECT oid FROM pg_constraint WHERE conrelid = $1 AND contype = 'f'
+          UNION
+          SELECT objid FROM pg_depend WHERE classid = 'pg_constraint'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $1) AS c
+    JOIN pg_constraint AS f ON f.oid = c.oid AND f.contype = 'f'
+    JOIN snapsync.collection AS k ON k.relation = f.conrelid
+    WHERE NOT coalesce(k.shape -> 'unenforced' ? f.oid::text, false)
+      AND NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = f.oid AND d.name = 'unenforced'))
+SELECT key.conrelid AS relation, key.oid, true, key.conname, key.conrelid, key.confrelid,
+       EXISTS (SELECT FROM snapsync.access AS a WHERE a.relation = key.conrelid AND a.access = key.confrelid)
+FROM key
+UNION ALL
+SELECT a.relation::oid, key.oid, false, key.conname, key.conrelid, key.confrelid, true
+FROM key CROSS JOIN LATERAL (SELECT relation FROM snapsync.access WHERE access = key.confrelid OFFSET 0) AS a
+WHERE a.relation <> key.conrelid
+  AND EXISTS (SELECT FROM snapsync.access AS b WHERE b.relation = a.relation AND b.access = key.conrelid)
+ORDER BY 1, 2
