@@ -418,9 +418,6 @@ fn flush(which: Flush) -> Result<()> {
     if pg::relation_oid(c"change").is_err() {
         return Ok(());
     }
-    if end {
-        talk::hush();
-    }
     // At commit no statement runs any more whose snapshot could serve.
     let _snapshot = pg::ActiveSnapshot::take();
     match own_stamp() {
@@ -433,8 +430,7 @@ fn flush(which: Flush) -> Result<()> {
             });
         }
         None => {
-            let recorded = history::ensure()?;
-            let stamp = clock::register_and_stamp()?;
+            let (recorded, stamp) = draw_stamp()?;
             JOURNAL.with(|j| {
                 let mut j = j.borrow_mut();
                 (j.stamp, j.drawn) = (Some(stamp), Some(stamp));
@@ -442,8 +438,7 @@ fn flush(which: Flush) -> Result<()> {
             leave_behind(recorded, stamp)?;
         }
         Some(number) if end && early => {
-            let recorded = history::ensure()?;
-            let stamp = clock::register_and_stamp()?;
+            let (recorded, stamp) = draw_stamp()?;
             // SAFETY: inside a transaction that holds an xid: it has written entries.
             unsafe { write::insert_early(number, stamp)? };
             JOURNAL.with(|j| {
@@ -480,6 +475,12 @@ fn flush(which: Flush) -> Result<()> {
         j.arena.truncate(done.1);
     });
     Ok(())
+}
+
+/// The stamp, and is the history that it is on recorded? Others wait from here on, so the client hears nothing.
+fn draw_stamp() -> Result<(bool, i64)> {
+    talk::hush();
+    Ok((history::ensure()?, clock::register_and_stamp()?))
 }
 
 /// What a writer notes for readers besides its entries, where the history that it is on is recorded.
