@@ -11,6 +11,13 @@ AS 'MODULE_PATHNAME', 'snapsync_policy_text';
 COMMENT ON FUNCTION snapsync.policy_text(oid) IS
 'What a policy asks for, as text; NULL where that fails, or where it would have to wait for a lock. For doctor()';
 
+CREATE FUNCTION snapsync.planned_calls(policy oid) RETURNS text
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_planned_calls';
+COMMENT ON FUNCTION snapsync.planned_calls(oid) IS
+'The functions in a policy, an array of oids as text, that are called when it is planned: IMMUTABLE, with nothing of a row. For doctor()';
+REVOKE EXECUTE ON FUNCTION snapsync.planned_calls(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.trigger_argument("table" oid) RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_trigger_argument';
@@ -410,6 +417,13 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Let its owner switch them on: ALTER TABLE ... ENABLE TRIGGER; or call snapsync.enable() for it, if it is synced.', NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND NOT a.untracked AND a.access <> a.relation
     WHERE EXISTS (SELECT FROM snapsync.switched_off(a.access))
+    UNION ALL
+    SELECT DISTINCT 'warning', p.name,
+           format('function %s in policy %I is marked IMMUTABLE and gets nothing of a row: pulls and pushes are planned anew each time', f.oid::regprocedure, p.polname),
+           'If it says who asks, or reads a setting or a table, declare it STABLE (ALTER FUNCTION). PostgreSQL, too, keeps its answer in plans.', NULL
+    FROM policy AS p CROSS JOIN LATERAL (SELECT snapsync.planned_calls(p.oid) AS calls OFFSET 0) AS c
+    JOIN pg_proc AS f ON f.oid = ANY (c.calls::oid[])
+    WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid AND e.deptype = 'e')
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),

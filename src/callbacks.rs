@@ -24,7 +24,8 @@ pub fn register() {
         }
     };
     // A domain's default, a cast to json and the owner of a function change no relation.
-    watch(&[CASTSOURCETARGET, TYPEOID, PROCOID], Some(on_definition));
+    watch(&[CASTSOURCETARGET, TYPEOID], Some(on_definition));
+    watch(&[PROCOID], Some(on_function));
     // What plancache.c watches, too (relations and types besides).
     watch(&[NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID], Some(on_plan));
     // The owner of the database is a member of pg_database_owner.
@@ -56,6 +57,15 @@ unsafe extern "C-unwind" fn on_relation(_arg: pg_sys::Datum, _relation: pg_sys::
 unsafe extern "C-unwind" fn on_definition(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
     happened(Event::Definition);
     happened(Event::Plan);
+}
+
+/// # Safety
+/// Called by the cache that it is registered with.
+#[pg_guard]
+unsafe extern "C-unwind" fn on_function(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    happened(Event::Definition);
+    happened(Event::Plan);
+    happened(Event::Function);
 }
 
 /// # Safety

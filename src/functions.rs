@@ -289,6 +289,11 @@ sql_function!(snapsync_policy_text, pg_finfo_snapsync_policy_text, |a| {
     a.nullable(doctor::policy_text(policy)?)
 });
 
+sql_function!(snapsync_planned_calls, pg_finfo_snapsync_planned_calls, |a| {
+    let policy = a.required(0, "policy", "Pass a policy.")?;
+    a.nullable(doctor::planned_calls(policy)?)
+});
+
 sql_function!(snapsync_trigger_argument, pg_finfo_snapsync_trigger_argument, |a| {
     a.nullable(triggers::argument(a.table()?)?)
 });

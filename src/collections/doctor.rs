@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::policies::wide;
+use crate::policies::{early, wide};
 use crate::server::error::Result;
 use crate::server::spi::{self, Mode, Row};
 use crate::server::{pg, subxact};
@@ -37,5 +37,16 @@ pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
     match text {
         Err(e) if e.is_cancellation() => Err(e),
         text => Ok(text.ok().flatten()),
+    }
+}
+
+/// The functions in a policy that planning it calls, as the text of an array of oids. None where that cannot be had.
+pub fn planned_calls(policy: pg_sys::Oid) -> Result<Option<String>> {
+    const STORED: &str = "SELECT polqual::text FROM pg_policy WHERE oid = $1";
+    let stored = spi::owner_query(STORED, &[spi::arg(policy)])?;
+    let Some(tree) = stored.first().and_then(|r| r.text(0)) else { return Ok(None) };
+    match subxact::try_out(|| early::calls_in(tree)) {
+        Err(e) if e.is_cancellation() => Err(e),
+        calls => Ok(calls.ok().map(|oids| format!("{{{}}}", oids.join(",")))),
     }
 }

@@ -12,6 +12,8 @@ pub enum Event {
     Definition,
     /// Something changed on which a plan may depend: a definition, a function, an operator, a schema.
     Plan,
+    /// A function.
+    Function,
     /// A role, or a membership.
     Role,
     /// A transaction ended.
@@ -20,7 +22,7 @@ pub enum Event {
     Rollback,
 }
 
-const EVENTS: usize = 5;
+const EVENTS: usize = 6;
 
 thread_local! {
     static COUNTS: [Cell<u64>; EVENTS] = const { [const { Cell::new(1) }; EVENTS] };

@@ -4,8 +4,7 @@
 //! what ran before), and a pull must never be anything else: it runs in PostgREST's READ ONLY transactions and on hot
 //! standbys, with exactly the snapshot that `pull.rs` pushed.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
@@ -15,12 +14,11 @@ use serde::de::DeserializeOwned;
 use crate::server::checked::Checked;
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::pg;
 use crate::server::receiver::{Each, EachRow};
-use crate::server::session::{self, Event};
 
 mod guard;
 mod own;
+mod plans;
 
 pub use guard::{as_author, as_owner, as_table_owner, owner, pinned, pinned_but_path, quietly, without_waiting};
 pub use own::{owner_execute, owner_query, query_now, read_as_before, read_now};
@@ -215,8 +213,6 @@ pub unsafe fn pointers<T>(list: *mut pg_sys::List) -> Vec<*mut T> {
     unsafe { (0..(*list).length as usize).map(|i| (*(*list).elements.add(i)).ptr_value.cast()).gather() }
 }
 
-const PLANS_KEPT: usize = 512;
-
 /// How long a plan serves.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Planned {
@@ -228,13 +224,7 @@ pub enum Planned {
     Anew,
 }
 
-/// Text, types, the calling role, and what is known of the roles. Postgres replans by itself when a table, the role or the search
-/// path changes (plancache.c), but not when that role is granted another, to which a policy applies; and a pooled session that has
-/// several roles in turn would plan anew for each (0.4 to 2 ms a pull instead of 0.14).
-type PlanKey = (Box<str>, Vec<u32>, u32, u64, Planned);
-
 thread_local! {
-    static PLANS: RefCell<HashMap<PlanKey, pg_sys::SPIPlanPtr>> = RefCell::new(HashMap::new());
     /// Statements under way: a user's trigger may call us again from inside one of ours.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
@@ -248,7 +238,7 @@ fn run<R>(
     dest: *mut pg_sys::DestReceiver,
     finish: impl FnOnce(u64) -> R,
 ) -> Result<R> {
-    let depth = DepthGuard::enter();
+    let _depth = DepthGuard::enter();
     let _remembering = Remembering::start();
     // SAFETY: plain use of SPI within a connection.
     unsafe {
@@ -260,7 +250,7 @@ fn run<R>(
         }
         // How many rows a named relation has is told when a plan is made, so such a plan serves once.
         let kept = relations.is_empty() || planned != Planned::Anew;
-        let plan = if kept { plan(sql, args, planned, depth.outermost())? } else { prepare(sql, args, planned)? };
+        let plan = if kept { plans::plan(sql, args, planned)? } else { plans::prepare(sql, args, planned)? };
         let options = pg_sys::SPIExecuteOptions {
             params: params(args),
             read_only: mode == Mode::Read,
@@ -287,9 +277,6 @@ impl DepthGuard {
         // SAFETY: a backend-local setting, put back in `drop`.
         unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
     }
-    fn outermost(&self) -> bool {
-        is_outermost()
-    }
 }
 
 /// Is no statement of ours around the one that runs?
@@ -303,60 +290,6 @@ impl Drop for DepthGuard {
         // SAFETY: as above.
         unsafe { pg_sys::jit_enabled = self.jit };
     }
-}
-
-/// The kept plan for this text, made on first use.
-///
-/// # Safety
-/// Within an SPI connection.
-unsafe fn plan(sql: &str, args: &[Arg], planned: Planned, outermost: bool) -> Result<pg_sys::SPIPlanPtr> {
-    let types_key = args.iter().map(|a| a.oid.to_u32()).gather();
-    let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), session::count(Event::Role), planned);
-    if let Some(plan) = PLANS.with(|p| p.borrow().get(&key).copied()) {
-        return Ok(plan);
-    }
-    // SAFETY: within an SPI connection (caller); the plan is moved to permanent memory by keepplan.
-    let plan = unsafe {
-        let plan = prepare(sql, args, planned)?;
-        if pg_sys::SPI_keepplan(plan) != 0 {
-            return Err(SyncError::new(code::INTERNAL, "could not keep a plan").detail(sql.to_string()));
-        }
-        plan
-    };
-    PLANS.with(|plans| {
-        let mut plans = plans.borrow_mut();
-        // Policies and column lists vary by role, so texts do too. Only the outermost statement may throw plans away: an
-        // outer one could still be running one of them.
-        if plans.len() >= PLANS_KEPT && outermost {
-            for (_, old) in plans.drain() {
-                // SAFETY: kept plans of this backend, none of them running (outermost).
-                unsafe { pg_sys::SPI_freeplan(old) };
-            }
-        }
-        plans.insert(key, plan);
-    });
-    Ok(plan)
-}
-
-/// A plan for this text, which lives as long as the SPI connection.
-///
-/// # Safety
-/// Within an SPI connection.
-unsafe fn prepare(sql: &str, args: &[Arg], planned: Planned) -> Result<pg_sys::SPIPlanPtr> {
-    let mut types: Vec<pg_sys::Oid> = args.iter().map(|a| a.oid).gather();
-    let text = c_string(sql)?;
-    let options = match planned {
-        Planned::ByCost => 0,
-        Planned::Once => pg_sys::CURSOR_OPT_GENERIC_PLAN,
-        Planned::Anew => pg_sys::CURSOR_OPT_CUSTOM_PLAN,
-    };
-    // SAFETY: within an SPI connection (caller); text and types outlive the call.
-    let plan =
-        unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as i32, types.as_mut_ptr(), options as i32) };
-    if plan.is_null() {
-        return Err(SyncError::new(code::INTERNAL, "could not prepare a statement").detail(sql.to_string()));
-    }
-    Ok(plan)
 }
 
 /// The parameters' values, for a plan.

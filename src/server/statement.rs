@@ -15,6 +15,7 @@ use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
 
 pub mod by_place;
+pub mod folded;
 pub mod kept;
 mod literals;
 pub use literals::raw_expression_tree_walker;
@@ -182,8 +183,8 @@ pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>
             let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
             run(plan, TEXT, no_params, no_environment, &mut each);
         } else {
-            let statement = read()?;
-            let plan = plan(statement.tree, TEXT, no_params, |_| Ok(()))?;
+            let (statement, mut key) = (read()?, Some(key));
+            let plan = plan(statement.tree, TEXT, no_params, |rewritten| kept::decide(&mut key, rewritten))?;
             kept::keep(key, plan, generation);
             run(plan, TEXT, no_params, no_environment, &mut each);
         }
@@ -229,17 +230,22 @@ pub unsafe fn plan(
     }
 }
 
-/// The same without parameters; None where views and policies bring in a volatile function.
+/// The same without parameters; None where views and policies bring in a volatile function. The key is taken where the plan cannot be kept.
 ///
 /// # Safety
 /// What the tree reads is locked; the text outlives the call.
-pub unsafe fn plan_steady(tree: *mut pg_sys::Query, text: &CStr) -> Result<Option<*mut pg_sys::PlannedStmt>> {
+pub unsafe fn plan_steady(
+    tree: *mut pg_sys::Query,
+    text: &CStr,
+    key: &mut Option<kept::Key>,
+) -> Result<Option<*mut pg_sys::PlannedStmt>> {
     // SAFETY: see above.
     unsafe {
         let query = rewritten(tree)?;
         if pg_sys::contain_volatile_functions(query.cast()) {
             return Ok(None);
         }
+        kept::decide(key, query)?;
         Ok(Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut())))
     }
 }

@@ -8,8 +8,14 @@ use super::source::files;
 
 /// Where data goes through: whole rooms, and files of others.
 const ROOMS: [&str; 6] = ["push", "pull", "sight", "track", "log", "values"];
-const FILES: [&str; 5] =
-    ["functions.rs", "server/spi.rs", "server/statement.rs", "server/receiver.rs", "collections/lookup.rs"];
+const FILES: [&str; 6] = [
+    "functions.rs",
+    "server/spi.rs",
+    "server/spi/plans.rs",
+    "server/statement.rs",
+    "server/receiver.rs",
+    "collections/lookup.rs",
+];
 
 /// What allocates for all that it is given: std's, which end the session, and not those of server/memory. (A list that grows by `push`
 /// doubles; for that there is the reserve.)

@@ -1,12 +1,11 @@
 //! Walking the parsed tree of a policy: what stands where in it. Nothing here changes a tree.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::c_void;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
-use crate::server::node::Walker;
+pub use crate::server::node::walk;
+use crate::server::node::walk_but;
 use crate::server::spi::pointers;
 
 /// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
@@ -103,62 +102,6 @@ pub unsafe fn strip(node: *mut pg_sys::Node) -> *mut pg_sys::Node {
         }
     }
     node
-}
-
-// SAFETY: as in nodes/nodeFuncs.h.
-unsafe extern "C-unwind" {
-    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_walker_impl")]
-    fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
-    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
-    fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
-}
-
-/// Calls `each` for every node of an expression and of its subqueries, with the number of subqueries around it; for a subquery
-/// itself it counts as one of them.
-///
-/// # Safety
-/// The node is NULL or of a parsed tree.
-pub unsafe fn walk(node: *mut pg_sys::Node, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
-    // SAFETY: see above.
-    unsafe { walk_but(node, 0, each) }
-}
-
-/// The same, but for these parts of queries (QTW_IGNORE_... of nodes/nodeFuncs.h).
-///
-/// # Safety
-/// The node is NULL or of a parsed tree.
-unsafe fn walk_but(node: *mut pg_sys::Node, ignored: u32, each: &mut dyn FnMut(*mut pg_sys::Node, u32)) {
-    struct Context<'a> {
-        each: &'a mut dyn FnMut(*mut pg_sys::Node, u32),
-        ignored: i32,
-        depth: u32,
-    }
-    /// # Safety
-    /// Called by `expression_tree_walker`, with what `walk` gave it.
-    #[pg_guard]
-    unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        // SAFETY: called by the walkers with nodes of the tree and the context given below.
-        unsafe {
-            if node.is_null() {
-                return false;
-            }
-            let c = &mut *context.cast::<Context>();
-            if (*node).type_ == pg_sys::NodeTag::T_Query {
-                c.depth += 1;
-                (c.each)(node, c.depth);
-                query_tree_walker(node.cast(), visit, context, c.ignored);
-                c.depth -= 1;
-                return false;
-            }
-            (c.each)(node, c.depth);
-            expression_tree_walker(node, visit, context)
-        }
-    }
-    let mut context = Context { each, ignored: ignored as i32, depth: 0 };
-    // SAFETY: the context outlives the walk; an ERROR in it unwinds.
-    unsafe {
-        pg_sys::ffi::pg_guard_ffi_boundary(|| visit(node, (&raw mut context).cast()));
-    }
 }
 
 /// The subqueries that stand directly in an expression, not those inside them.

@@ -10,6 +10,8 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::folded;
+use crate::server::error::Result;
 use crate::server::pg;
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers};
@@ -81,11 +83,24 @@ fn current(kept: &KeptPlans) -> bool {
     kept.generation == session::count(Event::Plan)
 }
 
-/// Keeps a copy of a plan that was made in this generation of the catalogs.
+/// Takes the key of a plan that must not be kept: what functions say while it is made stays in it (folded.rs).
+///
+/// # Safety
+/// A rewritten query, which is not planned yet.
+pub unsafe fn decide(key: &mut Option<Key>, query: *mut pg_sys::Query) -> Result<()> {
+    // SAFETY: see above.
+    if key.is_some() && unsafe { folded::calls_any(query.cast())? } {
+        *key = None;
+    }
+    Ok(())
+}
+
+/// Keeps a copy of a plan that was made in this generation of the catalogs, if it has a key.
 ///
 /// # Safety
 /// A plan as the planner gives it.
-pub unsafe fn keep(key: Key, statement: *mut pg_sys::PlannedStmt, generation: u64) {
+pub unsafe fn keep(key: Option<Key>, statement: *mut pg_sys::PlannedStmt, generation: u64) {
+    let Some(key) = key else { return };
     // SAFETY: see above; the copy lives in a context of its own until it is dropped here.
     unsafe {
         // Inside another statement of ours one of the plans may be running: a policy's function can pull.

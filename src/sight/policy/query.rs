@@ -34,7 +34,7 @@ pub(super) unsafe fn satisfying(
     conditions: *mut pg_sys::List,
     shadows: &[Shadow],
     former: Option<&Former>,
-    key: Option<Key>,
+    mut key: Option<Key>,
 ) -> Result<Vec<i64>> {
     const TEXT: &CStr = c"snapsync: old rows";
     let mut found = Vec::new();
@@ -51,11 +51,10 @@ pub(super) unsafe fn satisfying(
                 let conditions = pg_sys::copyObjectImpl(conditions.cast()).cast();
                 let tree = query(rows, conditions, shadows, environment)?;
                 let plan = statement::plan(tree, TEXT, no_params, |rewritten| {
-                    former.map_or(Ok(()), |former| former.put_into(rewritten.cast(), environment))
+                    former.map_or(Ok(()), |former| former.put_into(rewritten.cast(), environment))?;
+                    kept::decide(&mut key, rewritten)
                 })?;
-                if let Some(key) = key {
-                    kept::keep(key, plan, generation);
-                }
+                kept::keep(key, plan, generation);
                 plan
             }
         };
@@ -95,7 +94,8 @@ pub(in crate::sight) unsafe fn part(
     unsafe {
         let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
         shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
-        let kept = if shadows.is_empty() { kept::find(&key) } else { None };
+        let mut key = Some(key).filter(|_| shadows.is_empty());
+        let kept = key.as_ref().and_then(kept::find);
         let plan = match (kept, part) {
             (Some(plan), _) => plan,
             (None, None) => return Ok(Put::Unplanned),
@@ -103,10 +103,8 @@ pub(in crate::sight) unsafe fn part(
                 let generation = session::count(Event::Plan);
                 shadows.iter().try_for_each(|shadow| put_back(query.cast(), shadow, environment))?;
                 pg_sys::AcquireRewriteLocks(query, true, false);
-                let Some(plan) = statement::plan_steady(query, TEXT)? else { return Ok(Put::Declined) };
-                if shadows.is_empty() {
-                    kept::keep(key, plan, generation);
-                }
+                let Some(plan) = statement::plan_steady(query, TEXT, &mut key)? else { return Ok(Put::Declined) };
+                kept::keep(key, plan, generation);
                 plan
             }
         };
