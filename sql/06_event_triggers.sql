@@ -32,6 +32,17 @@ END;
 COMMENT ON FUNCTION snapsync.calls_in_key(oid) IS 'Does the partition key of a table, or of a part of it, call a function that somebody has made?';
 REVOKE EXECUTE ON FUNCTION snapsync.calls_in_key(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.has_foreign_part(root oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        SELECT FROM snapsync.parts(root) AS part(oid)
+        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) part.oid
+             AND c.relkind OPERATOR(pg_catalog.=) 'f' AND c.relispartition);
+END;
+COMMENT ON FUNCTION snapsync.has_foreign_part(oid) IS 'Is a part of a table a foreign table, of whose changes nobody tells?';
+REVOKE EXECUTE ON FUNCTION snapsync.has_foreign_part(oid) FROM PUBLIC;
+
 -- The bodies below are parsed here and now: nothing but the system's operators is meant.
 SET LOCAL search_path = pg_catalog, pg_temp;
 

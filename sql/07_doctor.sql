@@ -66,6 +66,8 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
 ), part AS MATERIALIZED (
     SELECT m.relation, m.argument, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
     FROM mine AS m, LATERAL (SELECT part::regclass AS relid FROM snapsync.parts(m.relation) AS part) AS p
+    -- (A foreign table has none of our triggers.)
+    WHERE EXISTS (SELECT FROM pg_class WHERE oid = p.relid AND relkind <> 'f')
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
 ), granted(relation, privilege, grantee) AS MATERIALIZED (
@@ -406,11 +408,19 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     -- Access tables
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
-           format('table %s, which decides who sees a row, is not tracked, because nobody with the TRIGGER privilege on it stands up for '
-                  'this: every pull replaces the collection', a.access),
-           'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
-           'somebody who has the privilege call snapsync.enable().', NULL
+           format('table %s, which decides who sees a row, is not tracked, because %s: every pull replaces the collection', a.access,
+                  coalesce(why.reason, 'nobody with the TRIGGER privilege on it stands up for this')),
+           coalesce(why.hint, 'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
+           'somebody who has the privilege call snapsync.enable().'), NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT 'it is unlogged', 'ALTER TABLE ... SET LOGGED.' FROM pg_class WHERE oid = a.access AND relpersistence <> 'p'
+            UNION ALL
+            SELECT 'its partition key calls functions', 'Partition it by columns, or by the system''s own functions.' WHERE snapsync.calls_in_key(a.access)
+            UNION ALL
+            SELECT 'a foreign table is a partition of it', 'Detach it, or keep what decides in tables of this database.' WHERE snapsync.has_foreign_part(a.access)
+        ) AS reasons(reason, hint) LIMIT 1) AS why ON true
     UNION ALL
     SELECT 'error', coalesce(m.name, m.tab),
            format('triggers of snapsync on table %s, which decides who sees a row, are off: every pull replaces the collection', a.access),

@@ -39,6 +39,35 @@ TRUNCATE t.ran;
 -- A policy that comes to read such a table later: replacements, and nothing runs.
 CREATE POLICY q ON mallory.c USING (EXISTS (SELECT FROM mallory.grp WHERE usr = 'x'));
 SELECT access, untracked FROM snapsync.access WHERE relation = 'mallory.c'::regclass ORDER BY access::text;
+-- Of what changes in a foreign table nobody tells, so a table with such a part is not tracked either.
+CREATE FOREIGN DATA WRAPPER elsewhere;
+CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;
+CREATE TABLE grants (usr name, tenant text) PARTITION BY LIST (tenant);
+CREATE TABLE grants_a PARTITION OF grants FOR VALUES IN ('a');
+CREATE TABLE grants_b PARTITION OF grants FOR VALUES IN ('b') PARTITION BY LIST (usr);
+CREATE FOREIGN TABLE grants_c PARTITION OF grants_b FOR VALUES IN ('c') SERVER elsewhere;
+CREATE TABLE reader (id int PRIMARY KEY, tenant text);
+ALTER TABLE reader ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON reader USING (EXISTS (SELECT FROM grants AS g WHERE g.usr = current_user AND g.tenant = reader.tenant));
+GRANT SELECT ON reader, grants TO PUBLIC;
+SELECT snapsync.enable('reader');
+ALTER TABLE grants_b DETACH PARTITION grants_c;
+SELECT snapsync.enable('reader');
+CREATE FUNCTION t.told() RETURNS TABLE (severity text, finding text, hint text) LANGUAGE sql AS $$
+    SELECT severity, finding, hint FROM snapsync.doctor() WHERE finding ~ 'tracked|trigger' AND collection IN ('reader', 'grants') $$;
+SELECT * FROM t.told();
+-- It comes later.
+ALTER TABLE grants_b ATTACH PARTITION grants_c FOR VALUES IN ('c');
+SELECT access, untracked FROM snapsync.access WHERE relation = 'reader'::regclass;
+SELECT * FROM t.told();
+ALTER TABLE grants_b DETACH PARTITION grants_c;
+SELECT access, untracked FROM snapsync.access WHERE relation = 'reader'::regclass;
+SELECT * FROM t.told();
+CREATE FOREIGN TABLE grants_d PARTITION OF grants FOR VALUES IN ('d') SERVER elsewhere;
+SELECT access, untracked FROM snapsync.access WHERE relation = 'reader'::regclass;
+DROP FOREIGN TABLE grants_d;
+SELECT access, untracked FROM snapsync.access WHERE relation = 'reader'::regclass;
+SELECT * FROM t.told();
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -110,7 +110,8 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
     let name = |oid| pg::qualified_name(oid).map(|(table, _)| table).unwrap_or_default();
     let (reader, read) = (name(relation), name(pg_sys::Oid::from(access)));
     let unlogged = spi::read_now(
-        "SELECT r.relpersistence <> 'p', o.rolname, snapsync.calls_in_key(r.oid) FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
+        "SELECT r.relpersistence <> 'p', o.rolname, snapsync.calls_in_key(r.oid), snapsync.has_foreign_part(r.oid) \
+         FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
          WHERE r.oid = $1 AND reader.oid = $2",
         &[spi::arg(pg_sys::Oid::from(access)), spi::arg(relation)],
     )?;
@@ -127,6 +128,12 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
         )
         .detail(format!("{detail} The server would run them whenever it looks at the table."))
         .hint("Partition it by columns, or by the system's own functions.")),
+        Some(row) if row.bool(3) => Err(SyncError::new(
+            code::WRONG_OBJECT_TYPE,
+            format!("cannot track table {read}: a foreign table is a partition of it"),
+        )
+        .detail(format!("{detail} What changes in a foreign table is not seen here."))
+        .hint("Detach it, or keep what decides in tables of this database.")),
         row => {
             let role = pg::ident(&row.map(|r| r.string(1)).unwrap_or_default());
             Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {read}"))

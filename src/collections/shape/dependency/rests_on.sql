@@ -26,6 +26,10 @@ object(classid, objid, own, name) AS (
            CROSS JOIN LATERAL (SELECT typrelid FROM pg_type WHERE oid = named.oid OFFSET 0) AS y WHERE y.typrelid NOT IN (0, $1)
     UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of JOIN pg_type AS y ON y.oid = made_of.oid WHERE y.typrelid <> 0
     UNION SELECT 'pg_class'::regclass, a.oid, false, NULL FROM unnest($2::oid[]) AS a(oid) WHERE a.oid <> $1
+    -- (While one of these is a part of a table, that one is not tracked.)
+    UNION SELECT 'pg_class'::regclass, p.oid, false, NULL FROM unnest($2::oid[]) AS a(oid), snapsync.parts(a.oid) AS p(oid)
+           CROSS JOIN LATERAL (SELECT relkind FROM pg_class WHERE oid = p.oid OFFSET 0) AS k
+           WHERE k.relkind = 'f' AND p.oid <> a.oid
     UNION SELECT 'pg_proc'::regclass, f.oid, false, NULL FROM unnest($3::oid[]) AS f(oid) WHERE f.oid >= 16384
     UNION SELECT 'pg_class'::regclass, coalesce(to_regclass(name)::oid, 0), false, name FROM named)
 -- With the owner of what has one, as snapsync.owners_moved() compares it.
