@@ -236,6 +236,23 @@ END;
 COMMENT ON FUNCTION snapsync.identity_of(oid) IS 'Which table of which database of which cluster this is: only there do the numbers in a shape mean anything';
 REVOKE EXECUTE ON FUNCTION snapsync.identity_of(oid) FROM PUBLIC;
 
+-- Elsewhere the Oids are other ones. (pg_upgrade takes the keys over unchecked; a restored dump may, too.)
+CREATE FUNCTION snapsync.was_unenforced(key oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (
+        -- By a mark that no look has taken over yet.
+        SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = $1 AND d.name = 'unenforced')
+    OR EXISTS (
+        SELECT FROM (SELECT oid, conname, conrelid FROM pg_constraint WHERE oid = $1 AND contype = 'f' OFFSET 0) AS f
+        JOIN snapsync.collection AS c ON c.relation = f.conrelid AND jsonb_typeof(c.shape -> 'unenforced') = 'array'
+        WHERE CASE WHEN c.shape ->> 'identity' = snapsync.identity_of(f.conrelid) THEN c.shape -> 'unenforced' ? f.oid::text
+                   ELSE c.shape -> 'unenforced_names' ? f.conname::text END);
+END;
+COMMENT ON FUNCTION snapsync.was_unenforced(oid) IS
+'Was this foreign key not enforced for a time, or did it not take all rows along, as far as is known of the table that has it?';
+REVOKE EXECUTE ON FUNCTION snapsync.was_unenforced(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_on_command_end';

@@ -501,8 +501,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('foreign key %I was not enforced for a time, or did not take all rows along: rows may hang on none, so new rows of %s reset those whom they concern',
                   f.conname, f.confrelid::regclass), NULL,
            format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid))
-    FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND (m.shape -> 'unenforced' ? f.oid::text
-         OR EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = f.oid AND d.name = 'unenforced'))
+    FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND snapsync.was_unenforced(f.oid)
      AND NOT snapsync.can_keep_rows(f.oid)
     WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
     UNION ALL

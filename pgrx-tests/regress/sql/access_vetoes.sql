@@ -152,3 +152,24 @@ DELETE FROM middle_parent WHERE id = 1;
 SELECT t.sync('alice', 'bottom');
 DROP TRIGGER veto ON middle;
 SELECT access, kind FROM snapsync.access WHERE relation = 'bottom'::regclass ORDER BY 1;
+
+-- pg_upgrade keeps tables and settings, gives keys other Oids, and does not check them again. So it looks then:
+SELECT t.family('upgraded', 'ON DELETE CASCADE');
+CREATE TRIGGER veto BEFORE DELETE ON upgraded FOR EACH ROW EXECUTE FUNCTION veto();
+SELECT snapsync.enable('upgraded');
+DELETE FROM upgraded_parent WHERE id = 3;
+DROP TRIGGER veto ON upgraded;
+SELECT t.sync('alice', 'upgraded');
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE snapsync.collection SET shape = shape || '{"identity": "1 1 1", "unenforced": ["1"]}' WHERE relation = 'upgraded'::regclass;
+UPDATE snapsync.dependency SET name = '1' WHERE classid = 0 AND relation::oid = 0;
+COMMIT;
+SELECT finding FROM snapsync.doctor() WHERE collection = 'upgraded' AND finding LIKE 'foreign key%';
+CREATE TABLE anything (id int);
+SELECT t.kind('upgraded');
+SELECT shape ->> 'identity' <> '1 1 1', shape -> 'unenforced' <> '["1"]', shape -> 'unenforced_names' FROM snapsync.collection WHERE relation = 'upgraded'::regclass;
+SELECT t.sync('alice', 'upgraded');
+INSERT INTO upgraded_parent VALUES (3, 'alice');
+SELECT t.sync('alice', 'upgraded');
+SELECT finding, fix FROM snapsync.doctor() WHERE collection = 'upgraded' AND finding LIKE 'foreign key%';

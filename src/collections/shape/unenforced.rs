@@ -2,7 +2,7 @@
 //! replica`; or where a trigger or a rule may have kept rows from following their parent (`snapsync.can_keep_rows`). They count as
 //! valid all the same (`convalidated`), and rows may hang on none. When a row comes for these later, they are seen without a change
 //! of theirs, so what is read by such a key is a grant and no parent (access.rs) until the key is made anew, which checks it. The
-//! shape of the table that has the key remembers which ones these are, by Oid.
+//! shape of the table that has the key remembers which ones these are: by Oid, and for another database by name (`snapsync.was_unenforced`).
 //!
 //! Such a session may be a worker of logical replication, and the keys strangers': a foreign key takes no more than REFERENCES. So whoever
 //! writes there only inserts, which waits for nobody, and reads no policies: a mark in `snapsync.dependency` (`unenforced`) for the table that

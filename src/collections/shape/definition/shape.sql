@@ -1,17 +1,19 @@
 -- The shape of table $1, as JSON: what is compared always, by names that are the same after a dump and restore, so Oids are only in
 -- identity, declared and unenforced.
-WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1))
+WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1)),
+unenforced AS MATERIALIZED (
+    SELECT f.oid, f.conname
+    FROM pg_constraint AS f
+    WHERE f.contype = 'f' AND f.conrelid = $1
+      AND (snapsync.was_unenforced(f.oid)
+           OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
+           OR snapsync.can_keep_rows(f.oid)))
 SELECT json_build_object(
     'identity', snapsync.identity_of(c.relation),
     -- Foreign keys that were not enforced for a time, or did not take rows along: unenforced.rs.
-    'unenforced', (
-        SELECT json_agg(f.oid::text ORDER BY f.oid)
-        FROM pg_constraint AS f
-        WHERE f.contype = 'f' AND f.conrelid = c.relation
-          AND (c.shape -> 'unenforced' ? f.oid::text
-               OR EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = f.oid AND d.name = 'unenforced')
-               OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
-               OR snapsync.can_keep_rows(f.oid))),
+    'unenforced', (SELECT json_agg(oid::text ORDER BY oid) FROM unenforced),
+    -- pg_upgrade gives them other Oids, and does not check them again.
+    'unenforced_names', (SELECT json_agg(conname ORDER BY conname) FROM unenforced),
     -- Nobody tells of what is written meanwhile, however the triggers are switched on again.
     'off', (
         SELECT true

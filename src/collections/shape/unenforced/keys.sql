@@ -7,8 +7,7 @@ WITH key AS MATERIALIZED (
           SELECT objid FROM pg_depend WHERE classid = 'pg_constraint'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $1) AS c
     JOIN pg_constraint AS f ON f.oid = c.oid AND f.contype = 'f'
     JOIN snapsync.collection AS k ON k.relation = f.conrelid
-    WHERE NOT coalesce(k.shape -> 'unenforced' ? f.oid::text, false)
-      AND NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = f.oid AND d.name = 'unenforced'))
+    WHERE NOT snapsync.was_unenforced(f.oid))
 SELECT key.conrelid AS relation, key.oid, true, key.conname, key.conrelid, key.confrelid,
        EXISTS (SELECT FROM snapsync.access AS a WHERE a.relation = key.conrelid AND a.access = key.confrelid)
 FROM key

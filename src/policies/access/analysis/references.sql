@@ -11,7 +11,6 @@ AND coalesce((SELECT c.key FROM snapsync.collection AS c WHERE c.relation = $2 A
                WHERE i.indrelid = $2 AND i.indisprimary)) = ARRAY[a.attname]
 AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
 AND NOT snapsync.can_keep_rows(f.oid)
-AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = f.conrelid AND c.shape -> 'unenforced' ? f.oid::text)
-AND NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.classid = 'pg_constraint'::regclass AND d.objid = f.oid AND d.name = 'unenforced')
+AND NOT snapsync.was_unenforced(f.oid)
 AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r')
 AND NOT EXISTS (SELECT FROM pg_subscription AS s JOIN pg_database AS d ON d.oid = s.subdbid WHERE d.datname = current_database())
