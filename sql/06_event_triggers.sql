@@ -84,7 +84,14 @@ BEGIN ATOMIC
             WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND p.polrelid = r.objid AND p.polcmd IN ('*', 'r') AND c.relrowsecurity
             UNION ALL
             SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via
-        CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = via.classid AND objid = via.objid OFFSET 0) AS d
+        CROSS JOIN LATERAL (
+            SELECT refclassid, refobjid FROM (SELECT * FROM pg_depend WHERE classid = via.classid AND objid = via.objid OFFSET 0) AS named
+            UNION ALL
+            -- The planner may put these in its place. No dependency says so.
+            SELECT via.classid, other.oid
+            FROM (SELECT oprnegate, oprcom FROM pg_operator WHERE via.classid = 'pg_operator'::regclass AND oid = via.objid OFFSET 0) AS o,
+                 LATERAL (VALUES (o.oprnegate), (o.oprcom)) AS other(oid)
+            WHERE other.oid <> 0) AS d
         WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
     )
     SELECT classid, objid, direct, in_function FROM read;

@@ -73,6 +73,29 @@ SELECT * FROM t.error($$ INSERT INTO documents VALUES (2, 'alice', (repeat('[', 
 SELECT * FROM t.error($$ INSERT INTO documents VALUES (3, 'alice', jsonb_build_object('a', repeat('[', 5000))) $$);
 RESET ROLE;
 
+-- An operator that makes itself the negator of one that a policy uses is planned in its place; so is one that goes.
+CREATE FUNCTION is_one(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1 = $2; END $$;
+CREATE FUNCTION is_other(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$;
+CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = is_one);
+SELECT t.secured('negated', ', v text', $$NOT v === 'a'$$);
+INSERT INTO negated VALUES (1, 'a'), (2, 'b');
+SELECT t.sync('alice', 'negated');
+CREATE OPERATOR !=== (LEFTARG = text, RIGHTARG = text, FUNCTION = is_other, NEGATOR = ===);
+SELECT t.sync('alice', 'negated');
+-- Its function is another.
+CREATE OR REPLACE FUNCTION is_other(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1 = 'b'; END $$;
+SELECT t.sync('alice', 'negated');
+CREATE OR REPLACE FUNCTION is_other(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$;
+SELECT t.sync('alice', 'negated');
+DROP OPERATOR !=== (text, text);
+SELECT t.sync('alice', 'negated');
+-- One that takes the operands the other way round.
+CREATE OPERATOR ==== (LEFTARG = text, RIGHTARG = text, FUNCTION = is_one, COMMUTATOR = ===);
+SELECT t.sync('alice', 'negated');
+-- Others are nobody's.
+CREATE OPERATOR #### (LEFTARG = text, RIGHTARG = text, FUNCTION = is_other);
+SELECT t.sync('alice', 'negated');
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

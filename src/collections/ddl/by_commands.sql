@@ -46,6 +46,12 @@ object(classid, objid) AS (
     FROM touched CROSS JOIN LATERAL (SELECT castsource FROM pg_cast WHERE oid = objid AND casttarget = 'json'::regtype OFFSET 0) AS k
     WHERE classid = 'pg_cast'::regclass
     UNION
+    -- A new operator makes itself the negator or the commutator of another, which the event does not name.
+    SELECT classid, other.oid
+    FROM touched CROSS JOIN LATERAL (SELECT oprnegate, oprcom FROM pg_operator WHERE oid = objid OFFSET 0) AS o
+    CROSS JOIN LATERAL (VALUES (o.oprnegate), (o.oprcom)) AS other(oid)
+    WHERE classid = 'pg_operator'::regclass AND other.oid <> 0
+    UNION
     SELECT classid, objid FROM touched
     WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass))
 SELECT d.relation::oid, 'elsewhere'

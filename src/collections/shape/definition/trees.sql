@@ -44,6 +44,11 @@ SELECT json_build_object(
               UNION
               SELECT function FROM told_by) AS used
         JOIN pg_proc AS f ON f.oid = used.objid),
+    -- NOT (a = b) is planned as a <> b where that is its negator, and b = a as a = b.
+    'operators', (
+        SELECT json_agg(DISTINCT concat_ws(' ', o.oid::regoperator, o.oprcode, o.oprnegate::regoperator, o.oprcom::regoperator))
+        FROM read JOIN pg_operator AS o ON o.oid = read.objid
+        WHERE read.classid = 'pg_operator'::regclass),
     'types', (
         SELECT json_agg(said ORDER BY said)
         FROM snapsync.types_named($1) AS named(oid)
