@@ -59,7 +59,6 @@ CREATE TABLE snapsync.collection (
     no_scope            text,
     image               name[] NOT NULL DEFAULT '{}',
     shape               jsonb NOT NULL DEFAULT '{}',
-    trouble             text,
     CONSTRAINT collection_pkey PRIMARY KEY (relation),
     CONSTRAINT collection_name_key UNIQUE (name),
     CONSTRAINT collection_qualified_name_key UNIQUE (qualified_name),
@@ -89,7 +88,6 @@ COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the ro
 COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found';
 COMMENT ON COLUMN snapsync.collection.image IS 'Columns whose old values are logged, because they decide who could see a row';
 COMMENT ON COLUMN snapsync.collection.shape IS 'Columns, policies, partitions and readers when they were last looked at; a difference resets the clients';
-COMMENT ON COLUMN snapsync.collection.trouble IS 'Why DDL could not be followed: until it can be, every pull is a replacement';
 
 CREATE TABLE snapsync.access (
     relation            snapsync.regtable NOT NULL,
@@ -112,9 +110,9 @@ COMMENT ON COLUMN snapsync.access.voucher IS 'The role whose TRIGGER privilege o
 COMMENT ON COLUMN snapsync.access.predicate IS 'Which of its rows concern the caller (SQL over its columns); NULL for those he may see';
 CREATE INDEX access_access ON snapsync.access (access);
 
--- Not part of a dump: oids mean nothing in another database. The row of relation 0 says of which database they are.
+-- Oids mean nothing in another database; a dump has only which tables are due for a look. The row of relation 0 says of which database they are.
 CREATE TABLE snapsync.dependency (
-    relation            regclass NOT NULL,
+    relation            snapsync.regtable NOT NULL,
     classid             oid NOT NULL,
     objid               oid NOT NULL,
     own                 boolean NOT NULL,
@@ -237,6 +235,7 @@ COMMENT ON COLUMN snapsync.role.stamp IS 'Stamp of the transaction that recorded
 SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.access', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.dependency', 'WHERE classid OPERATOR(pg_catalog.=) 0 AND relation::pg_catalog.oid OPERATOR(pg_catalog.<>) 0 OR name OPERATOR(pg_catalog.=) ''unenforced''');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.change', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.early', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.horizon', '');

@@ -170,15 +170,23 @@ COMMENT ON FUNCTION snapsync.can_keep_rows(oid) IS
 'Can a trigger or a rule keep rows from following the row that this foreign key names, when that one is deleted or gets another key?';
 REVOKE EXECUTE ON FUNCTION snapsync.can_keep_rows(oid) FROM PUBLIC;
 
-CREATE FUNCTION snapsync.is_known_here() RETURNS boolean
+CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT EXISTS (SELECT FROM snapsync.dependency
-                   WHERE classid = 0 AND relation::oid = 0 AND objid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                     AND name = (SELECT system_identifier::text FROM pg_control_system()));
+    SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
+                     (SELECT oid FROM pg_database WHERE datname = current_database()), $1);
 END;
-COMMENT ON FUNCTION snapsync.is_known_here() IS 'Is what tables rest on known of this database? The rows of a copied or upgraded one are about another one''s objects';
-REVOKE EXECUTE ON FUNCTION snapsync.is_known_here() FROM PUBLIC;
+COMMENT ON FUNCTION snapsync.identity_of(oid) IS 'Which table of which database of which cluster this is: only there do the numbers in a shape mean anything';
+REVOKE EXECUTE ON FUNCTION snapsync.identity_of(oid) FROM PUBLIC;
+
+CREATE FUNCTION snapsync.is_seen_here(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = $1 AND c.shape ->> 'identity' = snapsync.identity_of($1));
+END;
+COMMENT ON FUNCTION snapsync.is_seen_here(oid) IS
+'Has somebody looked at this table in this database? What is known of one in a restored, copied or upgraded database may be about another one''s objects';
+REVOKE EXECUTE ON FUNCTION snapsync.is_seen_here(oid) FROM PUBLIC;
 
 -- The next three give a row or none, and no boolean: functions in FROM become part of the statements that call them, whose plans are kept, while
 -- one that is called in an expression, and has subqueries, is planned with each statement.
@@ -196,7 +204,7 @@ BEGIN ATOMIC
                                (SELECT s.xmin FROM pg_shdepend AS s
                                 WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
                                   AND s.classid = d.classid AND s.objid = d.objid AND s.objsubid = 0 AND s.deptype = 'o')), '') <> d.owner)
-        THEN snapsync.is_known_here() END;
+        THEN snapsync.is_seen_here($1) END;
 END;
 COMMENT ON FUNCTION snapsync.owners_moved(oid) IS 'This table, if it, or something that it rests on, has got another owner since it was looked at';
 REVOKE EXECUTE ON FUNCTION snapsync.owners_moved(oid) FROM PUBLIC;
@@ -217,7 +225,7 @@ BEGIN ATOMIC
         CROSS JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(c.shape -> 'columns') WHEN 'object' THEN c.shape -> 'columns' ELSE '{}' END) AS k(attnum)
         WHERE c.relation = $1
           AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = k.attnum::int2 AND NOT a.attisdropped))
-        THEN snapsync.is_known_here() END;
+        THEN snapsync.is_seen_here($1) END;
 END;
 COMMENT ON FUNCTION snapsync.lost_unseen(oid) IS 'This table, if it has lost a column, a key or a policy, or something that it rests on, since it was looked at';
 REVOKE EXECUTE ON FUNCTION snapsync.lost_unseen(oid) FROM PUBLIC;
@@ -233,15 +241,6 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION snapsync.switched_off(oid) IS 'This table, if a trigger of snapsync on it, or on a part of it, does not fire always';
 REVOKE EXECUTE ON FUNCTION snapsync.switched_off(oid) FROM PUBLIC;
-
-CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
-                     (SELECT oid FROM pg_database WHERE datname = current_database()), $1);
-END;
-COMMENT ON FUNCTION snapsync.identity_of(oid) IS 'Which table of which database of which cluster this is: only there do the numbers in a shape mean anything';
-REVOKE EXECUTE ON FUNCTION snapsync.identity_of(oid) FROM PUBLIC;
 
 -- Elsewhere the Oids are other ones. (pg_upgrade takes the keys over unchecked; a restored dump may, too.)
 CREATE FUNCTION snapsync.was_unenforced(key oid) RETURNS boolean

@@ -388,6 +388,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE s.nspname = 'public' AND s.name = s.own_name
     -- Looks after DDL (shape.rs)
     UNION ALL
+    SELECT 'info', coalesce(m.name, m.tab),
+           'nobody has looked at it since this database was restored, copied or upgraded: every pull replaces it',
+           'Transactions that write to synced tables look at some of them each, and any DDL command looks at all.', NULL
+    FROM mine AS m WHERE NOT snapsync.is_seen_here(m.relation)
+    UNION ALL
     SELECT DISTINCT 'error', coalesce(m.name, m.tab),
            format('a change of its definition, or of what it rests on, could not be followed (%s): every pull replaces it', d.name),
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::collections::lookup;
-use crate::collections::shape::versions;
+use crate::collections::shape::{unseen, versions};
 use crate::log::{journal, wake};
 use crate::server::error::relieved;
 use crate::server::session::{happened, Event};
@@ -93,9 +93,14 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
             let prepared = event == XACT_EVENT_PRE_PREPARE;
             let _failing = talk::Crucial;
             // Versions last: whoever numbers them keeps all others' DDL waiting, and pokes take their time.
-            if let Err(e) =
-                relieved(|| journal::before_commit(prepared).and_then(|()| versions::before_commit(prepared)))
-            {
+            let work = || {
+                if !prepared {
+                    unseen::look_at_some()?;
+                }
+                journal::before_commit(prepared)?;
+                versions::before_commit(prepared)
+            };
+            if let Err(e) = relieved(work) {
                 e.raise()
             }
         }

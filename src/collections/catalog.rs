@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::collections::facts::{Facts, Stores};
 use crate::collections::registry::{self, CollectionSettings};
+use crate::collections::shape::dependency;
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg::{self, Barred};
@@ -227,7 +228,8 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let Some(CollectionSettings { stored, image, found_scope, qualified_name }) = registry::settings(relation)? else {
         return Ok(None);
     };
-    let rows = spi::query_now(READ, &[spi::arg(relation)])?;
+    let [database, system] = dependency::database();
+    let rows = spi::query_now(READ, &[spi::arg(relation), database, system])?;
     let Some(read) = rows.first().map(|row| row.json::<TableRead>(0)).transpose()? else { return Ok(None) };
     let Some((table, relname)) = pg::qualified_name(relation) else { return Ok(None) };
     let name = stored.name.unwrap_or_default();

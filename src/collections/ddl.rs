@@ -1,6 +1,7 @@
 //! The event triggers: tracked tables stay right when their columns, policies, partitions or readers change.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
@@ -126,6 +127,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if makes_trigger {
         refuse_forged_trigger()?;
     }
+    follow_rename(fcinfo)?;
     if let Some(touched) = unlisted(fcinfo)? {
         return if restoring()? { Ok(()) } else { look_again(touched) };
     }
@@ -159,6 +161,28 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     look_again(concerned)
 }
 
+const RENAMED: &str = include_str!("ddl/renamed.sql");
+
+/// Settings name columns, which are known by their numbers where the table was looked at in this database (shape/follow.rs). Where it was not,
+/// the command itself says which one has got another name.
+fn follow_rename(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    use pg_sys::ObjectType::{OBJECT_ATTRIBUTE, OBJECT_COLUMN};
+    let Some(rename) = statement::<pg_sys::RenameStmt>(fcinfo, pg_sys::NodeTag::T_RenameStmt) else { return Ok(()) };
+    // SAFETY: a node of this type; such a command has both names, NUL-terminated.
+    let (old, new) = unsafe {
+        if ![OBJECT_ATTRIBUTE, OBJECT_COLUMN].contains(&(*rename).renameType) {
+            return Ok(());
+        }
+        let text = |name| CStr::from_ptr(name).to_string_lossy().into_owned();
+        (text((*rename).subname), text((*rename).newname))
+    };
+    for row in &spi::read_now(RENAMED, &[spi::arg(old.as_str()), spi::arg(new.as_str())])? {
+        memory::heed();
+        shape::rename(row.oid(0), &old, &new)?;
+    }
+    Ok(())
+}
+
 /// Tables whose privileges the command has changed, functions that were there before, and materialized views that are refreshed: others may
 /// be making policies upon them.
 fn changed_without_a_lock(
@@ -186,19 +210,20 @@ fn changed_without_a_lock(
 
 /// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.
 fn look_again(concerned: BTreeMap<u32, Because>) -> Result<()> {
-    if concerned.contains_key(&0) && !(dumps_settings() && triggers::is_any_incomplete()?) {
+    if concerned.contains_key(&0) && !(dumps_settings()? && pg::owner_is_connected()? && triggers::is_any_incomplete()?)
+    {
         shape::look_at_all()?;
     }
     let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();
     let mut complete = Vec::new();
     for (relation, why) in concerned {
         let relation = pg_sys::Oid::from(relation);
-        if !dumps_settings() || triggers::is_complete(relation)? {
+        if !dumps_settings()? || triggers::is_complete(relation)? {
             complete.push((relation, why));
         } else {
             // A dump is being loaded over what is there, or somebody has its settings: until the table has all its triggers nothing is
             // sure of it.
-            shape::put_off(relation, "it has not all its triggers")?;
+            shape::put_off(relation, why, "it has not all its triggers")?;
         }
     }
     shape::look_again(&complete)
@@ -351,7 +376,7 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, Because>) -> Result<()>
         if registry::load(table)?.is_none() {
             continue;
         }
-        if !dumps_settings() {
+        if !dumps_settings()? {
             return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be dropped")
                 .detail("Changes would go unnoticed.")
                 .hint("Call snapsync.disable() for the table to stop syncing it."));
@@ -391,7 +416,7 @@ fn refuse_forged_trigger() -> Result<()> {
         if registry::load(table)?.is_none() {
             continue;
         }
-        if !dumps_settings() || !triggers::are_ours(table)? {
+        if !dumps_settings()? || !triggers::are_ours(table)? {
             return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be made or replaced")
                 .detail("Changes would go unnoticed.")
                 .hint("Give the trigger another name; or call snapsync.enable() for the table, which makes what is missing."));
@@ -438,16 +463,22 @@ fn refuse_partitions() -> Result<()> {
     rows.first().map_or(Ok(()), |row| Err(refuse_partition(row.oid(0))))
 }
 
-/// Dumps begin by setting both of these, but so may a migration.
-fn dumps_settings() -> bool {
+/// Dumps begin by setting both of these, but so may a migration; with `--enable-row-security` only the first.
+fn dumps_settings() -> Result<bool> {
     // SAFETY: reads variables of this backend. (A query of ours would see row_security as it is pinned.)
-    unsafe { !pg_sys::check_function_bodies && !pg_sys::row_security }
+    let (bodies, security) = unsafe { (pg_sys::check_function_bodies, pg_sys::row_security) };
+    Ok(!bodies && (!security || pg::owner_is_connected()?))
 }
 
-/// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end. It is if
-/// it has a dump's settings in a database on which the log's history has not begun yet, because it is another one's.
+/// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end, and the tables
+/// are due for their first look in any case (shape/unseen.rs). It is if it has a dump's settings in a database on which the log's history has not begun yet, because it is another one's, and nobody has looked
+/// at the tables yet, nor enabled one. And only somebody who may write the extension's tables can load its part of a dump.
 fn restoring() -> Result<bool> {
-    Ok(dumps_settings() && !pg::in_recovery() && !crate::log::clock::history::is_known()?)
+    Ok(dumps_settings()?
+        && !pg::in_recovery()
+        && pg::owner_is_connected()?
+        && dependency::are_foreign()?
+        && !crate::log::clock::history::is_known()?)
 }
 
 /// After ALTER TABLE ... that rewrites the table: its values may have changed without a trigger.

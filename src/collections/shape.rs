@@ -32,6 +32,7 @@ mod image;
 pub mod lost;
 mod scope;
 pub mod unenforced;
+pub mod unseen;
 pub mod versions;
 
 use dependency::Due;
@@ -130,7 +131,7 @@ fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
         Because::Due if definition::is_large(relation)? => dependency::give_up(relation)?,
         Because::Elsewhere if !registry::may(relation, registry::Right::Own)? => {
             if dependency::is_due(relation)? {
-                put_off(relation, "what it rests on was changed while a look was due")?;
+                put_off(relation, why, "what it rests on was changed while a look was due")?;
             } else if definition::is_large(relation)? {
                 put_off_as(relation, Due::Failed, "what its policies say takes long to read")?;
             } else {
@@ -156,10 +157,10 @@ fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
             // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
             false => "another session was changing it",
         };
-        return put_off(relation, reason);
+        return put_off(relation, why, reason);
     }
     if barred && !registry::may(relation, registry::Right::Own)? {
-        return put_off(relation, &e.message);
+        return put_off(relation, why, &e.message);
     }
     // Code of a stranger's may raise whatever it likes.
     if e.is_cancellation() {
@@ -187,9 +188,17 @@ pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
     Ok(())
 }
 
-/// The same for a table that cannot be looked at yet.
-pub fn put_off(relation: pg_sys::Oid, reason: &str) -> Result<()> {
+/// The same for a table that cannot be looked at yet. What its settings name is followed all the same.
+pub fn put_off(relation: pg_sys::Oid, why: Because, reason: &str) -> Result<()> {
+    if why.is_altered() {
+        follow::follow_aside(relation)?;
+    }
     put_off_as(relation, Due::Busy, reason)
+}
+
+/// A column was renamed: settings of tables that nobody has looked at in this database go by the new name.
+pub fn rename(relation: pg_sys::Oid, old: &str, new: &str) -> Result<()> {
+    follow::rename(relation, old, new)
 }
 
 /// Notes that a look is due; until then nothing that clients have of the table is taken for right.

@@ -88,10 +88,7 @@ thread_local! {
 
 /// When the transaction is about to commit, or to be prepared.
 pub fn before_commit(prepared: bool) -> Result<()> {
-    let (writes, long) = JOURNAL.with(|j| {
-        let j = j.borrow();
-        (j.early || !j.entries.is_empty(), j.arena.len() >= LONG_TO_WRITE)
-    });
+    let (writes, long) = (has_logged(), JOURNAL.with(|j| j.borrow().arena.len() >= LONG_TO_WRITE));
     // From its stamp on everybody's cursor waits for the transaction: what takes long comes before.
     if writes && !prepared {
         let _snapshot = pg::ActiveSnapshot::take();
@@ -112,6 +109,14 @@ pub fn before_commit(prepared: bool) -> Result<()> {
         wake::find_sleepers();
     }
     Ok(())
+}
+
+/// Has the transaction logged anything?
+pub fn has_logged() -> bool {
+    JOURNAL.with(|j| {
+        let j = j.borrow();
+        j.early || !j.entries.is_empty()
+    })
 }
 
 /// When the transaction has ended. Nothing here may fail: that would take the backend down.

@@ -324,6 +324,20 @@ pub fn has_rights_of(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
 }
 
+/// The setting that dumps begin by switching off.
+pub fn checks_function_bodies() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::check_function_bodies }
+}
+
+/// Has somebody connected who may act as the extension's owner, whoever's role the session has taken since? A dump may take each
+/// owner's in turn.
+pub fn owner_is_connected() -> Result<bool> {
+    let owner = super::spi::owner(relation_oid(c"collection")?)?;
+    // SAFETY: reads variables of this backend; syscache look-ups.
+    unsafe { Ok(pg_sys::has_privs_of_role(pg_sys::GetAuthenticatedUserId(), owner)) }
+}
+
 /// The name of a role.
 pub fn role_name(role: pg_sys::Oid) -> Result<CString> {
     // SAFETY: a syscache look-up that returns a palloc'd copy or NULL.

@@ -1,9 +1,11 @@
--- How table $1 is read, and what its log is worth (catalog.rs, `TableRead`).
+-- How table $1 of database $2 of cluster $3 is read, and what its log is worth (catalog.rs, `TableRead`).
 SELECT row_to_json(s)
 FROM (SELECT r.relkind = 'p' AS partitioned,
              md5(c.shape::text) AS shape,
              -- The rows of a partition that is being detached concurrently are gone; the event trigger hears of it in the end only.
-             EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
+             -- Nobody has looked at a table here whose shape is of another database (shape/unseen.rs).
+             c.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $3::text, $2::oid, c.relation::oid)
+                 OR EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
                  OR EXISTS (SELECT FROM snapsync.parts(c.relation) AS part(oid)
                             JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
                  OR EXISTS (SELECT FROM snapsync.owners_moved(c.relation)) OR EXISTS (SELECT FROM snapsync.lost_unseen(c.relation)) AS due,
@@ -13,6 +15,8 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                      SELECT FROM read
                      WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked)
                         OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)
+                        OR EXISTS (SELECT FROM snapsync.collection AS k WHERE k.relation = read.oid
+                                   AND k.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $3::text, $2::oid, k.relation::oid))
                         OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)
                                    JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
                         OR EXISTS (SELECT FROM snapsync.owners_moved(read.oid)) OR EXISTS (SELECT FROM snapsync.lost_unseen(read.oid))

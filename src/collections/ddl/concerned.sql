@@ -7,6 +7,10 @@ FROM object AS o CROSS JOIN LATERAL (
     SELECT relation, own FROM snapsync.dependency AS d WHERE d.classid = o.classid AND d.objid = o.objid AND o.classid <> 0 OFFSET 0) AS d
 GROUP BY 1
 UNION ALL
+-- Also where nothing is known of what it rests on.
+SELECT c.relation::oid, 'own'
+FROM object AS o CROSS JOIN LATERAL (SELECT relation FROM snapsync.collection WHERE relation = o.objid AND o.classid = 'pg_class'::regclass OFFSET 0) AS c
+UNION ALL
 (SELECT due.relation::oid, 'due'
  FROM (SELECT relation FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 AND EXISTS (SELECT FROM object)
        ORDER BY random() LIMIT 256) AS due

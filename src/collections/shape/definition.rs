@@ -77,8 +77,10 @@ pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &s
     let here = old["identity"] == new["identity"];
     // In another database, what could not be had may have been anything.
     let untold = !here && (old["texts"].is_null() || new["texts"].is_null());
+    // A restore computes anew what a dump leaves out, and another order of texts may compare them otherwise.
+    let anew = !here && (differs("collation") || computes_anew(relation)?);
     let parts = ["off", "security", "partitions", "composites", if here { "trees" } else { "texts" }];
-    if untold || parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
+    if untold || anew || parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
         return Ok(true);
     }
     // A label of an enum that is no more was renamed; a new one changes no row.
@@ -89,6 +91,19 @@ pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &s
         return Ok(true);
     }
     columns::differ(relation, old, new)
+}
+
+/// Has the table, or one that its policies read, stored generated columns, or is one of these a materialized view?
+fn computes_anew(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now(
+        "SELECT 1 FROM (SELECT part.oid FROM snapsync.parts($1) AS part(oid) \
+                        UNION SELECT objid FROM snapsync.rests_on($1, scopes => true) WHERE classid = 'pg_class'::regclass \
+                        UNION SELECT access::oid FROM snapsync.access WHERE relation = $1) AS t \
+         JOIN pg_class AS r ON r.oid = t.oid \
+         WHERE r.relkind = 'm' OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = r.oid AND attgenerated = 's' AND NOT attisdropped) LIMIT 1",
+        &[spi::arg(relation)],
+    )?;
+    Ok(!rows.is_empty())
 }
 
 /// A shape's text, for comparing.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
+use super::dependency::{self, Due};
 use crate::collections::registry::{self, StoredSettings};
 use crate::collections::table;
 use crate::server::error::{code, Result, SyncError};
@@ -88,6 +89,46 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     }
     table::check_columns(relation, &followed)?;
     Ok(false)
+}
+
+/// A column has got another name in a table whose columns nobody knows by their numbers yet: what is set goes by its new name, what was
+/// derived waits for the first look, for which a reset is due. (Clients have its values under the old name.)
+pub fn rename(relation: pg_sys::Oid, old: &str, new: &str) -> Result<()> {
+    let Some(stored) = registry::load(relation)? else { return Ok(()) };
+    let one = |name: &String| if name == old { new.to_string() } else { name.clone() };
+    let all = |names: &[String]| names.iter().map(one).collect::<Vec<_>>();
+    let renamed = StoredSettings {
+        key: all(&stored.key),
+        columns: stored.columns.as_deref().map(all),
+        exclude: all(&stored.exclude),
+        readonly: all(&stored.readonly),
+        scope_column: stored.scope_column.as_ref().map(one),
+        soft_delete_column: stored.soft_delete_column.as_ref().map(one),
+        version_column: stored.version_column.as_ref().map(one),
+        ..stored.clone()
+    };
+    if renamed != stored {
+        registry::store(relation, &renamed)?;
+    }
+    super::scope::follow(relation, |name| Some(one(name)))?;
+    spi::owner_execute(
+        "UPDATE snapsync.collection SET image = array_replace(image, $2::name, $3::name) WHERE relation = $1 AND $2::name = ANY (image)",
+        &[spi::arg(relation), spi::arg(old), spi::arg(new)],
+    )?;
+    dependency::mark_due(relation, Due::Busy, "a column was renamed before it was looked at in this database")
+}
+
+/// The same where the rest of a look is put off: names go with the columns' numbers, and the next time from what they are now.
+pub fn follow_aside(relation: pg_sys::Oid) -> Result<()> {
+    follow(relation)?;
+    spi::owner_execute(
+        "UPDATE snapsync.collection AS c SET shape = jsonb_set(shape, '{columns}', ( \
+             SELECT jsonb_object_agg(a.attnum, jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation::text)) \
+             FROM pg_attribute AS a WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped)) \
+         WHERE relation = $1 AND shape ? 'columns' AND snapsync.is_seen_here(relation)",
+        &[spi::arg(relation)],
+    )
+    .map(|_| ())
 }
 
 /// Refuses DDL that takes a column away that a collection cannot be without.

@@ -230,12 +230,10 @@ fn gap(recorded: Recorded) -> Result<(i64, bool)> {
     })
 }
 
-/// Is this a dump being loaded, into a database that has no history of its own? (Dumps begin by setting both of these.) What its triggers
+/// Is this a dump being loaded, into a database that has no history of its own? (Dumps begin by setting this.) What its triggers
 /// log is older than the history that comes with it, which must find the tables empty.
 fn is_loading() -> Result<bool> {
-    // SAFETY: reads backend-local settings.
-    let dumps_settings = unsafe { !pg_sys::check_function_bodies && !pg_sys::row_security };
-    Ok(dumps_settings && !is_known()?)
+    Ok(!pg::checks_function_bodies() && !is_known()?)
 }
 
 /// A writer's first act in a backend: records on which history it is, where nobody has yet. False: there is nothing to record now, of a

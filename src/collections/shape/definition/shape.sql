@@ -10,6 +10,11 @@ unenforced AS MATERIALIZED (
            OR snapsync.can_keep_rows(f.oid)))
 SELECT json_build_object(
     'identity', snapsync.identity_of(c.relation),
+    -- What orders texts where nothing else is said. (The locale's column has another name since 17.)
+    'collation', (
+        SELECT concat_ws(' ', d.encoding, d.datlocprovider, d.datcollate, d.datctype, to_jsonb(d) ->> 'daticulocale', to_jsonb(d) ->> 'datlocale',
+                         pg_database_collation_actual_version(d.oid))
+        FROM pg_database AS d WHERE d.datname = current_database()),
     -- Foreign keys that were not enforced for a time, or did not take rows along: unenforced.rs.
     'unenforced', (SELECT json_agg(oid::text ORDER BY oid) FROM unenforced),
     -- pg_upgrade gives them other Oids, and does not check them again.

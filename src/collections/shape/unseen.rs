@@ -1,0 +1,101 @@
+//! Tables that nobody has looked at in this database: a dump was restored into it, it is a copy, or its cluster was upgraded.
+//!
+//! A shape says in which database it was taken (`identity`). While that is another one, the table is due: every pull replaces it
+//! (catalog/read.sql). DDL of anybody looks at all tables (`look_at_all`), but there may be none for years. So whoever writes to a tracked
+//! table looks, too: at a few of them in each transaction, before its stamp, until all have had their look. No writer waits for anybody,
+//! and none fails: what goes wrong with a look is put down with its table.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+
+use super::dependency::{self, Due};
+use super::{definition, derive_all, put_off_as, versions, Because, BUSY};
+use crate::collections::triggers::{ROW_TRIGGER, TRUNCATE_TRIGGER};
+use crate::log::journal;
+use crate::server::error::Result;
+use crate::server::memory;
+use crate::server::{pg, spi, subxact};
+
+const LEFT: &str = include_str!("unseen/left.sql");
+const NEXT: &str = concat!(include_str!("unseen/left.sql"), " FOR UPDATE OF c SKIP LOCKED");
+
+/// A transaction looks at so many tables at most, and begins with none after so long.
+const AT_ONCE: usize = 8;
+const AT_MOST: Duration = Duration::from_millis(500);
+
+thread_local! {
+    /// There is nothing for this backend to look at; of which extension that is known (by a table's Oid: it may be created anew).
+    static SETTLED: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
+}
+
+/// A transaction that has logged something is about to commit.
+pub fn look_at_some() -> Result<()> {
+    // (The extension itself may be gone by now.)
+    let Ok(home) = pg::relation_oid(c"dependency") else { return Ok(()) };
+    if SETTLED.get() == Some(home) || !journal::has_logged() {
+        return Ok(());
+    }
+    // A dump is being loaded, maybe; or, in REPEATABLE READ, others' looks since its snapshot would be in its way.
+    if !pg::checks_function_bodies() || pg::transaction_snapshot_is_fixed() {
+        return Ok(());
+    }
+    // No command is under way any more that has one.
+    let _snapshot = pg::ActiveSnapshot::latest();
+    if !dependency::are_foreign()? {
+        SETTLED.set(Some(home));
+        return Ok(());
+    }
+    // Nothing of this is the writer's fault, nor his wish: not even a `statement_timeout` is an error of his commit.
+    if subxact::run(|| spi::quietly(|| spi::without_waiting(look))).unwrap_or(true) {
+        SETTLED.set(Some(home));
+    }
+    Ok(())
+}
+
+/// True if nothing is left to look at.
+fn look() -> Result<bool> {
+    let args = |but: &[pg_sys::Oid]| {
+        let [database, system] = dependency::database();
+        [database, system, spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec())]
+    };
+    let began = Instant::now();
+    let mut busy = Vec::new();
+    for _ in 0..AT_ONCE {
+        memory::heed();
+        let next = spi::owner_query(NEXT, &args(&busy))?;
+        let Some(relation) = next.first().map(|row| row.oid(0)) else {
+            let settled = spi::read_now(LEFT, &args(&[]))?.is_empty();
+            if settled && !dependency::any_unseen()? {
+                dependency::adopt()?;
+            }
+            return Ok(settled);
+        };
+        if !look_at(relation)? {
+            busy.push(relation);
+        }
+        if began.elapsed() > AT_MOST {
+            break;
+        }
+    }
+    Ok(false)
+}
+
+/// False if somebody else was at it: another transaction tries again.
+fn look_at(relation: pg_sys::Oid) -> Result<bool> {
+    // A stranger's transaction pays.
+    if definition::is_large(relation)? {
+        return put_off_as(relation, Due::Failed, "what its policies say takes long to read").map(|()| true);
+    }
+    let looked = subxact::run(|| {
+        dependency::forget_foreign(relation)?;
+        derive_all(relation, Because::Elsewhere, false)?;
+        versions::note(relation)
+    });
+    match looked {
+        Ok(()) => Ok(true),
+        Err(e) if e.code == BUSY || e.is_lock_timeout() || e.code.starts_with("40") => Ok(false),
+        Err(e) => put_off_as(relation, Due::Failed, &e.message).map(|()| true),
+    }
+}
