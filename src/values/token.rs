@@ -332,8 +332,13 @@ mod tests {
 
     fn place() -> impl Strategy<Value = Place> {
         let part = (any::<[u32; 3]>(), any::<[i64; 2]>(), any::<bool>()).prop_map(
-            |([file, block, last], [compactions, number], inner)| {
-                LogPart { file, compactions, number, block, last, inner }
+            |([file, block, last], [compactions, number], inner)| LogPart {
+                file,
+                compactions,
+                number,
+                block,
+                last,
+                inner,
             },
         );
         let within = proptest::option::of((any::<i64>(), ".{0,40}"));

@@ -37,7 +37,7 @@ pub(super) enum Level {
 
 /// A subquery, and what asks it.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct AskedLink {
     link: *mut pg_sys::SubLink,
     /// Whether it says false or nothing is the same.
     asserted: bool,
@@ -71,7 +71,7 @@ impl<'a> Analysis<'a> {
         unsafe {
             let asserted = tree::asserted(node);
             for link in sublinks(node) {
-                let asked = Asked { link, asserted: asserted.contains(&link) };
+                let asked = AskedLink { link, asserted: asserted.contains(&link) };
                 self.query((*link).subselect.cast(), Some(asked), levels)?;
             }
         }
@@ -83,7 +83,7 @@ impl<'a> Analysis<'a> {
     pub(super) unsafe fn query(
         &mut self,
         query: *mut pg_sys::Query,
-        asked: Option<Asked>,
+        asked: Option<AskedLink>,
         outer: &[Level],
     ) -> Result<()> {
         // SAFETY: as above.
@@ -141,7 +141,7 @@ impl<'a> Analysis<'a> {
     unsafe fn tied(
         &mut self,
         query: *mut pg_sys::Query,
-        asked: Option<Asked>,
+        asked: Option<AskedLink>,
         levels: &[Level],
         conditions: &[*mut pg_sys::Node],
     ) -> Result<BTreeSet<usize>> {
@@ -157,7 +157,7 @@ impl<'a> Analysis<'a> {
                     }
                 }
             }
-            if let Some(Asked { link, asserted }) = asked {
+            if let Some(AskedLink { link, asserted }) = asked {
                 if let Some((x, to, output)) = self.compared(query, link, levels) {
                     // Of NULL it says something else where there is no row at all than where there is one, whichever that is.
                     if asserted || never_null(x)? {

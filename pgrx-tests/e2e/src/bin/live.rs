@@ -127,8 +127,9 @@ fn write(cluster: &Cluster, database: &str, nth: u64, rate: u64, time: Duration,
         let written = match rng.random_range(0..10) {
             0 => transaction.query(&format!("DELETE FROM items WHERE {mine} RETURNING tenant"), &[])?,
             1 => {
-                let sql =
-                    format!("UPDATE items SET v = $1, tenant = (tenant + $2) % {TENANTS} WHERE {mine} RETURNING tenant");
+                let sql = format!(
+                    "UPDATE items SET v = $1, tenant = (tenant + $2) % {TENANTS} WHERE {mine} RETURNING tenant"
+                );
                 transaction.query(&sql, &[&v, &tenant])?
             }
             2..=4 => transaction.query(&format!("UPDATE items SET v = $1 WHERE {mine} RETURNING tenant"), &[&v])?,
