@@ -8,7 +8,7 @@ use super::{scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
 use crate::log::change::{column, Op, NO_BUCKET};
 use crate::log::{clock, journal};
 use crate::server::error::Result;
-use crate::server::memory::Gather;
+use crate::server::memory::{self, Gather};
 
 /// The stamps from one on, and below another.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -110,6 +110,7 @@ impl Log<'_> {
             })?;
             // Of transactions that were under way when the window's first stamp was drawn.
             for &(number, stamp) in early.iter().filter(|(number, _)| *number < from && Some(*number) != own) {
+                memory::heed();
                 let mut count = 0;
                 if !found.is_past(stamp) {
                     self.tuples(relation, bucket, vec![stamp_is(number)], |tuple| {
