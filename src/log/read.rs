@@ -116,6 +116,9 @@ impl Picked<'_> {
     }
 }
 
+/// Numbers of entries, and the stamps that they stand for.
+type EarlyStamps = Vec<(i64, i64)>;
+
 /// The log, open for reading.
 pub struct Log<'a> {
     relation: pg_sys::Relation,
@@ -123,7 +126,7 @@ pub struct Log<'a> {
     by_stamp: pg_sys::Relation,
     snapshot: &'a pg::ActiveSnapshot,
     /// What `snapsync.early` has of stamps from one on.
-    early: RefCell<Option<(i64, Vec<(i64, i64)>)>>,
+    early: RefCell<Option<(i64, EarlyStamps)>>,
 }
 
 impl<'a> Log<'a> {
@@ -221,14 +224,14 @@ impl<'a> Log<'a> {
 
     /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
     /// own number stands for itself, wherever the cursor is: its pulls have seen some of its entries, not all.
-    fn early(&self, from: i64) -> Result<Vec<(i64, i64)>> {
+    fn early(&self, from: i64) -> Result<EarlyStamps> {
         let mut known = self.early.borrow_mut();
         // The snapshot shows the same each time: what is asked for further on is there already.
         if known.as_ref().is_none_or(|(since, _)| *since > from) {
             *known = Some((from, self.read_early(from)?));
         }
         let known = known.iter().flat_map(|(_, found)| found).filter(|(_, stamp)| *stamp >= from);
-        let mut found: Vec<(i64, i64)> = known.copied().gather();
+        let mut found: EarlyStamps = known.copied().gather();
         if let Some(own) = journal::own_stamp() {
             if let Err(at) = found.binary_search_by_key(&own, |(number, _)| *number) {
                 found.insert(at, (own, own));
@@ -238,7 +241,7 @@ impl<'a> Log<'a> {
     }
 
     /// The numbers that the table has, in order.
-    fn read_early(&self, from: i64) -> Result<Vec<(i64, i64)>> {
+    fn read_early(&self, from: i64) -> Result<EarlyStamps> {
         let mut found = Vec::new();
         // SAFETY: the table exists, and its index is looked up under a lock on it; on an ERROR the resource owner closes both.
         unsafe {

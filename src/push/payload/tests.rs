@@ -351,23 +351,16 @@ fn ids_are_texts_or_numbers() {
         assert!(unresolved(&created(&record), &["a", "b"]).starts_with("changes.t.created[0].id: id \"ok\" has 1 part"));
     }
     let long = "1".repeat(8_001);
-    let problem = "an id of 8001 bytes; 8000 at most";
-    assert_eq!(
-        unresolved(&created(&format!(r#"[{{"id":"{long}"}}]"#)), &["id"]),
-        format!("changes.t.created[0].id: {problem}")
-    );
-    assert_eq!(
-        unresolved(&created(&format!(r#"[{{"id":{long}}}]"#)), &["id"]),
-        format!("changes.t.created[0].id: {problem}")
-    );
-    assert_eq!(
-        unresolved(&created(&format!(r#"[{{"k":"{long}"}}]"#)), &["k"]),
-        format!("changes.t.created[0].k: {problem}")
-    );
-    assert_eq!(
-        unresolved(&format!(r#"{{"t":{{"deleted":["{long}"]}}}}"#), &["id"]),
-        format!("changes.t.deleted[0]: {problem}")
-    );
+    let problem = |batch: String, key| unresolved(&batch, &[key]).replace(&long, "");
+    let expected = "an id of 8001 bytes; 8000 at most";
+    for (record, key) in
+        [(format!(r#""id":"{long}""#), "id"), (format!(r#""id":{long}"#), "id"), (format!(r#""k":{long}"#), "k")]
+    {
+        assert_eq!(
+            problem(created(&format!("[{{{record}}}]")), key),
+            format!("changes.t.created[0].{key}: {expected}")
+        );
+    }
     assert_eq!(unresolved(&created("[{}]"), &["id"]), "changes.t.created[0]: \"id\" is missing");
     assert_eq!(unresolved(&created(r#"[{"ID":1}]"#), &["id"]), "changes.t.created[0]: \"id\" is missing");
     assert_eq!(unresolved(r#"{"t":{"deleted":[""]}}"#, &["id"]), "changes.t.deleted[0]: an id must not be empty");

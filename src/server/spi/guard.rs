@@ -4,6 +4,7 @@
 //! [`as_owner`]: with the rights of the extension's owner, for constant statements of ours over catalogs and our own tables.
 //! [`as_table_owner`]: with the rights of a table's owner and no more, for what that owner can put SQL into.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, CStr};
 
 use pgrx::pg_sys;
@@ -170,7 +171,10 @@ pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     as_role(
         owner(crate::server::pg::relation_oid(c"collection")?)?,
         |now| now | pg_sys::SECURITY_NOFORCE_RLS,
-        || pinned(work),
+        || {
+            let _ours = Ours::are(true);
+            pinned(work)
+        },
     )
 }
 
@@ -195,7 +199,35 @@ fn restricted<'s, R>(
 ) -> Result<R> {
     let more = |now| now & !pg_sys::SECURITY_NOFORCE_RLS | pg_sys::SECURITY_RESTRICTED_OPERATION;
     // Also where each setting is already what it must be: what is set inside is set back.
-    as_role(owner(relation)?, more, || with_settings(Some(new_level()), settings, work))
+    as_role(owner(relation)?, more, || {
+        let _theirs = Ours::are(false);
+        with_settings(Some(new_level()), settings, work)
+    })
+}
+
+thread_local! {
+    /// Is what runs a constant statement of ours, over catalogs and our own tables?
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// In [`as_owner`], so what is run calls no function that a user has made.
+pub(super) fn is_ours() -> bool {
+    OURS.get()
+}
+
+/// Until this is dropped, also when an ERROR unwinds.
+struct Ours(bool);
+
+impl Ours {
+    fn are(ours: bool) -> Ours {
+        Ours(OURS.replace(ours))
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        OURS.set(self.0);
+    }
 }
 
 fn as_role<R>(role: pg_sys::Oid, context: impl FnOnce(u32) -> u32, work: impl FnOnce() -> Result<R>) -> Result<R> {

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::{c_string, is_outermost, pointers, Arg, Planned};
+use super::{c_string, guard, is_outermost, pointers, Arg, Planned};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::Gather;
 use crate::server::pg;
@@ -18,7 +18,9 @@ const PLANS_KEPT: usize = 512;
 /// Text, types, the calling role, and what is known of the roles. Postgres replans by itself when a table, the role or the search
 /// path changes (plancache.c), but not when that role is granted another, to which a policy applies; and a pooled session that has
 /// several roles in turn would plan anew for each (0.4 to 2 ms a pull instead of 0.14).
-type PlanKey = (Box<str>, Vec<u32>, u32, u64, Planned);
+///
+/// And whether the statement is a constant of ours (guard.rs): that one calls nothing that a user has made, so DDL on functions is nothing to it.
+type PlanKey = (Box<str>, Vec<u32>, u32, u64, Planned, bool);
 
 /// What was found out of a statement when it was prepared.
 struct Prepared {
@@ -92,8 +94,10 @@ thread_local! {
 /// Within an SPI connection.
 pub(super) unsafe fn plan(sql: &str, args: &[Arg], planned: Planned) -> Result<pg_sys::SPIPlanPtr> {
     let types_key = args.iter().map(|a| a.oid.to_u32()).gather();
-    let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), session::count(Event::Role), planned);
-    let known = PLANS.with_borrow(|plans| plans.kept.get(&key).filter(|kept| kept.is_current()).map(|kept| kept.plan));
+    let ours = guard::is_ours();
+    let key: PlanKey = (sql.into(), types_key, pg::current_user().to_u32(), session::count(Event::Role), planned, ours);
+    let known =
+        PLANS.with_borrow(|plans| plans.kept.get(&key).filter(|kept| ours || kept.is_current()).map(|kept| kept.plan));
     match known {
         Some(Some(plan)) => return Ok(plan),
         // SAFETY: within an SPI connection (caller).
@@ -107,7 +111,7 @@ pub(super) unsafe fn plan(sql: &str, args: &[Arg], planned: Planned) -> Result<p
         let (functions, others) = (session::count(Event::Function), session::count(Event::Plan));
         let plan = prepare(sql, args, planned)?;
         let mut is_folded = false;
-        for source in sources(plan) {
+        for source in sources(plan).into_iter().take_while(|_| !ours) {
             is_folded |= folded::calls_any((*source).query_list.cast())?;
         }
         if !is_folded && pg_sys::SPI_keepplan(plan) != 0 {
