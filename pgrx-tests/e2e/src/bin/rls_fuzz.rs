@@ -106,7 +106,7 @@ fn main() -> Result<ExitCode> {
                 failure.kind,
                 failure.text.chars().take(160).collect::<String>()
             );
-            verdict.check(failure.kind == plant.expected(), text);
+            verdict.check(plant.is_found_by(failure.kind), text);
             return Ok(verdict.close());
         }
         if let Some(failure) = failure {
