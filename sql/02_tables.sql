@@ -110,7 +110,8 @@ COMMENT ON COLUMN snapsync.access.voucher IS 'The role whose TRIGGER privilege o
 COMMENT ON COLUMN snapsync.access.predicate IS 'Which of its rows concern the caller (SQL over its columns); NULL for those he may see';
 CREATE INDEX access_access ON snapsync.access (access);
 
--- Oids mean nothing in another database; a dump has only which tables are due for a look. The row of relation 0 says of which database they are.
+-- Oids mean nothing in another database; a dump has only which tables are due for a look, and by the keys' names which keys were not enforced
+-- (shape/unenforced.rs). The row of relation 0 says of which database they are.
 CREATE TABLE snapsync.dependency (
     relation            snapsync.regtable NOT NULL,
     classid             oid NOT NULL,

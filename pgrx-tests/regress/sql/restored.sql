@@ -146,6 +146,25 @@ SELECT t.pull_ids('plain');
 SELECT t.pull_ids('plain');
 \connect regress_restored
 DELETE FROM snapsync.dependency WHERE relation = 'plain'::regclass AND classid = 0;
+-- So is that a foreign key was not enforced, which nobody has looked at yet: in the copy it is found by its name.
+CREATE TABLE projects (id int PRIMARY KEY, who name);
+GRANT SELECT ON projects TO PUBLIC;
+SELECT t.secured('tasks', ', project int REFERENCES projects', 'EXISTS (SELECT FROM projects AS p WHERE p.id = project AND p.who = current_user)');
+INSERT INTO projects VALUES (1, 'alice');
+SELECT kind FROM snapsync.access WHERE relation = 'tasks'::regclass;
+SET session_replication_role = replica;
+INSERT INTO tasks VALUES (1, 1);
+RESET session_replication_role;
+SELECT count(*) FROM snapsync.dependency WHERE name = 'unenforced';
+:again
+:load
+:there
+CALL t.write();
+SELECT t.unseen();
+SELECT count(*) FROM snapsync.dependency WHERE name = 'unenforced';
+SELECT kind FROM snapsync.access WHERE relation = 'tasks'::regclass;
+\connect regress_restored
+DROP TABLE tasks, projects;
 -- Another order of texts may say otherwise what a policy says; a generated column is computed anew.
 :again
 :load

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 
+use super::unenforced;
 use crate::server::error::Result;
 use crate::server::{pg, spi};
 
@@ -200,20 +201,13 @@ pub fn are_foreign() -> Result<bool> {
 
 /// From here on they are of this one: all is about to be looked at, or has been. What is due stays due.
 pub fn adopt() -> Result<()> {
-    // But for what nobody could find out anew (unenforced.rs), by the keys' names.
+    // But for what nobody could find out anew.
     spi::owner_execute(
         "DELETE FROM snapsync.dependency WHERE relation::oid = 0 \
-            OR classid <> 0 AND name IS DISTINCT FROM 'unenforced' AND relation::oid NOT IN ( \
-             SELECT c.relation::oid FROM snapsync.collection AS c \
-             WHERE c.shape ->> 'identity' = concat_ws(' ', $2::text, $1::oid, c.relation::oid))",
-        &database(),
-    )?;
-    spi::owner_execute(
-        "UPDATE snapsync.dependency AS d SET objid = f.oid FROM pg_constraint AS f \
-         WHERE d.classid = 'pg_constraint'::regclass AND d.name = 'unenforced' AND d.own \
-           AND f.contype = 'f' AND f.conrelid = d.relation AND f.conname = substr(d.owner, strpos(d.owner, ' ') + 1)",
+            OR classid <> 0 AND name IS DISTINCT FROM 'unenforced' AND NOT snapsync.is_seen_here(relation)",
         &[],
     )?;
+    unenforced::find_keys_anew()?;
     spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) VALUES (0::oid::regclass, 0, $1, false, $2)",
         &database(),
@@ -224,13 +218,14 @@ pub fn adopt() -> Result<()> {
 /// Is there a table that nobody has looked at in this database, nor tried to? (It may be one that is not there.)
 pub fn any_unseen() -> Result<bool> {
     const SQL: &str = "SELECT 1 FROM snapsync.collection AS c \
-         WHERE c.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $2::text, $1::oid, c.relation::oid) \
+         WHERE NOT snapsync.is_seen_here(c.relation) \
            AND NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0) LIMIT 1";
-    Ok(!spi::read_now(SQL, &database())?.is_empty())
+    Ok(!spi::read_now(SQL, &[])?.is_empty())
 }
 
-/// What one table rested on in another database.
+/// What one table rested on in another database, but for what nobody could find out anew.
 pub fn forget_foreign(relation: pg_sys::Oid) -> Result<()> {
-    const SQL: &str = "DELETE FROM snapsync.dependency WHERE relation = $1 AND classid <> 0";
+    const SQL: &str =
+        "DELETE FROM snapsync.dependency WHERE relation = $1 AND classid <> 0 AND name IS DISTINCT FROM 'unenforced'";
     spi::owner_execute(SQL, &[spi::arg(relation)]).map(|_| ())
 }

@@ -41,7 +41,7 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    // (By a key's name another version of the server finds it: `dependency::adopt`.)
+    // (With the keys' names, for another database.)
     spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
          SELECT k.relation, 'pg_constraint'::regclass, k.key, k.own, 'unenforced', concat(pg_current_xact_id(), ' ', k.name) \
@@ -70,4 +70,16 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     // Others may be making policies that follow these keys, and have not seen the marks.
     let ends: Vec<_> = ends.into_iter().map(|end| (pg_sys::RelationRelationId, pg_sys::Oid::from(end))).gather();
     super::put_off_others(&ends)
+}
+
+/// Marks that have come with a dump, or through an upgrade, are about keys which have other Oids here: they are found by their names. Before
+/// the first look in a database, for who follows a key may be looked at before the table that has it.
+pub fn find_keys_anew() -> Result<()> {
+    spi::owner_execute(
+        "UPDATE snapsync.dependency AS d SET objid = f.oid FROM pg_constraint AS f \
+         WHERE d.classid = 'pg_constraint'::regclass AND d.name = 'unenforced' AND d.own AND d.objid <> f.oid \
+           AND f.contype = 'f' AND f.conrelid = d.relation AND f.conname = substr(d.owner, strpos(d.owner, ' ') + 1)",
+        &[],
+    )
+    .map(|_| ())
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::dependency::{self, Due};
-use super::{definition, derive_all, put_off_as, versions, Because, BUSY};
+use super::{definition, derive_all, put_off_as, unenforced, versions, Because, BUSY};
 use crate::collections::triggers::{ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::log::journal;
 use crate::server::error::Result;
@@ -48,18 +48,19 @@ pub fn look_at_some() -> Result<()> {
         return Ok(());
     }
     // Nothing of this is the writer's fault, nor his wish: not even a `statement_timeout` is an error of his commit.
-    if subxact::run(|| spi::quietly(|| spi::without_waiting(look))).unwrap_or(true) {
-        SETTLED.set(Some(home));
+    match subxact::run(|| spi::quietly(|| spi::without_waiting(look))) {
+        Ok(false) => {}
+        // Somebody else is at it.
+        Err(e) if e.is_lock_timeout() => {}
+        Ok(true) | Err(_) => SETTLED.set(Some(home)),
     }
     Ok(())
 }
 
 /// True if nothing is left to look at.
 fn look() -> Result<bool> {
-    let args = |but: &[pg_sys::Oid]| {
-        let [database, system] = dependency::database();
-        [database, system, spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec())]
-    };
+    let args = |but: &[pg_sys::Oid]| [spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec())];
+    unenforced::find_keys_anew()?;
     let began = Instant::now();
     let mut busy = Vec::new();
     for _ in 0..AT_ONCE {
