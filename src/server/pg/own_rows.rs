@@ -25,6 +25,9 @@ impl OwnRow {
     }
 }
 
+/// A scan's key on the first column: what compares, and the value.
+type FirstColumn = (&'static CStr, u32, pg_sys::Datum);
+
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
 pub fn row_by_name<R>(
     table: &'static CStr,
@@ -34,7 +37,7 @@ pub fn row_by_name<R>(
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
     // A name's comparison stops at its NUL.
-    row_by(table, index, (pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr())), snapshot, read)
+    first_row(table, Some((index, pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))), snapshot, read)
 }
 
 /// Reads the row of one of the extension's own tables that has no other.
@@ -43,42 +46,36 @@ pub fn only_row<R>(
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
-    let table = relation_oid(table)?;
-    // SAFETY: the table exists, and is read without an index; on an ERROR the resource owner closes it.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let none = std::ptr::null_mut();
-        let scan = pg_sys::systable_beginscan(relation, pg_sys::InvalidOid, false, snapshot.raw(), 0, none);
-        let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        Ok(found)
-    }
+    first_row(table, None, snapshot, read)
 }
 
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
 pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
     let now = ActiveSnapshot::latest();
-    Ok(row_by(table, index, (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)), &now, |_| ())?.is_some())
+    Ok(first_row(table, Some((index, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))), &now, |_| ())?.is_some())
 }
 
-fn row_by<R>(
+/// By an index on the first column, or without one.
+fn first_row<R>(
     table: &'static CStr,
-    index: &'static CStr,
-    (equality, value): (u32, pg_sys::Datum),
+    by: Option<FirstColumn>,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
     let table = relation_oid(table)?;
-    // SAFETY: both relations exist; on an ERROR the resource owner closes them. What `value` points to outlives the scan.
+    // SAFETY: the relations exist; on an ERROR the resource owner closes them. What the value points to outlives the scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
-        let index = relation_oid(index)?;
         let mut key = pg_sys::ScanKeyData::default();
-        pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
-        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot.raw(), 1, &mut key);
+        let (index, keys) = match by {
+            Some((index, equality, value)) => {
+                pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
+                // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
+                (relation_oid(index)?, 1)
+            }
+            None => (pg_sys::InvalidOid, 0),
+        };
+        let scan = pg_sys::systable_beginscan(relation, index, by.is_some(), snapshot.raw(), keys, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
         let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
         pg_sys::systable_endscan(scan);
