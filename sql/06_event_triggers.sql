@@ -179,6 +179,32 @@ END;
 COMMENT ON FUNCTION snapsync.identity_of(oid) IS 'Which table of which database of which cluster this is: only there do the numbers in a shape mean anything';
 REVOKE EXECUTE ON FUNCTION snapsync.identity_of(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.untrackable(relation oid) RETURNS TABLE (reason text, because text, hint text)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT 'it is unlogged', NULL, format('ALTER TABLE %s SET LOGGED first.', $1::regclass)
+    FROM pg_class WHERE oid = $1 AND relpersistence <> 'p'
+    UNION ALL
+    SELECT 'its partition key calls functions', 'The server would run them whenever it looks at the table.',
+           'Partition it by columns, or by the system''s own functions.'
+    WHERE snapsync.calls_in_key($1)
+    UNION ALL
+    SELECT 'a foreign table is a partition of it', 'What changes in a foreign table is not seen here.',
+           'Detach it, or keep what decides in tables of this database.'
+    WHERE snapsync.has_foreign_part($1);
+END;
+COMMENT ON FUNCTION snapsync.untrackable(oid) IS 'Why a table that policies read cannot be tracked, whoever may make triggers on it; no row: it can';
+REVOKE EXECUTE ON FUNCTION snapsync.untrackable(oid) FROM PUBLIC;
+
+CREATE FUNCTION snapsync.columns_of(relation oid) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT jsonb_object_agg(attnum, jsonb_build_array(attname, format_type(atttypid, atttypmod), attcollation::regcollation::text))
+    FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped;
+END;
+COMMENT ON FUNCTION snapsync.columns_of(oid) IS 'Name, type and collation of each column, by its number, as a shape has them';
+REVOKE EXECUTE ON FUNCTION snapsync.columns_of(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.is_seen_here(relation oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -258,6 +284,26 @@ END;
 COMMENT ON FUNCTION snapsync.was_unenforced(oid) IS
 'Was this foreign key not enforced for a time, or did it not take all rows along, as far as is known of the table that has it?';
 REVOKE EXECUTE ON FUNCTION snapsync.was_unenforced(oid) FROM PUBLIC;
+
+CREATE FUNCTION snapsync.reached(relations oid[], role oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE reached(oid) AS (
+        SELECT unnest($1)
+        UNION
+        SELECT k.oid
+        FROM reached CROSS JOIN LATERAL (
+            SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = reached.oid
+            UNION ALL
+            SELECT d.objid FROM (SELECT reltype FROM pg_class WHERE oid = reached.oid OFFSET 0) AS y
+            CROSS JOIN LATERAL (SELECT objid FROM pg_depend WHERE refclassid = 'pg_type'::regclass AND refobjid = y.reltype
+                                   AND classid = 'pg_class'::regclass AND objsubid = 0 OFFSET 0) AS d) AS next(oid)
+        CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = next.oid AND NOT relispartition AND pg_has_role($2, relowner, 'USAGE') OFFSET 0) AS k)
+    SELECT oid FROM reached;
+END;
+COMMENT ON FUNCTION snapsync.reached(oid[], oid) IS
+'These relations, with the tables that inherit from them or are of their types: a command reaches them, too, if the role that gives it may alter them';
+REVOKE EXECUTE ON FUNCTION snapsync.reached(oid[], oid) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.on_command_end() RETURNS event_trigger
 LANGUAGE c

@@ -418,14 +418,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            coalesce(why.hint, 'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
            'somebody who has the privilege call snapsync.enable().'), NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
-    LEFT JOIN LATERAL (
-        SELECT * FROM (
-            SELECT 'it is unlogged', 'ALTER TABLE ... SET LOGGED.' FROM pg_class WHERE oid = a.access AND relpersistence <> 'p'
-            UNION ALL
-            SELECT 'its partition key calls functions', 'Partition it by columns, or by the system''s own functions.' WHERE snapsync.calls_in_key(a.access)
-            UNION ALL
-            SELECT 'a foreign table is a partition of it', 'Detach it, or keep what decides in tables of this database.' WHERE snapsync.has_foreign_part(a.access)
-        ) AS reasons(reason, hint) LIMIT 1) AS why ON true
+    LEFT JOIN LATERAL (SELECT * FROM snapsync.untrackable(a.access) LIMIT 1) AS why ON true
     UNION ALL
     SELECT 'error', coalesce(m.name, m.tab),
            format('triggers of snapsync on table %s, which decides who sees a row, are off: every pull replaces the collection', a.access),

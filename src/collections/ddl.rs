@@ -176,7 +176,8 @@ fn follow_rename(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         let text = |name| CStr::from_ptr(name).to_string_lossy().into_owned();
         (text((*rename).subname), text((*rename).newname))
     };
-    for row in &spi::read_now(RENAMED, &[spi::arg(old.as_str()), spi::arg(new.as_str())])? {
+    for row in &spi::read_now(RENAMED, &[spi::arg(old.as_str()), spi::arg(new.as_str()), spi::arg(pg::current_user())])?
+    {
         memory::heed();
         shape::rename(row.oid(0), &old, &new)?;
     }
@@ -471,8 +472,9 @@ fn dumps_settings() -> Result<bool> {
 }
 
 /// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end, and the tables
-/// are due for their first look in any case (shape/unseen.rs). It is if it has a dump's settings in a database on which the log's history has not begun yet, because it is another one's, and nobody has looked
-/// at the tables yet, nor enabled one. And only somebody who may write the extension's tables can load its part of a dump.
+/// are due for their first look in any case (shape/unseen.rs). It is if it has a dump's settings in a database on which the log's history has
+/// not begun yet, because it is another one's, and nobody has looked at the tables yet, nor enabled one. And only somebody who may write the
+/// extension's tables can load its part of a dump.
 fn restoring() -> Result<bool> {
     Ok(dumps_settings()?
         && !pg::in_recovery()

@@ -1,6 +1,6 @@
 -- What the commands that role $3 has just run have touched, and the tables $4, whose privileges they have changed. With concerned.sql.
 -- Nothing rests on temporary tables; policies and owners' SQL may call a session's own functions, by their numbers.
-WITH RECURSIVE touched AS MATERIALIZED (
+WITH touched AS MATERIALIZED (
     SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
     WHERE classid IS NOT NULL AND (schema_name IS DISTINCT FROM 'pg_temp' OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
     UNION ALL
@@ -20,18 +20,8 @@ relation(oid) AS (
     -- BEFORE ROW DELETE or UPDATE (catalog/pg_trigger.h): it may keep rows from going along with a parent.
     SELECT g.tgrelid FROM touched CROSS JOIN LATERAL (SELECT tgrelid, tgtype FROM pg_trigger WHERE oid = objid OFFSET 0) AS g
     WHERE classid = 'pg_trigger'::regclass AND g.tgtype & 3 = 3 AND g.tgtype & 24 <> 0),
--- With the tables that inherit from these or are of these types: a command reaches them, too, if whoever gives it may alter them.
-reached(oid) AS (
-    SELECT oid FROM relation
-    UNION
-    SELECT k.oid
-    FROM reached CROSS JOIN LATERAL (
-        SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = reached.oid
-        UNION ALL
-        SELECT d.objid FROM (SELECT reltype FROM pg_class WHERE oid = reached.oid OFFSET 0) AS y
-        CROSS JOIN LATERAL (SELECT objid FROM pg_depend WHERE refclassid = 'pg_type'::regclass AND refobjid = y.reltype
-                               AND classid = 'pg_class'::regclass AND objsubid = 0 OFFSET 0) AS d) AS next(oid)
-    CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = next.oid AND NOT relispartition AND pg_has_role($3, relowner, 'USAGE') OFFSET 0) AS k),
+-- (From a column, not from a subquery in its place: the function becomes a part of this statement.)
+reached(oid) AS (SELECT r.* FROM (SELECT array_agg(oid) AS oids FROM relation) AS own CROSS JOIN LATERAL snapsync.reached(own.oids, $3) AS r),
 object(classid, objid) AS (
     SELECT 'pg_class'::regclass::oid, oid FROM reached
     UNION

@@ -109,38 +109,20 @@ pub fn refuse_untracked(relation: pg_sys::Oid, edges: &Edges) -> Result<()> {
     let Some((&access, _)) = edges.iter().find(|(_, e)| e.voucher.is_none()) else { return Ok(()) };
     let name = |oid| pg::qualified_name(oid).map(|(table, _)| table).unwrap_or_default();
     let (reader, read) = (name(relation), name(pg_sys::Oid::from(access)));
-    let unlogged = spi::read_now(
-        "SELECT r.relpersistence <> 'p', o.rolname, snapsync.calls_in_key(r.oid), snapsync.has_foreign_part(r.oid) \
-         FROM pg_class AS r, pg_class AS reader JOIN pg_roles AS o ON o.oid = reader.relowner \
-         WHERE r.oid = $1 AND reader.oid = $2",
-        &[spi::arg(pg_sys::Oid::from(access)), spi::arg(relation)],
-    )?;
     let detail = format!("Policies or scopes of {reader} read it, so its changes must be logged.");
-    match unlogged.first() {
-        Some(row) if row.bool(0) => {
-            Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot track table {read}: it is unlogged"))
-                .detail(detail)
-                .hint(format!("ALTER TABLE {read} SET LOGGED first.")))
-        }
-        Some(row) if row.bool(2) => Err(SyncError::new(
-            code::WRONG_OBJECT_TYPE,
-            format!("cannot track table {read}: its partition key calls functions"),
-        )
-        .detail(format!("{detail} The server would run them whenever it looks at the table."))
-        .hint("Partition it by columns, or by the system's own functions.")),
-        Some(row) if row.bool(3) => Err(SyncError::new(
-            code::WRONG_OBJECT_TYPE,
-            format!("cannot track table {read}: a foreign table is a partition of it"),
-        )
-        .detail(format!("{detail} What changes in a foreign table is not seen here."))
-        .hint("Detach it, or keep what decides in tables of this database.")),
-        row => {
-            let role = pg::ident(&row.map(|r| r.string(1)).unwrap_or_default());
-            Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {read}"))
-                .detail(format!("{detail} That takes the TRIGGER privilege on it."))
-                .hint(format!("GRANT TRIGGER ON {read} TO {role}; or let somebody who has it call snapsync.enable().")))
-        }
+    let barred = spi::read_now(
+        "SELECT reason, because, hint FROM snapsync.untrackable($1) LIMIT 1",
+        &[spi::arg(pg_sys::Oid::from(access))],
+    )?;
+    if let Some(row) = barred.first() {
+        let detail = row.text(1).map_or(detail.clone(), |because| format!("{detail} {because}"));
+        let message = format!("cannot track table {read}: {}", row.string(0));
+        return Err(SyncError::new(code::WRONG_OBJECT_TYPE, message).detail(detail).hint(row.string(2)));
     }
+    let role = pg::ident(&spi::owner(relation).and_then(pg::role_name)?.to_string_lossy());
+    Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {read}"))
+        .detail(format!("{detail} That takes the TRIGGER privilege on it."))
+        .hint(format!("GRANT TRIGGER ON {read} TO {role}; or let somebody who has it call snapsync.enable().")))
 }
 
 /// Must the table be tracked: is it a collection, or do the policies of one read it, maybe through others?

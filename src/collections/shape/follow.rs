@@ -34,6 +34,12 @@ impl ColumnNames {
         Ok(Some(ColumnNames { before, now: rows.iter().map(|r| (r.string(0), r.string(1))).collect() }))
     }
 
+    /// One column has got another name, whatever its number.
+    fn renamed(old: &str, new: &str) -> ColumnNames {
+        let one = |key: &str, value: &str| BTreeMap::from([(key.to_string(), value.to_string())]);
+        ColumnNames { before: one(old, "it"), now: one("it", new) }
+    }
+
     /// The column's name now; None: dropped. A name that was no column's is taken as it is.
     fn follow(&self, name: &String) -> Option<String> {
         match self.before.get(name) {
@@ -67,8 +73,17 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
         let key = stored.key.iter().map(|name| columns.follow(name)).collect();
         return table::find_key_for_access(relation, &stored, key);
     }
-    let table = || pg::qualified_name(relation).map(|(_, name)| name).unwrap_or_default();
-    let needed = |name: &String, role: &str| columns.follow(name).ok_or_else(|| refuse_loss(&table(), name, role));
+    let followed = take_over(relation, &stored, &columns)?;
+    if !table::is_unique(relation, &followed.key)? {
+        return Err(refuse_loss(relation, &followed.key.join(", "), "the key, which must stay unique,"));
+    }
+    table::check_columns(relation, &followed)?;
+    Ok(false)
+}
+
+/// Settings, and the scope that was found, go by the new names; gives the settings. What a collection cannot be without must be there.
+fn take_over(relation: pg_sys::Oid, stored: &StoredSettings, columns: &ColumnNames) -> Result<StoredSettings> {
+    let needed = |name: &String, role: &str| columns.follow(name).ok_or_else(|| refuse_loss(relation, name, role));
     let one = |name: &Option<String>, role: &str| name.as_ref().map(|n| needed(n, role)).transpose();
     let followed = StoredSettings {
         key: stored.key.iter().map(|k| needed(k, "part of the key")).collect::<Result<_>>()?,
@@ -80,37 +95,18 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
         version_column: one(&stored.version_column, "the version column")?,
         ..stored.clone()
     };
-    if followed != stored {
+    if followed != *stored {
         registry::store(relation, &followed)?;
     }
     super::scope::follow(relation, |name| columns.follow(name))?;
-    if !table::is_unique(relation, &followed.key)? {
-        return Err(refuse_loss(&table(), &followed.key.join(", "), "the key, which must stay unique,"));
-    }
-    table::check_columns(relation, &followed)?;
-    Ok(false)
+    Ok(followed)
 }
 
 /// A column has got another name in a table whose columns nobody knows by their numbers yet: what is set goes by its new name, what was
 /// derived waits for the first look, for which a reset is due. (Clients have its values under the old name.)
 pub fn rename(relation: pg_sys::Oid, old: &str, new: &str) -> Result<()> {
     let Some(stored) = registry::load(relation)? else { return Ok(()) };
-    let one = |name: &String| if name == old { new.to_string() } else { name.clone() };
-    let all = |names: &[String]| names.iter().map(one).collect::<Vec<_>>();
-    let renamed = StoredSettings {
-        key: all(&stored.key),
-        columns: stored.columns.as_deref().map(all),
-        exclude: all(&stored.exclude),
-        readonly: all(&stored.readonly),
-        scope_column: stored.scope_column.as_ref().map(one),
-        soft_delete_column: stored.soft_delete_column.as_ref().map(one),
-        version_column: stored.version_column.as_ref().map(one),
-        ..stored.clone()
-    };
-    if renamed != stored {
-        registry::store(relation, &renamed)?;
-    }
-    super::scope::follow(relation, |name| Some(one(name)))?;
+    take_over(relation, &stored, &ColumnNames::renamed(old, new))?;
     spi::owner_execute(
         "UPDATE snapsync.collection SET image = array_replace(image, $2::name, $3::name) WHERE relation = $1 AND $2::name = ANY (image)",
         &[spi::arg(relation), spi::arg(old), spi::arg(new)],
@@ -122,9 +118,7 @@ pub fn rename(relation: pg_sys::Oid, old: &str, new: &str) -> Result<()> {
 pub fn follow_aside(relation: pg_sys::Oid) -> Result<()> {
     follow(relation)?;
     spi::owner_execute(
-        "UPDATE snapsync.collection AS c SET shape = jsonb_set(shape, '{columns}', ( \
-             SELECT jsonb_object_agg(a.attnum, jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation::text)) \
-             FROM pg_attribute AS a WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped)) \
+        "UPDATE snapsync.collection SET shape = jsonb_set(shape, '{columns}', snapsync.columns_of(relation)) \
          WHERE relation = $1 AND shape ? 'columns' AND snapsync.is_seen_here(relation)",
         &[spi::arg(relation)],
     )
@@ -132,7 +126,8 @@ pub fn follow_aside(relation: pg_sys::Oid) -> Result<()> {
 }
 
 /// Refuses DDL that takes a column away that a collection cannot be without.
-fn refuse_loss(table: &str, column: &str, role: &str) -> SyncError {
+fn refuse_loss(relation: pg_sys::Oid, column: &str, role: &str) -> SyncError {
+    let table = pg::qualified_name(relation).map(|(_, name)| name).unwrap_or_default();
     SyncError::new(code::NOT_IN_STATE, format!("column \"{column}\" of table \"{table}\" is in use"))
         .detail(format!("It is {role} of a synced table."))
         .hint("Change the settings with snapsync.enable(), or call snapsync.disable(), first.")

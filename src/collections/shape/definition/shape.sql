@@ -36,11 +36,7 @@ SELECT json_build_object(
         JOIN pg_attribute AS a ON a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped),
     'declared', (
         SELECT json_object_agg(n.name, to_regclass(n.name)::oid::text) FROM jsonb_object_keys(c.access_tables) AS n(name)),
-    'columns', (
-        SELECT json_object_agg(a.attnum, json_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation::text)
-                               ORDER BY a.attnum)
-        FROM pg_attribute AS a
-        WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped),
+    'columns', snapsync.columns_of(c.relation),
     -- Which rows come hangs on these, also where they are not synced.
     'deciding', (
         SELECT json_object_agg(a.attname, json_build_array(a.attnum::text, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attname)

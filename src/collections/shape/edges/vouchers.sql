@@ -1,7 +1,7 @@
 -- Who vouches for the triggers on each of the tables $2, which policies of table $1 read: a role with the TRIGGER privilege. $3: who makes
 -- a policy, or calls enable.
 SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname
-                   WHEN m.relpersistence <> 'p' OR snapsync.calls_in_key(m.oid) OR snapsync.has_foreign_part(m.oid) THEN NULL
+                   WHEN EXISTS (SELECT FROM snapsync.untrackable(m.oid)) THEN NULL
                    WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname
                    WHEN has_table_privilege(v.oid, m.oid, 'TRIGGER') THEN v.rolname
                    WHEN has_table_privilege(a.oid, m.oid, 'TRIGGER') THEN a.rolname END
