@@ -8,7 +8,7 @@
 #   cluster.sh socket-uri DIR [DATABASE]      the same over the Unix socket
 #   cluster.sh with NAME COMMAND...           run COMMAND with a new cluster, and remove the cluster whatever happens
 #
-# `with` gives COMMAND: PGHOST (socket directory), PGPORT, PGUSER, DATABASE_URL (TCP), SNAPSYNC_CLUSTER, SNAPSYNC_PG_BIN.
+# `with` sets what SNAPSYNC_SETTING says (SETTING = VALUE), and gives COMMAND: PGHOST (socket directory), PGPORT, PGUSER, DATABASE_URL (TCP), SNAPSYNC_CLUSTER, SNAPSYNC_PG_BIN.
 #
 # Authentication: whoever may enter the socket's directory (mode 0700: the server's user, and root) is trusted. TCP on
 # 127.0.0.1 is open to every local user, and a superuser may run programs as the server's user, so it wants the password,
@@ -102,7 +102,7 @@ with() { # NAME COMMAND...
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	# Its visits would change where rows stand, and in which order they are updated.
-	start "$dir" "autovacuum = off"
+	start "$dir" "autovacuum = off" ${SNAPSYNC_SETTING:+"$SNAPSYNC_SETTING"}
 	PGHOST=$dir/socket PGPORT=$(cat "$dir/port") PGUSER=postgres DATABASE_URL=$(uri "$dir") SNAPSYNC_CLUSTER=$dir "$@"
 }
 

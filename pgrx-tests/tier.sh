@@ -114,7 +114,8 @@ regress)
 	;;
 isolation)
 	"$here/install.sh" private
-	pg_regress isolation/pg_isolation_regress isolation spec
+	# Nobody need preload the library; here it is.
+	SNAPSYNC_SETTING="shared_preload_libraries = 'snapsync'" pg_regress isolation/pg_isolation_regress isolation spec
 	;;
 e2e)
 	"$here/install.sh" private

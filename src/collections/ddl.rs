@@ -43,6 +43,10 @@ fn unlisted(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<BTreeMap<u32, Bec
 
 /// What makes or describes things of which no table knows yet, and changes nothing that is there; and DROP, which `on_drop` sees.
 fn touches_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    if let Some(function) = statement::<pg_sys::CreateFunctionStmt>(fcinfo, pg_sys::NodeTag::T_CreateFunctionStmt) {
+        // SAFETY: a node of this type.
+        return unsafe { !(*function).replace };
+    }
     // SAFETY: as above.
     unsafe {
         let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;

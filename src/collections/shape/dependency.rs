@@ -92,7 +92,7 @@ pub fn lost_unseen(relation: pg_sys::Oid) -> Result<bool> {
 pub enum Due {
     /// It failed, or would take long: DDL on the table itself, or `enable`, tries again.
     Failed = 0,
-    /// Somebody else was at it, or it was not for who gave the command: the next DDL whatever of its owner's, or a superuser's, tries again.
+    /// Somebody else was at it, or it was not for who gave the command: the next DDL of its owner's, or a superuser's, tries again.
     Busy = 1,
 }
 

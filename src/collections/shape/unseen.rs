@@ -32,9 +32,13 @@ thread_local! {
 
 /// A transaction that has logged something is about to commit.
 pub fn look_at_some() -> Result<()> {
+    // First, for processes without a database commit, too, where the library is preloaded. They cannot read catalogs.
+    if !journal::has_logged() {
+        return Ok(());
+    }
     // (The extension itself may be gone by now.)
     let Ok(home) = pg::relation_oid(c"dependency") else { return Ok(()) };
-    if SETTLED.get() == Some(home) || !journal::has_logged() {
+    if SETTLED.get() == Some(home) {
         return Ok(());
     }
     // A dump is being loaded, maybe; or, in REPEATABLE READ, others' looks since its snapshot would be in its way.

@@ -133,7 +133,8 @@ pub fn before_commit(prepared: bool) -> Result<()> {
 /// The newest version. What this transaction has not committed yet counts as if it had.
 pub fn newest() -> Result<i64> {
     let rows = spi::query_now(
-        "SELECT max(version)::int8 + count(*) FILTER (WHERE version IS NULL) FROM snapsync.schema_version",
+        "SELECT (SELECT max(version)::int8 FROM snapsync.schema_version) \
+              + (SELECT count(*) FROM snapsync.schema_version WHERE version IS NULL)",
         &[],
     )?;
     Ok(rows.first().and_then(|row| row.i64(0)).unwrap_or(1))
