@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::collections::catalog::{Collection, Column};
 use crate::server::pg;
+use crate::values::token::digest;
 
 /// A column of the key, as the index has it.
 struct Ordered<'a> {
@@ -34,8 +35,11 @@ impl<'a> KeyOrder<'a> {
                 pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
                 order
             });
-            // Rather one that needs no word about collations.
-            let found = found.min_by_key(|order| order.iter().filter(|o| o.collation.is_some()).count());
+            // The same one whenever it is there, and rather one that needs no word about collations.
+            let found = found.min_by_key(|order| {
+                let said = order.iter().filter(|o| o.collation.is_some()).count();
+                (said, order.iter().map(|o| place_in(key, o)).collect::<Vec<_>>(), text_of(order))
+            });
             pg_sys::relation_close(table, pg_sys::NoLock as i32);
             found
         };
@@ -47,14 +51,29 @@ impl<'a> KeyOrder<'a> {
         self.0.iter().map(|o| format!("t.{}{}", o.column.ident, o.collation.as_deref().unwrap_or(""))).collect()
     }
 
+    /// The same for orders that are the same.
+    pub fn digest(&self) -> u64 {
+        digest(text_of(&self.0).as_bytes())
+    }
+
     /// Of the key's parts, which stand as the collection has them, those of each column, with its type.
     pub fn parts<'p>(&self, collection: &Collection, parts: &'p [String]) -> Vec<(pg_sys::Oid, &'p str)> {
         let part = |o: &Ordered| {
-            let at = collection.key.iter().position(|c| c.attnum == o.column.attnum)?;
+            let at = place_in(&collection.key, o)?;
             parts.get(at).map(|part| (o.column.facts.base, part.as_str()))
         };
         self.0.iter().filter_map(part).collect()
     }
+}
+
+fn place_in(key: &[Column], ordered: &Ordered) -> Option<usize> {
+    key.iter().position(|c| c.attnum == ordered.column.attnum)
+}
+
+/// The columns by their numbers, with their types and collations.
+fn text_of(order: &[Ordered]) -> String {
+    let part = |o: &Ordered| format!("{} {}{}", o.column.attnum, o.column.type_name, o.collation.as_deref().unwrap_or(""));
+    order.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
 /// How this index orders the key, if it is unique on just its columns.

@@ -58,11 +58,11 @@ impl CollectionPull<'_> {
             (place, _) => (None, place),
         };
         if let Some(keys) = &self.wanted.keys {
-            let after = match place {
-                Place::Rows { after } => after,
+            let rows = match place {
+                Place::Rows(rows) => rows,
                 _ => None,
             };
-            return self.write_page_of_keys(from, keys, after, at, page, out);
+            return self.write_page_of_keys(from, keys, rows.map(|rows| rows.after), at, page, out);
         }
         let room = page.room();
         let mut from = from;
@@ -103,20 +103,20 @@ impl CollectionPull<'_> {
         page: &mut Page,
         out: &mut Writer<Output>,
     ) -> Result<Option<Place>> {
-        let (walk, after) = match place {
-            Place::Rows { after } => (None, Some(after)),
+        let (walk, rows) = match place {
+            Place::Rows(rows) => (None, Some(rows)),
             Place::Walk(walk) => (Some(walk), None),
             _ => (None, None),
         };
-        if after.is_none() {
+        if rows.is_none() {
             match self.walk(from, walk, page, out)? {
                 Walked::All => return Ok(None),
                 Walked::To(walk) => return Ok(Some(Place::Walk(walk))),
                 Walked::Otherwise => {}
             }
         }
-        let after = self.write_some(from, after.flatten().as_deref(), page, out)?;
-        Ok(after.map(|after| Place::Rows { after: Some(after) }))
+        let next = self.write_some(from, rows.flatten().as_ref(), page, out)?;
+        Ok(next.map(|rows| Place::Rows(Some(rows))))
     }
 
     /// The changes from there on, as many as the page has room for, and what is left of them; or why the client must replace what

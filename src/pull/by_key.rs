@@ -21,7 +21,7 @@ use crate::sight::keys::KeySet;
 use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach};
 use crate::values::json::{Output, Writer};
-use crate::values::token::Place;
+use crate::values::token::{Place, RowsPlace};
 
 /// So many entries of the log are looked at, and for each key so many, before all rows are sent as they stand. To look at an entry of
 /// another row takes a twentieth of what it takes to send one, and a client takes that in.
@@ -94,8 +94,9 @@ impl CollectionPull<'_> {
         rows.drain(..done);
         let mut arrays = Arrays::begin(self, out)?;
         if let Added::UpTo(last) = arrays.add(self, &mut rows, Some(page))? {
-            let place = last.or_else(|| after.clone()).map_or(Place::Begin, |after| Place::Rows { after: Some(after) });
-            page.cut(at, place);
+            // These come in the order of their ids, whatever the indexes.
+            let rows = last.or_else(|| after.clone()).map(|after| RowsPlace { order: 0, after });
+            page.cut(at, rows.map_or(Place::Begin, |rows| Place::Rows(Some(rows))));
         }
         arrays.end();
         // Why is said where it begins.

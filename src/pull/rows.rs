@@ -9,6 +9,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Planned};
 use crate::server::subxact;
 use crate::values::json::{Output, RowSink, Writer};
+use crate::values::token::RowsPlace;
 use crate::values::wire_id;
 
 impl CollectionPull<'_> {
@@ -28,24 +29,24 @@ impl CollectionPull<'_> {
         Ok(())
     }
 
-    /// As many of them as the page has room for, in the order of their keys, from the one after this id on. Gives the last one's id if
-    /// there are more.
+    /// As many of them as the page has room for, in the order of their keys, from this place on; or from the first on, where that is a
+    /// place in another order. Gives the next one's place if there are more.
     pub(super) fn write_some(
         &self,
         from: Start,
-        after: Option<&str>,
+        place: Option<&RowsPlace>,
         page: &mut Page,
         out: &mut Writer<Output>,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<RowsPlace>> {
         let created = self.begin_all(from, out);
         let (select, spec) = self.select(true)?;
         let order = KeyOrder::of(self.collection);
         let columns = order.columns();
         let mut args = Vec::new();
         let mut conditions = self.conditions(self.scopes(), &mut args, false);
-        if let Some(after) = after {
+        if let Some(place) = place.filter(|place| place.order == order.digest()) {
             let first = args.len() + 1;
-            memory::extend(&mut args, self.key(&order, after)?);
+            memory::extend(&mut args, self.key(&order, &place.after)?);
             let places: Vec<String> = (first..=args.len()).map(|n| format!("${n}")).gather();
             conditions.push(match (&columns[..], &places[..]) {
                 ([column], [place]) => format!("{column} OPERATOR(pg_catalog.>) {place}"),
@@ -67,7 +68,7 @@ impl CollectionPull<'_> {
         self.stream(&[], &sql, &args, Planned::Anew, &spec, &mut sink)?;
         let (last, more) = (sink.last, sink.more);
         self.end_all(created, out);
-        Ok(more.then_some(last))
+        Ok(more.then(|| RowsPlace { order: order.digest(), after: last }))
     }
 
     /// True if they are `created`.

@@ -44,11 +44,18 @@ pub enum Place {
     Begin,
     /// All its rows are being sent, in the order in which they stand.
     Walk(WalkPlace),
-    /// All its rows are being sent, in the order of their keys, those up to the row with this id were. None: they begin.
-    Rows {
-        after: Option<String>,
-    },
+    /// All its rows are being sent, in the order of their keys. None: they begin.
+    Rows(Option<RowsPlace>),
     Changes(Changes),
+}
+
+/// How far rows in the order of their keys have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowsPlace {
+    /// A digest of that order: another index may serve the next page.
+    pub order: u64,
+    /// The row with this id was sent, and those before it.
+    pub after: String,
 }
 
 /// How far the walk through a table has come (pull/walk.rs).
@@ -151,10 +158,11 @@ impl Token {
         memory::append(&mut bytes, &self.at.to_be_bytes());
         match &self.place {
             Place::Begin => bytes.push(0),
-            Place::Rows { after: None } => bytes.push(5),
-            Place::Rows { after: Some(after) } => {
+            Place::Rows(None) => bytes.push(5),
+            Place::Rows(Some(rows)) => {
                 bytes.push(1);
-                memory::append(&mut bytes, after.as_bytes());
+                memory::append(&mut bytes, &rows.order.to_be_bytes());
+                memory::append(&mut bytes, rows.after.as_bytes());
             }
             Place::Walk(walk) => {
                 bytes.push(4);
@@ -268,9 +276,9 @@ impl Rest<'_> {
         let at = self.chunk().map(u32::from_be_bytes)?;
         let place = match self.byte()? {
             0 => Place::Begin,
-            1 => Place::Rows { after: Some(self.text()?) },
+            1 => Place::Rows(Some(RowsPlace { order: self.digest()?, after: self.text()? })),
             4 => Place::Walk(self.walk()?),
-            5 => Place::Rows { after: None },
+            5 => Place::Rows(None),
             kind @ (2 | 3 | 6 | 7) => {
                 let (from, held) = (self.stamp()?, self.stamp()?);
                 let part = if kind & 4 != 0 { Some(self.part()?) } else { None };
@@ -345,7 +353,8 @@ mod tests {
         let changes = (any::<i64>(), any::<i64>(), proptest::option::of(part), within);
         prop_oneof![
             Just(Place::Begin),
-            proptest::option::of(".{0,300}").prop_map(|after| Place::Rows { after }),
+            proptest::option::of((any::<u64>(), ".{0,300}"))
+                .prop_map(|rows| Place::Rows(rows.map(|(order, after)| RowsPlace { order, after }))),
             (any::<[u32; 2]>(), any::<(u8, u16)>(), [unseen(), unseen()]).prop_map(
                 |([file, block], (round, line), [before, first])| {
                     Place::Walk(WalkPlace { file, round, after: Tid { block, line }, before, first })
