@@ -8,9 +8,11 @@ BEGIN ATOMIC
     WITH RECURSIVE part(oid) AS (
         SELECT root
         UNION ALL
+        -- (Each by itself: joined, all partitions of the database may be read for each one.)
         SELECT i.inhrelid FROM part
-        JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) part.oid AND NOT i.inhdetachpending
-        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.inhrelid AND c.relispartition
+        CROSS JOIN LATERAL (SELECT inhrelid FROM pg_catalog.pg_inherits
+                            WHERE inhparent OPERATOR(pg_catalog.=) part.oid AND NOT inhdetachpending OFFSET 0) AS i
+        CROSS JOIN LATERAL (SELECT FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) i.inhrelid AND relispartition OFFSET 0) AS c
     )
     SELECT oid FROM part;
 END;

@@ -166,15 +166,17 @@ mod tests {
         Spi::run("RESET ALL").expect("a reset");
     }
 
-    /// Recursive queries over catalogs clear a hash table of as much as `work_mem` allows each time they run.
+    /// Recursive queries over catalogs clear a hash table of as much as `work_mem` allows each time they run, and go through all rows of a
+    /// catalog for each row that they have found, if these may be put aside.
     #[pg_test]
-    fn looks_at_catalogs_need_little_memory_whatever_the_session_allows() {
+    fn looks_at_catalogs_find_by_index_in_little_memory_whatever_the_session_allows() {
         Spi::run("SET work_mem = '1GB'; SET hash_mem_multiplier = 100").expect("settings");
-        let all = "SELECT pg_catalog.concat_ws(' ', pg_catalog.current_setting('work_mem'), pg_catalog.current_setting('hash_mem_multiplier'))";
+        let all = "SELECT pg_catalog.concat_ws(' ', pg_catalog.current_setting('work_mem'), pg_catalog.current_setting('hash_mem_multiplier'), \
+                   pg_catalog.current_setting('enable_material'), pg_catalog.current_setting('enable_seqscan'))";
         let allowed = |rows: Vec<spi::Row>| rows[0].string(0);
-        assert_eq!(allowed(spi::read_now(all, &[]).expect("settings")), "256kB 1");
-        assert_eq!(allowed(spi::query_now(all, &[]).expect("settings")), "256kB 1");
-        assert_eq!(allowed(spi::query(all, &[], Mode::Read).expect("settings")), "1GB 100");
+        assert_eq!(allowed(spi::read_now(all, &[]).expect("settings")), "256kB 1 off off");
+        assert_eq!(allowed(spi::query_now(all, &[]).expect("settings")), "256kB 1 off off");
+        assert_eq!(allowed(spi::query(all, &[], Mode::Read).expect("settings")), "1GB 100 on on");
         Spi::run("RESET ALL").expect("a reset");
     }
 

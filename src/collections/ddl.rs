@@ -297,7 +297,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     // With DROP EXTENSION our own tables are on their way out.
-    if pg::relation_oid(c"collection").is_err() || pg::relation_oid(c"dependency").is_err() {
+    if pg::relation_if_created(c"collection")?.is_none() || pg::relation_if_created(c"dependency")?.is_none() {
         return Ok(());
     }
     let mut concerned = tables_concerned(BY_DROP, &[])?;

@@ -420,7 +420,7 @@ fn flush(which: Flush) -> Result<()> {
         return Ok(());
     }
     // The extension was dropped after these rows had changed: nobody is to be told.
-    if pg::relation_oid(c"change").is_err() {
+    if pg::relation_if_created(c"change")?.is_none() {
         return Ok(());
     }
     // At commit no statement runs any more whose snapshot could serve.

@@ -18,6 +18,16 @@ thread_local! {
     static RELATIONS: Cached<Vec<(&'static CStr, pg_sys::Oid)>> = Cached::until(Event::Definition);
 }
 
+/// The same; None where the extension is gone. (Somebody may also have given the relation another name, and expects writers to go on without it.)
+pub fn relation_if_created(name: &'static CStr) -> Result<Option<pg_sys::Oid>> {
+    match relation_oid(name) {
+        Ok(oid) => Ok(Some(oid)),
+        // SAFETY: a look at pg_extension, inside a transaction.
+        Err(_) if unsafe { pg_sys::get_extension_oid(c"snapsync".as_ptr(), true) } == pg_sys::InvalidOid => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// The Oid of one of the extension's own relations.
 pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
     let then = RELATIONS.with(Cached::now);
@@ -39,7 +49,7 @@ pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
             code::UNDEFINED_TABLE,
             format!("relation \"snapsync.{}\" does not exist", name.to_string_lossy()),
         )
-        .hint("Run CREATE EXTENSION snapsync in this database."));
+        .hint("Run CREATE EXTENSION snapsync in this database; or, if the relation was given another name, give it its own again."));
     }
     RELATIONS.with(|r| r.remember(then, |all| all.push((name, oid))));
     Ok(oid)

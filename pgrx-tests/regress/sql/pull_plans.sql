@@ -88,6 +88,18 @@ END $$;
 SELECT deletion_reads('{1,2}');
 SELECT deletion_reads('{11,12,13}');
 
+-- With a change of a role plans are made anew, and those from before are not kept.
+CREATE FUNCTION pull_after_changes(n int) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+  FOR i IN 1 .. n LOOP
+    EXECUTE format('ALTER ROLE plans_other CONNECTION LIMIT %s', i);
+    PERFORM public.pull_changes('{by_uuid,by_two,projects,tasks}');
+  END LOOP;
+  RETURN (SELECT count(*) FROM pg_backend_memory_contexts WHERE name IN ('SPI Plan', 'CachedPlanSource', 'CachedPlan'));
+END $$;
+SELECT pull_after_changes(3) AS contexts \gset
+SELECT pull_after_changes(30) <= :contexts + 10 AS few_more;
+
 SET client_min_messages = warning;
 DROP TABLE by_uuid, by_text, by_two, by_pair, tasks, projects;
 DROP OWNED BY plans_owner;

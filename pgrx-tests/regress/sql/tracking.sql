@@ -168,3 +168,9 @@ SHOW transaction_read_only;
 BEGIN; UPDATE notes SET colour = 'red' WHERE id = 50; SET LOCAL client_min_messages = error; SET TRANSACTION READ ONLY; COMMIT;
 SHOW client_min_messages;
 DROP ROLE regress_tracking_other;
+
+-- Who gives the log another name does not get writers who go on without it.
+ALTER TABLE snapsync.change RENAME TO change_old;
+UPDATE notes SET colour = 'grey' WHERE id = 50;
+ALTER TABLE snapsync.change_old RENAME TO change;
+SELECT colour FROM notes WHERE id = 50;

@@ -98,7 +98,7 @@ fn add(name: &str, document: Option<&str>) -> Result<()> {
 /// Gives this transaction's new versions their numbers. (A deferred trigger would keep the extension from being dropped before.)
 pub fn before_commit(prepared: bool) -> Result<()> {
     // The extension itself may be gone by now.
-    if !PENDING.with(|p| p.with(|pending| *pending)) || pg::relation_oid(c"schema_version").is_err() {
+    if !PENDING.with(|p| p.with(|pending| *pending)) || pg::relation_if_created(c"schema_version")?.is_none() {
         return Ok(());
     }
     // Others' DDL waits from here on.

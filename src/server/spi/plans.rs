@@ -62,6 +62,8 @@ unsafe fn sources(plan: pg_sys::SPIPlanPtr) -> Vec<*mut pg_sys::CachedPlanSource
 #[derive(Default)]
 struct Plans {
     kept: HashMap<PlanKey, Prepared>,
+    /// What was known of the roles when these were made: none of another time is found again.
+    roles: u64,
     /// Outdated, and perhaps still running in a statement around.
     outdated: Vec<pg_sys::SPIPlanPtr>,
 }
@@ -74,8 +76,10 @@ impl Plans {
         }
         let mut old = std::mem::take(&mut self.outdated);
         // Policies and column lists vary by role, so texts do too.
-        if self.kept.len() >= PLANS_KEPT {
+        let roles = session::count(Event::Role);
+        if self.kept.len() >= PLANS_KEPT || self.roles != roles {
             self.kept.drain().for_each(|(_, kept)| kept.plan.into_iter().for_each(|plan| old.push(plan)));
+            self.roles = roles;
         }
         for plan in old {
             // SAFETY: kept plans of this backend, none of them running.
