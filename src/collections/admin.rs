@@ -39,6 +39,7 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     table.check_owner("sync")?;
     // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
     pg::lock_against_ddl(relation);
+    table.check_owner("sync")?;
     if let Some((reason, hint)) = table.unfit(spi::read_now)? {
         return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", table.name))
             .detail(reason)
@@ -104,6 +105,8 @@ fn store(relation: pg_sys::Oid, new: &StoredSettings, old: Option<&StoredSetting
 /// Stops syncing a table and forgets its log. Clients that still ask for it get an error.
 pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::find(relation)?;
+    table.check_owner("stop syncing")?;
+    pg::lock_against_ddl(relation);
     table.check_owner("stop syncing")?;
     check_enabled(&table)?;
     triggers::drop(relation)?;

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use crate::collections::registry::{self, StoredSettings};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::spi::{self, Mode};
+use crate::server::{pg, spi};
 
 /// In bytes; a table's own name is shorter: two identifiers of 63, one of them with all its quotes doubled.
 const LONGEST: usize = 255;
@@ -115,13 +115,11 @@ fn taken(name: &str, relation: pg_sys::Oid) -> Result<Option<String>> {
 
 /// Is there another table of this name in `public`, synced or not, that the caller does not own?
 fn is_anothers(name: &str, relation: pg_sys::Oid) -> Result<bool> {
-    let rows = spi::query(
-        "SELECT 1 FROM pg_catalog.pg_class AS r JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace \
-          WHERE n.nspname OPERATOR(pg_catalog.=) 'public' AND r.relname OPERATOR(pg_catalog.=) $1 \
-            AND r.oid OPERATOR(pg_catalog.<>) $2 AND r.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,m,f}'::\"char\"[]) \
-            AND NOT pg_catalog.pg_has_role(r.relowner, 'USAGE')",
-        &[spi::arg(name), spi::arg(relation)],
-        Mode::Read,
+    let rows = spi::read_now(
+        "SELECT 1 FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace \
+          WHERE n.nspname = 'public' AND r.relname = $1::name AND r.oid <> $2 AND r.relkind IN ('r', 'p', 'v', 'm', 'f') \
+            AND NOT pg_has_role($3, r.relowner, 'USAGE')",
+        &[spi::arg(name), spi::arg(relation), spi::arg(pg::current_user())],
     )?;
     Ok(!rows.is_empty())
 }

@@ -439,11 +439,9 @@ pub fn normalize(reader: pg_sys::Oid, declared: &str, beside: Option<&str>) -> R
 }
 
 fn table_may_be_declared(relation: pg_sys::Oid, table: &str) -> Result<()> {
-    let rows = spi::query(
-        "SELECT pg_catalog.pg_has_role(relowner, 'USAGE'), relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::\"char\"[]), \
-                relpersistence OPERATOR(pg_catalog.=) 'p'::\"char\" FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
-        &[spi::arg(relation)],
-        spi::Mode::Write,
+    let rows = spi::read_now(
+        "SELECT pg_has_role($2, relowner, 'USAGE'), relkind IN ('r', 'p'), relpersistence = 'p' FROM pg_class WHERE oid = $1",
+        &[spi::arg(relation), spi::arg(pg::current_user())],
     )?;
     let Some(row) = rows.first() else { return Ok(()) };
     if !row.bool(0) {

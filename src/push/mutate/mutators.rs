@@ -4,8 +4,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::pg;
-use crate::server::spi::{self, Mode};
+use crate::server::{pg, spi};
 
 const MUTATOR: &str = include_str!("mutator.sql");
 const CANDIDATE: &str = include_str!("candidate.sql");
@@ -45,11 +44,9 @@ impl Mutator {
 /// Registers a function under a name that clients use; without a function, forgets the name. Whoever can do this decides
 /// what code runs as every client, so it takes the owner of the database.
 pub fn register(name: &str, function: Option<pg_sys::Oid>) -> Result<()> {
-    let owner = spi::query(
-        "SELECT pg_catalog.pg_has_role(datdba, 'USAGE') FROM pg_catalog.pg_database \
-         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
-        &[],
-        Mode::Read,
+    let owner = spi::read_now(
+        "SELECT pg_has_role($1, datdba, 'USAGE') FROM pg_database WHERE datname = current_database()",
+        &[spi::arg(pg::current_user())],
     )?;
     if !owner.first().is_some_and(|r| r.bool(0)) {
         return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, "must be owner of the database to register mutators")
