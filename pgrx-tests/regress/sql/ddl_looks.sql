@@ -441,7 +441,13 @@ ALTER TABLE looked ADD COLUMN a int;
 CREATE TABLE unrelated (id int);
 RESET ROLE;
 CREATE TABLE unrelated_too (id int);
-SELECT DISTINCT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+-- However many commands that were.
+SET ROLE ddl_bert;
+\set ECHO none
+SELECT format('ALTER TABLE looked ALTER a SET STATISTICS %s', n) FROM generate_series(1, 60) AS n \gexec
+\set ECHO queries
+RESET ROLE;
+SELECT relation, objid, name, count(*) BETWEEN 1 AND 17 AS few FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0 GROUP BY 1, 2, 3;
 SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding LIKE '%followed%';
 SET ROLE ddl_mallory;
 ALTER TABLE large ALTER id SET STATISTICS 10;

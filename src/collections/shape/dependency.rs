@@ -38,9 +38,18 @@ pub fn known(relation: pg_sys::Oid) -> Result<BTreeSet<Object>> {
 
 /// Writes what differs. With it goes what is said of a look that is due.
 pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<Object>) -> Result<()> {
+    let (due, gone): (Vec<_>, Vec<_>) = known.difference(wanted).partition(|o| o.0 == 0);
+    if !due.is_empty() {
+        // Those that another transaction is about to put together stay: what it has changed was not looked at.
+        spi::owner_execute(
+            "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+                 SELECT ctid FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND owner = ANY ($2) FOR UPDATE SKIP LOCKED))",
+            &[spi::arg(relation), spi::arg(due.iter().map(|o| o.4.clone()).collect::<Vec<Option<String>>>())],
+        )?;
+    }
     for (objects, sql) in [
         (
-            known.difference(wanted).collect::<Vec<_>>(),
+            gone,
             "DELETE FROM snapsync.dependency AS d USING unnest($2::int8[], $3::int8[], $4::bool[], $5::text[], $6::text[]) AS o(classid, objid, own, name, owner) \
              WHERE d.relation = $1 AND d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name \
                AND d.owner IS NOT DISTINCT FROM o.owner",
@@ -96,10 +105,16 @@ pub enum Due {
     Busy = 1,
 }
 
+/// So many marks of one kind a table has, and those that are not committed yet.
+const MARKS: i64 = 16;
+
+const TOGETHER: &str = include_str!("dependency/together.sql");
+
 /// A look at the table is due that could not be had: until it is had, what is derived may be wrong, and every pull is a
 /// replacement. It is a row of its own, which waits for nobody.
 ///
 /// One for each transaction: a look that is under way beside this one takes the others away, and has not seen what this one has changed.
+/// It stands for those of earlier ones, too, as soon as it is committed; so where these are many they are taken away.
 pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
@@ -108,6 +123,9 @@ pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
                               AND owner = pg_current_xact_id()::text)",
         &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
     )?;
+    if !pg::transaction_snapshot_is_fixed() {
+        spi::owner_execute(TOGETHER, &[spi::arg(relation), spi::arg(due as i64), spi::arg(MARKS)])?;
+    }
     Ok(())
 }
 
