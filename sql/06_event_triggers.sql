@@ -48,6 +48,21 @@ REVOKE EXECUTE ON FUNCTION snapsync.has_foreign_part(oid) FROM PUBLIC;
 -- The bodies below are parsed here and now: nothing but the system's operators is meant.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- (Before PostgreSQL 16 to_regprocedure() raises an ERROR where a type of an argument is gone.)
+CREATE FUNCTION snapsync.procedure_of(signature text) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT f.oid
+    FROM (SELECT parse_ident($1, false) AS names OFFSET 0) AS n
+    CROSS JOIN LATERAL (SELECT oid FROM pg_namespace
+                        WHERE nspname = CASE cardinality(n.names) WHEN 1 THEN 'pg_catalog' ELSE n.names[1]::name END OFFSET 0) AS s
+    CROSS JOIN LATERAL (SELECT oid FROM pg_proc WHERE proname = n.names[cardinality(n.names)]::name AND pronamespace = s.oid OFFSET 0) AS f
+    WHERE f.oid::regprocedure::text = $1;
+END;
+COMMENT ON FUNCTION snapsync.procedure_of(text) IS
+'The function with this signature, as it is written where pg_catalog is the search path; no row: it, or a type of its arguments, is gone';
+REVOKE EXECUTE ON FUNCTION snapsync.procedure_of(text) FROM PUBLIC;
+
 -- These two become part of the statements that call them, whose plans are kept (no SET: a function with one is planned with each call).
 -- What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know no policies,
 -- the planner expects that there are none, and would begin with all that there are in the database.
@@ -69,7 +84,8 @@ BEGIN ATOMIC
          SELECT s.classid, s.objid, s.direct, false
          FROM (SELECT scope_reads FROM snapsync.collection WHERE relation = $1 AND $3 OFFSET 0) AS c
          CROSS JOIN LATERAL (
-             SELECT 'pg_proc'::regclass::oid, to_regprocedure(signature)::oid, false FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature)
+             SELECT 'pg_proc'::regclass::oid, p.oid, false
+             FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature) CROSS JOIN LATERAL snapsync.procedure_of(f.signature) AS p(oid)
              UNION ALL
              SELECT 'pg_class'::regclass, to_regclass(name)::oid, true FROM jsonb_object_keys(c.scope_reads -> 'tables') AS t(name)) AS s(classid, objid, direct)
          WHERE s.objid IS NOT NULL)

@@ -110,7 +110,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
 ), hidden_scope AS (
     SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn
     FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
-    JOIN pg_proc AS f ON f.oid = to_regprocedure(called.signature)
+    CROSS JOIN LATERAL snapsync.procedure_of(called.signature) AS named(oid) JOIN pg_proc AS f ON f.oid = named.oid
     WHERE s.access_tables IS NULL
       AND (left(f.prosrc, 100000) ~* '\m(?:from|join)\M'
            OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid

@@ -455,6 +455,33 @@ RESET ROLE;
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
 DROP TABLE large, looked, unrelated, unrelated_too;
 
+-- What a stranger's settings name is gone, with the type of its argument: nobody else's command fails.
+CREATE TABLE looked (id int PRIMARY KEY, who text);
+ALTER TABLE looked OWNER TO ddl_bert;
+SET ROLE ddl_mallory;
+CREATE TABLE named (id int PRIMARY KEY, who text);
+ALTER TABLE named ENABLE ROW LEVEL SECURITY;
+CREATE TYPE gone AS ENUM ('x');
+CREATE FUNCTION gone(gone) RETURNS text[] STABLE LANGUAGE sql AS 'SELECT ARRAY[current_user::text]';
+SELECT snapsync.enable('named', scope_column => 'who', scope_values => 'gone(NULL::gone)');
+SET client_min_messages = warning;
+CREATE POLICY p ON named USING (who IN (SELECT who FROM looked));
+DROP FUNCTION gone;
+DROP TYPE gone;
+SET ROLE ddl_bert;
+ALTER TABLE looked ADD COLUMN a int;
+GRANT SELECT ON looked TO PUBLIC;
+RESET ROLE;
+SELECT count(*) > 0 FROM snapsync.doctor();
+INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) VALUES ('named', 0, 1, false, 'made up', '3');
+CREATE VIEW other AS SELECT 1;
+SET ROLE ddl_bert;
+DROP TABLE looked CASCADE;
+RESET ROLE;
+RESET client_min_messages;
+DROP VIEW other;
+DROP TABLE named;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -43,7 +43,7 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
         // Those that another transaction is about to put together stay: what it has changed was not looked at.
         spi::owner_execute(
             "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
-                 SELECT ctid FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND owner = ANY ($2) FOR UPDATE SKIP LOCKED))",
+                 SELECT ctid FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND (owner IS NULL OR owner = ANY ($2)) FOR UPDATE SKIP LOCKED))",
             &[spi::arg(relation), spi::arg(due.iter().map(|o| o.4.clone()).collect::<Vec<Option<String>>>())],
         )?;
     }

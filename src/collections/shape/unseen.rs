@@ -89,11 +89,11 @@ fn look() -> Result<bool> {
 
 /// False if somebody else was at it: another transaction tries again.
 fn look_at(relation: pg_sys::Oid) -> Result<bool> {
-    // A stranger's transaction pays.
-    if definition::is_large(relation)? {
-        return put_off_as(relation, Due::Failed, "what its policies say takes long to read").map(|()| true);
-    }
     let looked = subxact::run(|| {
+        // A stranger's transaction pays.
+        if definition::is_large(relation)? {
+            return put_off_as(relation, Due::Failed, "what its policies say takes long to read");
+        }
         dependency::forget_foreign(relation)?;
         derive_all(relation, Because::Elsewhere, false)?;
         versions::note(relation)

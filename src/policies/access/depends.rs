@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use crate::server::error::Result;
 use crate::server::spi::{self, pointers, read_now};
-use crate::server::subxact;
 
 const OWNERS: &str = include_str!("depends/owners.sql");
 const READ_BY_POLICIES: &str = include_str!("depends/read_by_policies.sql");
@@ -156,18 +155,11 @@ pub fn of_signatures(signatures: &BTreeSet<String>) -> Result<(Vec<pg_sys::Oid>,
     if signatures.is_empty() {
         return Ok((Vec::new(), true));
     }
-    let find = || {
-        read_now(
-            "SELECT to_regprocedure(s)::oid FROM unnest($1::text[]) AS s WHERE to_regprocedure(s) IS NOT NULL",
-            &[spi::arg(signatures.iter().cloned().collect::<Vec<_>>())],
-        )
-    };
-    // That a type of an argument is gone is an ERROR.
-    match subxact::run(find) {
-        Err(e) if subxact::is_transient(&e) => Err(e),
-        Err(_) => Ok((Vec::new(), false)),
-        Ok(rows) => Ok((rows.iter().map(|r| r.oid(0)).collect(), rows.len() == signatures.len())),
-    }
+    let found = read_now(
+        "SELECT p.oid FROM unnest($1::text[]) AS s CROSS JOIN LATERAL snapsync.procedure_of(s) AS p(oid)",
+        &[spi::arg(signatures.iter().cloned().collect::<Vec<_>>())],
+    )?;
+    Ok((found.iter().map(|r| r.oid(0)).collect(), found.len() == signatures.len()))
 }
 
 /// Has the table columns of all these names?
