@@ -157,7 +157,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn, g.oid::regprocedure::text AS other
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = r.objid AND f.prosqlbody IS NULL
-    CROSS JOIN LATERAL (SELECT DISTINCT m[1] AS name FROM regexp_matches(left(f.prosrc, 100000), '([[:alpha:]_][\w$]*)"?\s*\(', 'g') AS m) AS named
+    CROSS JOIN LATERAL (SELECT DISTINCT m[1] AS name FROM regexp_matches(left(f.prosrc, 100000), '\m([[:alpha:]_][\w$]{0,62})"?\s*\(', 'g') AS m) AS named
     JOIN pg_proc AS g ON g.proname IN (named.name, lower(named.name)) AND g.oid >= 16384 AND g.oid <> f.oid AND pg_has_role(who, g.proowner, 'USAGE')
     WHERE NOT EXISTS (SELECT FROM read AS o WHERE o.relation = s.relation AND o.classid = 'pg_proc'::regclass AND o.objid = g.oid)
       AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = g.oid AND e.deptype = 'e')

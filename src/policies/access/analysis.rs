@@ -50,8 +50,6 @@ pub(super) struct Analysis<'a> {
     ties: bool,
     /// What `references` has answered.
     references: HashMap<(ColumnRef, ColumnRef), bool>,
-    /// What `naming` has answered, in the memory context that the analysis runs in.
-    namings: HashMap<u32, *mut pg_sys::List>,
 }
 
 /// A column of a table, seen from some place in the tree.
@@ -59,7 +57,7 @@ pub(super) type ColumnRef = (pg_sys::Oid, i16);
 
 impl<'a> Analysis<'a> {
     pub(super) fn of(relation: pg_sys::Oid, occurrences: &'a mut Vec<Occurrence>, ties: bool) -> Analysis<'a> {
-        Analysis { relation, occurrences, ties, references: HashMap::new(), namings: HashMap::new() }
+        Analysis { relation, occurrences, ties, references: HashMap::new() }
     }
 
     /// Looks at the subqueries of an expression that stands inside `levels`.
@@ -105,9 +103,7 @@ impl<'a> Analysis<'a> {
                 memory::heed();
                 match (*rte).rtekind {
                     pg_sys::RTEKind::RTE_RELATION => {
-                        let relid = (*rte).relid;
-                        let mut naming = || *self.namings.entry(relid.to_u32()).or_insert_with(|| naming(relid));
-                        let predicate = local.get(&(i + 1)).and_then(|conditions| all_of(conditions, naming()));
+                        let predicate = local.get(&(i + 1)).and_then(|conditions| all_of(conditions, (*rte).relid));
                         self.occurrences.push(Occurrence {
                             relation: (*rte).relid.to_u32(),
                             tied: tied.contains(&(i + 1)),
@@ -281,11 +277,13 @@ unsafe fn local_conditions(conditions: &[*mut pg_sys::Node]) -> HashMap<usize, V
 /// These conditions, which are on one entry alone, a table.
 ///
 /// # Safety
-/// The nodes are of an analyzed policy or expression; there is one at least. The context is of that table.
-unsafe fn all_of(conditions: &[*mut pg_sys::Node], context: *mut pg_sys::List) -> Option<Predicate> {
+/// The nodes are of an analyzed policy or expression; there is one at least.
+unsafe fn all_of(conditions: &[*mut pg_sys::Node], table: pg_sys::Oid) -> Option<Predicate> {
     let (mut parts, mut trees) = (Vec::new(), std::ptr::null_mut());
     // SAFETY: as above; each condition is copied before its Vars are renumbered, and copied to be written, which may change it.
     unsafe {
+        let named = conditions.iter().flat_map(|condition| vars(*condition)).map(|var| (*var).varattno).collect();
+        let context = naming(table, &named);
         let entry = (*vars(*conditions.first()?).first().copied()?).varno;
         for &condition in conditions {
             let copy = pg_sys::copyObjectImpl(condition.cast()).cast::<pg_sys::Node>();
@@ -308,20 +306,19 @@ unsafe fn all_of(conditions: &[*mut pg_sys::Node], context: *mut pg_sys::List) -
     }
 }
 
-/// What the columns of a table are called, for writing an expression over it as SQL. PostgreSQL's own way to learn that locks the
+/// What these columns of a table are called, for writing an expression over it as SQL. PostgreSQL's own way to learn that locks the
 /// table, and waits for whoever keeps it to himself.
 ///
 /// # Safety
 /// In a transaction; what it returns lives in the current memory context.
-unsafe fn naming(relation: pg_sys::Oid) -> *mut pg_sys::List {
+unsafe fn naming(relation: pg_sys::Oid, named: &BTreeSet<i16>) -> *mut pg_sys::List {
     // SAFETY: nodes made here, of names that the catalog cache copies. An entry that is no relation is called as its alias says.
     unsafe {
         let mut columns = std::ptr::null_mut();
-        for attnum in 1..i16::MAX {
-            let name = pg_sys::get_attname(relation, attnum, true);
-            if name.is_null() {
-                break;
-            }
+        // The server compares each name with all others. Those that nobody asks for are said to be dropped.
+        for attnum in 1..=named.last().copied().unwrap_or(0) {
+            let name = if named.contains(&attnum) { pg_sys::get_attname(relation, attnum, true) } else { std::ptr::null_mut() };
+            let name = if name.is_null() { pg_sys::pstrdup(c"".as_ptr()) } else { name };
             columns = pg_sys::lappend(columns, pg_sys::makeString(name).cast());
         }
         let entry = pg_sys::palloc0(std::mem::size_of::<pg_sys::RangeTblEntry>()).cast::<pg_sys::RangeTblEntry>();
