@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::collections::registry::{self, StoredSettings};
 use crate::server::error::{code, listed, Result, SyncError};
 use crate::server::pg;
-use crate::server::spi::{self, Mode};
+use crate::server::spi;
 
 /// Key types: their text form is the same in every session and reads back as the same value. (Domains over these too.)
 const KEY_TYPES: [pg_sys::Oid; 7] = [
@@ -82,12 +82,7 @@ impl Table {
     }
 
     pub fn check_owner(&self, what: &str) -> Result<()> {
-        let rows = spi::query(
-            "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
-            &[spi::arg(self.relation)],
-            Mode::Read,
-        )?;
-        if rows.first().is_some_and(|r| r.bool(0)) {
+        if registry::may(self.relation, registry::Right::Own)? {
             return Ok(());
         }
         Err(SyncError::new(
