@@ -83,10 +83,10 @@ pub fn are_ours(relation: pg_sys::Oid) -> Result<bool> {
 /// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so ([`enable`]), which a WARNING
 /// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, one did not fire always, or was another.
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    let mut plan = Plan::to_sync(relation)?;
+    let mut plan = TriggerPlan::for_sync(relation)?;
     if !plan.steps.is_empty() {
         check_right(relation)?;
-        plan = under_locks(plan, || Plan::to_sync(relation))?;
+        plan = under_locks(plan, || TriggerPlan::for_sync(relation))?;
     }
     if !plan.steps.is_empty() {
         // It may be gone since: nobody who is waited for keeps it.
@@ -104,9 +104,9 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
 
 /// Switches triggers on again that somebody has disabled; true if there were any.
 pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
-    let mut plan = Plan::to_enable(relation)?;
+    let mut plan = TriggerPlan::for_enable(relation)?;
     if !plan.steps.is_empty() {
-        plan = under_locks(plan, || Plan::to_enable(relation))?;
+        plan = under_locks(plan, || TriggerPlan::for_enable(relation))?;
         check_keys(relation)?;
         plan.carry_out()?;
     }
@@ -115,7 +115,7 @@ pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
 
 /// Drops them, if `still` says so when they are locked.
 pub fn drop(relation: pg_sys::Oid, still: impl FnOnce() -> Result<bool>) -> Result<()> {
-    let plan = under_locks(Plan::to_drop(relation)?, || Plan::to_drop(relation))?;
+    let plan = under_locks(TriggerPlan::for_drop(relation)?, || TriggerPlan::for_drop(relation))?;
     if !plan.steps.is_empty() && still()? {
         plan.carry_out()?;
     }
@@ -132,7 +132,7 @@ fn check_right(relation: pg_sys::Oid) -> Result<()> {
 
 /// What becomes of one of our triggers.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Step {
+enum TriggerStep {
     /// Made, or put in the place of what is there.
     Make(Fires),
     Switch(Fires),
@@ -141,9 +141,9 @@ enum Step {
 
 /// What is to be done to a table's triggers.
 #[derive(Default)]
-struct Plan {
+struct TriggerPlan {
     /// To which part's trigger of which name.
-    steps: Vec<(pg_sys::Oid, &'static str, Step)>,
+    steps: Vec<(pg_sys::Oid, &'static str, TriggerStep)>,
     /// The parts that are changed, each with the lock that this takes.
     locks: Vec<(pg_sys::Oid, TableLock)>,
     /// What the triggers say.
@@ -153,14 +153,14 @@ struct Plan {
     disabled: Option<(&'static str, String)>,
 }
 
-impl Plan {
-    fn to_sync(relation: pg_sys::Oid) -> Result<Plan> {
-        let Some(argument) = argument(relation)? else { return Ok(Plan::default()) };
+impl TriggerPlan {
+    fn for_sync(relation: pg_sys::Oid) -> Result<TriggerPlan> {
+        let Some(argument) = argument(relation)? else { return Ok(TriggerPlan::default()) };
         let parts = parts(relation, &argument)?;
         let lost = |p: &Part| {
             p.row == State::Missing || [p.row, p.truncate].into_iter().any(|state| matches!(state, State::Forged(_)))
         };
-        let mut plan = Plan { argument, gap: parts.iter().any(lost), ..Plan::default() };
+        let mut plan = TriggerPlan { argument, gap: parts.iter().any(lost), ..TriggerPlan::default() };
         // The row trigger of the root brings those of the partitions along, which fire as it does.
         let remade = parts.iter().any(|part| !matches!(part.row, State::Right(_)));
         let fires = |state: State| if state.is_off() { Fires::Never } else { Fires::Always };
@@ -177,15 +177,14 @@ impl Plan {
                 }
                 if made && matches!(state, State::Forged(_)) {
                     // What it is may be nothing that can be replaced.
-                    plan.steps.push((part.oid(), name, Step::Drop));
+                    plan.steps.push((part.oid(), name, TriggerStep::Drop));
                 }
                 // Replaced where it is there, which locks out writers only.
                 let step = match brought.filter(|_| is_clone) {
-                    _ if made => Some(Step::Make(fires(state))),
-                    Some(brought) => (brought != fires(state)).then(|| Step::Switch(fires(state))),
-                    None => {
-                        matches!(state, State::Right(f) if f != 'A' && f != 'D').then_some(Step::Switch(Fires::Always))
-                    }
+                    _ if made => Some(TriggerStep::Make(fires(state))),
+                    Some(brought) => (brought != fires(state)).then(|| TriggerStep::Switch(fires(state))),
+                    None => matches!(state, State::Right(f) if f != 'A' && f != 'D')
+                        .then_some(TriggerStep::Switch(Fires::Always)),
                 };
                 plan.steps.extend(step.map(|step| (part.oid(), name, step)));
             }
@@ -193,64 +192,64 @@ impl Plan {
         Ok(plan.with_locks(&parts))
     }
 
-    fn to_enable(relation: pg_sys::Oid) -> Result<Plan> {
+    fn for_enable(relation: pg_sys::Oid) -> Result<TriggerPlan> {
         let parts = parts(relation, "")?;
-        let mut plan = Plan::default();
+        let mut plan = TriggerPlan::default();
         for part in &parts {
             let off = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)].into_iter();
             let off = off.filter(|(_, state)| state.is_off());
-            plan.steps.extend(off.map(|(name, _)| (part.oid(), name, Step::Switch(Fires::Always))));
+            plan.steps.extend(off.map(|(name, _)| (part.oid(), name, TriggerStep::Switch(Fires::Always))));
         }
         Ok(plan.with_locks(&parts))
     }
 
-    fn to_drop(relation: pg_sys::Oid) -> Result<Plan> {
+    fn for_drop(relation: pg_sys::Oid) -> Result<TriggerPlan> {
         let parts = parts(relation, "")?;
-        let mut plan = Plan::default();
+        let mut plan = TriggerPlan::default();
         for part in &parts {
             let there = [(TRUNCATE_TRIGGER, part.truncate, true), (ROW_TRIGGER, part.row, part.root)].into_iter();
             let there = there.filter(|(_, state, own)| *own && *state != State::Missing);
-            plan.steps.extend(there.map(|(name, ..)| (part.oid(), name, Step::Drop)));
+            plan.steps.extend(there.map(|(name, ..)| (part.oid(), name, TriggerStep::Drop)));
         }
         Ok(plan.with_locks(&parts))
     }
 
     /// Nothing but what is changed is locked: others may be at work on partitions for hours (VACUUM, CREATE INDEX CONCURRENTLY), and who
     /// makes one keeps everybody from the whole table meanwhile.
-    fn with_locks(self, parts: &[Part]) -> Plan {
+    fn with_locks(self, parts: &[Part]) -> TriggerPlan {
         let mut of_all = None;
         let mut of: BTreeMap<u32, TableLock> = BTreeMap::new();
         for &(table, name, step) in &self.steps {
-            let lock = if step == Step::Drop { TableLock::All } else { TableLock::Writers };
+            let lock = if step == TriggerStep::Drop { TableLock::All } else { TableLock::Writers };
             let has = of.entry(table.to_u32()).or_insert(lock);
             *has = lock.max(*has);
             // The server goes on to the partitions by itself.
-            if name == ROW_TRIGGER && !matches!(step, Step::Switch(_)) {
+            if name == ROW_TRIGGER && !matches!(step, TriggerStep::Switch(_)) {
                 of_all = of_all.max(Some(lock));
             }
         }
         let lock_of = |part: &Part| of_all.max(of.get(&part.oid).copied()).map(|lock| (part.oid(), lock));
-        Plan { locks: parts.iter().filter_map(lock_of).collect(), ..self }
+        TriggerPlan { locks: parts.iter().filter_map(lock_of).collect(), ..self }
     }
 
     /// As the extension's owner (the caller's right to it has been checked), by the tables' numbers. What is changed is locked, and so is
     /// all that the server looks at for it (`under_locks`); what it evaluates of a table meanwhile calls nobody's functions (`check_keys`).
     fn carry_out(&self) -> Result<()> {
         trigger::check_may_write();
-        if self.steps.iter().any(|(.., step)| *step != Step::Drop) {
+        if self.steps.iter().any(|(.., step)| *step != TriggerStep::Drop) {
             self.locks.iter().for_each(|(table, _)| trigger::check_not_in_use(*table));
         }
         spi::as_owner(|| {
             for &(table, name, step) in &self.steps {
                 memory::heed();
                 match step {
-                    Step::Make(fires) => {
+                    TriggerStep::Make(fires) => {
                         let (for_rows, argument) = (name == ROW_TRIGGER, self.argument.as_str());
                         let function = [c"snapsync", c"track"];
                         trigger::make(table, &trigger::Definition { name, for_rows, function, argument, fires })?
                     }
-                    Step::Switch(fires) => trigger::set_fires(table, name, fires)?,
-                    Step::Drop => trigger::remove(table, name)?,
+                    TriggerStep::Switch(fires) => trigger::set_fires(table, name, fires)?,
+                    TriggerStep::Drop => trigger::remove(table, name)?,
                 }
             }
             Ok(())
@@ -259,7 +258,7 @@ impl Plan {
 }
 
 /// What is to be done, when all is locked that this changes: meanwhile others may have done some of it, or changed which parts there are.
-fn under_locks(mut plan: Plan, look: impl Fn() -> Result<Plan>) -> Result<Plan> {
+fn under_locks(mut plan: TriggerPlan, look: impl Fn() -> Result<TriggerPlan>) -> Result<TriggerPlan> {
     let mut held: BTreeMap<u32, TableLock> = BTreeMap::new();
     loop {
         let is_new = |(table, lock): &&(pg_sys::Oid, TableLock)| held.get(&table.to_u32()).is_none_or(|has| has < lock);

@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::node::{list, node};
+use crate::server::pg::ActiveSnapshot;
 use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
@@ -251,8 +252,8 @@ pub unsafe fn plan_steady(
     }
 }
 
-/// Calls this very function as the current role, who must be allowed to, under the active snapshot: by its number, for another one may have got
-/// its name.
+/// Calls this very function as the current role, who must be allowed to, under a new snapshot: by its number, for another one may have got its
+/// name.
 pub fn call(function: pg_sys::Oid, args: &[Arg]) -> Result<()> {
     const TEXT: &CStr = c"snapsync: a call";
     let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
@@ -268,6 +269,8 @@ pub fn call(function: pg_sys::Oid, args: &[Arg]) -> Result<()> {
         let name = pg_sys::pstrdup(c"result".as_ptr());
         (*query).targetList = list(&[pg_sys::makeTargetEntry(call.cast(), 1, name, false)]);
         (*query).jointree = pg_sys::makeFromExpr(std::ptr::null_mut(), std::ptr::null_mut());
+        pg_sys::CommandCounterIncrement();
+        let _snapshot = ActiveSnapshot::take();
         execute_unrewritten(query, TEXT, pg_sys::create_queryEnv(), &mut |_| true);
         pg_sys::CommandCounterIncrement();
     }

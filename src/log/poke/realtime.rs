@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, signal, spi, statement, subxact};
+use crate::server::{signal, spi, statement, subxact};
 use crate::values::notify::{payload, Actions, Notify, NotifyError};
 
 const FIND: &str = include_str!("find.sql");
@@ -90,8 +90,6 @@ pub(super) fn send(
     let limit = signal::Limit::of(left);
     let sent = subxact::run(|| {
         spi::as_table_owner(relation, || {
-            // No statement is under way any more that has one.
-            let _snapshot = pg::ActiveSnapshot::take();
             for (scope, actions) in scopes {
                 let topic = match scope {
                     Some(scope) => format!("snapsync:{name}:{scope}"),
