@@ -39,6 +39,8 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     table.check_owner("sync")?;
     // What is checked must hold until the triggers are there: no DDL by others meanwhile. Their writes go on.
     pg::lock_against_ddl(relation);
+    // It may be called otherwise since, and be another's.
+    let table = Table::find(relation)?;
     table.check_owner("sync")?;
     if let Some((reason, hint)) = table.unfit(spi::read_now)? {
         return Err(SyncError::new(code::WRONG_OBJECT_TYPE, format!("cannot sync \"{}\"", table.name))
@@ -109,7 +111,7 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     pg::lock_against_ddl(relation);
     table.check_owner("stop syncing")?;
     check_enabled(&table)?;
-    triggers::drop(relation)?;
+    triggers::drop(relation, || Ok(true))?;
     // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for.
     let readers: Vec<_> =
         shape::readers(relation)?.into_iter().map(|reader| (reader, shape::Because::Elsewhere)).collect();

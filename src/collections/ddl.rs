@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use crate::collections::shape::{self, dependency, Because};
 use crate::collections::{registry, triggers};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{memory, pg, spi};
+use crate::server::{memory, pg, spi, trigger};
 
 fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     // SAFETY: fcinfo is valid; its context says what kind of call this is (CALLED_AS_EVENT_TRIGGER).
@@ -119,7 +119,7 @@ fn renames_relation(fcinfo: pg_sys::FunctionCallInfo) -> bool {
 /// Looks again at the tables that rest on what a command has touched.
 pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if triggers::own_commands_run() || touches_nothing(fcinfo) {
+    if touches_nothing(fcinfo) {
         return Ok(());
     }
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER)
@@ -293,9 +293,6 @@ fn tables_granted() -> Result<Vec<pg_sys::Oid>> {
 /// Forgets tables that are dropped, and looks again at those that rest on what was.
 pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if triggers::own_commands_run() {
-        return Ok(());
-    }
     // With DROP EXTENSION our own tables are on their way out.
     if pg::relation_if_created(c"collection")?.is_none() || pg::relation_if_created(c"dependency")?.is_none() {
         return Ok(());
@@ -357,7 +354,7 @@ fn let_go_what_fell(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
 /// As if `snapsync.disable()` had been called; those that read the table are to be looked at again.
 fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
     let readers = shape::readers(table)?;
-    triggers::drop(table)?;
+    triggers::drop(table, || Ok(true))?;
     shape::forget(table)?;
     concerned.remove(&table.to_u32());
     for reader in readers {
@@ -371,13 +368,14 @@ fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> R
 /// before the tables: there it is as if that had been called.
 fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
     let dropped = spi::read_now(
-        "SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid FROM pg_event_trigger_dropped_objects() \
-         WHERE object_type = 'trigger' AND original AND NOT is_temporary \
+        "SELECT objid FROM pg_event_trigger_dropped_objects() \
+         WHERE classid = 'pg_trigger'::regclass AND original AND NOT is_temporary \
            AND address_names[3] IN ('00_snapsync_track', '00_snapsync_truncate')",
         &[],
     )?;
     for row in &dropped {
-        let table = pg::root_of(row.oid(0));
+        // PostgreSQL says the table's name, by which another one may be called meanwhile.
+        let Some(table) = trigger::table_of_dropped(row.oid(0)).map(pg::root_of) else { continue };
         if registry::load(table)?.is_none() {
             continue;
         }

@@ -450,8 +450,9 @@ fn drop_triggers_of_lost_parts(relation: pg_sys::Oid, now: &Look) -> Result<()> 
     let class = pg_sys::RelationRelationId.to_u32();
     for (_, part, ..) in now.known_objects.difference(&now.objects).filter(|(c, _, own, ..)| *own && *c == class) {
         let part = pg_sys::Oid::from(*part);
-        if part != relation && pg::root_of(part) != relation && registry::load(pg::root_of(part))?.is_none() {
-            triggers::drop(part)?;
+        let is_lost = || Ok(pg::root_of(part) != relation && registry::load(pg::root_of(part))?.is_none());
+        if part != relation && is_lost()? {
+            triggers::drop(part, is_lost)?;
         }
     }
     Ok(())

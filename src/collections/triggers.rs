@@ -1,6 +1,6 @@
 //! The triggers of tracked tables, and what they say: made to follow from the settings (registry.rs), never the other way round.
 
-use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::collections::registry::{self, Right};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory;
-use crate::server::pg;
+use crate::server::pg::{self, TableLock};
 use crate::server::spi;
+use crate::server::trigger::{self, Fires};
 use crate::values::conflict::ConflictPolicy;
 
 /// The row trigger's name sorts before every ordinary name: triggers fire in alphabetical order, and the first old state of
@@ -82,110 +83,210 @@ pub fn are_ours(relation: pg_sys::Oid) -> Result<bool> {
 /// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so ([`enable`]), which a WARNING
 /// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, one did not fire always, or was another.
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    let Some(argument) = argument(relation)? else { return Ok(false) };
-    let parts = parts(relation, &argument)?;
-    let ours = |part: &Part| [(part.root, ROW_TRIGGER, part.row), (true, TRUNCATE_TRIGGER, part.truncate)];
-    let lost = |p: &Part| {
-        p.root && p.row == State::Missing
-            || [p.row, p.truncate].into_iter().any(|state| matches!(state, State::Forged(_)))
-    };
-    let mut gap = parts.iter().any(lost);
-    let mut commands = Vec::new();
-    let mut disabled = None;
-    for part in &parts {
-        for (made_here, name, state) in ours(part) {
-            if made_here && matches!(state, State::Forged(_)) {
-                // What it is may be nothing that can be replaced.
-                commands.push(format!("DROP TRIGGER {} ON {}", pg::ident(name), part.table));
-            }
-            if made_here && !matches!(state, State::Right(_)) {
-                commands.push(create(part, name, &argument));
-            }
-            match state {
-                State::Right('A') => continue,
-                // The row trigger of the root brings those of the partitions along, enabled as it is when it is made.
-                State::Wrong('A') | State::Forged('A') | State::Missing => {}
-                State::Right('D') | State::Wrong('D') | State::Forged('D') => {
-                    disabled = disabled.or(Some((name, &part.table)));
-                    // Replaced, it would fire again.
-                    if !matches!(state, State::Right(_)) {
-                        let off = format!("ALTER TABLE {} DISABLE TRIGGER {}", part.table, pg::ident(name));
-                        commands.push(off);
-                    }
-                    continue;
-                }
-                // A trigger starts as 'O'; of one that was there before it means that somebody has switched it.
-                _ => gap = true,
-            }
-            commands.push(enable_always(part, name));
-        }
+    let mut plan = TriggerPlan::for_sync(relation)?;
+    if !plan.steps.is_empty() {
+        check_right(relation)?;
+        plan = under_locks(plan, || TriggerPlan::for_sync(relation))?;
     }
-    if !commands.is_empty() {
-        if !registry::may(relation, Right::Trigger)? {
-            let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
-            return Err(not_allowed(&table));
-        }
-        hold(relation)?;
-        utility(&commands)?;
+    if !plan.steps.is_empty() {
+        // It may be gone since: nobody who is waited for keeps it.
+        check_right(relation)?;
+        check_keys(relation)?;
+        plan.carry_out()?;
     }
-    if let Some((name, table)) = disabled.filter(|_| warn) {
+    if let Some((name, table)) = plan.disabled.filter(|_| warn) {
         pgrx::warning!(
             "trigger {name} of {table} is disabled: changes are not tracked until it is enabled, which resets the clients"
         );
     }
-    Ok(gap)
-}
-
-fn create(part: &Part, name: &str, argument: &str) -> String {
-    let when = match name {
-        ROW_TRIGGER => "AFTER INSERT OR UPDATE OR DELETE",
-        _ => "AFTER TRUNCATE",
-    };
-    let each = if name == ROW_TRIGGER { "ROW" } else { "STATEMENT" };
-    // Replaced where it is there, which locks out writers only.
-    format!(
-        "CREATE OR REPLACE TRIGGER {} {when} ON {} FOR EACH {each} EXECUTE FUNCTION snapsync.track({})",
-        pg::ident(name),
-        part.table,
-        pg::literal(argument)
-    )
+    Ok(plan.gap)
 }
 
 /// Switches triggers on again that somebody has disabled; true if there were any.
 pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
-    let parts = parts(relation, "")?;
-    let disabled = |part: &Part| {
-        let both = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)];
-        let both = both
-            .into_iter()
-            .filter(|(_, state)| matches!(state, State::Right('D') | State::Wrong('D') | State::Forged('D')));
-        both.map(|(name, _)| enable_always(part, name)).collect::<Vec<_>>()
-    };
-    let commands: Vec<String> = parts.iter().flat_map(disabled).collect();
-    if !commands.is_empty() {
-        hold(relation)?;
+    let mut plan = TriggerPlan::for_enable(relation)?;
+    if !plan.steps.is_empty() {
+        plan = under_locks(plan, || TriggerPlan::for_enable(relation))?;
+        check_keys(relation)?;
+        plan.carry_out()?;
     }
-    utility(&commands)?;
-    Ok(!commands.is_empty())
+    Ok(!plan.steps.is_empty())
 }
 
-fn enable_always(part: &Part, trigger: &str) -> String {
-    format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", part.table, pg::ident(trigger))
+/// Drops them, if `still` says so when they are locked.
+pub fn drop(relation: pg_sys::Oid, still: impl FnOnce() -> Result<bool>) -> Result<()> {
+    let plan = under_locks(TriggerPlan::for_drop(relation)?, || TriggerPlan::for_drop(relation))?;
+    if !plan.steps.is_empty() && still()? {
+        plan.carry_out()?;
+    }
+    Ok(())
 }
 
-pub fn drop(relation: pg_sys::Oid) -> Result<()> {
-    let mut commands = Vec::new();
-    for part in parts(relation, "")? {
-        if part.truncate != State::Missing {
-            let gone = format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(TRUNCATE_TRIGGER), part.table);
-            commands.push(gone);
-        }
-        if part.root && part.row != State::Missing {
-            let gone = format!("DROP TRIGGER IF EXISTS {} ON {}", pg::ident(ROW_TRIGGER), part.table);
-            commands.push(gone);
-        }
+fn check_right(relation: pg_sys::Oid) -> Result<()> {
+    if registry::may(relation, Right::Trigger)? {
+        return Ok(());
     }
-    utility(&commands)
+    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
+    Err(not_allowed(&table))
+}
+
+/// What becomes of one of our triggers.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum TriggerStep {
+    /// Made, or put in the place of what is there.
+    Make(Fires),
+    Switch(Fires),
+    Drop,
+}
+
+/// What is to be done to a table's triggers.
+#[derive(Default)]
+struct TriggerPlan {
+    /// To which part's trigger of which name.
+    steps: Vec<(pg_sys::Oid, &'static str, TriggerStep)>,
+    /// The parts that are changed, each with the lock that this takes.
+    locks: Vec<(pg_sys::Oid, TableLock)>,
+    /// What the triggers say.
+    argument: String,
+    gap: bool,
+    /// A trigger that stays disabled, and its table.
+    disabled: Option<(&'static str, String)>,
+}
+
+impl TriggerPlan {
+    fn for_sync(relation: pg_sys::Oid) -> Result<TriggerPlan> {
+        let Some(argument) = argument(relation)? else { return Ok(TriggerPlan::default()) };
+        let parts = parts(relation, &argument)?;
+        let lost = |p: &Part| {
+            p.row == State::Missing || [p.row, p.truncate].into_iter().any(|state| matches!(state, State::Forged(_)))
+        };
+        let mut plan = TriggerPlan { argument, gap: parts.iter().any(lost), ..TriggerPlan::default() };
+        // The row trigger of the root brings those of the partitions along, which fire as it does.
+        let remade = parts.iter().any(|part| !matches!(part.row, State::Right(_)));
+        let fires = |state: State| if state.is_off() { Fires::Never } else { Fires::Always };
+        let brought = parts.iter().find(|part| part.root).map(|root| fires(root.row)).filter(|_| remade);
+        for part in &parts {
+            for (name, state) in [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)] {
+                let is_clone = name == ROW_TRIGGER && !part.root;
+                let made = !is_clone && if name == ROW_TRIGGER { remade } else { !matches!(state, State::Right(_)) };
+                if state.is_off() {
+                    plan.disabled = plan.disabled.or_else(|| Some((name, part.table.clone())));
+                } else {
+                    // A trigger starts as 'O'; of one that was there before it means that somebody has switched it.
+                    plan.gap |= matches!(state, State::Right(f) | State::Wrong(f) | State::Forged(f) if f != 'A');
+                }
+                if made && matches!(state, State::Forged(_)) {
+                    // What it is may be nothing that can be replaced.
+                    plan.steps.push((part.oid(), name, TriggerStep::Drop));
+                }
+                // Replaced where it is there, which locks out writers only.
+                let step = match brought.filter(|_| is_clone) {
+                    _ if made => Some(TriggerStep::Make(fires(state))),
+                    Some(brought) => (brought != fires(state)).then(|| TriggerStep::Switch(fires(state))),
+                    None => matches!(state, State::Right(f) if f != 'A' && f != 'D')
+                        .then_some(TriggerStep::Switch(Fires::Always)),
+                };
+                plan.steps.extend(step.map(|step| (part.oid(), name, step)));
+            }
+        }
+        Ok(plan.with_locks(&parts))
+    }
+
+    fn for_enable(relation: pg_sys::Oid) -> Result<TriggerPlan> {
+        let parts = parts(relation, "")?;
+        let mut plan = TriggerPlan::default();
+        for part in &parts {
+            let off = [(ROW_TRIGGER, part.row), (TRUNCATE_TRIGGER, part.truncate)].into_iter();
+            let off = off.filter(|(_, state)| state.is_off());
+            plan.steps.extend(off.map(|(name, _)| (part.oid(), name, TriggerStep::Switch(Fires::Always))));
+        }
+        Ok(plan.with_locks(&parts))
+    }
+
+    fn for_drop(relation: pg_sys::Oid) -> Result<TriggerPlan> {
+        let parts = parts(relation, "")?;
+        let mut plan = TriggerPlan::default();
+        for part in &parts {
+            let there = [(TRUNCATE_TRIGGER, part.truncate, true), (ROW_TRIGGER, part.row, part.root)].into_iter();
+            let there = there.filter(|(_, state, own)| *own && *state != State::Missing);
+            plan.steps.extend(there.map(|(name, ..)| (part.oid(), name, TriggerStep::Drop)));
+        }
+        Ok(plan.with_locks(&parts))
+    }
+
+    /// Nothing but what is changed is locked: others may be at work on partitions for hours (VACUUM, CREATE INDEX CONCURRENTLY), and who
+    /// makes one keeps everybody from the whole table meanwhile.
+    fn with_locks(self, parts: &[Part]) -> TriggerPlan {
+        let mut of_all = None;
+        let mut of: BTreeMap<u32, TableLock> = BTreeMap::new();
+        for &(table, name, step) in &self.steps {
+            let lock = if step == TriggerStep::Drop { TableLock::All } else { TableLock::Writers };
+            let has = of.entry(table.to_u32()).or_insert(lock);
+            *has = lock.max(*has);
+            // The server goes on to the partitions by itself.
+            if name == ROW_TRIGGER && !matches!(step, TriggerStep::Switch(_)) {
+                of_all = of_all.max(Some(lock));
+            }
+        }
+        let lock_of = |part: &Part| of_all.max(of.get(&part.oid).copied()).map(|lock| (part.oid(), lock));
+        TriggerPlan { locks: parts.iter().filter_map(lock_of).collect(), ..self }
+    }
+
+    /// As the extension's owner (the caller's right to it has been checked), by the tables' numbers. What is changed is locked, and so is
+    /// all that the server looks at for it (`under_locks`); what it evaluates of a table meanwhile calls nobody's functions (`check_keys`).
+    fn carry_out(&self) -> Result<()> {
+        trigger::check_may_write();
+        if self.steps.iter().any(|(.., step)| *step != TriggerStep::Drop) {
+            self.locks.iter().for_each(|(table, _)| trigger::check_not_in_use(*table));
+        }
+        spi::as_owner(|| {
+            for &(table, name, step) in &self.steps {
+                memory::heed();
+                match step {
+                    TriggerStep::Make(fires) => {
+                        let (for_rows, argument) = (name == ROW_TRIGGER, self.argument.as_str());
+                        let function = [c"snapsync", c"track"];
+                        trigger::make(table, &trigger::Definition { name, for_rows, function, argument, fires })?
+                    }
+                    TriggerStep::Switch(fires) => trigger::set_fires(table, name, fires)?,
+                    TriggerStep::Drop => trigger::remove(table, name)?,
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What is to be done, when all is locked that this changes: meanwhile others may have done some of it, or changed which parts there are.
+fn under_locks(mut plan: TriggerPlan, look: impl Fn() -> Result<TriggerPlan>) -> Result<TriggerPlan> {
+    let mut held: BTreeMap<u32, TableLock> = BTreeMap::new();
+    loop {
+        let is_new = |(table, lock): &&(pg_sys::Oid, TableLock)| held.get(&table.to_u32()).is_none_or(|has| has < lock);
+        let new: Vec<_> = plan.locks.iter().filter(is_new).copied().collect();
+        if new.is_empty() {
+            return Ok(plan);
+        }
+        for (table, lock) in new {
+            memory::heed();
+            pg::lock_table(table, lock);
+            held.insert(table.to_u32(), lock);
+        }
+        plan = look()?;
+    }
+}
+
+/// The server evaluates a partition key when it first looks at it, in whatever session and with whatever rights that is; so triggers are made
+/// only where no key calls a function that somebody has made. It looks at the keys of all parts where it makes a trigger for rows, for which
+/// they are locked, so that none comes or goes; and nobody can give a table another key.
+fn check_keys(relation: pg_sys::Oid) -> Result<()> {
+    if spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)) {
+        return Err(SyncError::new(
+            code::WRONG_OBJECT_TYPE,
+            "cannot make triggers on a table whose partition key calls functions",
+        )
+        .hint("Partition it by columns, or by the system's own functions."));
+    }
+    Ok(())
 }
 
 /// Does the table have its row trigger? It has not in the middle of a restore.
@@ -226,6 +327,13 @@ enum State {
     Right(char),
 }
 
+impl State {
+    /// Somebody has disabled it.
+    fn is_off(self) -> bool {
+        matches!(self, State::Right('D') | State::Wrong('D') | State::Forged('D'))
+    }
+}
+
 /// One relation of a partition tree (or the table itself).
 #[derive(Deserialize)]
 struct Part {
@@ -235,6 +343,12 @@ struct Part {
     root: bool,
     row: State,
     truncate: State,
+}
+
+impl Part {
+    fn oid(&self) -> pg_sys::Oid {
+        self.oid.into()
+    }
 }
 
 const PARTS: &str = include_str!("triggers/parts.sql");
@@ -247,71 +361,9 @@ fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
     Ok(parts.into_iter().filter_map(named).collect())
 }
 
-/// Runs DDL as the extension's owner (the caller's right to it has been checked), without notices. What the server evaluates of a table
-/// meanwhile calls nobody's functions (`hold`).
-fn utility(commands: &[String]) -> Result<()> {
-    if commands.is_empty() {
-        return Ok(());
-    }
-    let _own = own_commands();
-    spi::as_owner(|| spi::quietly(|| commands.iter().try_for_each(|command| spi::utility(command))))
-}
-
-/// Keeps a partitioned table and its partitions as they are, with the locks that making triggers takes anyway. The server evaluates a
-/// partition key when it first looks at it, in whatever session and with whatever rights that is; so triggers are made only where no key
-/// calls a function that somebody has made.
-fn hold(relation: pg_sys::Oid) -> Result<()> {
-    let mut held: Vec<u32> = Vec::new();
-    loop {
-        memory::heed();
-        let parts = spi::read_now("SELECT oid FROM snapsync.parts($1) AS part(oid)", &[spi::arg(relation)])?;
-        let new: Vec<pg_sys::Oid> =
-            parts.iter().map(|r| r.oid(0)).filter(|oid| !held.contains(&oid.to_u32())).collect();
-        if new.is_empty() {
-            break;
-        }
-        for part in new {
-            pg::lock_against_ddl(part);
-            held.push(part.to_u32());
-        }
-    }
-    if spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)) {
-        return Err(SyncError::new(
-            code::WRONG_OBJECT_TYPE,
-            "cannot make triggers on a table whose partition key calls functions",
-        )
-        .hint("Partition it by columns, or by the system's own functions."));
-    }
-    Ok(())
-}
-
 /// An error that says that a table's triggers would have to change, which the session's role may not do.
 fn not_allowed(table: &str) -> SyncError {
     SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {table}"))
         .detail("Its triggers have to be changed, which takes the TRIGGER privilege on it.")
         .hint("Let somebody who has it call snapsync.enable() for the table that reads it.")
-}
-
-thread_local! {
-    /// DDL of our own under way, which fires event triggers like any other.
-    static OWN: Cell<u32> = const { Cell::new(0) };
-}
-
-/// While this lives, DDL is our own and changes nothing that the event triggers (ddl.rs) would have to look at.
-struct OwnCommands(());
-
-fn own_commands() -> OwnCommands {
-    OWN.with(|o| o.set(o.get() + 1));
-    OwnCommands(())
-}
-
-impl Drop for OwnCommands {
-    fn drop(&mut self) {
-        OWN.with(|o| o.set(o.get() - 1));
-    }
-}
-
-/// Is DDL of our own under way?
-pub fn own_commands_run() -> bool {
-    OWN.with(Cell::get) > 0
 }

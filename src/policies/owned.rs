@@ -44,7 +44,15 @@ impl Purpose {
     /// A condition is put to rows as they were, which have no system columns (the planner would look for them beyond its arrays), and
     /// in subqueries it would see other rows as they are: a row whose deletion puts its user out would not be his any more.
     fn check(&self, statement: &Statement, what: &str) -> Result<()> {
-        let Purpose::Rows(_) = self else { return Ok(()) };
+        let Purpose::Rows(relation) = self else { return Ok(()) };
+        // SAFETY: the tree of an analyzed statement on one table, which is only read.
+        let read =
+            unsafe { pointers::<pg_sys::RangeTblEntry>((*statement.tree()).rtable).first().map(|e| (**e).relid) };
+        if read != Some(*relation) {
+            return Err(SyncError::new(code::NOT_IN_STATE, format!("the table of {what} is being renamed"))
+                .detail("Another table is called as it was.")
+                .hint("Try again."));
+        }
         let mut system_column = false;
         // SAFETY: the tree of an analyzed statement, which is only read; nodes with this tag are of this type.
         let subquery = unsafe {

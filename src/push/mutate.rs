@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use pgrx::pg_sys;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,8 +17,7 @@ use crate::log::client;
 use crate::log::journal::Origin;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory;
-use crate::server::spi::{self, Mode};
-use crate::server::subxact;
+use crate::server::{spi, statement, subxact};
 use crate::values::excerpt;
 use crate::values::json::Writer;
 
@@ -148,11 +148,13 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
             .detail("It has another owner now, or somebody else has made one of the same name in its place.")
             .hint("If it is meant, let the database's owner register it again: snapsync.register_mutator('name', 'function(json)')."));
     }
-    // The text as it was sent: numbers keep their digits.
-    let value = if mutator.takes_jsonb() { "$1::pg_catalog.jsonb" } else { "$1" };
-    // A null in place of the arguments is JSON null, so that a STRICT function runs all the same.
-    let sql = format!("SELECT {}({value})", mutator.call);
-    spi::execute(&sql, &[json_arg(args)], Mode::Write)?;
+    // The text as it was sent: numbers keep their digits. A null in place of the arguments is JSON null, so that a STRICT function runs all the
+    // same.
+    let args = match mutator.takes_jsonb() {
+        true => spi::Arg { oid: pg_sys::JSONBOID, datum: Some(spi::jsonb(args)?) },
+        false => json_arg(args),
+    };
+    statement::call(mutator.function.into(), &[args])?;
     Ok(())
 }
 

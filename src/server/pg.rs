@@ -178,6 +178,25 @@ pub fn lock_against_ddl(relation: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::ShareUpdateExclusiveLock as i32) }
 }
 
+/// Locks for changing a table's triggers; the second one holds whom the first one holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TableLock {
+    /// Against who writes its rows, and DDL of others.
+    Writers,
+    /// Against everybody.
+    All,
+}
+
+/// Locks a table until the transaction ends.
+pub fn lock_table(relation: pg_sys::Oid, lock: TableLock) {
+    let mode = match lock {
+        TableLock::Writers => pg_sys::ShareRowExclusiveLock,
+        TableLock::All => pg_sys::AccessExclusiveLock,
+    };
+    // SAFETY: as above.
+    unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
+}
+
 /// Locks one of our own tables against others who do this, not against who only writes to it; false if another one has it.
 pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
     // SAFETY: an ordinary heavyweight lock, not waited for.

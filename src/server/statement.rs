@@ -9,7 +9,9 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use crate::server::error::{code, Remembering, Result, SyncError};
-use crate::server::memory;
+use crate::server::memory::{self, Gather};
+use crate::server::node::{list, node};
+use crate::server::pg::ActiveSnapshot;
 use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
@@ -247,6 +249,44 @@ pub unsafe fn plan_steady(
         }
         kept::decide(key, query)?;
         Ok(Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut())))
+    }
+}
+
+/// Calls this very function as the current role, who must be allowed to, under a new snapshot: by its number, for another one may have got its
+/// name.
+pub fn call(function: pg_sys::Oid, args: &[Arg]) -> Result<()> {
+    const TEXT: &CStr = c"snapsync: a call";
+    let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
+    // SAFETY: nodes of our own, `SELECT function(constants)`, which need no rewriting; the function has these arguments (callers).
+    unsafe {
+        let constants: Vec<*mut pg_sys::Const> = args.iter().map(|arg| constant(arg)).gather();
+        let (collation, call) = (pg_sys::DEFAULT_COLLATION_OID, pg_sys::CoercionForm::COERCE_EXPLICIT_CALL);
+        let result = pg_sys::get_func_rettype(function);
+        let call = pg_sys::makeFuncExpr(function, result, list(&constants), pg_sys::InvalidOid, collation, call);
+        let query: *mut pg_sys::Query = node(pg_sys::NodeTag::T_Query);
+        (*query).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*query).canSetTag = true;
+        let name = pg_sys::pstrdup(c"result".as_ptr());
+        (*query).targetList = list(&[pg_sys::makeTargetEntry(call.cast(), 1, name, false)]);
+        (*query).jointree = pg_sys::makeFromExpr(std::ptr::null_mut(), std::ptr::null_mut());
+        pg_sys::CommandCounterIncrement();
+        let _snapshot = ActiveSnapshot::take();
+        execute_unrewritten(query, TEXT, pg_sys::create_queryEnv(), &mut |_| true);
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
+
+/// # Safety
+/// Of an existing type.
+unsafe fn constant(arg: &Arg) -> *mut pg_sys::Const {
+    let (mut length, mut by_value) = (0, false);
+    let value = arg.datum.unwrap_or(pg_sys::Datum::null());
+    // SAFETY: see above.
+    unsafe {
+        pg_sys::get_typlenbyval(arg.oid, &mut length, &mut by_value);
+        let collation = pg_sys::get_typcollation(arg.oid);
+        pg_sys::makeConst(arg.oid, -1, collation, length.into(), value, arg.datum.is_none(), by_value)
     }
 }
 

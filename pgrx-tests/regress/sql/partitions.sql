@@ -76,5 +76,18 @@ SELECT * FROM t.pull('{parcels}');
 -- push through the root.
 SELECT push_changes('{"parcels": {"created": [{"id": 26, "zone": 1, "note": "pushed"}], "updated": [{"id": 25, "note": "u"}], "deleted": ["2"]}}');
 SELECT * FROM parcels ORDER BY id;
+-- What somebody has switched off, on one partition or on the root alone, stays so where the triggers are made anew, and nothing else is.
+CREATE VIEW t.switched AS SELECT tgrelid::regclass, tgname, tgenabled, tgargs = (SELECT tgargs FROM pg_trigger WHERE tgrelid = 'parcels'::regclass AND tgname = '00_snapsync_track') AS same
+FROM pg_trigger WHERE tgname LIKE '%snapsync%' AND tgrelid::regclass::text LIKE 'parcels%' ORDER BY tgrelid::regclass::text, tgname;
+ALTER TABLE parcels_1 DISABLE TRIGGER "00_snapsync_track";
+ALTER TABLE parcels_3 DISABLE TRIGGER "00_snapsync_truncate";
+ALTER TABLE parcels ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON parcels USING (zone > 0);
+SELECT * FROM t.switched;
+ALTER TABLE ONLY parcels DISABLE TRIGGER "00_snapsync_track";
+ALTER POLICY p ON parcels USING (zone > 0 AND note <> '');
+SELECT * FROM t.switched;
+SELECT snapsync.enable('parcels');
+SELECT * FROM t.switched;
 SELECT snapsync.disable('parcels');
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgname LIKE '%snapsync%' AND tgrelid::regclass::text LIKE 'parcels%';

@@ -56,6 +56,27 @@ SELECT push_mutations('[]', 'new');
 -- The client's own rows do not come back as created.
 SELECT set_config('t.cursor', '2', false);
 SELECT what, item::json ->> 'id' AS id FROM t.pull('{quotes}', client_id => 'phone');
+-- The function that was found is called, also if its name passes to another one meanwhile.
+CREATE SCHEMA lib;
+CREATE SCHEMA decoy AUTHORIZATION alice;
+CREATE FUNCTION lib.step(args json) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF to_regnamespace('decoy') IS NOT NULL THEN
+        ALTER SCHEMA lib RENAME TO was;
+        ALTER SCHEMA decoy RENAME TO lib;
+    END IF;
+    RAISE WARNING 'the one that is registered: %', args;
+END
+$$;
+CREATE FUNCTION decoy.step(args json) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'another one'; END $$;
+ALTER FUNCTION decoy.step OWNER TO alice;
+GRANT USAGE ON SCHEMA lib, decoy TO PUBLIC;
+SELECT snapsync.register_mutator('step', 'lib.step(json)');
+SET ROLE bob;
+SELECT push_mutations('[{"id": 1, "name": "step", "args": 1}, {"id": 2, "name": "step"}]', 'swapped');
+-- What comes of the name next is another owner's.
+SELECT push_mutations('[{"id": 3, "name": "step"}]', 'swapped');
+RESET ROLE;
 -- A name that is taken away, a function that is gone.
 SELECT snapsync.register_mutator('write', NULL);
 DROP FUNCTION like_quote(json);

@@ -129,6 +129,25 @@ UPDATE todos SET n = 7 WHERE id = 2;
 RESET ROLE;
 SELECT * FROM t.error($$SELECT snapsync.enable('todos', notify => 'both')$$);
 ALTER SCHEMA realtime OWNER TO supabase_admin;
+-- What was found is called, once for each scope; not another's function that has got its name by then.
+CREATE SCHEMA decoy AUTHORIZATION mallory;
+CREATE FUNCTION decoy.send(payload jsonb, event text, topic text, private boolean) RETURNS void LANGUAGE sql AS $$ SELECT t.reach() $$;
+ALTER FUNCTION decoy.send OWNER TO mallory;
+GRANT USAGE ON SCHEMA decoy TO PUBLIC;
+CREATE OR REPLACE FUNCTION realtime.send(payload jsonb, event text, topic text, private boolean DEFAULT true) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET allow_system_table_mods = on AS $$
+BEGIN
+    UPDATE pg_namespace SET nspname = 'was' WHERE nspname = 'realtime' AND EXISTS (SELECT FROM pg_namespace WHERE nspname = 'decoy');
+    UPDATE pg_namespace SET nspname = 'realtime' WHERE nspname = 'decoy';
+    RAISE WARNING 'sends %', topic;
+END
+$$;
+SET ROLE authenticated;
+UPDATE todos SET n = 14 WHERE id IN (2, 3);
+RESET ROLE;
+ALTER SCHEMA realtime RENAME TO decoy;
+ALTER SCHEMA was RENAME TO realtime;
+CREATE OR REPLACE FUNCTION realtime.send(payload jsonb, event text, topic text, private boolean DEFAULT true) RETURNS void LANGUAGE sql AS $$ SELECT t.reach() $$;
 -- A prepared transaction and a read-only one send nothing.
 SET ROLE authenticated;
 BEGIN; UPDATE todos SET n = 9 WHERE id = 2; PREPARE TRANSACTION 'regress realtime';

@@ -163,8 +163,11 @@ fn untrack(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     if !pg::lock_alone_without_waiting(relation) || !registry::lock(relation, true)? || is_needed(relation)? {
         return Ok(Vec::new());
     }
+    if !registry::may(relation, registry::Right::Own)? {
+        return Ok(Vec::new());
+    }
     let read = known(relation)?;
-    triggers::drop(relation)?;
+    triggers::drop(relation, || Ok(true))?;
     registry::forget(relation)?;
     Ok(read.into_keys().map(pg_sys::Oid::from).gather())
 }

@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, signal, spi, subxact};
+use crate::server::{signal, spi, statement, subxact};
 use crate::values::notify::{payload, Actions, Notify, NotifyError};
 
 const FIND: &str = include_str!("find.sql");
@@ -20,6 +20,7 @@ const FIND: &str = include_str!("find.sql");
 /// `realtime.send`, where there is one.
 #[derive(Deserialize)]
 struct Sender {
+    function: u32,
     trusted: bool,
     callable: bool,
     /// Whose it is, or its schema.
@@ -68,9 +69,6 @@ pub fn checked(relation: pg_sys::Oid, asked: &str) -> Result<Notify> {
     Ok(notify)
 }
 
-/// Names are looked up in `pg_catalog` only, and the argument types are those of one function.
-const SEND: &str = "SELECT realtime.send($1::jsonb, 'poke'::text, $2::text, true)";
-
 /// So long a transaction's broadcasts take at most, all together: everybody's cursor waits for it.
 pub(super) const LONGEST: Duration = Duration::from_secs(1);
 
@@ -82,25 +80,27 @@ pub(super) fn send(
     scopes: &BTreeMap<Option<String>, Actions>,
     left: Duration,
 ) -> Result<()> {
-    if let Some(e) = hindrance(find(relation)?.as_ref()) {
-        pgrx::warning!("collection \"{name}\" is not broadcast: {}", e.detail.unwrap_or_default());
+    let sender = find(relation)?;
+    let hindrance = hindrance(sender.as_ref());
+    let (Some(sender), None) = (&sender, &hindrance) else {
+        let why = hindrance.and_then(|e| e.detail).unwrap_or_default();
+        pgrx::warning!("collection \"{name}\" is not broadcast: {why}");
         return Ok(());
-    }
+    };
     let limit = signal::Limit::of(left);
     let sent = subxact::run(|| {
         spi::as_table_owner(relation, || {
-            // No statement is under way any more that has one.
-            let _snapshot = pg::ActiveSnapshot::take();
             for (scope, actions) in scopes {
                 let topic = match scope {
                     Some(scope) => format!("snapsync:{name}:{scope}"),
                     None => format!("snapsync:{name}"),
                 };
-                let payload = payload(name, *actions, stamp, None);
-                let payload = spi::text_as(pg_sys::TEXTOID, &payload);
-                // The transaction has its stamp, and everybody's cursor waits for it: it waits for nobody.
-                let args = [payload, spi::arg(topic)];
-                spi::without_waiting(|| spi::query(SEND, &args, spi::Mode::Write))?;
+                let payload = spi::jsonb(&payload(name, *actions, stamp, None))?;
+                let payload = spi::Arg { oid: pg_sys::JSONBOID, datum: Some(payload) };
+                let args = [payload, spi::arg("poke"), spi::arg(topic), spi::arg(true)];
+                // The transaction has its stamp, and everybody's cursor waits for it: it waits for nobody. What is called is what was found: by
+                // that name, another's may be called by now.
+                spi::without_waiting(|| statement::call(sender.function.into(), &args))?;
             }
             Ok(())
         })

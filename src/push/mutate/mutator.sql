@@ -1,9 +1,9 @@
 -- The function that is registered under the name $1 (mutators.rs, `Mutator`); no row where there is none. Whoever may act as the owner of the
 -- database decides what is called, by any name.
 SELECT json_build_object(
-    'call', format('%I.%I', n.nspname, p.proname), 'argument', p.proargtypes[0]::oid::bigint,
+    'function', p.oid::bigint, 'argument', p.proargtypes[0]::oid::bigint,
     'stranger', o.rolname <> m.owner
         AND NOT pg_has_role(o.oid, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'USAGE'))
-FROM snapsync.mutator AS m JOIN pg_proc AS p ON p.oid = to_regprocedure(m.function) JOIN pg_namespace AS n ON n.oid = p.pronamespace
+FROM snapsync.mutator AS m JOIN pg_proc AS p ON p.oid = to_regprocedure(m.function)
 JOIN pg_roles AS o ON o.oid = p.proowner
 WHERE m.name = $1

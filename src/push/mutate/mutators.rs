@@ -12,8 +12,7 @@ const CANDIDATE: &str = include_str!("candidate.sql");
 /// A function that is registered.
 #[derive(Deserialize)]
 pub struct Mutator {
-    /// Its name with its schema, quoted.
-    pub call: String,
+    pub function: u32,
     /// The type of what it takes.
     argument: u32,
     /// It is another owner's than the one that was registered.

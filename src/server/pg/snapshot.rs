@@ -14,7 +14,7 @@ impl ActiveSnapshot {
             ActiveSnapshot(pg_sys::GetActiveSnapshot())
         }
     }
-    /// What is committed at this instant, also in REPEATABLE READ. For snapsync's own settings only.
+    /// What is committed at this instant, also in REPEATABLE READ. For snapsync's own settings and catalogs only.
     pub fn latest() -> Self {
         // SAFETY: as above.
         unsafe {
