@@ -76,5 +76,28 @@ SELECT * FROM t.pull('{parcels}');
 -- push through the root.
 SELECT push_changes('{"parcels": {"created": [{"id": 26, "zone": 1, "note": "pushed"}], "updated": [{"id": 25, "note": "u"}], "deleted": ["2"]}}');
 SELECT * FROM parcels ORDER BY id;
+-- The state is that of all parts: with one trigger off, or gone behind our back, changes are lost.
+CREATE TABLE parcels_4 PARTITION OF parcels FOR VALUES FROM (30) TO (40) PARTITION BY RANGE (id);
+CREATE TABLE parcels_41 PARTITION OF parcels_4 FOR VALUES FROM (30) TO (35);
+SET client_min_messages = error;
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+ALTER TABLE parcels_41 DISABLE TRIGGER "00_snapsync_track";
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+ALTER TABLE parcels_41 ENABLE TRIGGER "00_snapsync_track";
+ALTER TABLE parcels_4 DISABLE TRIGGER "00_snapsync_truncate";
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER TABLE parcels_4 ENABLE TRIGGER "00_snapsync_truncate";
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+SELECT snapsync.enable('parcels');
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
+DROP TRIGGER "00_snapsync_truncate" ON parcels_41;
+ALTER EVENT TRIGGER snapsync_drop ENABLE ALWAYS;
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+SELECT snapsync.enable('parcels');
+SELECT state FROM snapsync.status WHERE name = 'parcels';
+RESET client_min_messages;
 SELECT snapsync.disable('parcels');
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgname LIKE '%snapsync%' AND tgrelid::regclass::text LIKE 'parcels%';
