@@ -639,6 +639,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
     -- The log and the clock
     UNION ALL
+    SELECT 'error', NULL, format('role %s, which owns the extension, is no superuser: no trigger can be made, so enable() fails, and a look after DDL that needs one', quote_ident(rolname)),
+           'Make it a superuser again; or let a superuser take over what it owns in this database: REASSIGN OWNED.', NULL, NULL
+    FROM pg_roles
+    WHERE oid = (SELECT relowner FROM pg_class WHERE oid = 'snapsync.collection'::regclass) AND NOT rolsuper AND EXISTS (SELECT FROM mine)
+    UNION ALL
     SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),
            'Clients that stayed away for longer than prune() keeps take everything anew.', 'SELECT snapsync.prune(''30 days'');',
            CASE WHEN NOT pg_has_role(who, (SELECT relowner FROM pg_class WHERE oid = 'snapsync.change'::regclass), 'USAGE') THEN 'superuser' END

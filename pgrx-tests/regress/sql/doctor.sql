@@ -409,7 +409,9 @@ SELECT snapsync.enable('a.unlogged');
 ALTER TABLE a.unlogged SET UNLOGGED;
 RESET SESSION AUTHORIZATION;
 -- (A file of nothing, so that the log seems to be large.)
+\set ECHO none
 SELECT format('COPY (SELECT) TO PROGRAM %L', format('cat > /dev/null; truncate -s 1100M %s_init', pg_relation_filepath('snapsync.change'))) \gexec
+\set ECHO all
 CREATE TABLE t.asked (who text DEFAULT current_user, severity text, collection text, finding text, hint text, fix text);
 GRANT INSERT, SELECT ON t.asked TO alice, carol;
 SET ROLE alice;
@@ -446,7 +448,9 @@ SELECT DISTINCT fix FROM t.asked WHERE who = 'alice' AND fix IN (SELECT fix FROM
 RESET SESSION AUTHORIZATION;
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid = 'b.v'::regclass;
 \unset ON_ERROR_ROLLBACK
+\set ECHO none
 SELECT format('COPY (SELECT) TO PROGRAM %L', format('cat > /dev/null; rm %s_init', pg_relation_filepath('snapsync.change'))) \gexec
+\set ECHO all
 DROP TABLE t.supers;
 DROP SCHEMA a, b CASCADE;
 DROP ROLE doctor_leaves;
