@@ -58,10 +58,10 @@ BEGIN ATOMIC
     LEFT JOIN snapsync.access AS x ON x.relation = e.reader AND x.access = e.read
     LEFT JOIN pg_roles AS v ON v.rolname = x.voucher
     WHERE e.reader <> e.read AND m.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
-      AND NOT (has_table_privilege(r.relowner, m.oid, 'TRIGGER') OR coalesce(has_table_privilege(v.oid, m.oid, 'TRIGGER'), false));
+      AND (x.refused IS TRUE OR NOT (has_table_privilege(r.relowner, m.oid, 'TRIGGER') OR coalesce(has_table_privilege(v.oid, m.oid, 'TRIGGER'), false)));
 END;
 COMMENT ON FUNCTION snapsync.beyond_owners(oid) IS
-'Where a table is enabled: which table reads another, by policies or settings, on which its owner may make no triggers. Whoever enables it stands up for these';
+'Where a table is enabled: which table reads another, by policies or settings, on which its owner may make no triggers, or whose owner wants none. Whoever enables it stands up for these';
 
 CREATE FUNCTION snapsync.enabling_is_left_to(relation oid, who oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL UNSAFE
@@ -513,8 +513,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
            format('table %s, which decides who sees a row, is not tracked, because %s: every pull replaces the collection', a.access,
-                  coalesce(why.reason, 'nobody with the TRIGGER privilege on it stands up for this')),
-           coalesce(why.hint, 'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
+                  coalesce(why.reason, CASE WHEN a.refused THEN 'its owner has called snapsync.disable() for it'
+                                             ELSE 'nobody with the TRIGGER privilege on it stands up for this' END)),
+           coalesce(why.hint, CASE WHEN a.refused THEN 'If its owner lets it be tracked again, let somebody who has the TRIGGER privilege on it call snapsync.enable() for this one.' END,
+                    'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
            'somebody who has the privilege call snapsync.enable().'), NULL, NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
     LEFT JOIN LATERAL (SELECT * FROM snapsync.untrackable(a.access) LIMIT 1) AS why ON true
@@ -673,7 +675,7 @@ SELECT severity, collection, regexp_replace(finding, '[[:cntrl:]]', '?', 'g'),
            WHEN 'switch' THEN 'Let its owner do that, in a session of his own: ALTER TABLE ... ENABLE TRIGGER.'
            WHEN 'logged' THEN 'Let its owner mend that, in a session of his own: ALTER TABLE ... SET LOGGED.'
            WHEN 'voucher' THEN 'Whoever calls snapsync.enable() for it, or switches row-level security on, stands up for triggers on the tables that its policies '
-                'or settings read. That takes the TRIGGER privilege on each: you, or the owner of one that reads another, have it not on all.'
+                'or settings read. That takes the TRIGGER privilege on each, and one''s owner may have taken them away: call it if you know that you may.'
            WHEN 'key' THEN 'Drop it and add it again. That takes the REFERENCES privilege on the other table, and runs in your name what others have made to '
                 'compare and cast the types of its columns.'
            WHEN 'schema' THEN 'CREATE INDEX, by who may create in its schema.'
