@@ -300,7 +300,8 @@ pub fn check_still_fit(relation: pg_sys::Oid, synced: bool) -> Result<()> {
             format!("policies of synced tables read table \"{}\", which could not be tracked any more", table.name)
         }
     };
-    let disable = format!("Call snapsync.disable('{}') first", pg::qualified_name(relation).map(|n| n.0).unwrap_or_default());
+    let disable =
+        format!("Call snapsync.disable('{}') first", pg::qualified_name(relation).map(|n| n.0).unwrap_or_default());
     let hint = match synced {
         true => format!("{disable}."),
         false => format!("{disable}: those tables are replaced with every pull then. Or change their policies."),
