@@ -97,6 +97,7 @@ CREATE TABLE snapsync.access (
     whole               boolean NOT NULL,
     untracked           boolean NOT NULL DEFAULT false,
     voucher             name,
+    refused             boolean NOT NULL DEFAULT false,
     CONSTRAINT access_pkey PRIMARY KEY (relation, access),
     CONSTRAINT access_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{grant,parent}'::text[]))
 );
@@ -107,6 +108,7 @@ COMMENT ON COLUMN snapsync.access.kind IS 'parent: rows hang on it by a foreign 
 COMMENT ON COLUMN snapsync.access.whole IS 'All its columns are logged: a whole row is read, or the predicate is the owner''s';
 COMMENT ON COLUMN snapsync.access.untracked IS 'Nobody with the TRIGGER privilege on the read table stands up for this, so its changes are unknown: every pull is a replacement';
 COMMENT ON COLUMN snapsync.access.voucher IS 'The role whose TRIGGER privilege on the read table lets it be tracked for this';
+COMMENT ON COLUMN snapsync.access.refused IS 'The owner of the read table has taken its tracking away: only who makes a policy, or calls enable, stands up for it again';
 COMMENT ON COLUMN snapsync.access.predicate IS 'Which of its rows concern the caller (SQL over its columns); NULL for those he may see';
 CREATE INDEX access_access ON snapsync.access (access);
 
@@ -232,6 +234,12 @@ COMMENT ON TABLE snapsync.role IS 'What roles may do when a writer last looked: 
 COMMENT ON COLUMN snapsync.role.role IS 'The role; empty for the digest of what all standings are made of';
 COMMENT ON COLUMN snapsync.role.standing IS 'Digest of its memberships and of whether it bypasses row-level security';
 COMMENT ON COLUMN snapsync.role.stamp IS 'Stamp of the transaction that recorded it; older cursors are reset';
+
+CREATE FUNCTION snapsync.role_version(role oid) RETURNS text
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_role_version';
+COMMENT ON FUNCTION snapsync.role_version(oid) IS 'The xmin of a role in pg_authid, which pg_roles does not show: log/roles.rs';
+REVOKE EXECUTE ON FUNCTION snapsync.role_version(oid) FROM PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');

@@ -20,12 +20,27 @@ SELECT c.name,
 FROM snapsync.collection AS c
 JOIN pg_catalog.pg_class AS r ON r.oid OPERATOR(pg_catalog.=) c.relation::pg_catalog.oid
 CROSS JOIN LATERAL (
-    SELECT pg_catalog.count(*) AS count,
-           pg_catalog.bool_or(g.tgenabled OPERATOR(pg_catalog.=) 'D') AS disabled,
-           pg_catalog.bool_and(g.tgenabled OPERATOR(pg_catalog.=) 'A') AS always
-    FROM pg_catalog.pg_trigger AS g
-    WHERE g.tgrelid OPERATOR(pg_catalog.=) r.oid
-      AND g.tgname OPERATOR(pg_catalog.=) ANY ('{00_snapsync_track,00_snapsync_truncate}'::pg_catalog.name[])
+    -- Of the table and each of its partitions, as snapsync.parts() finds them, which not everybody may call: the one that stands worst. (A foreign
+    -- table has none of our triggers.)
+    WITH RECURSIVE part(oid, relkind) AS (
+        SELECT r.oid, r.relkind
+        UNION ALL
+        SELECT k.oid, k.relkind
+        FROM part CROSS JOIN LATERAL (
+            SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i
+            WHERE i.inhparent OPERATOR(pg_catalog.=) part.oid AND NOT i.inhdetachpending OFFSET 0) AS i
+        CROSS JOIN LATERAL (
+            SELECT p.oid, p.relkind FROM pg_catalog.pg_class AS p WHERE p.oid OPERATOR(pg_catalog.=) i.inhrelid AND p.relispartition OFFSET 0) AS k
+    )
+    SELECT pg_catalog.min(g.count) AS count, pg_catalog.bool_or(g.disabled) AS disabled, pg_catalog.bool_and(g.always) AS always
+    FROM part CROSS JOIN LATERAL (
+        SELECT pg_catalog.count(*) AS count,
+               pg_catalog.bool_or(g.tgenabled OPERATOR(pg_catalog.=) 'D') AS disabled,
+               pg_catalog.bool_and(g.tgenabled OPERATOR(pg_catalog.=) 'A') AS always
+        FROM pg_catalog.pg_trigger AS g
+        WHERE g.tgrelid OPERATOR(pg_catalog.=) part.oid
+          AND g.tgname OPERATOR(pg_catalog.=) ANY ('{00_snapsync_track,00_snapsync_truncate}'::pg_catalog.name[])) AS g
+    WHERE part.relkind OPERATOR(pg_catalog.<>) 'f'
 ) AS t
 WHERE c.name IS NOT NULL
   AND (pg_catalog.has_table_privilege(r.oid, 'SELECT') OR pg_catalog.has_any_column_privilege(r.oid, 'SELECT'));
@@ -41,5 +56,5 @@ COMMENT ON COLUMN snapsync.status.row_security IS 'Whether row-level security de
 COMMENT ON COLUMN snapsync.status.scope IS 'Column that divides the rows: a pull reads only the changes of its caller''s values';
 COMMENT ON COLUMN snapsync.status.scope_from IS 'Who says so: enable (scope_column) or the policies';
 COMMENT ON COLUMN snapsync.status.no_scope IS 'Why there is none, so that a pull reads the changes of all users';
-COMMENT ON COLUMN snapsync.status.state IS 'tracking, or what is wrong with its triggers';
+COMMENT ON COLUMN snapsync.status.state IS 'tracking, or what is wrong with its triggers, or with those of a partition';
 GRANT SELECT ON snapsync.status TO PUBLIC;

@@ -2,6 +2,10 @@
 -- it has no comments, and names stand in it as quoted identifiers or literals only. Where somebody has to decide or to fill
 -- something in, there is no fix, and the `hint`, a constant text, says what to do.
 --
+-- Who asks need not be the table's owner, but a member of his role, or a superuser. So each fix says whether it is `left_to` somebody
+-- else, who is told in the hint: it may take other rights, run SQL of the owner's in the name of who gives it, or make him stand up for
+-- what the owner may not do (triggers on others' tables, others' functions). SET ROLE is no way around: a function can RESET it.
+--
 -- Nothing here runs what users can give: catalogs are read, and policies are deparsed. Of long texts the beginning is looked at: one
 -- owner's function of 256 MB must not keep the others from their findings.
 
@@ -23,6 +27,94 @@ LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_trigger_argument';
 COMMENT ON FUNCTION snapsync.trigger_argument(oid) IS 'What the triggers of a tracked table are told. For doctor()';
 REVOKE EXECUTE ON FUNCTION snapsync.policy_text(oid), snapsync.trigger_argument(oid) FROM PUBLIC;
+
+-- Every edge that one finds in the policies and settings is among these, and maybe one too many: then its owner is asked.
+CREATE FUNCTION snapsync.beyond_owners(relation oid) RETURNS TABLE (reader oid, read oid)
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    WITH RECURSIVE edge(reader, read) AS (
+        SELECT $1, $1
+        UNION
+        SELECT via.reader, coalesce(pg_partition_root(via.read), via.read)
+        FROM edge AS e CROSS JOIN LATERAL (
+            SELECT e.read, r.objid
+            FROM snapsync.rests_on(e.read, scopes => true) AS r
+            WHERE r.classid = 'pg_class'::regclass AND (e.read = $1 OR (SELECT relrowsecurity FROM pg_class WHERE oid = e.read))
+            UNION ALL
+            -- What the settings name, with what that rests on.
+            SELECT e.read, r.objid
+            FROM (SELECT access_tables AS named, scope_reads -> 'tables' AS read FROM snapsync.collection WHERE relation = e.read OFFSET 0) AS c
+            CROSS JOIN LATERAL (SELECT jsonb_object_keys(c.named) UNION SELECT jsonb_object_keys(c.read)) AS k(name)
+            CROSS JOIN LATERAL snapsync.rests_on(to_regclass(k.name), indirectly => true) AS r
+            WHERE r.classid = 'pg_class'::regclass
+            UNION ALL
+            SELECT e.reader, i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = e.read) AS via(reader, read)
+        WHERE via.read IS NOT NULL
+    )
+    SELECT e.reader, e.read
+    FROM edge AS e
+    JOIN pg_class AS r ON r.oid = e.reader AND r.relkind IN ('r', 'p')
+    JOIN pg_class AS m ON m.oid = e.read AND m.relkind IN ('r', 'p') AND m.relpersistence <> 't'
+    LEFT JOIN snapsync.access AS x ON x.relation = e.reader AND x.access = e.read
+    LEFT JOIN pg_roles AS v ON v.rolname = x.voucher
+    WHERE e.reader <> e.read AND m.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
+      AND (x.refused IS TRUE OR NOT (has_table_privilege(r.relowner, m.oid, 'TRIGGER') OR coalesce(has_table_privilege(v.oid, m.oid, 'TRIGGER'), false)));
+END;
+COMMENT ON FUNCTION snapsync.beyond_owners(oid) IS
+'Where a table is enabled: which table reads another, by policies or settings, on which its owner may make no triggers, or whose owner wants none. Whoever enables it stands up for these';
+
+CREATE FUNCTION snapsync.enabling_is_left_to(relation oid, who oid) RETURNS text
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT CASE WHEN NOT EXISTS (SELECT FROM snapsync.beyond_owners($1)) THEN NULL WHEN relowner = $2 THEN 'voucher' ELSE 'owner' END
+    FROM pg_class WHERE oid = $1;
+END;
+COMMENT ON FUNCTION snapsync.enabling_is_left_to(oid, oid) IS 'Who else than this role is to enable a table: findings()';
+
+-- (Of types only those that its columns are of. Extensions' are everybody's.)
+CREATE FUNCTION snapsync.key_is_left_to(key oid, who oid) RETURNS text
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT CASE WHEN r.relowner <> $2 THEN 'owner'
+                WHEN NOT (has_table_privilege($2, f.confrelid, 'REFERENCES')
+                          OR (SELECT bool_and(has_column_privilege($2, f.confrelid, attnum, 'REFERENCES')) FROM unnest(f.confkey) AS attnum))
+                  OR EXISTS (SELECT FROM pg_attribute AS t JOIN pg_type AS y ON y.oid = t.atttypid AND y.oid >= 16384
+                             JOIN pg_roles AS o ON o.oid = y.typowner AND o.oid <> $2 AND NOT o.rolsuper
+                             WHERE (t.attrelid = f.conrelid AND t.attnum = ANY (f.conkey) OR t.attrelid = f.confrelid AND t.attnum = ANY (f.confkey))
+                               AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_type'::regclass AND e.objid = y.oid AND e.deptype = 'e'))
+                THEN 'key' END
+    FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.conrelid WHERE f.oid = $1;
+END;
+COMMENT ON FUNCTION snapsync.key_is_left_to(oid, oid) IS
+'Who else than this role is to add a foreign key anew, which runs casts and operators of its columns'' types in his name: findings()';
+
+-- To name a function anew is to trust whoever owns it now.
+CREATE FUNCTION snapsync.settings_stand(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT NOT EXISTS (
+            SELECT WHERE c.conflict_function IS NOT NULL AND NOT EXISTS (
+                SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
+                WHERE f.oid = to_regprocedure(c.conflict_function) AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))))
+       AND NOT EXISTS (
+            SELECT FROM (SELECT c.scope_reads AS reads UNION ALL SELECT p.value FROM jsonb_each(c.scope_reads -> 'predicates') AS p) AS s
+            CROSS JOIN LATERAL (
+                SELECT 'pg_proc'::regclass::oid, to_regprocedure(f.signature)::oid FROM jsonb_array_elements_text(s.reads -> 'functions') AS f(signature)
+                UNION ALL
+                SELECT 'pg_class'::regclass, to_regclass(t.name)::oid FROM jsonb_object_keys(s.reads -> 'tables') AS t(name)) AS n(class, object)
+            CROSS JOIN LATERAL (SELECT CASE WHEN n.class = 'pg_proc'::regclass THEN (SELECT proowner FROM pg_proc WHERE oid = n.object)
+                                            ELSE (SELECT relowner FROM pg_class WHERE oid = n.object) END AS owner) AS h
+            -- As depends/owners.sql writes them.
+            WHERE h.owner IS NULL
+               OR NOT pg_has_role(h.owner, r.relowner, 'USAGE')
+                  AND NOT coalesce(s.reads -> 'owners' ? (SELECT concat_ws(' ', i.type, i.identity, 'of', o.rolname)
+                                                          FROM pg_identify_object(n.class, n.object, 0) AS i, pg_roles AS o WHERE o.oid = h.owner), false))
+    FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1;
+END;
+COMMENT ON FUNCTION snapsync.settings_stand(oid) IS
+'Are the functions and tables that a table''s settings name still those that they meant, or of who may act as its owner?';
+REVOKE EXECUTE ON FUNCTION snapsync.beyond_owners(oid), snapsync.enabling_is_left_to(oid, oid), snapsync.key_is_left_to(oid, oid),
+    snapsync.settings_stand(oid) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.findings(who oid)
 RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
@@ -60,14 +152,14 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                        ', version_column => ' || quote_literal(m.version_column::text),
                        ', conflict_function => ' || quote_literal(m.conflict_function),
                        ', soft_delete_column => ' || quote_literal(m.soft_delete_column::text)) AS settings,
-           -- A predicate sees all rows of a table, so who gives it again must be who gave it: it counts for as much as its giver may.
-           m.relowner = who OR m.access_tables IS NULL AS passes
+           -- Who gives them again stands for the SQL in them (a predicate sees all rows of a table), for the name, and for what policies read.
+           m.relowner = who AND snapsync.settings_stand(m.relation) AS passes
     FROM mine AS m WHERE m.name IS NOT NULL
 ), part AS MATERIALIZED (
-    SELECT m.relation, m.argument, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid
-    FROM mine AS m, LATERAL (SELECT part::regclass AS relid FROM snapsync.parts(m.relation) AS part) AS p
+    SELECT m.relation, m.argument, m.tab AS root, coalesce(m.name, m.tab) AS name, m.name IS NOT NULL AS synced, p.relid, r.relowner
+    FROM mine AS m CROSS JOIN LATERAL (SELECT part::regclass AS relid FROM snapsync.parts(m.relation) AS part) AS p
     -- (A foreign table has none of our triggers.)
-    WHERE EXISTS (SELECT FROM pg_class WHERE oid = p.relid AND relkind <> 'f')
+    JOIN pg_class AS r ON r.oid = p.relid AND r.relkind <> 'f'
 ), verb(cmd, word, consequence) AS (
     VALUES ('a', 'INSERT', 'created rows'), ('w', 'UPDATE', 'updated rows'), ('d', 'DELETE', 'deletions')
 ), granted(relation, privilege, grantee) AS MATERIALIZED (
@@ -171,35 +263,37 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM pg_locks AS l
     WHERE l.locktype = 'advisory' AND l.objsubid = 3 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND EXISTS (SELECT FROM mine)
-), found(severity, collection, finding, hint, fix) AS (
+), found(severity, collection, finding, hint, fix, left_to) AS (
     -- Row-level security and privileges
     SELECT CASE WHEN can THEN 'error' ELSE 'warning' END, name,
            'row-level security is off' || CASE WHEN can THEN ', so its policies do nothing' ELSE '' END
                || ': every role that may select the table syncs every row',
            CASE WHEN NOT can THEN 'First write policies that let users select their rows: switched on without any, row-level security '
                'hides every row. Then ALTER TABLE ... ENABLE ROW LEVEL SECURITY.' END,
-           CASE WHEN can THEN format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab) END
-    FROM (SELECT s.name, s.tab, EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd IN ('*', 'r')) AS can
+           CASE WHEN can THEN format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY;', tab) END,
+           CASE WHEN can AND EXISTS (SELECT FROM snapsync.beyond_owners(relation) AS b WHERE relowner <> who OR b.reader <> relation)
+                THEN CASE relowner WHEN who THEN 'voucher' ELSE 'owner' END END
+    FROM (SELECT s.name, s.tab, s.relation, s.relowner, EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd IN ('*', 'r')) AS can
           FROM synced AS s WHERE NOT s.relrowsecurity) AS off
     UNION ALL
     SELECT 'error', name, 'row-level security is on, but no policy lets anybody select a row',
-           'CREATE POLICY ... FOR SELECT USING (user_id = (SELECT auth.uid())), or what else says whose a row is.', NULL
+           'CREATE POLICY ... FOR SELECT USING (user_id = (SELECT auth.uid())), or what else says whose a row is.', NULL, NULL
     FROM synced AS s WHERE relrowsecurity AND NOT EXISTS (SELECT FROM policy AS p WHERE p.relation = s.relation AND p.polpermissive)
     UNION ALL
     SELECT 'info', s.name, format('no policy for %s: pushed %s are refused', v.word, v.consequence || more.too),
            'If clients shall do this: CREATE POLICY ... FOR ' || v.word || CASE v.cmd WHEN 'a' THEN ' WITH CHECK' ELSE ' USING' END
-               || ' (user_id = (SELECT auth.uid())).', NULL
+               || ' (user_id = (SELECT auth.uid())).', NULL, NULL
     FROM synced AS s CROSS JOIN verb AS v
     CROSS JOIN LATERAL (SELECT CASE WHEN v.cmd = 'w' AND s.soft_delete_column IS NOT NULL THEN ' and deletions' ELSE '' END AS too) AS more
     WHERE s.relrowsecurity AND NOT (v.cmd = 'd' AND s.soft_delete_column IS NOT NULL)
       AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = s.relation AND polpermissive AND polcmd::text IN ('*', v.cmd))
     UNION ALL
     SELECT 'error', s.name, 'no role but its owner may select the table',
-           'GRANT SELECT, and what else clients shall do, to the role that syncs.', NULL
+           'GRANT SELECT, and what else clients shall do, to the role that syncs.', NULL, NULL
     FROM synced AS s WHERE NOT EXISTS (SELECT FROM granted AS g WHERE g.relation = s.relation AND g.privilege = 'SELECT')
     UNION ALL
     SELECT 'info', s.name, format('no role but its owner has the privilege %s: pushed %s are refused', v.word, v.consequence || more.too),
-           'If clients shall do this, GRANT it to the role that syncs.', NULL
+           'If clients shall do this, GRANT it to the role that syncs.', NULL, NULL
     FROM synced AS s CROSS JOIN verb AS v
     CROSS JOIN LATERAL (SELECT CASE WHEN v.cmd = 'w' AND s.soft_delete_column IS NOT NULL THEN ' and deletions' ELSE '' END AS too) AS more
     WHERE NOT (v.cmd = 'd' AND s.soft_delete_column IS NOT NULL)
@@ -209,7 +303,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'error', s.name, format('role %s may not select %s, of the key: its pulls are refused', r.called,
                                   string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum)),
            'Rows are known by their key, so whoever syncs must be able to read it.',
-           format('GRANT SELECT (%s) ON %s TO %s;', string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum), s.tab, r.called)
+           format('GRANT SELECT (%s) ON %s TO %s;', string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum), s.tab, r.called), NULL
     FROM synced AS s JOIN reader AS r ON r.relation = s.relation
     JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attnum > 0 AND t.attname = ANY (s.key)
     WHERE EXISTS (SELECT FROM granted AS g WHERE g.relation = s.relation AND g.privilege = 'SELECT' AND g.grantee = r.oid)
@@ -223,7 +317,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                 ELSE format('role %s may not select %s of %s, which policy %I reads: its calls fail',
                             r.called, coalesce('column ' || quote_ident(t.attname), 'rows'), k.oid::regclass, p.polname) END,
            'Policies read other tables and call functions with the rights of the role that syncs: GRANT them. Mind that a table '
-           'without row-level security then shows it all its rows; a SECURITY DEFINER function need not.', NULL
+           'without row-level security then shows it all its rows; a SECURITY DEFINER function need not.', NULL, NULL
     FROM policy AS p JOIN reader AS r ON r.relation = p.relation
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
     LEFT JOIN pg_class AS k ON d.refclassid = 'pg_class'::regclass AND k.oid = d.refobjid AND k.relkind IN ('r', 'p', 'v', 'm', 'f')
@@ -237,29 +331,29 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     -- What policies say
     UNION ALL
     SELECT 'info', p.name, format('policy %I was not read: it is nested too deep, or another session keeps a table to itself that it reads', p.polname),
-           'Call doctor() again later.', NULL
+           'Call doctor() again later.', NULL, NULL
     FROM policy AS p WHERE p.qual IS NULL AND EXISTS (SELECT FROM pg_policy WHERE oid = p.oid AND polqual IS NOT NULL)
     UNION ALL
     SELECT 'info', p.name, format('policy %I calls %s) for every row', p.polname, c.opening),
-           'Write (SELECT ...) around the call: it is then made once for each statement.', NULL
+           'Write (SELECT ...) around the call: it is then made once for each statement.', NULL, NULL
     FROM policy AS p
     CROSS JOIN LATERAL (SELECT regexp_replace(p.code, ' SELECT (?:\(|[\w.]+\()+', ' SELECT ', 'g') AS bare OFFSET 0) AS without
     JOIN (SELECT policy, opening FROM called WHERE once UNION SELECT oid, 'current_setting(' FROM policy) AS c
       ON c.policy = p.oid AND strpos(without.bare, c.opening) > 0
     UNION ALL
     SELECT 'warning', name, format('policy %I looks at the time: no change tells a client that time alone has shown or hidden a row', polname),
-           'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL
+           'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL, NULL
     FROM policy
     WHERE code ~ '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday)\('
        OR code ~ '\m(?:CURRENT_DATE|CURRENT_TIME|CURRENT_TIMESTAMP|LOCALTIME|LOCALTIMESTAMP)\M'
     UNION ALL
     SELECT 'error', name, format('policy %I locks rows of what it reads: every pull is refused', polname),
-           'A pull writes nothing, and locks no rows. Leave FOR SHARE, FOR UPDATE and the like out of the policy.', NULL
+           'A pull writes nothing, and locks no rows. Leave FOR SHARE, FOR UPDATE and the like out of the policy.', NULL, NULL
     FROM policy WHERE code ~ '\mFOR (?:UPDATE|NO KEY UPDATE|SHARE|KEY SHARE)\M'
     UNION ALL
     SELECT DISTINCT 'warning', s.name,
            format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
-           'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL
+           'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL, NULL
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
     WHERE left(f.prosrc, 100000) ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
        OR left(f.prosrc, 100000) ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
@@ -267,7 +361,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     -- A setting or a claim that says who the user is (sub) is the same for as long as a cursor is good.
     SELECT 'info', p.name,
            format('policy %I asks for a setting or a claim of the token: no change tells a client that another value shows or hides rows', p.polname),
-           'Let clients start from a null cursor when the value changes, or keep it in a table, which is noticed.', NULL
+           'Let clients start from a null cursor when the value changes, or keep it in a table, which is noticed.', NULL, NULL
     FROM policy AS p
     WHERE regexp_count(p.qual, '\mcurrent_setting\(')
           + coalesce((SELECT sum((length(p.qual) - length(replace(p.qual, c.opening, ''))) / length(c.opening)) FROM called AS c
@@ -277,7 +371,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', p.name,
            format('policy %I does not look at the scope column %I: rows that it shows outside of what scope_values gives are not synced',
                   p.polname, s.scope_column),
-           'Let scope_values give every scope in which the caller may see rows, or leave it out.', NULL
+           'Let scope_values give every scope in which the caller may see rows, or leave it out.', NULL, NULL
     FROM policy AS p JOIN synced AS s ON s.relation = p.relation AND s.scope_values IS NOT NULL
     JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = s.scope_column
     WHERE p.polpermissive AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid
@@ -287,7 +381,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('policy %s reads the soft-delete column %I: if it hides rows that are marked, PostgreSQL refuses to mark one, '
                   'and so every pushed deletion', string_agg(quote_ident(p.polname), ' and policy ' ORDER BY p.polname), s.soft_delete_column),
            'Take the condition out of the policies for SELECT: pulls leave marked rows out by themselves, and an UPDATE must leave '
-           'a row that may be selected.', NULL
+           'a row that may be selected.', NULL, NULL
     FROM synced AS s
     JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = s.soft_delete_column
     JOIN policy AS p ON p.relation = s.relation
@@ -300,15 +394,18 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'error', p.name, format('trigger %s of %s is missing', want.trigger, p.relid),
            'Call snapsync.enable() for the table, or for one whose policies read it.',
-           'SELECT snapsync.enable(' || quote_literal(CASE WHEN p.synced THEN p.root ELSE
-               (SELECT min(s.tab) FROM snapsync.access AS a JOIN synced AS s ON s.relation = a.relation WHERE a.access = p.relation) END) || ');'
+           'SELECT snapsync.enable(' || quote_literal(by.tab) || ');', by.left_to
     FROM part AS p CROSS JOIN (VALUES ('00_snapsync_track'), ('00_snapsync_truncate')) AS want(trigger)
+    LEFT JOIN LATERAL (
+        SELECT s.tab, snapsync.enabling_is_left_to(s.relation, who) AS left_to FROM synced AS s
+        WHERE CASE WHEN p.synced THEN s.relation = p.relation ELSE EXISTS (SELECT FROM snapsync.access AS a WHERE a.access = p.relation AND a.relation = s.relation) END
+        ORDER BY left_to NULLS FIRST, tab LIMIT 1) AS by ON true
     WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = p.relid AND tgname = want.trigger)
     UNION ALL
     -- (tgtype: AFTER ROW INSERT, DELETE, UPDATE, and AFTER STATEMENT TRUNCATE; triggers.rs.)
     SELECT 'error', p.name, format('trigger %s of %s is not as snapsync makes it: changes are lost', t.tgname, p.relid),
            CASE WHEN NOT p.synced THEN 'Call snapsync.disable() and snapsync.enable() for those whose policies read it.' END,
-           CASE WHEN p.synced THEN format('SELECT snapsync.enable(%L);', p.root) END
+           CASE WHEN p.synced THEN format('SELECT snapsync.enable(%L);', p.root) END, snapsync.enabling_is_left_to(p.relation, who)
     FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
     WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate')
       AND NOT (t.tgfoid = 'snapsync.track'::regproc AND t.tgtype = CASE t.tgname WHEN '00_snapsync_track' THEN 29 ELSE 32 END
@@ -320,19 +417,21 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'error', p.name, format('trigger %s of %s does not fire always: changes are lost', t.tgname, p.relid),
            'Enabled again it fires always, and the clients are reset.',
            CASE WHEN p.synced THEN format('SELECT snapsync.enable(%L);', p.root)
-                ELSE format('ALTER TABLE %s ENABLE TRIGGER %I;', p.relid, t.tgname) END
+                ELSE format('ALTER TABLE %s ENABLE TRIGGER %I;', p.relid, t.tgname) END,
+           CASE WHEN p.synced THEN snapsync.enabling_is_left_to(p.relation, who) WHEN p.relowner <> who THEN 'switch' END
     FROM part AS p JOIN pg_trigger AS t ON t.tgrelid = p.relid
     WHERE t.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND t.tgenabled <> 'A'
     UNION ALL
     SELECT 'error', NULL, format('event trigger %I does not fire always: DDL is not followed', evtname),
            'Afterwards call snapsync.enable() for the tables that were altered meanwhile, and snapsync.reset() where clients see it.',
-           format('ALTER EVENT TRIGGER %I ENABLE ALWAYS;', evtname)
+           format('ALTER EVENT TRIGGER %I ENABLE ALWAYS;', evtname),
+           CASE WHEN NOT pg_has_role(who, evtowner, 'USAGE') THEN 'superuser' END
     FROM pg_event_trigger WHERE evtname IN ('snapsync_command_end', 'snapsync_drop', 'snapsync_rewrite') AND evtenabled <> 'A'
       AND EXISTS (SELECT FROM mine)
     UNION ALL
     SELECT DISTINCT 'error', root.tab,
            'it has snapsync''s triggers but is not synced, as after a restore without data: its changes fill the log for nobody',
-           'Call snapsync.enable() for it, with the settings that it had.', NULL
+           'Call snapsync.enable() for it, with the settings that it had.', NULL, NULL
     FROM pg_trigger AS t
     JOIN pg_class AS r ON r.oid = t.tgrelid
     CROSS JOIN LATERAL (SELECT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid) AS top
@@ -343,30 +442,30 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     -- (Only a superuser may learn of tables that are nobody's.)
     SELECT 'error', c.name, 'its table is not in this database, as after a restore that left it out or could not create it',
            'Nobody can pull it. The next DDL on a synced table, or enable() for any, forgets it with its log; if the table comes back, call '
-           'enable() for it, with the settings that snapsync.collection has until then.', NULL
+           'enable() for it, with the settings that snapsync.collection has until then.', NULL, NULL
     FROM snapsync.collection AS c
     WHERE c.name IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class WHERE oid = c.relation)
       AND pg_has_role(who, (SELECT relowner FROM pg_class WHERE oid = 'snapsync.collection'::regclass), 'USAGE')
     UNION ALL
     SELECT 'error', p.name, format('%s is unlogged: a crash empties it without a trace, and clients keep its rows', p.relid), NULL,
-           format('ALTER TABLE %s SET LOGGED;', p.relid)
+           format('ALTER TABLE %s SET LOGGED;', p.relid), CASE WHEN p.relowner <> who THEN 'logged' END
     FROM part AS p JOIN pg_class AS r ON r.oid = p.relid WHERE r.relpersistence = 'u'
     UNION ALL
     SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)),
            'Sync the partitioned table in its place.',
-           CASE WHEN settled THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings) END
+           CASE WHEN settled THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings) END, NULL
     FROM synced CROSS JOIN LATERAL (SELECT passes AND (SELECT r.relowner FROM pg_class AS r WHERE r.oid = pg_partition_root(relation)) = relowner AS settled) AS may
     WHERE pg_partition_root(relation) <> relation
     UNION ALL
     SELECT 'error', s.name,
            format('conflict function %s is gone, or another owner''s than the one that was named, and nothing is called in its place', s.conflict_function),
-           'If it is meant, name it again: enable(..., conflict_function => ...).', NULL
+           'If it is meant, name it again: enable(..., conflict_function => ...).', NULL, NULL
     FROM synced AS s
     WHERE s.conflict_function IS NOT NULL AND NOT EXISTS (
         SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
         WHERE f.oid = to_regprocedure(s.conflict_function) AND (o.rolname = s.conflict_owner OR pg_has_role(o.oid, s.relowner, 'USAGE')))
     UNION ALL
-    SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', 'Use a partitioned table.', NULL
+    SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', 'Use a partitioned table.', NULL, NULL
     FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)
     -- Names
     UNION ALL
@@ -377,89 +476,91 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                 ELSE 'Give this one another name; or call snapsync.disable() for it, and let the other table''s owner call snapsync.enable().' END,
            CASE WHEN s.passes AND other.relowner = s.relowner
                      AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
-                THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END
+                THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END, NULL
     FROM synced AS s JOIN own AS other ON other.own_name = s.qualified_name AND other.oid <> s.relation
     WHERE s.qualified_name <> s.own_name
     UNION ALL
     SELECT 'warning', s.name, format('clients know %s as %I, which is this table''s own name', o.relation, o.name),
            'Let clients ask for this table by its name with the schema; or let a superuser give the other one another name, and then '
-           'this one its own: enable(..., name => ...).', NULL
+           'this one its own: enable(..., name => ...).', NULL, NULL
     FROM synced AS s JOIN snapsync.collection AS o ON o.name = s.relname AND o.relation <> s.relation
     WHERE s.nspname = 'public' AND s.name = s.own_name
     -- Looks after DDL (shape.rs)
     UNION ALL
     SELECT 'info', coalesce(m.name, m.tab),
            'nobody has looked at it since this database was restored, copied or upgraded: every pull replaces it',
-           'Transactions that write to synced tables look at some of them each, and any DDL command looks at all.', NULL
+           'Transactions that write to synced tables look at some of them each, and any DDL command looks at all.', NULL, NULL
     FROM mine AS m WHERE NOT snapsync.is_seen_here(m.relation)
     UNION ALL
     SELECT DISTINCT 'error', coalesce(m.name, m.tab),
            format('a change of its definition, or of what it rests on, could not be followed (%s): every pull replaces it', d.name),
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
-           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
+           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END, snapsync.enabling_is_left_to(m.relation, who)
     FROM mine AS m JOIN snapsync.dependency AS d ON d.relation = m.relation AND d.classid = 0
     UNION ALL
     SELECT 'error', coalesce(m.name, m.tab),
            'REASSIGN OWNED has given it, or something that it rests on, another owner: every pull replaces it',
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
-           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
+           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END, snapsync.enabling_is_left_to(m.relation, who)
     FROM mine AS m WHERE EXISTS (SELECT FROM snapsync.owners_moved(m.relation))
     UNION ALL
     SELECT 'error', coalesce(m.name, m.tab),
            'it, or something that it rests on, has lost a part without an event, as what rests on temporary objects does with its session: every pull replaces it',
            CASE WHEN m.name IS NULL THEN 'Call snapsync.enable() for a table whose policies read it.' END,
-           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END
+           CASE WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END, snapsync.enabling_is_left_to(m.relation, who)
     FROM mine AS m WHERE EXISTS (SELECT FROM snapsync.lost_unseen(m.relation))
     -- Access tables
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
            format('table %s, which decides who sees a row, is not tracked, because %s: every pull replaces the collection', a.access,
-                  coalesce(why.reason, 'nobody with the TRIGGER privilege on it stands up for this')),
-           coalesce(why.hint, 'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
-           'somebody who has the privilege call snapsync.enable().'), NULL
+                  coalesce(why.reason, CASE WHEN a.refused THEN 'its owner has called snapsync.disable() for it'
+                                             ELSE 'nobody with the TRIGGER privilege on it stands up for this' END)),
+           coalesce(why.hint, CASE WHEN a.refused THEN 'If its owner lets it be tracked again, let somebody who has the TRIGGER privilege on it call snapsync.enable() for this one.' END,
+                    'Let its owner decide: GRANT TRIGGER ON that table to who owns this one lets triggers be made on it, any triggers; or let '
+           'somebody who has the privilege call snapsync.enable().'), NULL, NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND a.untracked
     LEFT JOIN LATERAL (SELECT * FROM snapsync.untrackable(a.access) LIMIT 1) AS why ON true
     UNION ALL
     SELECT 'error', coalesce(m.name, m.tab),
            format('triggers of snapsync on table %s, which decides who sees a row, are off: every pull replaces the collection', a.access),
-           'Let its owner switch them on: ALTER TABLE ... ENABLE TRIGGER; or call snapsync.enable() for it, if it is synced.', NULL
+           'Let its owner switch them on: ALTER TABLE ... ENABLE TRIGGER; or call snapsync.enable() for it, if it is synced.', NULL, NULL
     FROM mine AS m JOIN snapsync.access AS a ON a.relation = m.relation AND NOT a.untracked AND a.access <> a.relation
     WHERE EXISTS (SELECT FROM snapsync.switched_off(a.access))
     UNION ALL
     SELECT DISTINCT 'warning', p.name,
            format('function %s in policy %I is marked IMMUTABLE and gets nothing of a row: pulls and pushes are planned anew each time', f.oid::regprocedure, p.polname),
-           'If it says who asks, or reads a setting or a table, declare it STABLE (ALTER FUNCTION). PostgreSQL, too, keeps its answer in plans.', NULL
+           'If it says who asks, or reads a setting or a table, declare it STABLE (ALTER FUNCTION). PostgreSQL, too, keeps its answer in plans.', NULL, NULL
     FROM policy AS p CROSS JOIN LATERAL (SELECT snapsync.planned_calls(p.oid) AS calls OFFSET 0) AS c
     JOIN pg_proc AS f ON f.oid = ANY (c.calls::oid[])
     WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid AND e.deptype = 'e')
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
-           'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL
+           'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
     FROM hidden
     UNION ALL
     SELECT 'warning', name, format('%s asks the system''s catalogs (%s): no change there is noticed', place,
                                    string_agg(what, ', ' ORDER BY what COLLATE "C")),
            'Call snapsync.reset() after GRANT, REVOKE or ALTER ROLE; or let tables say who may see what. What the calling role itself is a member '
-           'of is noticed: pg_has_role(current_user, ...).', NULL
+           'of is noticed: pg_has_role(current_user, ...).', NULL, NULL
     FROM system GROUP BY name, place
     UNION ALL
     SELECT 'info', name, format('function %s, which policies rest on, calls %s: whoever replaces that resets nobody', fn,
                                 string_agg(other, ' and ' ORDER BY other COLLATE "C")),
-           'Call snapsync.reset() afterwards; or write the body in standard SQL (BEGIN ATOMIC), of which PostgreSQL knows what it calls.', NULL
+           'Call snapsync.reset() afterwards; or write the body in standard SQL (BEGIN ATOMIC), of which PostgreSQL knows what it calls.', NULL, NULL
     FROM by_name GROUP BY name, fn
     UNION ALL
     SELECT 'warning', name, format('function %s in scope_values may hide tables that decide a user''s scopes; changes in them go unnoticed', fn),
-           'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL
+           'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
     FROM hidden_scope
     UNION ALL
     SELECT 'warning', name, format('%s, which another role has made, may be taken for %s, which scope_values or a predicate calls: it is not run, but '
                                    'pulls fail, or every change resets every user', other, fn),
-           'Let nobody else create functions in that schema, or call one whose arguments all have types of their own (no anyelement, no defaults).', NULL
+           'Let nobody else create functions in that schema, or call one whose arguments all have types of their own (no anyelement, no defaults).', NULL, NULL
     FROM overloaded
     UNION ALL
     SELECT DISTINCT 'warning', s.name, format('a policy reads the foreign table %s: changes there go unnoticed', f.oid::regclass),
-           'Call snapsync.reset() after each change there; better, keep what decides in a table of this database.', NULL
+           'Call snapsync.reset() after each change there; better, keep what decides in a table of this database.', NULL, NULL
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_class'::regclass
     JOIN pg_class AS f ON f.oid = r.objid AND f.relkind = 'f'
     UNION ALL
@@ -467,11 +568,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Name access_tables anew, without it: enable(..., access_tables => ...).',
            CASE WHEN d.passes THEN format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
                   (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o
-                    WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END
+                    WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END, NULL
     FROM declared AS d WHERE d.oid IS NULL
     UNION ALL
     SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
-           'Give it anew: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL
+           'Give it anew: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
     FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
     WHERE d.predicate <> 'true' AND a.predicate = 'true'
     UNION ALL
@@ -480,7 +581,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                 THEN format('table %s, which decides who sees a row, has no primary key: any change in it resets everybody', a.access)
                 ELSE format('table %s, which decides who sees a row, has a primary key that cannot name one (%s): any change in it resets everybody',
                             a.access, p.columns) END,
-           'Give it a primary key of uuid, text, varchar, smallint, integer, bigint or numeric columns.', NULL
+           'Give it a primary key of uuid, text, varchar, smallint, integer, bigint or numeric columns.', NULL, NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN snapsync.collection AS k ON k.relation = a.access,
          -- The columns of the primary key that are of other types than a key may have (admin.rs), domains looked through.
          LATERAL (SELECT string_agg(format('%I %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum) AS columns
@@ -491,14 +592,15 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE k.key = '{}'
     UNION ALL
     SELECT 'info', s.name, format('every change in %s concerns every user: it has no row-level security and no predicate', a.access),
-           'Give it policies, or name it with a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL
+           'Give it policies, or name it with a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
     WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
            format('foreign key %I was not enforced for a time, or did not take all rows along: rows may hang on none, so new rows of %s reset those whom they concern',
                   f.conname, f.confrelid::regclass), NULL,
-           format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid))
+           format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid)),
+           snapsync.key_is_left_to(f.oid, who)
     FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND snapsync.was_unenforced(f.oid)
      AND NOT snapsync.can_keep_rows(f.oid)
     WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
@@ -506,7 +608,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'info', coalesce(m.name, m.tab),
            format('a trigger or a rule of %s can keep rows from following foreign key %I, so rows of %s that come and go are looked for by themselves',
                   m.tab, f.conname, f.confrelid::regclass),
-           'That costs more. A key that changes no rows itself (ON DELETE NO ACTION) needs none of it; nor does one that is dropped and added again without that trigger.', NULL
+           'That costs more. A key that changes no rows itself (ON DELETE NO ACTION) needs none of it; nor does one that is dropped and added again without that trigger.', NULL, NULL
     FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND snapsync.can_keep_rows(f.oid)
     WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid)
     -- What makes it slow
@@ -514,12 +616,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', s.name,
            format('key column %I is numeric: row-level security keeps its index from being used, so pulls and pushes read the whole table',
                   t.attname),
-           'ALTER TABLE ... ALTER COLUMN ... TYPE bigint, if its values are whole numbers.', NULL
+           'ALTER TABLE ... ALTER COLUMN ... TYPE bigint, if its values are whole numbers.', NULL, NULL
     FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = ANY (s.key) JOIN pg_type AS y ON y.oid = t.atttypid
     WHERE s.relrowsecurity AND coalesce(nullif(y.typbasetype, 0), y.oid) = 'numeric'::regtype
     UNION ALL
     SELECT 'info', s.name, format('column %I is read by a policy and leads no index', t.attname), NULL,
-           format('CREATE INDEX ON %s (%I);', s.tab, t.attname)
+           format('CREATE INDEX ON %s (%I);', s.tab, t.attname), CASE WHEN NOT has_schema_privilege(who, s.nspname, 'CREATE') THEN 'schema' END
     FROM synced AS s
     JOIN pg_attribute AS t ON t.attrelid = s.relation JOIN pg_type AS y ON y.oid = t.atttypid
     -- (Of two values, or nearly: an index would not be used.)
@@ -535,33 +637,50 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'info', s.name, format('it has no scope (%s): a pull reads the changes of all users, about 5 us for each', s.no_scope),
            'Where every policy asks that the same column equal something of the caller''s, as in user_id = (SELECT auth.uid()) or org_id IN '
-           '(SELECT ...), it is found by itself. Or name one: enable(..., scope_column => ..., scope_values => ...).', NULL
+           '(SELECT ...), it is found by itself. Or name one: enable(..., scope_column => ..., scope_values => ...).', NULL, NULL
     FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
     -- The log and the clock
     UNION ALL
+    SELECT 'error', NULL, format('role %s, which owns the extension, is no superuser: no trigger can be made, so enable() fails, and a look after DDL that needs one', quote_ident(rolname)),
+           'Make it a superuser again; or let a superuser take over what it owns in this database: REASSIGN OWNED.', NULL, NULL
+    FROM pg_roles
+    WHERE oid = (SELECT relowner FROM pg_class WHERE oid = 'snapsync.collection'::regclass) AND NOT rolsuper AND EXISTS (SELECT FROM mine)
+    UNION ALL
     SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),
-           'Clients that stayed away for longer than prune() keeps take everything anew.', 'SELECT snapsync.prune(''30 days'');'
+           'Clients that stayed away for longer than prune() keeps take everything anew.', 'SELECT snapsync.prune(''30 days'');',
+           CASE WHEN NOT pg_has_role(who, (SELECT relowner FROM pg_class WHERE oid = 'snapsync.change'::regclass), 'USAGE') THEN 'superuser' END
     WHERE pg_total_relation_size('snapsync.change') > 1024::bigint * 1024 * 1024 AND EXISTS (SELECT FROM mine)
     UNION ALL
     SELECT 'warning', NULL,
            format('prepared transaction %L of %s holds every cursor back: changes since then are sent again with every pull', x.gid, x.prepared),
-           'COMMIT PREPARED or ROLLBACK PREPARED it.', NULL
+           'COMMIT PREPARED or ROLLBACK PREPARED it.', NULL, NULL
     FROM pg_prepared_xacts AS x WHERE x.transaction IN (SELECT prepared FROM writing)
     UNION ALL
     SELECT 'info', NULL,
            format('process %s has been writing its changes for %s; until it commits, changes are sent again',
                   w.pid, date_trunc('second', now() - a.xact_start)),
-           'Wait for it, or end it with pg_terminate_backend().', NULL
+           'Wait for it, or end it with pg_terminate_backend().', NULL, NULL
     FROM writing AS w JOIN pg_stat_activity AS a ON a.pid = w.pid WHERE a.xact_start < now() - interval '1 minute'
     UNION ALL
     SELECT 'warning', NULL, format('the clock stands at %s, but has been at %s: a script or a restore has set it back', clock.now, clock.was),
            'The next change of a synced table makes it leap past all that it has been. Until then, clients that have seen more take '
-           'everything anew with each pull.', NULL
+           'everything anew with each pull.', NULL, NULL
     FROM (SELECT (SELECT last_value FROM snapsync.clock) AS now, (SELECT max(snapmin) FROM snapsync.horizon) - 1 AS was) AS clock
     WHERE clock.now < clock.was AND EXISTS (SELECT FROM mine)
 )
 -- A name with a line break in it must not look like a line of the report.
-SELECT severity, collection, regexp_replace(finding, '[[:cntrl:]]', '?', 'g'), hint, fix
+SELECT severity, collection, regexp_replace(finding, '[[:cntrl:]]', '?', 'g'),
+       nullif(concat_ws(' ', hint, CASE WHEN fix IS NOT NULL THEN CASE left_to
+           WHEN 'owner' THEN 'Not for you to mend: let its owner ask doctor(), in a session of his own, and run the fix that he is given.'
+           WHEN 'switch' THEN 'Let its owner do that, in a session of his own: ALTER TABLE ... ENABLE TRIGGER.'
+           WHEN 'logged' THEN 'Let its owner mend that, in a session of his own: ALTER TABLE ... SET LOGGED.'
+           WHEN 'voucher' THEN 'Whoever calls snapsync.enable() for it, or switches row-level security on, stands up for triggers on the tables that its policies '
+                'or settings read. That takes the TRIGGER privilege on each, and one''s owner may have taken them away: call it if you know that you may.'
+           WHEN 'key' THEN 'Drop it and add it again. That takes the REFERENCES privilege on the other table, and runs in your name what others have made to '
+                'compare and cast the types of its columns.'
+           WHEN 'schema' THEN 'CREATE INDEX, by who may create in its schema.'
+           WHEN 'superuser' THEN 'Let a superuser ask doctor(), who is given the fix.' END END), ''),
+       CASE WHEN left_to IS NULL THEN fix END
 FROM found
 ORDER BY array_position('{error,warning,info}', severity), collection COLLATE "C", finding COLLATE "C", fix COLLATE "C"
 $$;

@@ -104,12 +104,19 @@ fn store(relation: pg_sys::Oid, new: &StoredSettings, old: Option<&StoredSetting
     })
 }
 
-/// Stops syncing a table and forgets its log. Clients that still ask for it get an error.
+/// Stops syncing a table and forgets its log. Clients that still ask for it get an error. One that is tracked only because others' policies
+/// read it is tracked no more.
 pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::find(relation)?;
     table.check_owner("stop syncing")?;
     pg::lock_against_ddl(relation);
     table.check_owner("stop syncing")?;
+    if registry::load(relation)?.is_some_and(|s| s.name.is_none()) {
+        triggers::drop(relation, || Ok(true))?;
+        shape::stop_tracking(relation)?;
+        pgrx::notice!("table \"{}\" was not synced, but tracked for others: what reads it in policies is replaced with every pull now", table.name);
+        return Ok(());
+    }
     check_enabled(&table)?;
     triggers::drop(relation, || Ok(true))?;
     // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for.

@@ -252,6 +252,20 @@ pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     edges::abandon(read)
 }
 
+/// Stops tracking a table that is no collection, although others' policies read it: its owner wants it so. These are replaced with every pull.
+pub fn stop_tracking(relation: pg_sys::Oid) -> Result<()> {
+    // Whoever is making a policy upon it has locked this row (`store`), and what he writes cannot be seen yet.
+    registry::lock(relation, true)?;
+    let read = edges::known(relation)?.into_keys().map(pg_sys::Oid::from).collect();
+    let readers = edges::refuse(relation)?;
+    registry::forget(relation)?;
+    for reader in readers.into_iter().filter(|r| pg::qualified_name(*r).is_some()) {
+        memory::heed();
+        registry::changed(reader);
+    }
+    edges::abandon(read)
+}
+
 /// Forgets a table that is no more.
 pub fn forget_dropped(relation: pg_sys::Oid) -> Result<()> {
     // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.

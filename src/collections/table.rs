@@ -295,11 +295,11 @@ pub fn check_still_fit(relation: pg_sys::Oid, synced: bool) -> Result<()> {
             format!("policies of synced tables read table \"{}\", which could not be tracked any more", table.name)
         }
     };
+    let disable =
+        format!("Call snapsync.disable('{}') first", pg::qualified_name(relation).map(|n| n.0).unwrap_or_default());
     let hint = match synced {
-        true => {
-            format!("Call snapsync.disable('{}') first.", pg::qualified_name(relation).map(|n| n.0).unwrap_or_default())
-        }
-        false => "Change these policies, or stop syncing their tables, first.".into(),
+        true => format!("{disable}."),
+        false => format!("{disable}: those tables are replaced with every pull then. Or change their policies."),
     };
     Err(SyncError::new(code::NOT_IN_STATE, message).detail(reason).hint(hint))
 }

@@ -193,5 +193,26 @@ SELECT t.told();
 DROP CAST (colour AS json);
 SELECT t.told();
 SELECT t.told();
+
+-- Whether something was lost is asked whenever something in the catalogs has changed: with a look-up for each thing that is known, not with all policies and keys
+-- that there are, nor with all columns for each column.
+SELECT format('CREATE TABLE wide (id int PRIMARY KEY, owner name, %s)', string_agg('c' || i || ' int', ', ')) FROM generate_series(1, 300) AS i \gexec
+ALTER TABLE wide ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON wide USING (owner = current_user);
+SELECT snapsync.enable('wide');
+DO $$ BEGIN FOR i IN 1..100 LOOP EXECUTE format('CREATE TABLE t.beside%s (id int PRIMARY KEY REFERENCES wide)', i); EXECUTE format('CREATE POLICY p ON t.beside%s USING (id > 0)', i); END LOOP; END $$;
+ANALYZE pg_attribute, pg_policy, pg_constraint, pg_proc, snapsync.dependency, snapsync.collection;
+CREATE FUNCTION t.plan(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN ' || statement; END $$;
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+PREPARE lost(oid) AS SELECT FROM snapsync.lost_unseen($1);
+SELECT line FROM t.plan($$ EXECUTE lost('wide'::regclass) $$) AS line WHERE line ~ 'hashed|Anti Join|Materialize';
+DEALLOCATE lost;
+RESET plan_cache_mode; RESET enable_seqscan; RESET enable_hashjoin; RESET enable_mergejoin;
+SELECT count(*) FROM snapsync.lost_unseen('wide'::regclass);
+UPDATE pg_attribute SET attisdropped = true WHERE attrelid = 'wide'::regclass AND attname = 'c7';
+SELECT count(*) FROM snapsync.lost_unseen('wide'::regclass);
+UPDATE pg_attribute SET attisdropped = false WHERE attrelid = 'wide'::regclass AND attname = 'c7';
+SELECT count(*) FROM snapsync.lost_unseen('wide'::regclass);
 \set ECHO none
 REVOKE unseen_cat FROM bob;

@@ -296,5 +296,164 @@ SET max_stack_depth = '600kB';
 SELECT count(*) > 0 FROM snapsync.doctor() WHERE collection = 'alices';
 RESET max_stack_depth;
 DROP TABLE alices;
+
+-- Who may run which fix: every finding that has one, asked by a superuser, by a member of the owner's role, and by the owner. What they are given they can
+-- run as it is; nothing of the owner's runs in their names, and nobody stands up for triggers on a third one's table. alice owns all; bob.v is not hers.
+GRANT alice TO carol;
+CREATE ROLE doctor_leaves;
+CREATE SCHEMA a AUTHORIZATION alice;
+CREATE SCHEMA b AUTHORIZATION bob;
+GRANT USAGE ON SCHEMA a, b TO PUBLIC;
+SET ROLE bob;
+CREATE TABLE b.v (id int PRIMARY KEY, doc jsonb);
+GRANT SELECT ON b.v TO alice;
+RESET ROLE;
+CREATE FUNCTION b.left() RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
+ALTER FUNCTION b.left OWNER TO doctor_leaves;
+SET ROLE bob;
+CREATE TYPE b.e AS ENUM ('1', '2');
+CREATE FUNCTION b.cast_e(b.e) RETURNS int LANGUAGE sql AS 'SELECT $1::text::int';
+CREATE CAST (b.e AS int) WITH FUNCTION b.cast_e(b.e) AS IMPLICIT;
+CREATE FUNCTION b.mine() RETURNS text[] LANGUAGE sql STABLE AS $$ SELECT '{}'::text[] $$;
+CREATE TABLE b.vouched (id int PRIMARY KEY);
+RESET ROLE;
+SET SESSION AUTHORIZATION alice;
+CREATE FUNCTION a.tell() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    IF current_user <> 'alice' THEN RAISE WARNING 'alice''s SQL runs as %', current_user; END IF; END $$;
+CREATE TYPE a.e AS ENUM ('1', '2');
+CREATE FUNCTION a.cast_e(a.e) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM a.tell(); RETURN $1::text::int; END $$;
+CREATE CAST (a.e AS int) WITH FUNCTION a.cast_e(a.e) AS IMPLICIT;
+CREATE TABLE a.mates (id int PRIMARY KEY, who text);
+-- Policies that read what is hers, and what is bob's, who lets her put no triggers there.
+CREATE FUNCTION a.make(name text, own text DEFAULT 'id IN (SELECT id FROM a.mates WHERE who = current_user)', more text DEFAULT '') RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE a.%I (id int PRIMARY KEY, who text%s)', name, more);
+    EXECUTE format('GRANT SELECT ON a.%I TO authenticated', name);
+    PERFORM snapsync.enable(format('a.%I', name));
+    EXECUTE format('CREATE POLICY p ON a.%I USING (%s)', name, own);
+    EXECUTE format('ALTER TABLE a.%I ENABLE ROW LEVEL SECURITY', name);
+END $$;
+SELECT a.make(n) FROM unnest('{closed,due,forged,missing,off,renamed}'::text[]) AS n;
+SELECT a.make(n, 'id IN (SELECT id FROM b.v WHERE doc IS NOT NULL)') FROM unnest('{others,others_due,others_missing}'::text[]) AS n;
+SELECT a.make('vouched', 'id IN (SELECT id FROM b.vouched)');
+CREATE TABLE a.between (id int PRIMARY KEY);
+CREATE POLICY p ON a.between USING (id IN (SELECT id FROM b.v));
+ALTER TABLE a.between ENABLE ROW LEVEL SECURITY;
+SELECT a.make('indexed', 'who = (SELECT current_user::text)'), a.make('left', '(SELECT b.left())');
+ALTER TABLE a.closed DISABLE ROW LEVEL SECURITY;
+ALTER TABLE a.others DISABLE ROW LEVEL SECURITY;
+CREATE TABLE a.granted (id int PRIMARY KEY, who text);
+GRANT SELECT (who) ON a.granted TO authenticated;
+SELECT snapsync.enable('a.granted');
+CREATE TABLE a.parent (id int PRIMARY KEY, who text);
+CREATE TABLE a.child (id int PRIMARY KEY, pid a.e NOT NULL REFERENCES a.parent ON DELETE CASCADE);
+ALTER TABLE a.child ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON a.child USING (pid::int IN (SELECT id FROM a.parent WHERE who = current_user));
+GRANT SELECT ON a.child TO authenticated;
+INSERT INTO a.parent VALUES (1, 'alice');
+INSERT INTO a.child VALUES (1, '1');
+CREATE TABLE a.child_too (id int PRIMARY KEY, pid b.e NOT NULL REFERENCES a.parent ON DELETE CASCADE);
+ALTER TABLE a.child_too ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON a.child_too USING (pid::int IN (SELECT id FROM a.parent WHERE who = current_user));
+GRANT SELECT ON a.child_too TO authenticated;
+SELECT snapsync.enable('a.child'), snapsync.enable('a.child_too');
+CREATE FUNCTION a.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+CREATE TRIGGER keep BEFORE DELETE ON a.child FOR EACH ROW EXECUTE FUNCTION a.keep();
+DROP TRIGGER keep ON a.child;
+CREATE TRIGGER keep BEFORE DELETE ON a.child_too FOR EACH ROW EXECUTE FUNCTION a.keep();
+DROP TRIGGER keep ON a.child_too;
+CREATE TABLE a.gone (id int PRIMARY KEY);
+CREATE TABLE a.hides (id int PRIMARY KEY);
+CREATE TABLE a.orders (id int PRIMARY KEY, who text);
+CREATE FUNCTION a.mine() RETURNS text[] LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM a.tell(); RETURN '{}'; END $$;
+GRANT SELECT ON a.hides, a.orders TO authenticated;
+SELECT snapsync.enable('a.hides', access_tables => '{"a.mates": "id > 0", "a.gone": null}'), snapsync.enable('a.orders', scope_column => 'who', scope_values => 'a.mine()');
+DROP TABLE a.gone;
+ALTER TABLE a.orders RENAME TO orders_old;
+CREATE TABLE a.orders (id int PRIMARY KEY, who text);
+-- What somebody else has made in the place of a function that the settings name is not trusted with a fix.
+CREATE TABLE a.bills (id int PRIMARY KEY, who text);
+SELECT snapsync.enable('a.bills', scope_column => 'who', scope_values => 'b.mine()');
+ALTER TABLE a.bills RENAME TO bills_old;
+CREATE TABLE a.bills (id int PRIMARY KEY, who text);
+CREATE FUNCTION pg_temp.f() RETURNS boolean LANGUAGE sql AS 'SELECT true';
+SELECT a.make('lost', 'pg_temp.f()');
+RESET SESSION AUTHORIZATION;
+DISCARD TEMP;
+DROP FUNCTION b.mine;
+CREATE FUNCTION b.mine() RETURNS text[] LANGUAGE sql STABLE AS $$ SELECT '{}'::text[] $$;
+ALTER FUNCTION b.mine OWNER TO authenticated;
+-- A superuser's own table, which reads one of alice's; and one of hers for which a superuser has stood up.
+CREATE TABLE t.supers (id int PRIMARY KEY);
+SELECT snapsync.enable('t.supers'), snapsync.enable('a.vouched');
+CREATE POLICY p ON t.supers USING (id IN (SELECT id FROM a.between));
+REASSIGN OWNED BY doctor_leaves TO bob;
+INSERT INTO snapsync.dependency (relation, classid, objid, own, name) SELECT format('a.%I', n)::regclass, 0, 0, false, 'a test' FROM unnest('{due,others_due,vouched}'::text[]) AS n;
+-- What no event tells of.
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
+SET SESSION AUTHORIZATION alice;
+DROP TRIGGER "00_snapsync_track" ON a.missing;
+DROP TRIGGER "00_snapsync_track" ON a.others_missing;
+DROP TRIGGER "00_snapsync_track" ON a.forged;
+CREATE TRIGGER "00_snapsync_track" BEFORE DELETE ON a.forged FOR EACH ROW EXECUTE FUNCTION a.keep();
+ALTER TABLE a.off DISABLE TRIGGER "00_snapsync_track";
+ALTER TABLE a.mates DISABLE TRIGGER "00_snapsync_track";
+DROP TRIGGER "00_snapsync_truncate" ON a.mates;
+CREATE TABLE a.root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE a.leaf (id int PRIMARY KEY);
+SELECT snapsync.enable('a.leaf');
+ALTER TABLE a.root ATTACH PARTITION a.leaf FOR VALUES FROM (1) TO (2);
+CREATE TABLE a.unlogged (id int PRIMARY KEY);
+SELECT snapsync.enable('a.unlogged');
+ALTER TABLE a.unlogged SET UNLOGGED;
+RESET SESSION AUTHORIZATION;
+-- (A file of nothing, so that the log seems to be large.)
+\set ECHO none
+SELECT format('COPY (SELECT) TO PROGRAM %L', format('cat > /dev/null; truncate -s 1100M %s_init', pg_relation_filepath('snapsync.change'))) \gexec
+\set ECHO all
+CREATE TABLE t.asked (who text DEFAULT current_user, severity text, collection text, finding text, hint text, fix text);
+GRANT INSERT, SELECT ON t.asked TO alice, carol;
+SET ROLE alice;
+INSERT INTO t.asked SELECT current_user, * FROM snapsync.doctor();
+SET ROLE carol;
+INSERT INTO t.asked SELECT current_user, * FROM snapsync.doctor();
+RESET ROLE;
+INSERT INTO t.asked SELECT 'super', * FROM snapsync.doctor() WHERE collection ~ '^a[.]|supers' OR collection IS NULL;
+-- What each is told of the same, where somebody is given a fix, or not all the same hint.
+CREATE VIEW t.told AS
+SELECT collection, regexp_replace(left(finding, 75), '\d+ MB', 'N MB') AS finding, hint, fix, string_agg(who, ', ' ORDER BY who) AS who
+FROM t.asked AS a WHERE EXISTS (SELECT FROM t.asked AS o WHERE (o.collection, o.finding) IS NOT DISTINCT FROM (a.collection, a.finding)
+                                   AND (o.fix IS NOT NULL OR o.hint IS DISTINCT FROM a.hint))
+   OR collection IN ('a.bills', 't.supers') AND finding ~ 'another table|security is off'
+GROUP BY 1, 2, 3, 4;
+SELECT who, collection, finding, fix FROM t.told WHERE fix IS NOT NULL ORDER BY who <> 'alice, carol, super', collection COLLATE "C", finding COLLATE "C", who;
+SELECT who, collection, finding, hint FROM t.told WHERE fix IS NULL ORDER BY collection COLLATE "C", finding COLLATE "C", who;
+-- Everybody runs his.
+\set ON_ERROR_ROLLBACK on
+BEGIN;
+SELECT fix FROM t.asked WHERE who = 'super' ORDER BY fix !~ 'EVENT', fix \gexec
+SELECT DISTINCT fix FROM t.told WHERE who LIKE '%super%' AND fix IN (SELECT fix FROM snapsync.doctor());
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid = 'b.v'::regclass;
+ROLLBACK;
+BEGIN;
+SET LOCAL SESSION AUTHORIZATION carol;
+SELECT fix FROM t.asked WHERE who = 'carol' ORDER BY fix \gexec
+SELECT DISTINCT fix FROM t.asked WHERE who = 'carol' AND fix IN (SELECT fix FROM snapsync.doctor());
+ROLLBACK;
+SELECT fix FROM t.asked WHERE who = 'super' AND fix ~ 'EVENT' ORDER BY fix \gexec
+SET SESSION AUTHORIZATION alice;
+SELECT fix FROM t.asked WHERE who = 'alice' ORDER BY fix \gexec
+SELECT DISTINCT fix FROM t.asked WHERE who = 'alice' AND fix IN (SELECT fix FROM snapsync.doctor());
+RESET SESSION AUTHORIZATION;
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid = 'b.v'::regclass;
+\unset ON_ERROR_ROLLBACK
+\set ECHO none
+SELECT format('COPY (SELECT) TO PROGRAM %L', format('cat > /dev/null; rm %s_init', pg_relation_filepath('snapsync.change'))) \gexec
+\set ECHO all
+DROP TABLE t.supers;
+DROP SCHEMA a, b CASCADE;
+DROP ROLE doctor_leaves;
+REVOKE alice FROM carol;
 \set ECHO none
 \c postgres

@@ -14,7 +14,7 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                          UNION SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked)
                      SELECT FROM read
                      WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked)
-                        OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0)
+                        OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0 OFFSET 0)
                         OR EXISTS (SELECT FROM snapsync.collection AS k WHERE k.relation = read.oid
                                    AND k.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $3::text, $2::oid, k.relation::oid))
                         OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)

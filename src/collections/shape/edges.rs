@@ -24,6 +24,8 @@ pub struct Edge {
     pub whole: bool,
     /// The role whose privilege lets the other be tracked for this one; none: it is not.
     pub voucher: Option<String>,
+    /// The owner of the other has taken that away: a privilege alone does not bring it back.
+    pub refused: bool,
 }
 
 pub type Edges = BTreeMap<u32, Edge>;
@@ -47,8 +49,8 @@ pub fn wanted(
     let (mut edges, functions) = (Edges::new(), access::functions_called(stored.scope_reads.as_deref())?);
     for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
         memory::heed();
-        let edge =
-            Edge { kind: found.kind.name().into(), predicate: found.predicate, whole: found.whole, voucher: None };
+        let (kind, voucher, refused) = (found.kind.name().into(), None, false);
+        let edge = Edge { kind, predicate: found.predicate, whole: found.whole, voucher, refused };
         edges.insert(found.access.to_u32(), edge);
     }
     let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
@@ -61,6 +63,7 @@ pub fn wanted(
     for row in &vouchers {
         if let Some(edge) = edges.get_mut(&row.oid(0).to_u32()) {
             edge.voucher = row.text(1).map(str::to_string);
+            edge.refused = edge.voucher.is_none() && row.bool(2);
         }
     }
     Ok((edges, functions))
@@ -89,8 +92,8 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges) -> Result<Vec
         spi::owner_execute("DELETE FROM snapsync.access WHERE relation = $1 AND access = $2", &args)?;
         let Some(edge) = wanted.get(&access.to_u32()) else { continue };
         spi::owner_execute(
-            "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked) \
-             VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL)",
+            "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked, refused) \
+             VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL, $7)",
             &[
                 args[0],
                 args[1],
@@ -98,10 +101,21 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges) -> Result<Vec
                 spi::arg(edge.predicate.as_deref()),
                 spi::arg(edge.whole),
                 spi::arg(edge.voucher.as_deref()),
+                spi::arg(edge.refused),
             ],
         )?;
     }
     Ok(differing.into_iter().map(pg_sys::Oid::from).collect())
+}
+
+/// Its owner takes the tracking of a table away that others' policies have asked for. Returns those that read it.
+pub fn refuse(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let readers = spi::owner_query(
+        "UPDATE snapsync.access SET refused = true, untracked = true, voucher = NULL WHERE access = $1 AND relation <> $1 AND NOT untracked \
+         RETURNING relation::oid",
+        &[spi::arg(relation)],
+    )?;
+    Ok(readers.iter().map(|r| r.oid(0)).collect())
 }
 
 /// `enable` does not take a table on that it could only replace with every pull.

@@ -1,4 +1,4 @@
-//! Rows of the extension's own tables, read past ACLs.
+//! Rows of the extension's own tables, read past ACLs; and which version of its row in `pg_authid` a role has.
 
 use std::ffi::CStr;
 
@@ -25,8 +25,8 @@ impl OwnRow {
     }
 }
 
-/// A scan's key on the first column: what compares, and the value.
-type FirstColumn = (&'static CStr, u32, pg_sys::Datum);
+/// A scan's key on the first column: the index, what compares, and the value.
+type FirstColumn<I> = (I, u32, pg_sys::Datum);
 
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
 pub fn row_by_name<R>(
@@ -55,27 +55,52 @@ pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) 
     Ok(first_row(table, Some((index, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))), &now, |_| ())?.is_some())
 }
 
+/// The number of the transaction that has made this role's row, as the active snapshot sees it: `pg_authid.xmin`, which `pg_roles` has not, and which only a
+/// superuser may read. The extension's owner need not be one any more.
+pub fn version_of_role(role: pg_sys::Oid) -> Result<Option<u32>> {
+    // SAFETY: the snapshot of the statement that asks. A tuple has its system columns, and this one is never NULL.
+    unsafe {
+        let by = (|| Ok(pg_sys::Oid::from(pg_sys::AuthIdOidIndexId)), pg_sys::F_OIDEQ, pg_sys::Datum::from(role));
+        scan(pg_sys::AuthIdRelationId, Some(by), pg_sys::GetActiveSnapshot(), |row| {
+            (*(*row.tuple).t_data).t_choice.t_heap.t_xmin.into_inner()
+        })
+    }
+}
+
 /// By an index on the first column, or without one.
 fn first_row<R>(
     table: &'static CStr,
-    by: Option<FirstColumn>,
+    by: Option<FirstColumn<&'static CStr>>,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
-    let table = relation_oid(table)?;
-    // SAFETY: the relations exist; on an ERROR the resource owner closes them. What the value points to outlives the scan.
+    let by = by.map(|(index, equality, value)| (move || relation_oid(index), equality, value));
+    // SAFETY: the snapshot lives as long as it is lent.
+    unsafe { scan(relation_oid(table)?, by, snapshot.raw(), read) }
+}
+
+/// # Safety
+/// The snapshot is valid, and what the key's value points to outlives the call.
+unsafe fn scan<R>(
+    table: pg_sys::Oid,
+    by: Option<FirstColumn<impl FnOnce() -> Result<pg_sys::Oid>>>,
+    snapshot: pg_sys::Snapshot,
+    read: impl FnOnce(&OwnRow) -> R,
+) -> Result<Option<R>> {
+    // SAFETY: the relations exist; on an ERROR the resource owner closes them.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let mut key = pg_sys::ScanKeyData::default();
+        let by_index = by.is_some();
         let (index, keys) = match by {
             Some((index, equality, value)) => {
                 pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
                 // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
-                (relation_oid(index)?, 1)
+                (index()?, 1)
             }
             None => (pg_sys::InvalidOid, 0),
         };
-        let scan = pg_sys::systable_beginscan(relation, index, by.is_some(), snapshot.raw(), keys, &mut key);
+        let scan = pg_sys::systable_beginscan(relation, index, by_index, snapshot, keys, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
         let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
         pg_sys::systable_endscan(scan);

@@ -1,10 +1,10 @@
 -- Who vouches for the triggers on each of the tables $2, which policies of table $1 read: a role with the TRIGGER privilege. $3: who makes
--- a policy, or calls enable.
+-- a policy, or calls enable. Where that table's owner has taken its tracking away (edges.rs, `refuse`), that one alone, who knows what he does.
 SELECT m.oid, CASE WHEN m.oid = r.oid THEN o.rolname
                    WHEN EXISTS (SELECT FROM snapsync.untrackable(m.oid)) THEN NULL
-                   WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') THEN o.rolname
+                   WHEN has_table_privilege(o.oid, m.oid, 'TRIGGER') AND x.refused IS NOT TRUE THEN o.rolname
                    WHEN has_table_privilege(v.oid, m.oid, 'TRIGGER') THEN v.rolname
-                   WHEN has_table_privilege(a.oid, m.oid, 'TRIGGER') THEN a.rolname END
+                   WHEN has_table_privilege(a.oid, m.oid, 'TRIGGER') THEN a.rolname END, x.refused IS TRUE
 FROM pg_class AS r JOIN pg_roles AS o ON o.oid = r.relowner CROSS JOIN unnest($2::oid[]) AS read(oid)
 JOIN pg_class AS m ON m.oid = read.oid
 LEFT JOIN snapsync.access AS x ON x.relation = r.oid AND x.access = m.oid
