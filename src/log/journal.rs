@@ -487,7 +487,7 @@ fn flush(which: Flush) -> Result<()> {
         unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
         match end {
             true => wake::wrote(net::entries(&j, &nets)),
-            false => wake::wrote_early(&relations),
+            false => wake::wrote_early(net::entries(&j, &nets)),
         }
         poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));
         Result::Ok(())

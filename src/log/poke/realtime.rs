@@ -79,7 +79,7 @@ pub(super) fn send(
     relation: pg_sys::Oid,
     name: &str,
     stamp: i64,
-    scopes: &BTreeMap<Option<String>, Actions>,
+    scopes: &BTreeMap<Option<&str>, Actions>,
     left: Duration,
 ) -> Result<()> {
     if let Some(e) = hindrance(find(relation)?.as_ref()) {
