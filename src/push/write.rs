@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::apply::{ItemWriter, Outcome};
-use super::constraints::{self, Constraint};
+use super::constraints::{self, Constraint, DeferredBefore};
 use super::decide::{self, Decisions, Fate};
 use super::item::{by_target, Item, What};
 use super::pusher::Pusher;
@@ -53,14 +53,21 @@ pub struct Work<'w, 'a> {
     /// In the other order, if there is one: who opens a list and adds to it meant the list first.
     otherwise: Option<Vec<Step>>,
     writer: ItemWriter<'w, 'a>,
+    before: DeferredBefore,
 }
 
 impl<'w, 'a> Work<'w, 'a> {
-    pub fn of(pusher: &'w Pusher, targets: &'w [Target<'a>], decisions: &'w Decisions) -> Result<Self> {
+    pub fn of(
+        pusher: &'w Pusher,
+        targets: &'w [Target<'a>],
+        decisions: &'w Decisions,
+        before: DeferredBefore,
+    ) -> Result<Self> {
         let stages = order::stages(targets)?;
         let otherwise = stages.iter().any(|s| s.decides).then(|| steps(targets, decisions, &stages, true));
         let steps = steps(targets, decisions, &stages, false);
-        Ok(Work { pusher, targets, decisions, steps, otherwise, writer: ItemWriter::of(targets, &decisions.fates)? })
+        let writer = ItemWriter::of(targets, &decisions.fates)?;
+        Ok(Work { pusher, targets, decisions, steps, otherwise, writer, before })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.
@@ -157,7 +164,7 @@ impl<'w, 'a> Work<'w, 'a> {
         if !self.undisturbed(unlocked)? {
             return Ok(End::Undo(()));
         }
-        constraints::check(self.targets)?;
+        self.before.check(deferred)?;
         constraints::settle(deferred)?;
         let missing = standing::missing(self.targets, &self.decisions.fates, self.items())?;
         Ok(End::Keep(Surprises { kept, missing, misspelt: self.misspelt(|_| true)? }))
@@ -219,7 +226,7 @@ impl<'w, 'a> Work<'w, 'a> {
                 if !self.undisturbed(outcome.updated.iter().copied())? {
                     return Ok(End::Undo(()));
                 }
-                match constraints::check(self.targets) {
+                match self.before.check(deferred) {
                     // Aborted in any case, and by an error that names its record.
                     Err(_) if !outcome.failed.is_empty() && !self.pusher.report => {
                         return Ok(End::Keep((outcome, Vec::new())))
