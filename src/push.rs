@@ -38,6 +38,7 @@ mod target;
 mod write;
 
 use answer::answer;
+use constraints::DeferredBefore;
 use decide::{Answers, Decisions};
 use payload::{BatchError, RawCollection};
 use pusher::{baseline, Pusher};
@@ -136,14 +137,15 @@ impl Pusher<'_> {
         if self.quickly(&targets)? {
             return Ok("{}".into());
         }
+        let before = DeferredBefore::look()?;
         for _ in 0..ATTEMPTS {
             let mut decisions = decide::decide(self, &targets)?;
             self.abort_on_rejections(&decisions.rejections, &targets)?;
             if !decisions.answers.is_empty() {
                 let answers = std::mem::take(&mut decisions.answers);
-                return self.settle(targets, decisions, &answers, request);
+                return self.settle(targets, decisions, &answers, request, before);
             }
-            match Work::of(self, &targets, &decisions)?.write()? {
+            match Work::of(self, &targets, &decisions, before)?.write()? {
                 Written::But(failed) => return Ok(answer(decisions.rejections, failed, &targets)),
                 Written::Nothing => {}
             }
@@ -159,7 +161,7 @@ impl Pusher<'_> {
     /// locked by the UPDATE itself: 1.2 times an UPDATE without locks, where a statement for the locks made it 1.4 times.
     fn quickly(&self, targets: &[Target]) -> Result<bool> {
         let outcome = subxact::run_or_undo(|| match decide::quickly(self, targets)? {
-            Some(decisions) => Work::of(self, targets, &decisions)?.quickly(),
+            Some(decisions) => Work::of(self, targets, &decisions, DeferredBefore::HOLDS)?.quickly(),
             None => Ok(End::Undo(())),
         });
         match outcome {
@@ -177,6 +179,7 @@ impl Pusher<'_> {
         mut decisions: Decisions,
         answers: &'s [Answers],
         request: &PushRequest,
+        before: DeferredBefore,
     ) -> Result<String> {
         let rows = answers.iter().map(|a| a.rows(targets[a.target].asked)).gather::<Result<Vec<_>>>()?;
         let own = targets.len();
@@ -184,7 +187,7 @@ impl Pusher<'_> {
         memory::extend(&mut targets, resolve(&rows, request, true)?);
         decide::settle(self, own, &targets[own..], &mut decisions)?;
         self.abort_on_rejections(&decisions.rejections, &targets)?;
-        match Work::of(self, &targets, &decisions)?.write()? {
+        match Work::of(self, &targets, &decisions, before)?.write()? {
             Written::But(failed) => Ok(answer(decisions.rejections, failed, &targets)),
             Written::Nothing => Err(created_meanwhile("rows were created meanwhile")),
         }

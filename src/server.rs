@@ -2,6 +2,7 @@
 
 pub mod checked;
 pub mod commit;
+pub mod deferred;
 pub mod error;
 pub mod heap;
 pub mod http;

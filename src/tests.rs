@@ -14,10 +14,13 @@ mod source;
 
 #[pgrx::pg_schema]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use pgrx::prelude::*;
     use pgrx::{FromDatum, JsonB};
 
-    use crate::log::clock;
+    use crate::log::change::bucket;
+    use crate::log::{clock, wake};
     use crate::server::error::{caught, code, SyncError};
     use crate::server::pg;
     use crate::server::spi::{self, Mode};
@@ -178,6 +181,26 @@ mod tests {
         assert_eq!(allowed(spi::query_now(all, &[]).expect("settings")), "256kB 1 off off");
         assert_eq!(allowed(spi::query(all, &[], Mode::Read).expect("settings")), "1GB 100 on on");
         Spi::run("RESET ALL").expect("a reset");
+    }
+
+    /// A pull writes to the log what its transaction has changed, before the commit.
+    #[pg_test]
+    fn who_waits_in_other_scopes_sleeps_on_when_something_is_written_early() {
+        Spi::run(
+            "CREATE TABLE public.rows (id int PRIMARY KEY, org text); \
+             SELECT snapsync.enable('public.rows', scope_column => 'org'); INSERT INTO public.rows VALUES (1, 'a')",
+        )
+        .expect("a row");
+        let relation: i64 =
+            Spi::get_one("SELECT 'public.rows'::regclass::oid::int8").expect("a query").expect("an oid");
+        let pull = || Spi::run("SELECT pull_changes('{rows}')").expect("an answer");
+        pull();
+        // Whoever enables a table resets it, which concerns everybody.
+        wake::forget();
+        Spi::run("UPDATE public.rows SET org = 'b'").expect("an update");
+        pull();
+        let buckets = Some(BTreeSet::from(["a", "b"].map(|scope| bucket(Some(scope)))));
+        assert_eq!(wake::written(), BTreeMap::from([(relation as u32, buckets)]));
     }
 
     #[pg_test]

@@ -189,7 +189,8 @@ unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When
         if !image_changed && !key_changed && !differs(&t.rest, old, new) {
             if journal::is_sending(made_by) {
                 write_key(&t.key, old, &mut b.key, &mut b.parts);
-                journal::stays(t.root, &b.key)?;
+                let scope = write_scope(t, new, &mut b.new_scope).then_some(b.new_scope.as_slice());
+                journal::stays(t.root, &b.key, scope)?;
             }
             return Ok(());
         }

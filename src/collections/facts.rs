@@ -14,8 +14,6 @@ use crate::server::spi;
 pub struct Facts {
     /// The tables whose foreign keys refer to it.
     pub referenced_by: Vec<u32>,
-    /// It has constraint triggers that may fire later than their statement.
-    pub deferrable: bool,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
@@ -46,14 +44,7 @@ impl Facts {
 
     /// Nothing is ruled out.
     fn of_what_is_gone() -> Facts {
-        Facts {
-            referenced_by: Vec::new(),
-            deferrable: true,
-            fires: -1,
-            fires_late: -1,
-            vetoes: -1,
-            shows_inserted: false,
-        }
+        Facts { referenced_by: Vec::new(), fires: -1, fires_late: -1, vetoes: -1, shows_inserted: false }
     }
 }
 

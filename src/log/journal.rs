@@ -50,6 +50,13 @@ struct Entry {
     as_sent: bool,
 }
 
+impl Entry {
+    /// Is it of [`touch`]?
+    fn is_touch(&self) -> bool {
+        self.op == Op::Update && self.image.is_none() && self.touched.as_ref().is_some_and(Range::is_empty)
+    }
+}
+
 #[derive(Default)]
 struct Journal {
     entries: Vec<Entry>,
@@ -259,8 +266,14 @@ struct SentStatement {
     /// one, so it is never taken for what the client sent.
     command: u32,
     rows: SentRows,
-    /// Rows that it updated and left as they were.
-    stayed: Vec<(u32, String)>,
+    stayed: Vec<StayedRow>,
+}
+
+/// A row that a statement of a push updated, and left as it was.
+pub struct StayedRow {
+    pub relation: u32,
+    pub key: String,
+    pub scope: Option<String>,
 }
 
 impl SentStatement {
@@ -286,8 +299,8 @@ impl Sending {
         JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(sent)))
     }
 
-    /// The rows, by relation and key, that the statement updated and left as they were.
-    pub fn stayed(self) -> Vec<(u32, String)> {
+    /// The rows that the statement updated and left as they were.
+    pub fn stayed(self) -> Vec<StayedRow> {
         JOURNAL
             .with(|j| j.borrow_mut().sending.as_mut().map(|sent| std::mem::take(&mut sent.stayed)).unwrap_or_default())
     }
@@ -309,18 +322,24 @@ pub fn is_sending(made_by: u32) -> bool {
 }
 
 /// Remembers of such a row that it was updated, and stayed as it was: nothing is logged of it.
-pub fn stays(relation: pg_sys::Oid, key: &[u8]) -> Result<()> {
+pub fn stays(relation: pg_sys::Oid, key: &[u8], scope: Option<&[u8]>) -> Result<()> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     JOURNAL.with(|j| match &mut j.borrow_mut().sending {
-        Some(sent) => memory::push(&mut sent.stayed, (relation.to_u32(), String::from_utf8_lossy(key).into_owned())),
+        Some(sent) => {
+            let row = StayedRow { relation: relation.to_u32(), key: text(key), scope: scope.map(text) };
+            memory::push(&mut sent.stayed, row)
+        }
         None => Ok(()),
     })
 }
 
-/// Makes the next pulls send this row although it did not change: a client believes something else of it. It is a conflict to nobody.
-pub fn touch(relation: pg_sys::Oid, key: &str) -> Result<()> {
+/// Makes the next pulls of the row's scope send this row although it did not change: a client believes something else of it. It is a conflict
+/// to nobody.
+pub fn touch(relation: pg_sys::Oid, key: &str, scope: Option<&str>) -> Result<()> {
     // After whatever else happened to the row.
     let when = When::AfterCommand(u32::MAX);
-    append(Change { touched: Some(&[]), ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+    let scope = scope.map(str::as_bytes);
+    append(Change { touched: Some(&[]), scope, ..Change::of(relation, Op::Update, key.as_bytes(), when) })
 }
 
 /// Tells a client of this user, with its next pull, that this row is not there.
@@ -468,7 +487,7 @@ fn flush(which: Flush) -> Result<()> {
         unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
         match end {
             true => wake::wrote(net::entries(&j, &nets)),
-            false => wake::wrote_early(&relations),
+            false => wake::wrote_early(net::entries(&j, &nets)),
         }
         poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));
         Result::Ok(())

@@ -5,7 +5,7 @@
 //! PREPARE refuses whoever has notified; the log has its changes all the same.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -28,8 +28,40 @@ const CHANNEL: &CStr = c"snapsync";
 /// So many scopes of a collection are named; a transaction that touches more pokes once for all.
 const SCOPES: usize = 64;
 
-/// A scope whose value is longer is not told from others.
+/// Of a scope whose value is longer only the hash is kept. A topic has no such name.
 const LONGEST_SCOPE: usize = 255;
+
+/// A scope that is to be poked.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum PokedScope {
+    Named(String),
+    Hashed(String),
+}
+
+impl PokedScope {
+    fn of(collection: &str, scope: &str) -> PokedScope {
+        if scope.len() <= LONGEST_SCOPE {
+            PokedScope::Named(scope.to_string())
+        } else {
+            PokedScope::Hashed(hash(collection, scope))
+        }
+    }
+
+    /// As the channel has it.
+    fn hash(&self, collection: &str) -> String {
+        match self {
+            PokedScope::Named(scope) => hash(collection, scope),
+            PokedScope::Hashed(hash) => hash.clone(),
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            PokedScope::Named(scope) => Some(scope),
+            PokedScope::Hashed(_) => None,
+        }
+    }
+}
 
 /// A collection that is to be poked.
 #[derive(Deserialize, Debug)]
@@ -67,7 +99,7 @@ fn targets(relation: u32) -> Result<Rc<Vec<PokeTarget>>> {
 #[derive(Clone, Default)]
 struct Touched {
     relation: u32,
-    scope: Option<String>,
+    scope: Option<PokedScope>,
     actions: Actions,
     /// Rows changed in what policies read.
     differs: bool,
@@ -80,15 +112,19 @@ impl Touched {
     }
 }
 
-/// Which of these tables' changes are to be noted.
-pub fn watched(relations: impl IntoIterator<Item = u32>) -> Result<BTreeSet<u32>> {
-    let mut watched = BTreeSet::new();
+/// Tables whose changes are to be noted, with the collections to poke.
+pub struct WatchedTables(BTreeMap<u32, Rc<Vec<PokeTarget>>>);
+
+/// Those among these.
+pub fn watched(relations: impl IntoIterator<Item = u32>) -> Result<WatchedTables> {
+    let mut watched = BTreeMap::new();
     for relation in relations {
-        if !targets(relation)?.is_empty() {
-            watched.insert(relation);
+        let targets = targets(relation)?;
+        if !targets.is_empty() {
+            watched.insert(relation, targets);
         }
     }
-    Ok(watched)
+    Ok(WatchedTables(watched))
 }
 
 /// What is written of a key.
@@ -101,7 +137,7 @@ pub struct WrittenKey<'a> {
 }
 
 /// Notes what is written of these tables.
-pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKey<'a>>) {
+pub fn note<'a>(WatchedTables(watched): &WatchedTables, written: impl Iterator<Item = WrittenKey<'a>>) {
     if watched.is_empty() {
         return;
     }
@@ -110,9 +146,7 @@ pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKe
     for WrittenKey { relation, op, scope, has_image } in written {
         memory::heed();
         let relation = relation.to_u32();
-        if !watched.contains(&relation) {
-            continue;
-        }
+        let Some(targets) = watched.get(&relation) else { continue };
         let actions = match op {
             Op::Insert => Actions::INSERT,
             Op::Update => Actions::UPDATE,
@@ -120,7 +154,8 @@ pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKe
             Op::Reset => Actions::ANY,
         };
         let differs = op == Op::Reset || op == Op::Update && has_image;
-        let mut scope = scope.filter(|scope| scope.len() <= LONGEST_SCOPE);
+        // The collections whose policies read the table are divided otherwise.
+        let mut scope = scope.filter(|_| targets.iter().any(|target| target.own));
         if scope.is_some() && !found.contains_key(&(relation, scope)) {
             let scopes = scopes.entry(relation).or_default();
             *scopes += 1;
@@ -135,7 +170,9 @@ pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKe
     TOUCHED.with(|all| {
         let all = &mut *all.borrow_mut();
         let found = found.into_iter().map(|((relation, scope), touched)| {
-            let scope = scope.filter(|_| !is_many(relation)).map(str::to_string);
+            let own = watched.get(&relation).and_then(|targets| targets.iter().find(|target| target.own));
+            let scope = scope.filter(|_| !is_many(relation)).zip(own);
+            let scope = scope.map(|(scope, own)| PokedScope::of(&own.name, scope));
             Touched { relation, scope, ..touched }
         });
         memory::extend(all, found);
@@ -159,11 +196,11 @@ pub fn back_to(mark: usize) {
 struct Pokes {
     relation: u32,
     notify: Notify,
-    scopes: BTreeMap<Option<String>, Actions>,
+    scopes: BTreeMap<Option<PokedScope>, Actions>,
 }
 
 impl Pokes {
-    fn add(&mut self, scope: Option<String>, actions: Actions) {
+    fn add(&mut self, scope: Option<PokedScope>, actions: Actions) {
         if !actions.is_empty() {
             self.scopes.entry(scope).or_default().add(actions);
         }
@@ -177,6 +214,15 @@ impl Pokes {
         let mut all = Actions::default();
         self.scopes.values().for_each(|actions| all.add(*actions));
         Pokes { scopes: BTreeMap::from([(None, all)]), ..self }
+    }
+
+    /// As topics have them.
+    fn topics(&self) -> BTreeMap<Option<&str>, Actions> {
+        let mut topics: BTreeMap<Option<&str>, Actions> = BTreeMap::new();
+        for (scope, actions) in &self.scopes {
+            topics.entry(scope.as_ref().and_then(PokedScope::name)).or_default().add(*actions);
+        }
+        topics
     }
 }
 
@@ -199,16 +245,16 @@ pub fn send(stamp: i64) -> Result<()> {
     }
     let mut broadcasting = Duration::ZERO;
     for (name, pokes) in pokes {
-        let Pokes { relation, notify, scopes } = pokes.bounded();
-        if notify.by_channel() {
-            for (scope, actions) in &scopes {
-                let scope = scope.as_deref().map(|scope| hash(&name, scope));
+        let pokes = pokes.bounded();
+        if pokes.notify.by_channel() {
+            for (scope, actions) in &pokes.scopes {
+                let scope = scope.as_ref().map(|scope| scope.hash(&name));
                 channel(&payload(&name, *actions, stamp, scope.as_deref()))?;
             }
         }
-        if notify.by_realtime() {
-            let begun = Instant::now();
-            realtime::send(relation.into(), &name, stamp, &scopes, realtime::LONGEST.saturating_sub(broadcasting))?;
+        if pokes.notify.by_realtime() {
+            let (begun, left) = (Instant::now(), realtime::LONGEST.saturating_sub(broadcasting));
+            realtime::send(pokes.relation.into(), &name, stamp, &pokes.topics(), left)?;
             broadcasting += begun.elapsed();
         }
     }

@@ -102,16 +102,15 @@ fn is_anybody_there() -> bool {
     !sleepers.is_empty()
 }
 
-/// A writer has written something of these tables before it commits.
-pub fn wrote_early(relations: &BTreeSet<u32>) {
-    WRITTEN.with(|w| memory::extend(&mut *w.borrow_mut(), relations.iter().map(|relation| (*relation, None))));
+/// A writer has its stamp, and this is what it writes at its end.
+pub fn wrote<'a>(written: impl Iterator<Item = Effect<'a>>) {
+    if is_anybody_there() {
+        wrote_early(written);
+    }
 }
 
-/// It has its stamp, and this is what it writes at its end.
-pub fn wrote<'a>(written: impl Iterator<Item = Effect<'a>>) {
-    if !is_anybody_there() {
-        return;
-    }
+/// This is what it has written before: who is there then, who knows.
+pub fn wrote_early<'a>(written: impl Iterator<Item = Effect<'a>>) {
     WRITTEN.with(|w| {
         let all = &mut *w.borrow_mut();
         let mut last: Option<(u32, Option<&str>, bool)> = None;
@@ -131,6 +130,11 @@ pub fn wrote<'a>(written: impl Iterator<Item = Effect<'a>>) {
             }
         }
     });
+}
+
+#[cfg(feature = "pg_test")]
+pub fn written() -> BTreeMap<u32, Option<BTreeSet<i16>>> {
+    WRITTEN.with_borrow(BTreeMap::clone)
 }
 
 /// It is about to commit, and has its stamp: finds who is to be woken.

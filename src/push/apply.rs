@@ -10,7 +10,7 @@ use super::item::{by_target, Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
 use crate::collections::facts::{self, Facts};
-use crate::log::journal::{self, Sending, SentRows};
+use crate::log::journal::{self, Sending, SentRows, StayedRow};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -21,8 +21,8 @@ use crate::sight::policy;
 /// What statements left undone, without an error.
 #[derive(Default)]
 pub struct Applied {
-    /// Rows that a trigger kept as they were: the client does not know.
-    pub vetoed: Vec<Item>,
+    /// Rows that are as they were, which the client does not know: a trigger kept them, or it changed what it cannot write.
+    pub kept: Vec<Item>,
     /// There is a row that nobody had looked at before, and the statement that should find it out did not reach it.
     pub unreached: bool,
 }
@@ -30,7 +30,8 @@ pub struct Applied {
 /// What came of writing items one by one.
 #[derive(Default)]
 pub struct Outcome {
-    pub vetoed: Vec<Item>,
+    /// As in [`Applied`].
+    pub kept: Vec<Item>,
     /// Those that were to be inserted, and were there by then.
     pub updated: Vec<Item>,
     pub failed: Vec<(Item, SyncError)>,
@@ -76,16 +77,15 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             let items = by_statement.remove(&(target, what)).unwrap_or_default();
             statements.push(WriteStatement::of(target, what, items, self.targets));
         }
+        let mut applied = Applied::default();
         for nothing in statements.iter().filter(|s| s.writes_nothing(self.targets)) {
             let target = &self.targets[nothing.target];
             // Who may not read the key has no copy to mend.
             let lost = |i: &&&Item| !echo::is_known(target, &target.plan.records[i.row as usize]);
-            for item in nothing.items.iter().filter(|_| target.may_read_key()).filter(lost) {
-                journal::touch(target.collection.relation, item.id(self.targets))?;
-            }
+            let items = nothing.items.iter().filter(|_| target.may_read_key()).filter(lost);
+            memory::extend(&mut applied.kept, items.map(|item| **item));
         }
         statements.retain(|s| !s.writes_nothing(self.targets));
-        let mut applied = Applied::default();
         if together && statements.len() > 1 {
             self.run_as_one(&statements, &mut applied)?;
         } else {
@@ -168,15 +168,15 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         for statement in statements {
             let (target, what) = (&self.targets[statement.target], statement.what);
             let relation = target.collection.relation;
-            let keys = stayed.iter().filter(|(of, _)| *of == relation.to_u32()).map(|(_, key)| key.as_str());
-            let keys: HashMap<Cow<str>, &str> = keys.map(|key| (target.comparable(key), key)).gather();
+            let rows = stayed.iter().filter(|row| row.relation == relation.to_u32());
+            let rows: HashMap<Cow<str>, &StayedRow> = rows.map(|row| (target.comparable(&row.key), row)).gather();
             // Who may not read the key has no copy to mend.
-            if keys.is_empty() || !target.may_read_key() {
+            if rows.is_empty() || !target.may_read_key() {
                 continue;
             }
             let items = statement.items.iter().copied();
             let items: Vec<&Item> =
-                items.filter(|i| keys.contains_key(&target.comparable(i.id(self.targets)))).gather();
+                items.filter(|i| rows.contains_key(&target.comparable(i.id(self.targets)))).gather();
             // A deletion that left the row as it was is none; and what a conflict function returned nobody sent.
             let as_sent = match self.echo(statement.target)?.filter(|_| !target.settled) {
                 Some(echo) => echo.kept(target, what, &items),
@@ -184,7 +184,8 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             };
             for id in items.iter().map(|i| i.id(self.targets)).filter(|id| !as_sent.contains(id.as_bytes())) {
                 memory::heed();
-                journal::touch(relation, keys[&target.comparable(id)])?;
+                let row = rows[&target.comparable(id)];
+                journal::touch(relation, &row.key, row.scope.as_deref())?;
             }
         }
         Ok(())
@@ -227,7 +228,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             match visible.get(&place) {
                 // Marked as deleted already.
                 Some(true) if deletes && soft => {}
-                Some(_) if may_veto => applied.vetoed.push(**item),
+                Some(_) if may_veto => applied.kept.push(**item),
                 Some(_) => return Err(target.refused(what, id)),
                 // Gone meanwhile, through this very push (a cascade): the client hears of it with its next pull.
                 None => {}
@@ -262,7 +263,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         }
         subxact::in_halves(items, &|items: &[Item]| self.apply(items, together), &mut |tried| {
             match tried {
-                Ok(applied) => memory::extend(&mut outcome.vetoed, applied.vetoed),
+                Ok(applied) => memory::extend(&mut outcome.kept, applied.kept),
                 Err((item, e)) => self.failed(item, e, outcome)?,
             }
             Ok(outcome.failed.len() < enough)
@@ -282,7 +283,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             let update = Item { what: if *deleted { What::Revive(group) } else { What::Update(group) }, ..item };
             match subxact::run(|| self.apply(&[update], false)) {
                 Ok(applied) => {
-                    memory::extend(&mut outcome.vetoed, applied.vetoed);
+                    memory::extend(&mut outcome.kept, applied.kept);
                     outcome.updated.push(update);
                     return Ok(());
                 }

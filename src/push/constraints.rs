@@ -1,11 +1,11 @@
 //! Constraints that can be deferred: two rows of a push may swap a unique value or refer to each other, whichever statements write
 //! them. So a constraint that refuses a statement, and can be deferred, is deferred until everything is written.
+//!
+//! What fails at the commit fails the call as a whole, each time that it is sent. So all that is deferred is looked at before.
 
-use super::target::Target;
-use crate::collections::facts::Facts;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::Gather;
-use crate::server::{pg, spi, subxact};
+use crate::server::{deferred, pg, spi, subxact};
 
 /// A constraint's name, with its schema, quoted. It is IMMEDIATE for the caller: it has refused a statement.
 #[derive(PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub fn defer(constraints: &[Constraint]) -> Result<()> {
     set(constraints, "DEFERRED")
 }
 
-/// Makes them IMMEDIATE again, as the caller had them. What they have to say was heard by [`check`].
+/// Makes them IMMEDIATE again, as the caller had them. What they have to say was heard by [`DeferredBefore::check`].
 pub fn settle(constraints: &[Constraint]) -> Result<()> {
     set(constraints, "IMMEDIATE")
 }
@@ -47,15 +47,31 @@ fn set(constraints: &[Constraint], to: &str) -> Result<()> {
     spi::utility(&format!("SET CONSTRAINTS {} {to}", names.join(", ")))
 }
 
-/// Deferred constraints are checked now, while the error can still be told apart from others and answered; then put back,
-/// with their triggers, to fire at commit as usual. All of that is what rolling back does.
-pub fn check(targets: &[Target]) -> Result<()> {
-    let mut deferrable = false;
-    for target in targets {
-        deferrable |= Facts::of(&target.collection)?.deferrable;
+/// What was deferred before a call, and does not hold, is not of its making: of what is deferred then nothing can be told, and the commit decides.
+#[derive(Clone, Copy)]
+pub struct DeferredBefore {
+    holds: bool,
+}
+
+impl DeferredBefore {
+    /// Nothing is, or what is holds. (If not, that is found out when something of the call's own does not.)
+    pub const HOLDS: DeferredBefore = DeferredBefore { holds: true };
+
+    /// As it is now.
+    pub fn look() -> Result<DeferredBefore> {
+        match deferred::try_out() {
+            Ok(()) => Ok(DeferredBefore { holds: true }),
+            Err(e) if subxact::is_transient(&e) => Err(e),
+            Err(_) => Ok(DeferredBefore { holds: false }),
+        }
     }
-    if !deferrable {
-        return Ok(());
+
+    /// Does what is deferred now hold, in whatever tables? Triggers and cascades write to others than those that were pushed. `own`: constraints that
+    /// this push has deferred itself.
+    pub fn check(self, own: &[Constraint]) -> Result<()> {
+        match self.holds {
+            true => deferred::try_out(),
+            false => subxact::try_out(|| settle(own)),
+        }
     }
-    subxact::try_out(|| spi::utility("SET CONSTRAINTS ALL IMMEDIATE"))
 }

@@ -2,7 +2,8 @@
 //! functions that the database's owner registered, as the calling role, each exactly once by (user, client_id, id).
 //!
 //! Ids count 1, 2, 3, ... for each client. A mutation that fails is undone alone, recorded and skipped: it must not block
-//! those after it, and the client learns of it from every answer to a call that contains it.
+//! those after it, and the client learns of it from every answer to a call that contains it. So it is with one that only the commit would
+//! refuse.
 
 use std::collections::HashMap;
 
@@ -11,12 +12,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::write_failure;
+use super::constraints::DeferredBefore;
 use super::once;
 use super::target::json_arg;
 use crate::log::client;
 use crate::log::journal::Origin;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::memory;
+use crate::server::memory::{self, Gather};
 use crate::server::{spi, statement, subxact};
 use crate::values::excerpt;
 use crate::values::json::Writer;
@@ -64,37 +66,21 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
             .detail(format!("The first one sent is {}, the last one known of this client is {last}.", first.id))
             .hint("Send all mutations after the last one that an answer named, in order."));
     }
-    let _origin = Origin::set(Some(client_id));
-    let mut mutators: HashMap<String, Option<Mutator>> = HashMap::new();
-    let mut failures: Vec<(i64, String, SyncError)> = Vec::new();
-    for m in &list {
-        memory::heed();
-        if m.id <= last {
-            continue;
-        }
-        let mutator = match mutators.get(&m.name) {
-            Some(known) => known,
-            None => {
-                let found = Mutator::of(&m.name)?;
-                mutators.entry(m.name.clone()).or_insert(found)
-            }
-        };
-        match subxact::run(|| carry_out(&m.name, mutator.as_ref(), m.args.map_or("null", RawValue::get))) {
-            Ok(()) => {}
-            Err(e) if subxact::is_transient(&e) => return Err(e),
-            Err(e) => failures.push((m.id, m.name.clone(), e)),
-        }
-    }
+    let new: Vec<&Mutation> = list.iter().filter(|m| m.id > last).gather();
+    let failures = {
+        let _origin = Origin::set(Some(client_id));
+        carry_out_all(&new)?
+    };
     let reached = list.last().map_or(last, |m| m.id.max(last));
-    for (id, name, e) in &failures {
+    for (m, e) in &failures {
         memory::heed();
         spi::owner_execute(
             FAIL,
             &[
                 spi::arg(who.as_str()),
                 spi::arg(client_id),
-                spi::arg(*id),
-                spi::arg(name.as_str()),
+                spi::arg(m.id),
+                spi::arg(m.name.as_str()),
                 spi::arg(e.code.as_str()),
                 spi::arg(e.message.as_str()),
                 spi::arg(e.names[4].as_deref()),
@@ -136,6 +122,48 @@ fn last_of(who: &str, client_id: &str) -> Result<i64> {
             return Ok(row.i64(0).unwrap_or(0));
         }
     }
+}
+
+/// Those that failed, and why.
+type Failed<'m> = Vec<(&'m Mutation<'m>, SyncError)>;
+
+/// Carries out what can be, in order. What is deferred is looked at once for all of them: to look after each would fire again what those before it
+/// have left. Where that fails, all is undone and done again in halves of halves, until the culprits stand alone.
+fn carry_out_all<'m>(mutations: &[&'m Mutation<'m>]) -> Result<Failed<'m>> {
+    if mutations.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut mutators: HashMap<&str, Option<Mutator>> = HashMap::new();
+    for m in mutations {
+        memory::heed();
+        if !mutators.contains_key(&*m.name) {
+            mutators.insert(&m.name, Mutator::of(&m.name)?);
+        }
+    }
+    let before = DeferredBefore::look()?;
+    let carry_out_some = |some: &[&'m Mutation<'m>]| -> Result<Failed<'m>> {
+        let mut failed = Vec::new();
+        for m in some {
+            memory::heed();
+            let mutator = mutators.get(&*m.name).and_then(Option::as_ref);
+            match subxact::run(|| carry_out(&m.name, mutator, m.args.map_or("null", RawValue::get))) {
+                Ok(()) => {}
+                Err(e) if subxact::is_transient(&e) => return Err(e),
+                Err(e) => failed.push((*m, e)),
+            }
+        }
+        before.check(&[])?;
+        Ok(failed)
+    };
+    let mut failures = Vec::new();
+    subxact::in_halves(mutations, &carry_out_some, &mut |tried| {
+        match tried {
+            Ok(failed) => memory::extend(&mut failures, failed),
+            Err(failed) => failures.push(failed),
+        }
+        Ok(true)
+    })?;
+    Ok(failures)
 }
 
 fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {

@@ -5,7 +5,7 @@
 //! entry of the log that only it understands says that they are gone: one that is addressed to the pusher (by what
 //! [`crate::log::client::who`] knows, and the `client_id`), by which others learn nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::decide::{Fate, Fates};
 use super::item::{by_target, Item, What};
@@ -194,4 +194,27 @@ pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[(usize, &str
         journal::notify(targets[*target].collection.relation, id, &address)?;
     }
     Ok(())
+}
+
+/// Makes the next pulls send these rows (by target and id) once more: those of their scopes, as with any change. Returns the rows that the pusher does not
+/// see any more, of which he has to be told otherwise: their scopes are not known, and others have nothing to do with it.
+pub fn touch<'t>(targets: &[Target], rows: &[(usize, &'t str)]) -> Result<Vec<(usize, &'t str)>> {
+    let mut by_target: BTreeMap<usize, Vec<&'t str>> = BTreeMap::new();
+    rows.iter().for_each(|(target, id)| by_target.entry(*target).or_default().push(id));
+    let mut unseen = Vec::new();
+    for (index, ids) in by_target {
+        let target = &targets[index];
+        let scopes = target.logged_scopes_now(&ids)?;
+        for (place, id) in ids.into_iter().enumerate() {
+            memory::heed();
+            match scopes.as_ref().map(|scopes| scopes.get(&place)) {
+                Some(None) => unseen.push((index, id)),
+                scope => {
+                    let scope = scope.flatten().and_then(Option::as_deref);
+                    journal::touch(target.collection.relation, id, scope)?;
+                }
+            }
+        }
+    }
+    Ok(unseen)
 }

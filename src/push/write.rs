@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::apply::{ItemWriter, Outcome};
-use super::constraints::{self, Constraint};
+use super::constraints::{self, Constraint, DeferredBefore};
 use super::decide::{self, Decisions, Fate};
 use super::item::{by_target, Item, What};
 use super::pusher::Pusher;
@@ -12,7 +12,7 @@ use super::rejection::Rejection;
 use super::steps::{steps, Step};
 use super::target::Target;
 use super::{order, standing};
-use crate::log::{clock, journal};
+use crate::log::clock;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
@@ -36,8 +36,8 @@ pub enum Written {
 /// Rows of which the client believes something else than what stands.
 #[derive(Default)]
 pub struct Surprises {
-    /// A trigger kept these as they were.
-    pub vetoed: Vec<Item>,
+    /// These are as they were.
+    pub kept: Vec<Item>,
     /// Inserted without an error, and not there.
     pub missing: Vec<Item>,
     /// Written under ids that the server writes otherwise: their targets, and the ids as they were sent.
@@ -53,20 +53,27 @@ pub struct Work<'w, 'a> {
     /// In the other order, if there is one: who opens a list and adds to it meant the list first.
     otherwise: Option<Vec<Step>>,
     writer: ItemWriter<'w, 'a>,
+    before: DeferredBefore,
 }
 
 impl<'w, 'a> Work<'w, 'a> {
-    pub fn of(pusher: &'w Pusher, targets: &'w [Target<'a>], decisions: &'w Decisions) -> Result<Self> {
+    pub fn of(
+        pusher: &'w Pusher,
+        targets: &'w [Target<'a>],
+        decisions: &'w Decisions,
+        before: DeferredBefore,
+    ) -> Result<Self> {
         let stages = order::stages(targets)?;
         let otherwise = stages.iter().any(|s| s.decides).then(|| steps(targets, decisions, &stages, true));
         let steps = steps(targets, decisions, &stages, false);
-        Ok(Work { pusher, targets, decisions, steps, otherwise, writer: ItemWriter::of(targets, &decisions.fates)? })
+        let writer = ItemWriter::of(targets, &decisions.fates)?;
+        Ok(Work { pusher, targets, decisions, steps, otherwise, writer, before })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.
     pub fn quickly(&self) -> Result<End<(), ()>> {
-        let Some(vetoed) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };
-        match self.finish(vetoed, &[])? {
+        let Some(kept) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };
+        match self.finish(kept, &[])? {
             End::Keep(surprises) => self.tell(&surprises).map(End::Keep),
             End::Undo(()) => Ok(End::Undo(())),
         }
@@ -92,7 +99,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let Some((outcome, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
         let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
         let misspelt = self.misspelt(|item| !failed.contains(&item))?;
-        self.tell(&Surprises { vetoed: outcome.vetoed, missing, misspelt })?;
+        self.tell(&Surprises { kept: outcome.kept, missing, misspelt })?;
         let failed = outcome.failed.into_iter().map(|(item, error)| Rejection {
             target: item.target,
             id: item.id(self.targets).to_string(),
@@ -115,7 +122,7 @@ impl<'w, 'a> Work<'w, 'a> {
                 let applied = self.apply(steps)?;
                 in_statement = false;
                 match applied {
-                    Some(vetoed) => self.finish(vetoed, deferred),
+                    Some(kept) => self.finish(kept, deferred),
                     None => Ok(End::Undo(())),
                 }
             });
@@ -138,29 +145,29 @@ impl<'w, 'a> Work<'w, 'a> {
         self.steps.iter().flat_map(|s| &s.items).copied()
     }
 
-    /// Everything in as few statements as possible: what was vetoed; None where a statement did not reach what nobody had looked at.
+    /// Everything in as few statements as possible: what was kept as it was; None where a statement did not reach what nobody had looked at.
     fn apply(&self, steps: &[Step]) -> Result<Option<Vec<Item>>> {
-        let mut vetoed = Vec::new();
+        let mut kept = Vec::new();
         for step in steps {
             let applied = self.writer.apply(&step.items, step.together)?;
             if applied.unreached {
                 return Ok(None);
             }
-            memory::extend(&mut vetoed, applied.vetoed);
+            memory::extend(&mut kept, applied.kept);
         }
-        Ok(Some(vetoed))
+        Ok(Some(kept))
     }
 
     /// What is to be looked at when everything is written; all is undone where somebody else was quicker.
-    fn finish(&self, vetoed: Vec<Item>, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
+    fn finish(&self, kept: Vec<Item>, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
         let unlocked = self.items().filter(|i| self.decisions.fates[i.target].manner.locks_itself);
         if !self.undisturbed(unlocked)? {
             return Ok(End::Undo(()));
         }
-        constraints::check(self.targets)?;
+        self.before.check(deferred)?;
         constraints::settle(deferred)?;
         let missing = standing::missing(self.targets, &self.decisions.fates, self.items())?;
-        Ok(End::Keep(Surprises { vetoed, missing, misspelt: self.misspelt(|_| true)? }))
+        Ok(End::Keep(Surprises { kept, missing, misspelt: self.misspelt(|_| true)? }))
     }
 
     /// The records that were not refused, of those whose ids the server writes otherwise. Their rows come to the client, but for those that
@@ -219,7 +226,7 @@ impl<'w, 'a> Work<'w, 'a> {
                 if !self.undisturbed(outcome.updated.iter().copied())? {
                     return Ok(End::Undo(()));
                 }
-                match constraints::check(self.targets) {
+                match self.before.check(deferred) {
                     // Aborted in any case, and by an error that names its record.
                     Err(_) if !outcome.failed.is_empty() && !self.pusher.report => {
                         return Ok(End::Keep((outcome, Vec::new())))
@@ -292,26 +299,19 @@ impl<'w, 'a> Work<'w, 'a> {
         let targets = self.targets;
         // Whether a trigger or a policy kept a deletion off is not known, so others hear nothing of it.
         let (undeleted, unchanged): (Vec<Item>, Vec<Item>) =
-            surprises.vetoed.iter().copied().gather_parts(|item| item.what == What::Delete);
-        for item in unchanged {
-            journal::touch(targets[item.target].collection.relation, item.id(targets))?;
-        }
-        for (target, fates) in targets.iter().zip(&self.decisions.fates) {
-            let kept = |(row, fate): (usize, &Fate)| (*fate == Fate::Keep).then_some(row);
-            for row in fates.records.iter().enumerate().filter_map(kept) {
-                journal::touch(target.collection.relation, &target.plan.records[row].id)?;
-            }
-            for row in fates.deletions.iter().enumerate().filter_map(kept) {
-                journal::touch(target.collection.relation, &target.plan.deletions[row].id)?;
-            }
-        }
+            surprises.kept.iter().copied().gather_parts(|item| item.what == What::Delete);
+        let mut again: Vec<(usize, &str)> = unchanged.iter().map(|item| (item.target, item.id(targets))).gather();
         for (index, (target, fates)) in targets.iter().zip(&self.decisions.fates).enumerate() {
+            let plan = &target.plan;
+            let records = plan.records.iter().zip(&fates.records).map(|(record, fate)| (&*record.id, fate));
+            let deletions = plan.deletions.iter().zip(&fates.deletions).map(|(deletion, fate)| (&*deletion.id, fate));
+            let stands = records.chain(deletions).filter(|(_, fate)| **fate == Fate::Keep);
+            memory::extend(&mut again, stands.map(|(id, _)| (index, id)));
             let equal = (0..).zip(&fates.records).filter(|(_, fate)| **fate == Fate::Equal).map(|(row, _)| row);
-            for row in self.writer.lost(index, &equal.gather::<Vec<u32>>())? {
-                memory::heed();
-                journal::touch(target.collection.relation, &target.plan.records[row as usize].id)?;
-            }
+            let lost = self.writer.lost(index, &equal.gather::<Vec<u32>>())?;
+            memory::extend(&mut again, lost.into_iter().map(|row| (index, &*plan.records[row as usize].id)));
         }
+        let unseen = standing::touch(targets, &again)?;
         let misspelt = surprises.misspelt.iter().map(|(target, id)| (*target, id.as_str()));
         let missing = surprises.missing.iter().chain(&undeleted).map(|i| (i.target, i.id(targets)));
         let deleted = self.decisions.fates.iter().enumerate().flat_map(|(index, fates)| {
@@ -319,7 +319,7 @@ impl<'w, 'a> Work<'w, 'a> {
             rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))
         });
         let unsent = standing::unsent(targets, &self.decisions.fates)?;
-        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).chain(unsent).gather();
+        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).chain(unsent).chain(unseen).gather();
         standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

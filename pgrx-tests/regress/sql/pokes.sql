@@ -37,8 +37,8 @@ SELECT snapsync.poke_scope('todos', 'a') ~ '^[0-9a-f]{32}$' AS looks_well,
        snapsync.poke_scope('todos', 'a') <> snapsync.poke_scope('plain', 'a') AS by_collection;
 
 -- The letters in place of the hashes.
-SELECT snapsync.poke_scope('todos', 'a') AS a, snapsync.poke_scope('todos', 'b') AS b, snapsync.poke_scope('todos', 'c') AS c \gset
-\setenv SCOPES 's/':a'/A/; s/':b'/B/; s/':c'/C/; s/"scope":"[0-9a-f]+"/"scope":"?"/; s/"stamp":[0-9]+/"stamp":N/; s/ received from.*//; s/Asynchronous notification "snapsync" with payload/ poke/'
+SELECT snapsync.poke_scope('todos', 'a') AS a, snapsync.poke_scope('todos', 'b') AS b, snapsync.poke_scope('todos', 'c') AS c, snapsync.poke_scope('todos', repeat('d', 300)) AS d \gset
+\setenv SCOPES 's/':a'/A/; s/':b'/B/; s/':c'/C/; s/':d'/D/; s/"scope":"[0-9a-f]+"/"scope":"?"/; s/"stamp":[0-9]+/"stamp":N/; s/ received from.*//; s/Asynchronous notification "snapsync" with payload/ poke/'
 LISTEN snapsync;
 \o | sed -E "$SCOPES" | uniq -c | sed 's/^ *1 //; s/^ *//' | tac | tac
 \qecho one for each scope, with all that happened there
@@ -46,6 +46,8 @@ INSERT INTO todos VALUES (1, 'a', 1), (2, 'b', 1), (3, NULL, 1);
 BEGIN; INSERT INTO todos VALUES (4, 'a', 1); UPDATE todos SET n = 2 WHERE id = 1; DELETE FROM todos WHERE id = 2; COMMIT;
 \qecho a row that moves
 UPDATE todos SET org = 'b' WHERE id = 1;
+\qecho a scope with a long name
+INSERT INTO todos VALUES (5, repeat('d', 300), 1); DELETE FROM todos WHERE id = 5;
 \qecho who may see what: only if it can move somebody
 INSERT INTO members VALUES ('a', 'alice');
 UPDATE members SET note = 'x';

@@ -16,7 +16,6 @@ reading AS (
 SELECT json_build_object(
     'referenced_by', (SELECT coalesce(json_agg(DISTINCT conrelid::oid::int8), '[]') FROM pg_constraint
                       WHERE contype = 'f' AND confrelid = $1),
-    'deferrable', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND tgdeferrable),
     'fires', CASE WHEN EXISTS (SELECT FROM pg_rewrite JOIN tree ON relid = ev_class) THEN -1
                   ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
     'fires_late', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgdeferrable), 0),

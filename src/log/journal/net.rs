@@ -78,7 +78,13 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
                 if order < entries[net.first].when.order() {
                     net.first = i;
                 }
-                if order > entries[net.last].when.order() {
+                let last = &entries[net.last];
+                // Where the row is then, its changes say. A touch says where it was.
+                let is_later = match (entry.is_touch(), last.is_touch()) {
+                    (false, false) => order > last.when.order(),
+                    (touches, touched) => touched || !touches,
+                };
+                if is_later {
                     net.last = i;
                 }
                 // The earliest: changes without an image left the image's columns alone.

@@ -77,7 +77,7 @@ pub(super) fn send(
     relation: pg_sys::Oid,
     name: &str,
     stamp: i64,
-    scopes: &BTreeMap<Option<String>, Actions>,
+    scopes: &BTreeMap<Option<&str>, Actions>,
     left: Duration,
 ) -> Result<()> {
     let sender = find(relation)?;

@@ -14,7 +14,7 @@ use crate::log::{clock, journal};
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
-use crate::server::spi::{self, Mode};
+use crate::server::spi::{self, Mode, Planned};
 use crate::server::statement::Statement;
 use crate::server::subxact;
 use crate::sight::policy;
@@ -187,6 +187,29 @@ impl Target<'_> {
         statement.use_without_privilege(self.collection.relation, &hidden);
         let places = statement.run()?.into_iter().flatten().filter_map(|n| n.parse::<usize>().ok());
         Ok(places.map(|n| n - 1).gather())
+    }
+
+    /// The scopes of these rows as the log has them, by their places, of those that the caller sees now; None where the collection has no scope.
+    /// He need not be allowed to read the column: he is not told.
+    pub fn logged_scopes_now(&self, ids: &[&str]) -> Result<Option<HashMap<usize, Option<String>>>> {
+        let Some(scope) = &self.collection.logged_scope else { return Ok(None) };
+        if ids.is_empty() || !self.may_read_key() {
+            return Ok(Some(HashMap::new()));
+        }
+        let (rows, args) = self.id_rows(ids);
+        // (Of the types that a scope can have, none is written by the session's settings.)
+        let row = format!("pg_catalog.json_build_array(r.n, t.{}::pg_catalog.text)", scope.ident);
+        let sql = format!("SELECT {row} FROM {}", lookup::join(&self.collection, &rows));
+        let _now = pg::ActiveSnapshot::take();
+        let found: Vec<(usize, Option<String>)> = if pg::may_select(self.collection.relation, scope.attnum) {
+            spi::typed(&spi::query_planned(&sql, &args, Mode::Read, Planned::Once)?)?
+        } else {
+            let mut statement = Statement::analyze_beside(&[], &sql, &args)?;
+            statement.use_without_privilege(self.collection.relation, &[scope.attnum]);
+            let rows = statement.run()?;
+            rows.iter().flatten().filter_map(|row| serde_json::from_str(row).ok()).gather()
+        };
+        Ok(Some(found.into_iter().map(|(n, scope)| (n - 1, scope)).gather()))
     }
 
     /// SQL that says whether `t` is marked as deleted.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Work;
 use crate::push::apply::{ItemWriter, Outcome};
-use crate::push::constraints::{self, Constraint};
+use crate::push::constraints::{self, Constraint, DeferredBefore};
 use crate::push::item::Item;
 use crate::push::steps::Step;
 use crate::push::target::Target;
@@ -26,10 +26,10 @@ impl Work<'_, '_> {
     ) -> Result<Vec<(Item, SyncError)>> {
         let suspects = suspects(self.targets, steps, e);
         let mut search = ViolatorSearch {
-            targets: self.targets,
             writer: &self.writer,
             steps,
             deferred,
+            before: self.before,
             without: suspects.iter().copied().gather(),
             refused: Vec::new(),
             probes: 0,
@@ -51,10 +51,10 @@ impl Work<'_, '_> {
 
 /// The search for rows that violate deferred constraints.
 struct ViolatorSearch<'s, 't> {
-    targets: &'s [Target<'t>],
     writer: &'s ItemWriter<'s, 't>,
     steps: &'s [Step],
     deferred: &'s [Constraint],
+    before: DeferredBefore,
     /// Rows that are left out so far.
     without: HashSet<Item>,
     /// Those of them that were tried alone, with why they did not pass.
@@ -96,7 +96,7 @@ impl ViolatorSearch<'_, '_> {
                 let items: Vec<Item> = step.items.iter().copied().filter(|i| !self.without.contains(i)).gather();
                 self.writer.bisect(&items, step.together, usize::MAX, &mut Outcome::default())?;
             }
-            constraints::check(self.targets)
+            self.before.check(self.deferred)
         });
         match outcome {
             Ok(()) => Ok(None),
