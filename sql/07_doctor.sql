@@ -88,6 +88,29 @@ END;
 COMMENT ON FUNCTION snapsync.key_is_left_to(oid, oid) IS
 'Who else than this role is to add a foreign key anew, which runs casts and operators of its columns'' types in his name: findings()';
 
+CREATE FUNCTION snapsync.named_otherwise(relation oid) RETURNS SETOF text
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT n.name
+    FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation
+    CROSS JOIN LATERAL (SELECT c.scope_reads AS reads UNION ALL SELECT p.value FROM jsonb_each(c.scope_reads -> 'predicates') AS p) AS s
+    CROSS JOIN LATERAL (
+        SELECT f.signature, 'pg_proc'::regclass::oid, (SELECT p.oid FROM snapsync.procedure_of(f.signature) AS p(oid))
+        FROM jsonb_array_elements_text(s.reads -> 'functions') AS f(signature)
+        UNION ALL
+        SELECT t.name, 'pg_class'::regclass, to_regclass(t.name)::oid FROM jsonb_object_keys(s.reads -> 'tables') AS t(name)) AS n(name, class, object)
+    CROSS JOIN LATERAL (SELECT CASE WHEN n.class = 'pg_proc'::regclass THEN (SELECT proowner FROM pg_proc WHERE oid = n.object)
+                                    ELSE (SELECT relowner FROM pg_class WHERE oid = n.object) END AS owner) AS h
+    WHERE c.relation = $1
+      AND (h.owner IS NULL
+           -- As depends/owners.sql writes them. (Of the system's none is.)
+           OR n.object >= 16384 AND NOT pg_has_role(h.owner, r.relowner, 'USAGE')
+              AND NOT coalesce(s.reads -> 'owners' ? (SELECT concat_ws(' ', i.type, i.identity, 'of', o.rolname)
+                                                      FROM pg_identify_object(n.class, n.object, 0) AS i, pg_roles AS o WHERE o.oid = h.owner), false));
+END;
+COMMENT ON FUNCTION snapsync.named_otherwise(oid) IS
+'The functions and tables that a table''s scope_values and predicates name, and that are gone, or another owner''s than when they were given, who may not act as the table''s';
+
 -- To name a function anew is to trust whoever owns it now.
 CREATE FUNCTION snapsync.settings_stand(relation oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL UNSAFE
@@ -96,25 +119,13 @@ BEGIN ATOMIC
             SELECT WHERE c.conflict_function IS NOT NULL AND NOT EXISTS (
                 SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
                 WHERE f.oid = to_regprocedure(c.conflict_function) AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))))
-       AND NOT EXISTS (
-            SELECT FROM (SELECT c.scope_reads AS reads UNION ALL SELECT p.value FROM jsonb_each(c.scope_reads -> 'predicates') AS p) AS s
-            CROSS JOIN LATERAL (
-                SELECT 'pg_proc'::regclass::oid, to_regprocedure(f.signature)::oid FROM jsonb_array_elements_text(s.reads -> 'functions') AS f(signature)
-                UNION ALL
-                SELECT 'pg_class'::regclass, to_regclass(t.name)::oid FROM jsonb_object_keys(s.reads -> 'tables') AS t(name)) AS n(class, object)
-            CROSS JOIN LATERAL (SELECT CASE WHEN n.class = 'pg_proc'::regclass THEN (SELECT proowner FROM pg_proc WHERE oid = n.object)
-                                            ELSE (SELECT relowner FROM pg_class WHERE oid = n.object) END AS owner) AS h
-            -- As depends/owners.sql writes them.
-            WHERE h.owner IS NULL
-               OR NOT pg_has_role(h.owner, r.relowner, 'USAGE')
-                  AND NOT coalesce(s.reads -> 'owners' ? (SELECT concat_ws(' ', i.type, i.identity, 'of', o.rolname)
-                                                          FROM pg_identify_object(n.class, n.object, 0) AS i, pg_roles AS o WHERE o.oid = h.owner), false))
+       AND NOT EXISTS (SELECT FROM snapsync.named_otherwise($1))
     FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1;
 END;
 COMMENT ON FUNCTION snapsync.settings_stand(oid) IS
 'Are the functions and tables that a table''s settings name still those that they meant, or of who may act as its owner?';
 REVOKE EXECUTE ON FUNCTION snapsync.beyond_owners(oid), snapsync.enabling_is_left_to(oid, oid), snapsync.key_is_left_to(oid, oid),
-    snapsync.settings_stand(oid) FROM PUBLIC;
+    snapsync.named_otherwise(oid), snapsync.settings_stand(oid) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.findings(who oid)
 RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
@@ -464,6 +475,13 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE s.conflict_function IS NOT NULL AND NOT EXISTS (
         SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
         WHERE f.oid = to_regprocedure(s.conflict_function) AND (o.rolname = s.conflict_owner OR pg_has_role(o.oid, s.relowner, 'USAGE')))
+    UNION ALL
+    SELECT 'error', s.name,
+           format('what scope_values or predicates name is gone, or another owner''s than when they were given: %s', other.names),
+           'Pulls fail, or each change of the access table concerns everybody. If it is meant, give them again: enable(..., scope_values => ..., access_tables => ...).',
+           NULL, NULL
+    FROM synced AS s CROSS JOIN LATERAL (SELECT string_agg(DISTINCT n.name, ', ') AS names FROM snapsync.named_otherwise(s.relation) AS n(name)) AS other
+    WHERE other.names IS NOT NULL
     UNION ALL
     SELECT 'warning', s.name, 'tables inherit from it: their rows are not synced', 'Use a partitioned table.', NULL, NULL
     FROM synced AS s WHERE s.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = s.relation)

@@ -544,7 +544,7 @@ SET ROLE ddl_bert;
 ALTER TABLE looked ADD COLUMN a int;
 GRANT SELECT ON looked TO PUBLIC;
 RESET ROLE;
-SELECT count(*) > 0 FROM snapsync.doctor();
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'named' AND finding LIKE '%scope_values%';
 INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) VALUES ('named', 0, 1, false, 'made up', '3');
 CREATE VIEW other AS SELECT 1;
 SET ROLE ddl_bert;
