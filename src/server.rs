@@ -18,3 +18,4 @@ pub mod statement;
 pub mod subxact;
 pub mod talk;
 pub mod time;
+pub mod turn;

@@ -168,12 +168,6 @@ pub fn lock_against_ddl(relation: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::ShareUpdateExclusiveLock as i32) }
 }
 
-/// Locks one of our own tables against others who do this, not against who only writes to it; false if another one has it.
-pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
-    // SAFETY: an ordinary heavyweight lock, not waited for.
-    unsafe { pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as i32) }
-}
-
 /// Processes what other sessions have committed of DDL, so that no cache is older.
 pub fn accept_invalidations() {
     // SAFETY: may run the callbacks that we registered, which only set flags.
