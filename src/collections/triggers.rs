@@ -122,8 +122,7 @@ pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
     }
     if !commands.is_empty() {
         if !registry::may(relation, Right::Trigger)? {
-            let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
-            return Err(not_allowed(&table));
+            return Err(not_allowed(relation));
         }
         hold(relation)?;
         utility(&commands)?;
@@ -286,7 +285,8 @@ fn hold(relation: pg_sys::Oid) -> Result<()> {
 }
 
 /// An error that says that a table's triggers would have to change, which the session's role may not do.
-fn not_allowed(table: &str) -> SyncError {
+pub fn not_allowed(relation: pg_sys::Oid) -> SyncError {
+    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
     SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {table}"))
         .detail("Its triggers have to be changed, which takes the TRIGGER privilege on it.")
         .hint("Let somebody who has it call snapsync.enable() for the table that reads it.")

@@ -10,7 +10,7 @@ use crate::server::session::{Cached, Event};
 mod own_rows;
 mod snapshot;
 
-pub use own_rows::{has_row_of, only_row, row_by_name};
+pub use own_rows::{being_made, has_row_of, only_row, row_by_name};
 pub use snapshot::ActiveSnapshot;
 
 thread_local! {
@@ -166,6 +166,14 @@ pub fn lock_alone_without_waiting(relation: pg_sys::Oid) -> bool {
 pub fn lock_against_ddl(relation: pg_sys::Oid) {
     // SAFETY: as above.
     unsafe { pg_sys::LockRelationOid(relation, pg_sys::ShareUpdateExclusiveLock as i32) }
+}
+
+/// Is this another session's transaction, and has it not ended? (The number of a multixact may be taken for a transaction's: then it may be true too often.)
+pub fn is_anothers_under_way(xid: u32) -> bool {
+    // SAFETY: look-ups in shared memory.
+    unsafe {
+        pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into())
+    }
 }
 
 /// Processes what other sessions have committed of DDL, so that no cache is older.
