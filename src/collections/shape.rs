@@ -80,11 +80,10 @@ pub fn look_again(concerned: &[(pg_sys::Oid, Because)]) -> Result<()> {
     Ok(())
 }
 
-/// Looks at all of them: after DDL of which is not known what it touched, and where nothing is known of what they rest on.
+/// Looks at all of them, after DDL of which is not known what it touched; where nobody has looked yet, at those that are for the session's role.
 pub fn look_at_all() -> Result<()> {
     if dependency::are_foreign()? {
-        dependency::adopt()?;
-        lost::forget_all()?;
+        return unseen::look_at_own();
     }
     registry::tracked()?.into_iter().try_for_each(|relation| {
         memory::heed();
@@ -222,6 +221,7 @@ fn put_off_as(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
 /// After `enable`: looks at the table, at what its policies read, and at those that read it.
 pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
     if dependency::are_foreign()? {
+        unenforced::find_keys_anew()?;
         look_at_all()?;
     }
     derive_all(relation, Because::Enabled, false)?;

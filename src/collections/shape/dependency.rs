@@ -176,12 +176,13 @@ pub fn are_foreign() -> Result<bool> {
     Ok(!spi::read_now(SQL, &database())?.is_empty())
 }
 
-/// From here on they are of this one: all is about to be looked at, or has been. What is due stays due.
+/// From here on they are of this one: all has been looked at. What is due stays due. Whoever is doing the same is not waited for.
 pub fn adopt() -> Result<()> {
     // But for what nobody could find out anew.
     spi::owner_execute(
-        "DELETE FROM snapsync.dependency WHERE relation::oid = 0 \
-            OR classid <> 0 AND name IS DISTINCT FROM 'unenforced' AND NOT snapsync.is_seen_here(relation)",
+        "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.dependency WHERE relation::oid = 0 \
+                OR classid <> 0 AND name IS DISTINCT FROM 'unenforced' AND NOT snapsync.is_seen_here(relation) FOR UPDATE SKIP LOCKED))",
         &[],
     )?;
     unenforced::find_keys_anew()?;
@@ -200,9 +201,22 @@ pub fn any_unseen() -> Result<bool> {
     Ok(!spi::read_now(SQL, &[])?.is_empty())
 }
 
+/// Has nobody looked at this table here?
+pub fn is_unseen(relation: pg_sys::Oid) -> Result<bool> {
+    Ok(spi::read_now("SELECT 1 WHERE snapsync.is_seen_here($1)", &[spi::arg(relation)])?.is_empty())
+}
+
+/// Those that are there, and whose owner the session's role may act for.
+pub fn own_unseen() -> Result<Vec<pg_sys::Oid>> {
+    const SQL: &str = "SELECT c.relation::oid FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation \
+         WHERE NOT snapsync.is_seen_here(c.relation) AND pg_has_role($1, r.relowner, 'USAGE') ORDER BY 1";
+    Ok(spi::read_now(SQL, &[spi::arg(pg::current_user())])?.iter().map(|row| row.oid(0)).collect())
+}
+
 /// What one table rested on in another database, but for what nobody could find out anew.
 pub fn forget_foreign(relation: pg_sys::Oid) -> Result<()> {
-    const SQL: &str =
-        "DELETE FROM snapsync.dependency WHERE relation = $1 AND classid <> 0 AND name IS DISTINCT FROM 'unenforced'";
+    const SQL: &str = "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.dependency \
+              WHERE relation = $1 AND classid <> 0 AND name IS DISTINCT FROM 'unenforced' FOR UPDATE SKIP LOCKED))";
     spi::owner_execute(SQL, &[spi::arg(relation)]).map(|_| ())
 }
