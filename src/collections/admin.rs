@@ -107,7 +107,9 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     table.check_owner("stop syncing")?;
     check_enabled(&table)?;
     triggers::drop(relation)?;
-    // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for.
+    // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for. From here
+    // on they see that it is being changed.
+    registry::lock(relation, true)?;
     let readers: Vec<_> =
         shape::readers(relation)?.into_iter().map(|reader| (reader, shape::Because::Elsewhere)).collect();
     shape::forget(relation)?;

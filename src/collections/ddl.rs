@@ -361,8 +361,10 @@ fn let_go_what_fell(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
 
 /// As if `snapsync.disable()` had been called; those that read the table are to be looked at again.
 fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
-    let readers = shape::readers(table)?;
     triggers::drop(table)?;
+    // In this order, as `disable`.
+    registry::lock(table, true)?;
+    let readers = shape::readers(table)?;
     shape::forget(table)?;
     concerned.remove(&table.to_u32());
     for reader in readers {

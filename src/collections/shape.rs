@@ -220,11 +220,15 @@ fn put_off_as(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
 
 /// After `enable`: looks at the table, at what its policies read, and at those that read it.
 pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
-    if dependency::are_foreign()? {
+    let foreign = dependency::are_foreign()?;
+    if foreign {
         unenforced::find_keys_anew()?;
         look_at_all()?;
     }
     derive_all(relation, Because::Enabled, false)?;
+    if foreign {
+        unseen::adopt_if_all_are_seen()?;
+    }
     versions::note(relation)?;
     look_at_readers(relation)
 }
@@ -280,6 +284,7 @@ fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> 
             open.push((access, if why == Because::Vouched { Because::Enabled } else { why }, false));
         }
         if rekeyed {
+            put_off_readers(&edges::being_made(relation)?)?;
             look_at_readers(relation)?;
         }
     }

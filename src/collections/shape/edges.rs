@@ -184,7 +184,11 @@ pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
 
 /// Gives the tables that were tracked for this one's sake.
 fn untrack(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    if !pg::lock_alone_without_waiting(relation) || !registry::lock(relation, true)? || is_needed(relation)? {
+    if !pg::lock_alone_without_waiting(relation) || !registry::lock(relation, true)? {
+        return Ok(Vec::new());
+    }
+    // (In this order: who begins to need it without a lock is seen as one or the other, or sees the lock.)
+    if !being_made(relation)?.is_empty() || is_needed(relation)? {
         return Ok(Vec::new());
     }
     let read = known(relation)?;

@@ -73,10 +73,14 @@ pub fn look_at_own() -> Result<()> {
         dependency::forget_foreign(relation)?;
         super::look_at(relation, Because::Elsewhere)?;
     }
-    if dependency::any_unseen()? {
-        return Ok(());
+    adopt_if_all_are_seen()
+}
+
+pub fn adopt_if_all_are_seen() -> Result<()> {
+    match dependency::any_unseen()? {
+        true => Ok(()),
+        false => dependency::adopt(),
     }
-    dependency::adopt()
 }
 
 /// True if nothing is left to look at.
@@ -90,8 +94,8 @@ fn look() -> Result<bool> {
         let next = spi::owner_query(NEXT, &args(&busy))?;
         let Some(relation) = next.first().map(|row| row.oid(0)) else {
             let settled = spi::read_now(LEFT, &args(&[]))?.is_empty();
-            if settled && !dependency::any_unseen()? {
-                dependency::adopt()?;
+            if settled {
+                adopt_if_all_are_seen()?;
             }
             return Ok(settled);
         };
