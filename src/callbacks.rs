@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use crate::collections::lookup;
 use crate::collections::shape::{unseen, versions};
 use crate::log::{journal, wake};
+use crate::push::once;
 use crate::server::error::relieved;
 use crate::server::session::{happened, Event};
 use crate::server::{memory, talk};
@@ -95,6 +96,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
             // Versions last: whoever numbers them keeps all others' DDL waiting, and pokes take their time.
             let work = || {
                 if !prepared {
+                    once::before_commit();
                     unseen::look_at_some()?;
                 }
                 journal::before_commit(prepared)?;

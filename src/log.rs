@@ -1,5 +1,7 @@
 //! What changed, and when: from the journal of a transaction to who reads the log under a snapshot.
 
+use crate::server::turn::Turn;
+
 pub mod change;
 pub mod client;
 pub mod clock;
@@ -9,3 +11,8 @@ pub mod read;
 pub mod retention;
 pub mod roles;
 pub mod wake;
+
+/// What one session does at a time (server/turn.rs).
+const RECORDING_HISTORY: Turn = Turn(1);
+const RECORDING_ROLES: Turn = Turn(2);
+const TIDYING_THE_LOG: Turn = Turn(3);

@@ -26,7 +26,7 @@ pub mod drift;
 mod echo;
 mod item;
 pub mod mutate;
-mod once;
+pub mod once;
 mod order;
 mod payload;
 mod pusher;

@@ -20,3 +20,4 @@ pub mod subxact;
 pub mod talk;
 pub mod time;
 pub mod trigger;
+pub mod turn;

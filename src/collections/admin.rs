@@ -119,7 +119,9 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     }
     check_enabled(&table)?;
     triggers::drop(relation, || Ok(true))?;
-    // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for.
+    // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for. From here
+    // on they see that it is being changed.
+    registry::lock(relation, true)?;
     let readers: Vec<_> =
         shape::readers(relation)?.into_iter().map(|reader| (reader, shape::Because::Elsewhere)).collect();
     shape::forget(relation)?;

@@ -219,10 +219,15 @@ fn look_again(concerned: BTreeMap<u32, Because>) -> Result<()> {
     {
         shape::look_at_all()?;
     }
+    // What others' tables rest on is not known before their first look, and may have been found by another database's Oids.
+    let is_unknown = concerned.contains_key(&0) && dependency::are_foreign()?;
     let concerned: Vec<_> = concerned.into_iter().filter(|(c, _)| *c != 0).collect();
     let mut complete = Vec::new();
     for (relation, why) in concerned {
         let relation = pg_sys::Oid::from(relation);
+        if is_unknown && !registry::may(relation, registry::Right::Own)? && dependency::is_unseen(relation)? {
+            continue;
+        }
         if !dumps_settings()? || triggers::is_complete(relation)? {
             complete.push((relation, why));
         } else {
@@ -353,8 +358,10 @@ fn let_go_what_fell(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
 
 /// As if `snapsync.disable()` had been called; those that read the table are to be looked at again.
 fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
-    let readers = shape::readers(table)?;
     triggers::drop(table, || Ok(true))?;
+    // In this order, as `disable`.
+    registry::lock(table, true)?;
+    let readers = shape::readers(table)?;
     shape::forget(table)?;
     concerned.remove(&table.to_u32());
     for reader in readers {

@@ -74,6 +74,12 @@ pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
     Ok(!spi::owner_query(&sql, &[spi::arg(relation)])?.is_empty())
 }
 
+/// Has another session, whose transaction has not ended, changed the table's settings or locked them to do so?
+pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
+    let rows = spi::read_now("SELECT xmax FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
+    Ok(rows.iter().any(|r| pg::is_anothers_under_way(r.oid(0).to_u32())))
+}
+
 /// As a pull or push needs it.
 pub fn settings(relation: pg_sys::Oid) -> Result<Option<CollectionSettings>> {
     spi::query_now(SETTINGS, &[spi::arg(relation)])?.first().map(|row| row.json(0)).transpose()

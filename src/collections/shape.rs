@@ -6,6 +6,10 @@
 //! as everything is by then, and writes. Nobody waits there for a stranger: a look that comes from DDL on something else (a function,
 //! a table that is read) and finds the row locked, or would have to put triggers where the session's role may not, is put down as due
 //! (`dependency::mark_due`). Until the table's owner, or a superuser, has had it, the table is replaced with every pull.
+//! Of a table that the policies read, the row is locked by who may put triggers there, for what is logged of it is computed from all who read
+//! it. Who may not would keep its owner waiting, for something that he cannot change. He finds logged what he needs. Should somebody
+//! else be letting that go, one of the two sees the other (`settle`), and the reading table is due. Where nobody vouches for the reading
+//! (edges.rs) nothing is logged for it, and nothing locked.
 //!
 //! *Errors.* Only `enable`, and DDL on the table itself that takes away what it cannot be without, fail. What goes wrong otherwise is a
 //! WARNING, and the look is due.
@@ -76,11 +80,10 @@ pub fn look_again(concerned: &[(pg_sys::Oid, Because)]) -> Result<()> {
     Ok(())
 }
 
-/// Looks at all of them: after DDL of which is not known what it touched, and where nothing is known of what they rest on.
+/// Looks at all of them, after DDL of which is not known what it touched; where nobody has looked yet, at those that are for the session's role.
 pub fn look_at_all() -> Result<()> {
     if dependency::are_foreign()? {
-        dependency::adopt()?;
-        lost::forget_all()?;
+        return unseen::look_at_own();
     }
     registry::tracked()?.into_iter().try_for_each(|relation| {
         memory::heed();
@@ -193,6 +196,11 @@ pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
     Ok(())
 }
 
+/// The same for those that are about to read a table of which less is logged from now on.
+fn put_off_readers(readers: &[pg_sys::Oid]) -> Result<()> {
+    readers.iter().try_for_each(|r| put_off_as(*r, Due::Busy, "another session was changing what it rests on"))
+}
+
 /// The same for a table that cannot be looked at yet. What its settings name is followed all the same.
 pub fn put_off(relation: pg_sys::Oid, why: Because, reason: &str) -> Result<()> {
     if why.is_altered() {
@@ -217,10 +225,15 @@ fn put_off_as(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
 
 /// After `enable`: looks at the table, at what its policies read, and at those that read it.
 pub fn refresh(relation: pg_sys::Oid) -> Result<()> {
-    if dependency::are_foreign()? {
+    let foreign = dependency::are_foreign()?;
+    if foreign {
+        unenforced::find_keys_anew()?;
         look_at_all()?;
     }
     derive_all(relation, Because::Enabled, false)?;
+    if foreign {
+        unseen::adopt_if_all_are_seen()?;
+    }
     versions::note(relation)?;
     look_at_readers(relation)
 }
@@ -248,15 +261,18 @@ pub fn forget(relation: pg_sys::Oid) -> Result<()> {
         versions::gone(&name)?;
     }
     registry::forget(relation)?;
+    put_off_readers(&edges::being_made(relation)?)?;
     registry::forget_readers(relation)?;
     edges::abandon(read)
 }
 
 /// Stops tracking a table that is no collection, although others' policies read it: its owner wants it so. These are replaced with every pull.
 pub fn stop_tracking(relation: pg_sys::Oid) -> Result<()> {
-    // Whoever is making a policy upon it has locked this row (`store`), and what he writes cannot be seen yet.
+    // Whoever is making a policy upon it, and may make triggers there, has locked this row (`store`), and what he writes cannot be seen yet. Others
+    // are seen as they write.
     registry::lock(relation, true)?;
     let read = edges::known(relation)?.into_keys().map(pg_sys::Oid::from).collect();
+    put_off_readers(&edges::being_made(relation)?)?;
     let readers = edges::refuse(relation)?;
     registry::forget(relation)?;
     for reader in readers.into_iter().filter(|r| pg::qualified_name(*r).is_some()) {
@@ -289,6 +305,7 @@ fn derive_all(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<()> 
             open.push((access, if why == Because::Vouched { Because::Enabled } else { why }, false));
         }
         if rekeyed {
+            put_off_readers(&edges::being_made(relation)?)?;
             look_at_readers(relation)?;
         }
     }
@@ -383,19 +400,10 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     let renamed = columns::are_other(&registry::image(relation)?, &old, &new);
     let gap = settle(relation, why)?;
     for access in touched.into_iter().filter(|a| *a != relation && !fresh.contains(a)) {
-        if registry::load(access)?.is_none() {
-            continue;
-        }
-        // Its columns are computed from who reads it: not beside somebody who is making that more.
-        if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
-            return Err(SyncError::new(BUSY, "the table's row is locked"));
-        }
-        if settle(access, why)? {
-            journal::reset(access)?;
-        }
+        let is_read = now.edges.get(&access.to_u32()).is_some_and(|e| e.voucher.is_some());
+        settle_read(relation, access, is_read, why)?;
     }
-    let let_go = |access: &&u32| now.edges.get(access).is_none_or(|e| e.voucher.is_none());
-    edges::abandon(now.known.keys().filter(let_go).map(|a| pg_sys::Oid::from(*a)).collect())?;
+    edges::abandon(edges::let_go(&now.known, &now.edges))?;
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
     let told = why != Because::Enabled && definition::clients_must_know(relation, &old, &new)?;
@@ -414,9 +422,11 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
         edges::refuse_untracked(relation, &now.edges)?;
     }
     let policies = |shape: &str| definition::parsed(shape)["trees"]["policies"].clone();
-    let reread = policies(&now.old_shape) != policies(&now.shape);
+    // Where a look was due, somebody may have let go what they read.
+    let reread = policies(&now.old_shape) != policies(&now.shape) || now.was_due();
     let mut fresh = Vec::new();
     let mut touched = Vec::new();
+    let mut unlocked = Vec::new();
     for (&access, edge) in &now.edges {
         let differs = now.known.get(&access) != Some(edge);
         let access = pg_sys::Oid::from(access);
@@ -424,7 +434,15 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
             continue;
         }
         touched.push(access);
-        match registry::load(access)? {
+        let stored = registry::load(access)?;
+        if !registry::may(access, registry::Right::Trigger)? {
+            if stored.is_none() {
+                return Err(triggers::not_allowed(access));
+            }
+            unlocked.push(access);
+            continue;
+        }
+        match stored {
             // In two transactions that make policies upon the same table, the second one waits for what the first has found.
             Some(stored) if registry::lock(access, !why.is_aside())? => {
                 if stored.name.is_none() && stored.key.is_empty() && table::find_key_for_access(access, &stored, None)?
@@ -441,8 +459,8 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
             }
         }
     }
-    let differing = edges::store(relation, &now.known, &now.edges)?;
-    touched.extend(differing);
+    edges::store(relation, &now.known, &now.edges, &unlocked)?;
+    touched.extend(edges::let_go(&now.known, &now.edges));
     touched.sort_unstable_by_key(|t| t.to_u32());
     touched.dedup();
     spi::owner_execute(
@@ -472,13 +490,47 @@ fn drop_triggers_of_lost_parts(relation: pg_sys::Oid, now: &Look) -> Result<()> 
     Ok(())
 }
 
+/// The same for a table that this one's policies read.
+fn settle_read(relation: pg_sys::Oid, access: pg_sys::Oid, is_read: bool, why: Because) -> Result<()> {
+    if registry::load(access)?.is_none() {
+        return Ok(());
+    }
+    // Whoever may do nothing to it locks nothing of it. What he needs is there already, or he has no look (`settle`).
+    if !registry::may(access, registry::Right::Trigger)? {
+        if !is_read {
+            return Ok(());
+        }
+        settle(access, why)?;
+        if registry::is_being_changed(access)? {
+            dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
+        }
+        return Ok(());
+    }
+    // Its columns are computed from who reads it: not beside somebody who is making that more.
+    if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
+        return Err(SyncError::new(BUSY, "the table's row is locked"));
+    }
+    if settle(access, why)? {
+        journal::reset(access)?;
+    }
+    Ok(())
+}
+
 /// Makes image columns and triggers of a table what they must be. True when changes may have gone unnoticed.
 fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
+    // (In this order: who begins to read it without a lock is seen here, or in the columns, or sees that they are being changed.)
+    let readers = edges::being_made(relation)?;
     let (image, old) = (image::columns(relation)?, registry::image(relation)?);
     let shrinks = image.iter().all(|column| old.contains(column));
-    if triggers::is_installed(relation)? && shrinks && !registry::may(relation, registry::Right::Trigger)? {
-        // More is logged than must be, until somebody comes who may change it.
-        return Ok(false);
+    if !registry::may(relation, registry::Right::Trigger)? {
+        if triggers::is_installed(relation)? && shrinks {
+            // More is logged than must be, until somebody comes who may change it.
+            return Ok(false);
+        }
+        return Err(triggers::not_allowed(relation));
+    }
+    if shrinks && image != old {
+        put_off_readers(&readers)?;
     }
     if image != old {
         spi::owner_execute(

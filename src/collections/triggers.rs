@@ -126,8 +126,7 @@ fn check_right(relation: pg_sys::Oid) -> Result<()> {
     if registry::may(relation, Right::Trigger)? {
         return Ok(());
     }
-    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
-    Err(not_allowed(&table))
+    Err(not_allowed(relation))
 }
 
 /// What becomes of one of our triggers.
@@ -362,7 +361,8 @@ fn parts(relation: pg_sys::Oid, argument: &str) -> Result<Vec<Part>> {
 }
 
 /// An error that says that a table's triggers would have to change, which the session's role may not do.
-fn not_allowed(table: &str) -> SyncError {
+pub fn not_allowed(relation: pg_sys::Oid) -> SyncError {
+    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
     SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied to track table {table}"))
         .detail("Its triggers have to be changed, which takes the TRIGGER privilege on it.")
         .hint("Let somebody who has it call snapsync.enable() for the table that reads it.")

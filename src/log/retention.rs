@@ -1,5 +1,6 @@
 //! What is kept of the log, and how long.
 
+use crate::log::TIDYING_THE_LOG;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{pg, spi};
 
@@ -20,7 +21,8 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
             .hint("Pass how much to keep: '30 days'."));
     }
     let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
-    one_at_a_time()?;
+    // Two would each see the other's old entries.
+    TIDYING_THE_LOG.take();
     let dropped = spi::owner_query(PRUNE, &[spi::arg(mark)])?;
     // What stands for the number of entries that were left (another transaction is dropping them, and may not) stays as well.
     spi::owner_execute(
@@ -48,7 +50,7 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
 /// transaction, which read.rs needs; so it is kept. So is word for one client (`columns` is `{0}`), which says that a row is gone.
 pub fn compact() -> Result<i64> {
     check_owner("compact")?;
-    one_at_a_time()?;
+    TIDYING_THE_LOG.take();
     let dropped = spi::owner_query(COMPACT, &[])?;
     Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
@@ -63,9 +65,4 @@ fn check_owner(what: &str) -> Result<()> {
     }
     Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("must be owner of extension snapsync to {what} its log"))
         .hint("Call it as a superuser."))
-}
-
-/// Two would each see the other's old entries.
-fn one_at_a_time() -> Result<()> {
-    spi::owner_execute("LOCK TABLE snapsync.horizon IN SHARE UPDATE EXCLUSIVE MODE", &[]).map(|_| ())
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use pgrx::pg_sys;
 
-use crate::log::clock;
+use crate::log::{clock, RECORDING_ROLES};
 use crate::server::error::Result;
 use crate::server::pg;
 use crate::server::session::{self, Cached, Event, PerTransaction};
@@ -73,7 +73,7 @@ pub fn record(stamp: i64) -> Result<()> {
                 RECORDED.with(|r| r.remember(then, |recorded| *recorded = true));
             }
             // The next one need not compare them.
-            if !digested && !is_old && pg::try_lock_for_recording(pg::relation_oid(c"role")?) {
+            if !digested && !is_old && RECORDING_ROLES.try_take() {
                 begin_recording();
                 write(stamp)?;
             }
@@ -82,7 +82,7 @@ pub fn record(stamp: i64) -> Result<()> {
         begin_recording();
         // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
         // record, pushes must know that there was none. An old snapshot cannot write over what others have recorded since.
-        if is_old || !pg::try_lock_for_recording(pg::relation_oid(c"role")?) {
+        if is_old || !RECORDING_ROLES.try_take() {
             spi::execute(
                 "INSERT INTO snapsync.role (role, standing, stamp) SELECT concat(' ', $1), '', $1 \
                  WHERE NOT EXISTS (SELECT FROM snapsync.role WHERE role > ' ' AND role < '!')",
@@ -99,7 +99,7 @@ fn begin_recording() {
     RECORDING.with(|r| r.with(|then| then.get_or_insert_with(|| session::count(Event::Rollback)).to_owned()));
 }
 
-/// Writes the standings that have changed, and of what all are made, as one snapshot has both. For whoever is locked for recording.
+/// Writes the standings that have changed, and of what all are made, as one snapshot has both. For whoever has his turn.
 fn write(stamp: i64) -> Result<()> {
     let nobody = spi::Arg { oid: pg_sys::OIDOID, datum: None };
     spi::execute(

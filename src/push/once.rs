@@ -8,8 +8,14 @@ use serde::Deserialize;
 
 use crate::log::client;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::spi;
+use crate::server::session::PerTransaction;
+use crate::server::{pg, spi, subxact};
 use crate::values::settings;
+
+thread_local! {
+    /// This transaction removes outdated answers.
+    static OUTDATES: PerTransaction<bool> = PerTransaction::until_end();
+}
 
 pub enum Claim {
     /// Nobody has carried it out yet.
@@ -40,7 +46,7 @@ pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
     let who = client::who()?;
     let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(changes)];
     if !spi::owner_query(CLAIM, &args)?.is_empty() {
-        prune()?;
+        prune_at_end();
         return Ok(Claim::First(Pending { push_id: push_id.to_string(), who }));
     }
     let rows = spi::owner_query(ANSWERED, &args)?;
@@ -63,8 +69,23 @@ impl Pending {
     }
 }
 
+/// What is outdated goes with this transaction, when it commits: much of it is others', who would wait for its end where they send a batch once more.
+pub fn prune_at_end() {
+    OUTDATES.with(|o| o.with(|outdates| *outdates = true));
+}
+
+/// A transaction is about to commit (not to be prepared). What goes wrong here is no reason for it to fail.
+pub fn before_commit() {
+    // First, for processes without a database commit, too.
+    if OUTDATES.with(|o| o.with(std::mem::take)) {
+        // No command is under way any more that has one.
+        let _snapshot = pg::ActiveSnapshot::latest();
+        _ = subxact::run(|| spi::quietly(|| spi::without_waiting(prune)));
+    }
+}
+
 /// Deletes answers older than `snapsync.push_retention`, a few at a time, skipping rows that another session is deleting.
-pub fn prune() -> Result<()> {
+fn prune() -> Result<()> {
     for table in ["push", "mutation_failure"] {
         spi::owner_execute(
             &format!(

@@ -10,7 +10,7 @@ use crate::server::session::{Cached, Event};
 mod own_rows;
 mod snapshot;
 
-pub use own_rows::{has_row_of, only_row, row_by_name, version_of_role};
+pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
 pub use snapshot::ActiveSnapshot;
 
 thread_local! {
@@ -197,10 +197,12 @@ pub fn lock_table(relation: pg_sys::Oid, lock: TableLock) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
 }
 
-/// Locks one of our own tables against others who do this, not against who only writes to it; false if another one has it.
-pub fn try_lock_for_recording(table: pg_sys::Oid) -> bool {
-    // SAFETY: an ordinary heavyweight lock, not waited for.
-    unsafe { pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareUpdateExclusiveLock as i32) }
+/// Is this another session's transaction, and has it not ended? (The number of a multixact may be taken for a transaction's: then it may be true too often.)
+pub fn is_anothers_under_way(xid: u32) -> bool {
+    // SAFETY: look-ups in shared memory.
+    unsafe {
+        pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into())
+    }
 }
 
 /// Processes what other sessions have committed of DDL, so that no cache is older.

@@ -2,7 +2,7 @@
 //!
 //! A message to the client goes out at once, and where he does not read, that takes as long as he likes. He decides how much is said to
 //! him, too (`client_min_messages`, `debug_print_plan`, `trace_notify`). So where something is held that others wait for, nothing is said:
-//! from before the stamp until the transaction has given its locks back ([`hush`]), and while a lock is held for a moment ([`Brief`]).
+//! from before the stamp until the transaction has given its locks back ([`hush`]), and while somebody has his turn for a moment ([`Brief`]).
 //! WARNINGs are said afterwards. Only an ERROR is said at once, and before it what others wait for is given back ([`on_report`]).
 //!
 //! *Why that can be given back before the abort.* The server calls `emit_log_hook` from EmitErrorReport. For an ERROR that is called by
@@ -13,7 +13,7 @@
 //!  - *The stamp's registration*: it is there for readers that do not see the transaction yet. That transaction is never seen: what can fail
 //!    in CommitTransaction comes before the commit's record, and an ERROR after that, before others see it, is a PANIC. Its stamp
 //!    is one of those that nobody has written with. (A prepared transaction's locks are not this backend's any more.)
-//!  - *A brief lock* guards what stands at once, whatever becomes of the transaction; what was not written is written by the next one.
+//!  - *A brief turn* guards what stands at once, whatever becomes of the transaction; what was not written is written by the next one.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int, CStr, CString};
@@ -21,6 +21,8 @@ use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
 use pgrx::{PgLogLevel, PgTryBuilder};
+
+use crate::server::turn::{self, Turn};
 
 const ERROR: c_int = PgLogLevel::ERROR as c_int;
 const WARNING: c_int = PgLogLevel::WARNING as c_int;
@@ -140,29 +142,19 @@ impl Held {
     }
 }
 
-/// A relation's lock that is held for a moment, in which nothing is said.
+/// A turn that is over in a moment, in which nothing is said.
 pub struct Brief {
     held: Held,
     hushed: bool,
 }
 
 impl Brief {
-    pub fn lock(relation: pg_sys::Oid, mode: u32) -> Brief {
+    pub fn take(turn: Turn) -> Brief {
         let hushed = hush();
-        // SAFETY: an ordinary heavyweight lock.
-        let (database, owner) = unsafe {
-            pg_sys::LockRelationOid(relation, mode as pg_sys::LOCKMODE);
-            (pg_sys::MyDatabaseId, pg_sys::CurrentResourceOwner)
-        };
-        let tag = pg_sys::LOCKTAG {
-            locktag_field1: database.into(),
-            locktag_field2: relation.into(),
-            locktag_field3: 0,
-            locktag_field4: 0,
-            locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
-            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-        };
-        let held = Held { tag, mode: mode as pg_sys::LOCKMODE, owner };
+        turn.take();
+        // SAFETY: to whom the lock is charged.
+        let owner = unsafe { pg_sys::CurrentResourceOwner };
+        let held = Held { tag: turn.tag(), mode: turn::MODE as pg_sys::LOCKMODE, owner };
         with_held(|all| all.push(held));
         Brief { held, hushed }
     }

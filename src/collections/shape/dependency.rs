@@ -15,6 +15,11 @@ use crate::server::{pg, spi};
 /// An object: its catalog, its Oid, is it a part of the table, the name by which the settings know it, and who owns it, since when.
 pub type Object = (u32, u32, bool, Option<String>, Option<String>);
 
+// Column numbers, in the order of sql/02_tables.sql.
+const RELATION: i16 = 1;
+const CLASSID: i16 = 2;
+const OBJID: i16 = 3;
+
 const RESTS_ON: &str = include_str!("dependency/rests_on.sql");
 
 fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
@@ -152,36 +157,11 @@ pub fn give_up(relation: pg_sys::Oid) -> Result<()> {
 /// The tables that transactions which have not ended yet make rest on one of these objects: functions, or tables by their privileges,
 /// which nobody locks. Their rows are seen as they are being written.
 pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::Oid>> {
-    let table = pg::relation_oid(c"dependency")?;
     let mut found = Vec::new();
-    // SAFETY: our own relations; on an ERROR the resource owner closes them. A dirty snapshot is filled in for each row that a scan
-    // returns (HeapTupleSatisfiesDirty): with the transaction that has made the row, where that has not ended and is not ours.
-    unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = pg::relation_oid(c"dependency_object")?;
-        for (classid, objid) in objects {
-            let mut snapshot =
-                pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..Default::default() };
-            let mut keys = [pg_sys::ScanKeyData::default(), pg_sys::ScanKeyData::default()];
-            for (key, (attnum, value)) in keys.iter_mut().zip([(2, classid), (3, objid)]) {
-                let equal = pg_sys::BTEqualStrategyNumber as u16;
-                pg_sys::ScanKeyInit(key, attnum, equal, pg_sys::F_OIDEQ.into(), pg_sys::Datum::from(*value));
-            }
-            let scan = pg_sys::systable_beginscan(relation, index, true, &mut snapshot, 2, keys.as_mut_ptr());
-            loop {
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
-                let mut null = false;
-                let reader = pg_sys::heap_getattr(tuple, 1, (*relation).rd_att, &mut null);
-                if u32::from(snapshot.xmin) != 0 && !null {
-                    found.push(pg_sys::Oid::from(reader.value() as u32));
-                }
-            }
-            pg_sys::systable_endscan(scan);
-        }
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    for (classid, objid) in objects {
+        pg::being_made(c"dependency", c"dependency_object", &[(CLASSID, *classid), (OBJID, *objid)], |row| {
+            found.extend(row.column::<pg_sys::Oid>(RELATION));
+        })?;
     }
     found.sort_unstable_by_key(|r| r.to_u32());
     found.dedup();
@@ -197,10 +177,7 @@ pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
           WHERE d.relation = $1 AND d.classid = 'pg_class'::regclass AND NOT d.own AND r.xmax <> 0",
         &[spi::arg(relation)],
     )?;
-    // SAFETY: look-ups in shared memory. (The number of a multixact may be taken for a transaction's: then a look is due too many.)
-    Ok(rows.iter().map(|r| r.oid(0).to_u32()).any(|xid| unsafe {
-        pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into())
-    }))
+    Ok(rows.iter().any(|r| pg::is_anothers_under_way(r.oid(0).to_u32())))
 }
 
 /// Which database of which cluster the Oids are of: those of a restored dump, or of an upgraded cluster, are others. So nothing is
@@ -217,12 +194,13 @@ pub fn are_foreign() -> Result<bool> {
     Ok(!spi::read_now(SQL, &database())?.is_empty())
 }
 
-/// From here on they are of this one: all is about to be looked at, or has been. What is due stays due.
+/// From here on they are of this one: all has been looked at. What is due stays due. Whoever is doing the same is not waited for.
 pub fn adopt() -> Result<()> {
     // But for what nobody could find out anew.
     spi::owner_execute(
-        "DELETE FROM snapsync.dependency WHERE relation::oid = 0 \
-            OR classid <> 0 AND name IS DISTINCT FROM 'unenforced' AND NOT snapsync.is_seen_here(relation)",
+        "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.dependency WHERE relation::oid = 0 \
+                OR classid <> 0 AND name IS DISTINCT FROM 'unenforced' AND NOT snapsync.is_seen_here(relation) FOR UPDATE SKIP LOCKED))",
         &[],
     )?;
     unenforced::find_keys_anew()?;
@@ -241,9 +219,22 @@ pub fn any_unseen() -> Result<bool> {
     Ok(!spi::read_now(SQL, &[])?.is_empty())
 }
 
+/// Has nobody looked at this table here?
+pub fn is_unseen(relation: pg_sys::Oid) -> Result<bool> {
+    Ok(spi::read_now("SELECT 1 WHERE snapsync.is_seen_here($1)", &[spi::arg(relation)])?.is_empty())
+}
+
+/// Those that are there, and whose owner the session's role may act for.
+pub fn own_unseen() -> Result<Vec<pg_sys::Oid>> {
+    const SQL: &str = "SELECT c.relation::oid FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation \
+         WHERE NOT snapsync.is_seen_here(c.relation) AND pg_has_role($1, r.relowner, 'USAGE') ORDER BY 1";
+    Ok(spi::read_now(SQL, &[spi::arg(pg::current_user())])?.iter().map(|row| row.oid(0)).collect())
+}
+
 /// What one table rested on in another database, but for what nobody could find out anew.
 pub fn forget_foreign(relation: pg_sys::Oid) -> Result<()> {
-    const SQL: &str =
-        "DELETE FROM snapsync.dependency WHERE relation = $1 AND classid <> 0 AND name IS DISTINCT FROM 'unenforced'";
+    const SQL: &str = "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.dependency \
+              WHERE relation = $1 AND classid <> 0 AND name IS DISTINCT FROM 'unenforced' FOR UPDATE SKIP LOCKED))";
     spi::owner_execute(SQL, &[spi::arg(relation)]).map(|_| ())
 }

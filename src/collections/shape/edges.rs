@@ -36,6 +36,11 @@ struct KnownEdge {
     edge: Edge,
 }
 
+// Column numbers of snapsync.access, in the order of sql/02_tables.sql.
+const RELATION: i16 = 1;
+const ACCESS: i16 = 2;
+const UNTRACKED: i16 = 6;
+
 const KNOWN: &str = include_str!("edges/known.sql");
 const VOUCHERS: &str = include_str!("edges/vouchers.sql");
 
@@ -81,10 +86,29 @@ pub fn same_for_clients(a: &Edges, b: &Edges) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|((x, a), (y, b))| x == y && seen(a) == seen(b))
 }
 
-/// Writes the edges that differ; returns the tables that they are about.
-pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges) -> Result<Vec<pg_sys::Oid>> {
+/// The tables that are tracked for this one no more.
+pub fn let_go(known: &Edges, wanted: &Edges) -> Vec<pg_sys::Oid> {
+    let tracked = |edges: &Edges, access| edges.get(access).is_some_and(|e| e.voucher.is_some());
+    let gone = known.keys().filter(|a| tracked(known, a) && !tracked(wanted, a));
+    gone.map(|a| pg_sys::Oid::from(*a)).collect()
+}
+
+/// Tables that other sessions are about to make rest on how this one is tracked. (Who may do something to it has locked its settings instead.)
+pub fn being_made(access: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    let mut readers = Vec::new();
+    pg::being_made(c"access", c"access_access", &[(ACCESS, access)], |row| {
+        if row.column(UNTRACKED) == Some(false) {
+            readers.extend(row.column::<pg_sys::Oid>(RELATION));
+        }
+    })?;
+    Ok(readers)
+}
+
+/// Writes the edges that differ, and those to `anew`, as something that others can see being made.
+pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges, anew: &[pg_sys::Oid]) -> Result<()> {
     let differing: Vec<u32> = known.keys().chain(wanted.keys()).copied().collect();
-    let mut differing: Vec<u32> = differing.into_iter().filter(|a| known.get(a) != wanted.get(a)).collect();
+    let differs = |a: &u32| known.get(a) != wanted.get(a) || anew.contains(&pg_sys::Oid::from(*a));
+    let mut differing: Vec<u32> = differing.into_iter().filter(differs).collect();
     differing.sort_unstable();
     differing.dedup();
     for access in differing.iter().map(|a| pg_sys::Oid::from(*a)) {
@@ -105,7 +129,7 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges) -> Result<Vec
             ],
         )?;
     }
-    Ok(differing.into_iter().map(pg_sys::Oid::from).collect())
+    Ok(())
 }
 
 /// Its owner takes the tracking of a table away that others' policies have asked for. Returns those that read it.
@@ -174,7 +198,11 @@ pub fn abandon(mut open: Vec<pg_sys::Oid>) -> Result<()> {
 
 /// Gives the tables that were tracked for this one's sake.
 fn untrack(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    if !pg::lock_alone_without_waiting(relation) || !registry::lock(relation, true)? || is_needed(relation)? {
+    if !pg::lock_alone_without_waiting(relation) || !registry::lock(relation, true)? {
+        return Ok(Vec::new());
+    }
+    // (In this order: who begins to need it without a lock is seen as one or the other, or sees the lock.)
+    if !being_made(relation)?.is_empty() || is_needed(relation)? {
         return Ok(Vec::new());
     }
     if !registry::may(relation, registry::Right::Own)? {

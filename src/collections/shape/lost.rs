@@ -2,7 +2,7 @@
 //!
 //! A dump has their names. To read one that is unknown must not fail, for then the whole COPY does, and everybody's settings or log with
 //! it; so it becomes a number that no table has. Those are forgotten, as if each table had been dropped, before anything is derived in
-//! the new database (`look_at_all`), and before a name is given to a table (`enable`), which may be the one that is gone.
+//! the new database (unseen.rs), and before a name is given to a table (`enable`), which may be the one that is gone.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use crate::collections::registry;
 use crate::server::error::Result;
 use crate::server::memory;
-use crate::server::{pg, spi};
+use crate::server::{pg, spi, subxact};
 
 const LOST: &str = include_str!("lost/lost.sql");
 const LOGGED: &str = include_str!("lost/logged.sql");
@@ -60,16 +60,27 @@ pub fn read_name(name: &CStr) -> Result<pg_sys::Oid> {
     })
 }
 
-/// Forgets the collections and tracked tables that are not there.
+/// Forgets the collections and tracked tables that are not there. Whoever is just doing so is not waited for.
 pub fn forget() -> Result<()> {
     for row in &spi::read_now(LOST, &[])? {
         memory::heed();
-        if let Some(name) = row.text(1) {
+        let lost = row.oid(0);
+        if registry::load(lost)?.is_some() && !registry::lock(lost, false)? {
+            continue;
+        }
+        if let (true, Some(name)) = (unless_busy(|| super::forget_dropped(lost))?, row.text(1)) {
             pgrx::warning!("collection \"{name}\" is forgotten: its table is not in this database");
         }
-        super::forget_dropped(row.oid(0))?;
     }
     Ok(())
+}
+
+/// False if another session had locked what it takes.
+fn unless_busy(work: impl FnOnce() -> Result<()>) -> Result<bool> {
+    match subxact::run(|| spi::without_waiting(work)) {
+        Err(e) if e.is_lock_timeout() => Ok(false),
+        done => done.map(|()| true),
+    }
 }
 
 /// The same, and what else the log has of such tables.
@@ -77,7 +88,7 @@ pub fn forget_all() -> Result<()> {
     forget()?;
     for row in &spi::read_now(LOGGED, &[])? {
         memory::heed();
-        registry::forget(row.oid(0))?;
+        unless_busy(|| registry::forget(row.oid(0)))?;
     }
     Ok(())
 }

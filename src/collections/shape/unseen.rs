@@ -1,9 +1,9 @@
 //! Tables that nobody has looked at in this database: a dump was restored into it, it is a copy, or its cluster was upgraded.
 //!
 //! A shape says in which database it was taken (`identity`). While that is another one, the table is due: every pull replaces it
-//! (catalog/read.sql). DDL of anybody looks at all tables (`look_at_all`), but there may be none for years. So whoever writes to a tracked
-//! table looks, too: at a few of them in each transaction, before its stamp, until all have had their look. No writer waits for anybody,
-//! and none fails: what goes wrong with a look is put down with its table.
+//! (catalog/read.sql). DDL of its owner's or of a superuser's looks at it ([`look_at_own`]; a stranger would keep its settings locked until his
+//! transaction ends), but there may be none for years. So whoever writes to a tracked table looks, too: at a few of them in each transaction, before
+//! its stamp, until all have had their look. No writer waits for anybody, and none fails: what goes wrong with a look is put down with its table.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::dependency::{self, Due};
-use super::{definition, derive_all, put_off_as, unenforced, versions, Because, BUSY};
+use super::{definition, derive_all, lost, put_off_as, unenforced, versions, Because, BUSY};
 use crate::collections::triggers::{ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::log::journal;
 use crate::server::error::Result;
@@ -61,6 +61,28 @@ pub fn look_at_some() -> Result<()> {
     Ok(())
 }
 
+/// At DDL: looks at those for whose owner the session's role may act, and waits for nobody who is at it.
+pub fn look_at_own() -> Result<()> {
+    match subxact::run(|| spi::without_waiting(unenforced::find_keys_anew)) {
+        Err(e) if e.is_lock_timeout() => return Ok(()),
+        found => found?,
+    }
+    lost::forget_all()?;
+    for relation in dependency::own_unseen()? {
+        memory::heed();
+        dependency::forget_foreign(relation)?;
+        super::look_at(relation, Because::Elsewhere)?;
+    }
+    adopt_if_all_are_seen()
+}
+
+pub fn adopt_if_all_are_seen() -> Result<()> {
+    match dependency::any_unseen()? {
+        true => Ok(()),
+        false => dependency::adopt(),
+    }
+}
+
 /// True if nothing is left to look at.
 fn look() -> Result<bool> {
     let args = |but: &[pg_sys::Oid]| [spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec())];
@@ -72,8 +94,8 @@ fn look() -> Result<bool> {
         let next = spi::owner_query(NEXT, &args(&busy))?;
         let Some(relation) = next.first().map(|row| row.oid(0)) else {
             let settled = spi::read_now(LEFT, &args(&[]))?.is_empty();
-            if settled && !dependency::any_unseen()? {
-                dependency::adopt()?;
+            if settled {
+                adopt_if_all_are_seen()?;
             }
             return Ok(settled);
         };

@@ -24,8 +24,9 @@
 //! that wait for a synchronous standby while others do not. The server's wall clock must not have jumped ahead in that moment.
 //! What a crash takes away on the same history was shown to nobody (durable.rs). QED
 //!
-//! *Who records it.* The first writer of a backend, before it takes a stamp. The entry stands at once and stays, whatever becomes of his
-//! transaction, as the clock's leap does: it is inserted frozen. If the server crashes between the two, the entry makes up for the leap.
+//! *Who records it.* The first writer of a backend, before it takes a stamp; he has his turn to himself. Where it is recorded nobody takes
+//! turns. The entry stands at once and stays, whatever becomes of his transaction, as the clock's leap does: it is inserted frozen. If the
+//! server crashes between the two, the entry makes up for the leap; so it does for who finds the entry before the clock has leapt.
 
 use std::cell::RefCell;
 use std::time::UNIX_EPOCH;
@@ -33,6 +34,7 @@ use std::time::UNIX_EPOCH;
 use pgrx::{pg_sys, IntoDatum};
 
 use super::{advance_past, horizon, next, read};
+use crate::log::RECORDING_HISTORY;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::Gather;
 use crate::server::{pg, spi, talk};
@@ -245,26 +247,33 @@ pub fn ensure() -> Result<bool> {
     if is_loading()? {
         return Ok(false);
     }
-    let table = pg::relation_oid(c"epoch")?;
-    // Held for as long as recording takes: what is recorded stands at once, for everybody.
-    let _lock = talk::Brief::lock(table, pg_sys::ShareUpdateExclusiveLock);
     match recorded()? {
-        // Somebody was quicker; if the server crashed before the clock leapt, it does now.
         Recorded::Current(past) => advance_past(past)?,
-        what => {
-            let ((from, lost), clock) = (gap(what)?, read()?);
-            let to = target(clock.max(horizon::newest()?), lost)?;
-            let gap = if what == Recorded::Nothing { Gap { from: 0, to: 0, lost } } else { Gap { from, to, lost } };
-            insert(table, gap)?;
-            advance_past(to)?;
-        }
+        _ => record()?,
     }
     remember()?;
     Ok(true)
 }
 
+fn record() -> Result<()> {
+    // For as long as recording takes: what is recorded stands at once, for everybody.
+    let _turn = talk::Brief::take(RECORDING_HISTORY);
+    match recorded()? {
+        // Somebody was quicker.
+        Recorded::Current(past) => advance_past(past),
+        what => {
+            let ((from, lost), clock) = (gap(what)?, read()?);
+            let to = target(clock.max(horizon::newest()?), lost)?;
+            let gap = if what == Recorded::Nothing { Gap { from: 0, to: 0, lost } } else { Gap { from, to, lost } };
+            insert(gap)?;
+            advance_past(to)
+        }
+    }
+}
+
 /// An entry that everybody sees from now on, whether or not this transaction commits.
-fn insert(table: pg_sys::Oid, gap: Gap) -> Result<()> {
+fn insert(gap: Gap) -> Result<()> {
+    let table = pg::relation_oid(c"epoch")?;
     let identity = Identity::now()?;
     let number = spi::as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
@@ -272,7 +281,9 @@ fn insert(table: pg_sys::Oid, gap: Gap) -> Result<()> {
         Ok(spi::query(newest, &[], spi::Mode::Read)?.first().and_then(|r| r.i64(0)).unwrap_or(0) + 1)
     })?;
     if !gap.lost && number > STARTS {
-        let old = "DELETE FROM snapsync.epoch WHERE NOT lost AND number < $1";
+        // What a prepared transaction has dropped goes when that ends, however late.
+        let old = "DELETE FROM snapsync.epoch WHERE ctid = ANY (ARRAY( \
+                       SELECT ctid FROM snapsync.epoch WHERE NOT lost AND number < $1 FOR UPDATE SKIP LOCKED))";
         spi::as_owner(|| spi::execute(old, &[spi::arg((number - STARTS) as i32)], spi::Mode::Write))?;
     }
     // The column order is that of CREATE TABLE in sql/02_tables.sql, checked by a test.

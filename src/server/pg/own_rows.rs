@@ -108,3 +108,41 @@ unsafe fn scan<R>(
         Ok(found)
     }
 }
+
+/// Reads the rows of one of the extension's own tables that transactions are inserting which have not ended: of others, and with these Oids in
+/// columns of the index.
+pub fn being_made(
+    table: &'static CStr,
+    index: &'static CStr,
+    oids: &[(i16, pg_sys::Oid)],
+    mut read: impl FnMut(&OwnRow),
+) -> Result<()> {
+    let table = relation_oid(table)?;
+    let mut keys: Vec<pg_sys::ScanKeyData> = vec![Default::default(); oids.len()];
+    // SAFETY: the relations exist; on an ERROR the resource owner closes them. A dirty snapshot is filled in for each row that a scan
+    // returns (HeapTupleSatisfiesDirty): with the transaction that has made the row, where that has not ended and is not ours.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let index = relation_oid(index)?;
+        let mut snapshot =
+            pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..Default::default() };
+        for (key, (attnum, oid)) in keys.iter_mut().zip(oids) {
+            let equal = pg_sys::BTEqualStrategyNumber as u16;
+            pg_sys::ScanKeyInit(key, *attnum, equal, pg_sys::F_OIDEQ.into(), pg_sys::Datum::from(*oid));
+        }
+        let scan =
+            pg_sys::systable_beginscan(relation, index, true, &mut snapshot, keys.len() as i32, keys.as_mut_ptr());
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            if u32::from(snapshot.xmin) != 0 {
+                read(&OwnRow { tuple, descriptor: (*relation).rd_att });
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    Ok(())
+}
