@@ -192,9 +192,11 @@ impl<'d, 'a> Deciding<'d, 'a> {
             None if known.deleted.contains(id) || buried => Some(&GONE),
             None => None,
         };
-        // Where what others did since the baseline and what is sent go together, the deletion is theirs, and stands.
+        // Where what others did since the baseline and what is sent go together, the deletion is theirs, and stands. But where one of both
+        // wins, the row is as that one has it.
+        let one_wins = matches!(known.policy, ConflictPolicy::ClientWins | ConflictPolicy::LastWriteWins);
         let write = match conflict {
-            Some(_) if revives && known.policy != ConflictPolicy::ClientWins => Fate::Update,
+            Some(_) if revives && !one_wins => Fate::Update,
             _ => write,
         };
         Ok(match (known.policy, conflict) {
