@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::ask::Answers;
 use super::history::entries;
+use super::stored::Equal;
 use super::version::Versions;
 use super::{conflict_error, stale, Fate, Fates, Manner, RowHistory, Unfit, GONE};
 use crate::push::payload::{Group, Record};
@@ -48,7 +49,7 @@ struct Known<'l> {
     refused: HashSet<String>,
     changed: HashMap<String, RowHistory<'l>>,
     deleted: HashSet<String>,
-    equal: HashSet<u32>,
+    equal: Equal,
     versions: Versions,
 }
 
@@ -176,7 +177,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             false if self.blind && !record.created => Fate::Update,
             false => Fate::Insert,
         };
-        let is_equal = known.equal.contains(&row);
+        let is_equal = known.equal.rows.contains(&row);
         let is_drift = self.target.dialect == Dialect::Drift;
         // Before any conflict: of rows that the caller may not write he is not told what became of them.
         if !is_equal && self.is_denied(row, write) {
@@ -200,7 +201,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             _ => write,
         };
         Ok(match (known.policy, conflict) {
-            (_, None) if is_equal => self.equal(row),
+            (_, None) if is_equal => self.equal(row, known.equal.lacking.contains(&row)),
             (ConflictPolicy::LastWriteWins, _) => match known.versions.records.get(&row) {
                 // The Drift client takes the tombstone itself.
                 Some(None) if stored.deleted && !is_drift => Fate::Gone,
@@ -227,12 +228,12 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
     /// What stands as it is sent. Only who could write the row can make others hear of it. (The Drift client repeats what it has, under the
     /// time of the stored row, of which it has heard.)
-    fn equal(&self, row: u32) -> Fate {
+    fn equal(&self, row: u32, lacks: bool) -> Fate {
         let may_write = self.stored[row as usize].locked && self.may_update[self.target.group_of_update(row) as usize];
-        if may_write && self.target.dialect != Dialect::Drift {
-            Fate::Equal
-        } else {
-            Fate::Nothing
+        match may_write && self.target.dialect != Dialect::Drift {
+            true if lacks => Fate::Keep,
+            true => Fate::Equal,
+            false => Fate::Nothing,
         }
     }
 
