@@ -83,6 +83,17 @@ SELECT name, t.sync('alice', name) FROM unnest(:'names'::text[]) AS name;
 SELECT format('DELETE FROM %I WHERE id IN (3, 4)', name) FROM unnest(:'names'::text[]) AS name \gexec
 DELETE FROM members WHERE id = 4;
 SELECT name, t.sync('alice', name) FROM unnest(:'names'::text[]) AS name;
+-- Parents that go with their rows, and their columns that change.
+SELECT t.rested('parents', NULL), t.rested('children', 'EXISTS (SELECT FROM parents AS p WHERE p.id = children.parent AND p IS NOT NULL)', ', parent int NOT NULL');
+ALTER TABLE children ADD FOREIGN KEY (parent) REFERENCES parents ON DELETE CASCADE;
+SELECT snapsync.enable('children');
+INSERT INTO parents VALUES (1, 'x'), (2, 'x'), (3, NULL);
+INSERT INTO children SELECT n, 'text', n FROM generate_series(1, 3) AS n;
+SELECT t.sync('alice', 'children');
+DELETE FROM parents WHERE id = 1;
+SELECT t.sync('alice', 'children');
+UPDATE parents SET body = CASE WHEN id = 3 THEN 'x' END;
+SELECT t.sync('alice', 'children');
 -- The other table's own policy asks for whole rows.
 SELECT t.policy('members', 'who = current_user AND members IS NOT NULL');
 SELECT name, t.sync('alice', name) FROM unnest('{by_exists,by_subquery}'::text[]) AS name;

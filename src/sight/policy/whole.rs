@@ -27,7 +27,9 @@ pub(super) unsafe fn as_rows(conditions: *mut pg_sys::List, rows: &OldRows) -> *
         if found.is_empty() {
             return conditions;
         }
-        convert(found, rows);
+        if has_lost_columns(rows) {
+            convert(found);
+        }
         let relation = pg_sys::relation_open(rows.table(), pg_sys::NoLock as i32);
         let state = pg_sys::make_parsestate(std::ptr::null_mut());
         let (lock, no_alias) = (pg_sys::AccessShareLock as i32, std::ptr::null_mut());
@@ -62,9 +64,12 @@ pub(super) unsafe fn as_rows(conditions: *mut pg_sys::List, rows: &OldRows) -> *
 pub(super) unsafe fn keep_type(query: *mut pg_sys::Query, entry: *mut pg_sys::RangeTblEntry, rows: &OldRows) {
     // SAFETY: see above.
     unsafe {
+        if !has_lost_columns(rows) {
+            return;
+        }
         let entries = pointers::<pg_sys::RangeTblEntry>((*query).rtable);
         if let Some(at) = entries.iter().position(|other| *other == entry) {
-            convert(find(query.cast(), at as u32 + 1, 1), rows);
+            convert(find(query.cast(), at as u32 + 1, 1));
         }
     }
 }
@@ -93,16 +98,17 @@ unsafe fn find(part: *mut pg_sys::Node, number: u32, depth: u32) -> Vec<*mut pg_
     found
 }
 
+/// Were any of the table's columns dropped?
+fn has_lost_columns(rows: &OldRows) -> bool {
+    // SAFETY: the descriptor lives as long as the rows, and has so many attributes.
+    (1..rows.number_column()).any(|i| unsafe { pg::attribute(rows.descriptor(), i as usize - 1).attisdropped })
+}
+
 /// Each becomes itself, converted to its own type.
 ///
 /// # Safety
-/// Vars of a tree that nobody else refers to, each once, for whole rows of the rows' table.
-unsafe fn convert(found: Vec<*mut pg_sys::Var>, rows: &OldRows) {
-    // SAFETY: the descriptor has so many attributes.
-    let is_dropped = |i: i16| unsafe { pg::attribute(rows.descriptor(), i as usize - 1).attisdropped };
-    if !(1..rows.number_column()).any(is_dropped) {
-        return;
-    }
+/// Vars of a tree that nobody else refers to, each once, for whole rows of a table.
+unsafe fn convert(found: Vec<*mut pg_sys::Var>) {
     for var in found {
         // SAFETY: there is room for the other node in place of the Var (above), which moves to one of its own.
         unsafe {
