@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::changes::Changed;
+use super::changes::{Changed, Own};
 use super::drift::GoneRow;
 use super::pages::Page;
 use super::CollectionPull;
@@ -209,8 +209,11 @@ impl RowSink for Sink<'_, '_> {
         let mut created = !self.all_updated;
         if let Some(row) = self.at.get(id).map(|&at| &mut self.rows[at]) {
             row.returned = true;
-            // New to this user: inserted, or first seen through a change of the row.
-            created &= !row.own && (row.inserted || row.first_seen == Some(false));
+            // New to this user: inserted, or first seen through a change of the row. Or new to the client, which has deleted it.
+            created &= match row.own {
+                None => row.inserted || row.first_seen == Some(false),
+                Some(own) => own == Own::Gone,
+            };
         }
         if created {
             self.created.value()

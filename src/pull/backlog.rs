@@ -1,8 +1,9 @@
 //! A collection's part of a page. Rows come in the order of their keys (rows.rs); changes since a cursor window by window of the log, and
 //! in each window in the order of their ids.
 //!
-//! What a window has is below S (pages.rs), so it is there in every snapshot that a page of it is read under, and the same. A row comes as it is
-//! now, with whichever of its entries is come upon first, and again with each later window that has some of it.
+//! What a window has below S (pages.rs) is there in every snapshot that a page of it is read under, and the same. What it has from there on may
+//! become more between two pages of it, and comes once more with the next pull. A row comes as it is now, with whichever of its entries is come
+//! upon first, and again with each later window that has some of it.
 
 use super::arrays::{Added, Arrays};
 use super::delta::Past;

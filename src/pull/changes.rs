@@ -5,7 +5,7 @@
 
 use super::delta::Past;
 use super::CollectionPull;
-use crate::collections::lookup;
+use crate::collections::{lookup, tombstone};
 use crate::log::change::{Image, Op};
 use crate::log::client::{self, Address};
 use crate::log::read::{Entries, Logged};
@@ -25,8 +25,8 @@ pub(super) struct Changed {
     pub seen: bool,
     /// Old states are logged.
     pub has_images: bool,
-    /// One of the entries comes from the caller's own push: the client has the row.
-    pub own: bool,
+    /// What the client's own pushes have made of it on the client. None: none of the entries comes from one.
+    pub own: Option<Own>,
     /// All of the entries are what the caller pushed, as he sent it.
     pub echo: bool,
     /// The last entry is a deletion.
@@ -48,7 +48,7 @@ impl Changed {
             first_seen: None,
             seen,
             has_images: false,
-            own: false,
+            own: None,
             echo: false,
             deleted: false,
             returned: false,
@@ -56,6 +56,15 @@ impl Changed {
             since: None,
         }
     }
+}
+
+/// What a client knows of a row by its own pushes.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Own {
+    /// It has the row.
+    There,
+    /// It has deleted the row. Who sees it now sees what somebody else has made anew.
+    Gone,
 }
 
 /// Which state of which row an image shows.
@@ -86,6 +95,8 @@ struct RowBatch {
     /// For each image: of what it is.
     of: Vec<ImageOf>,
     bytes: usize,
+    /// The entry before comes from the client's own push.
+    pushed: bool,
     word: Word,
 }
 
@@ -124,6 +135,7 @@ impl RowBatch {
         }
         if self.rows.last().is_none_or(|row| row.id != id) {
             self.bytes += id.len();
+            self.pushed = false;
             let inserted = entries.peek().is_some_and(|e| e.op == Op::Insert);
             let echo = pull.request.skip_echoes;
             let unasked = entries.peek().is_none() && !lookup::is_as_written(pull.collection, id)?;
@@ -136,8 +148,15 @@ impl RowBatch {
         let row = &mut self.rows[at];
         row.seen |= told;
         row.echo &= !told;
+        let mark = pull.collection.soft_delete.as_ref();
         for entry in entries {
             row.deleted = entry.op == Op::Delete;
+            let marks = |image: &Image| mark.is_some_and(|mark| tombstone::marks(mark, image.text(&mark.name)));
+            // (What has no image has changed no mark.)
+            if self.pushed && entry.image.as_ref().is_some_and(marks) {
+                row.own = Some(Own::Gone);
+            }
+            self.pushed &= entry.image.is_none();
             if let Some(image) = entry.image.clone() {
                 // A row that was inserted since has no state at the cursor.
                 let first = !std::mem::replace(&mut row.has_images, true) && row.since.is_none();
@@ -149,7 +168,10 @@ impl RowBatch {
                 row.since = Some(entry.stamp);
             }
             let own = entry.origin.is_some() && entry.origin.as_deref() == pull.request.client_id;
-            row.own |= own;
+            if own {
+                row.own = Some(if row.deleted { Own::Gone } else { Own::There });
+                self.pushed = true;
+            }
             row.echo &= own && entry.as_sent;
         }
         Ok(())

@@ -7,6 +7,13 @@
 //! between and behind the pages, deletions of rows that were sent included, and finds out, as any pull does, whether the caller's access
 //! moved since S. That the role itself stands as it did on the first page is looked at on each.
 //!
+//! *Where changes end.* All changes since the cursor with stamps below S have to be in some page, and are: every snapshot sees them, so each
+//! window has all of its part of them. What has a stamp from S on may be in a page or not. The pages' snapshots see some of these changes and not
+//! others (of a transaction that is prepared, or waits in its commit), and one may become visible when the window that it belongs to is past;
+//! the pull from S sends them all, once more or for the first time. So any end that is not below S is right. With S itself nothing would
+//! ever come behind the first page while a transaction stays prepared, for S stays, too. With what is there on each page the pages would not end
+//! while others write. So changes end where the clock stood on the first page.
+//!
 //! What else the pages rest on (the history of the clock, the shape of the tables, the log since S) does not have to hold for that: the
 //! pull from S would notice and replace everything. But then the pages to come would be sent for nothing, so the pull begins anew at once.
 
@@ -15,7 +22,7 @@ use std::rc::Rc;
 use super::{PullRequest, Start};
 use crate::collections::catalog::Collection;
 use crate::log::client;
-use crate::log::clock::history;
+use crate::log::clock::{self, history};
 use crate::log::read::Log;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -87,6 +94,7 @@ fn digest_of<S: AsRef<str>>(texts: &[S]) -> u64 {
 const FIRST: Token = Token {
     snapmin: i64::MAX,
     newest: 0,
+    until: 0,
     whole: true,
     begun: false,
     again: false,
@@ -169,6 +177,9 @@ impl<'a> Page<'a> {
             resumed = sealed && brought.state == now.state && still_holds(&brought, asked, snapshot)?;
             token = if resumed { brought } else { Token { again: brought.begun, begun: brought.begun, ..FIRST } };
         }
+        if !resumed {
+            token.until = clock::next(clock::read()?);
+        }
         let (any, lowered, next) = (false, false, None);
         Ok(Some(Page { asked, snapshot, token, resumed, snapmin, fresh, rows, bytes, any, lowered, next }))
     }
@@ -248,9 +259,10 @@ impl<'a> Page<'a> {
         !self.any
     }
 
-    /// No change from this stamp on has to be sent: the next pull begins there. On the first page it is not known yet.
+    /// No change from this stamp on is sent: the next pull begins there, or before. The first page sends what its snapshot shows.
     pub fn ends_below(&self) -> Option<i64> {
-        self.resumed.then_some(self.token.snapmin)
+        // (Who has set the clock back has not set S back.)
+        self.resumed.then_some(self.token.until.max(self.token.snapmin))
     }
 
     pub fn start(&self, start: Start) -> Start {

@@ -25,6 +25,7 @@ use crate::sight::old_rows::OldRows;
 
 mod former;
 pub(in crate::sight) mod query;
+mod whole;
 
 pub use former::Former;
 

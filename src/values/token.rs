@@ -20,6 +20,8 @@ pub struct Token {
     pub snapmin: i64,
     /// The largest one: the client has rows that were so by then.
     pub newest: i64,
+    /// No changes with a stamp from here on are sent: the clock's next one when the first page had its snapshot.
+    pub until: i64,
     /// Nothing says that the log since then was pruned. (Where something did on the very page that gave the cursor, it says nothing.)
     pub whole: bool,
     /// All rows of a collection were begun to be sent: what the client has of it is neither what it had at its cursor nor all.
@@ -120,7 +122,7 @@ pub enum TokenError {
 const LONGEST: usize = 4 << 20;
 
 /// The form of a token. Another one gets another number.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// FNV-1a: the same on every server and in every version.
 pub fn digest(bytes: &[u8]) -> u64 {
@@ -151,6 +153,7 @@ impl Token {
         let mut bytes = vec![VERSION];
         memory::append(&mut bytes, &self.snapmin.to_be_bytes());
         memory::append(&mut bytes, &self.newest.to_be_bytes());
+        memory::append(&mut bytes, &self.until.to_be_bytes());
         bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
         for digest in [self.arguments, self.caller, self.state] {
             memory::append(&mut bytes, &digest.to_be_bytes());
@@ -269,7 +272,7 @@ impl Rest<'_> {
     }
 
     fn token(mut self) -> Option<Token> {
-        let (snapmin, newest) = (self.stamp()?, self.stamp()?);
+        let (snapmin, newest, until) = (self.stamp()?, self.stamp()?, self.stamp()?);
         let flags = self.byte().filter(|flags| *flags < 8)?;
         let (whole, begun, again) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
         let (arguments, caller, state) = (self.digest()?, self.digest()?, self.digest()?);
@@ -287,7 +290,8 @@ impl Rest<'_> {
             }
             _ => return None,
         };
-        self.0.is_empty().then_some(Token { snapmin, newest, whole, begun, again, arguments, caller, state, at, place })
+        let token = Token { snapmin, newest, until, whole, begun, again, arguments, caller, state, at, place };
+        self.0.is_empty().then_some(token)
     }
 }
 
@@ -365,10 +369,11 @@ mod tests {
     }
 
     fn token() -> impl Strategy<Value = Token> {
-        (any::<[i64; 2]>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
-            |([snapmin, newest], [whole, begun, again], [arguments, caller, state], at, place)| Token {
+        (any::<[i64; 3]>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
+            |([snapmin, newest, until], [whole, begun, again], [arguments, caller, state], at, place)| Token {
                 snapmin,
                 newest,
+                until,
                 whole,
                 begun,
                 again,
@@ -423,6 +428,7 @@ mod tests {
         let token = Token {
             snapmin: 7,
             newest: 9,
+            until: 11,
             whole: true,
             begun: false,
             again: false,

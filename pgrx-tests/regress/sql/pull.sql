@@ -115,6 +115,31 @@ SELECT * FROM t.pull('{todos}', :'kept');
 -- Changed by others since: the news comes, still not as created.
 UPDATE todos SET title = 'changed' WHERE id = 'i';
 SELECT * FROM t.pull('{todos}', :'kept', client_id => 'phone') WHERE item ~ '"i"';
+-- What it has deleted, and somebody else has made anew since, is new to it, until it has pushed it itself; to others it is the row that they had.
+INSERT INTO todos VALUES ('f', 'made anew');
+SELECT * FROM t.pull('{todos}', :'kept', client_id => 'phone') WHERE item ~ '"f"';
+SELECT * FROM t.pull('{todos}', :'kept', client_id => 'tablet') WHERE item ~ '"f"';
+UPDATE todos SET title = 'and changed' WHERE id = 'f';
+SELECT * FROM t.pull('{todos}', :'kept', client_id => 'phone') WHERE item ~ '"f"';
+SELECT push_changes('{"todos": {"updated": [{"id": "f", "title": "mine"}], "deleted": ["i"]}}', client_id => 'phone');
+SELECT * FROM t.pull('{todos}', :'kept', client_id => 'phone') WHERE item ~ '"[fi]"';
+INSERT INTO todos VALUES ('i', 'made anew');
+SELECT * FROM t.pull('{todos}', :'kept', client_id => 'phone') WHERE item ~ '"i"';
+SELECT * FROM t.pull('{todos}', :'kept', client_id => 'tablet') WHERE item ~ '"i"';
+-- The same where a deletion marks the row.
+CREATE TABLE marked (id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false);
+SELECT snapsync.enable('marked', soft_delete_column => 'gone');
+INSERT INTO marked VALUES ('a', 'mine', false), ('b', 'theirs', false), ('c', 'edited', false), ('d', 'both', false);
+SELECT t.catch_up('marked');
+SELECT current_setting('t.cursor') AS kept \gset
+SELECT push_changes('{"marked": {"deleted": ["a", "d"], "updated": [{"id": "c", "title": "mine"}]}}', :'kept', client_id => 'phone');
+UPDATE marked SET gone = true WHERE id IN ('b', 'c');
+UPDATE marked SET title = 'while it was gone';
+SELECT * FROM t.pull('{marked}', :'kept', client_id => 'phone');
+UPDATE marked SET gone = false;
+SELECT push_changes('{"marked": {"updated": [{"id": "d", "title": "mine"}]}}', client_id => 'phone');
+SELECT * FROM t.pull('{marked}', :'kept', client_id => 'phone');
+SELECT * FROM t.pull('{marked}', :'kept', client_id => 'tablet');
 
 -- Dialects: by argument, by setting; the argument wins.
 CREATE TYPE mood AS ENUM ('good', 'bad');

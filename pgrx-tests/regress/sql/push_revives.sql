@@ -87,7 +87,7 @@ SELECT t.step('likes', '{"deleted": ["2"]}', 'another', false);
 SELECT t.step('likes', '{"updated": [{"id": 2, "note": "merged"}]}');
 SELECT t.step('likes', '{"created": [{"id": 2, "note": "merged"}]}');
 RESET ROLE;
--- last_write_wins: the deletion of another one since the cursor stands, whatever the version; what is created after that lives.
+-- last_write_wins: the deletion of another one since the cursor stands against what is older, and gives way to what is later.
 SELECT snapsync.enable('likes', soft_delete_column => 'gone', conflict => 'last_write_wins', version_column => 'version');
 SET ROLE alice;
 SELECT t.catch_up('likes', 'flags');
@@ -95,6 +95,18 @@ SELECT t.step('likes', '{"deleted": ["2"]}', 'another', false);
 SELECT t.step('likes', '{"updated": [{"id": 2, "note": "later", "version": 5}]}');
 SELECT t.step('likes', '{"created": [{"id": 2, "note": "older", "version": 1}]}');
 SELECT t.step('likes', '{"created": [{"id": 2, "note": "later", "version": 6}]}');
+SELECT t.catch_up('likes', 'flags');
+SELECT t.step('likes', '{"deleted": ["2"]}', 'another', false);
+SELECT t.step('likes', '{"updated": [{"id": 2, "note": "older", "version": 5}]}');
+SELECT t.step('likes', '{"updated": [{"id": 2, "note": "known to be gone", "version": 7}]}');
+SELECT t.step('likes', '{"created": [{"id": 2, "note": "later", "version": 7}]}');
+SELECT t.catch_up('likes', 'flags');
+SELECT t.step('likes', '{"deleted": [{"id": 2, "version": 9}]}', 'another', false);
+SELECT t.step('likes', '{"created": [{"id": 2, "note": "older", "version": 6}]}', pulls => false);
+SELECT t.step('likes', '{"created": [{"id": 2, "note": "latest", "version": 10}]}');
+SELECT t.catch_up('likes', 'flags');
+SELECT t.step('likes', '{"deleted": ["2"]}', 'another', false);
+SELECT t.step('likes', '{"updated": [{"id": 2, "note": "stays gone", "version": 11, "gone": "2026-01-01"}]}');
 RESET ROLE;
 -- custom: what the function returns lives.
 CREATE FUNCTION pick(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT incoming';

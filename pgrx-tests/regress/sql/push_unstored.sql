@@ -38,6 +38,28 @@ SELECT t.told('{"accounts": {"updated": [{"id": 1, "plan": "pro", "name": "n1", 
 SELECT t.told('{"accounts": {"updated": [{"id": 1, "name": "n1"}, {"id": 1, "plan": "pro"}, {"id": 2, "name": "n2"}, {"id": 2, "name": "n2"}]}}');
 -- Created rows that are there.
 SELECT t.told('{"accounts": {"created": [{"id": 1, "price": 1.04}, {"id": 2, "name": "n2"}, {"id": 3, "name": "n3", "plan": "pro"}, {"id": 4, "plan": "pro"}]}}');
+-- Of a row that it has created the client does not know the rest: the row comes where there is more than it sent.
+CREATE TABLE notes (id text PRIMARY KEY, title text, body text, stars int, hidden text);
+SELECT snapsync.enable('notes', exclude => '{hidden}');
+INSERT INTO notes VALUES ('1', 'shopping', 'milk, bread', 5, 'x'), ('2', 'shopping', NULL, NULL, 'x');
+CREATE FUNCTION t.noted(changes text, who name DEFAULT current_user) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    c text := public.pull_changes('{notes}') ->> 'timestamp';
+    answer text;
+BEGIN
+    EXECUTE format('SET ROLE %I', who);
+    answer := public.push_changes(json_build_object('notes', changes::json), c, client_id => 'device');
+    RETURN answer || ' ' || (public.pull_changes('{notes}', c, client_id => 'device', skip_echoes => true) #>> '{changes,notes}');
+END
+$$;
+SELECT t.noted('{"created": [{"id": "1", "title": "shopping"}, {"id": "2", "title": "shopping"}]}');
+SELECT t.noted('{"created": [{"id": "1", "title": "shopping", "body": "milk, bread", "stars": 5}]}');
+SELECT t.noted('{"created": [{"id": "1"}]}');
+SELECT t.noted('{"updated": [{"id": "1", "title": "shopping"}]}');
+-- Not of what the client may not read.
+GRANT SELECT (id, title), INSERT, UPDATE ON notes TO alice;
+SELECT t.noted('{"created": [{"id": "1", "title": "shopping"}]}', 'alice');
+RESET ROLE;
 -- Not by one who may not write: he is refused, or repeats what stands.
 SET ROLE bob;
 SELECT t.told('{"accounts": {"created": [{"id": 1, "price": 1.04}, {"id": 2, "name": "n2"}]}}');

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::ask::Answers;
 use super::history::entries;
+use super::stored::Equal;
 use super::version::Versions;
 use super::{conflict_error, stale, Fate, Fates, Manner, RowHistory, Unfit, GONE};
 use crate::push::payload::{Group, Record};
@@ -48,7 +49,7 @@ struct Known<'l> {
     refused: HashSet<String>,
     changed: HashMap<String, RowHistory<'l>>,
     deleted: HashSet<String>,
-    equal: HashSet<u32>,
+    equal: Equal,
     versions: Versions,
 }
 
@@ -176,7 +177,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             false if self.blind && !record.created => Fate::Update,
             false => Fate::Insert,
         };
-        let is_equal = known.equal.contains(&row);
+        let is_equal = known.equal.rows.contains(&row);
         let is_drift = self.target.dialect == Dialect::Drift;
         // Before any conflict: of rows that the caller may not write he is not told what became of them.
         if !is_equal && self.is_denied(row, write) {
@@ -192,13 +193,15 @@ impl<'d, 'a> Deciding<'d, 'a> {
             None if known.deleted.contains(id) || buried => Some(&GONE),
             None => None,
         };
-        // Where what others did since the baseline and what is sent go together, the deletion is theirs, and stands.
+        // Where what others did since the baseline and what is sent go together, the deletion is theirs, and stands. But where one of both
+        // wins, the row is as that one has it.
+        let one_wins = matches!(known.policy, ConflictPolicy::ClientWins | ConflictPolicy::LastWriteWins);
         let write = match conflict {
-            Some(_) if revives && known.policy != ConflictPolicy::ClientWins => Fate::Update,
+            Some(_) if revives && !one_wins => Fate::Update,
             _ => write,
         };
         Ok(match (known.policy, conflict) {
-            (_, None) if is_equal => self.equal(row),
+            (_, None) if is_equal => self.equal(row, known.equal.lacking.contains(&row)),
             (ConflictPolicy::LastWriteWins, _) => match known.versions.records.get(&row) {
                 // The Drift client takes the tombstone itself.
                 Some(None) if stored.deleted && !is_drift => Fate::Gone,
@@ -225,12 +228,12 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
     /// What stands as it is sent. Only who could write the row can make others hear of it. (The Drift client repeats what it has, under the
     /// time of the stored row, of which it has heard.)
-    fn equal(&self, row: u32) -> Fate {
+    fn equal(&self, row: u32, lacks: bool) -> Fate {
         let may_write = self.stored[row as usize].locked && self.may_update[self.target.group_of_update(row) as usize];
-        if may_write && self.target.dialect != Dialect::Drift {
-            Fate::Equal
-        } else {
-            Fate::Nothing
+        match may_write && self.target.dialect != Dialect::Drift {
+            true if lacks => Fate::Keep,
+            true => Fate::Equal,
+            false => Fate::Nothing,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::fates::Deciding;
 use super::RowHistory;
+use crate::collections::catalog::Column;
 use crate::collections::lookup;
 use crate::push::payload::Group;
 use crate::push::target::{json_arg, Columns, Target};
@@ -15,11 +16,19 @@ use crate::server::spi::{self, Mode};
 use crate::server::subxact;
 use crate::values::dialect::Dialect;
 
+/// Records whose columns stand as they are sent.
+#[derive(Default)]
+pub(super) struct Equal {
+    pub rows: HashSet<u32>,
+    /// Those that are created and were not sent with all that the row has: the client does not know the row, and lacks the rest.
+    pub lacking: HashSet<u32>,
+}
+
 impl Deciding<'_, '_> {
     /// The records, of those that are compared, whose columns stand as they are sent: created ones that exist, and updated ones
     /// that the caller may not write. (Of the others it costs more to find out than to write them.)
-    pub(super) fn stored_already(&self, changed: &HashMap<String, RowHistory>) -> Result<HashSet<u32>> {
-        let mut equal = HashSet::new();
+    pub(super) fn stored_already(&self, changed: &HashMap<String, RowHistory>) -> Result<Equal> {
+        let mut equal = Equal::default();
         for (number, group) in self.target.updates.iter().enumerate() {
             let rows = group.rows.iter().copied().filter(|row| {
                 let (record, stored) = (&self.target.plan.records[*row as usize], self.stored[*row as usize]);
@@ -39,6 +48,8 @@ impl Deciding<'_, '_> {
                 compare(self.target, group, &sql(self.target, group), &rows, &mut equal)?;
             }
         }
+        // Of a row that it updates the client knows the rest.
+        equal.lacking.retain(|row| self.target.plan.records[*row as usize].created);
         Ok(equal)
     }
 }
@@ -68,7 +79,15 @@ fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
             typed.gather::<Vec<_>>().join(", ")
         )
     };
-    format!("SELECT r.n FROM {} WHERE {same}", lookup::join(collection, &target.recordset(1, &declared)))
+    // (Not IS NOT NULL, which a composite value with an empty field is not.)
+    let is_unsent = |c: &&Column| {
+        let is_key = collection.key.iter().any(|k| k.attnum == c.attnum);
+        !is_key && !group.columns.contains(&&*c.name) && pg::may_select(collection.relation, c.attnum)
+    };
+    let unsent = collection.columns.iter().filter(is_unsent).map(|c| format!("t.{} IS DISTINCT FROM NULL", c.ident));
+    let unsent: Vec<String> = unsent.gather();
+    let lacks = if unsent.is_empty() { "false".to_string() } else { unsent.join(" OR ") };
+    format!("SELECT r.n, {lacks} FROM {} WHERE {same}", lookup::join(collection, &target.recordset(1, &declared)))
 }
 
 /// The rows of the group that `sql` finds stored as they are sent.
@@ -77,7 +96,7 @@ fn compare<'a>(
     group: &Group<'a>,
     sql: &str,
     rows: &[u32],
-    equal: &mut HashSet<u32>,
+    equal: &mut Equal,
 ) -> Result<()> {
     let find = |rows: &[u32]| {
         let _now = pg::ActiveSnapshot::take();
@@ -86,7 +105,8 @@ fn compare<'a>(
     subxact::in_halves(rows, &find, &mut |tried| {
         // A value that its column cannot hold is not stored.
         if let Ok(found) = tried {
-            memory::extend(equal, found.into_iter().map(|(n, _)| n));
+            memory::extend(&mut equal.rows, found.iter().map(|(n, _)| *n));
+            memory::extend(&mut equal.lacking, found.into_iter().filter(|(_, lacks)| *lacks).map(|(n, _)| n));
         }
         Ok(true)
     })?;

@@ -13,6 +13,7 @@ use pgrx::pg_sys::{self, NodeTag};
 
 use super::query;
 use super::told;
+use super::whole;
 use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
 use crate::log::change::{Image, Op};
@@ -264,6 +265,7 @@ impl FormerTable<'_> {
         // SAFETY: nodes of our own, and the entry's. Conditions refer to the entry by its number, in the subquery to the first one.
         unsafe {
             let hidden = !(*entry).securityQuals.is_null();
+            whole::keep_type(query, entry, &self.rows);
             let conditions = (*entry).securityQuals;
             pg_sys::ChangeVarNodes(conditions.cast(), at as i32, 1, 0);
             let table = pg_sys::copyObjectImpl(entry.cast()).cast::<pg_sys::RangeTblEntry>();
@@ -273,6 +275,7 @@ impl FormerTable<'_> {
             (*(*present).jointree).quals = unchanged;
             (*present).hasSubLinks = true;
             query::move_permission(query, entry, present, table);
+            let conditions = whole::as_rows(conditions, &self.rows);
             let past = query::select(&self.rows, query::entry_under(&self.rows, conditions, environment));
             (*past).hasSubLinks = pg_sys::checkExprHasSubLink(conditions.cast());
             query::become_subquery(entry, query::union_of(present, past));

@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, NodeTag};
 
 use super::former::Former;
+use super::whole;
 use super::Shadow;
 use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
@@ -132,7 +133,7 @@ unsafe fn query(
     unsafe {
         shadows.iter().try_for_each(|shadow| put_back(conditions.cast(), shadow, environment))?;
         // Nothing else is asked, so the last of them stands behind the others where the planner can make a join of it, too.
-        let conditions = whole_rows_as_rows(conditions, rows)?;
+        let conditions = whole::as_rows(conditions, rows);
         let has_sublinks = pg_sys::checkExprHasSubLink(conditions.cast());
         let levels = pointers::<pg_sys::Node>(conditions);
         let (last, before) = levels.split_last().map_or((std::ptr::null_mut(), &[][..]), |(last, rest)| (*last, rest));
@@ -298,50 +299,6 @@ pub(super) unsafe fn reference(entry: i32) -> *mut pg_sys::RangeTblRef {
     reference
 }
 
-/// The policies' row as a whole becomes a row of its columns, which the old rows' relation has one more of.
-///
-/// # Safety
-/// As for `satisfying`.
-unsafe fn whole_rows_as_rows(conditions: *mut pg_sys::List, rows: &OldRows) -> Result<*mut pg_sys::List> {
-    let mut is_whole = false;
-    // SAFETY: a tree that is only read; nodes with this tag are Vars.
-    unsafe {
-        walk(conditions.cast(), &mut |inner, depth| {
-            if (*inner).type_ == NodeTag::T_Var {
-                let var = &*inner.cast::<pg_sys::Var>();
-                is_whole |= var.varlevelsup == depth && var.varno as u32 == 1 && var.varattno == 0;
-            }
-        });
-        if !is_whole {
-            return Ok(conditions);
-        }
-        let relation = pg_sys::relation_open(rows.table(), pg_sys::NoLock as i32);
-        let state = pg_sys::make_parsestate(std::ptr::null_mut());
-        let (lock, no_alias) = (pg_sys::AccessShareLock as i32, std::ptr::null_mut());
-        let table = (*pg_sys::addRangeTableEntryForRelation(state, relation, lock, no_alias, false, true)).p_rte;
-        let descriptor = rows.descriptor();
-        let mut columns: *mut pg_sys::List = std::ptr::null_mut();
-        for i in 1..rows.number_column() {
-            let column = pg::attribute(descriptor, i as usize - 1);
-            if !column.attisdropped {
-                let var = pg_sys::makeVar(1, i, column.atttypid, column.atttypmod, column.attcollation, 0);
-                let name = pg_sys::pstrdup(column.attname.data.as_ptr());
-                columns = pg_sys::lappend(columns, pg_sys::makeTargetEntry(var.cast(), i, name, false).cast());
-            }
-        }
-        let mut has_sublinks = true;
-        let report = pg_sys::ReplaceVarsNoMatchOption::REPLACEVARS_REPORT_ERROR;
-        #[cfg(not(feature = "pg18"))]
-        let replaced =
-            pg_sys::ReplaceVarsFromTargetList(conditions.cast(), 1, 0, table, columns, report, 0, &mut has_sublinks);
-        #[cfg(feature = "pg18")]
-        let replaced =
-            pg_sys::ReplaceVarsFromTargetList(conditions.cast(), 1, 0, table, columns, 0, report, 0, &mut has_sublinks);
-        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
-        Ok(replaced.cast())
-    }
-}
-
 /// Lets the subqueries of the condition read the shadow's table as it was: what stands there, and its rows that are gone.
 ///
 /// # Safety
@@ -388,6 +345,7 @@ unsafe fn become_union(
 ) {
     // SAFETY: nodes of our own, of the shapes that the parser gives them.
     unsafe {
+        whole::keep_type(query, entry, &shadow.rows);
         let table = pg_sys::copyObjectImpl(entry.cast()).cast::<pg_sys::RangeTblEntry>();
         (*table).lateral = false;
         let present = select(&shadow.rows, table);
