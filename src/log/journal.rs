@@ -71,8 +71,10 @@ struct Journal {
     drawn: Option<i64>,
     /// Changes logged so far, also those that were rolled back.
     logged: i32,
-    /// What was logged before this is written, some of it at least.
+    /// What was logged before this was written, some of it at least, and a pull may have told of it.
     flushed: i32,
+    /// The same of what stands there: not what a savepoint took back.
+    in_log: i32,
     /// The client_id of the push under way.
     origin: Option<Rc<str>>,
     /// What the push's statement under way does if nobody interferes.
@@ -87,6 +89,11 @@ struct SavepointMark {
     arena: usize,
     /// What is noted for pokes (poke.rs).
     noted: usize,
+    /// The journal's, as it was when it began.
+    in_log: i32,
+    /// So many entries that were logged before it were written in it, for a pull: they stand in the log for as long as it lasts, and stay
+    /// there if it ends well.
+    written: usize,
 }
 
 thread_local! {
@@ -105,10 +112,8 @@ pub fn before_commit(prepared: bool) -> Result<()> {
     if long {
         flush(Flush::All)?;
     }
-    flush(Flush::End)?;
-    if !prepared {
-        horizon::thin_if_due()?;
-    }
+    poke::merge(0, 0);
+    flush(if prepared { Flush::Prepare } else { Flush::End })?;
     JOURNAL.with(|j| j.borrow_mut().committing = true);
     if let Some(stamp) = JOURNAL.with(|j| j.borrow().drawn).filter(|_| !prepared) {
         // What a broadcast writes is logged, and pokes nobody.
@@ -140,6 +145,7 @@ pub fn end() {
         j.drawn = None;
         j.logged = 0;
         j.flushed = 0;
+        j.in_log = 0;
         j.origin = None;
         j.sending = None;
         j.committing = false;
@@ -151,7 +157,7 @@ pub fn end() {
 pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         let (entries, arena, noted) = (j.entries.len(), j.arena.len(), poke::mark());
-        let mark = SavepointMark { subtransaction: id, entries, arena, noted };
+        let mark = SavepointMark { subtransaction: id, entries, arena, noted, in_log: j.in_log, written: 0 };
         j.marks.push(mark);
     });
 }
@@ -159,7 +165,9 @@ pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
 pub fn subtransaction_released(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         if let Some(at) = j.marks.iter().rposition(|m| m.subtransaction == id) {
+            let written = j.marks[at].written.min(j.entries.len());
             j.marks.truncate(at);
+            j.wrote(written);
         }
     });
 }
@@ -168,10 +176,13 @@ pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
         let at = j.marks.iter().rposition(|m| m.subtransaction == id);
-        let (entries, arena, noted) =
-            at.map_or((0, 0, 0), |at| (j.marks[at].entries, j.marks[at].arena, j.marks[at].noted));
+        let (entries, arena, noted, in_log) = at.map_or((0, 0, 0, 0), |at| {
+            let mark = &j.marks[at];
+            (mark.entries, mark.arena, mark.noted, mark.in_log)
+        });
         j.entries.truncate(entries);
         j.arena.truncate(arena);
+        j.in_log = in_log;
         poke::back_to(noted);
         j.marks.truncate(at.unwrap_or(0));
     });
@@ -393,6 +404,22 @@ impl Journal {
         self.marks.iter().nth_back(1).map_or((0, 0), |m| (m.entries, m.arena))
     }
 
+    /// So many entries stand in the log, for as long as the innermost subtransaction does.
+    fn written(&self) -> usize {
+        self.marks.iter().map(|m| m.written).max().unwrap_or(0)
+    }
+
+    /// The entries up to this one are written by what is now the innermost subtransaction. Its own are done with; those from below stay.
+    fn wrote(&mut self, up_to: usize) {
+        let (own, _) = self.innermost();
+        if let Some(mark) = self.marks.last_mut() {
+            mark.written = mark.written.max(own.min(up_to));
+        }
+        if up_to > own {
+            self.entries.drain(own..up_to);
+        }
+    }
+
     fn is_full(&self, (entries, arena): (usize, usize)) -> bool {
         self.entries.len() - entries >= settings::flush_threshold() || self.arena.len() - arena >= LARGEST_ARENA
     }
@@ -417,11 +444,19 @@ enum Flush {
     /// When that is about to become a part of the one that it is in: those of this one, too, for from now on they stay or vanish
     /// together.
     Outer,
-    /// All: before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the
-    /// entries from below it stay logged and are written again later: an entry twice is harmless, an entry lost is not.
+    /// All: before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the entries from below it stay
+    /// until it ends: an entry twice is harmless, an entry lost is not.
     All,
-    /// The transaction is about to commit, or to be prepared.
+    /// The transaction is about to commit.
     End,
+    /// Or to be prepared.
+    Prepare,
+}
+
+impl Flush {
+    fn ends(self) -> bool {
+        matches!(self, Flush::End | Flush::Prepare)
+    }
 }
 
 fn flush(which: Flush) -> Result<()> {
@@ -429,11 +464,11 @@ fn flush(which: Flush) -> Result<()> {
     let (from, done, length, end, early) = JOURNAL.with(|j| {
         let j = j.borrow();
         let (from, done) = match which {
-            Flush::Innermost => (j.innermost(), j.innermost()),
-            Flush::Outer => (j.outer(), j.outer()),
-            Flush::All | Flush::End => ((0, 0), j.innermost()),
+            Flush::Innermost => (j.innermost().0, j.innermost()),
+            Flush::Outer => (j.outer().0, j.outer()),
+            Flush::All | Flush::End | Flush::Prepare => (0, j.innermost()),
         };
-        (from.0, done, j.entries.len(), which == Flush::End || j.committing, j.early)
+        (from.max(j.written()), done, j.entries.len(), which.ends() || j.committing, j.early)
     });
     if length <= from && !(end && early) {
         return Ok(());
@@ -454,7 +489,7 @@ fn flush(which: Flush) -> Result<()> {
             });
         }
         None => {
-            let (recorded, stamp) = draw_stamp()?;
+            let (recorded, stamp) = draw_stamp(which)?;
             JOURNAL.with(|j| {
                 let mut j = j.borrow_mut();
                 (j.stamp, j.drawn) = (Some(stamp), Some(stamp));
@@ -462,7 +497,7 @@ fn flush(which: Flush) -> Result<()> {
             leave_behind(recorded, stamp)?;
         }
         Some(number) if end && early => {
-            let (recorded, stamp) = draw_stamp()?;
+            let (recorded, stamp) = draw_stamp(which)?;
             // SAFETY: inside a transaction that holds an xid: it has written entries.
             unsafe { write::insert_early(number, stamp)? };
             JOURNAL.with(|j| {
@@ -484,27 +519,42 @@ fn flush(which: Flush) -> Result<()> {
         let j = j.borrow();
         let nets = net::effects(&j, from)?;
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
-        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
+        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.in_log)? };
         match end {
             true => wake::wrote(net::entries(&j, &nets)),
             false => wake::wrote_early(net::entries(&j, &nets)),
         }
-        poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));
+        let together = match which {
+            Flush::Outer => j.marks.iter().nth_back(1).map_or(0, |m| m.noted),
+            _ => j.marks.last().map_or(0, |m| m.noted),
+        };
+        poke::note(
+            &watched,
+            together,
+            net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written),
+        );
         Result::Ok(())
     })?;
     JOURNAL.with(|j| {
         let j = &mut *j.borrow_mut();
-        j.flushed = j.logged;
+        (j.flushed, j.in_log) = (j.logged, j.logged);
         j.entries.truncate(done.0);
         j.arena.truncate(done.1);
+        if which == Flush::All {
+            j.wrote(done.0);
+        }
     });
     Ok(())
 }
 
 /// The stamp, and is the history that it is on recorded? Others wait from here on, so the client hears nothing.
-fn draw_stamp() -> Result<(bool, i64)> {
+fn draw_stamp(which: Flush) -> Result<(bool, i64)> {
     talk::hush();
-    Ok((history::ensure()?, clock::register_and_stamp()?))
+    let recorded = history::ensure()?;
+    if recorded && which == Flush::End {
+        horizon::thin_if_due()?;
+    }
+    Ok((recorded, clock::register_and_stamp()?))
 }
 
 /// What a writer notes for readers besides its entries, where the history that it is on is recorded.

@@ -119,13 +119,23 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
         let buckets = happened.buckets.filter(|_| !asked.filters.name(name));
         watch(&mut watched, collection, buckets)?;
     }
-    let stuck = matches!(cursor, Cursor::Stamp(c) if snapmin <= c & !1);
+    let stuck = is_stuck(cursor, snapmin);
     let inexact = |odd| matches!(cursor, Cursor::Stamp(c) if c >= odd);
     let cursor = match settled && changed.is_empty() {
         true => Cursor::Stamp(exact::cursor(timestamp, &inexact, snapmin, clock, &collections, &snapshot)?),
         false => cursor,
     };
     Ok(WaitLook { changed, cursor, seen, stuck, watched })
+}
+
+fn is_stuck(cursor: Cursor, snapmin: i64) -> bool {
+    matches!(cursor, Cursor::Stamp(c) if snapmin <= c & !1)
+}
+
+/// Would a pull return no later cursor than this now?
+pub(super) fn is_stuck_now(cursor: Cursor) -> Result<bool> {
+    let snapmin = if pg::in_recovery() { clock::horizon::newest()? } else { clock::read_snapmin()?.snapmin };
+    Ok(is_stuck(cursor, snapmin))
 }
 
 /// Adds a collection, and the tables that decide who sees its rows.

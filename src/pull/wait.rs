@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::datum::Interval;
 
-use super::look::{look, wait_at, Watch};
+use super::look::{is_stuck_now, look, wait_at, Watch};
 use super::wanted::Filters;
 use super::PullRequest;
 use crate::log::clock;
@@ -38,8 +38,8 @@ const POLL: Duration = Duration::from_secs(1);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
 const STANDBY: Duration = Duration::from_millis(25);
 
-/// While cursors stand still (beside a prepared transaction, on a standby of a quiet server) a wait does not end before, if a pull may
-/// have brought all there is.
+/// While cursors stand still (beside a prepared transaction, on a standby of a quiet server, for the time of a commit) a wait does not end
+/// before, if a pull may have brought all there is.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// What happens between two looks: it ends the transaction.
@@ -76,10 +76,12 @@ fn until_changed(
         let found = subxact::try_out(|| look(asked, cursor))?;
         if !found.changed.is_empty() {
             // Who waits and pulls in turn is not to do nothing else.
-            if found.stuck && first {
-                signal::sleep_on(STUCK.min(left()));
+            if !found.stuck || !first || left().is_zero() {
+                return Ok(found.changed);
             }
-            return Ok(found.changed);
+            first = false;
+            stay_while_stuck(cursor, STUCK.min(left()))?;
+            continue;
         }
         first = false;
         cursor = found.cursor;
@@ -119,6 +121,19 @@ fn until_changed(
         if standby {
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+}
+
+/// Sleeps until a pull would return a later cursor than this, so long at most: mostly it is somebody who is just committing.
+fn stay_while_stuck(cursor: cursor::Cursor, longest: Duration) -> Result<()> {
+    let (begun, mut pause) = (Instant::now(), PAUSES.0);
+    loop {
+        let left = longest.saturating_sub(begun.elapsed());
+        if left.is_zero() || !is_stuck_now(cursor)? {
+            return Ok(());
+        }
+        signal::sleep_on(pause.min(left));
+        pause = (pause * 2).min(PAUSES.1);
     }
 }
 

@@ -119,22 +119,18 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             let sql = statement.sql(&self.targets[statement.target], self.manners[statement.target], i + 1);
             with.push(format!("s{i} AS ({sql})"));
             if statement.returns() {
-                select.push(format!("SELECT {i}, n FROM s{i}"));
+                select.push(format!("pg_catalog.to_json(ARRAY(SELECT n FROM s{i}))"));
             }
             args.push(json_arg(&statement.payload));
         }
-        let select = if select.is_empty() { "SELECT 0, 0 WHERE false".into() } else { select.join(" UNION ALL ") };
-        let sql = format!("WITH {} {select}", with.join(", "));
+        // (As arms of a UNION ALL, a thousand of them took ten seconds to plan.)
+        let reached = format!("pg_catalog.to_json(ARRAY[{}]::pg_catalog.json[])", select.join(", "));
+        let sql = format!("WITH {} SELECT {reached}", with.join(", "));
         let sending = self.sending(statements)?;
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         self.touch(statements, sending)?;
-        let mut done: Vec<HashSet<u32>> = memory::filled(HashSet::new(), statements.len());
-        for row in rows {
-            if let (Some(statement), Some(n)) = (row.i64(0), row.i64(1)) {
-                done[statement as usize].insert(n as u32);
-            }
-        }
-        for (statement, done) in statements.iter().zip(&done) {
+        let done: Vec<HashSet<u32>> = rows.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))?;
+        for (statement, done) in statements.iter().filter(|s| s.returns()).zip(&done) {
             self.check(statement, done, applied)?;
         }
         Ok(())

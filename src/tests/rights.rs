@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What raises rights: takes another role's, or runs what such a function is given.
-const RAISING: [&str; 14] = [
+const RAISING: [&str; 15] = [
     "as_owner",
     "as_table_owner",
     "as_author",
     "as_role",
     "owner_query",
     "owner_execute",
+    "maintain",
     "query_now",
     "read_now",
     "read_as_before",
@@ -26,7 +27,8 @@ const RAISING: [&str; 14] = [
 ];
 
 /// Those whose first argument is the statement.
-const TAKES_STATEMENT: [&str; 5] = ["owner_query", "owner_execute", "query_now", "read_now", "read_as_before"];
+const TAKES_STATEMENT: [&str; 6] =
+    ["owner_query", "owner_execute", "maintain", "query_now", "read_now", "read_as_before"];
 
 /// The text after this word, at each place where it stands as a word of its own.
 fn after_word<'t>(text: &'t str, word: &'static str) -> impl Iterator<Item = (usize, &'t str)> {

@@ -15,6 +15,10 @@ INSERT INTO readable SELECT 'r' || i FROM generate_series(1, 20000) AS i;
 CREATE FUNCTION t.count(answer json) RETURNS TABLE (rejected bigint, code text, message text) LANGUAGE sql AS $$
     SELECT count(*), e ->> 'code', e ->> 'message' FROM json_array_elements(answer -> 'rejected') AS e GROUP BY 2, 3
 $$;
+CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree, c0 int, c1 int, c2 int, c3 int, c4 int, c5 int, c6 int, c7 int, c8 int, c9 int, c10 int);
+SELECT snapsync.enable('tree');
+INSERT INTO tree (id) SELECT generate_series(1, 1500);
+GRANT ALL ON tree TO alice;
 SET ROLE alice;
 -- What is asked is made before the clock runs.
 SELECT array_agg('n' || i) AS names FROM generate_series(1, 60000) AS i \gset
@@ -28,6 +32,10 @@ SELECT json_build_object('readable', json_build_object('updated', json_agg(json_
 SELECT json_build_object('numbered', json_build_object('deleted', json_agg('x' || i))) AS unreadable FROM generate_series(1, 60000) AS i \gset
 SELECT json_build_object('numbered', json_build_object('deleted', json_agg('x' || i))) AS some_unreadable FROM generate_series(1, 500) AS i \gset
 SELECT json_build_object('notes', json_build_object('created', json_agg(json_build_object('id', i, 'gone', 1)))) AS misfits FROM generate_series(1, 60000) AS i \gset
+-- Each record has another set of columns, of a table that refers to itself; each row gets the next as its parent.
+SELECT json_build_object('tree', json_build_object('updated', json_agg(r))) AS tree
+FROM (SELECT (json_object_agg('c' || i, n) FILTER (WHERE n >> i & 1 = 1)::jsonb || jsonb_build_object('id', n, 'parent', n % 1500 + 1)) AS r
+      FROM generate_series(1, 1500) AS n, generate_series(0, 10) AS i GROUP BY n) AS x \gset
 SET statement_timeout = '8s';
 \set VERBOSITY terse
 SELECT pull_changes(:'names');
@@ -43,3 +51,5 @@ SELECT push_changes(:'unreadable');
 SELECT push_changes(:'unreadable', on_rejected => 'report');
 SELECT count(*), min(message) FROM t.count(push_changes(:'some_unreadable', on_rejected => 'report'));
 SELECT * FROM t.count(push_changes(:'misfits', on_rejected => 'report'));
+SELECT push_changes(:'tree');
+SELECT count(*) FROM tree WHERE parent = id % 1500 + 1 AND num_nulls(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10) = 11 - length(replace(id::bit(11)::text, '0', ''));

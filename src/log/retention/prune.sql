@@ -1,8 +1,9 @@
 -- Drops the entries with a stamp below $1, and marks each table that had some: older cursors are reset. What `disable` is just dropping is
 -- not waited for. Gives how many entries there were.
 WITH old AS (
-    SELECT ctid FROM snapsync.change
-    WHERE stamp < $1 AND stamp NOT IN (SELECT early FROM snapsync.early WHERE stamp >= $1) FOR UPDATE SKIP LOCKED),
+    SELECT c.ctid FROM snapsync.change AS c
+    WHERE c.stamp < $1 AND NOT EXISTS (SELECT FROM snapsync.early AS w WHERE w.early = c.stamp AND w.stamp >= $1)
+    FOR UPDATE OF c SKIP LOCKED),
 dropped AS (
     DELETE FROM snapsync.change AS c USING old WHERE c.ctid = old.ctid RETURNING c.relation, c.op, c.stamp),
 marks AS (

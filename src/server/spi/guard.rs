@@ -10,6 +10,7 @@ use std::ffi::{c_char, c_int, CStr};
 use pgrx::pg_sys;
 
 use super::c_string;
+use super::planner::Planner;
 use crate::server::error::{code, Result, SyncError};
 
 /// Schemas that nobody but superusers can create objects in, the temporary one last: it would come first otherwise.
@@ -164,7 +165,7 @@ fn with_settings<'s, R>(
     result
 }
 
-/// Runs `work` as the extension's owner under pinned settings, then returns to the caller's identity. Only for constant
+/// Runs `work` as the extension's owner under pinned settings, those of the planner as well, then returns to the caller's identity. Only for constant
 /// statements over snapsync's own tables and catalogs: no user's function, operator or type may be used in here. The unit
 /// tests have a list of all that call it (src/tests/rights.rs).
 pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
@@ -173,6 +174,7 @@ pub fn as_owner<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
         |now| now | pg_sys::SECURITY_NOFORCE_RLS,
         || {
             let _ours = Ours::are(true);
+            let _planner = Planner::by_cost();
             pinned(work)
         },
     )
