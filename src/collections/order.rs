@@ -72,7 +72,8 @@ fn place_in(key: &[Column], ordered: &Ordered) -> Option<usize> {
 
 /// The columns by their numbers, with their types and collations.
 fn text_of(order: &[Ordered]) -> String {
-    let part = |o: &Ordered| format!("{} {}{}", o.column.attnum, o.column.type_name, o.collation.as_deref().unwrap_or(""));
+    let part =
+        |o: &Ordered| format!("{} {}{}", o.column.attnum, o.column.type_name, o.collation.as_deref().unwrap_or(""));
     order.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 

@@ -479,36 +479,7 @@ fn flush(which: Flush) -> Result<()> {
     }
     // At commit no statement runs any more whose snapshot could serve.
     let _snapshot = pg::ActiveSnapshot::take();
-    match own_stamp() {
-        None if !end => {
-            history::ensure()?;
-            let number = clock::draw()?;
-            JOURNAL.with(|j| {
-                let mut j = j.borrow_mut();
-                (j.stamp, j.early) = (Some(number), true);
-            });
-        }
-        None => {
-            let (recorded, stamp) = draw_stamp(which)?;
-            JOURNAL.with(|j| {
-                let mut j = j.borrow_mut();
-                (j.stamp, j.drawn) = (Some(stamp), Some(stamp));
-            });
-            leave_behind(recorded, stamp)?;
-        }
-        Some(number) if end && early => {
-            let (recorded, stamp) = draw_stamp(which)?;
-            // SAFETY: inside a transaction that holds an xid: it has written entries.
-            unsafe { write::insert_early(number, stamp)? };
-            JOURNAL.with(|j| {
-                let mut j = j.borrow_mut();
-                (j.early, j.drawn) = (false, Some(stamp));
-            });
-            leave_behind(recorded, stamp)?;
-        }
-        Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
-        Some(_) => {}
-    }
+    number(which, end, early)?;
     if length <= from {
         return Ok(());
     }
@@ -544,6 +515,41 @@ fn flush(which: Flush) -> Result<()> {
             j.wrote(done.0);
         }
     });
+    Ok(())
+}
+
+/// Sees to it that the entries have a number, and at the end the transaction its stamp.
+fn number(which: Flush, end: bool, early: bool) -> Result<()> {
+    match own_stamp() {
+        None if !end => {
+            history::ensure()?;
+            let number = clock::draw()?;
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.stamp, j.early) = (Some(number), true);
+            });
+        }
+        None => {
+            let (recorded, stamp) = draw_stamp(which)?;
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.stamp, j.drawn) = (Some(stamp), Some(stamp));
+            });
+            leave_behind(recorded, stamp)?;
+        }
+        Some(number) if end && early => {
+            let (recorded, stamp) = draw_stamp(which)?;
+            // SAFETY: inside a transaction that holds an xid: it has written entries.
+            unsafe { write::insert_early(number, stamp)? };
+            JOURNAL.with(|j| {
+                let mut j = j.borrow_mut();
+                (j.early, j.drawn) = (false, Some(stamp));
+            });
+            leave_behind(recorded, stamp)?;
+        }
+        Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
+        Some(_) => {}
+    }
     Ok(())
 }
 

@@ -139,11 +139,7 @@ pub struct WrittenKey<'a> {
 }
 
 /// Notes what is written of these tables. What is noted from `from` on stays or vanishes together.
-pub fn note<'a>(
-    WatchedTables(watched): &WatchedTables,
-    from: usize,
-    written: impl Iterator<Item = WrittenKey<'a>>,
-) {
+pub fn note<'a>(WatchedTables(watched): &WatchedTables, from: usize, written: impl Iterator<Item = WrittenKey<'a>>) {
     if watched.is_empty() {
         return;
     }

@@ -200,9 +200,7 @@ pub fn lock_table(relation: pg_sys::Oid, lock: TableLock) {
 /// Is this another session's transaction, and has it not ended? (The number of a multixact may be taken for a transaction's: then it may be true too often.)
 pub fn is_anothers_under_way(xid: u32) -> bool {
     // SAFETY: look-ups in shared memory.
-    unsafe {
-        pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into())
-    }
+    unsafe { pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into()) }
 }
 
 /// Processes what other sessions have committed of DDL, so that no cache is older.

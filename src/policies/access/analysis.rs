@@ -317,7 +317,11 @@ unsafe fn naming(relation: pg_sys::Oid, named: &BTreeSet<i16>) -> *mut pg_sys::L
         let mut columns = std::ptr::null_mut();
         // The server compares each name with all others. Those that nobody asks for are said to be dropped.
         for attnum in 1..=named.last().copied().unwrap_or(0) {
-            let name = if named.contains(&attnum) { pg_sys::get_attname(relation, attnum, true) } else { std::ptr::null_mut() };
+            let name = if named.contains(&attnum) {
+                pg_sys::get_attname(relation, attnum, true)
+            } else {
+                std::ptr::null_mut()
+            };
             let name = if name.is_null() { pg_sys::pstrdup(c"".as_ptr()) } else { name };
             columns = pg_sys::lappend(columns, pg_sys::makeString(name).cast());
         }

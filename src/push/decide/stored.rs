@@ -91,13 +91,7 @@ fn sql<'a>(target: &Target<'a>, group: &Group<'a>) -> String {
 }
 
 /// The rows of the group that `sql` finds stored as they are sent.
-fn compare<'a>(
-    target: &Target<'a>,
-    group: &Group<'a>,
-    sql: &str,
-    rows: &[u32],
-    equal: &mut Equal,
-) -> Result<()> {
+fn compare<'a>(target: &Target<'a>, group: &Group<'a>, sql: &str, rows: &[u32], equal: &mut Equal) -> Result<()> {
     let find = |rows: &[u32]| {
         let _now = pg::ActiveSnapshot::take();
         spi::numbers(sql, &[json_arg(&target.plan.render_rows(group, rows))], Mode::Read)
