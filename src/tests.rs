@@ -17,7 +17,9 @@ mod tests {
     use pgrx::prelude::*;
     use pgrx::{FromDatum, JsonB};
 
+    use crate::log::change::Op;
     use crate::log::clock;
+    use crate::log::poke::{self, WrittenKey};
     use crate::server::error::{caught, code, SyncError};
     use crate::server::pg;
     use crate::server::spi::{self, Mode};
@@ -64,6 +66,26 @@ mod tests {
             Spi::get_one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 3")
                 .expect("a query");
         assert_eq!(seen, Some(2), "everybody can see it");
+    }
+
+    /// Each early flush notes what it has written: what is the same again takes no room.
+    #[pg_test]
+    fn notes_for_pokes_do_not_pile_up() {
+        let scopes: Vec<String> = (0..64).map(|n| format!("scope {n}")).collect();
+        let flush = |from| {
+            let key = |scope| WrittenKey { relation: 1.into(), op: Op::Insert, scope: Some(scope), has_image: false };
+            poke::note(&[1].into(), from, scopes.iter().map(|scope| key(scope)));
+        };
+        (0..1000).for_each(|_| flush(0));
+        let before = poke::mark();
+        assert!(before <= 256, "{before} notes of 64 scopes");
+        (0..1000).for_each(|_| flush(before));
+        assert!(poke::mark() <= before + 256, "so it is within a savepoint");
+        poke::back_to(before);
+        assert_eq!(poke::mark(), before, "which can be taken back");
+        poke::merge(0, 0);
+        assert_eq!(poke::mark(), 64);
+        poke::back_to(0);
     }
 
     /// An application may ask for its own INSERT's id after our flush (PDO::lastInsertId).

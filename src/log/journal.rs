@@ -64,8 +64,10 @@ struct Journal {
     drawn: Option<i64>,
     /// Changes logged so far, also those that were rolled back.
     logged: i32,
-    /// What was logged before this is written, some of it at least.
+    /// What was logged before this was written, some of it at least, and a pull may have told of it.
     flushed: i32,
+    /// The same of what stands there: not what a savepoint took back.
+    in_log: i32,
     /// The client_id of the push under way.
     origin: Option<Rc<str>>,
     /// What the push's statement under way does if nobody interferes.
@@ -80,6 +82,11 @@ struct SavepointMark {
     arena: usize,
     /// What is noted for pokes (poke.rs).
     noted: usize,
+    /// The journal's, as it was when it began.
+    in_log: i32,
+    /// So many entries that were logged before it were written in it, for a pull: they stand in the log for as long as it lasts, and stay
+    /// there if it ends well.
+    written: usize,
 }
 
 thread_local! {
@@ -98,10 +105,8 @@ pub fn before_commit(prepared: bool) -> Result<()> {
     if long {
         flush(Flush::All)?;
     }
-    flush(Flush::End)?;
-    if !prepared {
-        horizon::thin_if_due()?;
-    }
+    poke::merge(0, 0);
+    flush(if prepared { Flush::Prepare } else { Flush::End })?;
     JOURNAL.with(|j| j.borrow_mut().committing = true);
     if let Some(stamp) = JOURNAL.with(|j| j.borrow().drawn).filter(|_| !prepared) {
         // What a broadcast writes is logged, and pokes nobody.
@@ -133,6 +138,7 @@ pub fn end() {
         j.drawn = None;
         j.logged = 0;
         j.flushed = 0;
+        j.in_log = 0;
         j.origin = None;
         j.sending = None;
         j.committing = false;
@@ -144,7 +150,7 @@ pub fn end() {
 pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         let (entries, arena, noted) = (j.entries.len(), j.arena.len(), poke::mark());
-        let mark = SavepointMark { subtransaction: id, entries, arena, noted };
+        let mark = SavepointMark { subtransaction: id, entries, arena, noted, in_log: j.in_log, written: 0 };
         j.marks.push(mark);
     });
 }
@@ -152,7 +158,9 @@ pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
 pub fn subtransaction_released(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         if let Some(at) = j.marks.iter().rposition(|m| m.subtransaction == id) {
+            let written = j.marks[at].written.min(j.entries.len());
             j.marks.truncate(at);
+            j.wrote(written);
         }
     });
 }
@@ -161,10 +169,13 @@ pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
         let at = j.marks.iter().rposition(|m| m.subtransaction == id);
-        let (entries, arena, noted) =
-            at.map_or((0, 0, 0), |at| (j.marks[at].entries, j.marks[at].arena, j.marks[at].noted));
+        let (entries, arena, noted, in_log) = at.map_or((0, 0, 0, 0), |at| {
+            let mark = &j.marks[at];
+            (mark.entries, mark.arena, mark.noted, mark.in_log)
+        });
         j.entries.truncate(entries);
         j.arena.truncate(arena);
+        j.in_log = in_log;
         poke::back_to(noted);
         j.marks.truncate(at.unwrap_or(0));
     });
@@ -374,6 +385,22 @@ impl Journal {
         self.marks.iter().nth_back(1).map_or((0, 0), |m| (m.entries, m.arena))
     }
 
+    /// So many entries stand in the log, for as long as the innermost subtransaction does.
+    fn written(&self) -> usize {
+        self.marks.iter().map(|m| m.written).max().unwrap_or(0)
+    }
+
+    /// The entries up to this one are written by what is now the innermost subtransaction. Its own are done with; those from below stay.
+    fn wrote(&mut self, up_to: usize) {
+        let (own, _) = self.innermost();
+        if let Some(mark) = self.marks.last_mut() {
+            mark.written = mark.written.max(own.min(up_to));
+        }
+        if up_to > own {
+            self.entries.drain(own..up_to);
+        }
+    }
+
     fn is_full(&self, (entries, arena): (usize, usize)) -> bool {
         self.entries.len() - entries >= settings::flush_threshold() || self.arena.len() - arena >= LARGEST_ARENA
     }
@@ -398,11 +425,19 @@ enum Flush {
     /// When that is about to become a part of the one that it is in: those of this one, too, for from now on they stay or vanish
     /// together.
     Outer,
-    /// All: before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the
-    /// entries from below it stay logged and are written again later: an entry twice is harmless, an entry lost is not.
+    /// All: before a pull reads. Inside a savepoint the rows inserted now vanish if it is rolled back, so the entries from below it stay
+    /// until it ends: an entry twice is harmless, an entry lost is not.
     All,
-    /// The transaction is about to commit, or to be prepared.
+    /// The transaction is about to commit.
     End,
+    /// Or to be prepared.
+    Prepare,
+}
+
+impl Flush {
+    fn ends(self) -> bool {
+        matches!(self, Flush::End | Flush::Prepare)
+    }
 }
 
 fn flush(which: Flush) -> Result<()> {
@@ -410,11 +445,11 @@ fn flush(which: Flush) -> Result<()> {
     let (from, done, length, end, early) = JOURNAL.with(|j| {
         let j = j.borrow();
         let (from, done) = match which {
-            Flush::Innermost => (j.innermost(), j.innermost()),
-            Flush::Outer => (j.outer(), j.outer()),
-            Flush::All | Flush::End => ((0, 0), j.innermost()),
+            Flush::Innermost => (j.innermost().0, j.innermost()),
+            Flush::Outer => (j.outer().0, j.outer()),
+            Flush::All | Flush::End | Flush::Prepare => (0, j.innermost()),
         };
-        (from.0, done, j.entries.len(), which == Flush::End || j.committing, j.early)
+        (from.max(j.written()), done, j.entries.len(), which.ends() || j.committing, j.early)
     });
     if length <= from && !(end && early) {
         return Ok(());
@@ -425,6 +460,47 @@ fn flush(which: Flush) -> Result<()> {
     }
     // At commit no statement runs any more whose snapshot could serve.
     let _snapshot = pg::ActiveSnapshot::take();
+    number(which, end, early)?;
+    if length <= from {
+        return Ok(());
+    }
+    let relations = JOURNAL.with(|j| j.borrow().relations(from));
+    let watched = poke::watched(relations.iter().copied())?;
+    // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
+    JOURNAL.with(|j| {
+        let j = j.borrow();
+        let nets = net::effects(&j, from)?;
+        // SAFETY: inside a transaction that holds an xid: it has changed rows.
+        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.in_log)? };
+        match end {
+            true => wake::wrote(net::entries(&j, &nets)),
+            false => wake::wrote_early(&relations),
+        }
+        let together = match which {
+            Flush::Outer => j.marks.iter().nth_back(1).map_or(0, |m| m.noted),
+            _ => j.marks.last().map_or(0, |m| m.noted),
+        };
+        poke::note(
+            &watched,
+            together,
+            net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written),
+        );
+        Result::Ok(())
+    })?;
+    JOURNAL.with(|j| {
+        let j = &mut *j.borrow_mut();
+        (j.flushed, j.in_log) = (j.logged, j.logged);
+        j.entries.truncate(done.0);
+        j.arena.truncate(done.1);
+        if which == Flush::All {
+            j.wrote(done.0);
+        }
+    });
+    Ok(())
+}
+
+/// Sees to it that the entries have a number, and at the end the transaction its stamp.
+fn number(which: Flush, end: bool, early: bool) -> Result<()> {
     match own_stamp() {
         None if !end => {
             history::ensure()?;
@@ -435,7 +511,7 @@ fn flush(which: Flush) -> Result<()> {
             });
         }
         None => {
-            let (recorded, stamp) = draw_stamp()?;
+            let (recorded, stamp) = draw_stamp(which)?;
             JOURNAL.with(|j| {
                 let mut j = j.borrow_mut();
                 (j.stamp, j.drawn) = (Some(stamp), Some(stamp));
@@ -443,7 +519,7 @@ fn flush(which: Flush) -> Result<()> {
             leave_behind(recorded, stamp)?;
         }
         Some(number) if end && early => {
-            let (recorded, stamp) = draw_stamp()?;
+            let (recorded, stamp) = draw_stamp(which)?;
             // SAFETY: inside a transaction that holds an xid: it has written entries.
             unsafe { write::insert_early(number, stamp)? };
             JOURNAL.with(|j| {
@@ -455,37 +531,17 @@ fn flush(which: Flush) -> Result<()> {
         Some(stamp) if !early && roles::record_was_undone() => roles::record(stamp)?,
         Some(_) => {}
     }
-    if length <= from {
-        return Ok(());
-    }
-    let relations = JOURNAL.with(|j| j.borrow().relations(from));
-    let watched = poke::watched(relations.iter().copied())?;
-    // Only read while inserting: if that fails in a subtransaction which the user catches, the log is still whole.
-    JOURNAL.with(|j| {
-        let j = j.borrow();
-        let nets = net::effects(&j, from)?;
-        // SAFETY: inside a transaction that holds an xid: it has changed rows.
-        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.flushed)? };
-        match end {
-            true => wake::wrote(net::entries(&j, &nets)),
-            false => wake::wrote_early(&relations),
-        }
-        poke::note(&watched, net::entries(&j, &nets).filter(|effect| !effect.is_notice()).map(Effect::written));
-        Result::Ok(())
-    })?;
-    JOURNAL.with(|j| {
-        let j = &mut *j.borrow_mut();
-        j.flushed = j.logged;
-        j.entries.truncate(done.0);
-        j.arena.truncate(done.1);
-    });
     Ok(())
 }
 
 /// The stamp, and is the history that it is on recorded? Others wait from here on, so the client hears nothing.
-fn draw_stamp() -> Result<(bool, i64)> {
+fn draw_stamp(which: Flush) -> Result<(bool, i64)> {
     talk::hush();
-    Ok((history::ensure()?, clock::register_and_stamp()?))
+    let recorded = history::ensure()?;
+    if recorded && which == Flush::End {
+        horizon::thin_if_due()?;
+    }
+    Ok((recorded, clock::register_and_stamp()?))
 }
 
 /// What a writer notes for readers besides its entries, where the history that it is on is recorded.

@@ -49,6 +49,8 @@ thread_local! {
     /// When it was last asked whether the queue of notifications is nearly full, and what was found.
     static QUEUE: Cell<Option<(Instant, bool)>> = const { Cell::new(None) };
     static TOUCHED: RefCell<Vec<Touched>> = const { RefCell::new(Vec::new()) };
+    /// How many notes the last merge has left.
+    static AFTER_MERGE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The collections that changes of this table are a reason to poke.
@@ -100,8 +102,8 @@ pub struct WrittenKey<'a> {
     pub has_image: bool,
 }
 
-/// Notes what is written of these tables.
-pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKey<'a>>) {
+/// Notes what is written of these tables. What is noted from `from` on stays or vanishes together.
+pub fn note<'a>(watched: &BTreeSet<u32>, from: usize, written: impl Iterator<Item = WrittenKey<'a>>) {
     if watched.is_empty() {
         return;
     }
@@ -140,6 +142,42 @@ pub fn note<'a>(watched: &BTreeSet<u32>, written: impl Iterator<Item = WrittenKe
         });
         memory::extend(all, found);
     });
+    merge(from, MERGED);
+}
+
+/// From so many notes on that vanish together they are merged, and then when they have doubled.
+const MERGED: usize = 256;
+
+/// Merges the notes from this one on, if there are so many: a transaction that flushes often has the same ones over and over.
+pub fn merge(from: usize, least: usize) {
+    TOUCHED.with(|all| {
+        let all = &mut *all.borrow_mut();
+        let notes = all.len().saturating_sub(from);
+        if notes < least.max(2 * AFTER_MERGE.get()) {
+            return;
+        }
+        let mut merged: BTreeMap<(u32, Option<String>), Touched> = BTreeMap::new();
+        for touched in all.drain(from..) {
+            memory::heed();
+            merged.entry((touched.relation, touched.scope.clone())).or_default().add(&touched);
+        }
+        let mut scopes: HashMap<u32, usize> = HashMap::new();
+        for (relation, scope) in merged.keys() {
+            *scopes.entry(*relation).or_default() += usize::from(scope.is_some());
+        }
+        // One for all scopes, where they are many.
+        let mut left: BTreeMap<(u32, Option<String>), Touched> = BTreeMap::new();
+        for ((relation, scope), touched) in merged {
+            memory::heed();
+            let scope = scope.filter(|_| scopes[&relation] <= SCOPES);
+            left.entry((relation, scope)).or_default().add(&touched);
+        }
+        AFTER_MERGE.set(left.len());
+        memory::extend(
+            all,
+            left.into_iter().map(|((relation, scope), touched)| Touched { relation, scope, ..touched }),
+        );
+    });
 }
 
 /// How much is noted, for a savepoint to go back to.
@@ -148,6 +186,7 @@ pub fn mark() -> usize {
 }
 
 pub fn back_to(mark: usize) {
+    AFTER_MERGE.set(0);
     TOUCHED.with(|all| {
         if let Ok(mut all) = all.try_borrow_mut() {
             all.truncate(mark);

@@ -6,8 +6,9 @@
 //! passing, and whoever pulled at any passing has seen what came before. (Who pulled while nobody wrote, before the clock was set
 //! back by more than `snapsync.timestamp_slack`, cannot be told from who pulls after it.)
 //!
-//! *How many.* At most one each 5 ms in a database, of which writers keep one a second when they are ten seconds old, and one a minute
-//! after an hour: 1,440 a day. Each row is true by itself; with fewer of them a time gives a smaller cursor, and a few rows come twice.
+//! *How many.* One each 5 ms in a database (more where several commit within that), of which writers keep one a second when they are ten
+//! seconds old, and one a minute after an hour: 1,440 a day (thin.rs). Each row is true by itself; with fewer of them a time gives a smaller
+//! cursor, and a few rows come twice.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -18,33 +19,25 @@ use pgrx::{pg_sys, FromDatum};
 use super::history::{cursor_is_of_this_history, gaps, in_one_branch};
 use super::FIRST;
 use crate::server::error::Result;
-use crate::server::memory;
-use crate::server::session::PerTransaction;
-use crate::server::{pg, spi};
+use crate::server::{memory, pg, spi};
+
+mod thin;
+
+pub use thin::thin_if_due;
 
 /// How often a row is added. 5 ms bounds what old snapshots and standbys see twice, above all resets; it costs a writer of 10,000
 /// transactions a second 0.6 %.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// How often a backend that adds rows looks for old ones to drop.
-const THIN_EVERY: Duration = Duration::from_secs(2);
-
-/// From which age on one row of how much time is kept, in microseconds.
-const KEPT: [(i64, i64); 2] = [(10_000_000, 1_000_000), (3_600_000_000, 60_000_000)];
-
-/// So many rows in a row that are kept: those before them have been looked at.
-const LOOKED_AT: usize = 32;
-
 thread_local! {
-    /// When this backend last added a row, and when it last looked for old ones.
+    /// When this backend last added a row.
     static WRITTEN: Cell<Option<Instant>> = const { Cell::new(None) };
-    static THINNED: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// This transaction has added a row.
-    static WROTE: PerTransaction<bool> = PerTransaction::until_end();
 }
 
-fn is_due(since: Option<Instant>, every: Duration) -> bool {
-    since.is_none_or(|at| at.elapsed() >= every)
+/// May this transaction add a row? One whose snapshot is older than this moment would see its own row, which says nothing about others that
+/// committed in between (clock.rs).
+fn is_due() -> bool {
+    !pg::transaction_snapshot_is_fixed() && WRITTEN.with(Cell::get).is_none_or(|at| at.elapsed() >= EVERY)
 }
 
 /// `snapsync.horizon`, open for reading by time.
@@ -55,6 +48,9 @@ struct Horizon {
 
 // Column numbers, in the order of sql/02_tables.sql; the index is on (at, snapmin).
 const AT: c_int = 2;
+
+/// After all times.
+const END: i64 = i64::MAX - 1;
 
 impl Horizon {
     /// For writing: the lock stays until the transaction ends.
@@ -68,41 +64,51 @@ impl Horizon {
         }
     }
 
-    /// The rows from this time on backwards, as the active snapshot sees them, until `each` says false.
-    fn backwards(&self, from: i64, mut each: impl FnMut(pg_sys::HeapTuple, i64) -> bool) {
-        // SAFETY: the scan copies its key; both relations stay open; tuples are valid until the next one.
+    /// The rows from this time on backwards, until `each` says false: where they stand and their time. Of an entry whose row the active
+    /// snapshot does not see there is nothing to tell, but that it was looked at.
+    fn backwards(&self, from: i64, mut each: impl FnMut(Option<(pg_sys::ItemPointerData, i64)>) -> bool) {
+        // SAFETY: the scan copies its key; both relations stay open; the slot has the table's row, while it is full.
         unsafe {
             let mut key = pg_sys::ScanKeyData::default();
+            // The index's first column.
             pg_sys::ScanKeyInit(
                 &mut key,
-                AT as i16,
+                1,
                 pg_sys::BTLessEqualStrategyNumber as u16,
                 pg_sys::F_TIMESTAMPTZ_LE.into(),
                 pg_sys::Datum::from(from),
             );
             let snapshot = pg_sys::GetActiveSnapshot();
-            let scan = pg_sys::systable_beginscan_ordered(self.relation, self.index, snapshot, 1, &mut key);
+            #[cfg(not(feature = "pg18"))]
+            let scan = pg_sys::index_beginscan(self.relation, self.index, snapshot, 1, 0);
+            #[cfg(feature = "pg18")]
+            let scan = pg_sys::index_beginscan(self.relation, self.index, snapshot, std::ptr::null_mut(), 1, 0);
+            pg_sys::index_rescan(scan, &mut key, 1, std::ptr::null_mut(), 0);
+            let slot = pg_sys::table_slot_create(self.relation, std::ptr::null_mut());
             loop {
                 memory::heed();
-                let tuple = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
-                if tuple.is_null() {
+                if pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::BackwardScanDirection).is_null() {
                     break;
                 }
-                let mut is_null = false;
-                let datum = pg_sys::heap_getattr(tuple, AT, (*self.relation).rd_att, &mut is_null);
-                if !each(tuple, i64::from_datum(datum, is_null).unwrap_or(0)) {
+                let row = pg_sys::index_fetch_heap(scan, slot).then(|| {
+                    let mut is_null = false;
+                    let datum = pg_sys::slot_getattr(slot, AT, &mut is_null);
+                    ((*slot).tts_tid, i64::from_datum(datum, is_null).unwrap_or(0))
+                });
+                if !each(row) {
                     break;
                 }
             }
-            pg_sys::systable_endscan_ordered(scan);
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::index_endscan(scan);
         }
     }
 
     fn newest_time(&self) -> Option<i64> {
         let mut newest = None;
-        self.backwards(i64::MAX - 1, |_, at| {
-            newest = Some(at);
-            false
+        self.backwards(END, |row| {
+            newest = row.map(|(_, at)| at);
+            newest.is_none()
         });
         newest
     }
@@ -116,11 +122,9 @@ impl Horizon {
     }
 }
 
-/// A writer's, once its stamp is registered, under a snapshot taken since: adds what it knows unless somebody just has.
+/// A writer's, once its stamp is registered: adds what it knows unless somebody just has.
 pub fn write_if_due() -> Result<()> {
-    // A transaction whose snapshot is older than this moment would see its own row, which says nothing about others that
-    // committed in between (clock.rs).
-    if pg::transaction_snapshot_is_fixed() || !is_due(WRITTEN.with(Cell::get), EVERY) {
+    if !is_due() {
         return Ok(());
     }
     let horizon = Horizon::open()?;
@@ -150,54 +154,9 @@ pub fn write_if_due() -> Result<()> {
             pg_sys::CatalogTupleInsert(horizon.relation, tuple);
             pg_sys::heap_freetuple(tuple);
         }
-        WROTE.with(|w| w.with(|wrote| *wrote = true));
     }
     horizon.close();
     WRITTEN.with(|w| w.set(Some(Instant::now())));
-    Ok(())
-}
-
-/// A writer's that has added a row and is about to commit (not to be prepared: nobody may wait for what it deletes).
-pub fn thin_if_due() -> Result<()> {
-    if !WROTE.with(|w| w.with(std::mem::take)) || !is_due(THINNED.with(Cell::get), THIN_EVERY) {
-        return Ok(());
-    }
-    THINNED.with(|t| t.set(Some(Instant::now())));
-    let _snapshot = pg::ActiveSnapshot::take();
-    let horizon = Horizon::open()?;
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    for (age, bucket) in KEPT {
-        let mut spare = Vec::new();
-        let (mut last, mut kept) = (None, 0);
-        horizon.backwards(now - age, |tuple, at| {
-            if last.replace(at.div_euclid(bucket)) == Some(at.div_euclid(bucket)) {
-                // SAFETY: a tuple of the scan.
-                spare.push(unsafe { (*tuple).t_self });
-                kept = 0;
-            } else {
-                kept += 1;
-            }
-            kept < LOOKED_AT
-        });
-        for mut place in spare {
-            // SAFETY: a row that the snapshot sees. Who is deleting it already, or has, is not waited for.
-            unsafe {
-                let command = pg_sys::GetCurrentCommandId(true);
-                let mut failure = pg_sys::TM_FailureData::default();
-                pg_sys::heap_delete(
-                    horizon.relation,
-                    &mut place,
-                    command,
-                    std::ptr::null_mut(),
-                    false,
-                    &mut failure,
-                    false,
-                );
-            }
-        }
-    }
-    horizon.close();
     Ok(())
 }
 
@@ -210,7 +169,7 @@ pub fn snapmin_of_old_snapshot() -> Result<i64> {
 }
 
 /// The same of what is committed now.
-pub(super) fn newest() -> Result<i64> {
+pub fn newest() -> Result<i64> {
     let _now = pg::ActiveSnapshot::latest();
     snapmin_of_old_snapshot()
 }
