@@ -21,15 +21,15 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
     }
     let Some(mark) = rows.first().and_then(|r| r.i64(0)) else { return Ok(0) };
     one_at_a_time()?;
-    let dropped = spi::maintain(PRUNE, &[spi::arg(mark)])?;
+    let dropped = spi::owner_maintain(PRUNE, &[spi::arg(mark)])?;
     // What stands for the number of entries that were left (another transaction is dropping them, and may not) stays as well.
-    spi::maintain(
+    spi::owner_maintain(
         "DELETE FROM snapsync.early AS e WHERE stamp < $1 AND NOT EXISTS (SELECT FROM snapsync.change WHERE stamp = e.early)",
         &[spi::arg(mark)],
     )?;
-    spi::maintain("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
+    spi::owner_maintain("DELETE FROM snapsync.horizon WHERE snapmin < $1", &[spi::arg(mark)])?;
     // A client that was not heard of for so long begins anew, with its first mutation: what failed then goes with it.
-    spi::maintain(
+    spi::owner_maintain(
         "WITH forgotten AS (DELETE FROM snapsync.mutation_client WHERE ctid = ANY (ARRAY( \
              SELECT ctid FROM snapsync.mutation_client WHERE at < now() - $1 FOR UPDATE SKIP LOCKED)) RETURNING who, client_id) \
          DELETE FROM snapsync.mutation_failure AS f USING forgotten AS c WHERE f.who = c.who AND f.client_id = c.client_id",
@@ -49,7 +49,7 @@ pub fn prune(keep: pgrx::datum::Interval) -> Result<i64> {
 pub fn compact() -> Result<i64> {
     check_owner("compact")?;
     one_at_a_time()?;
-    let dropped = spi::maintain(COMPACT, &[])?;
+    let dropped = spi::owner_maintain(COMPACT, &[])?;
     Ok(dropped.first().and_then(|r| r.i64(0)).unwrap_or(0))
 }
 

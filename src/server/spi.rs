@@ -22,7 +22,7 @@ mod planner;
 mod plans;
 
 pub use guard::{as_author, as_owner, as_table_owner, owner, pinned, pinned_but_path, quietly, without_waiting};
-pub use own::{maintain, owner_execute, owner_query, query_now, read_as_before, read_now};
+pub use own::{owner_execute, owner_maintain, owner_query, query_now, read_as_before, read_now};
 
 /// A statement parameter: a type and a datum (None is SQL NULL).
 #[derive(Clone, Copy)]

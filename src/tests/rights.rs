@@ -14,7 +14,7 @@ const RAISING: [&str; 15] = [
     "as_role",
     "owner_query",
     "owner_execute",
-    "maintain",
+    "owner_maintain",
     "query_now",
     "read_now",
     "read_as_before",
@@ -28,7 +28,7 @@ const RAISING: [&str; 15] = [
 
 /// Those whose first argument is the statement.
 const TAKES_STATEMENT: [&str; 6] =
-    ["owner_query", "owner_execute", "maintain", "query_now", "read_now", "read_as_before"];
+    ["owner_query", "owner_execute", "owner_maintain", "query_now", "read_now", "read_as_before"];
 
 /// The text after this word, at each place where it stands as a word of its own.
 fn after_word<'t>(text: &'t str, word: &'static str) -> impl Iterator<Item = (usize, &'t str)> {

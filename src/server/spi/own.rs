@@ -18,7 +18,7 @@ pub fn owner_execute(sql: &str, args: &[Arg]) -> Result<u64> {
 }
 
 /// Runs a statement that goes through all of a table of snapsync's own, under a plan for the sizes that the tables have now.
-pub fn maintain(sql: &str, args: &[Arg]) -> Result<Vec<Row>> {
+pub fn owner_maintain(sql: &str, args: &[Arg]) -> Result<Vec<Row>> {
     as_owner(|| {
         let _in_one_go = Planner::in_one_go();
         query_planned(sql, args, Mode::Write, Planned::Anew)
