@@ -16,3 +16,4 @@ pub mod wake;
 const RECORDING_HISTORY: Turn = Turn(1);
 const RECORDING_ROLES: Turn = Turn(2);
 const TIDYING_THE_LOG: Turn = Turn(3);
+const THINNING_HORIZONS: Turn = Turn(4);

@@ -212,23 +212,14 @@ fn why_unregistered(stamp: i64) -> Result<()> {
 /// # Safety
 /// Inside a transaction.
 unsafe fn register(stamp: i64) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { take(&tag(stamp), pg_sys::ShareLock) }
-}
-
-/// Takes a lock until the top transaction's end, if that can be had without waiting.
-///
-/// # Safety
-/// Inside a transaction.
-unsafe fn take(tag: &pg_sys::LOCKTAG, mode: u32) -> bool {
     // SAFETY: an advisory lock, not waited for.
     unsafe {
         let owner = std::ptr::replace(&raw mut pg_sys::CurrentResourceOwner, pg_sys::TopTransactionResourceOwner);
-        let (mode, lock) = (mode as i32, std::ptr::null_mut());
+        let (tag, mode, lock) = (tag(stamp), pg_sys::ShareLock as i32, std::ptr::null_mut());
         #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
-        let taken = pg_sys::LockAcquireExtended(tag, mode, false, true, false, lock);
+        let taken = pg_sys::LockAcquireExtended(&tag, mode, false, true, false, lock);
         #[cfg(feature = "pg18")]
-        let taken = pg_sys::LockAcquireExtended(tag, mode, false, true, false, lock, false);
+        let taken = pg_sys::LockAcquireExtended(&tag, mode, false, true, false, lock, false);
         pg_sys::CurrentResourceOwner = owner;
         taken != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL
     }

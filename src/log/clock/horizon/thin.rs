@@ -12,7 +12,7 @@
 use pgrx::pg_sys;
 
 use super::{is_due, Horizon, END};
-use crate::log::clock;
+use crate::log::THINNING_HORIZONS;
 use crate::server::error::Result;
 use crate::server::memory;
 
@@ -31,9 +31,6 @@ const DROPPED: usize = 20_000;
 
 /// So many entries of a time ahead are looked at.
 const AHEAD: usize = 256;
-
-/// `field4` of the lock (clock.rs has 3, wake.rs 4): no SQL can take it.
-const THINNING: u16 = 5;
 
 /// Rows to drop, found going backwards.
 #[derive(Default)]
@@ -79,7 +76,7 @@ pub fn thin_if_due() -> Result<()> {
 
 impl Horizon {
     fn thin_old(&self, now: i64) -> Result<()> {
-        if !is_alone() {
+        if !THINNING_HORIZONS.try_take() {
             return Ok(());
         }
         for (age, bucket) in KEPT {
@@ -117,7 +114,7 @@ impl Horizon {
             failed.is_ok() && is_of_it && looked_at < AHEAD
         });
         failed?;
-        if !spare.rows.is_empty() && is_alone() {
+        if !spare.rows.is_empty() && THINNING_HORIZONS.try_take() {
             self.drop_rows(spare.rows);
         }
         Ok(())
@@ -142,19 +139,4 @@ impl Horizon {
             }
         }
     }
-}
-
-/// Is nobody else at it? From now on until this transaction has ended.
-fn is_alone() -> bool {
-    let tag = pg_sys::LOCKTAG {
-        // SAFETY: set once at backend start.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.into(),
-        locktag_field2: 0,
-        locktag_field3: 0,
-        locktag_field4: THINNING,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    };
-    // SAFETY: inside a transaction.
-    unsafe { clock::take(&tag, pg_sys::ExclusiveLock) }
 }
