@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::changes::{Changed, Own};
+use super::changes::{Changed, PushedByClient};
 use super::drift::GoneRow;
 use super::pages::Page;
 use super::CollectionPull;
@@ -212,7 +212,7 @@ impl RowSink for Sink<'_, '_> {
             // New to this user: inserted, or first seen through a change of the row. Or new to the client, which has deleted it.
             created &= match row.own {
                 None => row.inserted || row.first_seen == Some(false),
-                Some(own) => own == Own::Gone,
+                Some(own) => own == PushedByClient::Gone,
             };
         }
         if created {

@@ -26,7 +26,7 @@ pub(super) struct Changed {
     /// Old states are logged.
     pub has_images: bool,
     /// What the client's own pushes have made of it on the client. None: none of the entries comes from one.
-    pub own: Option<OwnDoing>,
+    pub own: Option<PushedByClient>,
     /// All of the entries are what the caller pushed, as he sent it.
     pub echo: bool,
     /// The last entry is a deletion.
@@ -60,7 +60,7 @@ impl Changed {
 
 /// What a client knows of a row by its own pushes.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum OwnDoing {
+pub(super) enum PushedByClient {
     /// It has the row.
     There,
     /// It has deleted the row. Who sees it now sees what somebody else has made anew.
@@ -154,7 +154,7 @@ impl RowBatch {
             let marks = |image: &Image| mark.is_some_and(|mark| tombstone::marks(mark, image.text(&mark.name)));
             // (What has no image has changed no mark.)
             if self.pushed && entry.image.as_ref().is_some_and(marks) {
-                row.own = Some(OwnDoing::Gone);
+                row.own = Some(PushedByClient::Gone);
             }
             self.pushed &= entry.image.is_none();
             if let Some(image) = entry.image.clone() {
@@ -169,7 +169,7 @@ impl RowBatch {
             }
             let own = entry.origin.is_some() && entry.origin.as_deref() == pull.request.client_id;
             if own {
-                row.own = Some(if row.deleted { OwnDoing::Gone } else { OwnDoing::There });
+                row.own = Some(if row.deleted { PushedByClient::Gone } else { PushedByClient::There });
                 self.pushed = true;
             }
             row.echo &= own && entry.as_sent;
