@@ -42,6 +42,9 @@ struct Arguments {
     /// the share of schemas in which what is seen of the memberships is decided by another table
     #[arg(long, default_value_t = 0.3)]
     nested: f64,
+    /// the share of schemas in which policies ask for the caller's own memberships wherever they ask for any
+    #[arg(long, default_value_t = 0.3)]
+    own_members: f64,
     /// kinds of operations to leave out
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<OpKind>,
@@ -71,6 +74,7 @@ fn main() -> Result<ExitCode> {
     abilities.whole_row &= arguments.whole_row;
     abilities.hostile &= arguments.hostile;
     abilities.nested = arguments.nested.clamp(0.0, 1.0);
+    abilities.own_members = arguments.own_members.clamp(0.0, 1.0);
     let mut verdict = Verdict::default();
     if let Some(file) = &arguments.replay {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -126,7 +130,10 @@ fn main() -> Result<ExitCode> {
         }
     }
     print!("{}", stats.causes.table());
-    println!("{} of {} collections have a scope by their policies", stats.divided, stats.collections);
+    println!(
+        "{} of {} collections have a scope by their policies, and {} of {} tables that are only read",
+        stats.divided, stats.collections, stats.read_divided, stats.read
+    );
     println!(
         "{worlds} schemas, {} steps ({} without effect), {} pulls ({} first syncs, {} with a reset, {} whose cursor was not kept, {} more denied), {} pushes, {} ids sent, \
          {} rows, {} deletions ({} of ids not held), {:.1} s",

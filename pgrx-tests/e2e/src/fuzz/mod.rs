@@ -52,4 +52,6 @@ pub struct Abilities {
     pub hostile: bool,
     /// the share of schemas in which another table decides what is seen of the members table
     pub nested: f64,
+    /// the share of schemas in which policies ask for the caller's own memberships wherever they ask for any
+    pub own_members: f64,
 }

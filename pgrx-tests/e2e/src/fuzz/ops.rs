@@ -410,6 +410,10 @@ impl Generator<'_> {
                 self.rng.random_range(0..3)
             ),
             5..8 => format!("DELETE FROM members WHERE org = {org} AND usr = {usr}"),
+            8 if self.rng.random_bool(0.5) => format!(
+                "UPDATE members SET usr = {usr} WHERE org = {org} AND usr = {}",
+                self.rng.random_range(1..=USERS)
+            ),
             8 => format!("UPDATE members SET level = level + 1 WHERE usr = {usr}"),
             _ => format!("UPDATE members SET org = {org} WHERE usr = {usr} AND org = {}", self.rng.random_range(1..=ORGS)),
         }

@@ -33,6 +33,10 @@ pub enum Plant {
     KeepLost,
     /// a membership that never was, as if it had been taken: ids come of rows that were never in view
     ForgeAccess,
+    /// memberships' entries stand in another user's bucket: who gains or loses one does not come across it
+    WrongAccessScope,
+    /// a circle that passes from one user to another leaves no entry in the bucket of the one who had it
+    DropAccessScope,
     /// a role's new standing is recorded as if it had always been so
     OldRole,
 }
@@ -69,6 +73,15 @@ impl Plant {
                 "UPDATE snapsync.change SET scope = scope || '0', bucket = (bucket + 1) % 1024 \
                  WHERE stamp > $1 AND scope IS NOT NULL AND hashtext(coalesce(key, keys[1]) || stamp) % 5 = 0"
             }
+            Self::WrongAccessScope => {
+                "UPDATE snapsync.change SET scope = scope || '0', bucket = (bucket + 1) % 1024 \
+                 WHERE stamp > $1 AND scope IS NOT NULL AND relation = 'members'::regclass"
+            }
+            Self::DropAccessScope => {
+                "DELETE FROM snapsync.change c WHERE stamp > $1 AND op = 'U' AND relation = to_regclass('circles') AND scope = image ->> 'usr' \
+                 AND EXISTS (SELECT FROM snapsync.change o \
+                 WHERE o.relation = c.relation AND o.stamp = c.stamp AND o.key = c.key AND o.scope IS DISTINCT FROM c.scope)"
+            }
             Self::OldRole => "UPDATE snapsync.role SET stamp = 1 WHERE stamp > $1",
             Self::DropReset => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'R'",
             Self::LowStamp => {
@@ -79,7 +92,7 @@ impl Plant {
 
     /// Is it to be found in what hangs on memberships? Then these are not pulled themselves, which would tell sooner.
     pub fn is_of_access(self) -> bool {
-        matches!(self, Self::KeepGained | Self::KeepLost | Self::ForgeAccess)
+        matches!(self, Self::KeepGained | Self::KeepLost | Self::ForgeAccess | Self::WrongAccessScope)
     }
 
     /// Is this what the fuzz must find?
@@ -87,7 +100,7 @@ impl Plant {
         match self {
             Self::ForgeImage | Self::ForgeAccess => kind == Kind::Leak,
             // A membership that comes without an entry and goes with one is taken for one of the cursor: ids of its rows come, too.
-            Self::KeepGained => matches!(kind, Kind::Difference | Kind::Leak),
+            Self::KeepGained | Self::WrongAccessScope => matches!(kind, Kind::Difference | Kind::Leak),
             _ => kind == Kind::Difference,
         }
     }

@@ -65,6 +65,9 @@ pub struct Stats {
     /// collections at first, and those of them whose policies divide their rows
     pub collections: u64,
     pub divided: u64,
+    /// tables that are only tracked because policies read them, and those of them whose rows these divide
+    pub read: u64,
+    pub read_divided: u64,
 }
 
 /// Of each collection the rows that a client shall hold; None where its role may not read it.
@@ -85,6 +88,8 @@ impl std::ops::AddAssign for Stats {
         self.causes.add(&o.causes);
         self.collections += o.collections;
         self.divided += o.divided;
+        self.read += o.read;
+        self.read_divided += o.read_divided;
     }
 }
 
@@ -112,6 +117,7 @@ pub fn prepare(cluster: &Cluster) -> Result<Abilities> {
         whole_row: true,
         hostile: true,
         nested: 0.3,
+        own_members: 0.3,
     })
 }
 
@@ -224,10 +230,14 @@ impl<'a> Player<'a> {
         let app = connect("authenticator")?;
         let timelines = ACTORS.iter().map(|_| Timeline::default()).collect();
         let sight = Sight::of(&mut admin, world)?;
-        let row = admin
-            .query_one("SELECT count(*), count(found_scope) FROM snapsync.collection WHERE name IS NOT NULL", &[])?;
-        let (collections, divided): (i64, i64) = (row.get(0), row.get(1));
-        let stats = Stats { collections: collections as u64, divided: divided as u64, ..Stats::default() };
+        let row = admin.query_one(
+            "SELECT count(name), count(found_scope) FILTER (WHERE name IS NOT NULL), count(*) - count(name), \
+                 count(found_scope) FILTER (WHERE name IS NULL) FROM snapsync.collection",
+            &[],
+        )?;
+        let count = |at: usize| row.get::<_, i64>(at) as u64;
+        let (collections, divided, read, read_divided) = (count(0), count(1), count(2), count(3));
+        let stats = Stats { collections, divided, read, read_divided, ..Stats::default() };
         let mut player = Self { world, admin, app, replicas, timelines, sight, stats, plant: None, clock: 0, decoys };
         player.look().map_err(|f| anyhow!(f.text))?;
         Ok(player)

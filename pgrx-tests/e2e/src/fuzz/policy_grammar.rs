@@ -145,6 +145,27 @@ impl Expr {
         }
     }
 
+    /// Lets it ask for the caller's own memberships wherever it asks for any: itself, or (`any`) as the members table's own policies say.
+    pub fn of_own_members(&mut self, rng: &mut StdRng, any: bool) {
+        match self {
+            Self::MemberIn(_) | Self::MemberExists(_) | Self::MemberArray if any && rng.random_bool(0.7) => {
+                *self = Self::AnyMember { exists: rng.random_bool(0.5) };
+            }
+            Self::MemberOf(_) | Self::MyOrgs | Self::View | Self::AnyMember { .. } => {
+                let k = rng.random_range(0..3);
+                let some =
+                    [Self::MemberIn(k), Self::MemberExists(k), Self::MemberArray, Self::AnyMember { exists: true }];
+                *self = some[..if any { 4 } else { 3 }].choose(rng).expect("not empty").clone();
+            }
+            Self::And(a, b) | Self::Or(a, b) => {
+                a.of_own_members(rng, any);
+                b.of_own_members(rng, any);
+            }
+            Self::Not(a) => a.of_own_members(rng, any),
+            _ => {}
+        }
+    }
+
     /// One of those that ask the same column for something of the caller's: owner (0), org (1) or parent (2).
     pub fn dividing(rng: &mut StdRng, level: Level, can: Abilities, at: usize, column: u32) -> Self {
         let k = rng.random_range(0..3);

@@ -145,6 +145,23 @@ CREATE FUNCTION me() RETURNS int STABLE LANGUAGE sql AS
   $$ SELECT (nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub')::int $$;
 ";
 
+/// Lets policies ask for the caller's own memberships wherever they ask for any: then pulls read no others.
+fn own_members(tables: &mut [Table], rng: &mut StdRng) {
+    // By its own policy each sees his own, and no other asks for more.
+    let by_its_own = rng.random_bool(0.4);
+    if by_its_own {
+        (tables[MEMBERS].rls, tables[MEMBERS].policies[0].using) = (true, Expr::Myself);
+    }
+    for (at, table) in tables.iter_mut().enumerate() {
+        table.policies.iter_mut().for_each(|policy| policy.using.of_own_members(rng, by_its_own));
+        if at == MEMBERS {
+            table.collection &= rng.random_bool(0.3);
+        } else if table.scope_values != Some(ScopeValues::Fixed) {
+            table.scope_values = None;
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Table {
     pub name: String,
@@ -321,6 +338,9 @@ impl World {
         let nested = level >= Level::Membership && rng.random_bool(abilities.nested);
         if nested {
             nest(&mut tables, rng);
+        }
+        if level >= Level::Membership && rng.random_bool(abilities.own_members) {
+            own_members(&mut tables, rng);
         }
         let scoped = tables.iter().any(|t| t.scoped);
         let replicas = (0..rng.random_range(2..6))
