@@ -71,8 +71,8 @@ DECLARE
     hash numeric := 14695981039346656037;
     low bigint;
 BEGIN
-    bytes := overlay(bytes PLACING int8send(now) || int8send(now) FROM 2 FOR 16);
-    bytes := overlay(bytes PLACING int8send(began) || int8send(now) FROM 48 FOR 16);
+    bytes := overlay(bytes PLACING int8send(now) || int8send(now) || int8send(now) FROM 2 FOR 24);
+    bytes := overlay(bytes PLACING int8send(began) || int8send(now) FROM 56 FOR 16);
     bytes := substr(bytes, 1, length(bytes) - 8);
     FOR i IN 0 .. length(bytes) - 1 LOOP
         low := mod(hash, 256)::bigint;
