@@ -28,7 +28,7 @@ mod batch;
 mod part;
 
 use batch::{concerned, AccessBatch, AccessRow};
-use part::Part;
+use part::AccessPart;
 pub use part::ReadTable;
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
@@ -42,7 +42,7 @@ pub struct Reach<'a> {
     parts: HashMap<(u32, Vec<String>), Rc<Entries>>,
     reset: HashMap<u32, bool>,
     /// By reading and read table.
-    concerned: HashMap<(u32, u32), (Rc<Ends>, Part)>,
+    concerned: HashMap<(u32, u32), (Rc<Ends>, AccessPart)>,
     /// By read table, and what counts of it.
     unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
@@ -100,7 +100,7 @@ impl<'a> Reach<'a> {
                 let (concerning, part) = match self.concerned.get(&edge) {
                     Some(known) => known.clone(),
                     None => {
-                        let part = Part::of(&read, access, &table)?;
+                        let part = AccessPart::of(&read, access, &table)?;
                         let found = Rc::new(self.concerning(&read, access, table.relation, &part)?);
                         self.concerned.insert(edge, (Rc::clone(&found), part.clone()));
                         (found, part)
@@ -161,9 +161,9 @@ impl<'a> Reach<'a> {
     }
 
     /// Those of this part of a table.
-    fn entries_of_part(&mut self, relation: pg_sys::Oid, part: &Part) -> Result<Rc<Entries>> {
+    fn entries_of_part(&mut self, relation: pg_sys::Oid, part: &AccessPart) -> Result<Rc<Entries>> {
         let Some(values) = part.values() else { return self.entries(relation) };
-        let key = (relation.to_u32(), values.to_vec());
+        let key = (relation.to_u32(), values.iter().cloned().gather());
         if let Some(known) = self.parts.get(&key) {
             return Ok(Rc::clone(known));
         }
@@ -246,7 +246,7 @@ impl<'a> Reach<'a> {
         table: &Rc<Collection>,
         access: &Access,
         reader: pg_sys::Oid,
-        part: &Part,
+        part: &AccessPart,
     ) -> Result<Ends> {
         let edge = AccessReading { table, access, reader };
         let mut found = Ends::default();

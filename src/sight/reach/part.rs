@@ -32,13 +32,13 @@ use crate::sight::scope::derived;
 
 /// The values of the column that the table's entries carry; None: all rows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part(Option<Rc<[String]>>);
+pub(super) struct AccessPart(Option<Rc<[String]>>);
 
-impl Part {
+impl AccessPart {
     /// Of a table, by one that reads it.
-    pub fn of(table: &Collection, access: &Access, reader: &Collection) -> Result<Part> {
+    pub fn of(table: &Collection, access: &Access, reader: &Collection) -> Result<AccessPart> {
         let (relation, column) = (table.relation, table.logged_scope.as_ref());
-        let Some(column) = column.filter(|_| !access.parent && !access.hidden) else { return Ok(Part(None)) };
+        let Some(column) = column.filter(|_| !access.parent && !access.hidden) else { return Ok(AccessPart(None)) };
         let values = match &access.concerns {
             Concerns::Satisfying { trees, texts, .. }
                 if texts.is_empty() && access::may_judge_all(reader.relation, relation) =>
@@ -50,24 +50,24 @@ impl Part {
             }
             _ => None,
         };
-        Ok(Part(values.map(Rc::from)))
+        Ok(AccessPart(values.map(Rc::from)))
     }
 
     pub fn values(&self) -> Option<&[String]> {
         self.0.as_deref()
     }
 
-    fn and(self, other: Part) -> Part {
+    fn and(self, other: AccessPart) -> AccessPart {
         let both = self.0.zip(other.0);
         let both = both.map(|(a, b)| a.iter().chain(b.iter()).cloned().gather::<BTreeSet<_>>());
-        Part(both.map(|values| values.into_iter().gather::<Vec<_>>().into()))
+        AccessPart(both.map(|values| values.into_iter().gather::<Vec<_>>().into()))
     }
 }
 
 /// A table that decides what the caller sees of a collection.
 pub struct ReadTable {
     pub table: Rc<Collection>,
-    pub(super) part: Part,
+    pub(super) part: AccessPart,
 }
 
 impl ReadTable {
@@ -87,14 +87,14 @@ impl ReadTable {
 
 #[cfg(test)]
 mod tests {
-    use super::Part;
+    use super::AccessPart;
 
     #[test]
     fn two_parts_are_the_values_of_both_and_all_is_all() {
-        let part = |values: &[&str]| Part(Some(values.iter().map(ToString::to_string).collect()));
+        let part = |values: &[&str]| AccessPart(Some(values.iter().map(ToString::to_string).collect()));
         assert_eq!(part(&["b", "c"]).and(part(&["a", "b"])), part(&["a", "b", "c"]));
-        assert_eq!(part(&["a"]).and(Part(None)), Part(None));
-        assert_eq!(Part(None).and(part(&[])), Part(None));
+        assert_eq!(part(&["a"]).and(AccessPart(None)), AccessPart(None));
+        assert_eq!(AccessPart(None).and(part(&[])), AccessPart(None));
         assert_eq!(part(&[]).and(part(&[])), part(&[]));
     }
 }

@@ -102,7 +102,8 @@ pub fn satisfying(relation: pg_sys::Oid, column: i16, conditions: &[CString]) ->
                 Search { column: Some(column), ..Search::default() }.bound(tree)
             }
         };
-        Some(conditions.iter().map(of).collect::<Option<Vec<_>>>()?.into_iter().flatten().collect::<Vec<_>>())
+        let parts = conditions.iter().map(of).gather::<Option<Vec<_>>>()?;
+        Some(parts.into_iter().flatten().gather::<Vec<_>>())
     };
     let texts: Vec<_> = conditions.iter().map(|tree| tree.to_string_lossy()).gather();
     let known_as = KnownAs { relation, text: &format!("{TEXT} of {column} by {}", texts.join(" or ")) };
