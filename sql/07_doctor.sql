@@ -537,6 +537,14 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Where every policy asks that the same column equal something of the caller''s, as in user_id = (SELECT auth.uid()) or org_id IN '
            '(SELECT ...), it is found by itself. Or name one: enable(..., scope_column => ..., scope_values => ...).', NULL
     FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
+    UNION ALL
+    SELECT 'info', s.name, format('a pull reads the changes that all users make in %s, which decides who sees a row, 10 to 20 us for each', a.access),
+           'Where every policy that reads it asks that the same column equal something of the caller''s, as in user_id = (SELECT auth.uid()), it '
+           'reads those of his own rows only.', NULL
+    FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation AND a.kind = 'grant' AND NOT a.untracked AND a.access <> a.relation
+    JOIN snapsync.collection AS k ON k.relation = a.access
+    JOIN pg_class AS r ON r.oid = a.access AND (r.relrowsecurity OR coalesce(a.predicate, 'true') <> 'true')
+    WHERE s.relrowsecurity AND coalesce(s.scope_column, s.found_scope) IS NOT NULL AND k.scope_column IS NULL AND k.found_scope IS NULL
     -- The log and the clock
     UNION ALL
     SELECT 'warning', NULL, format('the log takes %s', pg_size_pretty(pg_total_relation_size('snapsync.change'))),

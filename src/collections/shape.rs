@@ -371,7 +371,8 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
         if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
             return Err(SyncError::new(BUSY, "the table's row is locked"));
         }
-        if settle(access, why)? {
+        let rescoped = scope::settle(access)?;
+        if settle(access, why)? || rescoped {
             journal::reset(access)?;
         }
     }

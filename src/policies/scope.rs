@@ -15,6 +15,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::{pg, spi};
 
 pub mod bound;
+pub mod read;
 
 use bound::{dearness, BoundPart, Search};
 

@@ -11,7 +11,6 @@ use super::changes::Changed;
 use super::delta::Past;
 use super::pages::Page;
 use super::{CollectionPull, Start};
-use crate::collections::catalog::Collection;
 use crate::log::clock::durable;
 use crate::log::read::Entries;
 use crate::server::error::Result;
@@ -19,7 +18,7 @@ use crate::server::memory::{self, Gather};
 use crate::sight::cause::Cause;
 use crate::sight::keys::KeySet;
 use crate::sight::policy::Judge;
-use crate::sight::reach::{Movement, Reach};
+use crate::sight::reach::{Movement, Reach, ReadTable};
 use crate::values::json::{Output, Writer};
 use crate::values::token::{Place, RowsPlace};
 
@@ -35,7 +34,7 @@ const FEW: usize = 100;
 enum SaidOfKeys {
     Rows(Vec<Changed>),
     /// The caller's access moved, with these stamps and tables.
-    Moved(Vec<i64>, Vec<Rc<Collection>>),
+    Moved(Vec<i64>, Vec<ReadTable>),
     Cannot,
 }
 

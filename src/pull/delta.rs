@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use super::changes::{Changed, ImageOf, Saw, Word};
 use super::wanted::LastScopes;
 use super::CollectionPull;
-use crate::collections::catalog::{self, Collection};
+use crate::collections::catalog;
 use crate::collections::lookup::{self, Keys, TextStore};
 use crate::log::change::Image;
 use crate::log::clock::durable;
@@ -28,7 +28,7 @@ use crate::sight::cause::Cause;
 use crate::sight::delta::{Delta, Link, Seen, Tables};
 use crate::sight::keys;
 use crate::sight::policy::{self, Judge};
-use crate::sight::reach::Reach;
+use crate::sight::reach::{Reach, ReadTable};
 use crate::sight::scope;
 use crate::values::json::{self, Output, RowSink, RowSpec, Writer};
 use crate::values::wire_id;
@@ -101,7 +101,7 @@ impl CollectionPull<'_> {
         &self,
         cursor: i64,
         stamps: Vec<i64>,
-        tables: &[Rc<Collection>],
+        tables: &[ReadTable],
         reach: &mut Reach,
         out: &mut Writer<Output>,
     ) -> Result<Option<Cause>> {
@@ -114,7 +114,7 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Overlap));
         }
         let access_moved = !stamps.is_empty();
-        let tables = tables.iter().map(|table| Ok((Rc::clone(table), reach.entries(table.relation)?)));
+        let tables = tables.iter().map(|read| Ok((Rc::clone(&read.table), reach.entries_read(read)?)));
         let mut tables: Vec<_> = tables.gather::<Result<_>>()?;
         tables.retain(|(_, entries)| access_moved || !entries.is_empty());
         // A sight of its own: the client asked for other scopes until just before what came since.

@@ -24,6 +24,13 @@ use crate::sight::cause::Cause;
 use crate::sight::ends::{Ends, Unjudged};
 use crate::sight::policy::{self, Judge, Shadow};
 
+mod batch;
+mod part;
+
+use batch::{concerned, AccessBatch, AccessRow};
+use part::AccessPart;
+pub use part::ReadTable;
+
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
 pub struct Reach<'a> {
     from: i64,
@@ -31,9 +38,11 @@ pub struct Reach<'a> {
     /// Opened when it is first read.
     log: Option<Log<'a>>,
     entries: HashMap<u32, Rc<Entries>>,
+    /// Of parts of tables.
+    parts: HashMap<(u32, Vec<String>), Rc<Entries>>,
     reset: HashMap<u32, bool>,
     /// By reading and read table.
-    concerned: HashMap<(u32, u32), Rc<Ends>>,
+    concerned: HashMap<(u32, u32), (Rc<Ends>, AccessPart)>,
     /// By read table, and what counts of it.
     unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
@@ -47,6 +56,7 @@ impl<'a> Reach<'a> {
             snapshot,
             log: None,
             entries: HashMap::new(),
+            parts: HashMap::new(),
             reset: HashMap::new(),
             concerned: HashMap::new(),
             unjudged: HashMap::new(),
@@ -74,7 +84,8 @@ impl<'a> Reach<'a> {
             if table.due {
                 return Ok(Movement::Untold(Cause::Unsettled));
             }
-            if self.was_reset(&table, scoped && itself)? {
+            // Of an access table that has a scope no more is read than must be.
+            if self.was_reset(&table, if itself { scoped } else { table.logged_scope.is_some() })? {
                 return Ok(Movement::Untold(if itself { Cause::Reset } else { Cause::AccessReset }));
             }
             // Access tables also tell when `scope_values` gives other scopes, which it does to those whom policies spare too.
@@ -86,23 +97,23 @@ impl<'a> Reach<'a> {
                 let read = if access.untracked { None } else { catalog::tracked(access.relation)? };
                 let Some(read) = read else { return Ok(Movement::Untold(Cause::Untracked)) };
                 let edge = (table.relation.to_u32(), read.relation.to_u32());
-                let concerning = match self.concerned.get(&edge) {
-                    Some(known) => Rc::clone(known),
+                let (concerning, part) = match self.concerned.get(&edge) {
+                    Some(known) => known.clone(),
                     None => {
-                        let found = Rc::new(self.concerning(&read, access, table.relation)?);
-                        self.concerned.insert(edge, Rc::clone(&found));
-                        found
+                        let part = AccessPart::of(&read, access, &table)?;
+                        let found = Rc::new(self.concerning(&read, access, table.relation, &part)?);
+                        self.concerned.insert(edge, (Rc::clone(&found), part.clone()));
+                        (found, part)
                     }
                 };
                 ends.add_all(&concerning);
-                tables.push(Rc::clone(&read));
+                tables.push(ReadTable { table: Rc::clone(&read), part });
                 let moves = !concerning.is_empty();
                 readings.push(VisitedReading { reader: Rc::clone(&table), at, read: Rc::clone(&read), moves });
                 open.push(read);
             }
         }
-        tables.sort_unstable_by_key(|table| table.relation.to_u32());
-        tables.dedup_by_key(|table| table.relation);
+        let tables = ReadTable::merged(tables);
         if ends.is_empty() {
             return Ok(Movement::None { tables });
         }
@@ -147,6 +158,23 @@ impl<'a> Reach<'a> {
         let read = Rc::new(self.read(relation, Scopes::All)?);
         self.entries.insert(relation.to_u32(), Rc::clone(&read));
         Ok(read)
+    }
+
+    /// Those of this part of a table.
+    fn entries_of_part(&mut self, relation: pg_sys::Oid, part: &AccessPart) -> Result<Rc<Entries>> {
+        let Some(values) = part.values() else { return self.entries(relation) };
+        let key = (relation.to_u32(), values.iter().cloned().gather());
+        if let Some(known) = self.parts.get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let read = Rc::new(self.read(relation, Scopes::Only(values))?);
+        self.parts.insert(key, Rc::clone(&read));
+        Ok(read)
+    }
+
+    /// Those of a table that decides what the caller sees, as far as it does.
+    pub fn entries_read(&mut self, read: &ReadTable) -> Result<Rc<Entries>> {
+        self.entries_of_part(read.table.relation, &read.part)
     }
 
     /// Are there any?
@@ -213,10 +241,16 @@ impl<'a> Reach<'a> {
     }
 
     /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.
-    fn concerning(&mut self, table: &Rc<Collection>, access: &Access, reader: pg_sys::Oid) -> Result<Ends> {
+    fn concerning(
+        &mut self,
+        table: &Rc<Collection>,
+        access: &Access,
+        reader: pg_sys::Oid,
+        part: &AccessPart,
+    ) -> Result<Ends> {
         let edge = AccessReading { table, access, reader };
         let mut found = Ends::default();
-        let entries = self.entries(table.relation)?;
+        let entries = self.entries_of_part(table.relation, part)?;
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
         let (mut batch, mut row) = (AccessBatch::default(), AccessRow::default());
@@ -442,94 +476,6 @@ struct AccessReading<'a> {
     reader: pg_sys::Oid,
 }
 
-/// Changed rows of an access table.
-#[derive(Default)]
-struct AccessBatch {
-    rows: Vec<AccessRow>,
-    images: usize,
-    bytes: usize,
-}
-
-impl AccessBatch {
-    fn add(&mut self, row: &mut AccessRow) {
-        let images = std::mem::take(&mut row.images);
-        self.bytes += row.id.len() + images.iter().map(Image::size).sum::<usize>();
-        self.images += images.len();
-        match self.rows.last_mut().filter(|last| last.id == row.id) {
-            Some(last) => {
-                memory::extend(&mut last.images, images);
-                last.stamps.clone_from(&row.stamps);
-            }
-            // What led to the state that comes now counts, too.
-            None => self.rows.push(AccessRow { images, ..row.clone() }),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows.len() + self.images >= BATCH || self.bytes >= BATCH_BYTES
-    }
-}
-
-/// What happened to one row of an access table, as far as it was read.
-#[derive(Default, Clone)]
-struct AccessRow {
-    id: String,
-    images: Vec<Image>,
-    /// Of the changes that count.
-    stamps: Vec<i64>,
-    deleted: bool,
-}
-
-/// For each of these rows: does it concern the caller, as it was or as it is, by one of these judges? It does where that cannot be told.
-fn concerned(judges: &[Judge], rows: &[AccessRow]) -> Result<Vec<bool>> {
-    let mut concerned = memory::filled(false, rows.len());
-    let mut looks = LOOKS;
-    let images: Vec<Image> = rows.iter().flat_map(|row| row.images.iter().cloned()).gather();
-    for judge in judges {
-        let Some(seen) = judge.of(&images)? else { return Ok(memory::filled(true, rows.len())) };
-        let mut seen = seen.into_iter();
-        for (row, concerned) in rows.iter().zip(&mut concerned) {
-            *concerned |= seen.by_ref().take(row.images.len()).fold(false, |any, seen| any | seen);
-        }
-        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at]).gather();
-        find_present(judge, rows, &open, &mut concerned, &mut looks)?;
-    }
-    Ok(concerned)
-}
-
-/// So often it is asked which of a batch's rows concern the caller as they stand now. Then all that are left do: more changes count
-/// than must, which costs time.
-const LOOKS: usize = 100;
-
-/// Marks those of the open rows that satisfy as they stand now, which most often none does.
-fn find_present(
-    judge: &Judge,
-    rows: &[AccessRow],
-    open: &[usize],
-    concerned: &mut [bool],
-    looks: &mut usize,
-) -> Result<()> {
-    let ids: Vec<&str> = open.iter().map(|&at| &*rows[at].id).gather();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    if *looks == 0 {
-        open.iter().for_each(|&at| concerned[at] = true);
-        return Ok(());
-    }
-    *looks -= 1;
-    if judge.any_present(&ids)? == Some(false) {
-        return Ok(());
-    }
-    if let [at] = open[..] {
-        concerned[at] = true;
-        return Ok(());
-    }
-    let (left, right) = open.split_at(open.len() / 2);
-    find_present(judge, rows, left, concerned, looks)?;
-    find_present(judge, rows, right, concerned, looks)
-}
-
 /// Who tells whether changes concern the caller.
 enum Tellers {
     Everybody,
@@ -547,11 +493,11 @@ struct Gone {
 /// What happened to a user's access since a cursor.
 pub enum Movement {
     /// Nothing, by these tables.
-    None { tables: Vec<Rc<Collection>> },
+    None { tables: Vec<ReadTable> },
     /// Something that his copy must be replaced for.
     Untold(Cause),
     /// Rows changed that decide what he sees, with these stamps, in some of these tables.
-    Access { stamps: Vec<i64>, tables: Vec<Rc<Collection>> },
+    Access { stamps: Vec<i64>, tables: Vec<ReadTable> },
 }
 
 enum Told {

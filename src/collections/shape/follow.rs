@@ -70,6 +70,7 @@ pub fn follow(relation: pg_sys::Oid) -> Result<bool> {
     let Some(columns) = ColumnNames::of(relation)? else { return Ok(false) };
     // The key of an access table was not chosen by a user, so its columns may be dropped.
     if stored.name.is_none() {
+        super::scope::follow(relation, |name| columns.follow(name))?;
         let key = stored.key.iter().map(|name| columns.follow(name)).collect();
         return table::find_key_for_access(relation, &stored, key);
     }

@@ -1,12 +1,17 @@
-//! The column that the policies divide a collection's rows by, where its owner has named none.
+//! The column that the policies divide a collection's rows by, where its owner has named none; and of a table that is only tracked because
+//! policies read it, the one that these divide its rows by.
 
 use pgrx::pg_sys;
 
+use super::definition;
 use crate::collections::registry::{self, Right, StoredSettings};
 use crate::collections::triggers;
+use crate::policies::access::{self, Concerns};
+use crate::policies::scope::read::Readers;
 use crate::policies::scope::{self, ScopeFinding};
 use crate::server::error::{Result, SyncError};
-use crate::server::spi;
+use crate::server::memory;
+use crate::server::{pg, spi};
 
 /// What was found when the table was looked at last.
 pub fn known(relation: pg_sys::Oid) -> Result<ScopeFinding> {
@@ -18,16 +23,63 @@ pub fn known(relation: pg_sys::Oid) -> Result<ScopeFinding> {
 
 /// What is to be found now. Which column the log's entries have is the triggers' to say: whoever may not change these leaves it as it is.
 pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFinding> {
-    if stored.name.is_none() || stored.scope_column.is_some() {
+    if stored.scope_column.is_some() {
         return Ok(ScopeFinding::default());
     }
-    let (found, known) = (scope::find(relation)?, known(relation)?);
+    let known = known(relation)?;
+    let found = match stored.name {
+        Some(_) => scope::find(relation)?,
+        None => {
+            let column = scope::read::column(relation, &readers(relation)?, known.column.as_deref())?;
+            ScopeFinding { column, reason: None }
+        }
+    };
     let fixed =
         || Ok::<bool, SyncError>(triggers::is_installed(relation)? && !registry::may(relation, Right::Trigger)?);
     if found.column != known.column && fixed()? {
         return Ok(known);
     }
     Ok(found)
+}
+
+/// Who reads this table, and how. A stranger's policies may take as long to look at as he likes: such do not count.
+fn readers(relation: pg_sys::Oid) -> Result<Readers> {
+    const SQL: &str = "SELECT relation::oid, predicate FROM snapsync.access \
+         WHERE access = $1 AND kind = 'grant' AND NOT untracked AND predicate IS DISTINCT FROM 'true' ORDER BY relation::oid";
+    let mut readers = Readers::default();
+    let mut any_unasked = false;
+    for row in &spi::read_now(SQL, &[spi::arg(relation)])? {
+        memory::heed();
+        let reader = row.oid(0);
+        let Some(stored) = registry::load(reader)? else { continue };
+        if pg::qualified_name(reader).is_none() || definition::is_large(reader)? {
+            continue;
+        }
+        let (declared, owned_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
+        match access::concerns(reader, relation, row.text(1), declared, owned_reads)? {
+            Concerns::Satisfying { trees, texts, .. } if texts.is_empty() && !trees.is_empty() => {
+                memory::extend(&mut readers.conditions, [trees]);
+            }
+            Concerns::WhoSees => any_unasked = true,
+            _ => {}
+        }
+    }
+    if any_unasked && !definition::is_large(relation)? {
+        readers.own = scope::find(relation)?.column;
+    }
+    Ok(readers)
+}
+
+/// Brings up to date what the entries of a table carry that is only tracked because policies read it. True when they carry another column's
+/// values from now on.
+pub fn settle(relation: pg_sys::Oid) -> Result<bool> {
+    let Some(stored) = registry::load(relation)?.filter(|stored| stored.name.is_none()) else { return Ok(false) };
+    let (known, wanted) = (known(relation)?, wanted(relation, &stored)?);
+    store(relation, &known, &wanted)?;
+    if known != wanted {
+        registry::changed(relation);
+    }
+    Ok(known.column.is_some() && known.column != wanted.column)
 }
 
 pub fn store(relation: pg_sys::Oid, known: &ScopeFinding, found: &ScopeFinding) -> Result<()> {

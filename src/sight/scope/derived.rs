@@ -8,7 +8,7 @@
 //! otherwise since the cursor, nothing is narrowed (reach.rs).
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -64,7 +64,9 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
     if !pg::rls_active(relation) {
         return Ok(Derived::default());
     }
-    let (form, mut sources) = form(relation, column.attnum)?;
+    let bound = || derive(relation, column.attnum);
+    let known_as = KnownAs { relation, text: &format!("{TEXT} of {}", column.attnum) };
+    let (form, mut sources) = form(&known_as, bound)?;
     let Some(form) = form else { return Ok(Derived::default()) };
     let parents = collection.access.iter().filter(|a| a.parent);
     let judge = if parents.into_iter().any(|a| form.reads.contains(&a.relation.to_u32())) {
@@ -77,12 +79,63 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
     };
     let shadows = judge.as_ref().map_or(&[][..], Judge::shadows);
     let dearest = dearest(transactions);
-    let mut asked = ask(relation, &form, sources.take(), shadows, dearest)?;
+    let mut asked = ask(&known_as, &form, sources.take(), shadows, dearest)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(relation, &form, derive(relation, column.attnum), shadows, dearest)?;
+        asked = ask(&known_as, &form, bound(), shadows, dearest)?;
     }
     let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
     Ok(Derived { scopes: Some(scopes.into_iter().gather()), judge })
+}
+
+/// The values that a column of a table can have in rows for which one of these conditions on its rows alone holds, for the caller; None: any,
+/// for all that is known. In order. The conditions are nodeToString of expressions over range table entry 1.
+pub fn satisfying(relation: pg_sys::Oid, column: i16, conditions: &[CString]) -> Result<Option<Vec<String>>> {
+    // They are the name that plans are kept under.
+    if conditions.iter().map(|tree| tree.as_bytes().len()).sum::<usize>() > LONGEST {
+        return Ok(None);
+    }
+    let bound = || {
+        let of = |tree: &CString| {
+            // SAFETY: the text of a tree that this server wrote, in this session.
+            unsafe {
+                let tree = pg_sys::stringToNode(tree.as_ptr()).cast();
+                Search { column: Some(column), ..Search::default() }.bound(tree)
+            }
+        };
+        let parts = conditions.iter().map(of).gather::<Option<Vec<_>>>()?;
+        Some(parts.into_iter().flatten().gather::<Vec<_>>())
+    };
+    let texts: Vec<_> = conditions.iter().map(|tree| tree.to_string_lossy()).gather();
+    let known_as = KnownAs { relation, text: &format!("{TEXT} of {column} by {}", texts.join(" or ")) };
+    values_at_any_time(&known_as, bound)
+}
+
+/// The same of the rows that the caller's policies let him see, now and at any time since they were made: of policies that ask other tables
+/// that cannot be said. For whom policies do not spare.
+pub fn seen(relation: pg_sys::Oid, column: i16) -> Result<Option<Vec<String>>> {
+    let known_as = KnownAs { relation, text: &format!("{TEXT} of {column}") };
+    values_at_any_time(&known_as, || derive(relation, column))
+}
+
+fn values_at_any_time(known_as: &KnownAs, bound: impl Fn() -> Sources) -> Result<Option<Vec<String>>> {
+    let (form, mut sources) = form(known_as, &bound)?;
+    let Some(form) = form.filter(|form| form.reads.is_empty()) else { return Ok(None) };
+    let dearest = dearest(0);
+    let mut asked = ask(known_as, &form, sources.take(), &[], dearest)?;
+    if matches!(asked, ScopesAsked::Unplanned) {
+        asked = ask(known_as, &form, bound(), &[], dearest)?;
+    }
+    let ScopesAsked::Scopes(values) = asked else { return Ok(None) };
+    Ok(Some(values.into_iter().gather()))
+}
+
+/// So many bytes of conditions are asked for the values that they leave.
+const LONGEST: usize = 32 << 10;
+
+/// What forms and plans are kept under.
+struct KnownAs<'a> {
+    relation: pg_sys::Oid,
+    text: &'a str,
 }
 
 /// What bounds the column in the policies that apply to the caller.
@@ -101,13 +154,13 @@ fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<BoundPart>> {
 type Sources = Option<Vec<BoundPart>>;
 
 /// The form of the bound; and its queries, if they had to be made for it.
-fn form(relation: pg_sys::Oid, column: i16) -> Result<(Option<Rc<BoundForm>>, Sources)> {
-    let key = Key::of(relation, Some(&c_string(&format!("{TEXT} of {column}"))?));
+fn form(known_as: &KnownAs, bound: impl Fn() -> Sources) -> Result<(Option<Rc<BoundForm>>, Sources)> {
+    let key = Key::of(known_as.relation, Some(&c_string(known_as.text)?));
     let then = FORMS.with(Cached::now);
     if let Some(known) = FORMS.with(|f| f.look(|forms| forms.get(&key).cloned())) {
         return Ok((known, None));
     }
-    let sources = derive(relation, column);
+    let sources = bound();
     let form = sources.as_ref().map(|sources| {
         // SAFETY: queries of our own, which are only read.
         let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
@@ -139,7 +192,7 @@ enum ScopesAsked {
 
 /// Asks as the caller. What fails is no error of his: then all entries are read, which the policies judge.
 fn ask(
-    relation: pg_sys::Oid,
+    known_as: &KnownAs,
     form: &BoundForm,
     sources: Sources,
     shadows: &[Shadow],
@@ -153,7 +206,7 @@ fn ask(
         let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
         let mut found = ScopeTexts::default();
         for (i, (gives, column)) in form.parts.iter().enumerate() {
-            let key = Key::of(relation, Some(&c_string(&format!("{TEXT} {i}"))?));
+            let key = Key::of(known_as.relation, Some(&c_string(&format!("{} {i}", known_as.text))?));
             let query = sources.as_ref().and_then(|s| s.get(i)).map(|s| s.query);
             let mut output = None;
             // SAFETY: the executor's slot, which has this column; the query is used here only.

@@ -1,0 +1,193 @@
+-- Access tables whose rows the policies divide among the users: a pull reads the entries of its caller's rows, and nobody else's. So that it shows
+-- which ones were read, entries of others are made such that nobody can read them. (t.sync() complains if a device ends up with anything but
+-- what its role may SELECT.)
+\set ECHO none
+\set test regress_access_parts
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = warning;
+CREATE TABLE members (id int PRIMARY KEY, org int, who text, level int NOT NULL DEFAULT 1, invited text);
+CREATE TABLE todos (id int PRIMARY KEY, org int NOT NULL);
+ALTER TABLE todos ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON todos USING (org IN (SELECT m.org FROM members AS m WHERE m.who = current_user AND m.level > 0));
+GRANT ALL ON members, todos TO alice, bob;
+-- The column that the entries of the memberships carry.
+CREATE FUNCTION t.parted() RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce(found_scope, '-') || ', logged: ' || coalesce(substring(pg_get_triggerdef(g.oid) FROM '"scope":"([^"]*)"'), '-')
+    FROM snapsync.collection AS c JOIN pg_trigger AS g ON tgrelid = relation AND tgname = '00_snapsync_track' WHERE relation = 'members'::regclass
+$$;
+-- Whoever reads an entry of one of these memberships from now on fails.
+CREATE FUNCTION t.spoil(int, int) RETURNS boolean LANGUAGE sql AS $$
+    WITH spoilt AS (UPDATE snapsync.change SET op = '?' WHERE relation = 'members'::regclass AND op <> 'R'
+        AND EXISTS (SELECT FROM unnest(coalesce(keys, ARRAY[key])) AS k WHERE k::int BETWEEN $1 AND $2) RETURNING 1) SELECT count(*) > 0 FROM spoilt
+$$;
+CREATE FUNCTION t.try(who name, collection text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN t.sync(who, collection);
+EXCEPTION WHEN internal_error THEN RETURN who || ': ' || SQLERRM;
+END $$;
+SELECT snapsync.enable('todos');
+RESET client_min_messages;
+\set ECHO all
+SELECT t.parted();
+INSERT INTO todos SELECT n, n FROM generate_series(1, 5) AS n;
+INSERT INTO members VALUES (1, 1, 'alice'), (2, 2, 'bob'), (3, 3, 'carol'), (4, 4, NULL);
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
+-- What bob does to his own memberships alice's pulls do not read.
+INSERT INTO members SELECT n, 5, 'bob' FROM generate_series(10, 20) AS n; UPDATE members SET level = 2 WHERE id = 10; DELETE FROM members WHERE id > 10;
+SELECT t.spoil(10, 20);
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE todos SET org = org; INSERT INTO members VALUES (30, 3, 'alice');
+SELECT t.try('alice', 'todos');
+SELECT snapsync.reset('todos');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
+-- A membership passes from one to the other, and back; by way of others; and under another key.
+UPDATE members SET who = 'bob' WHERE id = 30;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET who = 'carol' WHERE id = 30; UPDATE members SET who = 'alice' WHERE id = 30;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET who = 'bob' WHERE id = 30; UPDATE members SET who = 'alice' WHERE id = 30; UPDATE members SET org = 4 WHERE id = 30;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+BEGIN; UPDATE members SET who = 'bob' WHERE id = 30; UPDATE members SET id = 31 WHERE id = 30; UPDATE members SET who = 'alice', org = 5 WHERE id = 31; COMMIT;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET who = NULL WHERE id = 31;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET who = 'alice' WHERE id IN (4, 31);
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+DELETE FROM members WHERE id = 31; INSERT INTO members VALUES (31, 5, 'bob'); DELETE FROM members WHERE id = 31; INSERT INTO members VALUES (31, 5, 'alice');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+-- Beside it rows of their own come and go, seen with one membership and not with the next.
+UPDATE members SET who = 'bob' WHERE id = 31; INSERT INTO todos VALUES (6, 5); DELETE FROM todos WHERE id = 6; UPDATE members SET who = 'alice' WHERE id = 31;
+INSERT INTO todos VALUES (7, 5); DELETE FROM todos WHERE id = 7;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+-- In a transaction of one's own, with a membership that it has changed before.
+BEGIN;
+UPDATE members SET who = 'bob' WHERE id = 31;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET who = 'alice' WHERE id = 31;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+COMMIT;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+TRUNCATE members;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
+-- Policies that count, and such as ask for none, go by the caller's rows as well.
+INSERT INTO members VALUES (1, 1, 'alice'), (2, 2, 'bob');
+ALTER POLICY p ON todos USING ((SELECT count(*) FROM members AS m WHERE m.who = current_user) >= id AND org NOT IN (SELECT m.org FROM members AS m WHERE m.who = current_user));
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members SELECT n, 3, 'bob' FROM generate_series(10, 15) AS n;
+SELECT t.spoil(10, 15);
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members VALUES (3, 1, 'alice'), (4, 4, 'alice');
+SELECT t.try('alice', 'todos');
+SELECT snapsync.reset('todos');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
+-- One place that asks for others' rows, or in another way, and all are read; what the entries carry stays, and nobody is reset for it.
+SET client_min_messages = warning;
+SELECT t.secured('teams', ', org int', '(SELECT count(*) FROM members AS m WHERE m.org = teams.org) > 1');
+SELECT t.secured('invitations', ', org int', 'org IN (SELECT m.org FROM members AS m WHERE m.invited = current_user)');
+RESET client_min_messages;
+INSERT INTO teams VALUES (1, 1), (3, 3), (4, 4); INSERT INTO invitations VALUES (1, 1), (2, 2);
+SELECT t.parted();
+SELECT t.sync('alice', 'teams'), t.sync('alice', 'invitations'), t.sync('alice', 'todos');
+UPDATE members SET org = 4 WHERE id = 10; UPDATE members SET invited = 'alice' WHERE id = 2;
+SELECT t.sync('alice', 'teams'), t.sync('alice', 'invitations'), t.sync('alice', 'todos');
+UPDATE members SET org = 5 WHERE id = 10;
+SELECT t.spoil(10, 10);
+SELECT t.try('alice', 'teams'), t.try('alice', 'invitations'), t.try('alice', 'todos');
+DROP TABLE teams, invitations;
+SELECT snapsync.reset('todos');
+SELECT t.sync('alice', 'todos');
+-- Nor where a function, a view or the owner's own words read it.
+CREATE VIEW seen AS SELECT org, who FROM members;
+GRANT SELECT ON seen TO PUBLIC;
+ALTER POLICY p ON todos USING (org IN (SELECT s.org FROM seen AS s WHERE s.who = current_user) OR org IN (SELECT m.org FROM members AS m WHERE m.who = current_user));
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members VALUES (40, 5, 'alice');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members VALUES (41, 5, 'bob');
+SELECT t.spoil(41, 41);
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+ALTER POLICY p ON todos USING (org IN (SELECT m.org FROM members AS m WHERE m.who = current_user AND m.level > 0));
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
+-- A policy that asks for no row in particular shows what the table's own policies do: these divide it, if they ask no other table.
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON members USING (who = current_user AND level > 0);
+ALTER POLICY p ON todos USING (org IN (SELECT m.org FROM members AS m));
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET who = 'bob' WHERE id = 40; UPDATE members SET level = 0 WHERE id = 41;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET level = 1 WHERE id = 41; UPDATE members SET who = 'alice' WHERE id = 40; INSERT INTO members VALUES (42, 3, 'bob');
+SELECT t.spoil(41, 42);
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+SELECT snapsync.reset('todos');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+-- Where they ask one, all are read: what that said then may have been another thing.
+CREATE TABLE circles (who text PRIMARY KEY, of text);
+GRANT ALL ON circles TO alice, bob;
+ALTER POLICY own ON members USING (who IN (SELECT c.who FROM circles AS c WHERE c.of = current_user));
+INSERT INTO circles VALUES ('alice', 'alice'), ('bob', 'bob');
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE circles SET of = 'alice' WHERE who = 'bob';
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+DELETE FROM members WHERE id = 41; UPDATE circles SET of = 'bob' WHERE who = 'bob';
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members VALUES (41, 5, 'bob');
+SELECT t.spoil(41, 41);
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+DROP POLICY own ON members; ALTER TABLE members DISABLE ROW LEVEL SECURITY;
+ALTER POLICY p ON todos USING (org IN (SELECT m.org FROM members AS m WHERE m.who = current_user AND m.level > 0));
+DROP TABLE circles; DROP VIEW seen;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
+-- The column is followed. With another one all that read the table begin anew, once.
+ALTER TABLE members RENAME COLUMN who TO usr;
+SELECT t.parted();
+UPDATE members SET usr = 'bob' WHERE id = 40;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+ALTER POLICY p ON todos USING (org IN (SELECT m.org FROM members AS m WHERE m.invited = current_user));
+SELECT t.parted();
+UPDATE members SET invited = 'alice' WHERE id = 40;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members VALUES (50, 3, 'alice', 1, 'bob');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+-- A collection of its own right has the column that its own policies divide it by.
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON members USING (usr = current_user);
+SELECT snapsync.enable('members');
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET usr = 'alice', org = 2 WHERE id = 50;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+ALTER POLICY p ON todos USING (org IN (SELECT m.org FROM members AS m WHERE m.usr = current_user));
+SELECT t.sync(who, 'todos'), t.sync(who, 'members') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET usr = 'bob' WHERE id = 50;
+SELECT t.sync(who, 'todos'), t.sync(who, 'members') FROM unnest('{alice,bob}'::name[]) AS who;
+INSERT INTO members VALUES (60, 1, 'bob');
+SELECT t.spoil(60, 60);
+SELECT t.try('alice', 'todos'), t.try('alice', 'members');
+SELECT t.try('bob', 'todos');
+SELECT snapsync.disable('members');
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET usr = 'alice' WHERE id = 60;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+-- It is dropped, with the policy that asks for it.
+CREATE POLICY q ON todos USING (org IN (SELECT m.org FROM members AS m WHERE m.invited = current_user));
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+ALTER TABLE members DROP COLUMN usr CASCADE;
+SELECT t.parted();
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET invited = 'bob' WHERE id IN (40, 60);
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+\c postgres
+DROP DATABASE regress_access_parts;

@@ -1,0 +1,100 @@
+//! Which part of a table that policies read can decide anything for the caller, where its log is divided by a column that these policies
+//! compare with something of his: `user_id = auth.uid()`. What others do to their own memberships is not read at all.
+//!
+//! *The part* is the rows whose column has one of the values V that the caller's conditions leave it (`scope/derived.rs`).
+//!
+//! *Why no more is needed.* Each place where the reader's policies read the table puts one of these conditions on its rows alone, and a row
+//! for which it is not true has no effect there (analysis.rs: the conditions of a WHERE with inner joins only). Or it is read there as the
+//! caller, under its own policies, and what bounds the column in these asks no table, so it said the same at any time. So the reader's policies
+//! say the same of any two states of the table that have the same rows in the part. Where one place has no such condition, or the table is
+//! read through a view, by a function or by an owner's text, the whole table is the part.
+//!
+//! *Why the entries of the buckets of V, and of none, tell the part.* An entry stands in the bucket of the value that its row has behind
+//! the change, and in that of the value before (`journal/net.rs`). So a change that takes a row out of the part or into it, or leaves it there with
+//! other values, is read. What is not read led from a state outside to one outside.
+//! - *Whom a change concerns*: a state that satisfies the condition, or that the caller could see, is in the part, so the entries that began
+//!   and ended it are read, the latter with its image.
+//! - *Former states* (`policy/former.rs`): a key that was in the part at a moment is as it was then until the first entry with an image since,
+//!   which is read. Of a key that was not, the first entry that is read is one that took it into the part, and shows it outside or absent; where none is
+//!   read, it stands outside still. So the former table has the same rows in the part as the true one.
+//!
+//! Of parents all is read: their deleted rows are put back while old rows are judged, and a key that comes again has to be known.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::collections::catalog::{Access, Collection};
+use crate::policies::access::{self, Concerns};
+use crate::server::error::Result;
+use crate::server::memory::Gather;
+use crate::server::pg;
+use crate::sight::scope::derived;
+
+/// The values of the column that the table's entries carry; None: all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AccessPart(Option<Rc<[String]>>);
+
+impl AccessPart {
+    /// Of a table, by one that reads it.
+    pub fn of(table: &Collection, access: &Access, reader: &Collection) -> Result<AccessPart> {
+        let (relation, column) = (table.relation, table.logged_scope.as_ref());
+        let Some(column) = column.filter(|_| !access.parent && !access.hidden) else { return Ok(AccessPart(None)) };
+        let values = match &access.concerns {
+            Concerns::Satisfying { trees, texts, .. }
+                if texts.is_empty() && access::may_judge_all(reader.relation, relation) =>
+            {
+                derived::satisfying(relation, column.attnum, trees)?
+            }
+            Concerns::WhoSees if reader.scope_values.is_none() && pg::rls_active(relation) => {
+                derived::seen(relation, column.attnum)?
+            }
+            _ => None,
+        };
+        Ok(AccessPart(values.map(Rc::from)))
+    }
+
+    pub fn values(&self) -> Option<&[String]> {
+        self.0.as_deref()
+    }
+
+    fn and(self, other: AccessPart) -> AccessPart {
+        let both = self.0.zip(other.0);
+        let both = both.map(|(a, b)| a.iter().chain(b.iter()).cloned().gather::<BTreeSet<_>>());
+        AccessPart(both.map(|values| values.into_iter().gather::<Vec<_>>().into()))
+    }
+}
+
+/// A table that decides what the caller sees of a collection.
+pub struct ReadTable {
+    pub table: Rc<Collection>,
+    pub(super) part: AccessPart,
+}
+
+impl ReadTable {
+    /// Each table once, by all that read it.
+    pub(super) fn merged(mut tables: Vec<ReadTable>) -> Vec<ReadTable> {
+        tables.sort_unstable_by_key(|read| read.table.relation.to_u32());
+        let mut merged: Vec<ReadTable> = Vec::new();
+        for read in tables {
+            match merged.last_mut().filter(|last| last.table.relation == read.table.relation) {
+                Some(last) => last.part = last.part.clone().and(read.part),
+                None => merged.push(read),
+            }
+        }
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AccessPart;
+
+    #[test]
+    fn two_parts_are_the_values_of_both_and_all_is_all() {
+        let part = |values: &[&str]| AccessPart(Some(values.iter().map(ToString::to_string).collect()));
+        assert_eq!(part(&["b", "c"]).and(part(&["a", "b"])), part(&["a", "b", "c"]));
+        assert_eq!(part(&["a"]).and(AccessPart(None)), AccessPart(None));
+        assert_eq!(AccessPart(None).and(part(&[])), AccessPart(None));
+        assert_eq!(part(&[]).and(part(&[])), part(&[]));
+    }
+}
