@@ -660,7 +660,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'info', s.name, format('a pull reads the changes that all users make in %s, which decides who sees a row, 10 to 20 us for each', a.access),
            'Where every policy that reads it asks that the same column equal something of the caller''s, as in user_id = (SELECT auth.uid()), it '
-           'reads those of his own rows only.', NULL
+           'reads those of his own rows only.', NULL, NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation AND a.kind = 'grant' AND NOT a.untracked AND a.access <> a.relation
     JOIN snapsync.collection AS k ON k.relation = a.access
     JOIN pg_class AS r ON r.oid = a.access AND (r.relrowsecurity OR coalesce(a.predicate, 'true') <> 'true')
