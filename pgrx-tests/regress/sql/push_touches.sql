@@ -56,8 +56,8 @@ SELECT json_build_object('todos', json_build_object('created', json_agg(json_bui
 \qecho by halves, where one cannot be written
 :pushed '{"todos": {"updated": [{"id": 1, "price": 1.04}, {"id": 2, "price": "x"}, {"id": 3, "plan": "pro"}, {"id": 4, "title": "veto"}]}}');
 \qecho just as it stands: nobody is told
-UPDATE todos SET plan = NULL WHERE id = 1;
-:pushed '{"todos": {"created": [{"id": 1, "owner": "alice", "title": null, "price": 1.0, "version": 1}]}}');
+UPDATE todos SET plan = NULL, price = NULL WHERE id = 1;
+:pushed '{"todos": {"created": [{"id": 1, "owner": "alice", "title": null, "version": 1}]}}');
 \qecho an older version than the stored one
 SELECT snapsync.enable('todos', conflict => 'last_write_wins', version_column => 'version');
 :pushed '{"todos": {"updated": [{"id": 1, "title": "old", "version": 0}], "created": [{"id": 2, "title": "old", "version": 0}]}}');
