@@ -135,10 +135,11 @@ e2e)
 		if [ "$program" = rls-fuzz ]; then arguments=(--seed "${SNAPSYNC_SEED:-1}"); fi
 		cargo run --quiet --profile quick -p snapsync-e2e --bin "$program" -- "${arguments[@]}" || status=1
 	done
-	# Faults that are planted into what tells of moved access: it must notice them.
-	for plant in keep-gained keep-lost forge-access; do
+	# Faults that are planted into what tells of moved access, and into what it reads of access tables: it must notice them.
+	for plant in keep-gained keep-lost forge-access "wrong-access-scope --own-members 1" "drop-access-scope --own-members 1"; do
 		echo "--- rls-fuzz --plant $plant"
-		cargo run --quiet --profile quick -p snapsync-e2e --bin rls-fuzz -- --seed 1 --steps 20000 --plant "$plant" || status=1
+		read -ra arguments <<<"$plant"
+		cargo run --quiet --profile quick -p snapsync-e2e --bin rls-fuzz -- --seed 1 --steps 20000 --plant "${arguments[@]}" || status=1
 	done
 	exit "$status"
 	;;
