@@ -510,7 +510,7 @@ fn settle_read(relation: pg_sys::Oid, access: pg_sys::Oid, is_read: bool, why: B
     if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
         return Err(SyncError::new(BUSY, "the table's row is locked"));
     }
-    let rescoped = scope::settle(access)?;
+    let rescoped = scope::settle(relation, access)?;
     if settle(access, why)? || rescoped {
         journal::reset(access)?;
     }

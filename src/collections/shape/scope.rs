@@ -23,6 +23,11 @@ pub fn known(relation: pg_sys::Oid) -> Result<ScopeFinding> {
 
 /// What is to be found now. Which column the log's entries have is the triggers' to say: whoever may not change these leaves it as it is.
 pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFinding> {
+    wanted_by(None, relation, stored)
+}
+
+/// The same after a change of how this table reads it.
+fn wanted_by(reader: Option<pg_sys::Oid>, relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFinding> {
     if stored.scope_column.is_some() {
         return Ok(ScopeFinding::default());
     }
@@ -30,7 +35,7 @@ pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFin
     let found = match stored.name {
         Some(_) => scope::find(relation)?,
         None => {
-            let column = scope::read::column(relation, &readers(relation)?, known.column.as_deref())?;
+            let column = column_read(reader, relation, known.column.as_deref())?;
             ScopeFinding { column, reason: None }
         }
     };
@@ -42,13 +47,35 @@ pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFin
     Ok(found)
 }
 
-/// Who reads this table, and how. A stranger's policies may take as long to look at as he likes: such do not count.
-fn readers(relation: pg_sys::Oid) -> Result<Readers> {
+/// So many that read a table are asked which column serves them. A thousand may read it, and DDL on one of them does not pay for the others.
+const ASKED: usize = 16;
+
+/// The column that serves who reads it. Which one that is decides what a pull reads, never what it says: so the known one stays where nobody
+/// has to be asked, or too many would have to be.
+fn column_read(reader: Option<pg_sys::Oid>, relation: pg_sys::Oid, known: Option<&str>) -> Result<Option<String>> {
+    if let Some(reader) = reader {
+        let its = scope::read::column(relation, &readers(reader, relation, 1)?.0, known)?;
+        if known.is_none() || its.as_deref() == known {
+            return Ok(its);
+        }
+    }
+    let (asked, all) = readers(reader.unwrap_or(pg_sys::InvalidOid), relation, ASKED)?;
+    match known {
+        Some(known) if !all => Ok(Some(known.to_string())),
+        _ => scope::read::column(relation, &asked, known),
+    }
+}
+
+/// So many of those that read this table, this one first, and how; whether there are no more. A stranger's policies may take as long to
+/// look at as he likes: such do not count.
+fn readers(first: pg_sys::Oid, relation: pg_sys::Oid, most: usize) -> Result<(Readers, bool)> {
     const SQL: &str = "SELECT relation::oid, predicate FROM snapsync.access \
-         WHERE access = $1 AND kind = 'grant' AND NOT untracked AND predicate IS DISTINCT FROM 'true' ORDER BY relation::oid";
+         WHERE access = $1 AND kind = 'grant' AND NOT untracked AND predicate IS DISTINCT FROM 'true' \
+         ORDER BY relation::oid <> $2, relation::oid LIMIT $3";
     let mut readers = Readers::default();
     let mut any_unasked = false;
-    for row in &spi::read_now(SQL, &[spi::arg(relation)])? {
+    let rows = spi::read_now(SQL, &[spi::arg(relation), spi::arg(first), spi::arg(most as i64 + 1)])?;
+    for row in rows.iter().take(most) {
         memory::heed();
         let reader = row.oid(0);
         let Some(stored) = registry::load(reader)? else { continue };
@@ -67,14 +94,14 @@ fn readers(relation: pg_sys::Oid) -> Result<Readers> {
     if any_unasked && !definition::is_large(relation)? {
         readers.own = scope::find(relation)?.column;
     }
-    Ok(readers)
+    Ok((readers, rows.len() <= most))
 }
 
 /// Brings up to date what the entries of a table carry that is only tracked because policies read it. True when they carry another column's
-/// values from now on.
-pub fn settle(relation: pg_sys::Oid) -> Result<bool> {
+/// values from now on. It was looked at how `reader` reads it.
+pub fn settle(reader: pg_sys::Oid, relation: pg_sys::Oid) -> Result<bool> {
     let Some(stored) = registry::load(relation)?.filter(|stored| stored.name.is_none()) else { return Ok(false) };
-    let (known, wanted) = (known(relation)?, wanted(relation, &stored)?);
+    let (known, wanted) = (known(relation)?, wanted_by(Some(reader), relation, &stored)?);
     store(relation, &known, &wanted)?;
     if known != wanted {
         registry::changed(relation);
