@@ -66,5 +66,5 @@ UPDATE todos SET title = 'thinned' WHERE id = 1;
 UPDATE todos SET title = 'thinned' WHERE id = 2;
 SELECT count(*) FILTER (WHERE at < now() - interval '61 min') BETWEEN 58 AND 61 AS a_minute,
        count(*) FILTER (WHERE at BETWEEN now() - interval '50 min' AND now() - interval '12 s') BETWEEN 2985 AND 2990 AS a_second,
-       count(*) FILTER (WHERE at > now() - interval '9 s') > 10 AS all_of_the_last
+       count(*) FILTER (WHERE at > now() - interval '9 s') > 15 AS all_of_the_last
 FROM snapsync.horizon;
