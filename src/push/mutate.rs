@@ -176,6 +176,12 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
             .detail("It has another owner now, or somebody else has made one of the same name in its place.")
             .hint("If it is meant, let the database's owner register it again: snapsync.register_mutator('name', 'function(json)')."));
     }
+    // What is called by its number is not looked for in its schema.
+    if let Some(schema) = &mutator.hidden_in {
+        return Err(SyncError::new(code::INSUFFICIENT_PRIVILEGE, format!("permission denied for schema {schema}"))
+            .detail(format!("Mutator \"{}\" is in it.", excerpt::name(name)))
+            .hint("Grant USAGE on the schema to who is to call it."));
+    }
     // The text as it was sent: numbers keep their digits. A null in place of the arguments is JSON null, so that a STRICT function runs all the
     // same.
     let args = match mutator.takes_jsonb() {

@@ -70,8 +70,17 @@ END
 $$;
 CREATE FUNCTION decoy.step(args json) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'another one'; END $$;
 ALTER FUNCTION decoy.step OWNER TO alice;
-GRANT USAGE ON SCHEMA lib, decoy TO PUBLIC;
 SELECT snapsync.register_mutator('step', 'lib.step(json)');
+-- Who could not call it by its name does not, nor who may not execute it.
+SET ROLE bob;
+SELECT push_mutations('[{"id": 1, "name": "step"}]', 'hidden');
+RESET ROLE;
+GRANT USAGE ON SCHEMA lib, decoy TO PUBLIC;
+REVOKE EXECUTE ON FUNCTION lib.step FROM PUBLIC;
+SET ROLE bob;
+SELECT push_mutations('[{"id": 2, "name": "step"}]', 'hidden');
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION lib.step TO PUBLIC;
 SET ROLE bob;
 SELECT push_mutations('[{"id": 1, "name": "step", "args": 1}, {"id": 2, "name": "step"}]', 'swapped');
 -- What comes of the name next is another owner's.

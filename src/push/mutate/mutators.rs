@@ -15,6 +15,8 @@ pub struct Mutator {
     pub function: u32,
     /// The type of what it takes.
     argument: u32,
+    /// The schema that it is in, where the caller could not call it by its name.
+    pub hidden_in: Option<String>,
     /// It is another owner's than the one that was registered.
     pub stranger: bool,
 }
@@ -32,7 +34,8 @@ struct Candidate {
 
 impl Mutator {
     pub fn of(name: &str) -> Result<Option<Mutator>> {
-        spi::owner_query(MUTATOR, &[spi::arg(name)])?.first().map(|row| row.json(0)).transpose()
+        let args = [spi::arg(name), spi::arg(pg::current_user())];
+        spi::owner_query(MUTATOR, &args)?.first().map(|row| row.json(0)).transpose()
     }
 
     pub fn takes_jsonb(&self) -> bool {
