@@ -36,6 +36,8 @@ struct TrackedColumn {
     settings: OutputSettings,
     by_value: bool,
     length: i16,
+    /// Can its values nest as deep as whoever writes them likes?
+    nests: bool,
     /// Its number in the root of the partition tree.
     root_attnum: i16,
     /// `"name":` ready for an image.
@@ -405,6 +407,7 @@ impl TrackedColumn {
                 settings: OutputSettings::of(type_oid),
                 by_value: attribute.attbyval,
                 length: attribute.attlen,
+                nests: limit::nesting::nests(type_oid),
                 json_key,
             })
         }

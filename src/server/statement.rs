@@ -253,7 +253,7 @@ pub unsafe fn plan_steady(
 }
 
 /// Calls this very function as the current role, who must be allowed to, under a new snapshot: by its number, for another one may have got its
-/// name.
+/// name. A set that it returns is read to its end, as by `SELECT function(...)`.
 pub fn call(function: pg_sys::Oid, args: &[Arg]) -> Result<()> {
     const TEXT: &CStr = c"snapsync: a call";
     let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
@@ -263,8 +263,11 @@ pub fn call(function: pg_sys::Oid, args: &[Arg]) -> Result<()> {
         let (collation, call) = (pg_sys::DEFAULT_COLLATION_OID, pg_sys::CoercionForm::COERCE_EXPLICIT_CALL);
         let result = pg_sys::get_func_rettype(function);
         let call = pg_sys::makeFuncExpr(function, result, list(&constants), pg_sys::InvalidOid, collation, call);
+        let call = call.cast::<pg_sys::FuncExpr>();
+        (*call).funcretset = pg_sys::get_func_retset(function);
         let query: *mut pg_sys::Query = node(pg_sys::NodeTag::T_Query);
         (*query).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*query).hasTargetSRFs = (*call).funcretset;
         (*query).canSetTag = true;
         let name = pg_sys::pstrdup(c"result".as_ptr());
         (*query).targetList = list(&[pg_sys::makeTargetEntry(call.cast(), 1, name, false)]);

@@ -3,12 +3,16 @@
 
 use pgrx::pg_sys;
 
-use super::text::{has_image, write_image, write_text};
+use super::text::{has_image, write_image};
 use super::{TrackedColumn, Tracker};
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::slot::{value, Slot};
 use crate::server::{pg, spi};
+
+pub(super) mod nesting;
+
+use nesting::{DEEPEST, LONGEST};
 
 /// Can the new version of a row be logged when it changes later? Returns false where the table has been reset instead. Looks at more than
 /// headers only where the text may be too long.
@@ -19,14 +23,15 @@ pub(super) unsafe fn check(t: &Tracker, new: Slot, buffer: &mut Vec<u8>) -> Resu
     // SAFETY: see above.
     unsafe {
         let fits = has_image(t, new);
-        let may_be_deep = t.image.iter().any(|column| long_json(column, new).is_some());
+        let may_be_deep =
+            t.image.iter().any(|c| nesting_value(c, new).is_some_and(|d| nesting::may_be_deep(c.type_oid, d)));
         if fits && !may_be_deep && is_short(t, new) {
             return Ok(true);
         }
         if pg::has_rights_of(spi::owner(t.root)?) {
             return if fits { Ok(true) } else { journal::reset(t.root).map(|()| false) };
         }
-        if may_be_deep && fits && t.image.iter().any(|column| is_deep(column, new, buffer)) {
+        if may_be_deep && fits && t.image.iter().any(|column| is_deep(column, new)) {
             return Err(too_deep(t.root));
         }
         match fits && write_image(t, new, buffer) {
@@ -45,55 +50,29 @@ fn too_long(table: pg_sys::Oid) -> SyncError {
 
 fn too_deep(table: pg_sys::Oid) -> SyncError {
     let name = pg::qualified_name(table).map(|(name, _)| name).unwrap_or_default();
-    let message = format!("JSON is nested too deep in a row of table {name}, in columns that decide who sees it");
+    let message = format!("a value is nested too deep in a row of table {name}, in columns that decide who sees it");
     SyncError::new(code::PROGRAM_LIMIT, message)
         .detail(format!(
-            "There may be {DEEPEST} levels: snapsync logs old values when the row changes, and reads them back."
+            "JSON may have {DEEPEST} levels, also in arrays and rows; a jsonpath, a tsquery or a range of JSON {LONGEST} bytes: snapsync logs \
+             old values when the row changes, and reads them back."
         ))
         .hint("Only the table's owner can write such a row.")
 }
 
-/// JSON that is deeper can be too deep for a session which has less of its stack left than the one that wrote the row.
-const DEEPEST: usize = 1_000;
-
-/// The value, if the column is one of JSON and the value may be deeper than that: a level takes two bytes at least.
+/// The value, if the column has one that may nest.
 ///
 /// # Safety
 /// The slot holds a row of the column's relation.
-unsafe fn long_json(column: &TrackedColumn, slot: Slot) -> Option<pg_sys::Datum> {
-    let is_json = matches!(column.type_oid, pg_sys::JSONOID | pg_sys::JSONBOID);
-    // SAFETY: a varlena datum, of which the header is looked at.
-    unsafe { value(slot, column.attnum).filter(|d| is_json && pg_sys::toast_raw_datum_size(*d) > 2 * DEEPEST) }
+unsafe fn nesting_value(column: &TrackedColumn, slot: Slot) -> Option<pg_sys::Datum> {
+    // SAFETY: see above.
+    unsafe { value(slot, column.attnum).filter(|_| column.nests) }
 }
 
 /// # Safety
-/// As above. The buffer is written to.
-unsafe fn is_deep(column: &TrackedColumn, slot: Slot, buffer: &mut Vec<u8>) -> bool {
-    // SAFETY: see above.
-    let Some(datum) = (unsafe { long_json(column, slot) }) else { return false };
-    buffer.clear();
+/// As above.
+unsafe fn is_deep(column: &TrackedColumn, slot: Slot) -> bool {
     // SAFETY: a datum of this column.
-    unsafe { write_text(column, datum, buffer) };
-    depth(buffer) > DEEPEST
-}
-
-/// How deep arrays and objects are nested in a JSON text.
-fn depth(json: &[u8]) -> usize {
-    let (mut deepest, mut depth, mut in_string, mut escaped) = (0, 0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+    unsafe { nesting_value(column, slot).is_some_and(|datum| nesting::is_deep(column.type_oid, datum)) }
 }
 
 /// What short values of any type may become as text is less than an image may have: a number of few bytes has up to 150,000 digits.
@@ -125,17 +104,5 @@ unsafe fn length(column: &TrackedColumn, datum: pg_sys::Datum) -> usize {
         },
         // SAFETY: as above.
         _ => unsafe { pg_sys::toast_raw_datum_size(datum) },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::depth;
-
-    #[test]
-    fn brackets_in_strings_nest_nothing() {
-        assert_eq!(depth(br#"7"#), 0);
-        assert_eq!(depth(br#"[{"a": [1, "[[["]}, []]"#), 3);
-        assert_eq!(depth(br#"["\\\"[", "[\\"]"#), 1);
     }
 }

@@ -72,6 +72,28 @@ INSERT INTO documents VALUES (1, 'alice', (repeat('[', 1000) || repeat(']', 1000
 SELECT * FROM t.error($$ INSERT INTO documents VALUES (2, 'alice', (repeat('[', 1001) || repeat(']', 1001))::jsonb) $$);
 SELECT * FROM t.error($$ INSERT INTO documents VALUES (3, 'alice', jsonb_build_object('a', repeat('[', 5000))) $$);
 RESET ROLE;
+-- So it is with JSON in arrays, rows and ranges, however well it is packed there, and with what else nests.
+CREATE TYPE titled AS (title text, body jsonb);
+CREATE DOMAIN titles AS titled[];
+CREATE TYPE from_to AS RANGE (subtype = jsonb);
+SELECT t.secured('nested', ', owner name, tags jsonb[], one titled, many titles, span from_to, spans from_to_multirange, path jsonpath, q tsquery',
+                 $$owner = current_user OR '"p"' = ANY (tags) OR (one).title = 'p' OR (many[1]).title = 'p' OR span = 'empty' OR spans IS NULL OR path::text = '$' OR q = 'p'$$);
+GRANT ALL ON nested TO PUBLIC;
+CREATE POLICY writes ON nested FOR INSERT WITH CHECK (true);
+CREATE FUNCTION levels(n int) RETURNS jsonb LANGUAGE sql AS $$ SELECT (repeat('[', n) || repeat(']', n))::jsonb $$;
+SET ROLE alice;
+CREATE TEMP TABLE packed AS SELECT levels(5000) AS body;
+INSERT INTO nested VALUES (1, 'alice', ARRAY[levels(1000), levels(1000)], ROW('a', levels(1000)), ARRAY[ROW('a', levels(1000))::titled],
+                           from_to('[1]', levels(500)), from_to_multirange(from_to('[1]', levels(500))), ('$' || repeat('.a', 400))::jsonpath, (repeat('a|', 200) || 'b')::tsquery);
+INSERT INTO nested (id, owner, tags, path) SELECT 2, 'alice', array_agg(jsonb_build_object('a', n)), '$' FROM generate_series(1, 5000) AS n;
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, tags) VALUES (3, 'alice', ARRAY['1', NULL, levels(1001)]) $$);
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, one) SELECT 3, 'alice', ROW('a', body)::titled FROM packed $$);
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, many) SELECT 3, 'alice', ARRAY[ROW('a', body)::titled] FROM packed $$);
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, span) VALUES (3, 'alice', from_to('[1]', levels(1001))) $$);
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, spans) VALUES (3, 'alice', from_to_multirange(from_to('[1]', levels(1001)))) $$);
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, path) VALUES (3, 'alice', ('$' || repeat('.a', 2000))::jsonpath) $$);
+SELECT * FROM t.error($$ INSERT INTO nested (id, owner, q) VALUES (3, 'alice', (repeat('(a&(b|', 140) || 'c' || repeat('))', 140))::tsquery) $$);
+RESET ROLE;
 
 -- An operator that makes itself the negator of one that a policy uses is planned in its place; so is one that goes.
 CREATE FUNCTION is_one(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1 = $2; END $$;
