@@ -286,7 +286,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 Err(error) if subxact::is_transient(&error) => return Err(error),
                 Err(error) => e = error,
             }
-        } else if is_taken && pg::transaction_snapshot_is_fixed() && target.was_created_unseen(id)? {
+        } else if is_taken && pg::transaction_snapshot_is_fixed() && target.is_seen_later(id)? {
             return Err(SyncError::new(
                 code::SERIALIZATION_FAILURE,
                 "could not serialize access due to concurrent update",

@@ -183,8 +183,9 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
             shows_inserted: target.may_read_key() && target.may_hide_inserted()?,
         };
         if let Some(fate) = assumed[index] {
-            // What others did since the baseline is a conflict, or may be.
-            if !matches!(history::entries(pusher, target, clock.newest)?.as_deref(), Some([])) {
+            // What others did since the baseline is a conflict, or may be. Of rows that the caller never saw nothing is said, and nothing done: in
+            // which command his own rows were written would tell him that there was one.
+            if history::are_known(pusher, index, target, clock.newest)? {
                 return Ok(None);
             }
             let records = memory::filled(fate, target.plan.records.len());

@@ -10,7 +10,7 @@ use crate::log::change::{Image, Op};
 use crate::log::read::{self, Logged};
 use crate::log::{clock, roles};
 use crate::push::pusher::{Baseline, Pusher};
-use crate::push::target::Target;
+use crate::push::target::{Stored, Target};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -53,6 +53,23 @@ pub(super) fn entries(pusher: &Pusher, target: &Target, newest: i64) -> Result<O
     let mut entries = target.logged(&target.ids(), from, &snapshot)?;
     entries.retain(|e| pusher.is_by_others(e));
     Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
+}
+
+/// Did others change rows of this target since the baseline that the caller sees or could see, or is that not known?
+pub(super) fn are_known(pusher: &Pusher, index: usize, target: &Target, newest: i64) -> Result<bool> {
+    let Some(entries) = entries(pusher, target, newest)? else { return Ok(true) };
+    if entries.is_empty() {
+        return Ok(false);
+    }
+    let mut stored = memory::filled(Stored::default(), target.ids().len());
+    let changed: HashSet<&str> = entries.iter().map(|entry| entry.key.as_str()).gather();
+    let ids = target.ids().into_iter().enumerate().filter(|(_, id)| changed.contains(id));
+    let (places, ids): (Vec<usize>, Vec<&str>) = ids.gather_pairs();
+    for (at, deleted) in target.visible_now(&ids)? {
+        stored[places[at]] = Stored { visible: true, locked: false, deleted };
+    }
+    let one = Deciding::new(pusher, index, target, stored, newest, false);
+    Ok(!one.changed(Some(&entries))?.is_empty())
 }
 
 impl<'d> Deciding<'d, '_> {

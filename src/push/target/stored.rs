@@ -8,9 +8,7 @@ use pgrx::pg_sys;
 use super::Target;
 use crate::collections::catalog::Column;
 use crate::collections::{lookup, tombstone};
-use crate::log::change::Op;
 use crate::log::read::{self, Logged};
-use crate::log::{clock, journal};
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
@@ -67,14 +65,10 @@ impl Target<'_> {
         Ok(entries)
     }
 
-    /// Has somebody created this row since the transaction's snapshot, which does not see it (REPEATABLE READ)?
-    pub fn was_created_unseen(&self, id: &str) -> Result<bool> {
-        let from = {
-            let _seen = pg::ActiveSnapshot::take();
-            clock::horizon::snapmin_of_old_snapshot()?
-        };
-        let entries = self.logged(&[id], from, &pg::ActiveSnapshot::latest())?;
-        Ok(entries.iter().any(|e| e.op == Op::Insert && Some(e.stamp) != journal::own_stamp()))
+    /// Does the caller see a row of this id that the transaction's snapshot does not (REPEATABLE READ)? Somebody has created it since. (What he
+    /// sees in neither, the log is not asked about: he must not hear that there was a row.)
+    pub fn is_seen_later(&self, id: &str) -> Result<bool> {
+        Ok(!self.visible_in(&[id], &pg::ActiveSnapshot::latest())?.is_empty())
     }
 
     /// The ids that cannot be read as the key's types, with the error.
@@ -135,12 +129,19 @@ impl Target<'_> {
 
     /// Which of these ids the caller can see now, by their places, and whether each is marked as deleted.
     pub fn visible_now(&self, ids: &[&str]) -> Result<Vec<(usize, bool)>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.visible_in(ids, &pg::ActiveSnapshot::take())
+    }
+
+    /// The same in this snapshot, which is the active one.
+    fn visible_in(&self, ids: &[&str], _snapshot: &pg::ActiveSnapshot) -> Result<Vec<(usize, bool)>> {
         if ids.is_empty() || !self.may_read_key() {
             return Ok(Vec::new());
         }
         let (rows, args) = self.id_rows(ids);
         let sql = format!("SELECT r.n, {} FROM {}", self.is_deleted(), lookup::join(&self.collection, &rows));
-        let _now = pg::ActiveSnapshot::take();
         let found = spi::numbers(&sql, &args, Mode::Read)?;
         Ok(found.into_iter().map(|(n, deleted)| (n as usize - 1, deleted)).gather())
     }
