@@ -80,9 +80,9 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
                 spi::arg(who.as_str()),
                 spi::arg(client_id),
                 spi::arg(m.id),
-                spi::arg(m.name.as_str()),
+                spi::arg(cut(&m.name, LONGEST_NAME)),
                 spi::arg(e.code.as_str()),
-                spi::arg(e.message.as_str()),
+                spi::arg(cut(&e.message, LONGEST_MESSAGE)),
                 spi::arg(e.names[4].as_deref()),
             ],
         )?;
@@ -96,6 +96,16 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     let first = list.first().map_or(reached, |m| m.id);
     answer(&who, client_id, first, reached)
+}
+
+/// What is kept of a failed mutation's name, and of what its error says, in bytes: a client chooses the one, and what a mutator says can be as long.
+const LONGEST_NAME: usize = 255;
+const LONGEST_MESSAGE: usize = 2_000;
+
+/// The text, or so much of its beginning.
+fn cut(text: &str, longest: usize) -> &str {
+    let end = (0..=longest.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// The last mutation of this client that was carried out. Its row is the lock: a second call waits for the first.

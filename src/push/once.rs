@@ -39,8 +39,9 @@ struct Answered {
     answer: Option<String>,
 }
 
-/// How many outdated answers a call removes on its way.
+/// How many outdated answers a call removes on its way, and of how many bytes together, as they are stored (one has what it has).
 const PRUNED_AT_ONCE: i32 = 100;
+const PRUNED_BYTES: i64 = 1 << 20;
 
 pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
     let who = client::who()?;
@@ -89,10 +90,19 @@ fn prune() -> Result<()> {
     for table in ["push", "mutation_failure"] {
         spi::owner_execute(
             &format!(
-                "DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM snapsync.{table} \
-                 WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))"
+                "WITH outdated AS MATERIALIZED ( \
+                     SELECT ctid AS place, pg_column_size(t.*)::bigint AS size FROM snapsync.{table} AS t \
+                     WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED \
+                 ), summed AS ( \
+                     SELECT place, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before FROM outdated \
+                 ) \
+                 DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY(SELECT place FROM summed WHERE before < $3))"
             ),
-            &[spi::arg(f64::from(settings::push_retention_seconds())), spi::arg(PRUNED_AT_ONCE)],
+            &[
+                spi::arg(f64::from(settings::push_retention_seconds())),
+                spi::arg(PRUNED_AT_ONCE),
+                spi::arg(PRUNED_BYTES),
+            ],
         )?;
     }
     Ok(())

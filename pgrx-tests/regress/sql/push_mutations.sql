@@ -105,3 +105,30 @@ SET ROLE alice;
 SELECT push_mutations('[{"id": 1, "name": "none"}]', 'old');
 SELECT push_mutations('[{"id": 1, "name": "none"}, {"id": 2, "name": "none"}, {"id": 3, "name": "none"}]', 'old');
 RESET ROLE;
+
+-- A set that a mutator returns is read to its end; whatever else it returns, too.
+CREATE FUNCTION likes(args json) RETURNS TABLE (n int) LANGUAGE sql AS $$ INSERT INTO quotes SELECT i FROM generate_series(201, 203) AS i RETURNING id $$;
+CREATE FUNCTION one_by_one(args json) RETURNS SETOF int LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 211..213 LOOP
+        INSERT INTO quotes VALUES (n);
+        RETURN NEXT n;
+    END LOOP;
+END
+$$;
+CREATE FUNCTION both_ways(INOUT args json, OUT n int) LANGUAGE plpgsql AS $$ BEGIN INSERT INTO quotes VALUES (221); END $$;
+CREATE FUNCTION any_row(args json) RETURNS record LANGUAGE sql AS $$ INSERT INTO quotes VALUES (222) RETURNING id, likes $$;
+CREATE FUNCTION any_rows(args json) RETURNS SETOF record LANGUAGE sql AS $$ INSERT INTO quotes VALUES (223), (224) RETURNING id, likes $$;
+SELECT snapsync.register_mutator(name, (name || '(json)')::regprocedure) FROM unnest(ARRAY['likes', 'one_by_one', 'both_ways', 'any_row', 'any_rows']) AS name;
+SET ROLE alice;
+SELECT push_mutations('[{"id": 1, "name": "likes"}, {"id": 2, "name": "one_by_one"}, {"id": 3, "name": "both_ways"}, {"id": 4, "name": "any_row"}, {"id": 5, "name": "any_rows"}]', 'sets');
+SELECT array_agg(id ORDER BY id) FROM quotes WHERE id > 200;
+RESET ROLE;
+
+-- Of a name that no mutator has, and of what an error says, so much is kept as people read.
+CREATE FUNCTION says(args json) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat('ü', 100000); END $$;
+SELECT snapsync.register_mutator('says', 'says(json)');
+SET ROLE alice;
+SELECT json_array_length(push_mutations(format('[{"id": 1, "name": "%s"}, {"id": 2, "name": "says"}]', repeat('ä', 100000))::json, 'long') -> 'failures');
+RESET ROLE;
+SELECT id, octet_length(name) AS name, octet_length(message) AS message FROM snapsync.mutation_failure WHERE client_id = 'long' ORDER BY id;
