@@ -20,6 +20,7 @@ const PAUSES_MS = [50, 5_000] // before the database is tried again
 const SLOW_BYTES = 64 * 1024 // who has so much unread is cut off: he comes back and pulls
 const LONGEST_MS = 2 ** 31 - 1 // of a timer
 const ASKING = 4 // so many users are asked for at once
+const ASKED_AGAIN_MS = 1_000 // where what a user may hear has moved while it was asked for
 
 function parse(json) {
   try { return JSON.parse(json) } catch { return null }
@@ -66,14 +67,15 @@ export function openGateway({ connection, scopes, secret = SECRET }) {
   // Anybody who can connect can notify: what is not a poke is passed over, and only what a poke consists of is passed on.
   function poke(payload) {
     const given = parse(payload)
-    if (!queries.has(given?.collection) || !Array.isArray(given.actions)) return
-    const { collection, scope } = given
+    if (!queries.has(given?.collection) || !Array.isArray(given.actions) || !Number.isSafeInteger(given.stamp)) return
+    const { collection, scope, stamp } = given
+    if (scope !== undefined && typeof scope !== 'string') return
     const actions = ACTIONS.filter((action) => given.actions.includes(action))
     if (actions.includes('access')) {
       for (const client of clients) if (client.collections.includes(collection)) renew(client)
       return
     }
-    const message = `data: ${JSON.stringify({ collection, actions, stamp: Number(given.stamp) })}\n\n`
+    const message = `data: ${JSON.stringify({ collection, actions, stamp })}\n\n`
     const name = !scope || queries.get(collection) === null ? collection : `scope ${scope}`
     for (const client of hearers.get(name) ?? []) send(client, message)
   }
@@ -95,22 +97,26 @@ export function openGateway({ connection, scopes, secret = SECRET }) {
   }
 
   // Who sees what may have moved. Until it is known what the client may hear now, it hears nothing; then it is told that anything may have
-  // changed. So it misses nothing, and hears nothing that it may not.
+  // changed. So it misses nothing, and hears nothing that it may not. Where more has moved meanwhile, it is told all the same, and asked for again
+  // after a pause: whoever can notify could keep everybody from hearing anything.
   async function renew(client) {
     forget(client)
     client.outdated = true
     if (client.asking) return
     client.asking = true
     try {
-      let names = []
       while (client.outdated) {
         client.outdated = false
-        names = await ask(client)
+        const names = await ask(client)
+        if (!clients.has(client)) return // gone meanwhile
+        send(client, EVERYTHING)
+        if (client.outdated) {
+          await sleep(ASKED_AGAIN_MS, null, { signal: stop.signal }).catch(() => {})
+          continue
+        }
+        client.names = names
+        for (const name of names) hearers.set(name, (hearers.get(name) ?? new Set()).add(client))
       }
-      if (!clients.has(client)) return // gone meanwhile
-      client.names = names
-      for (const name of names) hearers.set(name, (hearers.get(name) ?? new Set()).add(client))
-      send(client, EVERYTHING)
     } catch (error) {
       client.fail(error)
     } finally {

@@ -1,9 +1,11 @@
 // The gateway: who is told of what, and what happens when a line is cut.
 
 import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
 import { after, before, describe, it } from 'node:test'
 import pg from 'pg'
 import { token } from '../rpc.mjs'
+import { openGateway } from '../gateway.mjs'
 import { openLive, seed } from '../live.mjs'
 import { listen } from '../live/pokes.js'
 import { newUser } from '../lib/testing.mjs'
@@ -103,14 +105,40 @@ describe('the gateway', () => {
     const list = await seed(live, alice, 'Hers')
     const [hers] = await ears(alice)
     const [{ hash }] = await live.sql(`SELECT snapsync.poke_scope('todos', $1) AS hash`, [list])
-    const forged = { collection: 'todos', actions: ['<b>', 'insert'], stamp: 'x', scope: hash, more: 'data' }
+    const forged = { collection: 'todos', actions: ['<b>', 'insert'], stamp: 7, scope: hash, more: 'data' }
+    const odd = { valueOf: 0, toString: 0 } // what becomes neither a number nor a text
     for (const payload of [
       'nonsense', '', 'null', '[]', '7', '{"collection": "todos"}', '{"collection": "secrets", "actions": ["insert"], "stamp": 1}',
-      '{"collection": "__proto__", "actions": ["insert"]}', JSON.stringify(forged),
+      '{"collection": "__proto__", "actions": ["insert"], "stamp": 1}', '{"collection": "todos", "actions": ["insert"], "stamp": "1"}',
+      JSON.stringify({ ...forged, stamp: odd }), JSON.stringify({ ...forged, scope: odd }), JSON.stringify(forged),
     ]) {
       await live.sql(`SELECT pg_notify('snapsync', $1)`, [payload])
     }
-    assert.deepEqual(await hers.next(), { collection: 'todos', actions: ['insert'], stamp: null })
+    assert.deepEqual(await hers.next(), { collection: 'todos', actions: ['insert'], stamp: 7 })
+  })
+
+  it('tells everybody to look, however fast it is told that somebody sees something else', async () => {
+    const poke = JSON.stringify({ collection: 'todos', actions: ['access'], stamp: 1 })
+    // Each question what a user may hear is followed by such word, which comes before its answer.
+    const scopes = { todos: `SELECT NULL::text FROM pg_notify('snapsync', '${poke}')` }
+    const gateway = openGateway({ connection: { ...live.connection, user: 'gateway', password: 'gateway' }, scopes })
+    const server = createServer((request, response) => gateway.take(request, response, new URL(request.url, 'http://localhost')))
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const ended = new AbortController()
+    try {
+      await gateway.ready
+      await new Promise((resolve) => {
+        let heard = 0
+        listen({
+          url: `http://127.0.0.1:${server.address().port}/pokes?collections=todos`, token: live.token(newUser()), signal: ended.signal,
+          heard: () => { if (++heard === 2) resolve() },
+        })
+      })
+    } finally {
+      ended.abort()
+      await gateway.close()
+      server.close()
+    }
   })
 
   it('refuses who has no token for it, and what it does not know', async () => {
