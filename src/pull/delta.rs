@@ -114,6 +114,10 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Overlap));
         }
         let access_moved = !stamps.is_empty();
+        // Between the cursor and now the client asked for what the owner gave it then, which it may have pulled, or pushed into.
+        if access_moved && matches!(self.wanted.before, LastScopes::Owners { named_now: true }) {
+            return Ok(Some(Cause::Filter));
+        }
         let tables = tables.iter().map(|read| Ok((Rc::clone(&read.table), reach.entries_read(read)?)));
         let mut tables: Vec<_> = tables.gather::<Result<_>>()?;
         tables.retain(|(_, entries)| access_moved || !entries.is_empty());

@@ -52,3 +52,34 @@ CALL t.go('{"rows": {"scope": ["A", "B"]}}', '{"rows": {"updated": [{"id": 2, "s
 -- By keys: a new row that the next pull asks for, and that somebody has deleted.
 CALL t.go('{"rows": {"id": [1]}}', :'new', '{"rows": {"id": [1, 10]}}');
 CALL t.go('{"rows": {"id": [1]}}', :'new', '{"rows": {"id": [1, 10]}}', 'DELETE FROM rows WHERE id = 10');
+
+-- With skip_echoes, too: what it pushed outside of what it asked for it need not have kept.
+INSERT INTO rows VALUES (20, 'B', 'b');
+SET ROLE alice;
+SELECT pull_changes('{rows}', filter => '{"rows": {"scope": ["A"]}}', client_id => 'c') ->> 'timestamp' AS since \gset
+SELECT push_changes('{"rows": {"created": [{"id": 21, "scope": "B", "v": "mine"}]}}', :'since', client_id => 'c');
+SELECT pull_changes('{rows}', :'since', filter => '{"rows": {"scope": ["B"]}}', last_filter => '{"rows": {"scope": ["A"]}}', client_id => 'c', skip_echoes => true) #> '{changes,rows}';
+RESET ROLE;
+
+-- From what the owner's expression gives to scopes of its own, beside a membership that has come: what the client pulled or pushed of that goes, too.
+CREATE TABLE members (who name, scope text, PRIMARY KEY (who, scope));
+GRANT SELECT ON members TO alice;
+CREATE TABLE owned (id int PRIMARY KEY, scope text NOT NULL);
+GRANT ALL ON owned TO alice;
+SELECT snapsync.enable('owned', scope_column => 'scope', scope_values => 'ARRAY(SELECT m.scope FROM members AS m WHERE m.who = current_user)');
+INSERT INTO members VALUES ('alice', 'a');
+INSERT INTO owned VALUES (1, 'a'), (2, 'b'), (4, 'c');
+SET ROLE alice;
+SELECT pull_changes('{owned}') ->> 'timestamp' AS since \gset
+RESET ROLE;
+INSERT INTO members VALUES ('alice', 'b');
+SET ROLE alice;
+SELECT push_changes('{"owned": {"created": [{"id": 3, "scope": "b"}]}}', :'since', client_id => 'c');
+SELECT a.changes, a.reason FROM pull_changes('{owned}', :'since', filter => '{"owned": {"scope": ["c"]}}', last_filter => '{}', client_id => 'c') AS p,
+    json_to_record(p) AS a(changes json, reason json);
+-- Where nothing moved, ids tell it.
+SELECT pull_changes('{owned}') ->> 'timestamp' AS since \gset
+SELECT push_changes('{"owned": {"created": [{"id": 5, "scope": "b"}]}}', :'since', client_id => 'c');
+SELECT a.changes, a.reason FROM pull_changes('{owned}', :'since', filter => '{"owned": {"scope": ["c"]}}', last_filter => '{}', client_id => 'c') AS p,
+    json_to_record(p) AS a(changes json, reason json);
+RESET ROLE;
