@@ -62,7 +62,7 @@ SELECT pull_changes('{rows}', :'since', filter => '{"rows": {"scope": ["B"]}}', 
 RESET ROLE;
 
 -- From what the owner's expression gives to scopes of its own, beside a membership that has come: what the client pulled or pushed of that goes, too.
-CREATE TABLE members (who name, scope text, PRIMARY KEY (who, scope));
+CREATE TABLE members (who text, scope text, PRIMARY KEY (who, scope));
 GRANT SELECT ON members TO alice;
 CREATE TABLE owned (id int PRIMARY KEY, scope text NOT NULL);
 GRANT ALL ON owned TO alice;

@@ -14,7 +14,7 @@ pub(super) const DEEPEST: usize = 1_000;
 pub(super) const LONGEST: usize = 2 * DEEPEST;
 
 /// What a type's values are made of, as far as they nest.
-enum Kind {
+enum Made {
     Flat,
     Json,
     /// Of a recursive grammar that is not looked into.
@@ -27,28 +27,28 @@ enum Kind {
 
 /// # Safety
 /// Of an existing type.
-unsafe fn kind(type_: pg_sys::Oid) -> Kind {
+unsafe fn made_of(type_: pg_sys::Oid) -> Made {
     // SAFETY: looks at the catalogs only.
     unsafe {
         let base = pg_sys::getBaseType(type_);
         if matches!(base, pg_sys::JSONOID | pg_sys::JSONBOID) {
-            return Kind::Json;
+            return Made::Json;
         }
         if matches!(base, pg_sys::JSONPATHOID | pg_sys::TSQUERYOID) {
-            return Kind::Grammar;
+            return Made::Grammar;
         }
         let element = pg_sys::get_element_type(base);
         if element != pg_sys::InvalidOid {
-            return Kind::Array(element);
+            return Made::Array(element);
         }
         if pg_sys::get_typ_typrelid(base) != pg_sys::InvalidOid {
-            return Kind::Row;
+            return Made::Row;
         }
         let several = pg_sys::get_multirange_range(base);
         let range = if several == pg_sys::InvalidOid { base } else { several };
         match pg_sys::get_range_subtype(range) {
-            pg_sys::InvalidOid => Kind::Flat,
-            bound => Kind::Range(bound),
+            pg_sys::InvalidOid => Made::Flat,
+            bound => Made::Range(bound),
         }
     }
 }
@@ -61,12 +61,12 @@ pub(in crate::track) unsafe fn nests(type_: pg_sys::Oid) -> bool {
     memory::heed();
     // SAFETY: as said above, of the types that this one is made of. (No row type has itself among its fields, not in arrays either.)
     unsafe {
-        match kind(type_) {
-            Kind::Flat => false,
-            Kind::Json | Kind::Grammar => true,
-            Kind::Array(element) => nests(element),
-            Kind::Range(bound) => nests(bound),
-            Kind::Row => {
+        match made_of(type_) {
+            Made::Flat => false,
+            Made::Json | Made::Grammar => true,
+            Made::Array(element) => nests(element),
+            Made::Range(bound) => nests(bound),
+            Made::Row => {
                 let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(pg_sys::getBaseType(type_), -1);
                 let of: Vec<pg_sys::Oid> = fields(descriptor).map(|(_, type_)| type_).gather();
                 pg_sys::FreeTupleDesc(descriptor);
@@ -97,18 +97,18 @@ pub(super) unsafe fn may_be_deep(type_: pg_sys::Oid, datum: pg_sys::Datum) -> bo
 /// A non-null datum of this type.
 pub(super) unsafe fn is_deep(type_: pg_sys::Oid, datum: pg_sys::Datum) -> bool {
     memory::heed();
-    // SAFETY: each kind's values are taken apart as PostgreSQL does; what they are made of is of the types that they say.
+    // SAFETY: values of each are taken apart as PostgreSQL does; what they are made of is of the types that they say.
     unsafe {
-        match kind(type_) {
-            Kind::Flat => false,
-            Kind::Json => {
+        match made_of(type_) {
+            Made::Flat => false,
+            Made::Json => {
                 pg_sys::toast_raw_datum_size(datum) > 2 * DEEPEST
                     && with_text(type_, datum, |json| depth(json) > DEEPEST)
             }
-            Kind::Grammar => with_text(type_, datum, |text| text.len() > LONGEST),
-            Kind::Range(bound) => nests(bound) && with_text(type_, datum, |text| text.len() > LONGEST),
-            Kind::Array(element) => nests(element) && has_deep_element(element, datum),
-            Kind::Row => has_deep_field(datum),
+            Made::Grammar => with_text(type_, datum, |text| text.len() > LONGEST),
+            Made::Range(bound) => nests(bound) && with_text(type_, datum, |text| text.len() > LONGEST),
+            Made::Array(element) => nests(element) && has_deep_element(element, datum),
+            Made::Row => has_deep_field(datum),
         }
     }
 }
