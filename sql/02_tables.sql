@@ -82,7 +82,7 @@ COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a
 COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';
 COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decides, for custom';
 COMMENT ON COLUMN snapsync.collection.conflict_owner IS 'Who owned that function when it was named: another owner''s of the same name is not called';
-COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an array of names, or an object of names and predicates';
+COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an object of names and predicates';
 COMMENT ON COLUMN snapsync.collection.notify IS 'Who is poked when rows here change: none, notify (listeners of the channel snapsync), realtime (Supabase), both';
 COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the rows by what the policies ask for, or, of a table that is only tracked, by what those of others ask of it; where no scope_column is named, entries of the log carry its value';
 COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found';

@@ -112,20 +112,25 @@ COMMENT ON FUNCTION snapsync.named_otherwise(oid) IS
 'The functions and tables that a table''s scope_values and predicates name, and that are gone, or another owner''s than when they were given, who may not act as the table''s';
 
 -- To name a function anew is to trust whoever owns it now.
+CREATE FUNCTION snapsync.conflict_function_stands(relation oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT c.conflict_function IS NULL OR EXISTS (
+        SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
+        WHERE f.oid = to_regprocedure(c.conflict_function) AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE')))
+    FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1;
+END;
+COMMENT ON FUNCTION snapsync.conflict_function_stands(oid) IS
+'Is a table''s conflict function, if it has one, still the one that was named, or of who may act as the table''s owner?';
 CREATE FUNCTION snapsync.settings_stand(relation oid) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
-    SELECT NOT EXISTS (
-            SELECT WHERE c.conflict_function IS NOT NULL AND NOT EXISTS (
-                SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
-                WHERE f.oid = to_regprocedure(c.conflict_function) AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))))
-       AND NOT EXISTS (SELECT FROM snapsync.named_otherwise($1))
-    FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation WHERE c.relation = $1;
+    SELECT snapsync.conflict_function_stands($1) AND NOT EXISTS (SELECT FROM snapsync.named_otherwise($1));
 END;
 COMMENT ON FUNCTION snapsync.settings_stand(oid) IS
 'Are the functions and tables that a table''s settings name still those that they meant, or of who may act as its owner?';
 REVOKE EXECUTE ON FUNCTION snapsync.beyond_owners(oid), snapsync.enabling_is_left_to(oid, oid), snapsync.key_is_left_to(oid, oid),
-    snapsync.named_otherwise(oid), snapsync.settings_stand(oid) FROM PUBLIC;
+    snapsync.named_otherwise(oid), snapsync.conflict_function_stands(oid), snapsync.settings_stand(oid) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.findings(who oid)
 RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
@@ -464,7 +469,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'error', name, format('it has become a partition of %s, which is not synced: its changes are lost', pg_partition_root(relation)),
            'Sync the partitioned table in its place.',
-           CASE WHEN settled THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings) END, NULL
+           CASE WHEN settled THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L%s);', tab, pg_partition_root(relation), settings) END, snapsync.enabling_is_left_to(relation, who)
     FROM synced CROSS JOIN LATERAL (SELECT passes AND (SELECT r.relowner FROM pg_class AS r WHERE r.oid = pg_partition_root(relation)) = relowner AS settled) AS may
     WHERE pg_partition_root(relation) <> relation
     UNION ALL
@@ -472,9 +477,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('conflict function %s is gone, or another owner''s than the one that was named, and nothing is called in its place', s.conflict_function),
            'If it is meant, name it again: enable(..., conflict_function => ...).', NULL, NULL
     FROM synced AS s
-    WHERE s.conflict_function IS NOT NULL AND NOT EXISTS (
-        SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
-        WHERE f.oid = to_regprocedure(s.conflict_function) AND (o.rolname = s.conflict_owner OR pg_has_role(o.oid, s.relowner, 'USAGE')))
+    WHERE NOT snapsync.conflict_function_stands(s.relation)
     UNION ALL
     SELECT 'error', s.name,
            format('what scope_values or predicates name is gone, or another owner''s than when they were given: %s', other.names),
@@ -494,7 +497,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                 ELSE 'Give this one another name; or call snapsync.disable() for it, and let the other table''s owner call snapsync.enable().' END,
            CASE WHEN s.passes AND other.relowner = s.relowner
                      AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
-                THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END, NULL
+                THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END, snapsync.enabling_is_left_to(s.relation, who)
     FROM synced AS s JOIN own AS other ON other.own_name = s.qualified_name AND other.oid <> s.relation
     WHERE s.qualified_name <> s.own_name
     UNION ALL
@@ -586,7 +589,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Name access_tables anew, without it: enable(..., access_tables => ...).',
            CASE WHEN d.passes THEN format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
                   (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o
-                    WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END, NULL
+                    WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END, snapsync.enabling_is_left_to(d.relation, who)
     FROM declared AS d WHERE d.oid IS NULL
     UNION ALL
     SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),

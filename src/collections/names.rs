@@ -113,11 +113,11 @@ fn taken(name: &str, relation: pg_sys::Oid) -> Result<Option<String>> {
     Ok(rows.first().map(|r| r.string(0)))
 }
 
-/// Is there another table of this name in `public`, synced or not, that the caller does not own?
+/// Is there another table of this name in `public`, synced or not, that the caller does not own? (A text that is longer than a name is none's.)
 fn is_anothers(name: &str, relation: pg_sys::Oid) -> Result<bool> {
     let rows = spi::read_now(
         "SELECT 1 FROM pg_class AS r JOIN pg_namespace AS n ON n.oid = r.relnamespace \
-          WHERE n.nspname = 'public' AND r.relname = $1::name AND r.oid <> $2 AND r.relkind IN ('r', 'p', 'v', 'm', 'f') \
+          WHERE n.nspname = 'public' AND r.relname = $1::name AND r.relname::text = $1 AND r.oid <> $2 AND r.relkind IN ('r', 'p', 'v', 'm', 'f') \
             AND NOT pg_has_role($3, r.relowner, 'USAGE')",
         &[spi::arg(name), spi::arg(relation), spi::arg(pg::current_user())],
     )?;

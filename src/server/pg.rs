@@ -18,7 +18,8 @@ thread_local! {
     static RELATIONS: Cached<Vec<(&'static CStr, pg_sys::Oid)>> = Cached::until(Event::Definition);
 }
 
-/// The same; None where the extension is gone. (Somebody may also have given the relation another name, and expects writers to go on without it.)
+/// The Oid of one of the extension's own relations; None where the extension is gone. (A relation that has got another name is an ERROR: who
+/// writes without it would lose what he writes.)
 pub fn relation_if_created(name: &'static CStr) -> Result<Option<pg_sys::Oid>> {
     match relation_oid(name) {
         Ok(oid) => Ok(Some(oid)),

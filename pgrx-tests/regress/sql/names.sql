@@ -106,3 +106,12 @@ SELECT t.table('"app.tasks"'), t.table('"a.b".c'), t.table('a."b.c"');
 SELECT snapsync.enable('public."app.tasks"'), snapsync.enable('"a.b".c'), snapsync.enable('a."b.c"');
 SELECT name, "table" FROM snapsync.status WHERE "table"::text LIKE '%"%' ORDER BY name COLLATE "C";
 SELECT n, t.read(n) FROM unnest('{app.tasks,public.app.tasks,a.b.c}'::text[]) AS n;
+
+-- A name may be longer than a table's, of which the first 63 bytes belong to a table in public.
+SELECT t.table(repeat('x', 63));
+CREATE SCHEMA longer AUTHORIZATION bob;
+SET ROLE bob;
+CREATE TABLE longer.mine (id int PRIMARY KEY);
+SELECT snapsync.enable('longer.mine', name => repeat('x', 63) || '_2');
+SELECT * FROM t.error($$ SELECT snapsync.enable('longer.mine', name => repeat('x', 63)) $$);
+RESET ROLE;

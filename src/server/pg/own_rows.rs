@@ -17,7 +17,7 @@ impl OwnRow {
     /// The column of this number, whose type is `T`.
     pub fn column<T: FromDatum>(&self, attnum: i16) -> Option<T> {
         let mut is_null = false;
-        // SAFETY: the tuple is of the descriptor, and valid as long as `row_by_name` lends it out.
+        // SAFETY: the tuple is of the descriptor, and valid as long as it is lent out.
         unsafe {
             let datum = pg_sys::heap_getattr(self.tuple, i32::from(attnum), self.descriptor, &mut is_null);
             T::from_datum(datum, is_null)
