@@ -102,6 +102,7 @@ fn carry_out(targets: Vec<Target>, pusher: &Pusher, request: &PushRequest) -> Re
     if let Some(claim) = claim {
         claim.answer(&answer)?;
     }
+    before.leave()?;
     Ok(answer)
 }
 

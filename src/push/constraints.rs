@@ -55,7 +55,7 @@ fn set(constraints: &[Constraint], to: &str) -> Result<()> {
     spi::utility(&format!("SET CONSTRAINTS {} {to}", names.join(", ")))
 }
 
-/// Whether something was deferred before a call.
+/// Whether something was deferred before a call, but for what other calls before it have left and tried out.
 #[derive(Clone, Copy)]
 pub struct DeferredBefore {
     nothing: bool,
@@ -73,5 +73,13 @@ impl DeferredBefore {
             return deferred::try_out();
         }
         subxact::try_out(|| settle(own))
+    }
+
+    /// The call is at its end, and what it has left was checked: the next one in the transaction need not take that for somebody else's.
+    pub fn leave(self) -> Result<()> {
+        if self.nothing && deferred::may_be_tried_out()? {
+            deferred::is_tried_out();
+        }
+        Ok(())
     }
 }

@@ -95,6 +95,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
         )?;
         once::prune_at_end();
     }
+    before.leave()?;
     let first = list.first().map_or(reached, |m| m.id);
     answer(&who, client_id, first, reached)
 }

@@ -8,7 +8,7 @@
 use pgrx::pg_sys;
 
 use crate::server::error::{Remembering, Result};
-use crate::server::session::{Cached, Event};
+use crate::server::session::{Cached, Event, PerTransaction};
 use crate::server::{memory, spi, subxact};
 
 /// Fires it now, while an error can still be told apart from others and answered; then it is put back, to fire at commit as usual, and what the
@@ -32,14 +32,38 @@ pub fn try_out() -> Result<()> {
     })
 }
 
-/// Is something deferred already? (Too often yes where a statement around this one is not at its end.)
+/// Is something deferred that was not tried out? (Too often yes where a statement around this one is not at its end.)
 pub fn is_any_waiting() -> Result<bool> {
     // Only writing a row queues what can be deferred, and that takes a number.
     // SAFETY: reads a variable of this backend.
     if unsafe { pg_sys::GetTopTransactionIdIfAny() } == pg_sys::TransactionId::INVALID {
         return Ok(false);
     }
+    let now = command();
+    if TRIED_OUT.with(|t| t.with(|tried_out| *tried_out == Some(now))) {
+        return Ok(false);
+    }
     is_waiting(|_| true)
+}
+
+thread_local! {
+    /// What is deferred by now was tried out, all of it: as long as no command writes.
+    static TRIED_OUT: PerTransaction<Option<pg_sys::CommandId>> = PerTransaction::until_rollback();
+}
+
+/// All that is deferred now has been tried out, and holds.
+pub fn is_tried_out() {
+    TRIED_OUT.with(|t| t.with(|tried_out| *tried_out = Some(command())));
+}
+
+/// Of the command that comes next: a larger one whenever something was written since. (What a statement around this one has written it queues at its
+/// end.)
+fn command() -> pg_sys::CommandId {
+    // SAFETY: inside a transaction, in a function that may write.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::GetCurrentCommandId(false)
+    }
 }
 
 /// Is all that is deferred carried out as at the commit, where it fires now?

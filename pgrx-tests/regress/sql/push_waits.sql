@@ -119,6 +119,25 @@ SELECT app.push('{"seats": {"updated": [{"id": "a", "n": 2}, {"id": "b", "n": 1}
 :commit;
 SELECT push_changes('{"seats": {"updated": [{"id": "a", "n": 1}, {"id": "b", "n": 2}]}}');
 
+-- Pushes one after the other: what one has left was looked at, and is in no other's way. What a statement in between has left is.
+BEGIN;
+SELECT push_changes('{"items": {"created": [{"id": "m", "list": 1}]}}', on_rejected => 'report');
+SELECT push_changes('{"items": {"created": [{"id": "n", "list": 2}, {"id": "o", "list": 1}]}}', on_rejected => 'report');
+SELECT push_mutations('[{"id": 4, "name": "push", "args": {"items": {"created": [{"id": "p", "list": 2}]}}}]', 'phone') FROM (SELECT app.push('{"items": {"created": [{"id": "q", "list": 1}]}}')) AS s;
+INSERT INTO bait VALUES (1);
+SELECT push_changes('{"todos": {"created": [{"id": "k"}]}}', on_rejected => 'report');
+SELECT push_changes('{"todos": {"created": [{"id": "l"}]}}', on_rejected => 'report');
+:commit;
+-- Not of one that was not looked at.
+BEGIN;
+SELECT app.push('{"todos": {"created": [{"id": "m"}]}}');
+SELECT push_changes('{"todos": {"created": [{"id": "n"}]}}', on_rejected => 'report');
+:commit;
+-- Nor what a statement has written that is not at its end.
+BEGIN;
+WITH b AS (INSERT INTO bait VALUES (1), (2) RETURNING i) SELECT push_changes(format('{"todos": {"created": [{"id": "o%s"}]}}', i)::json, on_rejected => 'report') FROM b;
+:commit;
+
 -- A trigger that can be deferred, and refuses what is not there yet, waits for the rest of the push; not if somebody else's waits already.
 RESET ROLE;
 SET ROLE waits_app;
