@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 
 use crate::server::error::Result;
 use crate::server::memory;
-use crate::server::pg::{OwnTable, Written, REGTABLE};
+use crate::server::pg::{OwnTable, WrittenBy, REGTABLE};
 
 /// Column numbers of `snapsync.change`, in the order of sql/02_tables.sql.
 pub mod column {
@@ -48,7 +48,7 @@ pub const LOG: OwnTable = OwnTable {
         (pg_sys::BOOLOID, true),
         (pg_sys::TEXTARRAYOID, true),
     ],
-    written: Written::AsCatalog,
+    written: WrittenBy::Catalog,
 };
 /// What its indexes are on.
 pub const BY_BUCKET: [i16; 3] = [column::RELATION, column::BUCKET, column::STAMP];
@@ -57,7 +57,7 @@ pub const BY_STAMP: [i16; 2] = [column::RELATION, column::STAMP];
 pub const EARLY: OwnTable = OwnTable {
     name: c"early",
     columns: &[(pg_sys::INT8OID, false), (pg_sys::INT8OID, false)],
-    written: Written::AsCatalog,
+    written: WrittenBy::Catalog,
 };
 
 /// The bucket of entries without a scope, which are read in all.

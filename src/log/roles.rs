@@ -15,7 +15,7 @@ use pgrx::pg_sys;
 
 use crate::log::{clock, RECORDING_ROLES};
 use crate::server::error::Result;
-use crate::server::pg::{self, OwnTable, Written};
+use crate::server::pg::{self, OwnTable, WrittenBy};
 use crate::server::session::{self, Cached, Event, PerTransaction};
 use crate::server::spi::{self, Mode};
 
@@ -178,7 +178,7 @@ const STAMP: i16 = 3;
 const ROLE: OwnTable = OwnTable {
     name: c"role",
     columns: &[(pg_sys::NAMEOID, false), (pg_sys::TEXTOID, false), (pg_sys::INT8OID, false)],
-    written: Written::BySql,
+    written: WrittenBy::Statements,
 };
 
 /// A role as it is now.

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use super::{alters, is_event_trigger, renames, statement};
 use crate::log::{change, clock};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::pg::{self, OwnIndexes, OwnTable, Written};
+use crate::server::pg::{self, OwnIndexes, OwnTable, WrittenBy};
 use crate::server::spi;
 
 /// Those that are written past the SQL layer.
@@ -25,10 +25,10 @@ pub fn before_index(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         Err(SyncError::new(code::NOT_IN_STATE, "this table of snapsync cannot have such an index").detail(detail))
     };
     match named.and_then(written).map(|table| table.written) {
-        Some(Written::AsCatalog) if !is_simple => {
+        Some(WrittenBy::Catalog) if !is_simple => {
             refused("Its rows are written as those of catalogs: an index is of columns, and of all rows.")
         }
-        Some(Written::Bare) => refused("Its rows are written past indexes."),
+        Some(WrittenBy::Heap) => refused("Its rows are written past indexes."),
         _ => Ok(()),
     }
 }
@@ -55,7 +55,7 @@ pub fn refuse_altered(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     unsafe {
         let relation = pg_sys::relation_open(table, pg_sys::NoLock as i32);
         own.check(relation)?;
-        if own.written == Written::AsCatalog {
+        if own.written == WrittenBy::Catalog {
             OwnIndexes::open(own, relation)?.close();
         }
         pg_sys::relation_close(relation, pg_sys::NoLock as i32);
@@ -63,7 +63,7 @@ pub fn refuse_altered(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     Ok(())
 }
 
-/// The relation of this name, if it is one that the extension has made for itself.
+/// The relation of this name, if it is one that the extension has made for itself. (Its scripts may alter it: those of a new version.)
 ///
 /// # Safety
 /// A node of this type, or NULL.
@@ -76,10 +76,13 @@ unsafe fn own(range: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
         let (missing_ok, no_lock) = (pg_sys::RVROption::RVR_MISSING_OK, pg_sys::NoLock as i32);
         let found = pg_sys::RangeVarGetRelidExtended(range, no_lock, missing_ok, None, std::ptr::null_mut());
         let ours = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
-        let is_there = found != pg_sys::InvalidOid && pg_sys::get_rel_namespace(found) == ours;
-        let extension = || pg_sys::get_extension_oid(c"snapsync".as_ptr(), true);
-        let made_by = |relation| pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relation);
-        (is_there && made_by(found) == extension()).then_some(found)
+        if found == pg_sys::InvalidOid || pg_sys::get_rel_namespace(found) != ours {
+            return None;
+        }
+        let extension = pg_sys::get_extension_oid(c"snapsync".as_ptr(), true);
+        let is_script = pg_sys::creating_extension && pg_sys::CurrentExtensionObject == extension;
+        let is_own = pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, found) == extension;
+        (is_own && !is_script).then_some(found)
     }
 }
 

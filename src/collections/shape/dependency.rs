@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use super::unenforced;
 use crate::server::error::Result;
-use crate::server::pg::{self, OwnTable, Written, REGTABLE};
+use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
 use crate::server::spi;
 
 /// An object: its catalog, its Oid, is it a part of the table, the name by which the settings know it, and who owns it, since when.
@@ -20,7 +20,7 @@ pub type Object = (u32, u32, bool, Option<String>, Option<String>);
 pub const TABLE: OwnTable = OwnTable {
     name: c"dependency",
     columns: &[(REGTABLE, false), (pg_sys::OIDOID, false), (pg_sys::OIDOID, false)],
-    written: Written::BySql,
+    written: WrittenBy::Statements,
 };
 const RELATION: i16 = 1;
 const CLASSID: i16 = 2;

@@ -14,7 +14,7 @@ use crate::collections::triggers;
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::pg::{self, OwnTable, Written, REGTABLE};
+use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
 use crate::server::{spi, subxact};
 
 /// One table's reading of another.
@@ -48,7 +48,7 @@ pub const TABLE: OwnTable = OwnTable {
         (pg_sys::BOOLOID, false),
         (pg_sys::BOOLOID, false),
     ],
-    written: Written::BySql,
+    written: WrittenBy::Statements,
 };
 const RELATION: i16 = 1;
 const ACCESS: i16 = 2;

@@ -37,7 +37,7 @@ use super::{advance_past, horizon, next, read};
 use crate::log::RECORDING_HISTORY;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::Gather;
-use crate::server::pg::{self, OwnTable, Written};
+use crate::server::pg::{self, OwnTable, WrittenBy};
 use crate::server::{spi, talk};
 
 /// A beginning of history leaps at least by this much, past what a lost branch can have handed out that was ahead of time.
@@ -111,7 +111,7 @@ pub const EPOCH: OwnTable = OwnTable {
         (pg_sys::INT8OID, false),
         (pg_sys::INT8OID, false),
     ],
-    written: Written::Bare,
+    written: WrittenBy::Heap,
 };
 
 /// Where this database's history runs (not asked in recovery).

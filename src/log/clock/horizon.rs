@@ -19,7 +19,7 @@ use pgrx::{pg_sys, FromDatum};
 use super::history::{cursor_is_of_this_history, gaps, in_one_branch};
 use super::FIRST;
 use crate::server::error::Result;
-use crate::server::pg::{OwnTable, Written};
+use crate::server::pg::{OwnTable, WrittenBy};
 use crate::server::{memory, pg, spi};
 
 mod thin;
@@ -50,7 +50,7 @@ pub const HORIZON: OwnTable = OwnTable {
         (pg_sys::PG_LSNOID, false),
         (pg_sys::INT8OID, false),
     ],
-    written: Written::AsCatalog,
+    written: WrittenBy::Catalog,
 };
 
 /// `snapsync.horizon`, open for reading by time.

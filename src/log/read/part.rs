@@ -10,7 +10,7 @@ use crate::log::change::{self, column, Op};
 use crate::log::clock::durable;
 use crate::server::error::Result;
 use crate::server::heap::Tid;
-use crate::server::pg::{OwnTable, Written};
+use crate::server::pg::{OwnTable, WrittenBy};
 use crate::server::{memory, pg};
 use crate::values::token::LogPart;
 
@@ -18,7 +18,7 @@ use crate::values::token::LogPart;
 const BLOCKS: u32 = 2_000;
 
 const COMPACTION: OwnTable =
-    OwnTable { name: c"compaction", columns: &[(pg_sys::INT8OID, false)], written: Written::BySql };
+    OwnTable { name: c"compaction", columns: &[(pg_sys::INT8OID, false)], written: WrittenBy::Statements };
 
 impl Log<'_> {
     /// The file that the log is in, and how often compact() has moved entries in it: as long as both are the same, entries stay where they are.

@@ -18,7 +18,7 @@ use crate::server::session::{Cached, Event};
 pub const REGTABLE: pg_sys::Oid = pg_sys::InvalidOid;
 
 /// A column's type, and whether NULL is written there.
-pub type Column = (pg_sys::Oid, bool);
+pub type OwnColumn = (pg_sys::Oid, bool);
 
 /// So many columns more may have been added and dropped again. Whoever writes a row leaves room for them.
 pub const DROPPED: usize = 8;
@@ -26,19 +26,19 @@ pub const DROPPED: usize = 8;
 /// A table, with its columns in their order.
 pub struct OwnTable {
     pub name: &'static CStr,
-    pub columns: &'static [Column],
-    pub written: Written,
+    pub columns: &'static [OwnColumn],
+    pub written: WrittenBy,
 }
 
-/// How a table is written to.
+/// How rows of a table are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// By statements, which know all columns and indexes. There may be others than we know.
-    BySql,
-    /// As catalogs are (`CatalogTupleInsert` and the like): an index must be of columns, and of all rows.
-    AsCatalog,
-    /// To the heap alone: an index would miss the rows.
-    Bare,
+pub enum WrittenBy {
+    /// By SQL, which knows all columns and indexes. There may be others than we know.
+    Statements,
+    /// By the functions that write catalogs (`CatalogTupleInsert` and the like): an index must be of columns, and of all rows.
+    Catalog,
+    /// By the heap's alone: an index would miss the rows.
+    Heap,
 }
 
 impl OwnTable {
@@ -76,8 +76,8 @@ impl OwnTable {
         // SAFETY: see above.
         unsafe {
             let descriptor = (*relation).rd_att;
-            let (count, by_sql) = ((*descriptor).natts as usize, self.written == Written::BySql);
-            let is_as_made = |i: usize, (wanted, writes_null): Column| {
+            let (count, by_sql) = ((*descriptor).natts as usize, self.written == WrittenBy::Statements);
+            let is_as_made = |i: usize, (wanted, writes_null): OwnColumn| {
                 let column = attribute(descriptor, i);
                 let fits = match wanted {
                     REGTABLE => column.attbyval && column.attlen == 4,
@@ -97,7 +97,7 @@ impl OwnTable {
                     "It has other columns than it was made with, or is another kind of table.",
                 ));
             }
-            if self.written == Written::Bare {
+            if self.written == WrittenBy::Heap {
                 let indexes = pg_sys::RelationGetIndexList(relation);
                 let has_any = !indexes.is_null();
                 pg_sys::list_free(indexes);
