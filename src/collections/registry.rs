@@ -10,7 +10,8 @@ use crate::server::spi;
 use crate::values::notify::Notify;
 
 /// As far as it is read past the SQL layer.
-pub const TABLE: OwnTable = OwnTable { name: c"collection", columns: &[(REGTABLE, false)], written: WrittenBy::Statements };
+pub const TABLE: OwnTable =
+    OwnTable { name: c"collection", columns: &[(REGTABLE, false)], written: WrittenBy::Statements };
 
 /// A row of snapsync.collection, but for its shape.
 #[derive(Deserialize)]
