@@ -352,9 +352,19 @@ COMMENT ON FUNCTION snapsync.on_rewrite() IS 'Event trigger: resets clients of a
 
 CREATE EVENT TRIGGER snapsync_rewrite ON table_rewrite
 EXECUTE FUNCTION snapsync.on_rewrite();
+
+CREATE FUNCTION snapsync.before_index() RETURNS event_trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_before_index';
+COMMENT ON FUNCTION snapsync.before_index() IS 'Event trigger: refuses an index that snapsync''s own tables cannot have';
+
+CREATE EVENT TRIGGER snapsync_index ON ddl_command_start WHEN TAG IN ('CREATE INDEX')
+EXECUTE FUNCTION snapsync.before_index();
+COMMENT ON EVENT TRIGGER snapsync_index IS 'Keeps the log writable';
 -- Row triggers fire also where session_replication_role is replica; DDL must be followed there, too.
 ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER snapsync_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER snapsync_rewrite ENABLE ALWAYS;
-REVOKE EXECUTE ON FUNCTION snapsync.on_command_end(), snapsync.on_drop(), snapsync.on_rewrite() FROM PUBLIC;
+ALTER EVENT TRIGGER snapsync_index ENABLE ALWAYS;
+REVOKE EXECUTE ON FUNCTION snapsync.on_command_end(), snapsync.on_drop(), snapsync.on_rewrite(), snapsync.before_index() FROM PUBLIC;
 COMMENT ON EVENT TRIGGER snapsync_rewrite IS 'Notices changes that no row trigger sees';

@@ -132,6 +132,44 @@ COMMENT ON FUNCTION snapsync.settings_stand(oid) IS
 REVOKE EXECUTE ON FUNCTION snapsync.beyond_owners(oid), snapsync.enabling_is_left_to(oid, oid), snapsync.key_is_left_to(oid, oid),
     snapsync.named_otherwise(oid), snapsync.conflict_function_stands(oid), snapsync.settings_stand(oid) FROM PUBLIC;
 
+-- ALTER DEFAULT PRIVILEGES of whoever creates the extension gives others what it makes; and a superuser may grant what he should not. (What clients call, in
+-- the schema that CREATE EXTENSION names, is whose those rules say.) To take a privilege on a table takes that on its columns, too.
+CREATE FUNCTION snapsync.opened(at_first boolean) RETURNS TABLE (object text, grantee text, privileges text, revoke text)
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH own AS (
+        SELECT d.classid, d.objid FROM pg_extension AS e
+        JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' WHERE e.extname = 'snapsync'
+    ), has(object, owner, acl, everybodys, by_hand) AS (
+        SELECT 'SCHEMA snapsync', n.nspowner, n.nspacl, 'USAGE', false
+        FROM own AS w JOIN pg_namespace AS n ON w.classid = 'pg_namespace'::regclass AND n.oid = w.objid
+        UNION ALL
+        SELECT format('%s snapsync.%I', CASE r.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, r.relname), r.relowner, a.acl,
+               CASE r.relkind WHEN 'v' THEN 'SELECT' END, false
+        FROM own AS w JOIN pg_class AS r ON w.classid = 'pg_class'::regclass AND r.oid = w.objid
+        CROSS JOIN LATERAL (SELECT r.relacl AS acl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = r.oid AND attacl IS NOT NULL) AS a
+        UNION ALL
+        SELECT format('TYPE snapsync.%I', y.typname), y.typowner, y.typacl, CASE y.typtype WHEN 'd' THEN 'USAGE' END, false
+        FROM own AS w JOIN pg_type AS y ON w.classid = 'pg_type'::regclass AND y.oid = w.objid
+        UNION ALL
+        SELECT format('ROUTINE %s', f.oid::regprocedure), f.proowner, f.proacl,
+               CASE WHEN f.proname ~ '^regtable_' OR f.proname = ANY ('{track,enable,disable,reset,prune,compact,register_mutator,doctor,wait_for_changes}')
+                    THEN 'EXECUTE' END, f.proname = 'poke_scope'
+        FROM own AS w JOIN pg_proc AS f ON w.classid = 'pg_proc'::regclass AND f.oid = w.objid AND f.pronamespace = 'snapsync'::regnamespace
+    ), may AS (
+        SELECT h.object, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(o.rolname) END AS grantee,
+               string_agg(DISTINCT a.privilege_type, ', ' ORDER BY a.privilege_type) AS privileges
+        FROM has AS h CROSS JOIN LATERAL aclexplode(h.acl) AS a LEFT JOIN pg_roles AS o ON o.oid = a.grantee
+        WHERE a.grantee <> h.owner AND a.privilege_type IS DISTINCT FROM h.everybodys
+          AND ($1 OR a.grantee = 0 OR NOT (h.by_hand OR pg_has_role(a.grantee, h.owner, 'USAGE')))
+        GROUP BY h.object, a.grantee, o.rolname
+    )
+    SELECT object, grantee, privileges, format('REVOKE %s ON %s FROM %s CASCADE;', privileges, object, grantee) FROM may;
+END;
+COMMENT ON FUNCTION snapsync.opened(boolean) IS
+'What others than the owner may do with snapsync''s own tables and internal functions. Nothing of that is meant, but what is granted by hand later: poke_scope()';
+REVOKE EXECUTE ON FUNCTION snapsync.opened(boolean) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.findings(who oid)
 RETURNS TABLE (severity text, collection text, finding text, hint text, fix text)
 LANGUAGE sql STABLE PARALLEL UNSAFE
@@ -669,6 +707,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     JOIN pg_class AS r ON r.oid = a.access AND (r.relrowsecurity OR coalesce(a.predicate, 'true') <> 'true')
     WHERE s.relrowsecurity AND coalesce(s.scope_column, s.found_scope) IS NOT NULL AND k.scope_column IS NULL AND k.found_scope IS NULL
     -- The log and the clock
+    UNION ALL
+    SELECT 'error', NULL, format('%s has %s on %s', o.grantee, o.privileges, lower(split_part(o.object, ' ', 1)) || substr(o.object, strpos(o.object, ' '))),
+           'What snapsync has for itself names rows of all users, and SQL that runs when they pull and push. Default privileges may have given it away, '
+           'or a superuser: GRANT ... ON ALL TABLES IN SCHEMA.', o.revoke,
+           CASE WHEN NOT pg_has_role(who, (SELECT relowner FROM pg_class WHERE oid = 'snapsync.collection'::regclass), 'USAGE') THEN 'superuser' END
+    FROM snapsync.opened(false) AS o WHERE EXISTS (SELECT FROM mine)
     UNION ALL
     SELECT 'error', NULL, format('role %s, which owns the extension, is no superuser: no trigger can be made, so enable() fails, and a look after DDL that needs one', quote_ident(rolname)),
            'Make it a superuser again; or let a superuser take over what it owns in this database: REASSIGN OWNED.', NULL, NULL

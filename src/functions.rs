@@ -314,6 +314,7 @@ sql_function!(snapsync_doctor, pg_finfo_snapsync_doctor, |a| {
     Ok(VOID)
 });
 
+sql_function!(snapsync_before_index, pg_finfo_snapsync_before_index, |a| ddl::before_index(a.0).map(|()| VOID));
 sql_function!(snapsync_on_command_end, pg_finfo_snapsync_on_command_end, |a| ddl::on_command_end(a.0).map(|()| VOID));
 
 sql_function!(snapsync_on_rewrite, pg_finfo_snapsync_on_rewrite, |a| ddl::on_rewrite(a.0).map(|()| VOID));

@@ -44,7 +44,8 @@ extension_sql_file!("../sql/04_push.sql", name = "push", requires = ["functions"
 extension_sql_file!("../sql/05_views.sql", name = "views", requires = ["push"]);
 extension_sql_file!("../sql/06_event_triggers.sql", name = "event_triggers", requires = ["views"]);
 extension_sql_file!("../sql/07_doctor.sql", name = "doctor", requires = ["event_triggers"]);
-extension_sql_file!("../sql/08_schema_versions.sql", name = "schema_versions", requires = ["doctor"], finalize);
+extension_sql_file!("../sql/08_schema_versions.sql", name = "schema_versions", requires = ["doctor"]);
+extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["schema_versions"], finalize);
 
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 
+use crate::collections::registry;
 use crate::collections::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::log::change::{Change, Op, When};
 use crate::log::journal;
@@ -366,7 +367,7 @@ impl Tracker {
                 }
             }
             let root = pg::root_of(relation.rd_id);
-            let tracked = pg::has_row_of(c"collection", c"collection_pkey", root)?;
+            let tracked = pg::has_row_of(&registry::TABLE, c"collection_pkey", root)?;
             if root != relation.rd_id {
                 // A partition may number its columns otherwise than the root does.
                 for column in image.iter_mut().chain(&mut rest) {

@@ -10,6 +10,10 @@ use crate::collections::{registry, triggers};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{memory, pg, spi, trigger};
 
+mod own;
+
+pub use own::before_index;
+
 fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     // SAFETY: fcinfo is valid; its context says what kind of call this is (CALLED_AS_EVENT_TRIGGER).
     let called_right = unsafe {
@@ -122,6 +126,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if touches_nothing(fcinfo) {
         return Ok(());
     }
+    own::refuse_altered(fcinfo)?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TRIGGER)
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_AlterObjectDependsStmt).is_some()
     {

@@ -5,9 +5,13 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::server::error::Result;
-use crate::server::pg;
+use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
 use crate::server::spi;
 use crate::values::notify::Notify;
+
+/// As far as it is read past the SQL layer.
+pub const TABLE: OwnTable =
+    OwnTable { name: c"collection", columns: &[(REGTABLE, false)], written: WrittenBy::Statements };
 
 /// A row of snapsync.collection, but for its shape.
 #[derive(Deserialize)]

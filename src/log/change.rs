@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 
 use crate::server::error::Result;
 use crate::server::memory;
+use crate::server::pg::{OwnTable, WrittenBy, REGTABLE};
 
 /// Column numbers of `snapsync.change`, in the order of sql/02_tables.sql.
 pub mod column {
@@ -30,6 +31,34 @@ pub mod early {
     pub const NUMBER: i16 = 1;
     pub const STAMP: i16 = 2;
 }
+
+pub const LOG: OwnTable = OwnTable {
+    name: c"change",
+    columns: &[
+        (REGTABLE, false),
+        (pg_sys::INT4OID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::CHAROID, false),
+        (pg_sys::INT2OID, false),
+        (pg_sys::TEXTOID, true),
+        (pg_sys::TEXTOID, true),
+        (pg_sys::JSONBOID, true),
+        (pg_sys::TEXTOID, true),
+        (pg_sys::INT2ARRAYOID, true),
+        (pg_sys::BOOLOID, true),
+        (pg_sys::TEXTARRAYOID, true),
+    ],
+    written: WrittenBy::Catalog,
+};
+/// What its indexes are on.
+pub const BY_BUCKET: [i16; 3] = [column::RELATION, column::BUCKET, column::STAMP];
+pub const BY_STAMP: [i16; 2] = [column::RELATION, column::STAMP];
+
+pub const EARLY: OwnTable = OwnTable {
+    name: c"early",
+    columns: &[(pg_sys::INT8OID, false), (pg_sys::INT8OID, false)],
+    written: WrittenBy::Catalog,
+};
 
 /// The bucket of entries without a scope, which are read in all.
 pub const NO_BUCKET: i16 = -1;

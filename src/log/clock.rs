@@ -100,6 +100,10 @@ unsafe fn with_page<R>(mode: u32, work: impl FnOnce(pg_sys::Relation, pg_sys::Bu
     // SAFETY: a sequence has exactly one page, number 0; pin and lock are released in order, or by the abort on ERROR.
     unsafe {
         let relation = pg_sys::relation_open(oid, lock as i32);
+        if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_SEQUENCE {
+            return Err(SyncError::new(code::WRONG_OBJECT_TYPE, "snapsync.clock is no sequence")
+                .hint("Give the extension's sequence its name again."));
+        }
         let buffer = pg_sys::ReadBuffer(relation, 0);
         pg_sys::LockBuffer(buffer, mode as i32);
         let result = work(relation, buffer);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
-use crate::log::change::{self, column, early, Image, Op, NOTICE, NO_BUCKET};
+use crate::log::change::{self, column, early, Image, Op, BY_BUCKET, BY_STAMP, EARLY, LOG, NOTICE, NO_BUCKET};
 use crate::log::client;
 use crate::log::clock::durable;
 use crate::log::journal;
@@ -134,9 +134,9 @@ impl<'a> Log<'a> {
         // SAFETY: they exist; closed in `drop`, or by the abort on ERROR. An index is looked up when there is a lock on its table:
         // REINDEX CONCURRENTLY puts another one in its place.
         unsafe {
-            let relation = pg_sys::table_open(pg::relation_oid(c"change")?, pg_sys::AccessShareLock as c_int);
-            let (by_bucket, by_stamp) =
-                (pg::relation_oid(c"change_relation_bucket_stamp")?, pg::relation_oid(c"change_relation_stamp")?);
+            let relation = LOG.open(pg_sys::AccessShareLock)?;
+            let by_bucket = pg::own_index(relation, c"change_relation_bucket_stamp", &BY_BUCKET)?;
+            let by_stamp = pg::own_index(relation, c"change_relation_stamp", &BY_STAMP)?;
             let [by_bucket, by_stamp] =
                 [by_bucket, by_stamp].map(|index| pg_sys::index_open(index, pg_sys::AccessShareLock as c_int));
             Ok(Log { relation, by_bucket, by_stamp, snapshot, early: RefCell::new(None) })
@@ -245,8 +245,8 @@ impl<'a> Log<'a> {
         let mut found = Vec::new();
         // SAFETY: the table exists, and its index is looked up under a lock on it; on an ERROR the resource owner closes both.
         unsafe {
-            let relation = pg_sys::table_open(pg::relation_oid(c"early")?, pg_sys::AccessShareLock as c_int);
-            let index = pg::relation_oid(c"early_stamp")?;
+            let relation = EARLY.open(pg_sys::AccessShareLock)?;
+            let index = pg::own_index(relation, c"early_stamp", &[early::STAMP])?;
             let mut key =
                 scan_key(early::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
             let scan = pg_sys::systable_beginscan(relation, index, true, self.snapshot.raw(), 1, &mut key);

@@ -15,7 +15,7 @@ use pgrx::pg_sys;
 
 use crate::log::{clock, RECORDING_ROLES};
 use crate::server::error::Result;
-use crate::server::pg;
+use crate::server::pg::{self, OwnTable, WrittenBy};
 use crate::server::session::{self, Cached, Event, PerTransaction};
 use crate::server::spi::{self, Mode};
 
@@ -160,7 +160,7 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
     let role = pg::current_user();
     let now = own(role)?.standing;
     // Each pull comes by here: an index look-up takes 3 us where a query took 30.
-    let recorded = pg::row_by_name(c"role", c"role_pkey", &pg::role_name(role)?, snapshot, |row| {
+    let recorded = pg::row_by_name(&ROLE, c"role_pkey", &pg::role_name(role)?, snapshot, |row| {
         let standing: Option<String> = row.column(STANDING);
         (standing.as_deref() == Some(&now), row.column(STAMP).unwrap_or(clock::FIRST))
     })?;
@@ -174,6 +174,12 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
 // Column numbers of snapsync.role, in the order of sql/02_tables.sql.
 const STANDING: i16 = 2;
 const STAMP: i16 = 3;
+
+const ROLE: OwnTable = OwnTable {
+    name: c"role",
+    columns: &[(pg_sys::NAMEOID, false), (pg_sys::TEXTOID, false), (pg_sys::INT8OID, false)],
+    written: WrittenBy::Statements,
+};
 
 /// A role as it is now.
 #[derive(Clone)]

@@ -1,7 +1,12 @@
 //! Constraints that can be deferred: two rows of a push may swap a unique value or refer to each other, whichever statements write
 //! them. So a constraint that refuses a statement, and can be deferred, is deferred until everything is written.
 //!
-//! What fails at the commit fails the call as a whole, each time that it is sent. So all that is deferred is looked at before.
+//! What fails at the commit fails the call as a whole, each time that it is sent. So what the call leaves deferred is looked at before: all of it,
+//! in whatever tables, for triggers and cascades write to others than those that were pushed.
+//!
+//! What was deferred before the call is left alone. It is not of the call's making, and it may call functions whose effects no rolling back takes
+//! back. Which event is whose nobody tells (trigger.c keeps that to itself), so beside one from before nothing is looked at, and the commit decides.
+//! So it does where a trigger would not run as at the commit (server/deferred.rs).
 
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::Gather;
@@ -12,7 +17,10 @@ use crate::server::{deferred, pg, spi, subxact};
 pub struct Constraint(String);
 
 /// The constraint that raised this error at the end of a statement, if it can be deferred and is not yet.
-pub fn to_defer(e: &SyncError, deferred: &[Constraint]) -> Result<Option<Constraint>> {
+///
+/// Who raises an error says what it names. So where something was deferred before, it is none that calls a function of somebody's: making it
+/// IMMEDIATE again would call that for what waits from before, too.
+pub fn to_defer(e: &SyncError, deferred: &[Constraint], before: DeferredBefore) -> Result<Option<Constraint>> {
     let [Some(schema), _, _, _, Some(name)] = &e.names else { return Ok(None) };
     if !e.code.starts_with("23") {
         return Ok(None);
@@ -20,9 +28,9 @@ pub fn to_defer(e: &SyncError, deferred: &[Constraint]) -> Result<Option<Constra
     // SET CONSTRAINTS means all of that name in the schema: one of another table, which may be deferred already, must be left
     // alone.
     let found = spi::query_now(
-        "SELECT c.condeferrable FROM pg_constraint AS c JOIN pg_namespace AS n ON n.oid = c.connamespace \
-         WHERE n.nspname = $1 AND c.conname = $2",
-        &[spi::arg(schema.as_str()), spi::arg(name.as_str())],
+        "SELECT c.condeferrable AND (c.contype <> 't' OR $3) \
+         FROM pg_constraint AS c JOIN pg_namespace AS n ON n.oid = c.connamespace WHERE n.nspname = $1 AND c.conname = $2",
+        &[spi::arg(schema.as_str()), spi::arg(name.as_str()), spi::arg(before.nothing)],
     )?;
     let constraint = Constraint(format!("{}.{}", pg::ident(schema), pg::ident(name)));
     let can_be = matches!(&found[..], [row] if row.bool(0)) && !deferred.contains(&constraint);
@@ -47,31 +55,31 @@ fn set(constraints: &[Constraint], to: &str) -> Result<()> {
     spi::utility(&format!("SET CONSTRAINTS {} {to}", names.join(", ")))
 }
 
-/// What was deferred before a call, and does not hold, is not of its making: of what is deferred then nothing can be told, and the commit decides.
+/// Whether something was deferred before a call, but for what other calls before it have left and tried out.
 #[derive(Clone, Copy)]
 pub struct DeferredBefore {
-    holds: bool,
+    nothing: bool,
 }
 
 impl DeferredBefore {
-    /// Nothing is, or what is holds. (If not, that is found out when something of the call's own does not.)
-    pub const HOLDS: DeferredBefore = DeferredBefore { holds: true };
-
-    /// As it is now.
+    /// To be called before the call writes anything.
     pub fn look() -> Result<DeferredBefore> {
-        match deferred::try_out() {
-            Ok(()) => Ok(DeferredBefore { holds: true }),
-            Err(e) if subxact::is_transient(&e) => Err(e),
-            Err(_) => Ok(DeferredBefore { holds: false }),
-        }
+        Ok(DeferredBefore { nothing: !deferred::is_any_waiting()? })
     }
 
-    /// Does what is deferred now hold, in whatever tables? Triggers and cascades write to others than those that were pushed. `own`: constraints that
-    /// this push has deferred itself.
+    /// Does what is deferred now hold, as far as it is the call's? `own`: constraints that this push has deferred itself.
     pub fn check(self, own: &[Constraint]) -> Result<()> {
-        match self.holds {
-            true => deferred::try_out(),
-            false => subxact::try_out(|| settle(own)),
+        if self.nothing && deferred::may_be_tried_out()? {
+            return deferred::try_out();
         }
+        subxact::try_out(|| settle(own))
+    }
+
+    /// The call is at its end, and what it has left was checked: the next one in the transaction need not take that for somebody else's.
+    pub fn leave(self) -> Result<()> {
+        if self.nothing && deferred::may_be_tried_out()? {
+            deferred::is_tried_out();
+        }
+        Ok(())
     }
 }

@@ -59,6 +59,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
             return Err(malformed(format!("mutations[{at}].name: \\u0000 cannot be stored in text.")));
         }
     }
+    let before = DeferredBefore::look()?;
     let who = client::who()?;
     let last = last_of(&who, client_id)?;
     if let Some(first) = list.first().filter(|m| m.id > last + 1) {
@@ -69,7 +70,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let new: Vec<&Mutation> = list.iter().filter(|m| m.id > last).gather();
     let failures = {
         let _origin = Origin::set(Some(client_id));
-        carry_out_all(&new)?
+        carry_out_all(&new, before)?
     };
     let reached = list.last().map_or(last, |m| m.id.max(last));
     for (m, e) in &failures {
@@ -94,6 +95,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
         )?;
         once::prune_at_end();
     }
+    before.leave()?;
     let first = list.first().map_or(reached, |m| m.id);
     answer(&who, client_id, first, reached)
 }
@@ -139,7 +141,7 @@ type Failed<'m> = Vec<(&'m Mutation<'m>, SyncError)>;
 
 /// Carries out what can be, in order. What is deferred is looked at once for all of them: to look after each would fire again what those before it
 /// have left. Where that fails, all is undone and done again in halves of halves, until the culprits stand alone.
-fn carry_out_all<'m>(mutations: &[&'m Mutation<'m>]) -> Result<Failed<'m>> {
+fn carry_out_all<'m>(mutations: &[&'m Mutation<'m>], before: DeferredBefore) -> Result<Failed<'m>> {
     if mutations.is_empty() {
         return Ok(Vec::new());
     }
@@ -150,7 +152,6 @@ fn carry_out_all<'m>(mutations: &[&'m Mutation<'m>]) -> Result<Failed<'m>> {
             mutators.insert(&m.name, Mutator::of(&m.name)?);
         }
     }
-    let before = DeferredBefore::look()?;
     let carry_out_some = |some: &[&'m Mutation<'m>]| -> Result<Failed<'m>> {
         let mut failed = Vec::new();
         for m in some {

@@ -133,7 +133,7 @@ impl<'w, 'a> Work<'w, 'a> {
                 }
                 Ok(End::Undo(())) => return Ok(Ok(Written::Nothing)),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
-                Err(e) => match constraints::to_defer(&e, deferred)?.filter(|_| in_statement) {
+                Err(e) => match constraints::to_defer(&e, deferred, self.before)?.filter(|_| in_statement) {
                     Some(constraint) => deferred.push(constraint),
                     None => return Ok(Err(e)),
                 },

@@ -1,14 +1,20 @@
 //! What waits for the commit to be looked at: constraints that are deferred, and triggers of users that are.
+//!
+//! PostgreSQL before 18 runs a deferred trigger as whoever is the current user when it fires, and all of them run it under the settings that are in
+//! force then. At the commit that is the session's user, or the one of its SET ROLE. In the middle of a function that is SECURITY DEFINER it would be
+//! that function's owner: whoever calls it could queue a trigger of his own before, which then had the owner's rights. So here nothing fires that
+//! the commit would fire otherwise.
 
 use pgrx::pg_sys;
 
 use crate::server::error::{Remembering, Result};
-use crate::server::subxact;
+use crate::server::session::{Cached, Event, PerTransaction};
+use crate::server::{memory, spi, subxact};
 
 /// Fires it now, while an error can still be told apart from others and answered; then it is put back, to fire at commit as usual, and what the
 /// transaction has set by SET CONSTRAINTS is as it was. All of that is what rolling back does.
 ///
-/// It is `SET CONSTRAINTS ALL IMMEDIATE` without the parser: where nothing waits, a few microseconds.
+/// It is `SET CONSTRAINTS ALL IMMEDIATE` without the parser: where nothing waits, a few microseconds. Only where [`may_be_tried_out`].
 pub fn try_out() -> Result<()> {
     subxact::try_out(|| {
         let _remembering = Remembering::start();
@@ -24,4 +30,96 @@ pub fn try_out() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Is something deferred that was not tried out? (Too often yes where a statement around this one is not at its end.)
+pub fn is_any_waiting() -> Result<bool> {
+    // Only writing a row queues what can be deferred, and that takes a number.
+    // SAFETY: reads a variable of this backend.
+    if unsafe { pg_sys::GetTopTransactionIdIfAny() } == pg_sys::TransactionId::INVALID {
+        return Ok(false);
+    }
+    let now = command();
+    if TRIED_OUT.with(|t| t.with(|tried_out| *tried_out == Some(now))) {
+        return Ok(false);
+    }
+    is_waiting(|_| true)
+}
+
+thread_local! {
+    /// What is deferred by now was tried out, all of it: as long as no command writes.
+    static TRIED_OUT: PerTransaction<Option<pg_sys::CommandId>> = PerTransaction::until_rollback();
+}
+
+/// All that is deferred now has been tried out, and holds.
+pub fn is_tried_out() {
+    TRIED_OUT.with(|t| t.with(|tried_out| *tried_out = Some(command())));
+}
+
+/// Of the command that comes next: a larger one whenever something was written since. (What a statement around this one has written it queues at its
+/// end.)
+fn command() -> pg_sys::CommandId {
+    // SAFETY: inside a transaction, in a function that may write.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::GetCurrentCommandId(false)
+    }
+}
+
+/// Is all that is deferred carried out as at the commit, where it fires now?
+///
+/// What the server itself has made for a constraint is, wherever: the trigger of a foreign key runs its query as the tables' owner, under a search
+/// path of its own, and that of a unique value compares columns. (Where an index has expressions or a condition, these are users' code.)
+pub fn may_be_tried_out() -> Result<bool> {
+    Ok(is_as_at_commit() || !is_waiting(|of_users| of_users)?)
+}
+
+/// Does a trigger that fires now run with the rights and settings that it has at the commit? It does not while a function runs that is SECURITY
+/// DEFINER or has a SET clause, nor where the server does something in another's name (an index expression, a foreign key's cascade).
+fn is_as_at_commit() -> bool {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: reads variables of this backend. Each subtransaction has one level of settings (xact.c), as the transaction has, and so has each
+    // function with a SET clause: the next one has the number of all, and is closed at once, with nothing set in it.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let next = pg_sys::NewGUCNestLevel();
+        pg_sys::AtEOXact_GUC(true, next);
+        user == pg_sys::GetOuterUserId() && context == 0 && next - 1 == pg_sys::GetCurrentTransactionNestLevel()
+    }
+}
+
+thread_local! {
+    /// The tables that have triggers which can be deferred; and whether one of these runs code that is not the server's.
+    static DEFERRABLE: Cached<Option<Vec<(pg_sys::Oid, bool)>>> = Cached::until(Event::Definition);
+}
+
+/// Does a trigger wait on such a table?
+fn is_waiting(of: impl Fn(bool) -> bool) -> Result<bool> {
+    let tables = match DEFERRABLE.with(|d| d.look(Clone::clone)) {
+        Some(tables) => tables,
+        None => deferrable()?,
+    };
+    for (table, _) in tables.iter().filter(|(_, of_users)| of(*of_users)) {
+        memory::heed();
+        // SAFETY: looks through the backend's own list of events.
+        if unsafe { pg_sys::AfterTriggerPendingOnRel(*table) } {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn deferrable() -> Result<Vec<(pg_sys::Oid, bool)>> {
+    let then = DEFERRABLE.with(Cached::now);
+    // (Numbers below this are the server's own objects, FirstNormalObjectId.)
+    let rows = spi::query_now(
+        "SELECT g.tgrelid, bool_or(g.tgfoid >= 16384 OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) \
+         FROM pg_trigger AS g LEFT JOIN pg_index AS i ON i.indexrelid = g.tgconstrindid \
+         WHERE g.tgdeferrable GROUP BY g.tgrelid",
+        &[],
+    )?;
+    let mut tables: Vec<(pg_sys::Oid, bool)> = memory::list(rows.len());
+    memory::extend(&mut tables, rows.iter().map(|row| (row.oid(0), row.bool(1))));
+    DEFERRABLE.with(|d| d.remember(then, |held| *held = Some(tables.clone())));
+    Ok(tables)
 }

@@ -8,9 +8,11 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::session::{Cached, Event};
 
 mod own_rows;
+mod own_table;
 mod snapshot;
 
 pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
+pub use own_table::{own_index, OwnIndexes, OwnTable, WrittenBy, DROPPED, REGTABLE};
 pub use snapshot::ActiveSnapshot;
 
 thread_local! {

@@ -10,12 +10,18 @@ use pgrx::pg_sys;
 
 use super::unenforced;
 use crate::server::error::Result;
-use crate::server::{pg, spi};
+use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
+use crate::server::spi;
 
 /// An object: its catalog, its Oid, is it a part of the table, the name by which the settings know it, and who owns it, since when.
 pub type Object = (u32, u32, bool, Option<String>, Option<String>);
 
 // Column numbers, in the order of sql/02_tables.sql.
+pub const TABLE: OwnTable = OwnTable {
+    name: c"dependency",
+    columns: &[(REGTABLE, false), (pg_sys::OIDOID, false), (pg_sys::OIDOID, false)],
+    written: WrittenBy::Statements,
+};
 const RELATION: i16 = 1;
 const CLASSID: i16 = 2;
 const OBJID: i16 = 3;
@@ -159,7 +165,7 @@ pub fn give_up(relation: pg_sys::Oid) -> Result<()> {
 pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::Oid>> {
     let mut found = Vec::new();
     for (classid, objid) in objects {
-        pg::being_made(c"dependency", c"dependency_object", &[(CLASSID, *classid), (OBJID, *objid)], |row| {
+        pg::being_made(&TABLE, c"dependency_object", &[(CLASSID, *classid), (OBJID, *objid)], |row| {
             found.extend(row.column::<pg_sys::Oid>(RELATION));
         })?;
     }

@@ -14,7 +14,8 @@ use crate::collections::triggers;
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::{pg, spi, subxact};
+use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
+use crate::server::{spi, subxact};
 
 /// One table's reading of another.
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -37,6 +38,18 @@ struct KnownEdge {
 }
 
 // Column numbers of snapsync.access, in the order of sql/02_tables.sql.
+pub const TABLE: OwnTable = OwnTable {
+    name: c"access",
+    columns: &[
+        (REGTABLE, false),
+        (REGTABLE, false),
+        (pg_sys::TEXTOID, false),
+        (pg_sys::TEXTOID, true),
+        (pg_sys::BOOLOID, false),
+        (pg_sys::BOOLOID, false),
+    ],
+    written: WrittenBy::Statements,
+};
 const RELATION: i16 = 1;
 const ACCESS: i16 = 2;
 const UNTRACKED: i16 = 6;
@@ -96,7 +109,7 @@ pub fn let_go(known: &Edges, wanted: &Edges) -> Vec<pg_sys::Oid> {
 /// Tables that other sessions are about to make rest on how this one is tracked. (Who may do something to it has locked its settings instead.)
 pub fn being_made(access: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     let mut readers = Vec::new();
-    pg::being_made(c"access", c"access_access", &[(ACCESS, access)], |row| {
+    pg::being_made(&TABLE, c"access_access", &[(ACCESS, access)], |row| {
         if row.column(UNTRACKED) == Some(false) {
             readers.extend(row.column::<pg_sys::Oid>(RELATION));
         }

@@ -37,7 +37,8 @@ use super::{advance_past, horizon, next, read};
 use crate::log::RECORDING_HISTORY;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::Gather;
-use crate::server::{pg, spi, talk};
+use crate::server::pg::{self, OwnTable, WrittenBy};
+use crate::server::{spi, talk};
 
 /// A beginning of history leaps at least by this much, past what a lost branch can have handed out that was ahead of time.
 const LEAP: i64 = 1 << 32;
@@ -95,6 +96,23 @@ pub(super) fn target(clock: i64, lost: bool) -> Result<i64> {
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
     Ok(leap(clock, least, now, random_below(spread)?))
 }
+
+pub const EPOCH: OwnTable = OwnTable {
+    name: c"epoch",
+    columns: &[
+        (pg_sys::INT4OID, false),
+        (pg_sys::TEXTOID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::TEXTOID, false),
+        (pg_sys::TIMESTAMPTZOID, false),
+        (pg_sys::BOOLOID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::INT8OID, false),
+    ],
+    written: WrittenBy::Heap,
+};
 
 /// Where this database's history runs (not asked in recovery).
 struct Identity {
@@ -273,7 +291,6 @@ fn record() -> Result<()> {
 
 /// An entry that everybody sees from now on, whether or not this transaction commits.
 fn insert(gap: Gap) -> Result<()> {
-    let table = pg::relation_oid(c"epoch")?;
     let identity = Identity::now()?;
     let number = spi::as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
@@ -299,13 +316,11 @@ fn insert(gap: Gap) -> Result<()> {
         gap.from.into_datum(),
         gap.to.into_datum(),
     ];
-    let mut values = columns.map(|d| d.unwrap_or(pg_sys::Datum::null()));
-    let mut nulls = columns.map(|d| d.is_none());
+    let relation = EPOCH.open(pg_sys::RowExclusiveLock)?;
     // SAFETY: one tuple of the table's own shape. The table has no index. A frozen tuple is visible at once and for ever: to be
     // true whatever becomes of this transaction is what it is for.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
-        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let tuple = EPOCH.row(relation, &columns);
         let command = pg_sys::GetCurrentCommandId(true);
         let frozen = pg_sys::HEAP_INSERT_FROZEN as i32;
         pg_sys::heap_insert(relation, tuple, command, frozen, std::ptr::null_mut());

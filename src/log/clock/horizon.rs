@@ -19,6 +19,7 @@ use pgrx::{pg_sys, FromDatum};
 use super::history::{cursor_is_of_this_history, gaps, in_one_branch};
 use super::FIRST;
 use crate::server::error::Result;
+use crate::server::pg::{OwnTable, WrittenBy};
 use crate::server::{memory, pg, spi};
 
 mod thin;
@@ -40,6 +41,18 @@ fn is_due() -> bool {
     !pg::transaction_snapshot_is_fixed() && WRITTEN.with(Cell::get).is_none_or(|at| at.elapsed() >= EVERY)
 }
 
+pub const HORIZON: OwnTable = OwnTable {
+    name: c"horizon",
+    columns: &[
+        (pg_sys::INT8OID, false),
+        (pg_sys::TIMESTAMPTZOID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::PG_LSNOID, false),
+        (pg_sys::INT8OID, false),
+    ],
+    written: WrittenBy::Catalog,
+};
+
 /// `snapsync.horizon`, open for reading by time.
 struct Horizon {
     relation: pg_sys::Relation,
@@ -55,12 +68,11 @@ const END: i64 = i64::MAX - 1;
 impl Horizon {
     /// For writing: the lock stays until the transaction ends.
     fn open() -> Result<Horizon> {
+        let relation = HORIZON.open(pg_sys::RowExclusiveLock)?;
         // SAFETY: both exist; on an ERROR the resource owner closes them. The index is looked up under the table's lock.
         unsafe {
-            let lock = pg_sys::RowExclusiveLock as c_int;
-            let relation = pg_sys::table_open(pg::relation_oid(c"horizon")?, lock);
-            let index = pg_sys::index_open(pg::relation_oid(c"horizon_at")?, pg_sys::AccessShareLock as c_int);
-            Ok(Horizon { relation, index })
+            let index = pg::own_index(relation, c"horizon_at", &[AT as i16, 1])?;
+            Ok(Horizon { relation, index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int) })
         }
     }
 
@@ -141,18 +153,18 @@ pub fn write_if_due() -> Result<()> {
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its indexes.
         unsafe {
-            let mut values = [
+            let values = [
                 pg_sys::Datum::from(reading.snapmin),
                 pg_sys::Datum::from(now.max(newest)),
                 pg_sys::Datum::from(reading.newest),
                 pg_sys::Datum::from(reached),
                 pg_sys::Datum::from(pg::database().1),
             ];
-            let mut nulls = [false; 5];
-            let row = (*horizon.relation).rd_att;
-            let tuple = pg_sys::heap_form_tuple(row, values.as_mut_ptr(), nulls.as_mut_ptr());
-            pg_sys::CatalogTupleInsert(horizon.relation, tuple);
+            let indexes = pg::OwnIndexes::open(&HORIZON, horizon.relation)?;
+            let tuple = HORIZON.row(horizon.relation, &values.map(Some));
+            indexes.insert(horizon.relation, tuple);
             pg_sys::heap_freetuple(tuple);
+            indexes.close();
         }
     }
     horizon.close();

@@ -8,7 +8,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
 use super::Journal;
-use crate::log::change::{column, Op};
+use crate::log::change::{column, Op, BY_BUCKET, BY_STAMP, EARLY, LOG};
 use crate::log::clock;
 use crate::server::error::Result;
 use crate::server::memory::Gather;
@@ -128,14 +128,13 @@ pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
 /// # Safety
 /// As for `insert`.
 unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
-    let change = pg::relation_oid(c"change")?;
-    let by_bucket = pg::relation_oid(c"change_relation_bucket_stamp")?;
-    let by_stamp = pg::relation_oid(c"change_relation_stamp")?;
     let lock = pg_sys::RowExclusiveLock as i32;
+    let relation = LOG.open(pg_sys::RowExclusiveLock)?;
     // SAFETY: table and indexes exist and have these columns; on an ERROR everything goes with the transaction. A btree
     // asks nothing of its IndexInfo, the indexes being neither unique nor partial.
     unsafe {
-        let relation = pg_sys::table_open(change, lock);
+        let by_bucket = pg::own_index(relation, c"change_relation_bucket_stamp", &BY_BUCKET)?;
+        let by_stamp = pg::own_index(relation, c"change_relation_stamp", &BY_STAMP)?;
         // REINDEX CONCURRENTLY builds another one that must not miss a row.
         let all = pg_sys::RelationGetIndexList(relation);
         let length = all.as_ref().map_or(0, |all| all.length as usize);
@@ -147,9 +146,7 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
         }
         let (by_bucket, by_stamp) = (pg_sys::index_open(by_bucket, lock), pg_sys::index_open(by_stamp, lock));
         for effect in net::entries(journal, nets) {
-            let datums = datums(journal, &effect, &[effect.key])?;
-            let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
-            let mut nulls = datums.map(|d| d.is_none());
+            let (mut values, mut nulls) = datums(journal, &effect, &[effect.key])?;
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::simple_heap_insert(relation, tuple);
             let insert = |index, values: *mut pg_sys::Datum, nulls: *mut bool| {
@@ -157,8 +154,9 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
                 let place = &raw mut (*tuple).t_self;
                 pg_sys::index_insert(index, values, nulls, place, relation, unique, false, info);
             };
-            insert(by_bucket, BY_BUCKET.map(|i| values[i]).as_mut_ptr(), BY_BUCKET.map(|i| nulls[i]).as_mut_ptr());
-            insert(by_stamp, BY_STAMP.map(|i| values[i]).as_mut_ptr(), BY_STAMP.map(|i| nulls[i]).as_mut_ptr());
+            let (value, null) = (|i: i16| values[i as usize - 1], |i: i16| nulls[i as usize - 1]);
+            insert(by_bucket, BY_BUCKET.map(value).as_mut_ptr(), BY_BUCKET.map(null).as_mut_ptr());
+            insert(by_stamp, BY_STAMP.map(value).as_mut_ptr(), BY_STAMP.map(null).as_mut_ptr());
             pg_sys::heap_freetuple(tuple);
         }
         pg_sys::index_close(by_bucket, lock);
@@ -173,15 +171,14 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
 /// # Safety
 /// Inside a transaction that holds an xid.
 pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
-    let table = pg::relation_oid(c"early")?;
+    let relation = EARLY.open(pg_sys::RowExclusiveLock)?;
     // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its index.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
-        let mut values = [pg_sys::Datum::from(number), pg_sys::Datum::from(stamp)];
-        let mut nulls = [false, false];
-        let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-        pg_sys::CatalogTupleInsert(relation, tuple);
+        let indexes = pg::OwnIndexes::open(&EARLY, relation)?;
+        let tuple = EARLY.row(relation, &[Some(number.into()), Some(stamp.into())]);
+        indexes.insert(relation, tuple);
         pg_sys::heap_freetuple(tuple);
+        indexes.close();
         close_written(relation);
     }
     Ok(())
@@ -191,7 +188,7 @@ pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
 struct LogWriter<'a> {
     journal: &'a Journal,
     relation: pg_sys::Relation,
-    indexes: pg_sys::CatalogIndexState,
+    indexes: pg::OwnIndexes,
     /// Datums of the rows that are collected; emptied when they have been copied into the heap.
     context: pg_sys::MemoryContext,
     /// Of the slots: a copy, because each slot would register with the resource owner that it uses the relation's (8 % of a
@@ -205,14 +202,13 @@ impl<'a> LogWriter<'a> {
     /// # Safety
     /// As for `insert`.
     unsafe fn open(journal: &'a Journal) -> Result<LogWriter<'a>> {
-        let change = pg::relation_oid(c"change")?;
-        // SAFETY: the table exists. What is open or allocated here goes with the transaction on an ERROR.
+        let relation = LOG.open(pg_sys::RowExclusiveLock)?;
+        // SAFETY: what is open or allocated here goes with the transaction on an ERROR.
         unsafe {
-            let relation = pg_sys::table_open(change, pg_sys::RowExclusiveLock as i32);
             Ok(LogWriter {
                 journal,
                 relation,
-                indexes: pg_sys::CatalogOpenIndexes(relation),
+                indexes: pg::OwnIndexes::open(&LOG, relation)?,
                 context: pg_sys::AllocSetContextCreateInternal(
                     pg_sys::CurrentMemoryContext,
                     c"snapsync flush".as_ptr(),
@@ -239,13 +235,11 @@ impl<'a> LogWriter<'a> {
         // SAFETY: the slots have the table's descriptor. The datums live until the slots have been copied into the heap.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let datums = datums(self.journal, effect, keys)?;
-            let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
-            let mut nulls = datums.map(|d| d.is_none());
+            let (mut values, mut nulls) = datums(self.journal, effect, keys)?;
             let descriptor = (*self.relation).rd_att;
             if pg_sys::heap_compute_data_size(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr()) > LARGEST_AT_ONCE {
                 let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
-                pg_sys::CatalogTupleInsertWithInfo(self.relation, tuple, self.indexes);
+                self.indexes.insert(self.relation, tuple);
                 pg_sys::MemoryContextSwitchTo(caller);
                 // This one and those collected.
                 self.insert_collected();
@@ -255,8 +249,9 @@ impl<'a> LogWriter<'a> {
             pg_sys::MemoryContextSwitchTo(caller);
             let slot = self.next_slot();
             pg_sys::ExecClearTuple(slot);
-            values.as_ptr().copy_to_nonoverlapping((*slot).tts_values, column::COUNT);
-            nulls.as_ptr().copy_to_nonoverlapping((*slot).tts_isnull, column::COUNT);
+            let count = (*descriptor).natts as usize;
+            values.as_ptr().copy_to_nonoverlapping((*slot).tts_values, count);
+            nulls.as_ptr().copy_to_nonoverlapping((*slot).tts_isnull, count);
             pg_sys::ExecStoreVirtualTuple(slot);
         }
         self.filled += 1;
@@ -287,7 +282,7 @@ impl<'a> LogWriter<'a> {
                     self.relation,
                     self.slots.as_mut_ptr(),
                     self.filled as i32,
-                    self.indexes,
+                    self.indexes.raw(),
                 );
                 pg_sys::MemoryContextReset(self.context);
             }
@@ -306,25 +301,24 @@ impl<'a> LogWriter<'a> {
                 pg_sys::FreeTupleDesc(self.descriptor);
             }
             pg_sys::MemoryContextDelete(self.context);
-            pg_sys::CatalogCloseIndexes(self.indexes);
+            self.indexes.close();
             close_written(self.relation);
         }
         Ok(())
     }
 }
 
-/// Which columns the indexes are on, counted from 0.
-const BY_BUCKET: [usize; 3] = [column::RELATION as usize - 1, column::BUCKET as usize - 1, column::STAMP as usize - 1];
-const BY_STAMP: [usize; 2] = [column::RELATION as usize - 1, column::STAMP as usize - 1];
+/// So many columns the table has at most, with those that were dropped.
+const MOST: usize = column::COUNT + pg::DROPPED;
 
-/// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
-/// checked by a test.
-fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
+/// A row of snapsync.change, in the current memory context: its values, and which are NULL. The column order is that of CREATE TABLE in
+/// sql/02_tables.sql, checked by a test.
+fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<([pg_sys::Datum; MOST], [bool; MOST])> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
         _ => (None, Some(text_array(keys))),
     };
-    Ok([
+    let own: [Option<pg_sys::Datum>; column::COUNT] = [
         effect.relation.into_datum(),
         effect.ord.into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
@@ -337,7 +331,14 @@ fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<[Option<p
         effect.touched.map(column_numbers),
         effect.as_sent.then(|| pg_sys::Datum::from(true)),
         keys,
-    ])
+    ];
+    let (mut values, mut nulls) = ([pg_sys::Datum::null(); MOST], [true; MOST]);
+    for (i, datum) in own.into_iter().enumerate() {
+        if let Some(datum) = datum {
+            (values[i], nulls[i]) = (datum, false);
+        }
+    }
+    Ok((values, nulls))
 }
 
 /// A text[] without nulls (utils/array.h), written in one go: building it text by text took 2 % of a bulk INSERT.

@@ -10,11 +10,15 @@ use crate::log::change::{self, column, Op};
 use crate::log::clock::durable;
 use crate::server::error::Result;
 use crate::server::heap::Tid;
+use crate::server::pg::{OwnTable, WrittenBy};
 use crate::server::{memory, pg};
 use crate::values::token::LogPart;
 
 /// So many blocks at most are read at a time: between a transaction's entries there may be others'.
 const BLOCKS: u32 = 2_000;
+
+const COMPACTION: OwnTable =
+    OwnTable { name: c"compaction", columns: &[(pg_sys::INT8OID, false)], written: WrittenBy::Statements };
 
 impl Log<'_> {
     /// The file that the log is in, and how often compact() has moved entries in it: as long as both are the same, entries stay where they are.
@@ -22,7 +26,7 @@ impl Log<'_> {
     pub fn places(&self) -> Result<(u32, i64)> {
         // SAFETY: the relation is open.
         let file = unsafe { (*(*self.relation).rd_rel).relfilenode.to_u32() };
-        let compactions = pg::only_row(c"compaction", self.snapshot, |row| row.column(1))?;
+        let compactions = pg::only_row(&COMPACTION, self.snapshot, |row| row.column(1))?;
         Ok((file, compactions.flatten().unwrap_or(0)))
     }
 

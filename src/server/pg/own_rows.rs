@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::{pg_sys, FromDatum};
 
-use super::{relation_oid, ActiveSnapshot};
+use super::{own_index, ActiveSnapshot, OwnTable};
 use crate::server::error::Result;
 
 /// A row of one of the extension's own tables, while it is being read.
@@ -25,34 +25,30 @@ impl OwnRow {
     }
 }
 
-/// A scan's key on the first column: the index, what compares, and the value.
-type FirstColumn<I> = (I, u32, pg_sys::Datum);
+/// A scan's key on the first column: what compares, and the value.
+type FirstColumn = (u32, pg_sys::Datum);
 
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
 pub fn row_by_name<R>(
-    table: &'static CStr,
+    table: &OwnTable,
     index: &'static CStr,
     name: &CStr,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
     // A name's comparison stops at its NUL.
-    first_row(table, Some((index, pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))), snapshot, read)
+    first_row(table, Some((index, (pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr())))), snapshot, read)
 }
 
 /// Reads the row of one of the extension's own tables that has no other.
-pub fn only_row<R>(
-    table: &'static CStr,
-    snapshot: &ActiveSnapshot,
-    read: impl FnOnce(&OwnRow) -> R,
-) -> Result<Option<R>> {
+pub fn only_row<R>(table: &OwnTable, snapshot: &ActiveSnapshot, read: impl FnOnce(&OwnRow) -> R) -> Result<Option<R>> {
     first_row(table, None, snapshot, read)
 }
 
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
-pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
+pub fn has_row_of(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
     let now = ActiveSnapshot::latest();
-    Ok(first_row(table, Some((index, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))), &now, |_| ())?.is_some())
+    Ok(first_row(table, Some((index, (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)))), &now, |_| ())?.is_some())
 }
 
 /// The number of the transaction that has made this role's row, as the active snapshot sees it: `pg_authid.xmin`, which `pg_roles` has not, and which only a
@@ -60,43 +56,50 @@ pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) 
 pub fn version_of_role(role: pg_sys::Oid) -> Result<Option<u32>> {
     // SAFETY: the snapshot of the statement that asks. A tuple has its system columns, and this one is never NULL.
     unsafe {
-        let by = (|| Ok(pg_sys::Oid::from(pg_sys::AuthIdOidIndexId)), pg_sys::F_OIDEQ, pg_sys::Datum::from(role));
-        scan(pg_sys::AuthIdRelationId, Some(by), pg_sys::GetActiveSnapshot(), |row| {
+        let relation = pg_sys::table_open(pg_sys::AuthIdRelationId, pg_sys::AccessShareLock as i32);
+        let by = (pg_sys::AuthIdOidIndexId.into(), (pg_sys::F_OIDEQ, pg_sys::Datum::from(role)));
+        Ok(scan(relation, Some(by), pg_sys::GetActiveSnapshot(), |row| {
             (*(*row.tuple).t_data).t_choice.t_heap.t_xmin.into_inner()
-        })
+        }))
     }
 }
 
 /// By an index on the first column, or without one.
 fn first_row<R>(
-    table: &'static CStr,
-    by: Option<FirstColumn<&'static CStr>>,
+    table: &OwnTable,
+    by: Option<(&'static CStr, FirstColumn)>,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
-    let by = by.map(|(index, equality, value)| (move || relation_oid(index), equality, value));
-    // SAFETY: the snapshot lives as long as it is lent.
-    unsafe { scan(relation_oid(table)?, by, snapshot.raw(), read) }
+    let relation = table.open(pg_sys::AccessShareLock)?;
+    // SAFETY: the snapshot, and what the key's value points to, live as long as they are lent; the relation is open.
+    unsafe {
+        let by = match by {
+            Some((index, key)) => Some((own_index(relation, index, &[1])?, key)),
+            None => None,
+        };
+        Ok(scan(relation, by, snapshot.raw(), read))
+    }
 }
 
+/// Closes the relation.
+///
 /// # Safety
-/// The snapshot is valid, and what the key's value points to outlives the call.
+/// An open relation, and an index of it whose first column is the relation's; the snapshot is valid, and what the key's value points to outlives the call.
 unsafe fn scan<R>(
-    table: pg_sys::Oid,
-    by: Option<FirstColumn<impl FnOnce() -> Result<pg_sys::Oid>>>,
+    relation: pg_sys::Relation,
+    by: Option<(pg_sys::Oid, FirstColumn)>,
     snapshot: pg_sys::Snapshot,
     read: impl FnOnce(&OwnRow) -> R,
-) -> Result<Option<R>> {
-    // SAFETY: the relations exist; on an ERROR the resource owner closes them.
+) -> Option<R> {
+    // SAFETY: see above; on an ERROR the resource owner closes them.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let mut key = pg_sys::ScanKeyData::default();
         let by_index = by.is_some();
         let (index, keys) = match by {
-            Some((index, equality, value)) => {
+            Some((index, (equality, value))) => {
                 pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
-                // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
-                (index()?, 1)
+                (index, 1)
             }
             None => (pg_sys::InvalidOid, 0),
         };
@@ -105,25 +108,25 @@ unsafe fn scan<R>(
         let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        Ok(found)
+        found
     }
 }
 
 /// Reads the rows of one of the extension's own tables that transactions are inserting which have not ended: of others, and with these Oids in
-/// columns of the index.
+/// the columns of the index.
 pub fn being_made(
-    table: &'static CStr,
+    table: &OwnTable,
     index: &'static CStr,
     oids: &[(i16, pg_sys::Oid)],
     mut read: impl FnMut(&OwnRow),
 ) -> Result<()> {
-    let table = relation_oid(table)?;
+    let relation = table.open(pg_sys::AccessShareLock)?;
+    let columns: Vec<i16> = oids.iter().map(|(attnum, _)| *attnum).collect();
     let mut keys: Vec<pg_sys::ScanKeyData> = vec![Default::default(); oids.len()];
     // SAFETY: the relations exist; on an ERROR the resource owner closes them. A dirty snapshot is filled in for each row that a scan
     // returns (HeapTupleSatisfiesDirty): with the transaction that has made the row, where that has not ended and is not ours.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let index = relation_oid(index)?;
+        let index = own_index(relation, index, &columns)?;
         let mut snapshot =
             pg_sys::SnapshotData { snapshot_type: pg_sys::SnapshotType::SNAPSHOT_DIRTY, ..Default::default() };
         for (key, (attnum, oid)) in keys.iter_mut().zip(oids) {
