@@ -391,6 +391,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     if why != Because::Enabled {
         declared::follow_names(relation)?;
     }
+    let since = pg::KeptSnapshot::latest();
     let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
     let (fresh, touched) = store(relation, &now, why)?;
     // Entries of before carry another column's values.
@@ -407,7 +408,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
     let told = why != Because::Enabled && definition::clients_must_know(relation, &old, &new)?;
-    if dependency::is_being_changed(relation)? {
+    if dependency::is_being_changed(relation, &since)? {
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }
     if gap || rekeyed || rescoped || installed && (unlike || renamed) || told {
@@ -500,8 +501,10 @@ fn settle_read(relation: pg_sys::Oid, access: pg_sys::Oid, is_read: bool, why: B
         if !is_read {
             return Ok(());
         }
+        // (In this order: whoever has ended in between is seen in the columns; who begins from now on sees this edge.)
+        let changes = registry::is_being_changed(access)?;
         settle(access, why)?;
-        if registry::is_being_changed(access)? {
+        if changes {
             dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
         }
         return Ok(());

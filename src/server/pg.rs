@@ -10,8 +10,10 @@ use crate::server::session::{Cached, Event};
 mod own_rows;
 mod snapshot;
 
-pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
-pub use snapshot::ActiveSnapshot;
+pub use own_rows::{
+    being_made, has_row_of, has_row_with, is_being_changed, is_changed_since, only_row, row_by_name, version_of_role,
+};
+pub use snapshot::{ActiveSnapshot, KeptSnapshot};
 
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
@@ -195,12 +197,6 @@ pub fn lock_table(relation: pg_sys::Oid, lock: TableLock) {
     };
     // SAFETY: as above.
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
-}
-
-/// Is this another session's transaction, and has it not ended? (The number of a multixact may be taken for a transaction's: then it may be true too often.)
-pub fn is_anothers_under_way(xid: u32) -> bool {
-    // SAFETY: look-ups in shared memory.
-    unsafe { pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into()) }
 }
 
 /// Processes what other sessions have committed of DDL, so that no cache is older.
