@@ -154,7 +154,8 @@ fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
 /// What becomes of a look that has failed.
 fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
     let busy = e.code == BUSY || why.is_aside() && (e.is_lock_timeout() || e.code.starts_with("40"));
-    let barred = e.code == code::INSUFFICIENT_PRIVILEGE && why.is_aside();
+    // (By CASCADE, and by who owns a part of it, a stranger's command changes the table itself.)
+    let barred = e.code == code::INSUFFICIENT_PRIVILEGE;
     if why == Because::Due && (busy || barred) {
         // It stays so: nothing has changed that the table rests on.
         return Ok(());
@@ -527,8 +528,9 @@ fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
     let (image, old) = (image::columns(relation)?, registry::image(relation)?);
     let shrinks = image.iter().all(|column| old.contains(column));
     if !registry::may(relation, registry::Right::Trigger)? {
-        if triggers::is_installed(relation)? && shrinks {
-            // More is logged than must be, until somebody comes who may change it.
+        if triggers::is_installed(relation)? && shrinks && old.iter().all(|column| pg::has_column(relation, column)) {
+            // More is logged than must be, until somebody comes who may change it. (While a column is logged that is gone, each row that is
+            // written resets everybody.)
             return Ok(false);
         }
         return Err(triggers::not_allowed(relation));

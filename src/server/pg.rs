@@ -88,6 +88,13 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
     }
 }
 
+/// Has the relation a column of this name?
+pub fn has_column(relation: pg_sys::Oid, name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: a syscache look-up; a dropped column is not found.
+    unsafe { pg_sys::get_attnum(relation, name.as_ptr()) != pg_sys::InvalidAttrNumber as i16 }
+}
+
 /// The table of this name, quoted as regclass writes it; None where there is none.
 pub fn table_of_name(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: to_regclass takes a text and returns an Oid, or null; then a syscache look-up.
