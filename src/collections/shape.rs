@@ -335,7 +335,7 @@ impl Look {
         let known_objects = dependency::known(relation)?;
         // Whoever acts stands up for the tables that a table of his own reads, not for those that strangers' tables do.
         let acting = (why >= Because::Vouched).then(pg::current_user);
-        let (edges, functions) = edges::wanted(relation, &stored, acting)?;
+        let edges = edges::wanted(relation, &stored, acting)?;
         let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
         let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
         let old_shape = old.first().map(|r| r.string(0)).unwrap_or_default();
@@ -347,7 +347,7 @@ impl Look {
             known_scope: scope::known(relation)?,
             scope: scope::wanted(relation, &stored)?,
             known_objects,
-            objects: dependency::wanted(relation, &read, &functions)?,
+            objects: dependency::wanted(relation, &read)?,
             lost: why == Because::Enabled && dependency::lost_unseen(relation)?,
             stored,
         }))

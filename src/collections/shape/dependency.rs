@@ -2,7 +2,8 @@
 //! no other DDL is. The rows are written when a table is looked at.
 //!
 //! Whatever may begin to matter does so by a change of something that is there already: a view reads another table after CREATE OR
-//! REPLACE VIEW, a partition comes with its parent. Only what is named in texts may come out of nowhere, so names are kept, too.
+//! REPLACE VIEW, a partition comes with its parent. Only what is named in texts (tables, functions, types) may come out of nowhere, also in the
+//! place of what was dropped, so names are kept, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,10 +29,9 @@ fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
 }
 
 /// What the table rests on now.
-pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
+pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
     let [database, _] = database();
-    let args = [spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec()), database];
-    let rows = spi::read_now(RESTS_ON, &args)?;
+    let rows = spi::read_now(RESTS_ON, &[spi::arg(relation), spi::arg(read.to_vec()), database])?;
     Ok(rows_of(&rows))
 }
 
