@@ -134,7 +134,8 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
     let relations = read.keys().copied();
     let predicates = OwnedReads::stored(beside).predicates;
     let (functions, owners) = (depends::signatures(&called)?, depends::owners(&named, None)?);
-    let mut reads = OwnedReads { types: depends::types(&named)?, predicates, functions, owners, ..OwnedReads::default() };
+    let mut reads =
+        OwnedReads { types: depends::types(&named)?, predicates, functions, owners, ..OwnedReads::default() };
     for oid in relations {
         // Not those of the system: they have no triggers.
         let rows = spi::owner_query(

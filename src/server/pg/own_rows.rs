@@ -30,7 +30,6 @@ impl OwnRow {
     /// SQL's `xmax` does not tell that: it may be the number of a multixact, under which several stand who have locked the row or changed it. (Subtransactions of one
     /// transaction suffice, and each look of ours is one.)
     fn is_being_changed(&self) -> bool {
-        let is_set = |infomask: u16, bits: u32, to: u32| u32::from(infomask) & bits == to;
         // SAFETY: a scan of a heap keeps the row's buffer pinned while it lends the row out. Under the buffer's lock the bits are about that number.
         let (infomask, xmax) = unsafe {
             let buffer = (*self.slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).buffer;
@@ -40,13 +39,14 @@ impl OwnRow {
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
             read
         };
-        if !is_set(infomask, pg_sys::HEAP_XMAX_INVALID, 0) {
+        let is = |bit: u32| u32::from(infomask) & bit != 0;
+        if is(pg_sys::HEAP_XMAX_INVALID) {
             return false;
         }
-        if is_set(infomask, pg_sys::HEAP_XMAX_IS_MULTI, 0) {
+        if !is(pg_sys::HEAP_XMAX_IS_MULTI) {
             return is_anothers_under_way(xmax);
         }
-        let only_locks = !is_set(infomask, pg_sys::HEAP_XMAX_LOCK_ONLY, 0);
+        let only_locks = is(pg_sys::HEAP_XMAX_LOCK_ONLY);
         // SAFETY: the row's multixact, of which nobody has taken the members away while the row has it. They are palloc'd, if there are any.
         unsafe {
             let mut members = std::ptr::null_mut();
@@ -119,7 +119,8 @@ pub fn is_being_changed(table: &'static CStr, index: &'static CStr, oid: pg_sys:
 
 /// The same of a function's or a relation's row in its catalog; or has it become what it is, or gone, since this snapshot?
 pub fn is_changed_since(snapshot: &KeptSnapshot, catalog: pg_sys::Oid, oid: pg_sys::Oid) -> Result<bool> {
-    let index = if catalog == pg_sys::ProcedureRelationId { pg_sys::ProcedureOidIndexId } else { pg_sys::ClassOidIndexId };
+    let index =
+        if catalog == pg_sys::ProcedureRelationId { pg_sys::ProcedureOidIndexId } else { pg_sys::ClassOidIndexId };
     let by = (|| Ok(pg_sys::Oid::from(index)), pg_sys::F_OIDEQ, pg_sys::Datum::from(oid));
     let now = ActiveSnapshot::latest();
     // SAFETY: the snapshot lives as long as it is lent.
@@ -175,7 +176,8 @@ unsafe fn scan<R>(
         };
         let scan = pg_sys::systable_beginscan(relation, index, by_index, snapshot, keys, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot }));
+        let found =
+            (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot }));
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         Ok(found)
@@ -238,8 +240,7 @@ unsafe fn scan_by(
             let equal = pg_sys::BTEqualStrategyNumber as u16;
             pg_sys::ScanKeyInit(key, *attnum, equal, pg_sys::F_OIDEQ.into(), pg_sys::Datum::from(*oid));
         }
-        let scan =
-            pg_sys::systable_beginscan(relation, index, true, snapshot, keys.len() as i32, keys.as_mut_ptr());
+        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, keys.len() as i32, keys.as_mut_ptr());
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() || !read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot }) {
