@@ -157,6 +157,11 @@ BEGIN ATOMIC
         FROM says CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = says.classid AND objid = says.objid OFFSET 0) AS d
         WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid >= 16384
         UNION
+        SELECT to_regtype(y.name)::oid
+        FROM (SELECT scope_reads FROM snapsync.collection WHERE relation = $1 OFFSET 0) AS c
+        CROSS JOIN LATERAL jsonb_array_elements_text(c.scope_reads -> 'types') AS y(name)
+        WHERE to_regtype(y.name) IS NOT NULL
+        UNION
         SELECT part.oid
         FROM named CROSS JOIN LATERAL (SELECT typbasetype, typelem, typrelid FROM pg_type WHERE oid = named.oid OFFSET 0) AS y
         CROSS JOIN LATERAL (SELECT y.typbasetype UNION ALL SELECT y.typelem
@@ -165,7 +170,7 @@ BEGIN ATOMIC
     SELECT oid FROM named;
 END;
 COMMENT ON FUNCTION snapsync.types_named(oid) IS
-'The types that somebody has made and the SELECT policies of a table name, or the views and functions behind them, as far as pg_depend knows; and what these are made of';
+'The types that somebody has made and the SELECT policies of a table name, or scope_values, or the views and functions behind them, as far as pg_depend knows; and what these are made of';
 REVOKE EXECUTE ON FUNCTION snapsync.types_named(oid) FROM PUBLIC;
 
 -- What a foreign key does to rows (ON DELETE CASCADE, and so on) goes through the triggers and rules of their table, which may leave them as they are.
@@ -261,7 +266,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT $1 WHERE CASE WHEN EXISTS (
         SELECT FROM (SELECT classid, objid FROM snapsync.dependency
-                     WHERE relation = $1 AND classid IN ('pg_policy'::regclass, 'pg_constraint'::regclass, 'pg_proc'::regclass) OFFSET 0) AS d
+                     WHERE relation = $1 AND classid IN ('pg_policy'::regclass, 'pg_constraint'::regclass, 'pg_proc'::regclass) AND objid <> 0 OFFSET 0) AS d
         WHERE CASE d.classid WHEN 'pg_policy'::regclass THEN NOT EXISTS (SELECT FROM pg_policy WHERE oid = d.objid OFFSET 0)
                              WHEN 'pg_proc'::regclass THEN NOT EXISTS (SELECT FROM pg_proc WHERE oid = d.objid OFFSET 0)
                              ELSE NOT EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid OFFSET 0) END

@@ -24,11 +24,11 @@ pub fn register() {
             unsafe { pg_sys::CacheRegisterSyscacheCallback(*cache as i32, callback, pg_sys::Datum::null()) };
         }
     };
-    // A domain's default, a cast to json and the owner of a function change no relation.
-    watch(&[CASTSOURCETARGET, TYPEOID], Some(on_definition));
+    // A domain's default, a cast to json, the owner of a function and the name of a schema, which is a part of what we call its tables, change no relation.
+    watch(&[CASTSOURCETARGET, TYPEOID, NAMESPACEOID], Some(on_definition));
     watch(&[PROCOID], Some(on_function));
     // What plancache.c watches, too (relations and types besides).
-    watch(&[NAMESPACEOID, OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID], Some(on_plan));
+    watch(&[OPEROID, AMOPOPID, FOREIGNSERVEROID, FOREIGNDATAWRAPPEROID], Some(on_plan));
     // The owner of the database is a member of pg_database_owner.
     watch(&[AUTHOID, AUTHMEMROLEMEM, DATABASEOID], Some(on_role));
     // SAFETY: as above; a backend has one thread; hooks are chained, as everybody does.

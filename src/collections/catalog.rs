@@ -69,8 +69,6 @@ pub struct Collection {
     pub version: Option<Column>,
     /// The function that decides conflicts, under the policy `custom`.
     pub conflict_function: Option<String>,
-    /// What is called so now is another owner's.
-    pub conflict_stranger: bool,
     /// The tables that decide who sees which row.
     pub access: Vec<Access>,
     /// Of what DDL last left it as: differs if its columns, policies or what they rest on do.
@@ -209,7 +207,6 @@ struct TableRead {
     shape: String,
     due: bool,
     unsure: bool,
-    conflict_stranger: bool,
     access: Vec<AccessRead>,
 }
 
@@ -274,7 +271,6 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         conflict: ConflictPolicy::parse(&stored.conflict).unwrap_or_default(),
         version: stored.version_column.as_ref().map(named).transpose()?,
         conflict_function: stored.conflict_function,
-        conflict_stranger: read.conflict_stranger,
         access: read.access.iter().map(access).collect::<Result<_>>()?,
         due: read.due,
         shape: read.shape,

@@ -46,13 +46,14 @@ fn unlisted(fcinfo: pg_sys::FunctionCallInfo) -> Result<Option<BTreeMap<u32, Bec
 }
 
 /// What makes or describes things of which no table knows yet, and changes nothing that is there; and DROP, which `on_drop` sees.
-fn touches_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+fn touches_nothing(fcinfo: pg_sys::FunctionCallInfo) -> Result<bool> {
     if let Some(function) = statement::<pg_sys::CreateFunctionStmt>(fcinfo, pg_sys::NodeTag::T_CreateFunctionStmt) {
         // SAFETY: a node of this type.
-        return unsafe { !(*function).replace };
+        let replaces = unsafe { (*function).replace };
+        return Ok(!replaces && !is_missed()?);
     }
     // SAFETY: as above.
-    unsafe {
+    Ok(unsafe {
         let tree = (*(*fcinfo).context.cast::<pg_sys::EventTriggerData>()).parsetree;
         use pg_sys::NodeTag::{
             T_AlterDefaultPrivilegesStmt, T_AlterSeqStmt, T_AlterStatsStmt, T_CommentStmt, T_CreateSeqStmt,
@@ -70,7 +71,21 @@ fn touches_nothing(fcinfo: pg_sys::FunctionCallInfo) -> bool {
             T_SecLabelStmt,
         ];
         !tree.is_null() && tags.contains(&(*tree).type_)
+    })
+}
+
+/// Has the command made a function that settings name, and that was not there? It may be a dropped one that is made anew.
+fn is_missed() -> Result<bool> {
+    if !dependency::misses_functions()? {
+        return Ok(false);
     }
+    let rows = spi::read_now(
+        "SELECT 1 FROM (SELECT objid::regprocedure::text AS name FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_proc'::regclass OFFSET 0) AS made \
+         CROSS JOIN LATERAL (SELECT classid, objid FROM snapsync.dependency WHERE name = made.name AND name IS NOT NULL OFFSET 0) AS d \
+         WHERE d.classid = 'pg_proc'::regclass AND d.objid = 0 LIMIT 1",
+        &[],
+    )?;
+    Ok(!rows.is_empty())
 }
 
 /// Does it change what the policies of a table read?
@@ -123,7 +138,7 @@ fn renames_relation(fcinfo: pg_sys::FunctionCallInfo) -> bool {
 /// Looks again at the tables that rest on what a command has touched.
 pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
-    if touches_nothing(fcinfo) {
+    if touches_nothing(fcinfo)? {
         return Ok(());
     }
     own::refuse_altered(fcinfo)?;

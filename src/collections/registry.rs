@@ -80,8 +80,7 @@ pub fn lock(relation: pg_sys::Oid, wait: bool) -> Result<bool> {
 
 /// Has another session, whose transaction has not ended, changed the table's settings or locked them to do so?
 pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = spi::read_now("SELECT xmax FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
-    Ok(rows.iter().any(|r| pg::is_anothers_under_way(r.oid(0).to_u32())))
+    pg::is_being_changed(&TABLE, c"collection_pkey", relation)
 }
 
 /// As a pull or push needs it.

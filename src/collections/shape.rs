@@ -154,7 +154,8 @@ fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
 /// What becomes of a look that has failed.
 fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
     let busy = e.code == BUSY || why.is_aside() && (e.is_lock_timeout() || e.code.starts_with("40"));
-    let barred = e.code == code::INSUFFICIENT_PRIVILEGE && why.is_aside();
+    // (By CASCADE, and by who owns a part of it, a stranger's command changes the table itself.)
+    let barred = e.code == code::INSUFFICIENT_PRIVILEGE;
     if why == Because::Due && (busy || barred) {
         // It stays so: nothing has changed that the table rests on.
         return Ok(());
@@ -334,7 +335,7 @@ impl Look {
         let known_objects = dependency::known(relation)?;
         // Whoever acts stands up for the tables that a table of his own reads, not for those that strangers' tables do.
         let acting = (why >= Because::Vouched).then(pg::current_user);
-        let (edges, functions) = edges::wanted(relation, &stored, acting)?;
+        let edges = edges::wanted(relation, &stored, acting)?;
         let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
         let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
         let old_shape = old.first().map(|r| r.string(0)).unwrap_or_default();
@@ -346,7 +347,7 @@ impl Look {
             known_scope: scope::known(relation)?,
             scope: scope::wanted(relation, &stored)?,
             known_objects,
-            objects: dependency::wanted(relation, &read, &functions)?,
+            objects: dependency::wanted(relation, &read)?,
             lost: why == Because::Enabled && dependency::lost_unseen(relation)?,
             stored,
         }))
@@ -391,6 +392,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     if why != Because::Enabled {
         declared::follow_names(relation)?;
     }
+    let since = pg::KeptSnapshot::latest();
     let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
     let (fresh, touched) = store(relation, &now, why)?;
     // Entries of before carry another column's values.
@@ -407,7 +409,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
     let told = why != Because::Enabled && definition::clients_must_know(relation, &old, &new)?;
-    if dependency::is_being_changed(relation)? {
+    if dependency::is_being_changed(relation, &since)? {
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }
     if gap || rekeyed || rescoped || installed && (unlike || renamed) || told {
@@ -500,8 +502,10 @@ fn settle_read(relation: pg_sys::Oid, access: pg_sys::Oid, is_read: bool, why: B
         if !is_read {
             return Ok(());
         }
+        // (In this order: whoever has ended in between is seen in the columns; who begins from now on sees this edge.)
+        let changes = registry::is_being_changed(access)?;
         settle(access, why)?;
-        if registry::is_being_changed(access)? {
+        if changes {
             dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
         }
         return Ok(());
@@ -524,8 +528,9 @@ fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
     let (image, old) = (image::columns(relation)?, registry::image(relation)?);
     let shrinks = image.iter().all(|column| old.contains(column));
     if !registry::may(relation, registry::Right::Trigger)? {
-        if triggers::is_installed(relation)? && shrinks {
-            // More is logged than must be, until somebody comes who may change it.
+        if triggers::is_installed(relation)? && shrinks && old.iter().all(|column| pg::has_column(relation, column)) {
+            // More is logged than must be, until somebody comes who may change it. (While a column is logged that is gone, each row that is
+            // written resets everybody.)
             return Ok(false);
         }
         return Err(triggers::not_allowed(relation));

@@ -25,7 +25,7 @@ mod owned_reads;
 pub mod tree;
 
 use analysis::{Analysis, Level, Occurrence};
-pub use owned_reads::{calls, functions_called, take_scope_values, without_scopes};
+pub use owned_reads::{calls, take_scope_values, without_scopes};
 use owned_reads::{OwnedReads, PredicateReads};
 use tree::{vars, walk};
 

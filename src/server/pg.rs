@@ -11,9 +11,11 @@ mod own_rows;
 mod own_table;
 mod snapshot;
 
-pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
+pub use own_rows::{
+    being_made, has_row_of, has_row_with, is_being_changed, is_changed_since, only_row, row_by_name, version_of_role,
+};
 pub use own_table::{own_index, OwnIndexes, OwnTable, WrittenBy, DROPPED, REGTABLE};
-pub use snapshot::ActiveSnapshot;
+pub use snapshot::{ActiveSnapshot, KeptSnapshot};
 
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
@@ -87,6 +89,13 @@ pub fn qualified_name(relation: pg_sys::Oid) -> Option<(String, String)> {
         let (name, schema) = (CStr::from_ptr(name).to_string_lossy(), CStr::from_ptr(schema).to_string_lossy());
         Some((format!("{}.{}", ident(&schema), ident(&name)), name.into_owned()))
     }
+}
+
+/// Has the relation a column of this name?
+pub fn has_column(relation: pg_sys::Oid, name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: a syscache look-up; a dropped column is not found.
+    unsafe { pg_sys::get_attnum(relation, name.as_ptr()) != pg_sys::InvalidAttrNumber as i16 }
 }
 
 /// The table of this name, quoted as regclass writes it; None where there is none.
@@ -198,12 +207,6 @@ pub fn lock_table(relation: pg_sys::Oid, lock: TableLock) {
     };
     // SAFETY: as above.
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
-}
-
-/// Is this another session's transaction, and has it not ended? (The number of a multixact may be taken for a transaction's: then it may be true too often.)
-pub fn is_anothers_under_way(xid: u32) -> bool {
-    // SAFETY: look-ups in shared memory.
-    unsafe { pg_sys::TransactionIdIsInProgress(xid.into()) && !pg_sys::TransactionIdIsCurrentTransactionId(xid.into()) }
 }
 
 /// Processes what other sessions have committed of DDL, so that no cache is older.

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 /// What happens to a backend that outdates what it remembers.
 #[derive(Clone, Copy)]
 pub enum Event {
-    /// A relation, a type or a cast changed.
+    /// A relation, a type, a cast, a function or a schema changed.
     Definition,
     /// Something changed on which a plan may depend: a definition, a function, an operator, a schema.
     Plan,

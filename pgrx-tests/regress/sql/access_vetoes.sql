@@ -173,3 +173,18 @@ SELECT t.sync('alice', 'upgraded');
 INSERT INTO upgraded_parent VALUES (3, 'alice');
 SELECT t.sync('alice', 'upgraded');
 SELECT finding, fix FROM snapsync.doctor() WHERE collection = 'upgraded' AND finding LIKE 'foreign key%';
+
+-- Where it is only a stranger's policy that reads the parent, for which nobody stands up, doctor() has nothing to say to the key's owner.
+SELECT t.family('alone', 'ON DELETE CASCADE');
+ALTER POLICY p ON alone USING (true);
+CREATE TRIGGER veto BEFORE DELETE ON alone FOR EACH ROW EXECUTE FUNCTION veto();
+SELECT snapsync.enable('alone');
+SET ROLE carol;
+CREATE TABLE strange (id int PRIMARY KEY, parent int);
+ALTER TABLE strange ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON strange USING (true);
+SELECT snapsync.enable('strange');
+ALTER POLICY p ON strange USING (EXISTS (SELECT FROM alone_parent AS p WHERE p.id = parent));
+RESET ROLE;
+SELECT access, untracked FROM snapsync.access WHERE relation = 'strange'::regclass;
+SELECT finding FROM snapsync.doctor() WHERE collection = 'alone' AND finding LIKE '%foreign key%';

@@ -76,6 +76,24 @@ SELECT t.reads_of('ALTER POLICY p ON reads_3 USING (team IN (SELECT team FROM ro
 SELECT count(snapsync.enable(format('reads_%s', i)::regclass)) FROM generate_series(11, 80) AS i;
 SELECT t.reads_of('ALTER POLICY p ON reads_4 USING (team IN (SELECT team FROM roster WHERE who = current_user AND team > 0))') - :beside_10 < 2000 AS few_more;
 DROP TABLE roster CASCADE;
+
+-- A new function reads none of them, also while functions are missing that the settings of some name.
+SELECT t.reads_of('CREATE FUNCTION made_1() RETURNS int LANGUAGE sql AS ''SELECT 1''') AS beside_none_missed \gset
+DO $$
+BEGIN
+    FOR i IN 12..31 LOOP
+        EXECUTE format('CREATE FUNCTION missed_%s() RETURNS text[] LANGUAGE sql STABLE AS ''SELECT ARRAY[''''1'''']''', i);
+        EXECUTE format('ALTER TABLE many_%s ADD COLUMN org text', i);
+        PERFORM snapsync.enable(format('many_%s', i)::regclass, scope_column => 'org', scope_values => format('missed_%s()', i));
+        EXECUTE format('DROP FUNCTION missed_%s()', i);
+    END LOOP;
+END
+$$;
+SELECT count(*) FROM snapsync.dependency WHERE classid = 'pg_proc'::regclass AND objid = 0;
+CREATE FUNCTION made_2() RETURNS int LANGUAGE sql AS 'SELECT 1';
+SELECT t.reads_of('CREATE FUNCTION made_3() RETURNS int LANGUAGE sql AS ''SELECT 1''') - :beside_none_missed < 5 AS as_few;
+SELECT t.reads_of('CREATE FUNCTION missed_12() RETURNS text[] LANGUAGE sql STABLE AS ''SELECT ARRAY[''''1'''']''') > :beside_none_missed + 50 AS looks;
+SELECT count(*) FROM snapsync.dependency WHERE classid = 'pg_proc'::regclass AND objid = 0;
 RESET client_min_messages;
 
 -- Unrelated commands lock nothing of ours.

@@ -94,6 +94,56 @@ SELECT snapsync.register_mutator('mutate', 'shared.mutate(json)');
 UPDATE theirs.s SET v = 6;
 SELECT t.all_of_them();
 
+-- Without any function's having changed since a session knows them: schemas swap names, and a role loses the rights of the table's owner.
+CREATE SCHEMA lib; CREATE SCHEMA ready;
+GRANT CREATE, USAGE ON SCHEMA lib TO passed_lib; GRANT CREATE, USAGE ON SCHEMA ready TO passed_mallory; GRANT USAGE ON SCHEMA lib, ready TO PUBLIC;
+CREATE FUNCTION t.settles(who name, signature text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('SET LOCAL ROLE %I', who);
+    EXECUTE format('CREATE FUNCTION %s RETURNS jsonb LANGUAGE plpgsql AS %L', signature, format('BEGIN INSERT INTO t.ran VALUES (current_user, ''%s of %s''); RETURN $4; END', signature, who));
+    RESET ROLE;
+END
+$$;
+SELECT t.settles('passed_lib', 'lib.settle(text, text, jsonb, jsonb)'), t.settles('passed_mallory', 'ready.settle(text, text, jsonb, jsonb)');
+CREATE TABLE theirs.c (id text PRIMARY KEY, v int);
+INSERT INTO theirs.c VALUES ('r', 1);
+ALTER TABLE theirs.c OWNER TO passed_owner;
+GRANT SELECT, INSERT, UPDATE, DELETE ON theirs.c TO bob;
+SELECT snapsync.enable('theirs.c', name => 'c', conflict => 'custom', conflict_function => 'lib.settle(text,text,jsonb,jsonb)');
+CREATE FUNCTION t.settled() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM t.ran;
+    SET LOCAL ROLE bob;
+    RETURN QUERY SELECT 'push: ' || coalesce(string_agg(e.error, ' / '), '')
+        FROM t.error(format('SELECT public.push_changes(%L, %L, client_id => %L)', '{"c":{"created":[],"updated":[{"id":"r","v":9}],"deleted":[]}}', current_setting('t.early'), 'd')) AS e;
+    RESET ROLE;
+    RETURN QUERY SELECT DISTINCT r.who || ' ran ' || what FROM t.ran AS r ORDER BY 1;
+END
+$$;
+SELECT set_config('t.early', public.pull_changes('{c}') ->> 'timestamp', false) IS NULL;
+UPDATE theirs.c SET v = 2;
+SELECT t.settled();
+ALTER SCHEMA lib RENAME TO former; ALTER SCHEMA ready RENAME TO lib;
+SELECT t.settled();
+GRANT passed_owner TO passed_mallory;
+SELECT t.settled();
+REVOKE passed_owner FROM passed_mallory;
+SELECT t.settled();
+-- So it is with the table's schema.
+CREATE SCHEMA bait AUTHORIZATION passed_mallory;
+GRANT USAGE ON SCHEMA bait TO bob;
+SET ROLE passed_mallory;
+CREATE TABLE bait.c (id text PRIMARY KEY, v int);
+INSERT INTO bait.c VALUES ('of mallory', 1);
+GRANT ALL ON bait.c TO bob;
+RESET ROLE;
+SET ROLE bob; SET t.cursor = ''; SELECT t.pull_ids('c'); RESET ROLE;
+ALTER SCHEMA theirs RENAME TO former_theirs; ALTER SCHEMA bait RENAME TO theirs;
+SET ROLE bob; SET t.cursor = ''; SELECT t.pull_ids('c');
+SELECT public.push_changes('{"c":{"created":[{"id":"new","v":1}],"updated":[],"deleted":[]}}', NULL); RESET ROLE;
+SELECT id FROM theirs.c; SELECT id FROM former_theirs.c ORDER BY 1;
+ALTER SCHEMA theirs RENAME TO bait; ALTER SCHEMA former_theirs RENAME TO theirs;
+
 -- The same of what scope_values name otherwise: a domain, an operator's function, a relation.
 CREATE FUNCTION t.scoped(scope_values text, remake text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN

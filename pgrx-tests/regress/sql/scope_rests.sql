@@ -52,6 +52,98 @@ SELECT t.pull_ids('of_aggregate');
 CREATE OR REPLACE FUNCTION last_one(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'b' $$;
 SELECT t.pull_ids('of_aggregate');
 
+-- They know what they name by names: what is dropped and made anew goes on being followed. (A superuser pulls all scopes: here it shows whether the clients are reset.)
+CREATE FUNCTION t.said(name text, says text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN EXECUTE format('CREATE OR REPLACE FUNCTION %s RETURNS text LANGUAGE sql STABLE AS %L', name, format('SELECT %L::text', says)); END $$;
+CREATE SCHEMA own_a; CREATE SCHEMA own_b;
+GRANT USAGE ON SCHEMA own_a, own_b TO PUBLIC;
+SELECT t.said('own_a.chosen()', 'a');
+SELECT t.scoped('by_name', 'ARRAY[own_a.chosen()]');
+SET t.cursor = ''; SELECT t.pull_ids('by_name');
+DROP FUNCTION own_a.chosen();
+CREATE FUNCTION own_a.chosen() RETURNS text LANGUAGE sql STABLE AS $$ SELECT 'a' $$;
+SELECT t.pull_ids('by_name');
+SELECT t.said('own_a.chosen()', 'b');
+SELECT t.pull_ids('by_name');
+-- In one transaction; and once more.
+BEGIN; DROP FUNCTION own_a.chosen(); CREATE FUNCTION own_a.chosen() RETURNS text LANGUAGE sql STABLE AS $$ SELECT 'a' $$; COMMIT;
+SELECT t.pull_ids('by_name');
+BEGIN; DROP FUNCTION own_a.chosen(); CREATE FUNCTION own_a.chosen() RETURNS text LANGUAGE sql STABLE AS $$ SELECT 'b' $$; COMMIT;
+SELECT t.pull_ids('by_name');
+SELECT t.pull_ids('by_name');
+-- Another one gets the name: by being renamed, by another schema, and by its schema's being renamed.
+SELECT t.said('own_a.other()', 'a');
+ALTER FUNCTION own_a.chosen() RENAME TO former;
+ALTER FUNCTION own_a.other() RENAME TO chosen;
+SELECT t.pull_ids('by_name');
+SELECT t.said('own_a.chosen()', 'b');
+SELECT t.pull_ids('by_name');
+DROP FUNCTION own_a.chosen();
+SELECT t.said('own_b.chosen()', 'a');
+ALTER FUNCTION own_b.chosen() SET SCHEMA own_a;
+SELECT t.pull_ids('by_name');
+SELECT t.said('own_a.chosen()', 'b');
+SELECT t.pull_ids('by_name');
+ALTER SCHEMA own_a RENAME TO own_c;
+SELECT t.said('own_b.chosen()', 'a');
+ALTER SCHEMA own_b RENAME TO own_a;
+SELECT t.pull_ids('by_name');
+SELECT t.said('own_a.chosen()', 'b');
+SELECT t.pull_ids('by_name');
+-- An aggregate.
+SET t.cursor = ''; SELECT t.pull_ids('of_aggregate');
+DROP AGGREGATE latest(text);
+CREATE AGGREGATE latest(text) (SFUNC = last_one, STYPE = text, INITCOND = '');
+SELECT t.pull_ids('of_aggregate');
+CREATE OR REPLACE FUNCTION last_one(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'a' $$;
+SELECT t.pull_ids('of_aggregate');
+-- A type, whose labels are the scopes, and an array of it. A label that comes gives scopes.
+CREATE TYPE labels AS ENUM ('a');
+SELECT t.scoped('of_type', 'enum_range(NULL::labels)::text[]');
+SET t.cursor = ''; SELECT t.pull_ids('of_type');
+ALTER TYPE labels ADD VALUE 'b';
+SELECT t.pull_ids('of_type');
+DROP TYPE labels;
+CREATE TYPE labels AS ENUM ('a');
+SELECT t.pull_ids('of_type');
+ALTER TYPE labels ADD VALUE 'b';
+SELECT t.pull_ids('of_type');
+SELECT t.pull_ids('of_type');
+-- The functions that make ranges come with their type.
+CREATE TYPE labels_range AS RANGE (SUBTYPE = text);
+SELECT t.scoped('of_range', 'ARRAY[lower(labels_range(''a'', ''z''))]');
+SET t.cursor = ''; SELECT t.pull_ids('of_range');
+DROP TYPE labels_range CASCADE;
+CREATE TYPE labels_range AS RANGE (SUBTYPE = text);
+SELECT t.pull_ids('of_range');
+CREATE OR REPLACE FUNCTION labels_range(text, text) RETURNS labels_range LANGUAGE sql IMMUTABLE AS $$ SELECT '[b,z)'::labels_range $$;
+SELECT t.pull_ids('of_range');
+-- A table, by its schema's being renamed.
+CREATE SCHEMA own_t; CREATE SCHEMA own_u;
+GRANT USAGE ON SCHEMA own_t, own_u TO PUBLIC;
+CREATE TABLE own_t.mine (id int PRIMARY KEY, tenant text); INSERT INTO own_t.mine VALUES (1, 'a'); GRANT SELECT ON own_t.mine TO PUBLIC;
+SELECT t.scoped('of_table', '(SELECT array_agg(m.tenant) FROM own_t.mine AS m)');
+DROP TABLE own_t.mine;
+DROP SCHEMA own_t;
+CREATE TABLE own_u.mine (id int PRIMARY KEY, tenant text); INSERT INTO own_u.mine VALUES (1, 'a'); GRANT SELECT ON own_u.mine TO PUBLIC;
+ALTER SCHEMA own_u RENAME TO own_t;
+SELECT access, untracked FROM snapsync.access WHERE relation = 'of_table'::regclass;
+SET ROLE alice;
+SET t.cursor = ''; SELECT t.pull_ids('of_table');
+RESET ROLE; UPDATE own_t.mine SET tenant = 'b'; SET ROLE alice;
+SELECT t.pull_ids('of_table');
+RESET ROLE;
+-- The function that a predicate calls: while it is not there each change concerns everybody, and then no more.
+CREATE TABLE crews (id int PRIMARY KEY, who text, team int);
+CREATE FUNCTION is_mine(text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT $1 = current_user $$;
+CREATE FUNCTION teams() RETURNS SETOF int LANGUAGE sql STABLE SECURITY DEFINER AS $$ SELECT team FROM crews WHERE who = current_setting('role') $$;
+SELECT t.secured('jobs', ', team int', 'team IN (SELECT teams())');
+SELECT snapsync.enable('jobs', access_tables => '{"crews": "is_mine(who)"}');
+DROP FUNCTION is_mine(text);
+SELECT predicate FROM snapsync.access WHERE relation = 'jobs'::regclass;
+CREATE FUNCTION is_mine(text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT $1 = current_user $$;
+SELECT predicate FROM snapsync.access WHERE relation = 'jobs'::regclass;
+
 -- Each key of the parents is one to text; to character, of which blanks at the end are none, two are the same; and what is called = may be anything.
 CREATE TABLE projects (id text PRIMARY KEY, who name);
 INSERT INTO projects VALUES ('a', 'alice'), ('b', 'bob');

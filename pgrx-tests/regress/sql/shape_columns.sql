@@ -120,6 +120,20 @@ UPDATE members SET since = now();
 SELECT t.sync('alice', 'posts'), t.sync('alice', 'members');
 ALTER TABLE members DROP COLUMN since;
 SELECT t.sync('alice', 'posts'), t.sync('alice', 'members');
+-- Nor where a stranger's policy reads its rows as a whole, for which nobody stands up: that one is replaced with every pull anyway.
+SET ROLE carol;
+CREATE TABLE strange (id int PRIMARY KEY, team int);
+ALTER TABLE strange ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON strange USING (true);
+GRANT SELECT ON strange TO PUBLIC;
+SELECT snapsync.enable('strange');
+ALTER POLICY p ON strange USING (EXISTS (SELECT FROM members AS m WHERE m.team = strange.team AND m IS NOT NULL));
+RESET ROLE;
+SELECT relation, access, untracked, whole FROM snapsync.access WHERE relation = 'strange'::regclass;
+ALTER TABLE members ADD COLUMN until date;
+SELECT t.sync('alice', 'posts'), t.sync('alice', 'members');
+ALTER TABLE members DROP COLUMN until;
+SELECT t.sync('alice', 'posts'), t.sync('alice', 'members');
 
 -- Of a partitioned table, in whose partitions the default is.
 CREATE TABLE split (id int PRIMARY KEY) PARTITION BY RANGE (id);

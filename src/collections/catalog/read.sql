@@ -21,12 +21,6 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                                    JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
                         OR EXISTS (SELECT FROM snapsync.owners_moved(read.oid)) OR EXISTS (SELECT FROM snapsync.lost_unseen(read.oid))
                         OR read.oid <> c.relation AND EXISTS (SELECT FROM snapsync.switched_off(read.oid))) AS unsure,
-             -- Whoever may act as the table's owner decides what is called, by any name.
-             -- Where the function is gone, an overload would take its calls.
-             c.conflict_function IS NOT NULL AND NOT EXISTS (
-                 SELECT FROM pg_proc AS f JOIN pg_roles AS o ON o.oid = f.proowner
-                 WHERE f.oid = to_regprocedure(c.conflict_function)
-                   AND (o.rolname = c.conflict_owner OR pg_has_role(o.oid, r.relowner, 'USAGE'))) AS conflict_stranger,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')
               FROM (SELECT access::oid::int8, predicate, whole,
                            -- (A key that it may follow was not enforced, and nobody has looked since: unenforced.rs.)

@@ -1,7 +1,8 @@
 -- What the commands that role $3 has just run have touched, and the tables $4, whose privileges they have changed. With concerned.sql.
 -- Nothing rests on temporary tables; policies and owners' SQL may call a session's own functions, by their numbers.
 WITH touched AS MATERIALIZED (
-    SELECT classid, objid, object_identity AS name FROM pg_event_trigger_ddl_commands()
+    SELECT classid, objid, CASE classid WHEN 'pg_proc'::regclass THEN objid::regprocedure::text WHEN 'pg_type'::regclass THEN objid::regtype::text
+                                        ELSE object_identity END AS name FROM pg_event_trigger_ddl_commands()
     WHERE classid IS NOT NULL AND (schema_name IS DISTINCT FROM 'pg_temp' OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
     UNION ALL
     SELECT 'pg_class'::regclass, oid, NULL FROM unnest($4::oid[]) AS oid),
@@ -45,6 +46,15 @@ object(classid, objid) AS (
     SELECT classid, objid FROM touched
     WHERE classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass))
 SELECT d.relation::oid, 'elsewhere'
-FROM touched AS t CROSS JOIN LATERAL (SELECT relation FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d
-WHERE t.classid = 'pg_class'::regclass
+FROM (SELECT classid, name FROM touched WHERE classid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+      UNION ALL
+      -- What makes values of a range comes with its type.
+      SELECT 'pg_proc'::regclass, f.objid::regprocedure::text
+      FROM touched CROSS JOIN LATERAL (SELECT rngtypid, rngmultitypid FROM pg_range WHERE rngtypid = objid OFFSET 0) AS g
+      CROSS JOIN LATERAL (VALUES (g.rngtypid), (g.rngmultitypid)) AS y(oid)
+      CROSS JOIN LATERAL (SELECT objid FROM pg_depend WHERE refclassid = 'pg_type'::regclass AND refobjid = y.oid
+                             AND classid = 'pg_proc'::regclass AND deptype = 'i' OFFSET 0) AS f
+      WHERE touched.classid = 'pg_type'::regclass) AS t
+CROSS JOIN LATERAL (SELECT relation, classid FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d
+WHERE d.classid = t.classid
 UNION ALL

@@ -82,9 +82,9 @@ pub fn differ(relation: pg_sys::Oid, old: &Value, new: &Value) -> Result<bool> {
     Ok(added.iter().any(known) || !added.is_empty() && have_values(relation, &added)?)
 }
 
-/// Does a policy read a row as a whole?
+/// Does a policy read a row as a whole? (One for which nobody stands up does not count: who gets its table is sent everything with each pull.)
 fn is_read_whole(relation: pg_sys::Oid) -> Result<bool> {
-    const BY_OTHERS: &str = "SELECT 1 FROM snapsync.access WHERE access = $1 AND whole LIMIT 1";
+    const BY_OTHERS: &str = "SELECT 1 FROM snapsync.access WHERE access = $1 AND whole AND NOT untracked LIMIT 1";
     Ok(access::traits(relation)?.whole_row || !spi::read_now(BY_OTHERS, &[spi::arg(relation)])?.is_empty())
 }
 

@@ -2,7 +2,8 @@
 //! no other DDL is. The rows are written when a table is looked at.
 //!
 //! Whatever may begin to matter does so by a change of something that is there already: a view reads another table after CREATE OR
-//! REPLACE VIEW, a partition comes with its parent. Only what is named in texts may come out of nowhere, so names are kept, too.
+//! REPLACE VIEW, a partition comes with its parent. Only what is named in texts (tables, functions, types) may come out of nowhere, also in the
+//! place of what was dropped, so names are kept, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use pgrx::pg_sys;
 use super::unenforced;
 use crate::server::error::Result;
 use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
-use crate::server::spi;
+use crate::server::{memory, spi};
 
 /// An object: its catalog, its Oid, is it a part of the table, the name by which the settings know it, and who owns it, since when.
 pub type Object = (u32, u32, bool, Option<String>, Option<String>);
@@ -34,10 +35,9 @@ fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
 }
 
 /// What the table rests on now.
-pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid], functions: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
+pub fn wanted(relation: pg_sys::Oid, read: &[pg_sys::Oid]) -> Result<BTreeSet<Object>> {
     let [database, _] = database();
-    let args = [spi::arg(relation), spi::arg(read.to_vec()), spi::arg(functions.to_vec()), database];
-    let rows = spi::read_now(RESTS_ON, &args)?;
+    let rows = spi::read_now(RESTS_ON, &[spi::arg(relation), spi::arg(read.to_vec()), database])?;
     Ok(rows_of(&rows))
 }
 
@@ -174,16 +174,27 @@ pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::
     Ok(found)
 }
 
-/// Does a transaction that has not ended yet change a function that the table rests on, or the privileges of a table that it reads?
-pub fn is_being_changed(relation: pg_sys::Oid) -> Result<bool> {
+/// Does a transaction that has not ended yet change a function that the table rests on, or the privileges of a table that it reads; or has one done so that this snapshot
+/// does not see? What was looked at since then may be as it was before. (Whoever changes one of these from now on sees that the table rests on it.)
+pub fn is_being_changed(relation: pg_sys::Oid, since: &pg::KeptSnapshot) -> Result<bool> {
     let rows = spi::read_now(
-        "SELECT f.xmax FROM snapsync.dependency AS d JOIN pg_proc AS f ON f.oid = d.objid \
-          WHERE d.relation = $1 AND d.classid = 'pg_proc'::regclass AND f.xmax <> 0 \
-         UNION SELECT r.xmax FROM snapsync.dependency AS d JOIN pg_class AS r ON r.oid = d.objid \
-          WHERE d.relation = $1 AND d.classid = 'pg_class'::regclass AND NOT d.own AND r.xmax <> 0",
+        "SELECT DISTINCT classid, objid FROM snapsync.dependency WHERE relation = $1 AND objid <> 0 \
+            AND (classid = 'pg_proc'::regclass OR classid = 'pg_class'::regclass AND NOT own)",
         &[spi::arg(relation)],
     )?;
-    Ok(rows.iter().any(|r| pg::is_anothers_under_way(r.oid(0).to_u32())))
+    for row in &rows {
+        memory::heed();
+        if pg::is_changed_since(since, row.oid(0), row.oid(1))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Do settings of any table name a function that is not there?
+pub fn misses_functions() -> Result<bool> {
+    let (functions, none) = (pg_sys::ProcedureRelationId, pg_sys::InvalidOid);
+    pg::has_row_with(&TABLE, c"dependency_object", &[(CLASSID, functions), (OBJID, none)])
 }
 
 /// Which database of which cluster the Oids are of: those of a restored dump, or of an upgraded cluster, are others. So nothing is

@@ -57,14 +57,9 @@ const UNTRACKED: i16 = 6;
 const KNOWN: &str = include_str!("edges/known.sql");
 const VOUCHERS: &str = include_str!("edges/vouchers.sql");
 
-/// The edges of a table as its policies and settings are now, and the functions in its texts. `acting`: a role besides its owner
-/// that may stand up for them.
-pub fn wanted(
-    relation: pg_sys::Oid,
-    stored: &StoredSettings,
-    acting: Option<pg_sys::Oid>,
-) -> Result<(Edges, Vec<pg_sys::Oid>)> {
-    let (mut edges, functions) = (Edges::new(), access::functions_called(stored.scope_reads.as_deref())?);
+/// The edges of a table as its policies and settings are now. `acting`: a role besides its owner that may stand up for them.
+pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings, acting: Option<pg_sys::Oid>) -> Result<Edges> {
+    let mut edges = Edges::new();
     for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
         memory::heed();
         let (kind, voucher, refused) = (found.kind.name().into(), None, false);
@@ -73,7 +68,7 @@ pub fn wanted(
     }
     let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
     if read.is_empty() {
-        return Ok((edges, functions));
+        return Ok(edges);
     }
     // A table that reads itself is tracked by its own right; an unlogged one would be emptied by a crash without a trace.
     let vouchers =
@@ -84,7 +79,7 @@ pub fn wanted(
             edge.refused = edge.voucher.is_none() && row.bool(2);
         }
     }
-    Ok((edges, functions))
+    Ok(edges)
 }
 
 /// The edges as they were when the table was looked at last.

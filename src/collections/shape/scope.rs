@@ -51,9 +51,15 @@ fn wanted_by(reader: Option<pg_sys::Oid>, relation: pg_sys::Oid, stored: &Stored
 const ASKED: usize = 16;
 
 /// The column that serves who reads it. Which one that is decides what a pull reads, never what it says: so the known one stays where nobody
-/// has to be asked, or too many would have to be.
+/// has to be asked, or too many would have to be. But for one that is gone, or cannot be it any more: then some are asked again.
 fn column_read(reader: Option<pg_sys::Oid>, relation: pg_sys::Oid, known: Option<&str>) -> Result<Option<String>> {
-    if let Some(reader) = reader {
+    let kept = match known {
+        Some(known) if scope::read::can_be(relation, known)? => Some(known),
+        _ => None,
+    };
+    let is_lost = known.is_some() && kept.is_none();
+    let known = kept;
+    if let Some(reader) = reader.filter(|_| !is_lost) {
         let its = scope::read::column(relation, &readers(reader, relation, 1)?.0, known)?;
         if known.is_none() || its.as_deref() == known {
             return Ok(its);
@@ -120,7 +126,7 @@ pub fn store(relation: pg_sys::Oid, known: &ScopeFinding, found: &ScopeFinding) 
     Ok(())
 }
 
-/// Takes the column's new name over: it is the same column. One that is dropped is looked for anew.
+/// Takes the column's new name over: it is the same column. One that is dropped stays known until another is looked for.
 pub fn follow(relation: pg_sys::Oid, renamed: impl Fn(&String) -> Option<String>) -> Result<()> {
     let known = known(relation)?;
     let column = known.column.as_ref().and_then(renamed).or(known.column.clone());

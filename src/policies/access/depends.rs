@@ -150,16 +150,31 @@ pub fn signatures(functions: &[pg_sys::Oid]) -> Result<BTreeSet<String>> {
     Ok(rows.iter().map(|r| r.string(0)).collect())
 }
 
-/// The functions of these signatures; whether all are there.
-pub fn of_signatures(signatures: &BTreeSet<String>) -> Result<(Vec<pg_sys::Oid>, bool)> {
+/// Are there functions of all these signatures?
+pub fn are_there(signatures: &BTreeSet<String>) -> Result<bool> {
     if signatures.is_empty() {
-        return Ok((Vec::new(), true));
+        return Ok(true);
     }
     let found = read_now(
         "SELECT p.oid FROM unnest($1::text[]) AS s CROSS JOIN LATERAL snapsync.procedure_of(s) AS p(oid)",
         &[spi::arg(signatures.iter().cloned().collect::<Vec<_>>())],
     )?;
-    Ok((found.iter().map(|r| r.oid(0)).collect(), found.len() == signatures.len()))
+    Ok(found.len() == signatures.len())
+}
+
+/// The full names of the types among these objects; of arrays those of their elements.
+pub fn types(objects: &BTreeSet<(u32, u32)>) -> Result<BTreeSet<String>> {
+    let types = objects.iter().filter(|(class, _)| *class == pg_sys::TypeRelationId.to_u32());
+    let types: Vec<pg_sys::Oid> = types.map(|(_, oid)| pg_sys::Oid::from(*oid)).collect();
+    if types.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = read_now(
+        "SELECT coalesce(e.oid, y.oid)::regtype::text FROM unnest($1::oid[]) AS named(oid) JOIN pg_type AS y ON y.oid = named.oid \
+           LEFT JOIN pg_type AS e ON e.oid = y.typelem AND e.typarray = y.oid",
+        &[spi::arg(types)],
+    )?;
+    Ok(rows.iter().map(|r| r.string(0)).collect())
 }
 
 /// Has the table columns of all these names?

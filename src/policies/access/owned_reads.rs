@@ -23,6 +23,9 @@ pub struct OwnedReads {
     /// What it calls, which may read others: `doctor` says so.
     #[serde(default)]
     functions: BTreeSet<String>,
+    /// The types that it names, whose labels may be scopes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    types: BTreeSet<String>,
     /// What it names that somebody has made, with who that was.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     owners: BTreeSet<String>,
@@ -71,18 +74,14 @@ impl OwnedReads {
 
     /// As it is stored; None if there is nothing.
     fn written(&self) -> Result<Option<String>> {
-        if self.tables.is_empty() && self.functions.is_empty() && self.owners.is_empty() && self.predicates.is_empty() {
+        let of_scopes = [&self.functions, &self.types, &self.owners];
+        if self.tables.is_empty() && of_scopes.iter().all(|s| s.is_empty()) && self.predicates.is_empty() {
             return Ok(None);
         }
         let written = serde_json::to_string(self);
         written.map(Some).map_err(|e| {
             SyncError::new(code::INTERNAL, "could not write what an owner's SQL reads").detail(e.to_string())
         })
-    }
-
-    /// The functions that the owner's SQL calls.
-    fn functions(self) -> BTreeSet<String> {
-        self.functions.into_iter().chain(self.predicates.into_values().flat_map(|p| p.functions)).collect()
     }
 
     /// Everything that it may name when it is read again: functions, and objects with their owners.
@@ -94,18 +93,13 @@ impl OwnedReads {
     /// Are the columns and functions there that this predicate names?
     pub(super) fn is_whole(&self, predicate: &str, table: pg_sys::Oid) -> Result<bool> {
         let Some(reads) = self.predicates.get(predicate) else { return Ok(false) };
-        Ok(depends::has_columns(table, &reads.columns)? && depends::of_signatures(&reads.functions)?.1)
+        Ok(depends::has_columns(table, &reads.columns)? && depends::are_there(&reads.functions)?)
     }
 }
 
 /// What an owner's SQL may call, of what is stored of it.
 pub fn calls(owned_reads: Option<&str>) -> BTreeSet<String> {
     OwnedReads::stored(owned_reads).calls()
-}
-
-/// The functions that it calls and that are there.
-pub fn functions_called(owned_reads: Option<&str>) -> Result<Vec<pg_sys::Oid>> {
-    Ok(depends::of_signatures(&OwnedReads::stored(owned_reads).functions())?.0)
 }
 
 /// What is stored of what the owner's SQL reads, of a part that is there and one that is given now.
@@ -140,7 +134,8 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
     let relations = read.keys().copied();
     let predicates = OwnedReads::stored(beside).predicates;
     let (functions, owners) = (depends::signatures(&called)?, depends::owners(&named, None)?);
-    let mut reads = OwnedReads { predicates, functions, owners, ..OwnedReads::default() };
+    let mut reads =
+        OwnedReads { types: depends::types(&named)?, predicates, functions, owners, ..OwnedReads::default() };
     for oid in relations {
         // Not those of the system: they have no triggers.
         let rows = spi::owner_query(

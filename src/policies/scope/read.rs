@@ -21,10 +21,19 @@ pub struct Readers {
     pub own: Option<String>,
 }
 
+/// Is there a column of this name, and can it be the one?
+pub fn can_be(relation: pg_sys::Oid, column: &str) -> Result<bool> {
+    Ok(candidates(relation)?.iter().any(|c| c.name == column))
+}
+
+fn candidates(relation: pg_sys::Oid) -> Result<Vec<ScopeCandidate>> {
+    spi::typed(&spi::read_now(CANDIDATES, &[spi::arg(relation)])?)
+}
+
 /// The column that serves the most of them. The known one stays while it serves any, or nothing serves more, because another one means that
 /// the clients of all that read the table are reset.
 pub fn column(relation: pg_sys::Oid, readers: &Readers, known: Option<&str>) -> Result<Option<String>> {
-    let candidates: Vec<ScopeCandidate> = spi::typed(&spi::read_now(CANDIDATES, &[spi::arg(relation)])?)?;
+    let candidates = candidates(relation)?;
     let (mut compared, mut nodes) = (std::collections::BTreeSet::new(), 0);
     let mut parsed: Vec<Vec<*mut pg_sys::Node>> = Vec::new();
     for trees in &readers.conditions {

@@ -55,7 +55,7 @@ impl Deciding<'_, '_> {
             return Ok(Fate::Nothing);
         }
         let Some(signature) = &target.collection.conflict_function else { return Ok(self.conflict(id, None)) };
-        if target.collection.conflict_stranger {
+        if !is_meant(target)? {
             self.reject(id, target.about(id, another_owners(signature)));
             return Ok(Fate::Rejected);
         }
@@ -100,6 +100,14 @@ impl Deciding<'_, '_> {
         // What was returned is written in its place.
         Ok(Fate::Nothing)
     }
+}
+
+const MEANT: &str = include_str!("ask/meant.sql");
+
+/// Is what the conflict function's name means now the one that was named? A name passes to others without a change of any function: schemas are
+/// renamed, and roles lose others' rights. So it is asked each time.
+fn is_meant(target: &Target) -> Result<bool> {
+    Ok(!spi::query_now(MEANT, &[spi::arg(target.collection.relation)])?.is_empty())
 }
 
 fn another_owners(signature: &str) -> SyncError {

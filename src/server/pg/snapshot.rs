@@ -37,6 +37,33 @@ impl ActiveSnapshot {
     }
 }
 
+/// What was committed at one instant, to be asked later what has come since.
+pub struct KeptSnapshot(pg_sys::Snapshot);
+
+impl KeptSnapshot {
+    /// Of this instant, also in REPEATABLE READ.
+    pub fn latest() -> Self {
+        // SAFETY: inside a transaction; released in `drop`.
+        KeptSnapshot(unsafe { pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot()) })
+    }
+
+    /// Had this transaction ended by then?
+    pub fn sees(&self, xid: pg_sys::TransactionId) -> bool {
+        // SAFETY: a snapshot of this kind.
+        unsafe { !pg_sys::XidInMVCCSnapshot(xid, self.0) }
+    }
+}
+
+impl Drop for KeptSnapshot {
+    fn drop(&mut self) {
+        // While an ERROR unwinds through us the abort releases it.
+        if !std::thread::panicking() {
+            // SAFETY: registered in `latest`, in the same subtransaction.
+            unsafe { pg_sys::UnregisterSnapshot(self.0) }
+        }
+    }
+}
+
 impl Drop for ActiveSnapshot {
     fn drop(&mut self) {
         // While an ERROR unwinds through us the abort pops the snapshots of the (sub)transaction itself.

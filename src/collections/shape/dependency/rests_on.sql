@@ -1,9 +1,14 @@
--- What table $1 rests on, by object (dependency.rs); $2: the tables that its policies read, as access.rs found them; $3: functions in texts.
+-- What table $1 rests on, by object (dependency.rs); $2: the tables that its policies read, as access.rs found them. What texts name, by name, too.
 WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1, scopes => true)),
 made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1)),
 part(oid) AS (SELECT * FROM snapsync.parts($1)),
-named(name) AS (SELECT jsonb_object_keys(access_tables) FROM snapsync.collection WHERE relation = $1 AND jsonb_typeof(access_tables) = 'object'
-          UNION SELECT jsonb_object_keys(scope_reads -> 'tables') FROM snapsync.collection WHERE relation = $1),
+named(classid, name) AS (
+    SELECT 'pg_class'::regclass::oid, jsonb_object_keys(access_tables) FROM snapsync.collection WHERE relation = $1 AND jsonb_typeof(access_tables) = 'object'
+    UNION SELECT 'pg_class'::regclass, jsonb_object_keys(scope_reads -> 'tables') FROM snapsync.collection WHERE relation = $1
+    UNION SELECT 'pg_proc'::regclass, jsonb_array_elements_text(scope_reads -> 'functions') FROM snapsync.collection WHERE relation = $1
+    UNION SELECT 'pg_proc'::regclass, jsonb_array_elements_text(p.value -> 'functions')
+           FROM snapsync.collection AS c CROSS JOIN LATERAL jsonb_each(c.scope_reads -> 'predicates') AS p WHERE c.relation = $1
+    UNION SELECT 'pg_type'::regclass, jsonb_array_elements_text(scope_reads -> 'types') FROM snapsync.collection WHERE relation = $1),
 object(classid, objid, own, name) AS (
     SELECT 'pg_class'::regclass::oid, oid, true, NULL::text FROM part
     UNION SELECT 'pg_policy'::regclass, p.oid, true, NULL FROM part
@@ -30,12 +35,13 @@ object(classid, objid, own, name) AS (
     UNION SELECT 'pg_class'::regclass, p.oid, false, NULL FROM unnest($2::oid[]) AS a(oid), snapsync.parts(a.oid) AS p(oid)
            CROSS JOIN LATERAL (SELECT relkind FROM pg_class WHERE oid = p.oid OFFSET 0) AS k
            WHERE k.relkind = 'f' AND p.oid <> a.oid
-    UNION SELECT 'pg_proc'::regclass, f.oid, false, NULL FROM unnest($3::oid[]) AS f(oid) WHERE f.oid >= 16384
-    UNION SELECT 'pg_class'::regclass, coalesce(to_regclass(name)::oid, 0), false, name FROM named)
+    -- (0: there is nothing of this name now.)
+    UNION SELECT classid, coalesce(CASE classid WHEN 'pg_class'::regclass THEN to_regclass(name)::oid WHEN 'pg_type'::regclass THEN to_regtype(name)::oid
+                                                ELSE (SELECT f.oid FROM snapsync.procedure_of(name) AS f(oid)) END, 0), false, name FROM named)
 -- With the owner of what has one, as snapsync.owners_moved() compares it.
 SELECT o.classid, o.objid, o.own, o.name,
        nullif(concat_ws(' ', CASE o.classid WHEN 'pg_class'::regclass THEN (SELECT relowner FROM pg_class WHERE oid = o.objid)
                                             WHEN 'pg_proc'::regclass THEN (SELECT proowner FROM pg_proc WHERE oid = o.objid) END,
                         CASE WHEN o.classid IN ('pg_class'::regclass, 'pg_proc'::regclass) THEN
-                            (SELECT xmin FROM pg_shdepend WHERE dbid = $4 AND classid = o.classid AND objid = o.objid AND objsubid = 0 AND deptype = 'o') END), '')
+                            (SELECT xmin FROM pg_shdepend WHERE dbid = $3 AND classid = o.classid AND objid = o.objid AND objsubid = 0 AND deptype = 'o') END), '')
 FROM object AS o
