@@ -160,6 +160,45 @@ RESET session_replication_role;
 SELECT t.sync('alice', 'splits');
 INSERT INTO projects VALUES (3, 'alice');
 SELECT t.sync('alice', 'splits');
+
+-- A key that nobody follows yet.
+CREATE TABLE unread (id int PRIMARY KEY, usr name) PARTITION BY HASH (id);
+CREATE TABLE unread_1 PARTITION OF unread FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE TABLE leaves (id int PRIMARY KEY, project int REFERENCES unread ON DELETE CASCADE);
+INSERT INTO unread VALUES (1, 'alice'), (2, 'alice');
+INSERT INTO leaves VALUES (1, 1), (2, 2);
+SELECT snapsync.enable('leaves');
+BEGIN;
+ALTER TABLE unread_1 DISABLE TRIGGER ALL;
+DELETE FROM unread WHERE id = 2;
+ALTER TABLE unread_1 ENABLE TRIGGER ALL;
+COMMIT;
+SELECT t.hangs('leaves', 'unread');
+SELECT t.kinds('leaves');
+SELECT t.sync('alice', 'leaves');
+INSERT INTO unread VALUES (2, 'alice');
+SELECT t.sync('alice', 'leaves');
+
+-- A table between the two, which has no policies itself.
+CREATE TABLE tops (id int PRIMARY KEY, usr name);
+CREATE TABLE middles (id int PRIMARY KEY, top int REFERENCES tops ON DELETE CASCADE);
+CREATE TABLE bottoms (id int PRIMARY KEY, middle int REFERENCES middles ON DELETE CASCADE);
+GRANT SELECT ON middles TO PUBLIC;
+INSERT INTO tops VALUES (1, 'alice'), (2, 'alice');
+INSERT INTO middles VALUES (1, 1), (2, 2);
+INSERT INTO bottoms VALUES (1, 1), (2, 2);
+SELECT t.hangs('bottoms', 'tops', 'EXISTS (SELECT FROM middles AS m JOIN tops AS t ON t.id = m.top WHERE m.id = bottoms.middle AND t.usr = current_user)');
+SELECT t.kinds('bottoms');
+SELECT t.sync('alice', 'bottoms');
+BEGIN;
+ALTER TABLE tops DISABLE TRIGGER ALL;
+DELETE FROM tops WHERE id = 2;
+ALTER TABLE tops ENABLE TRIGGER ALL;
+COMMIT;
+SELECT t.kinds('bottoms');
+SELECT t.sync('alice', 'bottoms');
+INSERT INTO tops VALUES (2, 'alice');
+SELECT t.sync('alice', 'bottoms');
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
