@@ -194,6 +194,21 @@ COMMENT ON FUNCTION snapsync.can_keep_rows(oid) IS
 'Can a trigger or a rule keep rows from following the row that this foreign key names, when that one is deleted or gets another key?';
 REVOKE EXECUTE ON FUNCTION snapsync.can_keep_rows(oid) FROM PUBLIC;
 
+-- PostgreSQL makes keys of its own for the partitions of both tables, with triggers of their own: one side's may be off while the whole's are on.
+CREATE FUNCTION snapsync.keys_off(key oid) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    WITH RECURSIVE part(oid) AS (
+        SELECT $1
+        UNION ALL
+        SELECT below.oid FROM part CROSS JOIN LATERAL (SELECT oid FROM pg_constraint WHERE conparentid = part.oid OFFSET 0) AS below)
+    SELECT part.oid
+    FROM part CROSS JOIN LATERAL (SELECT FROM pg_trigger WHERE tgconstraint = part.oid AND tgenabled IN ('D', 'R') OFFSET 0) AS g;
+END;
+COMMENT ON FUNCTION snapsync.keys_off(oid) IS
+'Of this foreign key and those that it has for partitions, of both tables and at all levels, the ones that are not enforced now: with a trigger that is off';
+REVOKE EXECUTE ON FUNCTION snapsync.keys_off(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.identity_of(relation oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC

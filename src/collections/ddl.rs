@@ -176,6 +176,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if renames_relation(fcinfo) {
         say_who_has_the_name()?;
     }
+    mark_keys_off(fcinfo)?;
     if concerned.is_empty() || restoring()? {
         return Ok(());
     }
@@ -183,6 +184,22 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         refuse_partitions()?;
     }
     look_again(concerned)
+}
+
+/// Foreign keys whose triggers the command has switched off, or which come so with a partition. (Not while a dump is loaded, whose keys were
+/// enforced where it comes from, or are known by name.)
+fn mark_keys_off(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    use pg_sys::AlterTableType::{AT_AttachPartition, AT_DisableTrig, AT_DisableTrigAll, AT_EnableReplicaTrig};
+    let kinds = [AT_AttachPartition, AT_DisableTrig, AT_DisableTrigAll, AT_EnableReplicaTrig];
+    if !kinds.into_iter().any(|kind| alters(fcinfo, kind)) || restoring()? {
+        return Ok(());
+    }
+    const ALTERED: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass";
+    for row in &spi::read_now(ALTERED, &[])? {
+        memory::heed();
+        shape::unenforced::switched(pg::root_of(row.oid(0)))?;
+    }
+    Ok(())
 }
 
 const RENAMED: &str = include_str!("ddl/renamed.sql");

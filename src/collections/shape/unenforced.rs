@@ -8,6 +8,8 @@
 //! writes there only inserts, which waits for nobody, and reads no policies: a mark in `snapsync.dependency` (`unenforced`) for the table that
 //! has the key and for each one whose policies may follow it. Where there is one, all that a table reads is a grant
 //! (catalog/read.sql), and the key counts as not enforced. The next look at the table takes its marks over into its shape and its edges.
+//! A command that switches a key's triggers off leaves such marks, too: not all who follow the key rest on the table where that was, and
+//! looks that cannot be had come when the triggers may be on again.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +39,17 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
-    let found = spi::read_now(KEYS, &[spi::arg(relation)])?;
+    mark(relation, false)
+}
+
+/// A command has perhaps switched triggers of this table off, or of a part of it: the keys from it and to it.
+pub fn switched(relation: pg_sys::Oid) -> Result<()> {
+    mark(relation, true)
+}
+
+/// Marks the keys of a table, all of them or those which are off now.
+fn mark(relation: pg_sys::Oid, off: bool) -> Result<()> {
+    let found = spi::read_now(KEYS, &[spi::arg(relation), spi::arg(off)])?;
     if found.is_empty() {
         return Ok(());
     }

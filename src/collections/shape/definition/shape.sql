@@ -4,9 +4,10 @@ WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1)),
 unenforced AS MATERIALIZED (
     SELECT f.oid, f.conname
     FROM pg_constraint AS f
-    WHERE f.contype = 'f' AND f.conrelid = $1
+    -- (Those for a referenced table's partitions are parts of one for the whole.)
+    WHERE f.contype = 'f' AND f.conrelid = $1 AND f.conparentid = 0
       AND (snapsync.was_unenforced(f.oid)
-           OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
+           OR EXISTS (SELECT FROM snapsync.keys_off(f.oid))
            OR snapsync.can_keep_rows(f.oid)))
 SELECT json_build_object(
     'identity', snapsync.identity_of(c.relation),

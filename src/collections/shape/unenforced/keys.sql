@@ -1,4 +1,5 @@
--- Foreign keys from table $1 and to it that are not known yet not to have been enforced, of tracked tables; with each table that has the key
+-- Foreign keys from table $1 and to it that are not known yet not to have been enforced, of tracked tables; if $2, those alone that are not enforced
+-- now; with each table that has the key
 -- or whose policies may follow it: this one, the key, is it the table's own, the key's name, the tables at both ends, and does the former read the latter.
 WITH key AS MATERIALIZED (
     SELECT f.oid, f.conname, f.conrelid, f.confrelid
@@ -7,7 +8,7 @@ WITH key AS MATERIALIZED (
           SELECT objid FROM pg_depend WHERE classid = 'pg_constraint'::regclass AND refclassid = 'pg_class'::regclass AND refobjid = $1) AS c
     JOIN pg_constraint AS f ON f.oid = c.oid AND f.contype = 'f'
     JOIN snapsync.collection AS k ON k.relation = f.conrelid
-    WHERE NOT snapsync.was_unenforced(f.oid))
+    WHERE f.conparentid = 0 AND NOT snapsync.was_unenforced(f.oid) AND (NOT $2 OR EXISTS (SELECT FROM snapsync.keys_off(f.oid))))
 SELECT key.conrelid AS relation, key.oid, true, key.conname, key.conrelid, key.confrelid,
        EXISTS (SELECT FROM snapsync.access AS a WHERE a.relation = key.conrelid AND a.access = key.confrelid)
 FROM key

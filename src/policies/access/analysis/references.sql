@@ -9,7 +9,9 @@ AND coalesce((SELECT c.key FROM snapsync.collection AS c WHERE c.relation = $2 A
              (SELECT array_agg(k.attname) FROM pg_index AS i
                 JOIN pg_attribute AS k ON k.attrelid = i.indrelid AND k.attnum = ANY (i.indkey)
                WHERE i.indrelid = $2 AND i.indisprimary)) = ARRAY[a.attname]
-AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgconstraint = f.oid AND g.tgenabled IN ('D', 'R'))
+AND NOT EXISTS (SELECT FROM snapsync.keys_off(f.oid))
+-- (What was once is remembered of whole tables, and of what is a key of theirs.)
+AND NOT EXISTS (SELECT FROM pg_class AS p WHERE p.oid IN ($1, $2) AND p.relispartition)
 AND NOT snapsync.can_keep_rows(f.oid)
 AND NOT snapsync.was_unenforced(f.oid)
 AND NOT EXISTS (SELECT FROM pg_inherits JOIN pg_class AS p ON p.oid = inhparent WHERE inhparent = $2 AND p.relkind = 'r')
