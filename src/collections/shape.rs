@@ -153,18 +153,20 @@ fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
 
 /// What becomes of a look that has failed.
 fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
-    let busy = e.code == BUSY || why.is_aside() && (e.is_lock_timeout() || e.code.starts_with("40"));
+    let is_transient = e.is_lock_timeout() || e.code.starts_with("40");
+    let busy = e.code == BUSY || why.is_aside() && is_transient;
     let barred = e.code == code::INSUFFICIENT_PRIVILEGE && why.is_aside();
     if why == Because::Due && (busy || barred) {
         // It stays so: nothing has changed that the table rests on.
         return Ok(());
     }
+    let reason = match () {
+        _ if e.is_lock_timeout() => "another session had locked what it rests on",
+        // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
+        _ if busy || is_transient => "another session was changing it",
+        _ => &e.message,
+    };
     if busy {
-        let reason = match e.is_lock_timeout() {
-            true => "another session had locked what it rests on",
-            // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
-            false => "another session was changing it",
-        };
         return put_off(relation, why, reason);
     }
     if barred && !registry::may(relation, registry::Right::Own)? {
@@ -177,14 +179,12 @@ fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
     let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
     pgrx::warning!(
         "{}",
-        format!(
-            "could not follow this command for table {table}, which is replaced with every pull now: {}",
-            e.message
-        )
+        format!("could not follow this command for table {table}, which is replaced with every pull now: {reason}")
     );
     match why {
         Because::Due => dependency::give_up(relation),
-        _ => put_off_as(relation, Due::Failed, &e.message),
+        _ if is_transient => put_off_as(relation, Due::Busy, reason),
+        _ => put_off_as(relation, Due::Failed, reason),
     }
 }
 
@@ -267,10 +267,9 @@ pub fn forget(relation: pg_sys::Oid) -> Result<()> {
 }
 
 /// Stops tracking a table that is no collection, although others' policies read it: its owner wants it so. These are replaced with every pull.
+///
+/// Its settings are locked. So they are by who is making a policy upon it, and may make triggers there (`store`); others are seen as they write.
 pub fn stop_tracking(relation: pg_sys::Oid) -> Result<()> {
-    // Whoever is making a policy upon it, and may make triggers there, has locked this row (`store`), and what he writes cannot be seen yet. Others
-    // are seen as they write.
-    registry::lock(relation, true)?;
     let read = edges::known(relation)?.into_keys().map(pg_sys::Oid::from).collect();
     put_off_readers(&edges::being_made(relation)?)?;
     let readers = edges::refuse(relation)?;

@@ -113,6 +113,12 @@ pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
     Ok(!plan.steps.is_empty())
 }
 
+/// Locks what dropping them takes, and the table itself in any case, against everybody.
+pub fn lock_to_drop(relation: pg_sys::Oid) -> Result<()> {
+    pg::lock_table(relation, TableLock::All);
+    under_locks(TriggerPlan::for_drop(relation)?, || TriggerPlan::for_drop(relation)).map(std::mem::drop)
+}
+
 /// Drops them, if `still` says so when they are locked.
 pub fn drop(relation: pg_sys::Oid, still: impl FnOnce() -> Result<bool>) -> Result<()> {
     let plan = under_locks(TriggerPlan::for_drop(relation)?, || TriggerPlan::for_drop(relation))?;
