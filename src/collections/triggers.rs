@@ -48,7 +48,8 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     let columns = if s.name.is_none() { Some(Vec::new()) } else { s.columns };
     let touched = s.conflict == ConflictPolicy::Merge.name();
     let parent = spi::read_now(
-        "SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent' AND NOT untracked LIMIT 1",
+        "SELECT 1 FROM snapsync.access AS a JOIN snapsync.collection AS c ON c.relation = a.relation \
+         WHERE a.access = $1 AND a.kind = 'parent' AND NOT a.untracked LIMIT 1",
         &[spi::arg(relation)],
     )?;
     let (scope, exclude, parent) = (registry::logged_scope(relation)?, s.exclude, !parent.is_empty());
