@@ -414,7 +414,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
         declared::follow_names(relation)?;
     }
     let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
-    let Stored { fresh, touched, is_edge_left } = store(relation, &now, why)?;
+    let EdgesWritten { fresh, touched, is_edge_left } = store(relation, &now, why)?;
     // Entries of before carry another column's values.
     let rescoped = installed && now.known_scope.column.is_some() && now.known_scope.column != now.scope.column;
     let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
@@ -439,7 +439,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
 }
 
 /// What has become of the tables that a table reads.
-struct Stored {
+struct EdgesWritten {
     /// Tracked from now on.
     fresh: Vec<pg_sys::Oid>,
     /// Those whose rôle for this one has changed.
@@ -449,7 +449,7 @@ struct Stored {
 }
 
 /// Writes what a look has found.
-fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<Stored> {
+fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<EdgesWritten> {
     if why == Because::Enabled {
         edges::refuse_untracked(relation, &now.edges)?;
     }
@@ -506,7 +506,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<Stored> {
     }
     dependency::store(relation, &now.known_objects, &now.objects)?;
     registry::changed(relation);
-    Ok(Stored { fresh, touched, is_edge_left })
+    Ok(EdgesWritten { fresh, touched, is_edge_left })
 }
 
 /// Partitions that were detached keep the trigger for TRUNCATE, which is their own.

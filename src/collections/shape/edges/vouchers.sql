@@ -10,6 +10,7 @@ JOIN pg_class AS m ON m.oid = read.oid
 LEFT JOIN snapsync.access AS x ON x.relation = r.oid AND x.access = m.oid
 -- (What could not be written into snapsync.access then: edges.rs, `note`.)
 CROSS JOIN LATERAL (SELECT coalesce(x.refused OR bool_or(name = 'refused'), false), count(*) > 0
-                    FROM snapsync.dependency WHERE relation = r.oid AND classid = 'pg_class'::regclass AND objid = m.oid AND name IN ('refused', 'forgotten')) AS refused(so, noted)
+                    FROM (SELECT * FROM snapsync.dependency WHERE name IN ('refused', 'forgotten') OFFSET 0) AS d
+                    WHERE d.relation = r.oid AND d.classid = 'pg_class'::regclass AND d.objid = m.oid) AS refused(so, noted)
 LEFT JOIN pg_roles AS v ON v.rolname = x.voucher AND NOT refused.noted LEFT JOIN pg_roles AS a ON a.oid = $3
 WHERE r.oid = $1
