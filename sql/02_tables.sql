@@ -127,7 +127,7 @@ COMMENT ON COLUMN snapsync.dependency.relation IS 'The tracked table';
 COMMENT ON COLUMN snapsync.dependency.classid IS 'The catalog that the object is in; 0 where a look at the table is due that could not be had';
 COMMENT ON COLUMN snapsync.dependency.objid IS 'The object; 0 where there is none of the name';
 COMMENT ON COLUMN snapsync.dependency.own IS 'It is the table itself, or a part of it: a partition, policy, index or constraint';
-COMMENT ON COLUMN snapsync.dependency.name IS 'The full name of what the settings name, a table, function or type, also while there is none';
+COMMENT ON COLUMN snapsync.dependency.name IS 'The full name of what the settings name, a table, function or type, also while there is none; or what a mark says (unenforced, refused, forgotten, why a look is due)';
 COMMENT ON COLUMN snapsync.dependency.owner IS 'Of a relation or a function: its owner, and since which transaction; REASSIGN OWNED changes it without an event';
 CREATE INDEX dependency_object ON snapsync.dependency (classid, objid);
 CREATE INDEX dependency_relation ON snapsync.dependency (relation);

@@ -9,7 +9,9 @@ use crate::collections::{names, shape, triggers};
 use crate::log::{journal, poke};
 use crate::policies::access;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, spi, subxact};
+use crate::server::memory;
+use crate::server::subxact::{self, End};
+use crate::server::{pg, spi};
 use crate::values::conflict::{ConflictPolicy, ConflictPolicyError};
 use crate::values::notify::Notify;
 
@@ -109,7 +111,7 @@ fn store(relation: pg_sys::Oid, new: &StoredSettings, old: Option<&StoredSetting
 pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     let table = Table::find(relation)?;
     table.check_owner("stop syncing")?;
-    pg::lock_against_ddl(relation);
+    lock_to_disable(relation)?;
     table.check_owner("stop syncing")?;
     if registry::load(relation)?.is_some_and(|s| s.name.is_none()) {
         triggers::drop(relation, || Ok(true))?;
@@ -119,13 +121,33 @@ pub fn disable(relation: pg_sys::Oid) -> Result<()> {
     }
     check_enabled(&table)?;
     triggers::drop(relation, || Ok(true))?;
-    // It may still be read by other tables' policies: also by those that were just being made while the triggers' lock was waited for. From here
+    // It may still be read by other tables' policies: also by those that were just being made while the locks were waited for. From here
     // on they see that it is being changed.
-    registry::lock(relation, true)?;
     let readers: Vec<_> =
         shape::readers(relation)?.into_iter().map(|reader| (reader, shape::Because::Elsewhere)).collect();
     shape::forget(relation)?;
     shape::look_again(&readers)
+}
+
+/// Locks the table against everybody, and its settings. The table at once: who already reads it, and wants more of it, goes first then. A stranger may have its
+/// settings locked (who made a policy upon it, or changed what its own policies call), for as long as he likes: he is waited for without a lock on the table,
+/// behind which everybody would wait.
+fn lock_to_disable(relation: pg_sys::Oid) -> Result<()> {
+    loop {
+        memory::heed();
+        let both = subxact::run_or_undo(|| {
+            triggers::lock_to_drop(relation)?;
+            let settled = registry::load(relation)?.is_none() || registry::lock(relation, false)?;
+            Ok(if settled { End::Keep(()) } else { End::Undo(()) })
+        })?;
+        if matches!(both, End::Keep(())) {
+            return Ok(());
+        }
+        if !subxact::try_out(|| registry::lock(relation, true))? {
+            // A snapshot that is older than these settings: there is nothing to lock.
+            return triggers::lock_to_drop(relation);
+        }
+    }
 }
 
 /// Makes every client forget what it has of this collection and take it anew.

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use crate::collections::shape::{self, dependency, Because};
 use crate::collections::{registry, triggers};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{memory, pg, spi, trigger};
+use crate::server::{memory, pg, spi, subxact, trigger};
 
 mod own;
 
@@ -165,6 +165,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
             concerned.entry(table).and_modify(|w| *w = why.max(*w)).or_insert(why);
         }
     }
+    forget_former(&mut concerned)?;
     if makes_trigger {
         // It takes no more than the TRIGGER privilege: whoever has made it need not be the table's owner.
         concerned.values_mut().for_each(|why| *why = (*why).min(Because::Elsewhere));
@@ -198,6 +199,23 @@ fn mark_keys_off(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     for row in &spi::read_now(ALTERED, &[])? {
         memory::heed();
         shape::unenforced::switched(pg::root_of(row.oid(0)))?;
+    }
+    Ok(())
+}
+
+/// A new table has nothing to do with one that had its number before and was dropped, of which something could not be forgotten then, and no
+/// command has since (shape/lost.rs).
+fn forget_former(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
+    // (Somebody's own event trigger may have enabled it already.)
+    const FORMER: &str = "SELECT DISTINCT d.objid FROM pg_event_trigger_ddl_commands() AS d JOIN snapsync.collection AS c ON c.relation = d.objid \
+         WHERE d.classid = 'pg_class'::regclass AND d.command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE FOREIGN TABLE')";
+    if !concerned.values().any(|why| *why == Because::Altered) {
+        return Ok(());
+    }
+    for row in &spi::read_as_before(FORMER, &[])? {
+        memory::heed();
+        shape::forget_dropped(row.oid(0))?;
+        concerned.remove(&row.oid(0).to_u32());
     }
     Ok(())
 }
@@ -396,8 +414,16 @@ fn let_go_what_fell(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
 /// As if `snapsync.disable()` had been called; those that read the table are to be looked at again.
 fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
     triggers::drop(table, || Ok(true))?;
-    // In this order, as `disable`.
-    registry::lock(table, true)?;
+    // In this order, as `disable`. But this command has the table locked already, and everybody waits behind it.
+    subxact::run(|| spi::waiting_briefly(|| registry::lock(table, true))).map_err(|e| match e.is_lock_timeout() {
+        true => {
+            let name = pg::qualified_name(table).map(|(name, _)| name).unwrap_or_default();
+            SyncError::new("55P03", format!("another session is changing how table {name} is synced"))
+                .detail("This command takes along what it could not be synced without.")
+                .hint("Try again when its transaction has ended.")
+        }
+        false => e,
+    })?;
     let readers = shape::readers(table)?;
     shape::forget(table)?;
     concerned.remove(&table.to_u32());

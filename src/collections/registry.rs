@@ -138,19 +138,42 @@ pub fn changed(relation: pg_sys::Oid) {
     pg::invalidate(relation);
 }
 
-/// Removes a table's settings and its log. That others read it is left to be seen to (`forget_readers`).
-pub fn forget(relation: pg_sys::Oid) -> Result<()> {
-    for table in ["collection", "change", "access", "dependency"] {
-        spi::owner_execute(&format!("DELETE FROM snapsync.{table} WHERE relation = $1"), &[spi::arg(relation)])?;
+/// Removes a table's settings and its log. That others read it is left to be seen to (`forget_readers`). True if something is left of it:
+/// a stranger's open transaction has that locked (whose table it reads, on whom it rests), and nobody waits for him with the table locked
+/// against everybody. What is left says nothing of a table that has no settings.
+pub fn forget(relation: pg_sys::Oid) -> Result<bool> {
+    for table in ["collection", "access", "dependency"] {
+        let sql = format!(
+            "DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY( \
+                 SELECT ctid FROM snapsync.{table} WHERE relation = $1 FOR UPDATE SKIP LOCKED))"
+        );
+        spi::owner_execute(&sql, &[spi::arg(relation)])?;
     }
+    // (Nobody but the extension's owner has these locked.)
+    spi::owner_execute("DELETE FROM snapsync.change WHERE relation = $1", &[spi::arg(relation)])?;
     if pg::qualified_name(relation).is_some() {
         changed(relation);
     }
-    Ok(())
+    const LEFT: &str = "SELECT 1 WHERE EXISTS (SELECT FROM snapsync.collection WHERE relation = $1) \
+         OR EXISTS (SELECT FROM snapsync.access WHERE relation = $1) OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1)";
+    Ok(!spi::read_now(LEFT, &[spi::arg(relation)])?.is_empty())
 }
 
-pub fn forget_readers(relation: pg_sys::Oid) -> Result<()> {
-    spi::owner_execute("DELETE FROM snapsync.access WHERE access = $1", &[spi::arg(relation)]).map(|_| ())
+/// Forgets who reads the table. Gives the tracked ones of which somebody else is just changing that: he is not waited for.
+pub fn forget_readers(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    spi::owner_execute(
+        "DELETE FROM snapsync.access WHERE ctid = ANY (ARRAY(SELECT ctid FROM snapsync.access WHERE access = $1 FOR UPDATE SKIP LOCKED))",
+        &[spi::arg(relation)],
+    )?;
+    tracked_for(relation)
+}
+
+/// The other tables for whose sake this one is tracked, as far as is known.
+pub fn tracked_for(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+    const SQL: &str =
+        "SELECT a.relation::oid FROM snapsync.access AS a JOIN snapsync.collection AS c ON c.relation = a.relation \
+         WHERE a.access = $1 AND a.relation <> $1 AND NOT a.untracked";
+    Ok(spi::read_now(SQL, &[spi::arg(relation)])?.iter().map(|r| r.oid(0)).collect())
 }
 
 /// All tracked tables that exist.

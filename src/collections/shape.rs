@@ -5,7 +5,8 @@
 //! *Locks.* A look that finds nothing different takes none. Otherwise it locks the table's row in `snapsync.collection`, looks again
 //! as everything is by then, and writes. Nobody waits there for a stranger: a look that comes from DDL on something else (a function,
 //! a table that is read) and finds the row locked, or would have to put triggers where the session's role may not, is put down as due
-//! (`dependency::mark_due`). Until the table's owner, or a superuser, has had it, the table is replaced with every pull.
+//! (`dependency::mark_due`). Until the table's owner, or a superuser, has had it, the table is replaced with every pull. DDL on the table itself
+//! waits, for a while (`look_at`), but never to get rid of something: rows that are to go, and that a stranger has locked, are passed over.
 //! Of a table that the policies read, the row is locked by who may put triggers there, for what is logged of it is computed from all who read
 //! it. Who may not would keep its owner waiting, for something that he cannot change. He finds logged what he needs. Should somebody
 //! else be letting that go, one of the two sees the other (`settle`), and the reading table is due. Where nobody vouches for the reading
@@ -40,7 +41,7 @@ pub mod unseen;
 pub mod versions;
 
 use dependency::Due;
-use edges::Edges;
+use edges::{Edges, Ended};
 
 /// Why a table is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -101,8 +102,11 @@ pub fn is_fit(relation: pg_sys::Oid) -> Result<bool> {
 }
 
 fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
+    if pg::qualified_name(relation).is_none() {
+        return if why == Because::Due { lost::forget_left(relation) } else { Ok(()) };
+    }
     // In the middle of a restore nothing is there yet.
-    if pg::qualified_name(relation).is_none() || !triggers::is_installed(relation)? {
+    if !triggers::is_installed(relation)? {
         return Ok(());
     }
     // Became a partition behind our back (ddl.rs refuses it), which no other command is to fail for.
@@ -125,7 +129,12 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
         }
         derive_all(relation, why, rekeyed)
     };
-    let look = || if why.is_aside() { spi::without_waiting(derive) } else { derive() };
+    let look = || match why {
+        _ if why.is_aside() => spi::without_waiting(derive),
+        // Everybody waits behind the lock that this command has on the table, and a stranger's transaction may take as long as he likes.
+        Because::Altered => spi::waiting_briefly(derive),
+        _ => derive(),
+    };
     match subxact::run(look) {
         Ok(()) => versions::note(relation),
         Err(e) => not_had(relation, why, e),
@@ -153,19 +162,21 @@ fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
 
 /// What becomes of a look that has failed.
 fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
-    let busy = e.code == BUSY || why.is_aside() && (e.is_lock_timeout() || e.code.starts_with("40"));
+    let is_transient = e.is_lock_timeout() || e.code.starts_with("40");
+    let busy = e.code == BUSY || why.is_aside() && is_transient;
     // (By CASCADE, and by who owns a part of it, a stranger's command changes the table itself.)
     let barred = e.code == code::INSUFFICIENT_PRIVILEGE;
     if why == Because::Due && (busy || barred) {
         // It stays so: nothing has changed that the table rests on.
         return Ok(());
     }
+    let reason = match () {
+        _ if e.is_lock_timeout() => "another session had locked what it rests on",
+        // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
+        _ if busy || is_transient => "another session was changing it",
+        _ => &e.message,
+    };
     if busy {
-        let reason = match e.is_lock_timeout() {
-            true => "another session had locked what it rests on",
-            // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
-            false => "another session was changing it",
-        };
         return put_off(relation, why, reason);
     }
     if barred && !registry::may(relation, registry::Right::Own)? {
@@ -178,14 +189,12 @@ fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
     let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
     pgrx::warning!(
         "{}",
-        format!(
-            "could not follow this command for table {table}, which is replaced with every pull now: {}",
-            e.message
-        )
+        format!("could not follow this command for table {table}, which is replaced with every pull now: {reason}")
     );
     match why {
         Because::Due => dependency::give_up(relation),
-        _ => put_off_as(relation, Due::Failed, &e.message),
+        _ if is_transient => put_off_as(relation, Due::Busy, reason),
+        _ => put_off_as(relation, Due::Failed, reason),
     }
 }
 
@@ -261,20 +270,32 @@ pub fn forget(relation: pg_sys::Oid) -> Result<()> {
     if let Some(name) = registry::load(relation)?.and_then(|stored| stored.name) {
         versions::gone(&name)?;
     }
-    registry::forget(relation)?;
+    let is_left = registry::forget(relation)?;
     put_off_readers(&edges::being_made(relation)?)?;
-    registry::forget_readers(relation)?;
+    let locked = registry::forget_readers(relation)?;
+    put_off_readers(&locked)?;
+    edges::note(Ended::Forgotten, relation, &locked)?;
+    if is_left && pg::qualified_name(relation).is_none() {
+        // The next command forgets it (`look_at`), for the number may be another table's one day.
+        dependency::mark_due(
+            relation,
+            Due::Busy,
+            "the table is gone, but another session had locked what is known of it",
+        )?;
+    }
     edges::abandon(read)
 }
 
 /// Stops tracking a table that is no collection, although others' policies read it: its owner wants it so. These are replaced with every pull.
+///
+/// Its settings are locked. So they are by who is making a policy upon it, and may make triggers there (`store`); others are seen as they write.
 pub fn stop_tracking(relation: pg_sys::Oid) -> Result<()> {
-    // Whoever is making a policy upon it, and may make triggers there, has locked this row (`store`), and what he writes cannot be seen yet. Others
-    // are seen as they write.
-    registry::lock(relation, true)?;
     let read = edges::known(relation)?.into_keys().map(pg_sys::Oid::from).collect();
-    put_off_readers(&edges::being_made(relation)?)?;
-    let readers = edges::refuse(relation)?;
+    let mut others = edges::being_made(relation)?;
+    let (readers, locked) = edges::refuse(relation)?;
+    others.extend(locked);
+    edges::note(Ended::Refused, relation, &others)?;
+    put_off_readers(&others)?;
     registry::forget(relation)?;
     for reader in readers.into_iter().filter(|r| pg::qualified_name(*r).is_some()) {
         memory::heed();
@@ -287,7 +308,8 @@ pub fn stop_tracking(relation: pg_sys::Oid) -> Result<()> {
 pub fn forget_dropped(relation: pg_sys::Oid) -> Result<()> {
     // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
     let readers = spi::read_now(
-        "SELECT a.relation::oid FROM snapsync.access AS a JOIN pg_class AS r ON r.oid = a.relation WHERE access = $1 AND relation <> $1",
+        "SELECT a.relation::oid FROM snapsync.access AS a JOIN snapsync.collection AS c ON c.relation = a.relation \
+         JOIN pg_class AS r ON r.oid = a.relation WHERE a.access = $1 AND a.relation <> $1",
         &[spi::arg(relation)],
     )?;
     forget(relation)?;
@@ -394,7 +416,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     }
     let since = pg::KeptSnapshot::latest();
     let Some(now) = Look::at(relation, why)? else { return Ok(Vec::new()) };
-    let (fresh, touched) = store(relation, &now, why)?;
+    let EdgesWritten { fresh, touched, is_edge_left } = store(relation, &now, why)?;
     // Entries of before carry another column's values.
     let rescoped = installed && now.known_scope.column.is_some() && now.known_scope.column != now.scope.column;
     let (old, new) = (definition::parsed(&now.old_shape), definition::parsed(&now.shape));
@@ -409,7 +431,7 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     // Entries of before were judged, and logged, by what was known then.
     let unlike = !edges::same_for_clients(&now.known, &now.edges) || now.was_due();
     let told = why != Because::Enabled && definition::clients_must_know(relation, &old, &new)?;
-    if dependency::is_being_changed(relation, &since)? {
+    if is_edge_left || dependency::is_being_changed(relation, &since)? {
         dependency::mark_due(relation, Due::Busy, "another session was changing what it rests on")?;
     }
     if gap || rekeyed || rescoped || installed && (unlike || renamed) || told {
@@ -418,8 +440,18 @@ fn derive(relation: pg_sys::Oid, why: Because, rekeyed: bool) -> Result<Vec<pg_s
     Ok(fresh)
 }
 
-/// Writes what a look has found. Returns the tables that are tracked from now on, and those whose rôle for this one has changed.
-fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys::Oid>, Vec<pg_sys::Oid>)> {
+/// What has become of the tables that a table reads.
+struct EdgesWritten {
+    /// Tracked from now on.
+    fresh: Vec<pg_sys::Oid>,
+    /// Those whose rôle for this one has changed.
+    touched: Vec<pg_sys::Oid>,
+    /// See `edges::store`.
+    is_edge_left: bool,
+}
+
+/// Writes what a look has found.
+fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<EdgesWritten> {
     if why == Because::Enabled {
         edges::refuse_untracked(relation, &now.edges)?;
     }
@@ -461,7 +493,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
             }
         }
     }
-    edges::store(relation, &now.known, &now.edges, &unlocked)?;
+    let is_edge_left = edges::store(relation, &now.known, &now.edges, &unlocked)?;
     touched.extend(edges::let_go(&now.known, &now.edges));
     touched.sort_unstable_by_key(|t| t.to_u32());
     touched.dedup();
@@ -476,7 +508,7 @@ fn store(relation: pg_sys::Oid, now: &Look, why: Because) -> Result<(Vec<pg_sys:
     }
     dependency::store(relation, &now.known_objects, &now.objects)?;
     registry::changed(relation);
-    Ok((fresh, touched))
+    Ok(EdgesWritten { fresh, touched, is_edge_left })
 }
 
 /// Partitions that were detached keep the trigger for TRUNCATE, which is their own.
@@ -510,15 +542,26 @@ fn settle_read(relation: pg_sys::Oid, access: pg_sys::Oid, is_read: bool, why: B
         }
         return Ok(());
     }
+    let settle = || {
+        let rescoped = scope::settle(relation, access)?;
+        if settle(access, why)? || rescoped {
+            journal::reset(access)?;
+        }
+        Ok(())
+    };
     // Its columns are computed from who reads it: not beside somebody who is making that more.
-    if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
-        return Err(SyncError::new(BUSY, "the table's row is locked"));
+    if is_read {
+        if !registry::lock(access, !why.is_aside())? && registry::load(access)?.is_some() {
+            return Err(SyncError::new(BUSY, "the table's row is locked"));
+        }
+        return settle();
     }
-    let rescoped = scope::settle(relation, access)?;
-    if settle(access, why)? || rescoped {
-        journal::reset(access)?;
+    // Whoever gets rid of a table does not wait for those who are at work on it. More is logged than must be then, until its owner's next DDL.
+    let let_go = || if registry::lock(access, false)? { settle() } else { Ok(()) };
+    match subxact::run(|| spi::without_waiting(let_go)) {
+        Err(e) if e.is_lock_timeout() => Ok(()),
+        done => done,
     }
-    Ok(())
 }
 
 /// Makes image columns and triggers of a table what they must be. True when changes may have gone unnoticed.

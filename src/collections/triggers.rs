@@ -48,7 +48,8 @@ fn spec(relation: pg_sys::Oid) -> Result<Option<Spec>> {
     let columns = if s.name.is_none() { Some(Vec::new()) } else { s.columns };
     let touched = s.conflict == ConflictPolicy::Merge.name();
     let parent = spi::read_now(
-        "SELECT 1 FROM snapsync.access WHERE access = $1 AND kind = 'parent' AND NOT untracked LIMIT 1",
+        "SELECT 1 FROM snapsync.access AS a JOIN snapsync.collection AS c ON c.relation = a.relation \
+         WHERE a.access = $1 AND a.kind = 'parent' AND NOT a.untracked LIMIT 1",
         &[spi::arg(relation)],
     )?;
     let (scope, exclude, parent) = (registry::logged_scope(relation)?, s.exclude, !parent.is_empty());
@@ -111,6 +112,12 @@ pub fn enable(relation: pg_sys::Oid) -> Result<bool> {
         plan.carry_out()?;
     }
     Ok(!plan.steps.is_empty())
+}
+
+/// Locks what dropping them takes, and the table itself in any case, against everybody.
+pub fn lock_to_drop(relation: pg_sys::Oid) -> Result<()> {
+    pg::lock_table(relation, TableLock::All);
+    under_locks(TriggerPlan::for_drop(relation)?, || TriggerPlan::for_drop(relation)).map(std::mem::drop)
 }
 
 /// Drops them, if `still` says so when they are locked.

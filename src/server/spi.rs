@@ -21,7 +21,8 @@ mod own;
 mod planner;
 mod plans;
 
-pub use guard::{as_author, as_owner, as_table_owner, owner, pinned, pinned_but_path, quietly, without_waiting};
+pub use guard::{as_author, as_owner, as_table_owner, owner, pinned, pinned_but_path};
+pub use guard::{quietly, waiting_briefly, without_waiting};
 pub use own::{owner_execute, owner_maintain, owner_query, query_now, read_as_before, read_now};
 
 /// A statement parameter: a type and a datum (None is SQL NULL).

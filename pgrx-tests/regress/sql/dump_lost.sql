@@ -82,6 +82,12 @@ SELECT snapsync.enable('left_out');
 INSERT INTO left_out VALUES (1, 'alice');
 SELECT * FROM t.pull('{left_out}', NULL);
 SELECT name, relation IN (SELECT oid FROM pg_class) AS there FROM snapsync.collection WHERE name IS NOT NULL ORDER BY 1;
+-- Something was left of a table that was dropped, and its number becomes another's: that means nothing of the new one.
+SELECT 'left_out'::regclass::oid::int8 AS newest \gset
+INSERT INTO snapsync.collection (relation, key) SELECT oid, '{id}' FROM generate_series(:newest + 1, :newest + 1000) AS n, oid(n) WHERE oid NOT IN (SELECT oid FROM pg_class);
+CREATE TABLE another (id int PRIMARY KEY);
+SELECT 'another'::regclass::oid::int8 - :newest BETWEEN 1 AND 1000 AS has_such_a_number, count(*) FROM snapsync.collection WHERE relation = 'another'::regclass;
+DELETE FROM snapsync.collection WHERE relation NOT IN (SELECT oid FROM pg_class);
 -- The type itself: what it reads, and who may use it.
 SELECT 'public.docs'::snapsync.regtable = 'docs'::regclass, 'docs'::snapsync.regtable, 'no.such'::snapsync.regtable = 'no.such'::snapsync.regtable,
        'no.such'::snapsync.regtable = 'no.other'::snapsync.regtable, '1259'::snapsync.regtable = 1259::oid, 'v'::snapsync.regtable IN (SELECT oid FROM pg_class),

@@ -13,7 +13,9 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                          SELECT c.relation
                          UNION SELECT a.access FROM read JOIN snapsync.access AS a ON a.relation = read.oid AND NOT a.untracked)
                      SELECT FROM read
-                     WHERE EXISTS (SELECT FROM snapsync.access WHERE relation = read.oid AND untracked)
+                     -- (What is read may be tracked no more, and nobody could say so here: edges.rs.)
+                     WHERE EXISTS (SELECT FROM snapsync.access AS a WHERE a.relation = read.oid
+                                   AND (a.untracked OR NOT EXISTS (SELECT FROM snapsync.collection WHERE relation = a.access OFFSET 0)))
                         OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = read.oid AND classid = 0 OFFSET 0)
                         OR EXISTS (SELECT FROM snapsync.collection AS k WHERE k.relation = read.oid
                                    AND k.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $3::text, $2::oid, k.relation::oid))

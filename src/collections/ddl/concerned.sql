@@ -14,8 +14,9 @@ UNION ALL
 (SELECT due.relation::oid, 'due'
  FROM (SELECT relation FROM snapsync.dependency WHERE classid = 0 AND objid = 1 AND relation::oid <> 0 AND EXISTS (SELECT FROM object)
        ORDER BY random() LIMIT 256) AS due
- CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = due.relation OFFSET 0) AS r
- WHERE pg_has_role($3, r.relowner, 'USAGE')
+ LEFT JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = due.relation OFFSET 0) AS r ON true
+ -- (What was left of a table that is gone, anybody's command takes away.)
+ WHERE r.relowner IS NULL OR pg_has_role($3, r.relowner, 'USAGE')
  GROUP BY 1 LIMIT 8)
 UNION ALL
 SELECT 0, 'elsewhere' WHERE EXISTS (SELECT FROM snapsync.collection)

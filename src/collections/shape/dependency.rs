@@ -61,9 +61,12 @@ pub fn store(relation: pg_sys::Oid, known: &BTreeSet<Object>, wanted: &BTreeSet<
     for (objects, sql) in [
         (
             gone,
-            "DELETE FROM snapsync.dependency AS d USING unnest($2::int8[], $3::int8[], $4::bool[], $5::text[], $6::text[]) AS o(classid, objid, own, name, owner) \
-             WHERE d.relation = $1 AND d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name \
-               AND d.owner IS NOT DISTINCT FROM o.owner",
+            // (Somebody may be taking all of them away that are another database's: `adopt`.)
+            "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+                 SELECT d.ctid FROM snapsync.dependency AS d JOIN unnest($2::int8[], $3::int8[], $4::bool[], $5::text[], $6::text[]) AS o(classid, objid, own, name, owner) \
+                   ON d.classid = o.classid::oid AND d.objid = o.objid::oid AND d.own = o.own AND d.name IS NOT DISTINCT FROM o.name \
+                      AND d.owner IS NOT DISTINCT FROM o.owner \
+                 WHERE d.relation = $1 FOR UPDATE OF d SKIP LOCKED))",
         ),
         (
             wanted.difference(known).collect(),

@@ -112,17 +112,27 @@ pub fn being_made(access: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
     Ok(readers)
 }
 
-/// Writes the edges that differ, and those to `anew`, as something that others can see being made.
-pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges, anew: &[pg_sys::Oid]) -> Result<()> {
+/// Writes the edges that differ, and those to `anew`, as something that others can see being made. True if one is left that is no more: the
+/// other's owner, who is taking the tracking of his table away, has it locked, and nobody waits for him to get rid of that table.
+pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges, anew: &[pg_sys::Oid]) -> Result<bool> {
     let differing: Vec<u32> = known.keys().chain(wanted.keys()).copied().collect();
     let differs = |a: &u32| known.get(a) != wanted.get(a) || anew.contains(&pg_sys::Oid::from(*a));
     let mut differing: Vec<u32> = differing.into_iter().filter(differs).collect();
     differing.sort_unstable();
     differing.dedup();
+    let mut left = false;
     for access in differing.iter().map(|a| pg_sys::Oid::from(*a)) {
         let args = [spi::arg(relation), spi::arg(access)];
+        let Some(edge) = wanted.get(&access.to_u32()) else {
+            let deleted = spi::owner_execute(
+                "DELETE FROM snapsync.access WHERE ctid = ANY (ARRAY( \
+                     SELECT ctid FROM snapsync.access WHERE relation = $1 AND access = $2 FOR UPDATE SKIP LOCKED))",
+                &args,
+            )?;
+            left |= deleted == 0;
+            continue;
+        };
         spi::owner_execute("DELETE FROM snapsync.access WHERE relation = $1 AND access = $2", &args)?;
-        let Some(edge) = wanted.get(&access.to_u32()) else { continue };
         spi::owner_execute(
             "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked, refused) \
              VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL, $7)",
@@ -137,17 +147,44 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges, anew: &[pg_sy
             ],
         )?;
     }
-    Ok(())
+    Ok(left)
 }
 
-/// Its owner takes the tracking of a table away that others' policies have asked for. Returns those that read it.
-pub fn refuse(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
+/// Its owner takes the tracking of a table away that others' policies have asked for. Returns those that read it; and those of which somebody else is
+/// just changing that, who is not waited for (`note`).
+pub fn refuse(relation: pg_sys::Oid) -> Result<(Vec<pg_sys::Oid>, Vec<pg_sys::Oid>)> {
     let readers = spi::owner_query(
-        "UPDATE snapsync.access SET refused = true, untracked = true, voucher = NULL WHERE access = $1 AND relation <> $1 AND NOT untracked \
+        "UPDATE snapsync.access SET refused = true, untracked = true, voucher = NULL WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.access WHERE access = $1 AND relation <> $1 AND NOT untracked FOR UPDATE SKIP LOCKED)) \
          RETURNING relation::oid",
         &[spi::arg(relation)],
     )?;
-    Ok(readers.iter().map(|r| r.oid(0)).collect())
+    Ok((readers.iter().map(|r| r.oid(0)).collect(), registry::tracked_for(relation)?))
+}
+
+/// What becomes of an edge when the read table's owner ends the tracking.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Ended {
+    /// It is made anew, by who may.
+    Forgotten,
+    Refused,
+}
+
+/// The same where a stranger has the edge locked, and it cannot be written: whoever looks at the reader next knows of it (edges/vouchers.sql).
+pub fn note(ended: Ended, relation: pg_sys::Oid, readers: &[pg_sys::Oid]) -> Result<()> {
+    let name = match ended {
+        Ended::Forgotten => "forgotten",
+        Ended::Refused => "refused",
+    };
+    if readers.is_empty() {
+        return Ok(());
+    }
+    spi::owner_execute(
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) \
+         SELECT reader, 'pg_class'::regclass, $2, false, $3 FROM unnest($1::oid[]) AS reader",
+        &[spi::arg(readers.to_vec()), spi::arg(relation), spi::arg(name)],
+    )
+    .map(|_| ())
 }
 
 /// `enable` does not take a table on that it could only replace with every pull.

@@ -115,12 +115,14 @@ pub fn rename(relation: pg_sys::Oid, old: &str, new: &str) -> Result<()> {
     dependency::mark_due(relation, Due::Busy, "a column was renamed before it was looked at in this database")
 }
 
-/// The same where the rest of a look is put off: names go with the columns' numbers, and the next time from what they are now.
+/// The same where the rest of a look is put off: names go with the columns' numbers, and the next time from what they are now. (Or from what they were,
+/// where another session has the settings locked: then nothing had to be followed, or it would have been waited for.)
 pub fn follow_aside(relation: pg_sys::Oid) -> Result<()> {
     follow(relation)?;
     spi::owner_execute(
         "UPDATE snapsync.collection SET shape = jsonb_set(shape, '{columns}', snapsync.columns_of(relation)) \
-         WHERE relation = $1 AND shape ? 'columns' AND snapsync.is_seen_here(relation)",
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM snapsync.collection WHERE relation = $1 AND shape ? 'columns' FOR UPDATE SKIP LOCKED)) \
+           AND snapsync.is_seen_here(relation)",
         &[spi::arg(relation)],
     )
     .map(|_| ())

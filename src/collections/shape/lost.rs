@@ -64,15 +64,26 @@ pub fn read_name(name: &CStr) -> Result<pg_sys::Oid> {
 pub fn forget() -> Result<()> {
     for row in &spi::read_now(LOST, &[])? {
         memory::heed();
-        let lost = row.oid(0);
-        if registry::load(lost)?.is_some() && !registry::lock(lost, false)? {
-            continue;
-        }
-        if let (true, Some(name)) = (unless_busy(|| super::forget_dropped(lost))?, row.text(1)) {
+        if let (true, Some(name)) = (forget_one(row.oid(0))?, row.text(1)) {
             pgrx::warning!("collection \"{name}\" is forgotten: its table is not in this database");
         }
     }
     Ok(())
+}
+
+fn forget_one(lost: pg_sys::Oid) -> Result<bool> {
+    if registry::load(lost)?.is_some() && !registry::lock(lost, false)? {
+        return Ok(false);
+    }
+    unless_busy(|| super::forget_dropped(lost))
+}
+
+/// What was left of a table when it was dropped, because a stranger had it locked. It is nobody's command's business: the next one tries again.
+pub fn forget_left(relation: pg_sys::Oid) -> Result<()> {
+    match subxact::run(|| forget_one(relation)) {
+        Err(e) if e.is_cancellation() => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// False if another session had locked what it takes.
@@ -88,7 +99,7 @@ pub fn forget_all() -> Result<()> {
     forget()?;
     for row in &spi::read_now(LOGGED, &[])? {
         memory::heed();
-        unless_busy(|| registry::forget(row.oid(0)))?;
+        unless_busy(|| registry::forget(row.oid(0)).map(drop))?;
     }
     Ok(())
 }

@@ -129,6 +129,17 @@ pub fn without_waiting<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     with_settings(None, [(c"lock_timeout", c"10ms")].into_iter(), work)
 }
 
+/// So long DDL on one's own table waits for strangers who have locked what is known of it, or of what it reads. (Deadlocks are found before.)
+const BRIEFLY_MS: i32 = 2000;
+
+/// Runs `work`, which fails where it would have to wait for a lock of others for long.
+pub fn waiting_briefly<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: reads a variable of this backend.
+    let limit = unsafe { pg_sys::LockTimeout };
+    let is_short = limit > 0 && limit <= BRIEFLY_MS;
+    with_settings(None, [(c"lock_timeout", c"2s")].into_iter().filter(|_| !is_short), work)
+}
+
 /// A level for settings of our own, closed by `with_settings`; on an ERROR by the (sub)transaction's abort (AtEOXact_GUC).
 fn new_level() -> i32 {
     // SAFETY: counts.

@@ -15,6 +15,7 @@ FROM key
 UNION ALL
 SELECT a.relation::oid, key.oid, false, key.conname, key.conrelid, key.confrelid, true
 FROM key CROSS JOIN LATERAL (SELECT relation FROM snapsync.access WHERE access = key.confrelid OFFSET 0) AS a
+JOIN snapsync.collection AS c ON c.relation = a.relation
 WHERE a.relation <> key.conrelid
   AND EXISTS (SELECT FROM snapsync.access AS b WHERE b.relation = a.relation AND b.access = key.conrelid)
 ORDER BY 1, 2
