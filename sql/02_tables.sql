@@ -120,7 +120,9 @@ CREATE TABLE snapsync.dependency (
     objid               oid NOT NULL,
     own                 boolean NOT NULL,
     name                text COLLATE "C",
-    owner               text COLLATE "C"
+    owner               text COLLATE "C",
+    tried               timestamptz,
+    tries               smallint
 );
 COMMENT ON TABLE snapsync.dependency IS 'What each tracked table rests on: where DDL touches one of these objects, the table is looked at again';
 COMMENT ON COLUMN snapsync.dependency.relation IS 'The tracked table';
@@ -129,6 +131,8 @@ COMMENT ON COLUMN snapsync.dependency.objid IS 'The object; 0 where there is non
 COMMENT ON COLUMN snapsync.dependency.own IS 'It is the table itself, or a part of it: a partition, policy, index or constraint';
 COMMENT ON COLUMN snapsync.dependency.name IS 'The full name of what the settings name, a table, function or type, also while there is none; or what a mark says (unenforced, refused, forgotten, why a look is due)';
 COMMENT ON COLUMN snapsync.dependency.owner IS 'Of a relation or a function: its owner, and since which transaction; REASSIGN OWNED changes it without an event';
+COMMENT ON COLUMN snapsync.dependency.tried IS 'Of a look that is due: when a superuser''s command last found that it could not be had';
+COMMENT ON COLUMN snapsync.dependency.tries IS 'How often';
 CREATE INDEX dependency_object ON snapsync.dependency (classid, objid);
 CREATE INDEX dependency_relation ON snapsync.dependency (relation);
 CREATE INDEX dependency_name ON snapsync.dependency (name) WHERE name IS NOT NULL;

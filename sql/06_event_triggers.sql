@@ -63,6 +63,17 @@ COMMENT ON FUNCTION snapsync.procedure_of(text) IS
 'The function with this signature, as it is written where pg_catalog is the search path; no row: it, or a type of its arguments, is gone';
 REVOKE EXECUTE ON FUNCTION snapsync.procedure_of(text) FROM PUBLIC;
 
+-- textoctetlen reads the header of whatever has one, and fetches nothing.
+CREATE FUNCTION snapsync.raw_length(value anyarray) RETURNS integer
+LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'textoctetlen';
+COMMENT ON FUNCTION snapsync.raw_length(anyarray) IS 'How many bytes an array has before it is compressed; it is not read for that';
+REVOKE EXECUTE ON FUNCTION snapsync.raw_length(anyarray) FROM PUBLIC;
+
+CREATE FUNCTION snapsync.raw_length(value jsonb) RETURNS integer
+LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'textoctetlen';
+COMMENT ON FUNCTION snapsync.raw_length(jsonb) IS 'The same of a document';
+REVOKE EXECUTE ON FUNCTION snapsync.raw_length(jsonb) FROM PUBLIC;
+
 -- These two become part of the statements that call them, whose plans are kept (no SET: a function with one is planned with each call).
 -- What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know no policies,
 -- the planner expects that there are none, and would begin with all that there are in the database; and of an EXISTS it would make a hash

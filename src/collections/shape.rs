@@ -74,9 +74,14 @@ const BUSY: &str = "BUSY";
 
 /// Looks at these tables after DDL.
 pub fn look_again(concerned: &[(pg_sys::Oid, Because)]) -> Result<()> {
+    let mut in_vain = false;
     for &(relation, why) in concerned {
         memory::heed();
-        look_at(relation, why)?;
+        // A superuser does not go through all of a stranger's that cannot be had.
+        if in_vain && why == Because::Due && dependency::is_strangers(relation)? {
+            continue;
+        }
+        in_vain |= look_at(relation, why)?;
     }
     Ok(())
 }
@@ -88,7 +93,7 @@ pub fn look_at_all() -> Result<()> {
     }
     registry::tracked()?.into_iter().try_for_each(|relation| {
         memory::heed();
-        look_at(relation, Because::Elsewhere)
+        look_at(relation, Because::Elsewhere).map(|_| ())
     })
 }
 
@@ -101,22 +106,24 @@ pub fn is_fit(relation: pg_sys::Oid) -> Result<bool> {
     }
 }
 
-fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
-    if pg::qualified_name(relation).is_none() {
-        return if why == Because::Due { lost::forget_left(relation) } else { Ok(()) };
+/// True if a look was due that is not to be tried again at once, because the table is a stranger's.
+fn look_at(relation: pg_sys::Oid, why: Because) -> Result<bool> {
+    let is_gone = pg::qualified_name(relation).is_none();
+    if is_gone && why == Because::Due {
+        lost::forget_left(relation)?;
     }
     // In the middle of a restore nothing is there yet.
-    if !triggers::is_installed(relation)? {
-        return Ok(());
+    if is_gone || !triggers::is_installed(relation)? {
+        return Ok(false);
     }
     // Became a partition behind our back (ddl.rs refuses it), which no other command is to fail for.
     if pg::root_of(relation) != relation {
-        return Ok(());
+        return Ok(false);
     }
     // What a stranger has made of his table fails nobody else's command.
     if why.is_aside() {
         match subxact::run(|| is_left_to_its_owner(relation, why)) {
-            Ok(true) => return Ok(()),
+            Ok(true) => return Ok(false),
             Ok(false) => {}
             Err(e) => return not_had(relation, why, e),
         }
@@ -124,8 +131,8 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
     let rekeyed = why.is_altered() && follow::follow(relation)?;
     let derive = || {
         // Before all else: others' commands pay for it.
-        if why == Because::Due && !registry::lock(relation, false)? {
-            return Err(SyncError::new(BUSY, "the table's row is locked"));
+        if why == Because::Due && !(registry::lock(relation, false)? && edges::can_be_tracked_now(relation)?) {
+            return Err(SyncError::new(BUSY, "the table's row, or a table that it reads, is locked"));
         }
         derive_all(relation, why, rekeyed)
     };
@@ -136,7 +143,7 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<()> {
         _ => derive(),
     };
     match subxact::run(look) {
-        Ok(()) => versions::note(relation),
+        Ok(()) => versions::note(relation).map(|()| false),
         Err(e) => not_had(relation, why, e),
     }
 }
@@ -160,15 +167,19 @@ fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
     Ok(true)
 }
 
-/// What becomes of a look that has failed.
-fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
+/// What becomes of a look that has failed; as `look_at`.
+fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<bool> {
     let is_transient = e.is_lock_timeout() || e.code.starts_with("40");
     let busy = e.code == BUSY || why.is_aside() && is_transient;
     // (By CASCADE, and by who owns a part of it, a stranger's command changes the table itself.)
     let barred = e.code == code::INSUFFICIENT_PRIVILEGE;
     if why == Because::Due && (busy || barred) {
         // It stays so: nothing has changed that the table rests on.
-        return Ok(());
+        let is_strangers = dependency::is_strangers(relation)?;
+        if is_strangers {
+            dependency::tried_in_vain(relation)?;
+        }
+        return Ok(is_strangers);
     }
     let reason = match () {
         _ if e.is_lock_timeout() => "another session had locked what it rests on",
@@ -177,10 +188,10 @@ fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
         _ => &e.message,
     };
     if busy {
-        return put_off(relation, why, reason);
+        return put_off(relation, why, reason).map(|()| false);
     }
     if barred && !registry::may(relation, registry::Right::Own)? {
-        return put_off(relation, why, &e.message);
+        return put_off(relation, why, &e.message).map(|()| false);
     }
     // Code of a stranger's may raise whatever it likes.
     if e.is_cancellation() {
@@ -196,6 +207,7 @@ fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<()> {
         _ if is_transient => put_off_as(relation, Due::Busy, reason),
         _ => put_off_as(relation, Due::Failed, reason),
     }
+    .map(|()| false)
 }
 
 /// Tables that other sessions are about to make rest on what a command has changed: they have seen it as it was.

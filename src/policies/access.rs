@@ -411,6 +411,8 @@ fn declarations(declared: Option<&str>) -> Result<Vec<(String, Option<String>)>>
 /// The declarations for `reader`, as they are stored: with the tables' full names, and with predicates as `owned.rs` keeps them; and what is
 /// stored of what these read, beside what was stored of other SQL.
 pub fn normalize(reader: pg_sys::Oid, declared: &str, beside: Option<&str>) -> Result<(String, Option<String>)> {
+    const WHAT: &str = "access_tables";
+    owned::check_length(declared, WHAT)?;
     let (mut out, mut reads) = (serde_json::Map::new(), BTreeMap::new());
     for (name, predicate) in declarations(Some(declared))? {
         let sql = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
@@ -435,7 +437,9 @@ pub fn normalize(reader: pg_sys::Oid, declared: &str, beside: Option<&str>) -> R
         predicate.iter().for_each(|p| _ = reads.insert(p.clone(), std::mem::take(&mut read)));
         out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
     }
-    Ok((serde_json::Value::Object(out).to_string(), owned_reads::with_predicates(beside, reads)?))
+    let stored = serde_json::Value::Object(out).to_string();
+    owned::check_length(&stored, WHAT)?;
+    Ok((stored, owned_reads::with_predicates(beside, reads)?))
 }
 
 fn table_may_be_declared(relation: pg_sys::Oid, table: &str) -> Result<()> {

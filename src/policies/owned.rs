@@ -118,7 +118,8 @@ pub fn take(
     look: impl FnOnce(*mut pg_sys::Query) -> Result<()>,
 ) -> Result<String> {
     let path = path()?;
-    in_sql_of(
+    check_length(text, what)?;
+    let stored = in_sql_of(
         || format!("It is in {what}."),
         || {
             check_is_one_expression(text, what)?;
@@ -146,7 +147,22 @@ pub fn take(
                 Ok(stored)
             })
         },
-    )
+    )?;
+    check_length(&stored, what)?;
+    Ok(stored)
+}
+
+/// So many bytes an owner's SQL has at most, as it is given and as it is stored: whoever's command looks at the table reads all of it.
+const LONGEST: usize = 64 << 10;
+
+/// Is it short enough to be stored?
+pub fn check_length(text: &str, what: &str) -> Result<()> {
+    if text.len() <= LONGEST {
+        return Ok(());
+    }
+    Err(SyncError::new(code::INVALID_PARAMETER, format!("{what} cannot be so long"))
+        .detail(format!("Written with all names and casts it has {} bytes or more, {LONGEST} at most.", text.len()))
+        .hint("Put what is long into a table, or into a function, and name that."))
 }
 
 /// Analyzes a stored text, with the rights of the owner of the table that it was given for. It may call the functions with these

@@ -199,14 +199,26 @@ pub enum TableLock {
     All,
 }
 
+impl TableLock {
+    fn mode(self) -> i32 {
+        let mode = match self {
+            TableLock::Writers => pg_sys::ShareRowExclusiveLock,
+            TableLock::All => pg_sys::AccessExclusiveLock,
+        };
+        mode as i32
+    }
+}
+
 /// Locks a table until the transaction ends.
 pub fn lock_table(relation: pg_sys::Oid, lock: TableLock) {
-    let mode = match lock {
-        TableLock::Writers => pg_sys::ShareRowExclusiveLock,
-        TableLock::All => pg_sys::AccessExclusiveLock,
-    };
     // SAFETY: as above.
-    unsafe { pg_sys::LockRelationOid(relation, mode as i32) }
+    unsafe { pg_sys::LockRelationOid(relation, lock.mode()) }
+}
+
+/// The same; false, and no lock, where that would have to wait.
+pub fn lock_table_without_waiting(relation: pg_sys::Oid, lock: TableLock) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::ConditionalLockRelationOid(relation, lock.mode()) }
 }
 
 /// Processes what other sessions have committed of DDL, so that no cache is older.

@@ -572,6 +572,76 @@ RESET ROLE;
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
 DROP TABLE large, looked, unrelated, unrelated_too;
 
+-- So it is with what is long and no tree: bodies, settings and defaults of functions, what an aggregate begins with, labels of a type, the collection's
+-- settings (which an older version has taken at any length). However well it compresses.
+CREATE TABLE looked (id int PRIMARY KEY);
+INSERT INTO looked VALUES (1);
+ALTER TABLE looked OWNER TO ddl_bert;
+GRANT SELECT, TRIGGER ON looked TO ddl_mallory, alice;
+CREATE SCHEMA long AUTHORIZATION ddl_mallory;
+SET ROLE ddl_mallory;
+SET client_min_messages = warning;
+SET search_path = long, public, t;
+GRANT USAGE ON SCHEMA long TO alice;
+DO $do$
+DECLARE
+    long text := repeat('x', 300000);
+    said text;
+    condition text;
+BEGIN
+    EXECUTE format('CREATE FUNCTION long_body() RETURNS bool STABLE LANGUAGE sql AS %L', 'SELECT true --' || long);
+    EXECUTE format('CREATE FUNCTION long_code() RETURNS bool STABLE LANGUAGE plpgsql AS %L', 'BEGIN RETURN true; END --' || long);
+    EXECUTE format('CREATE FUNCTION long_setting() RETURNS bool STABLE LANGUAGE sql SET application_name = %L AS %L', long, 'SELECT true');
+    EXECUTE format('CREATE FUNCTION long_default(text DEFAULT %L) RETURNS bool STABLE LANGUAGE sql AS %L', long, 'SELECT true');
+    EXECUTE format('CREATE AGGREGATE long_beginning(text) (SFUNC = textcat, STYPE = text, INITCOND = %L)', long);
+    EXECUTE format('CREATE TYPE long_type AS ENUM (%s)', (SELECT string_agg(format('%L', n), ', ') FROM generate_series(1, 5000) AS n));
+    EXECUTE format('CREATE FUNCTION short_body() RETURNS bool STABLE LANGUAGE sql AS %L', 'SELECT true --' || left(long, 100000));
+    FOR said, condition IN VALUES
+        ('long_body', 'long_body()'), ('long_code', 'long_code()'), ('long_setting', 'long_setting()'), ('long_default', 'long_default()'),
+        ('long_beginning', $$(SELECT long_beginning('') FROM looked) <> ''$$), ('long_labels', $$'1'::long_type < '2'::long_type$$),
+        ('long_scopes', 'true'), ('long_predicate', 'true'), ('short_body', 'short_body()')
+    LOOP
+        said := 'of_' || said;
+        EXECUTE format('CREATE TABLE %I (id int PRIMARY KEY, v text)', said);
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', said);
+        EXECUTE format('CREATE POLICY p ON %I USING (%s AND EXISTS (SELECT FROM looked))', said, condition);
+        EXECUTE format('GRANT SELECT ON %I TO alice', said);
+        PERFORM snapsync.enable(said::regclass, name => said, scope_column => 'v', scope_values => $$ARRAY['a']$$);
+    END LOOP;
+END
+$do$;
+INSERT INTO of_long_body VALUES (1, 'a');
+RESET ROLE;
+UPDATE snapsync.collection SET scope_values = format('ARRAY[''a''::text, %L::text]', repeat('x', 300000)) WHERE name = 'of_long_scopes';
+UPDATE snapsync.collection SET access_tables = jsonb_build_object('public.looked', repeat('x', 300000)) WHERE name = 'of_long_predicate';
+SELECT t.sync('alice', 'of_long_body');
+SELECT t.sync('alice', 'of_long_body');
+SET ROLE ddl_bert;
+ALTER TABLE looked ADD COLUMN a int;
+RESET ROLE;
+SELECT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0 ORDER BY relation::text COLLATE "C";
+SELECT t.sync('alice', 'of_long_body');
+SELECT t.sync('alice', 'of_long_body');
+-- A superuser's command reads them.
+UPDATE snapsync.collection SET scope_values = $$ARRAY['a'::text]$$, access_tables = NULL WHERE name IN ('of_long_scopes', 'of_long_predicate');
+ALTER TABLE looked ADD COLUMN b int;
+SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+SELECT t.sync('alice', 'of_long_body');
+SELECT t.sync('alice', 'of_long_body');
+-- So does their owner's.
+SET ROLE ddl_bert;
+ALTER TABLE looked ADD COLUMN c int;
+SET ROLE ddl_mallory;
+ALTER TABLE of_long_body ALTER id SET STATISTICS 10;
+RESET ROLE;
+SELECT relation FROM snapsync.dependency WHERE classid = 0 AND relation = 'of_long_body'::regclass;
+SELECT t.sync('alice', 'of_long_body');
+SELECT t.sync('alice', 'of_long_body');
+DROP TABLE looked CASCADE;
+DROP SCHEMA long CASCADE;
+RESET search_path;
+RESET client_min_messages;
+
 -- What a stranger's settings name is gone, with the type of its argument: nobody else's command fails.
 CREATE TABLE looked (id int PRIMARY KEY, who text);
 ALTER TABLE looked OWNER TO ddl_bert;

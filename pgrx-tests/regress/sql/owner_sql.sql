@@ -204,6 +204,22 @@ END
 $$;
 SELECT t.scoped(v) FROM unnest(ARRAY['ARRAY[''7'', NULL]', 'ARRAY[NULL, ''8'', ''7'']', 'ARRAY[NULL]::text[]', 'NULL', '''{}''', 'ARRAY[[''7'', ''8''], [NULL, NULL]]', '(SELECT ARRAY[''7''] WHERE false)']) AS v;
 
+-- Whoever's command looks at the table reads its settings: what is given has a longest length, and so has what is stored of it.
+SELECT * FROM t.error($$SELECT snapsync.enable('mallory.t', scope_column => 'org', scope_values => 'ARRAY[''' || repeat('x', 65536) || ''']')$$);
+SELECT * FROM t.error($$SELECT snapsync.enable('mallory.t', scope_column => 'org', scope_values => 'ARRAY[' || repeat('1,', 20000) || '1]::text[]')$$);
+SELECT * FROM t.error($$SELECT snapsync.enable('mallory.t', access_tables => jsonb_build_object('mallory.m', 'org <> ''' || repeat('x', 65536) || ''''))$$);
+SELECT * FROM t.error($$SELECT snapsync.enable('mallory.t', access_tables => jsonb_build_object('mallory.m', 'org IN (''1''' || repeat(',''1''', 12000) || ')'))$$);
+SELECT * FROM t.error($$SELECT snapsync.enable('mallory.t', access_tables => to_jsonb(array_fill('mallory.m'::text, ARRAY[10000])))$$);
+SELECT snapsync.enable('mallory.t', scope_column => 'org', scope_values => 'ARRAY[''1'', ''' || repeat('x', 65000) || ''']');
+-- One that an older version has stored is read, and stays while others are set.
+UPDATE snapsync.collection SET scope_values = format('ARRAY[''2''::text, %L::text]', repeat('x', 100000)) WHERE name = 't';
+SELECT snapsync.enable('mallory.t', readonly => '{org}');
+SELECT length(scope_values) FROM snapsync.collection WHERE name = 't';
+SET ROLE bob;
+SELECT pull_changes('{t}') #> '{changes,t,created}';
+RESET ROLE;
+SELECT snapsync.enable('mallory.t', scope_values => '', readonly => '{}');
+
 -- Functions that decide conflicts, and mutators, are known by their full names; who names one may call it.
 CREATE FUNCTION own.settle(text, text, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $4';
 CREATE FUNCTION own.mutate(json) RETURNS void LANGUAGE sql AS '';

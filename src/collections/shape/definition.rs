@@ -18,16 +18,19 @@ const SHAPE: &str = include_str!("definition/shape.sql");
 const TREES: &str = include_str!("definition/trees.sql");
 const LOCKED: &str = include_str!("definition/locked.sql");
 const STORED: &str = include_str!("definition/stored.sql");
-const SIZE: &str =
-    concat!("SELECT sum(octet_length(tree)) FROM (", include_str!("definition/stored.sql"), ") AS stored(tree)");
+/// How much all of it is, and what else a look reads.
+const SIZE: &str = include_str!("definition/size.sql");
 
-/// Of trees, in bytes: many times what people write. To read a megabyte of them takes half a second.
+/// In bytes, as they are before they are compressed: many times what people write. To read a megabyte of trees takes half a second.
 const LARGE: i64 = 256 << 10;
 
-/// Does it take long to read the table's policies and what they rest on?
+/// What is looked up one by one (an object, a label of an enum) counts as so many.
+const ONE: i64 = 64;
+
+/// Does it take long to look at the table: to read its policies, what they rest on, and its settings?
 pub fn is_large(relation: pg_sys::Oid) -> Result<bool> {
-    let rows = spi::read_now(SIZE, &[spi::arg(relation)])?;
-    Ok(rows.first().and_then(|r| r.i64(0)).is_some_and(|size| size > LARGE))
+    let args = [spi::arg(relation), spi::arg(ONE), spi::arg(LARGE / ONE + 1)];
+    Ok(spi::read_now(SIZE, &args)?.first().and_then(|r| r.i64(0)).is_some_and(|size| size > LARGE))
 }
 
 /// What the table looks like, as JSON text.

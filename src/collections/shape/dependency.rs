@@ -115,7 +115,8 @@ pub fn lost_unseen(relation: pg_sys::Oid) -> Result<bool> {
 pub enum Due {
     /// It failed, or would take long: DDL on the table itself, or `enable`, tries again.
     Failed = 0,
-    /// Somebody else was at it, or it was not for who gave the command: the next DDL of its owner's, or a superuser's, tries again.
+    /// Somebody else was at it, or it was not for who gave the command: the next DDL of its owner's, or a superuser's, tries again; a superuser's
+    /// not at once where the last one's was in vain.
     Busy = 1,
 }
 
@@ -128,11 +129,13 @@ const TOGETHER: &str = include_str!("dependency/together.sql");
 /// replacement. It is a row of its own, which waits for nobody.
 ///
 /// One for each transaction: a look that is under way beside this one takes the others away, and has not seen what this one has changed.
-/// It stands for those of earlier ones, too, as soon as it is committed; so where these are many they are taken away.
+/// It stands for those of earlier ones, too, as soon as it is committed; so where these are many they are taken away. How often that was tried
+/// in vain it takes over from them.
 pub fn mark_due(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
     spi::owner_execute(
-        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
-         SELECT $1, 0, $2::oid, false, $3, pg_current_xact_id()::text \
+        "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner, tried, tries) \
+         SELECT $1, 0, $2::oid, false, $3, pg_current_xact_id()::text, d.tried, d.tries \
+         FROM (SELECT max(tried), max(tries) FROM snapsync.dependency WHERE relation = $1 AND classid = 0) AS d(tried, tries) \
          WHERE NOT EXISTS (SELECT FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = $2::oid AND name = $3 \
                               AND owner = pg_current_xact_id()::text)",
         &[spi::arg(relation), spi::arg(due as i64), spi::arg(reason)],
@@ -157,6 +160,27 @@ pub fn give_up(relation: pg_sys::Oid) -> Result<()> {
     }
     spi::owner_execute(
         "UPDATE snapsync.dependency SET objid = 0 WHERE ctid = ANY (ARRAY( \
+             SELECT ctid FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = 1 FOR UPDATE SKIP LOCKED))",
+        &[spi::arg(relation)],
+    )?;
+    Ok(())
+}
+
+/// Is the session's role a superuser, and the table not his?
+pub fn is_strangers(relation: pg_sys::Oid) -> Result<bool> {
+    const SQL: &str = "SELECT 1 FROM pg_class AS r JOIN pg_roles AS me ON me.oid = $2 \
+         WHERE r.oid = $1 AND r.relowner <> me.oid AND me.rolsuper";
+    Ok(!spi::read_now(SQL, &[spi::arg(relation), spi::arg(pg::current_user())])?.is_empty())
+}
+
+/// A superuser's command has tried in vain to have the look that is due at a stranger's table: no superuser's tries it again at once
+/// (concerned.sql). Waits for nobody.
+pub fn tried_in_vain(relation: pg_sys::Oid) -> Result<()> {
+    if pg::transaction_snapshot_is_fixed() {
+        return Ok(());
+    }
+    spi::owner_execute(
+        "UPDATE snapsync.dependency SET tried = clock_timestamp(), tries = least(coalesce(tries, 0) + 1, 11) WHERE ctid = ANY (ARRAY( \
              SELECT ctid FROM snapsync.dependency WHERE relation = $1 AND classid = 0 AND objid = 1 FOR UPDATE SKIP LOCKED))",
         &[spi::arg(relation)],
     )?;

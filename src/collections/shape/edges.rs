@@ -11,10 +11,10 @@ use serde::Deserialize;
 
 use crate::collections::registry::{self, StoredSettings};
 use crate::collections::triggers;
-use crate::policies::access;
+use crate::policies::access::{self, depends};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::pg::{self, OwnTable, WrittenBy, REGTABLE};
+use crate::server::pg::{self, OwnTable, TableLock, WrittenBy, REGTABLE};
 use crate::server::{spi, subxact};
 
 /// One table's reading of another.
@@ -56,6 +56,21 @@ const UNTRACKED: i16 = 6;
 
 const KNOWN: &str = include_str!("edges/known.sql");
 const VOUCHERS: &str = include_str!("edges/vouchers.sql");
+
+/// Could the tables that are to be tracked for this one from now on be locked for that, as far as the catalogs know them? Reads no policy, and
+/// keeps no lock.
+pub fn can_be_tracked_now(relation: pg_sys::Oid) -> Result<bool> {
+    let mut read = Vec::new();
+    for table in depends::read_by_policies(relation)? {
+        let table = pg::root_of(table.oid);
+        if table != relation && !triggers::is_installed(table)? {
+            memory::push(&mut read, table)?;
+        }
+    }
+    let vouchers = spi::read_now(VOUCHERS, &[spi::arg(relation), spi::arg(read), spi::arg(pg_sys::InvalidOid)])?;
+    let mut wanted = vouchers.iter().filter(|row| row.text(1).is_some()).map(|row| row.oid(0));
+    subxact::try_out(|| Ok(wanted.all(|table| pg::lock_table_without_waiting(table, TableLock::Writers))))
+}
 
 /// The edges of a table as its policies and settings are now. `acting`: a role besides its owner that may stand up for them.
 pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings, acting: Option<pg_sys::Oid>) -> Result<Edges> {

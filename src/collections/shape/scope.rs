@@ -84,10 +84,10 @@ fn readers(first: pg_sys::Oid, relation: pg_sys::Oid, most: usize) -> Result<(Re
     for row in rows.iter().take(most) {
         memory::heed();
         let reader = row.oid(0);
-        let Some(stored) = registry::load(reader)? else { continue };
         if pg::qualified_name(reader).is_none() || definition::is_large(reader)? {
             continue;
         }
+        let Some(stored) = registry::load(reader)? else { continue };
         let (declared, owned_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
         match access::concerns(reader, relation, row.text(1), declared, owned_reads)? {
             Concerns::Satisfying { trees, texts, .. } if texts.is_empty() && !trees.is_empty() => {

@@ -71,7 +71,7 @@ pub fn look_at_own() -> Result<()> {
     for relation in dependency::own_unseen()? {
         memory::heed();
         dependency::forget_foreign(relation)?;
-        super::look_at(relation, Because::Elsewhere)?;
+        _ = super::look_at(relation, Because::Elsewhere)?;
     }
     adopt_if_all_are_seen()
 }

@@ -1,0 +1,54 @@
+-- How many bytes a look at table $1 reads of what may have any length: policies, views and functions, what these say besides their trees, settings.
+-- No value is fetched for it: how long one is before it is compressed stands where it is referred to. Of what there may be any number each counts $2
+-- bytes, and after the first $3 nothing is looked for any more.
+WITH read AS MATERIALIZED (SELECT r.classid, r.objid FROM snapsync.rests_on($1, scopes => true) AS r LIMIT $3),
+made_of(oid) AS MATERIALIZED (SELECT m.oid FROM snapsync.made_of($1) AS m(oid) LIMIT $3),
+named(oid) AS MATERIALIZED (SELECT n.oid FROM snapsync.types_named($1) AS n(oid) WHERE (SELECT count(*) < $3 FROM read) LIMIT $3),
+type(oid) AS MATERIALIZED (SELECT oid FROM made_of UNION SELECT oid FROM named),
+function(oid) AS MATERIALIZED (
+    SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
+    UNION
+    SELECT k.castfunc
+    FROM made_of CROSS JOIN LATERAL (SELECT castfunc FROM pg_cast WHERE castsource = made_of.oid AND casttarget = 'json'::regtype OFFSET 0) AS k),
+part(oid) AS MATERIALIZED (SELECT * FROM snapsync.parts($1)),
+thing AS (
+    SELECT 1 FROM read
+    UNION ALL SELECT 1 FROM type
+    UNION ALL SELECT 1 FROM type CROSS JOIN LATERAL (SELECT FROM pg_enum WHERE enumtypid = type.oid LIMIT $3) AS label
+    UNION ALL SELECT 1 FROM type
+        CROSS JOIN LATERAL (SELECT typrelid FROM pg_type WHERE pg_type.oid = type.oid AND typrelid <> 0 OFFSET 0) AS y
+        CROSS JOIN LATERAL (SELECT FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 OFFSET 0) AS a
+    UNION ALL SELECT 1 FROM read
+        CROSS JOIN LATERAL (SELECT FROM pg_ts_config_map WHERE mapcfg = read.objid LIMIT $3) AS m
+        WHERE read.classid = 'pg_ts_config'::regclass)
+SELECT sum(size)
+FROM (SELECT $2 * count(*) FROM (SELECT FROM thing LIMIT $3) AS things
+      UNION ALL
+      -- (What was found is JSON, which is read much faster than a tree.)
+      SELECT coalesce(octet_length(scope_values), 0)::bigint + coalesce(snapsync.raw_length(access_tables), 0)
+             + coalesce(snapsync.raw_length(scope_reads), 0) + snapsync.raw_length(shape) / 8
+      FROM snapsync.collection WHERE relation = $1
+      UNION ALL
+      SELECT coalesce(octet_length(p.polqual::text), 0)::bigint + snapsync.raw_length(p.polroles)
+      FROM part
+      CROSS JOIN LATERAL (SELECT polqual, polroles FROM pg_policy WHERE polrelid = part.oid AND polcmd IN ('*', 'r') OFFSET 0) AS p
+      UNION ALL
+      SELECT octet_length(w.ev_action::text)
+      FROM read CROSS JOIN LATERAL (SELECT ev_action FROM pg_rewrite WHERE ev_class = read.objid AND ev_type = '1' OFFSET 0) AS w
+      WHERE read.classid = 'pg_class'::regclass
+      UNION ALL
+      SELECT octet_length(f.prosrc)::bigint + coalesce(octet_length(f.probin), 0) + coalesce(octet_length(f.prosqlbody::text), 0)
+             + coalesce(octet_length(f.proargdefaults::text), 0) + coalesce(snapsync.raw_length(f.proargnames), 0)
+             + coalesce(snapsync.raw_length(f.proconfig), 0) + coalesce(snapsync.raw_length(f.protrftypes), 0)
+             + coalesce(octet_length(g.agginitval), 0) + coalesce(octet_length(g.aggminitval), 0)
+      FROM function CROSS JOIN LATERAL (SELECT * FROM pg_proc WHERE pg_proc.oid = function.oid OFFSET 0) AS f
+      LEFT JOIN LATERAL (SELECT agginitval, aggminitval FROM pg_aggregate WHERE aggfnoid = function.oid OFFSET 0) AS g ON true
+      UNION ALL
+      SELECT octet_length(s.dictinitoption)
+      FROM read CROSS JOIN LATERAL (SELECT dictinitoption FROM pg_ts_dict WHERE oid = read.objid OFFSET 0) AS s
+      WHERE read.classid = 'pg_ts_dict'::regclass
+      UNION ALL
+      SELECT octet_length(e.adbin::text)
+      FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass UNION SELECT oid FROM part) AS t(oid)
+      CROSS JOIN LATERAL (SELECT attnum FROM pg_attribute WHERE attrelid = t.oid AND attgenerated = 'v' AND NOT attisdropped OFFSET 0) AS a
+      CROSS JOIN LATERAL (SELECT adbin FROM pg_attrdef WHERE adrelid = t.oid AND adnum = a.attnum OFFSET 0) AS e) AS stored(size)
