@@ -23,7 +23,7 @@ use crate::collections::registry::{self, StoredSettings};
 use crate::collections::{table, triggers};
 use crate::log::journal;
 use crate::policies::scope::ScopeFinding;
-use crate::server::error::{code, Result, SyncError};
+use crate::server::error::{Result, SyncError};
 use crate::server::memory;
 use crate::server::{pg, spi, subxact};
 
@@ -35,6 +35,7 @@ mod edges;
 mod follow;
 mod image;
 pub mod lost;
+mod put_off;
 mod scope;
 pub mod unenforced;
 pub mod unseen;
@@ -42,6 +43,8 @@ pub mod versions;
 
 use dependency::Due;
 use edges::{Edges, Ended};
+use put_off::{is_left_to_its_owner, not_had, put_off_as, put_off_readers};
+pub use put_off::{put_off, put_off_others};
 
 /// Why a table is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -148,101 +151,9 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<bool> {
     }
 }
 
-/// A command does not look at everybody's tables again and again, however often that was in vain. What is due already a stranger's command
-/// adds to; what takes long to read is read by who alters it or enables it.
-fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
-    match why {
-        Because::Due if definition::is_large(relation)? => dependency::give_up(relation)?,
-        Because::Elsewhere if !registry::may(relation, registry::Right::Own)? => {
-            if dependency::is_due(relation)? {
-                put_off(relation, why, "what it rests on was changed while a look was due")?;
-            } else if definition::is_large(relation)? {
-                put_off_as(relation, Due::Failed, "what its policies say takes long to read")?;
-            } else {
-                return Ok(false);
-            }
-        }
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-/// What becomes of a look that has failed; as `look_at`.
-fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<bool> {
-    let is_transient = e.is_lock_timeout() || e.code.starts_with("40");
-    let busy = e.code == BUSY || why.is_aside() && is_transient;
-    // (By CASCADE, and by who owns a part of it, a stranger's command changes the table itself.)
-    let barred = e.code == code::INSUFFICIENT_PRIVILEGE;
-    if why == Because::Due && (busy || barred) {
-        // It stays so: nothing has changed that the table rests on.
-        let is_strangers = dependency::is_strangers(relation)?;
-        if is_strangers {
-            dependency::tried_in_vain(relation)?;
-        }
-        return Ok(is_strangers);
-    }
-    let reason = match () {
-        _ if e.is_lock_timeout() => "another session had locked what it rests on",
-        // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
-        _ if busy || is_transient => "another session was changing it",
-        _ => &e.message,
-    };
-    if busy {
-        return put_off(relation, why, reason).map(|()| false);
-    }
-    if barred && !registry::may(relation, registry::Right::Own)? {
-        return put_off(relation, why, &e.message).map(|()| false);
-    }
-    // Code of a stranger's may raise whatever it likes.
-    if e.is_cancellation() {
-        return Err(e);
-    }
-    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
-    pgrx::warning!(
-        "{}",
-        format!("could not follow this command for table {table}, which is replaced with every pull now: {reason}")
-    );
-    match why {
-        Because::Due => dependency::give_up(relation),
-        _ if is_transient => put_off_as(relation, Due::Busy, reason),
-        _ => put_off_as(relation, Due::Failed, reason),
-    }
-    .map(|()| false)
-}
-
-/// Tables that other sessions are about to make rest on what a command has changed: they have seen it as it was.
-pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
-    for relation in dependency::being_made(objects)? {
-        put_off_as(relation, Due::Busy, "another session was changing what it rests on")?;
-    }
-    Ok(())
-}
-
-/// The same for those that are about to read a table of which less is logged from now on.
-fn put_off_readers(readers: &[pg_sys::Oid]) -> Result<()> {
-    readers.iter().try_for_each(|r| put_off_as(*r, Due::Busy, "another session was changing what it rests on"))
-}
-
-/// The same for a table that cannot be looked at yet. What its settings name is followed all the same.
-pub fn put_off(relation: pg_sys::Oid, why: Because, reason: &str) -> Result<()> {
-    if why.is_altered() {
-        follow::follow_aside(relation)?;
-    }
-    put_off_as(relation, Due::Busy, reason)
-}
-
 /// A column was renamed: settings of tables that nobody has looked at in this database go by the new name.
 pub fn rename(relation: pg_sys::Oid, old: &str, new: &str) -> Result<()> {
     follow::rename(relation, old, new)
-}
-
-/// Notes that a look is due; until then nothing that clients have of the table is taken for right.
-fn put_off_as(relation: pg_sys::Oid, due: Due, reason: &str) -> Result<()> {
-    dependency::mark_due(relation, due, reason)?;
-    if pg::qualified_name(relation).is_some() {
-        registry::changed(relation);
-    }
-    journal::reset(relation)
 }
 
 /// After `enable`: looks at the table, at what its policies read, and at those that read it.
