@@ -21,7 +21,7 @@ mod tests {
 
     use crate::log::change::{bucket, Op};
     use crate::log::poke::{self, WrittenKey};
-    use crate::log::{clock, wake};
+    use crate::log::{clock, salt, wake};
     use crate::server::error::{caught, code, SyncError};
     use crate::server::pg;
     use crate::server::spi::{self, Mode};
@@ -237,7 +237,9 @@ mod tests {
         // Planning calls it, and keeps what it says.
         Spi::run("CREATE FUNCTION public.planned() RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT pg_catalog.current_setting('t.planned') $$")
             .expect("a function");
-        for (sql, args) in [("SELECT public.planned()", vec![]), ("SELECT public.planned() FROM (SELECT $1) AS x", vec![spi::arg(1)])] {
+        for (sql, args) in
+            [("SELECT public.planned()", vec![]), ("SELECT public.planned() FROM (SELECT $1) AS x", vec![spi::arg(1)])]
+        {
             for planned in ["first", "second"] {
                 Spi::run(&format!("SET t.planned = '{planned}'")).expect("a setting");
                 assert_eq!(spi::owner_maintain(sql, &args).expect("a row")[0].string(0), planned);
@@ -262,7 +264,8 @@ mod tests {
         wake::forget();
         Spi::run("UPDATE public.rows SET org = 'b'").expect("an update");
         pull();
-        let buckets = Some(BTreeSet::from(["a", "b"].map(|scope| bucket(Some(scope)))));
+        let salt = salt::own().expect("salt");
+        let buckets = Some(BTreeSet::from(["a", "b"].map(|scope| bucket(salt, scope))));
         assert_eq!(wake::written(), BTreeMap::from([(relation as u32, buckets)]));
     }
 

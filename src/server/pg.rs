@@ -10,7 +10,7 @@ use crate::server::session::{Cached, Event};
 mod own_rows;
 mod snapshot;
 
-pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
+pub use own_rows::{all_rows, being_made, has_row_of, only_row, row_by_name, version_of_role};
 pub use snapshot::ActiveSnapshot;
 
 thread_local! {

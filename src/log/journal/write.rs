@@ -8,7 +8,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
 use super::Journal;
-use crate::log::change::{column, Op};
+use crate::log::change::{column, Op, Salt};
 use crate::log::clock;
 use crate::server::error::Result;
 use crate::server::memory::Gather;
@@ -64,19 +64,19 @@ impl<'a> Pack<'a> {
 }
 
 /// Inserts the entries. `later`: all of them are about later changes than those that are written already, so that keys which share an entry
-/// may share its place as well.
+/// may share its place as well. `salt`: there, if any of them has a scope.
 ///
 /// # Safety
 /// Inside a transaction that holds an xid and has an active snapshot.
-pub(super) unsafe fn insert(journal: &Journal, nets: &[Net], later: bool) -> Result<()> {
+pub(super) unsafe fn insert(journal: &Journal, nets: &[Net], later: bool, salt: Option<Salt>) -> Result<()> {
     if nets.len() == 1 {
         // SAFETY: the caller's promise.
-        if unsafe { insert_few(journal, nets)? } {
+        if unsafe { insert_few(journal, nets, salt)? } {
             return Ok(());
         }
     }
     // SAFETY: the caller's promise.
-    let mut table = unsafe { LogWriter::open(journal)? };
+    let mut table = unsafe { LogWriter::open(journal, salt)? };
     let mut packs: Vec<Pack> = Vec::new();
     for effect in net::entries(journal, nets) {
         memory::check()?;
@@ -127,7 +127,7 @@ pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
 ///
 /// # Safety
 /// As for `insert`.
-unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
+unsafe fn insert_few(journal: &Journal, nets: &[Net], salt: Option<Salt>) -> Result<bool> {
     let change = pg::relation_oid(c"change")?;
     let by_bucket = pg::relation_oid(c"change_relation_bucket_stamp")?;
     let by_stamp = pg::relation_oid(c"change_relation_stamp")?;
@@ -147,7 +147,7 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
         }
         let (by_bucket, by_stamp) = (pg_sys::index_open(by_bucket, lock), pg_sys::index_open(by_stamp, lock));
         for effect in net::entries(journal, nets) {
-            let datums = datums(journal, &effect, &[effect.key])?;
+            let datums = datums(journal, salt, &effect, &[effect.key])?;
             let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
             let mut nulls = datums.map(|d| d.is_none());
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
@@ -190,6 +190,7 @@ pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
 /// `snapsync.change`, open for inserting.
 struct LogWriter<'a> {
     journal: &'a Journal,
+    salt: Option<Salt>,
     relation: pg_sys::Relation,
     indexes: pg_sys::CatalogIndexState,
     /// Datums of the rows that are collected; emptied when they have been copied into the heap.
@@ -204,13 +205,14 @@ struct LogWriter<'a> {
 impl<'a> LogWriter<'a> {
     /// # Safety
     /// As for `insert`.
-    unsafe fn open(journal: &'a Journal) -> Result<LogWriter<'a>> {
+    unsafe fn open(journal: &'a Journal, salt: Option<Salt>) -> Result<LogWriter<'a>> {
         let change = pg::relation_oid(c"change")?;
         // SAFETY: the table exists. What is open or allocated here goes with the transaction on an ERROR.
         unsafe {
             let relation = pg_sys::table_open(change, pg_sys::RowExclusiveLock as i32);
             Ok(LogWriter {
                 journal,
+                salt,
                 relation,
                 indexes: pg_sys::CatalogOpenIndexes(relation),
                 context: pg_sys::AllocSetContextCreateInternal(
@@ -239,7 +241,7 @@ impl<'a> LogWriter<'a> {
         // SAFETY: the slots have the table's descriptor. The datums live until the slots have been copied into the heap.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let datums = datums(self.journal, effect, keys)?;
+            let datums = datums(self.journal, self.salt, effect, keys)?;
             let mut values = datums.map(|d| d.unwrap_or(pg_sys::Datum::null()));
             let mut nulls = datums.map(|d| d.is_none());
             let descriptor = (*self.relation).rd_att;
@@ -319,7 +321,12 @@ const BY_STAMP: [usize; 2] = [column::RELATION as usize - 1, column::STAMP as us
 
 /// A row of snapsync.change, in the current memory context. The column order is that of CREATE TABLE in sql/02_tables.sql,
 /// checked by a test.
-fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
+fn datums(
+    journal: &Journal,
+    salt: Option<Salt>,
+    effect: &Effect,
+    keys: &[&str],
+) -> Result<[Option<pg_sys::Datum>; column::COUNT]> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
         _ => (None, Some(text_array(keys))),
@@ -329,7 +336,7 @@ fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<[Option<p
         effect.ord.into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
         (effect.op.byte(effect.inner) as i8).into_datum(),
-        effect.bucket().into_datum(),
+        effect.bucket(salt).into_datum(),
         effect.scope.into_datum(),
         key,
         effect.image.map(spi::jsonb).transpose()?,
