@@ -10,6 +10,10 @@ trap 'rm -f "$findings"' EXIT
 grep -nHiE 'create[[:space:]]+or[[:space:]]+replace|if[[:space:]]+not[[:space:]]+exists' sql/[0-9]*_*.sql |
 	sed 's/$/   <- plain CREATE only/' >>"$findings" || true
 
+# Where its rows do not fit into memory each is compared with all: NOT EXISTS is a join.
+grep -nHriE 'not[[:space:]]+in[[:space:]]*\([[:space:]]*select' --include='*.sql' --include='*.rs' sql src |
+	sed 's/$/   <- NOT EXISTS/' >>"$findings" || true
+
 # cargo-pgrx installs what lib.rs lists, make install what is in sql/: the same files, in the same order.
 listed=$(sed -n 's/.*extension_sql_file!( *"[./]*sql\/\([^"]*\)".*/\1/p' src/lib.rs)
 present=$(find sql -maxdepth 1 -name '[0-9]*_*.sql' -printf '%f\n' | sort -n)

@@ -157,7 +157,7 @@ COMMENT ON COLUMN snapsync.change.relation IS 'The collection''s table (the root
 COMMENT ON COLUMN snapsync.change.ord IS 'Order of the changes of one key within the transaction';
 COMMENT ON COLUMN snapsync.change.stamp IS 'The transaction''s stamp, taken from the clock while it committed';
 COMMENT ON COLUMN snapsync.change.op IS 'I insert, U update, D delete, R reset: older cursors must take the whole collection anew; u, d: of a row version that the same transaction had made before';
-COMMENT ON COLUMN snapsync.change.bucket IS 'A hash of the scope; -1 where there is none: such an entry is read in all scopes; below that, of the user whom the entry is for';
+COMMENT ON COLUMN snapsync.change.bucket IS 'A hash of the scope and of salt; -1 where there is none: such an entry is read in all scopes; below that, of the user whom the entry is for';
 COMMENT ON COLUMN snapsync.change.scope IS 'The row''s value of the collection''s scope column; where columns is {0}: the user whom the entry is for';
 COMMENT ON COLUMN snapsync.change.key IS 'The row''s id as clients see it; NULL where the entry is about several rows';
 COMMENT ON COLUMN snapsync.change.image IS 'Old values of the columns that decide who could see the row';
@@ -170,6 +170,13 @@ COMMENT ON COLUMN snapsync.change.keys IS 'The ids of several rows to which the 
 -- reads all.
 CREATE INDEX change_relation_bucket_stamp ON snapsync.change (relation, bucket, stamp);
 CREATE INDEX change_relation_stamp ON snapsync.change (relation, stamp);
+
+-- No key, and no index: a row is inserted frozen, past both (log/salt.rs).
+CREATE TABLE snapsync.salt (
+    salt                bigint NOT NULL
+);
+COMMENT ON TABLE snapsync.salt IS 'What is mixed into the buckets of change: the first row is what writers use';
+COMMENT ON COLUMN snapsync.salt.salt IS 'A random number';
 
 CREATE TABLE snapsync.early (
     early               bigint NOT NULL,
@@ -250,6 +257,7 @@ SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.access', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.dependency', 'WHERE classid OPERATOR(pg_catalog.=) 0 AND relation::pg_catalog.oid OPERATOR(pg_catalog.<>) 0 OR name OPERATOR(pg_catalog.=) ''unenforced''');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.change', '');
+SELECT pg_catalog.pg_extension_config_dump('snapsync.salt', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.early', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.horizon', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.role', '');
@@ -258,10 +266,11 @@ SELECT pg_catalog.pg_extension_config_dump('snapsync.epoch', '');
 -- Those without a key: somebody may have a publication FOR ALL TABLES, in which a table without an identity cannot be written.
 ALTER TABLE snapsync.dependency REPLICA IDENTITY FULL;
 ALTER TABLE snapsync.change REPLICA IDENTITY FULL;
+ALTER TABLE snapsync.salt REPLICA IDENTITY FULL;
 ALTER TABLE snapsync.early REPLICA IDENTITY FULL;
 ALTER TABLE snapsync.compaction REPLICA IDENTITY FULL;
 ALTER TABLE snapsync.horizon REPLICA IDENTITY FULL;
 ALTER TABLE snapsync.epoch REPLICA IDENTITY FULL;
 
 -- Entries name rows of every tenant: nobody but the owner reads them.
-REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.early, snapsync.compaction, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;
+REVOKE ALL ON snapsync.clock, snapsync.collection, snapsync.access, snapsync.dependency, snapsync.change, snapsync.salt, snapsync.early, snapsync.compaction, snapsync.horizon, snapsync.role, snapsync.epoch FROM PUBLIC;

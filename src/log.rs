@@ -10,6 +10,7 @@ pub mod poke;
 pub mod read;
 pub mod retention;
 pub mod roles;
+pub mod salt;
 pub mod wake;
 
 /// What one session does at a time (server/turn.rs).
@@ -17,3 +18,4 @@ const RECORDING_HISTORY: Turn = Turn(1);
 const RECORDING_ROLES: Turn = Turn(2);
 const TIDYING_THE_LOG: Turn = Turn(3);
 const THINNING_HORIZONS: Turn = Turn(4);
+const MAKING_SALT: Turn = Turn(5);

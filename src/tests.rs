@@ -21,7 +21,7 @@ mod tests {
 
     use crate::log::change::{bucket, Op};
     use crate::log::poke::{self, WrittenKey};
-    use crate::log::{clock, wake};
+    use crate::log::{clock, salt, wake};
     use crate::server::error::{caught, code, SyncError};
     use crate::server::pg;
     use crate::server::spi::{self, Mode};
@@ -197,17 +197,54 @@ mod tests {
         Spi::run("RESET ALL").expect("a reset");
     }
 
-    /// Recursive queries over catalogs clear a hash table of as much as `work_mem` allows each time they run, and go through all rows of a
-    /// catalog for each row that they have found, if these may be put aside.
+    /// Whoever may connect may set what plans depend on, and everybody's cursor waits for commits, which have statements of ours.
     #[pg_test]
-    fn looks_at_catalogs_find_by_index_in_little_memory_whatever_the_session_allows() {
-        Spi::run("SET work_mem = '1GB'; SET hash_mem_multiplier = 100").expect("settings");
-        let all = "SELECT pg_catalog.concat_ws(' ', pg_catalog.current_setting('work_mem'), pg_catalog.current_setting('hash_mem_multiplier'), \
-                   pg_catalog.current_setting('enable_material'), pg_catalog.current_setting('enable_seqscan'))";
+    fn statements_of_our_own_are_planned_alike_whatever_the_session_has_set() {
+        let hostile = "SET work_mem = '1GB'; SET hash_mem_multiplier = 100; SET seq_page_cost = 1e15; SET random_page_cost = 1e15; \
+                       SET cpu_tuple_cost = 1e15; SET cpu_index_tuple_cost = 1e15; SET cpu_operator_cost = 1e15; SET effective_cache_size = 1; \
+                       SET recursive_worktable_factor = 1e6; SET from_collapse_limit = 1; SET join_collapse_limit = 1; SET geqo = on; \
+                       SET geqo_threshold = 2; SET max_parallel_workers_per_gather = 8; SET constraint_exclusion = on; \
+                       SET plan_cache_mode = force_custom_plan; SET enable_nestloop = off; SET enable_memoize = off; SET enable_sort = off";
+        Spi::run(hostile).expect("settings");
+        let all = "SELECT pg_catalog.string_agg(pg_catalog.current_setting(name), ' ' ORDER BY n) FROM pg_catalog.unnest(\
+                   '{work_mem,hash_mem_multiplier,seq_page_cost,random_page_cost,cpu_tuple_cost,cpu_index_tuple_cost,cpu_operator_cost,\
+                   effective_cache_size,recursive_worktable_factor,from_collapse_limit,join_collapse_limit,geqo,\
+                   max_parallel_workers_per_gather,constraint_exclusion,plan_cache_mode,\
+                   enable_seqscan,enable_material,enable_nestloop,enable_memoize,enable_sort}'::text[]) WITH ORDINALITY AS s(name, n)";
         let allowed = |rows: Vec<spi::Row>| rows[0].string(0);
-        assert_eq!(allowed(spi::read_now(all, &[]).expect("settings")), "256kB 1 off off");
-        assert_eq!(allowed(spi::query_now(all, &[]).expect("settings")), "256kB 1 off off");
-        assert_eq!(allowed(spi::query(all, &[], Mode::Read).expect("settings")), "1GB 100 on on");
+        let mine = allowed(spi::query(all, &[], Mode::Read).expect("settings"));
+        assert!(mine.starts_with("1GB 100 1e+15 1e+15 "), "{mine}");
+        let costs = "1 4 0.01 0.005 0.0025 4GB 10 8 8 off 0 partition auto";
+        let by_cost = format!("4MB 2 {costs} on on on on on");
+        // Recursive queries over catalogs clear a hash table of as much as `work_mem` allows each time they run, and go through all rows of a
+        // catalog for each row that they have found, if these may be put aside.
+        let by_index = format!("256kB 1 {costs} off off on on on");
+        let in_one_go = format!("64MB 1 {costs} on on off on on");
+        assert_eq!(allowed(spi::owner_query(all, &[]).expect("settings")), by_cost);
+        assert_eq!(allowed(spi::read_now(all, &[]).expect("settings")), by_index);
+        assert_eq!(allowed(spi::query_now(all, &[]).expect("settings")), by_index);
+        assert_eq!(allowed(spi::read_as_before(all, &[]).expect("settings")), by_index);
+        assert_eq!(allowed(spi::owner_maintain(all, &[]).expect("settings")), in_one_go);
+        let refused = spi::as_owner(|| Err::<(), _>(SyncError::new(code::INTERNAL, "no")));
+        assert_eq!(refused.expect_err("an error").message, "no");
+        assert_eq!(allowed(spi::query(all, &[], Mode::Read).expect("settings")), mine);
+        Spi::run("RESET ALL").expect("a reset");
+    }
+
+    /// What goes through all of a table is planned for what is there now, also where the statement has no parameters.
+    #[pg_test]
+    fn maintenance_is_planned_anew_each_time() {
+        // Planning calls it, and keeps what it says.
+        Spi::run("CREATE FUNCTION public.planned() RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT pg_catalog.current_setting('t.planned') $$")
+            .expect("a function");
+        for (sql, args) in
+            [("SELECT public.planned()", vec![]), ("SELECT public.planned() FROM (SELECT $1) AS x", vec![spi::arg(1)])]
+        {
+            for planned in ["first", "second"] {
+                Spi::run(&format!("SET t.planned = '{planned}'")).expect("a setting");
+                assert_eq!(spi::owner_maintain(sql, &args).expect("a row")[0].string(0), planned);
+            }
+        }
         Spi::run("RESET ALL").expect("a reset");
     }
 
@@ -227,7 +264,8 @@ mod tests {
         wake::forget();
         Spi::run("UPDATE public.rows SET org = 'b'").expect("an update");
         pull();
-        let buckets = Some(BTreeSet::from(["a", "b"].map(|scope| bucket(Some(scope)))));
+        let salt = salt::own().expect("salt");
+        let buckets = Some(BTreeSet::from(["a", "b"].map(|scope| bucket(salt, scope))));
         assert_eq!(wake::written(), BTreeMap::from([(relation as u32, buckets)]));
     }
 

@@ -8,5 +8,6 @@ pub mod excerpt;
 pub mod json;
 pub mod notify;
 pub mod settings;
+pub mod siphash;
 pub mod token;
 pub mod wire_id;

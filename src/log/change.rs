@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use crate::server::error::Result;
 use crate::server::memory;
 use crate::server::pg::{OwnTable, WrittenBy, REGTABLE};
+use crate::values::siphash::siphash;
 
 /// Column numbers of `snapsync.change`, in the order of sql/02_tables.sql.
 pub mod column {
@@ -66,16 +67,18 @@ pub const NO_BUCKET: i16 = -1;
 /// reads all of them has few buckets to look into, however many scopes there are.
 pub const BUCKETS: u32 = 1024;
 
-/// Where entries of this scope stand (FNV-1a: the same on every server).
-pub fn bucket(scope: Option<&str>) -> i16 {
-    let Some(scope) = scope else { return NO_BUCKET };
-    let hash = scope.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    ((hash ^ (hash >> 16)) % BUCKETS) as i16
+/// What buckets hang on besides the scope (salt.rs).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Salt(pub i64);
+
+/// Where entries of this scope stand. Whoever chooses scopes chooses no bucket by that.
+pub fn bucket(Salt(salt): Salt, scope: &str) -> i16 {
+    (siphash([salt as u64, 0], scope.as_bytes()) % u64::from(BUCKETS)) as i16
 }
 
 /// Where word for this user stands: beside the scopes, below [`NO_BUCKET`], so that who reads his scopes does not read what is told to others.
-pub fn notice_bucket(who: &str) -> i16 {
-    NO_BUCKET - 1 - bucket(Some(who))
+pub fn notice_bucket(salt: Salt, who: &str) -> i16 {
+    NO_BUCKET - 1 - bucket(salt, who)
 }
 
 /// What happened to a key. `Reset`: forget the whole collection (TRUNCATE, policy DDL, `snapsync.reset()`).

@@ -19,7 +19,7 @@ use pgrx::pg_sys;
 use crate::log::change::{Change, Op, When, NOTICE};
 use crate::log::client::Address;
 use crate::log::clock::{self, history, horizon};
-use crate::log::{poke, roles, wake};
+use crate::log::{poke, roles, salt, wake};
 use crate::server::error::Result;
 use crate::server::{commit, memory, pg, talk};
 use crate::values::settings;
@@ -489,11 +489,13 @@ fn flush(which: Flush) -> Result<()> {
     JOURNAL.with(|j| {
         let j = j.borrow();
         let nets = net::effects(&j, from)?;
+        let has_scopes = net::entries(&j, &nets).any(|effect| effect.scope.is_some());
+        let salt = has_scopes.then(salt::own).transpose()?;
         // SAFETY: inside a transaction that holds an xid: it has changed rows.
-        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.in_log)? };
+        unsafe { write::insert(&j, &nets, j.entries[from].number >= j.in_log, salt)? };
         match end {
-            true => wake::wrote(net::entries(&j, &nets)),
-            false => wake::wrote_early(net::entries(&j, &nets)),
+            true => wake::wrote(net::entries(&j, &nets), salt),
+            false => wake::wrote_early(net::entries(&j, &nets), salt),
         }
         let together = match which {
             Flush::Outer => j.marks.iter().nth_back(1).map_or(0, |m| m.noted),

@@ -8,10 +8,11 @@ use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
-use crate::log::change::{self, column, early, Image, Op, BY_BUCKET, BY_STAMP, EARLY, LOG, NOTICE, NO_BUCKET};
+use crate::log::change::{self, column, early, Image, Op, Salt, BY_BUCKET, BY_STAMP, EARLY, LOG, NOTICE, NO_BUCKET};
 use crate::log::client;
 use crate::log::clock::durable;
 use crate::log::journal;
+use crate::log::salt;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -125,6 +126,7 @@ pub struct Log<'a> {
     by_bucket: pg_sys::Relation,
     by_stamp: pg_sys::Relation,
     snapshot: &'a pg::ActiveSnapshot,
+    salts: OnceCell<Vec<Salt>>,
     /// What `snapsync.early` has of stamps from one on.
     early: RefCell<Option<(i64, EarlyStamps)>>,
 }
@@ -139,7 +141,8 @@ impl<'a> Log<'a> {
             let by_stamp = pg::own_index(relation, c"change_relation_stamp", &BY_STAMP)?;
             let [by_bucket, by_stamp] =
                 [by_bucket, by_stamp].map(|index| pg_sys::index_open(index, pg_sys::AccessShareLock as c_int));
-            Ok(Log { relation, by_bucket, by_stamp, snapshot, early: RefCell::new(None) })
+            let (salts, early) = (OnceCell::new(), RefCell::new(None));
+            Ok(Log { relation, by_bucket, by_stamp, snapshot, salts, early })
         }
     }
 
@@ -203,19 +206,30 @@ impl<'a> Log<'a> {
         })
     }
 
+    /// What buckets hang on.
+    fn salts(&self) -> Result<&[Salt]> {
+        if let Some(known) = self.salts.get() {
+            return Ok(known);
+        }
+        let known = salt::known(self.snapshot)?;
+        Ok(self.salts.get_or_init(|| known))
+    }
+
     /// Calls `each` for the buckets that entries of these scopes are in, with those to look for there, the one of all scopes last; or once for
     /// all buckets.
     fn each_bucket(&self, scopes: Scopes, each: &mut EachBucket) -> Result<()> {
         match scopes {
             Scopes::Only(scopes) => {
+                let who = client::who()?;
                 let mut buckets: BTreeMap<i16, HashSet<&str>> = BTreeMap::new();
-                for scope in scopes {
-                    memory::heed();
-                    buckets.entry(change::bucket(Some(scope))).or_default().insert(scope);
+                for salt in self.salts()? {
+                    for scope in scopes {
+                        memory::heed();
+                        buckets.entry(change::bucket(*salt, scope)).or_default().insert(scope);
+                    }
+                    buckets.entry(change::notice_bucket(*salt, &who)).or_default().insert(&who);
                 }
                 buckets.iter().try_for_each(|(bucket, scopes)| each(Some(*bucket), Some(scopes)))?;
-                let who = client::who()?;
-                each(Some(change::notice_bucket(&who)), Some(&HashSet::from([who.as_str()])))?;
                 each(Some(NO_BUCKET), None)
             }
             Scopes::All => each(None, None),

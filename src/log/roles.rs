@@ -112,7 +112,7 @@ fn write(stamp: i64) -> Result<()> {
         &[nobody, spi::arg(stamp)],
         Mode::Write,
     )?;
-    let gone = "DELETE FROM snapsync.role WHERE role <> '' AND role NOT IN (SELECT rolname FROM pg_roles)";
+    let gone = "DELETE FROM snapsync.role AS known WHERE role <> '' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = known.role)";
     spi::execute(gone, &[], Mode::Write)?;
     Ok(())
 }

@@ -14,8 +14,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::log::change::{bucket, notice_bucket, NO_BUCKET};
+use crate::log::change::{bucket, notice_bucket, Salt, NO_BUCKET};
 use crate::log::journal::Effect;
+use crate::log::salt;
+use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::signal::{Present, Sleeper, WaitingPlace};
@@ -49,9 +51,14 @@ thread_local! {
 /// What a session watches: tables, and of each the scopes; None: all.
 pub type Watched = BTreeMap<u32, Option<BTreeSet<i16>>>;
 
-/// The buckets of these scopes, and of word for this user.
-pub fn buckets_of(scopes: &[String], who: &str) -> BTreeSet<i16> {
-    scopes.iter().map(|scope| bucket(Some(scope))).chain([notice_bucket(who)]).gather()
+/// The buckets of these scopes, and of word for this user; None: any, as long as nobody has written of a scope.
+pub fn buckets_of(scopes: &[String], who: &str) -> Result<Option<BTreeSet<i16>>> {
+    let salts = salt::known(&pg::ActiveSnapshot::latest())?;
+    let of = |salt: &Salt| {
+        let salt = *salt;
+        scopes.iter().map(move |scope| bucket(salt, scope)).chain([notice_bucket(salt, who)])
+    };
+    Ok((!salts.is_empty()).then(|| salts.iter().flat_map(of).gather()))
 }
 
 /// Where somebody waits, until this is dropped.
@@ -103,14 +110,14 @@ fn is_anybody_there() -> bool {
 }
 
 /// A writer has its stamp, and this is what it writes at its end.
-pub fn wrote<'a>(written: impl Iterator<Item = Effect<'a>>) {
+pub fn wrote<'a>(written: impl Iterator<Item = Effect<'a>>, salt: Option<Salt>) {
     if is_anybody_there() {
-        wrote_early(written);
+        wrote_early(written, salt);
     }
 }
 
 /// This is what it has written before: who is there then, who knows.
-pub fn wrote_early<'a>(written: impl Iterator<Item = Effect<'a>>) {
+pub fn wrote_early<'a>(written: impl Iterator<Item = Effect<'a>>, salt: Option<Salt>) {
     WRITTEN.with(|w| {
         let all = &mut *w.borrow_mut();
         let mut last: Option<(u32, Option<&str>, bool)> = None;
@@ -123,7 +130,7 @@ pub fn wrote_early<'a>(written: impl Iterator<Item = Effect<'a>>) {
             }
             let buckets = all.entry(relation).or_insert_with(|| Some(BTreeSet::new()));
             if let Some(some) = buckets {
-                some.insert(effect.bucket());
+                some.insert(effect.bucket(salt));
                 if some.contains(&NO_BUCKET) || some.len() > BUCKETS_WRITTEN {
                     *buckets = None;
                 }

@@ -221,7 +221,7 @@ impl CollectionPull<'_> {
             None => reach.entries(relation)?,
         };
         let buckets = match scopes {
-            Some(scopes) => Some(buckets_of(scopes, &client::who()?)),
+            Some(scopes) => buckets_of(scopes, &client::who()?)?,
             None => None,
         };
         let nothing = Happened { actions: Actions::default(), settled: true, buckets };

@@ -12,7 +12,8 @@ mod own_table;
 mod snapshot;
 
 pub use own_rows::{
-    being_made, has_row_of, has_row_with, is_being_changed, is_changed_since, only_row, row_by_name, version_of_role,
+    all_rows, being_made, has_row_of, has_row_with, is_being_changed, is_changed_since, only_row, row_by_name,
+    version_of_role,
 };
 pub use own_table::{own_index, OwnIndexes, OwnTable, WrittenBy, DROPPED, REGTABLE};
 pub use snapshot::{ActiveSnapshot, KeptSnapshot};

@@ -250,8 +250,9 @@ fn run<R>(
                 return Err(SyncError::new(code::INTERNAL, "could not name a relation"));
             }
         }
-        // How many rows a named relation has is told when a plan is made, so such a plan serves once.
-        let kept = relations.is_empty() || planned != Planned::Anew;
+        // How many rows a named relation has is told when a plan is made, so such a plan serves once. And where there are no parameters
+        // Postgres has no other plan than the one for any, whatever it is asked for.
+        let kept = planned != Planned::Anew || relations.is_empty() && !args.is_empty();
         let plan = if kept { plans::plan(sql, args, planned)? } else { plans::prepare(sql, args, planned)? };
         let options = pg_sys::SPIExecuteOptions {
             params: params(args),

@@ -126,8 +126,9 @@ BEGIN
 END $$;
 SELECT pull_changes('{}') ->> 'timestamp' AS cursor \gset
 INSERT INTO todos SELECT n, CASE WHEN n <= 10 THEN 'alice' ELSE 'u' || n END, 1, n FROM generate_series(1, 5000) AS n;
--- (A row of the log is of up to thirty rows of the table; what is in no scope, and who flushed early, is looked for as well.)
-SELECT reads('alice', 'todos', :'cursor');
+-- (A row of the log is of up to thirty rows of the table; what is in no scope, and who flushed early, is looked for as well,
+-- and so are the entries of some five scopes in the same bucket.)
+SELECT regexp_replace(reads('alice', 'todos', :'cursor'), '^\d{1,2} read', 'few read');
 -- A superuser sees all.
 SELECT regexp_replace(reads('postgres', 'todos', :'cursor'), '^\d+ read', 'thousands read');
 

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use super::Journal;
-use crate::log::change::{bucket, notice_bucket, Op, When, NOTICE};
+use crate::log::change::{bucket, notice_bucket, Op, Salt, When, NOTICE, NO_BUCKET};
 use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
@@ -143,11 +143,12 @@ impl<'a> Effect<'a> {
         self.touched == Some(&NOTICE[0].to_ne_bytes())
     }
 
-    /// Where in the log it stands.
-    pub fn bucket(&self) -> i16 {
-        match self.scope {
-            Some(who) if self.is_notice() => notice_bucket(who),
-            scope => bucket(scope),
+    /// Where in the log it stands. Without salt, where everybody looks.
+    pub fn bucket(&self, salt: Option<Salt>) -> i16 {
+        match self.scope.zip(salt) {
+            Some((who, salt)) if self.is_notice() => notice_bucket(salt, who),
+            Some((scope, salt)) => bucket(salt, scope),
+            None => NO_BUCKET,
         }
     }
 

@@ -8,7 +8,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
 use super::Journal;
-use crate::log::change::{column, Op, BY_BUCKET, BY_STAMP, EARLY, LOG};
+use crate::log::change::{column, Op, Salt, BY_BUCKET, BY_STAMP, EARLY, LOG};
 use crate::log::clock;
 use crate::server::error::Result;
 use crate::server::memory::Gather;
@@ -64,19 +64,19 @@ impl<'a> Pack<'a> {
 }
 
 /// Inserts the entries. `later`: all of them are about later changes than those that are written already, so that keys which share an entry
-/// may share its place as well.
+/// may share its place as well. `salt`: there, if any of them has a scope.
 ///
 /// # Safety
 /// Inside a transaction that holds an xid and has an active snapshot.
-pub(super) unsafe fn insert(journal: &Journal, nets: &[Net], later: bool) -> Result<()> {
+pub(super) unsafe fn insert(journal: &Journal, nets: &[Net], later: bool, salt: Option<Salt>) -> Result<()> {
     if nets.len() == 1 {
         // SAFETY: the caller's promise.
-        if unsafe { insert_few(journal, nets)? } {
+        if unsafe { insert_few(journal, nets, salt)? } {
             return Ok(());
         }
     }
     // SAFETY: the caller's promise.
-    let mut table = unsafe { LogWriter::open(journal)? };
+    let mut table = unsafe { LogWriter::open(journal, salt)? };
     let mut packs: Vec<Pack> = Vec::new();
     for effect in net::entries(journal, nets) {
         memory::check()?;
@@ -127,7 +127,7 @@ pub(super) unsafe fn close_written(relation: pg_sys::Relation) {
 ///
 /// # Safety
 /// As for `insert`.
-unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
+unsafe fn insert_few(journal: &Journal, nets: &[Net], salt: Option<Salt>) -> Result<bool> {
     let lock = pg_sys::RowExclusiveLock as i32;
     let relation = LOG.open(pg_sys::RowExclusiveLock)?;
     // SAFETY: table and indexes exist and have these columns; on an ERROR everything goes with the transaction. A btree
@@ -146,7 +146,7 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net]) -> Result<bool> {
         }
         let (by_bucket, by_stamp) = (pg_sys::index_open(by_bucket, lock), pg_sys::index_open(by_stamp, lock));
         for effect in net::entries(journal, nets) {
-            let (mut values, mut nulls) = datums(journal, &effect, &[effect.key])?;
+            let (mut values, mut nulls) = datums(journal, salt, &effect, &[effect.key])?;
             let tuple = pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
             pg_sys::simple_heap_insert(relation, tuple);
             let insert = |index, values: *mut pg_sys::Datum, nulls: *mut bool| {
@@ -187,6 +187,7 @@ pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
 /// `snapsync.change`, open for inserting.
 struct LogWriter<'a> {
     journal: &'a Journal,
+    salt: Option<Salt>,
     relation: pg_sys::Relation,
     indexes: pg::OwnIndexes,
     /// Datums of the rows that are collected; emptied when they have been copied into the heap.
@@ -201,12 +202,13 @@ struct LogWriter<'a> {
 impl<'a> LogWriter<'a> {
     /// # Safety
     /// As for `insert`.
-    unsafe fn open(journal: &'a Journal) -> Result<LogWriter<'a>> {
+    unsafe fn open(journal: &'a Journal, salt: Option<Salt>) -> Result<LogWriter<'a>> {
         let relation = LOG.open(pg_sys::RowExclusiveLock)?;
         // SAFETY: what is open or allocated here goes with the transaction on an ERROR.
         unsafe {
             Ok(LogWriter {
                 journal,
+                salt,
                 relation,
                 indexes: pg::OwnIndexes::open(&LOG, relation)?,
                 context: pg_sys::AllocSetContextCreateInternal(
@@ -235,7 +237,7 @@ impl<'a> LogWriter<'a> {
         // SAFETY: the slots have the table's descriptor. The datums live until the slots have been copied into the heap.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let (mut values, mut nulls) = datums(self.journal, effect, keys)?;
+            let (mut values, mut nulls) = datums(self.journal, self.salt, effect, keys)?;
             let descriptor = (*self.relation).rd_att;
             if pg_sys::heap_compute_data_size(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr()) > LARGEST_AT_ONCE {
                 let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
@@ -313,7 +315,12 @@ const MOST: usize = column::COUNT + pg::DROPPED;
 
 /// A row of snapsync.change, in the current memory context: its values, and which are NULL. The column order is that of CREATE TABLE in
 /// sql/02_tables.sql, checked by a test.
-fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<([pg_sys::Datum; MOST], [bool; MOST])> {
+fn datums(
+    journal: &Journal,
+    salt: Option<Salt>,
+    effect: &Effect,
+    keys: &[&str],
+) -> Result<([pg_sys::Datum; MOST], [bool; MOST])> {
     let (key, keys) = match keys {
         [key] => (key.into_datum(), None),
         _ => (None, Some(text_array(keys))),
@@ -323,7 +330,7 @@ fn datums(journal: &Journal, effect: &Effect, keys: &[&str]) -> Result<([pg_sys:
         effect.ord.into_datum(),
         journal.stamp.unwrap_or(clock::FIRST).into_datum(),
         (effect.op.byte(effect.inner) as i8).into_datum(),
-        effect.bucket().into_datum(),
+        effect.bucket(salt).into_datum(),
         effect.scope.into_datum(),
         key,
         effect.image.map(spi::jsonb).transpose()?,

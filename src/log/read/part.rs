@@ -71,8 +71,9 @@ impl Log<'_> {
             Ok(())
         })?;
         if let Scopes::Only(scopes) = scopes {
-            for scope in scopes {
-                let here = buckets.entry(change::bucket(Some(scope))).or_default();
+            for (salt, scope) in self.salts()?.iter().flat_map(|salt| scopes.iter().map(move |scope| (*salt, scope))) {
+                memory::heed();
+                let here = buckets.entry(change::bucket(salt, scope)).or_default();
                 here.get_or_insert_default().insert(scope);
             }
         }

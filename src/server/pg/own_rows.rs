@@ -100,6 +100,26 @@ pub fn only_row<R>(table: &OwnTable, snapshot: &ActiveSnapshot, read: impl FnOnc
     first_row(table, None, snapshot, read)
 }
 
+/// Reads all rows of one of the extension's own tables, in the order in which they stand there.
+pub fn all_rows(table: &OwnTable, snapshot: &ActiveSnapshot, mut read: impl FnMut(&OwnRow)) -> Result<()> {
+    let relation = table.open(pg_sys::AccessShareLock)?;
+    // SAFETY: the open table; on an ERROR the resource owner closes it.
+    unsafe {
+        let none = pg_sys::InvalidOid;
+        let scan = pg_sys::systable_beginscan(relation, none, false, snapshot.raw(), 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot });
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    Ok(())
+}
+
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
 pub fn has_row_of(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
     let now = ActiveSnapshot::latest();
