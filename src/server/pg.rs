@@ -8,9 +8,11 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::session::{Cached, Event};
 
 mod own_rows;
+mod setting;
 mod snapshot;
 
 pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
+pub use setting::has_setting_of_dumps;
 pub use snapshot::ActiveSnapshot;
 
 thread_local! {
@@ -353,12 +355,6 @@ pub fn bypasses_policies() -> bool {
 pub fn has_rights_of(role: pg_sys::Oid) -> bool {
     // SAFETY: syscache look-ups.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
-}
-
-/// The setting that dumps begin by switching off.
-pub fn checks_function_bodies() -> bool {
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::check_function_bodies }
 }
 
 /// Has somebody connected who may act as the extension's owner, whoever's role the session has taken since? A dump may take each

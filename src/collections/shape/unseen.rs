@@ -42,7 +42,7 @@ pub fn look_at_some() -> Result<()> {
         return Ok(());
     }
     // A dump is being loaded, maybe; or, in REPEATABLE READ, others' looks since its snapshot would be in its way.
-    if !pg::checks_function_bodies() || pg::transaction_snapshot_is_fixed() {
+    if pg::has_setting_of_dumps() || pg::transaction_snapshot_is_fixed() {
         return Ok(());
     }
     // No command is under way any more that has one.

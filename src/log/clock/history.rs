@@ -234,8 +234,20 @@ fn gap(recorded: Recorded) -> Result<(i64, bool)> {
 
 /// Is this a dump being loaded, into a database that has no history of its own? (Dumps begin by setting this.) What its triggers
 /// log is older than the history that comes with it, which must find the tables empty.
+///
+/// Believed of who could load it, as long as nothing was synced in this database: `enable`, and the first look at restored tables, leave a note.
 fn is_loading() -> Result<bool> {
-    Ok(!pg::checks_function_bodies() && !is_known()?)
+    Ok(pg::has_setting_of_dumps() && !is_known()? && pg::owner_is_connected()? && !is_at_home()?)
+}
+
+/// Is what the extension knows of tables known of this database (collections/shape/dependency.rs)?
+fn is_at_home() -> Result<bool> {
+    let (database, system) = pg::database();
+    let note = "SELECT 1 FROM snapsync.dependency WHERE relation::oid = 0 AND classid = 0 AND objid = $1 AND name = $2 LIMIT 1";
+    spi::as_owner(|| {
+        let _now = pg::ActiveSnapshot::latest();
+        Ok(!spi::query(note, &[spi::arg(database), spi::arg(system.to_string())], spi::Mode::Read)?.is_empty())
+    })
 }
 
 /// A writer's first act in a backend: records on which history it is, where nobody has yet. False: there is nothing to record now, of a
