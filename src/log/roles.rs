@@ -28,8 +28,8 @@ const STANDINGS: &str = include_str!("roles/standings.sql");
 const INPUTS: &str = include_str!("roles/inputs.sql");
 
 thread_local! {
-    /// Are the records known to be right?
-    static RECORDED: Cached<bool> = Cached::until(Event::Role);
+    /// The table whose records are known to be right.
+    static RECORDED: Cached<Option<pg::OwnFile>> = Cached::until(Event::Role);
     /// This transaction is recording and may still abort: nothing may be remembered from it. How many subtransactions had been
     /// rolled back by then.
     static RECORDING: PerTransaction<Option<u64>> = PerTransaction::until_end();
@@ -48,7 +48,8 @@ pub fn record(stamp: i64) -> Result<()> {
     // Who changed a role before we took our stamp has been heard of.
     pg::accept_invalidations();
     let then = RECORDED.with(Cached::now);
-    if RECORDED.with(|r| r.look(|recorded| *recorded)) {
+    let table = pg::own_file(c"role")?;
+    if RECORDED.with(|r| r.look(|recorded| *recorded == Some(table))) {
         return Ok(());
     }
     let right = format!(
@@ -70,7 +71,7 @@ pub fn record(stamp: i64) -> Result<()> {
         let is_old = pg::transaction_snapshot_is_fixed();
         if right {
             if RECORDING.with(|r| r.with(|then| then.is_none())) {
-                RECORDED.with(|r| r.remember(then, |recorded| *recorded = true));
+                RECORDED.with(|r| r.remember(then, |recorded| *recorded = Some(table)));
             }
             // The next one need not compare them.
             if !digested && !is_old && RECORDING_ROLES.try_take() {

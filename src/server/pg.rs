@@ -57,6 +57,24 @@ pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
     Ok(oid)
 }
 
+/// One of the extension's own relations, and the file that its rows are in: what is known of them holds as long as both are the same. They are
+/// others once the extension was created anew, by a restore say, or the table was emptied by TRUNCATE.
+pub type OwnFile = (pg_sys::Oid, u32);
+
+pub fn own_file(name: &'static CStr) -> Result<OwnFile> {
+    let relation = relation_oid(name)?;
+    // SAFETY: a syscache look-up; the tuple is released, and only a number leaves.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return Ok((relation, 0));
+        }
+        let file = (*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_class)).relfilenode.to_u32();
+        pg_sys::ReleaseSysCache(tuple);
+        Ok((relation, file))
+    }
+}
+
 /// `name` as an SQL identifier, quoted where it must be.
 pub fn ident(name: &str) -> String {
     let name = CString::new(name.replace('\0', "")).unwrap_or_default();

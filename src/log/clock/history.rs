@@ -155,18 +155,18 @@ enum Recorded {
 }
 
 thread_local! {
-    /// The gaps, and the table that they were read from (the extension may have been created anew). Set only once this backend has
+    /// The gaps, and where they were read (the extension may have been created anew, or the table emptied). Set only once this backend has
     /// seen that the history it runs on is recorded, which cannot change while it is out of recovery.
-    static GAPS: RefCell<Option<(pg_sys::Oid, Vec<Gap>)>> = const { RefCell::new(None) };
+    static GAPS: RefCell<Option<(pg::OwnFile, Vec<Gap>)>> = const { RefCell::new(None) };
 }
 
 fn known_gaps() -> Result<Option<Vec<Gap>>> {
-    let table = pg::relation_oid(c"epoch")?;
+    let table = pg::own_file(c"epoch")?;
     Ok(GAPS.with(|g| g.borrow().clone()).filter(|(from, _)| *from == table).map(|(_, gaps)| gaps))
 }
 
 fn is_known_to_be_current() -> Result<bool> {
-    let table = pg::relation_oid(c"epoch")?;
+    let table = pg::own_file(c"epoch")?;
     Ok(GAPS.with(|g| g.borrow().as_ref().is_some_and(|(from, _)| *from == table)))
 }
 
@@ -213,7 +213,7 @@ pub fn is_known() -> Result<bool> {
 
 /// Remembers the gaps, once what is recorded is right.
 fn remember() -> Result<()> {
-    let table = pg::relation_oid(c"epoch")?;
+    let table = pg::own_file(c"epoch")?;
     let gaps = {
         let _now = pg::ActiveSnapshot::latest();
         gaps()?
