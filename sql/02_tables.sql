@@ -235,12 +235,6 @@ COMMENT ON COLUMN snapsync.role.role IS 'The role; empty for the digest of what 
 COMMENT ON COLUMN snapsync.role.standing IS 'Digest of its memberships and of whether it bypasses row-level security';
 COMMENT ON COLUMN snapsync.role.stamp IS 'Stamp of the transaction that recorded it; older cursors are reset';
 
-CREATE FUNCTION snapsync.role_version(role oid) RETURNS text
-LANGUAGE c STABLE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'snapsync_role_version';
-COMMENT ON FUNCTION snapsync.role_version(oid) IS 'The xmin of a role in pg_authid, which pg_roles does not show: log/roles.rs';
-REVOKE EXECUTE ON FUNCTION snapsync.role_version(oid) FROM PUBLIC;
-
 SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.access', '');

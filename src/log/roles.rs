@@ -8,13 +8,19 @@
 //! *Why this is enough.* A pull whose role does not stand as recorded (or is not recorded) replaces everything and hands out
 //! a cursor no larger than the record's stamp s. A later pull with a cursor > s has been given it by a pull that saw the
 //! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
+//!
+//! *Within a pull.* Its statements are planned one after the other, each with the roles as they are then. So it counts only if its role has stood the same
+//! all the time, not there and back either ([`RoleWatch`]). Of what happens to a role only that counts which a standing is made of: any role may give
+//! itself another password, and each of its members in its name.
 
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
 use crate::log::{clock, RECORDING_ROLES};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::session::{self, Cached, Event, PerTransaction};
 use crate::server::spi::{self, Mode};
@@ -22,6 +28,9 @@ use crate::server::spi::{self, Mode};
 /// Every role with a digest of its standing: all its memberships, also those that it does not inherit, which a policy may ask
 /// for (`pg_has_role(team, 'MEMBER')`), and how it has each.
 const STANDINGS: &str = include_str!("roles/standings.sql");
+
+/// Columns of that, behind its name, its standing and its memberships.
+const ROLES: usize = 3;
 
 /// Of all that standings are made of. It stands beside the records, under the name that no role has: to compare it takes a small part of the time that
 /// comparing all standings takes, which each session's first write would pay otherwise, and each after some role has changed its own password.
@@ -180,7 +189,10 @@ const STAMP: i16 = 3;
 #[derive(Clone)]
 struct Own {
     standing: String,
+    /// The same, and which memberships came anew.
     version: String,
+    /// Itself, and all that it is a member of.
+    roles: Vec<u32>,
 }
 
 fn own(role: pg_sys::Oid) -> Result<Own> {
@@ -194,13 +206,92 @@ fn own(role: pg_sys::Oid) -> Result<Own> {
         spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
     })?;
     let text = |column| rows.first().map(|r| r.string(column)).unwrap_or_default();
-    let found = Own { standing: text(1), version: text(2) };
+    let roles = rows.first().and_then(|r| r.list(ROLES)).unwrap_or_default();
+    let roles = roles.iter().filter_map(|oid| oid.parse().ok()).gather();
+    let found = Own { standing: text(1), version: text(1) + &text(2), roles };
     OWN.with(|o| o.remember(then, |own| _ = own.insert(role.to_u32(), found.clone())));
     Ok(found)
 }
 
-/// In which version the calling role stands now. Two that are equal mean that nothing has changed in between, not even there and back.
-pub fn version() -> Result<String> {
-    pg::accept_invalidations();
-    Ok(own(pg::current_user())?.version)
+/// The calling role, watched while a pull runs.
+///
+/// *Why nothing is missed.* Who changed a role has sent an invalidation. If one was heard of since the pull began, the role is looked at again. Where it
+/// stands as it did, it may still have stood otherwise in between. Then a row of a catalog that says so came or went since, and is still in its table:
+/// the snapshot of the beginning, which is held, keeps it from being removed. So these versions are looked at. (To compare the
+/// versions that there are would do for that, too; but then whoever may change a password decides that no pull of that role counts.)
+pub struct RoleWatch {
+    role: pg_sys::Oid,
+    own: Own,
+    heard: u64,
+    begun: pg::ActiveSnapshot,
+}
+
+impl RoleWatch {
+    pub fn begin() -> Result<RoleWatch> {
+        let begun = pg::ActiveSnapshot::latest();
+        pg::accept_invalidations();
+        let (heard, role) = (session::count(Event::Role), pg::current_user());
+        Ok(RoleWatch { role, own: own(role)?, heard, begun })
+    }
+
+    /// The version that the role stands in. Two that are equal mean that it has the same memberships, and the same attributes.
+    pub fn version(&self) -> &str {
+        &self.own.version
+    }
+
+    /// Has it stood the same all the time?
+    pub fn held(&self) -> Result<bool> {
+        pg::accept_invalidations();
+        if session::count(Event::Role) == self.heard {
+            return Ok(true);
+        }
+        Ok(own(self.role)?.version == self.own.version && !self.moved()?)
+    }
+
+    /// Did it stand otherwise, and stands again as it did?
+    fn moved(&self) -> Result<bool> {
+        let roles = (pg_sys::AuthIdRelationId, pg_sys::AuthIdOidIndexId.into(), pg_sys::Anum_pg_authid_oid);
+        let memberships = (MEMBERSHIPS.into(), BY_MEMBER.into(), MEMBER);
+        let databases = (pg_sys::DatabaseRelationId, pg_sys::DatabaseOidIndexId.into(), pg_sys::Anum_pg_database_oid);
+        let mut came = false;
+        for role in &self.own.roles {
+            memory::heed();
+            let role = pg_sys::Oid::from(*role);
+            pg::versions_since(memberships, role, &self.begun, |_| came = true)?;
+            if came || self.differ(roles, role, attributes)? {
+                return Ok(true);
+            }
+        }
+        // Its owner is a member of pg_database_owner.
+        let (database, _) = pg::database();
+        self.differ(databases, database, |row| row.column::<pg_sys::Oid>(pg_sys::Anum_pg_database_datdba as i16))
+    }
+
+    /// Do versions of a catalog's row that came or went since differ in this?
+    fn differ<T: PartialEq>(
+        &self,
+        catalog: pg::CatalogIndex,
+        oid: pg_sys::Oid,
+        in_what: impl Fn(&pg::OwnRow) -> T,
+    ) -> Result<bool> {
+        let (mut first, mut differ) = (None, false);
+        pg::versions_since(catalog, oid, &self.begun, |row| {
+            let what = in_what(row);
+            differ |= *first.get_or_insert_with(|| in_what(row)) != what;
+        })?;
+        Ok(differ)
+    }
+}
+
+/// pg_auth_members, its index by member, and the number of that column (catalog/pg_auth_members.h). PostgreSQL 16 put another one before it.
+const MEMBERSHIPS: u32 = 1261;
+const BY_MEMBER: u32 = 2695;
+const MEMBER: u32 = if cfg!(feature = "pg15") { 2 } else { 3 };
+
+/// What of its row in pg_authid a role's standing is made of, and of those that it is a member of.
+fn attributes(row: &pg::OwnRow) -> (Option<CString>, [Option<bool>; 3]) {
+    let name = row.column::<&CStr>(pg_sys::Anum_pg_authid_rolname as i16).map(CString::from);
+    let columns =
+        [pg_sys::Anum_pg_authid_rolsuper, pg_sys::Anum_pg_authid_rolinherit, pg_sys::Anum_pg_authid_rolbypassrls];
+    (name, columns.map(|column| row.column(column as i16)))
 }

@@ -11,9 +11,12 @@ mod own_rows;
 mod setting;
 mod snapshot;
 
-pub use own_rows::{being_made, has_row_of, only_row, row_by_name, version_of_role};
+pub use own_rows::{
+    being_made, each_row, has_name_between, has_row_of, only_row, row_by_name, versions_since, CatalogIndex, OwnRow,
+    OwnTable,
+};
 pub use setting::has_setting_of_dumps;
-pub use snapshot::ActiveSnapshot;
+pub use snapshot::{ActiveSnapshot, Beheld};
 
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
@@ -150,6 +153,12 @@ pub fn in_recovery() -> bool {
 pub fn transaction_snapshot_is_fixed() -> bool {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Is this the number of the running transaction, or of a part of it?
+pub fn is_own_transaction(xid: pg_sys::TransactionId) -> bool {
+    // SAFETY: a look at the backend's own state.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xid) }
 }
 
 /// A relation that is in use: while this lives, not even this session, whose own lock does not hold it up, can alter it. Functions of

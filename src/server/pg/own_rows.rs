@@ -1,11 +1,12 @@
-//! Rows of the extension's own tables, read past ACLs; and which version of its row in `pg_authid` a role has.
+//! Rows of the extension's own tables, read and written past ACLs; and which versions of catalogs' rows came and went.
 
 use std::ffi::CStr;
 
 use pgrx::{pg_sys, FromDatum};
 
-use super::{relation_oid, ActiveSnapshot};
+use super::{relation_oid, ActiveSnapshot, Beheld};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 
 /// A row of one of the extension's own tables, while it is being read.
 pub struct OwnRow {
@@ -23,10 +24,19 @@ impl OwnRow {
             T::from_datum(datum, is_null)
         }
     }
+
+    /// Where it stands.
+    pub fn place(&self) -> pg_sys::ItemPointerData {
+        // SAFETY: as above.
+        unsafe { (*self.tuple).t_self }
+    }
 }
 
-/// A scan's key on the first column: the index, what compares, and the value.
-type FirstColumn<I> = (I, u32, pg_sys::Datum);
+/// A scan's condition on the first column of an index: the strategy, what compares, and the value.
+type Condition = (u32, u32, pg_sys::Datum);
+
+/// The number of that column in one of the extension's own tables, which are all made so.
+const FIRST: i16 = 1;
 
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
 pub fn row_by_name<R>(
@@ -37,7 +47,22 @@ pub fn row_by_name<R>(
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
     // A name's comparison stops at its NUL.
-    first_row(table, Some((index, pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))), snapshot, read)
+    let is = (pg_sys::BTEqualStrategyNumber, pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()));
+    first_row(table, Some((index, &[is])), snapshot, read)
+}
+
+/// Has one of the extension's own tables a row whose first column, a unique name, is between these two?
+pub fn has_name_between(
+    table: &'static CStr,
+    index: &'static CStr,
+    (after, before): (&CStr, &CStr),
+    snapshot: &ActiveSnapshot,
+) -> Result<bool> {
+    let conditions = [
+        (pg_sys::BTGreaterStrategyNumber, pg_sys::F_NAMEGT, pg_sys::Datum::from(after.as_ptr())),
+        (pg_sys::BTLessStrategyNumber, pg_sys::F_NAMELT, pg_sys::Datum::from(before.as_ptr())),
+    ];
+    Ok(first_row(table, Some((index, &conditions)), snapshot, |_| ())?.is_some())
 }
 
 /// Reads the row of one of the extension's own tables that has no other.
@@ -49,63 +74,213 @@ pub fn only_row<R>(
     first_row(table, None, snapshot, read)
 }
 
+/// Reads all rows of one of the extension's own tables.
+pub fn each_row(table: &'static CStr, snapshot: &ActiveSnapshot, mut read: impl FnMut(&OwnRow)) -> Result<()> {
+    let all = |row: &OwnRow| {
+        read(row);
+        true
+    };
+    // SAFETY: the snapshot lives as long as it is lent.
+    unsafe { scan(relation_oid(table)?, None::<(fn() -> _, _, _)>, Beheld::under(snapshot.raw()), all) }
+}
+
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
 pub fn has_row_of(table: &'static CStr, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
     let now = ActiveSnapshot::latest();
-    Ok(first_row(table, Some((index, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))), &now, |_| ())?.is_some())
+    let is = (pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid));
+    Ok(first_row(table, Some((index, &[is])), &now, |_| ())?.is_some())
 }
 
-/// The number of the transaction that has made this role's row, as the active snapshot sees it: `pg_authid.xmin`, which `pg_roles` has not, and which only a
-/// superuser may read. The extension's owner need not be one any more.
-pub fn version_of_role(role: pg_sys::Oid) -> Result<Option<u32>> {
-    // SAFETY: the snapshot of the statement that asks. A tuple has its system columns, and this one is never NULL.
-    unsafe {
-        let by = (|| Ok(pg_sys::Oid::from(pg_sys::AuthIdOidIndexId)), pg_sys::F_OIDEQ, pg_sys::Datum::from(role));
-        scan(pg_sys::AuthIdRelationId, Some(by), pg_sys::GetActiveSnapshot(), |row| {
-            (*(*row.tuple).t_data).t_choice.t_heap.t_xmin.into_inner()
-        })
-    }
-}
-
-/// By an index on the first column, or without one.
 fn first_row<R>(
     table: &'static CStr,
-    by: Option<FirstColumn<&'static CStr>>,
+    by: Option<(&'static CStr, &[Condition])>,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
-    let by = by.map(|(index, equality, value)| (move || relation_oid(index), equality, value));
-    // SAFETY: the snapshot lives as long as it is lent.
-    unsafe { scan(relation_oid(table)?, by, snapshot.raw(), read) }
+    let by = by.map(|(index, conditions)| (move || relation_oid(index), FIRST, conditions));
+    let (mut read, mut found) = (Some(read), None);
+    let first = |row: &OwnRow| {
+        found = read.take().map(|read| read(row));
+        false
+    };
+    // SAFETY: the snapshot lives as long as it is lent; the conditions' values, too.
+    unsafe { scan(relation_oid(table)?, by, Beheld::under(snapshot.raw()), first)? }
+    Ok(found)
 }
 
+/// By an index whose first column has this number in the table, or without one; as long as `each` says so.
+///
 /// # Safety
-/// The snapshot is valid, and what the key's value points to outlives the call.
-unsafe fn scan<R>(
+/// The snapshot is valid, and what the conditions' values point to outlives the call.
+unsafe fn scan(
     table: pg_sys::Oid,
-    by: Option<FirstColumn<impl FnOnce() -> Result<pg_sys::Oid>>>,
-    snapshot: pg_sys::Snapshot,
-    read: impl FnOnce(&OwnRow) -> R,
-) -> Result<Option<R>> {
+    by: Option<(impl FnOnce() -> Result<pg_sys::Oid>, i16, &[Condition])>,
+    beheld: Beheld,
+    mut each: impl FnMut(&OwnRow) -> bool,
+) -> Result<()> {
+    let by_index = by.is_some();
     // SAFETY: the relations exist; on an ERROR the resource owner closes them.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let mut key = pg_sys::ScanKeyData::default();
-        let by_index = by.is_some();
-        let (index, keys) = match by {
-            Some((index, equality, value)) => {
-                pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
-                // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
-                (index()?, 1)
-            }
-            None => (pg_sys::InvalidOid, 0),
+        let (index, mut keys) = match by {
+            // Not before there is a lock: REINDEX CONCURRENTLY puts another index in the place of this one.
+            Some((index, column, conditions)) => (index()?, keys(column, conditions)),
+            None => (pg_sys::InvalidOid, Vec::new()),
         };
-        let scan = pg_sys::systable_beginscan(relation, index, by_index, snapshot, keys, &mut key);
-        let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att }));
+        let count = keys.len() as i32;
+        let scan = pg_sys::systable_beginscan(relation, index, by_index, beheld.scanned(), count, keys.as_mut_ptr());
+        loop {
+            memory::heed();
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let sees = beheld.sees(relation, (*scan).slot);
+            if sees && !each(&OwnRow { tuple, descriptor: (*relation).rd_att }) {
+                break;
+            }
+        }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        Ok(found)
+        Ok(())
+    }
+}
+
+fn keys(column: i16, conditions: &[Condition]) -> Vec<pg_sys::ScanKeyData> {
+    let key = |(strategy, compares, value): &Condition| {
+        let mut key = pg_sys::ScanKeyData::default();
+        // SAFETY: fills it in; the function exists.
+        unsafe { pg_sys::ScanKeyInit(&mut key, column, *strategy as u16, (*compares).into(), *value) };
+        key
+    };
+    conditions.iter().map(key).gather()
+}
+
+/// A catalog, an index of it, and which of the catalog's columns is the first of that.
+pub type CatalogIndex = (pg_sys::Oid, pg_sys::Oid, u32);
+
+/// Reads those versions of a catalog's rows that came or went after a snapshot: whose transactions have committed since, or this one since. The first
+/// column of the index is this Oid.
+///
+/// As long as the snapshot is held, none of them is taken away: to it, they are not dead.
+pub fn versions_since(
+    (catalog, index, column): CatalogIndex,
+    oid: pg_sys::Oid,
+    snapshot: &ActiveSnapshot,
+    mut read: impl FnMut(&OwnRow),
+) -> Result<()> {
+    let is = [(pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
+    let by = Some((move || Ok(index), column as i16, &is[..]));
+    let mut each = |row: &OwnRow| {
+        // SAFETY: a tuple of the scan, and a snapshot that is lent.
+        if unsafe { came_since(row.tuple, snapshot.raw()) || went_since(row.tuple, snapshot.raw()) } {
+            read(row);
+        }
+        true
+    };
+    // SAFETY: there is no snapshot.
+    unsafe { scan(catalog, by, Beheld::all(), &mut each) }
+}
+
+/// # Safety
+/// A valid tuple and snapshot.
+unsafe fn came_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: see above; the command's number is asked for where the transaction is this one.
+    unsafe {
+        let header = (*tuple).t_data;
+        let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
+        (*header).t_infomask & frozen != frozen
+            && is_since((*header).t_choice.t_heap.t_xmin, snapshot, || pg_sys::HeapTupleHeaderGetCmin(header))
+    }
+}
+
+/// # Safety
+/// A valid tuple and snapshot.
+unsafe fn went_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: as above. Who only locks a row does not take it away.
+    unsafe {
+        let header = (*tuple).t_data;
+        let has = |mask: u32| u32::from((*header).t_infomask) & mask;
+        let several = has(pg_sys::HEAP_XMAX_IS_MULTI) != 0;
+        let locked = has(pg_sys::HEAP_XMAX_LOCK_ONLY) != 0
+            || !several && has(pg_sys::HEAP_LOCK_MASK) == pg_sys::HEAP_XMAX_EXCL_LOCK;
+        if has(pg_sys::HEAP_XMAX_INVALID) != 0 || locked {
+            return false;
+        }
+        let by = match several {
+            true => pg_sys::HeapTupleGetUpdateXid(header),
+            false => (*header).t_choice.t_heap.t_xmax,
+        };
+        is_since(by, snapshot, || pg_sys::HeapTupleHeaderGetCmax(header))
+    }
+}
+
+/// # Safety
+/// A valid snapshot.
+unsafe fn is_since(
+    transaction: pg_sys::TransactionId,
+    snapshot: pg_sys::Snapshot,
+    command: impl FnOnce() -> u32,
+) -> bool {
+    // SAFETY: look-ups in shared memory and in pg_xact.
+    unsafe {
+        if pg_sys::TransactionIdIsCurrentTransactionId(transaction) {
+            return command() >= (*snapshot).curcid;
+        }
+        pg_sys::XidInMVCCSnapshot(transaction, snapshot) && pg_sys::TransactionIdDidCommit(transaction)
+    }
+}
+
+/// One of the extension's own tables, to be written past the SQL layer, as catalogs are. Who does it has his turn: rows that somebody else is
+/// writing are an ERROR here.
+pub struct OwnTable {
+    relation: pg_sys::Relation,
+    indexes: pg_sys::CatalogIndexState,
+}
+
+impl OwnTable {
+    pub fn open(table: &'static CStr) -> Result<OwnTable> {
+        // SAFETY: it exists; on an ERROR the resource owner closes it.
+        unsafe {
+            let relation = pg_sys::table_open(relation_oid(table)?, pg_sys::RowExclusiveLock as i32);
+            Ok(OwnTable { relation, indexes: pg_sys::CatalogOpenIndexes(relation) })
+        }
+    }
+
+    /// In the place of the row that stands there, or beside all others.
+    ///
+    /// # Safety
+    /// The values are those of the table's columns, all of them.
+    pub unsafe fn write(&mut self, in_place_of: Option<pg_sys::ItemPointerData>, values: &mut [pg_sys::Datum]) {
+        let mut nulls = vec![false; values.len()];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let descriptor = (*self.relation).rd_att;
+            let tuple = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            match in_place_of {
+                Some(mut place) => {
+                    pg_sys::CatalogTupleUpdateWithInfo(self.relation, &mut place, tuple, self.indexes);
+                }
+                None => pg_sys::CatalogTupleInsertWithInfo(self.relation, tuple, self.indexes),
+            }
+            pg_sys::heap_freetuple(tuple);
+        }
+    }
+
+    /// Takes a row away.
+    pub fn take_out(&mut self, mut place: pg_sys::ItemPointerData) {
+        // SAFETY: a row that a snapshot of this moment sees.
+        unsafe { pg_sys::CatalogTupleDelete(self.relation, &mut place) }
+    }
+
+    /// Ends it. The lock stays until the transaction ends, as after any INSERT, and what was written can be read.
+    pub fn close(self) {
+        // SAFETY: what `open` opened.
+        unsafe {
+            pg_sys::CatalogCloseIndexes(self.indexes);
+            pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+            pg_sys::CommandCounterIncrement();
+        }
     }
 }
 
