@@ -188,7 +188,8 @@ CREATE TABLE snapsync.horizon (
     at                  timestamptz NOT NULL,
     newest              bigint,
     lsn                 pg_lsn,
-    system              bigint
+    system              bigint,
+    beyond              bigint
 );
 COMMENT ON TABLE snapsync.horizon IS 'The snapmin that writers saw, and when: cursors for old snapshots, standbys and wall-clock times';
 COMMENT ON COLUMN snapsync.horizon.snapmin IS 'No transaction invisible to a snapshot that sees this row has a smaller stamp';
@@ -196,6 +197,7 @@ COMMENT ON COLUMN snapsync.horizon.at IS 'When that was computed';
 COMMENT ON COLUMN snapsync.horizon.newest IS 'What the clock said then';
 COMMENT ON COLUMN snapsync.horizon.lsn IS 'Up to where the WAL was flushed just before';
 COMMENT ON COLUMN snapsync.horizon.system IS 'The identifier of the system whose WAL that is';
+COMMENT ON COLUMN snapsync.horizon.beyond IS 'What snapmin would have been without the stamp of the transaction that has written this row';
 CREATE INDEX horizon_snapmin ON snapsync.horizon (snapmin);
 CREATE INDEX horizon_at ON snapsync.horizon (at, snapmin);
 

@@ -292,8 +292,8 @@ fn insert(gap: Gap) -> Result<()> {
         let newest = "SELECT coalesce(max(number), 0) FROM snapsync.epoch";
         Ok(spi::query(newest, &[], spi::Mode::Read)?.first().and_then(|r| r.i64(0)).unwrap_or(0) + 1)
     })?;
-    if !gap.lost && number > STARTS {
-        // What a prepared transaction has dropped goes when that ends, however late.
+    if !gap.lost && number > STARTS && !pg::transaction_snapshot_is_fixed() {
+        // What a prepared transaction has dropped goes when that ends, however late. (An older snapshot cannot drop what others have dropped since.)
         let old = "DELETE FROM snapsync.epoch WHERE ctid = ANY (ARRAY( \
                        SELECT ctid FROM snapsync.epoch WHERE NOT lost AND number < $1 FOR UPDATE SKIP LOCKED))";
         spi::as_owner(|| spi::execute(old, &[spi::arg((number - STARTS) as i32)], spi::Mode::Write))?;
