@@ -90,7 +90,7 @@ pub fn record(stamp: i64) -> Result<()> {
         return write(stamp);
     }
     if !marked {
-        let mut table = pg::OwnTable::open(c"role")?;
+        let mut table = pg::OwnTable::open(c"role", COLUMNS)?;
         put(&mut table, None, format!(" {stamp}").as_bytes(), "", stamp);
         table.close();
     }
@@ -167,7 +167,7 @@ fn write(stamp: i64) -> Result<()> {
     let now = pg::ActiveSnapshot::latest();
     let (differences, inputs) = (Differences::find(&now)?, inputs()?.unwrap_or_default());
     let digest = pg::row_by_name(c"role", c"role_pkey", c"", &now, |row| (row.column(STANDING), row.place()))?;
-    let mut table = pg::OwnTable::open(c"role")?;
+    let mut table = pg::OwnTable::open(c"role", COLUMNS)?;
     for (role, standing, record) in &differences.changed {
         memory::heed();
         put(&mut table, *record, role.as_bytes(), standing, stamp);
@@ -258,6 +258,7 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
 const ROLE: i16 = 1;
 const STANDING: i16 = 2;
 const STAMP: i16 = 3;
+const COLUMNS: usize = 3;
 
 /// A role as it is now.
 #[derive(Clone)]

@@ -75,6 +75,13 @@ SELECT count(*) > 0 FROM pull_changes('{todos}');
 ROLLBACK;
 INSERT INTO todos VALUES (13);
 SELECT * FROM t.roles();
+-- Which somebody has altered, it is written by nobody.
+CREATE INDEX altered ON snapsync.role (upper(standing));
+GRANT carol TO clerk5;
+INSERT INTO todos VALUES (14);
+DROP INDEX snapsync.altered;
+INSERT INTO todos VALUES (14);
+SELECT * FROM t.roles();
 
 \set ECHO none
 \connect postgres

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pgrx::{pg_sys, FromDatum};
 
 use super::{relation_oid, ActiveSnapshot, Beheld};
-use crate::server::error::Result;
+use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 
 /// A row of one of the extension's own tables, while it is being read.
@@ -239,11 +239,23 @@ pub struct OwnTable {
 }
 
 impl OwnTable {
-    pub fn open(table: &'static CStr) -> Result<OwnTable> {
-        // SAFETY: it exists; on an ERROR the resource owner closes it.
+    /// It must have so many columns, and no index but plain ones: nobody computes an index's expressions, or another column, here.
+    pub fn open(table: &'static CStr, columns: usize) -> Result<OwnTable> {
+        // SAFETY: it exists; on an ERROR the resource owner closes it. The indexes are as many as it says.
         unsafe {
             let relation = pg_sys::table_open(relation_oid(table)?, pg_sys::RowExclusiveLock as i32);
-            Ok(OwnTable { relation, indexes: pg_sys::CatalogOpenIndexes(relation) })
+            let indexes = pg_sys::CatalogOpenIndexes(relation);
+            let computed = |at: usize| {
+                let info = *(*indexes).ri_IndexRelationInfo.add(at);
+                !(*info).ii_Expressions.is_null() || !(*info).ii_Predicate.is_null()
+            };
+            let altered = (*(*relation).rd_att).natts as usize != columns;
+            if altered || (0..(*indexes).ri_NumIndices as usize).any(computed) {
+                let name = table.to_string_lossy();
+                return Err(SyncError::new(code::NOT_IN_STATE, format!("table snapsync.{name} was altered"))
+                    .hint("Drop the columns, and the indexes with expressions or conditions, that the extension has not made."));
+            }
+            Ok(OwnTable { relation, indexes })
         }
     }
 
