@@ -199,7 +199,8 @@ CREATE TABLE snapsync.horizon (
     at                  timestamptz NOT NULL,
     newest              bigint,
     lsn                 pg_lsn,
-    system              bigint
+    system              bigint,
+    beyond              bigint
 );
 COMMENT ON TABLE snapsync.horizon IS 'The snapmin that writers saw, and when: cursors for old snapshots, standbys and wall-clock times';
 COMMENT ON COLUMN snapsync.horizon.snapmin IS 'No transaction invisible to a snapshot that sees this row has a smaller stamp';
@@ -207,6 +208,7 @@ COMMENT ON COLUMN snapsync.horizon.at IS 'When that was computed';
 COMMENT ON COLUMN snapsync.horizon.newest IS 'What the clock said then';
 COMMENT ON COLUMN snapsync.horizon.lsn IS 'Up to where the WAL was flushed just before';
 COMMENT ON COLUMN snapsync.horizon.system IS 'The identifier of the system whose WAL that is';
+COMMENT ON COLUMN snapsync.horizon.beyond IS 'What snapmin would have been without the stamp of the transaction that has written this row';
 CREATE INDEX horizon_snapmin ON snapsync.horizon (snapmin);
 CREATE INDEX horizon_at ON snapsync.horizon (at, snapmin);
 
@@ -245,12 +247,6 @@ COMMENT ON TABLE snapsync.role IS 'What roles may do when a writer last looked: 
 COMMENT ON COLUMN snapsync.role.role IS 'The role; empty for the digest of what all standings are made of';
 COMMENT ON COLUMN snapsync.role.standing IS 'Digest of its memberships and of whether it bypasses row-level security';
 COMMENT ON COLUMN snapsync.role.stamp IS 'Stamp of the transaction that recorded it; older cursors are reset';
-
-CREATE FUNCTION snapsync.role_version(role oid) RETURNS text
-LANGUAGE c STABLE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'snapsync_role_version';
-COMMENT ON FUNCTION snapsync.role_version(oid) IS 'The xmin of a role in pg_authid, which pg_roles does not show: log/roles.rs';
-REVOKE EXECUTE ON FUNCTION snapsync.role_version(oid) FROM PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('snapsync.clock', '');
 SELECT pg_catalog.pg_extension_config_dump('snapsync.collection', '');

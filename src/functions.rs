@@ -10,7 +10,6 @@ use crate::pull::wait::WaitRequest;
 use crate::server::error::{code, raising, relieved, Result, SyncError};
 use crate::server::http;
 use crate::server::memory::{self, Gather};
-use crate::server::pg;
 use crate::server::spi::{self, Row};
 use crate::server::talk;
 use crate::values::device::Device;
@@ -302,11 +301,6 @@ sql_function!(snapsync_trigger_argument, pg_finfo_snapsync_trigger_argument, |a|
 sql_function!(snapsync_regtable_in, pg_finfo_snapsync_regtable_in, |a| {
     let name: &std::ffi::CStr = a.required(0, "name", "Pass a table's name.")?;
     Ok(shape::lost::read_name(name)?.into())
-});
-
-sql_function!(snapsync_role_version, pg_finfo_snapsync_role_version, |a| {
-    let role = a.required(0, "role", "Pass a role.")?;
-    a.nullable(pg::version_of_role(role)?.map(|xmin| xmin.to_string()))
 });
 
 sql_function!(snapsync_doctor, pg_finfo_snapsync_doctor, |a| {

@@ -95,9 +95,9 @@ const ATTEMPTS: usize = 3;
 /// the first to the last.
 pub fn pull(request: &PullRequest) -> Result<Output> {
     for _ in 0..ATTEMPTS {
-        let version = roles::version()?;
-        let answer = pull_once(request, &version)?;
-        if roles::version()? == version {
+        let watch = roles::RoleWatch::begin()?;
+        let answer = pull_once(request, watch.version())?;
+        if watch.held()? {
             return Ok(answer);
         }
     }

@@ -46,8 +46,9 @@ mod tests {
         assert_eq!(columns("early"), "early bigint, stamp bigint");
         assert_eq!(
             columns("horizon"),
-            "snapmin bigint, at timestamp with time zone, newest bigint, lsn pg_lsn, system bigint"
+            "snapmin bigint, at timestamp with time zone, newest bigint, lsn pg_lsn, system bigint, beyond bigint"
         );
+        assert_eq!(columns("role"), "role name, standing text, stamp bigint");
         assert_eq!(
             columns("epoch"),
             "number integer, system text, timeline bigint, database bigint, home bigint, place text, \

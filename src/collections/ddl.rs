@@ -538,9 +538,9 @@ fn refuse_partitions() -> Result<()> {
 
 /// Dumps begin by setting both of these, but so may a migration; with `--enable-row-security` only the first.
 fn dumps_settings() -> Result<bool> {
-    // SAFETY: reads variables of this backend. (A query of ours would see row_security as it is pinned.)
-    let (bodies, security) = unsafe { (pg_sys::check_function_bodies, pg_sys::row_security) };
-    Ok(!bodies && (!security || pg::owner_is_connected()?))
+    // SAFETY: reads a variable of this backend. (A query of ours would see it as it is pinned.)
+    let security = unsafe { pg_sys::row_security };
+    Ok(pg::has_setting_of_dumps() && (!security || pg::owner_is_connected()?))
 }
 
 /// Is this a dump being loaded? Then table, data, triggers and policies come one after the other, each complete in the end, and the tables

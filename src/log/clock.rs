@@ -25,7 +25,9 @@
 //! uses the largest `snapsync.horizon.snapmin` that its snapshot sees. A writer w put it there: computed by steps 1 and 2
 //! before w committed. *Proof.* Let t be invisible in a snapshot that sees w, another transaction. When w computed: t was
 //! registered, so snapmin <= stamp(t); or registered later, so stamp(t) > n; or had released, but then t committed before w
-//! and would be visible. QED (A transaction whose own snapshot is that old writes no such row: it would see its own.)
+//! and would be visible. QED It says nothing of w's own snapshot, so a w whose snapshot is that old writes such a row as well, of a reading of the
+//! clock at that moment. Only w itself must not go by it: it sees its row, and not what has committed since its snapshot. Nor need w count among the
+//! registered, for who sees the row sees what w has changed: `horizon.beyond`.
 //!
 //! What of this a crash, a fail-over or a copy leaves standing is argued in `history.rs` (cursors of branches that are lost) and
 //! `durable.rs` (changes that were seen and are lost); `horizon.rs` has the old snapshots, and times.
@@ -344,10 +346,18 @@ fn first_unfinished(newest: i64) -> Result<Option<i64>> {
     // Not if the clock is another one, or was set back.
     let known = of == clock && (0..=2 * LOOKED_UP).contains(&(newest - finished));
     let mut stamps = (next(finished)..=newest).step_by(2);
-    let first = if known { stamps.find(|&stamp| is_registered(stamp)) } else { registered_min() };
+    let first = if known { stamps.find(|&stamp| is_registered(stamp)) } else { registered_min(FIRST) };
     let first = first.filter(|&stamp| stamp <= newest);
     FINISHED.with(|f| f.set((clock, first.map_or(newest, |stamp| stamp - 1))));
     Ok(first)
+}
+
+/// The smallest registered stamp after this one and up to `newest`.
+fn first_registered_between(after: i64, newest: i64) -> Option<i64> {
+    match (newest - after) / 2 {
+        ..=LOOKED_UP => (next(after)..=newest).step_by(2).find(|&stamp| is_registered(stamp)),
+        _ => registered_min(after + 1).filter(|&stamp| stamp <= newest),
+    }
 }
 
 /// Does a transaction under way, or a prepared one, hold this stamp's registration?
@@ -369,8 +379,8 @@ fn is_registered(stamp: i64) -> bool {
     }
 }
 
-/// The smallest registered stamp of all.
-fn registered_min() -> Option<i64> {
+/// The smallest registered stamp from this one on.
+fn registered_min(from: i64) -> Option<i64> {
     // SAFETY: GetLockStatusData returns a palloc'd copy of the lock table, taken under all its partition locks at once.
     unsafe {
         let status = pg_sys::GetLockStatusData();
@@ -386,6 +396,7 @@ fn registered_min() -> Option<i64> {
                     && l.holdMask != 0
             })
             .map(|l| (i64::from(l.locktag.locktag_field2) << 32) | i64::from(l.locktag.locktag_field3))
+            .filter(|&stamp| stamp >= from)
             .min();
         pg_sys::pfree((*status).locks.cast());
         pg_sys::pfree(status.cast());

@@ -227,6 +227,7 @@ pub fn append(change: Change) -> Result<()> {
 
 /// Logs that every client must forget what it has of `relation`.
 pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    horizon::want();
     append(Change::of(relation, Op::Reset, b"", When::First))
 }
 
@@ -570,6 +571,6 @@ fn leave_behind(recorded: bool, stamp: i64) -> Result<()> {
     if !recorded {
         return Ok(());
     }
-    horizon::write_if_due()?;
-    roles::record(stamp)
+    roles::record(stamp)?;
+    horizon::write_if_due(stamp)
 }

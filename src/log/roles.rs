@@ -8,13 +8,20 @@
 //! *Why this is enough.* A pull whose role does not stand as recorded (or is not recorded) replaces everything and hands out
 //! a cursor no larger than the record's stamp s. A later pull with a cursor > s has been given it by a pull that saw the
 //! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
+//!
+//! *Within a pull.* Its statements are planned one after the other, each with the roles as they are then. So it counts only if its role has stood the same
+//! all the time, not there and back either ([`RoleWatch`]). Of what happens to a role only that counts which a standing is made of: any role may give
+//! itself another password, and each of its members in its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, CString};
 
-use pgrx::pg_sys;
+use pgrx::{pg_sys, IntoDatum};
 
-use crate::log::{clock, RECORDING_ROLES};
+use crate::log::clock::{self, horizon};
+use crate::log::RECORDING_ROLES;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, OwnTable, WrittenBy};
 use crate::server::session::{self, Cached, Event, PerTransaction};
 use crate::server::spi::{self, Mode};
@@ -23,13 +30,17 @@ use crate::server::spi::{self, Mode};
 /// for (`pg_has_role(team, 'MEMBER')`), and how it has each.
 const STANDINGS: &str = include_str!("roles/standings.sql");
 
+/// Columns of that, behind its name, its standing and its memberships.
+const ROLES: usize = 3;
+const OID: usize = 4;
+
 /// Of all that standings are made of. It stands beside the records, under the name that no role has: to compare it takes a small part of the time that
 /// comparing all standings takes, which each session's first write would pay otherwise, and each after some role has changed its own password.
 const INPUTS: &str = include_str!("roles/inputs.sql");
 
 thread_local! {
-    /// Are the records known to be right?
-    static RECORDED: Cached<bool> = Cached::until(Event::Role);
+    /// The table whose records are known to be right.
+    static RECORDED: Cached<Option<pg::OwnFile>> = Cached::until(Event::Role);
     /// This transaction is recording and may still abort: nothing may be remembered from it. How many subtransactions had been
     /// rolled back by then.
     static RECORDING: PerTransaction<Option<u64>> = PerTransaction::until_end();
@@ -44,77 +55,150 @@ pub fn record_was_undone() -> bool {
 }
 
 /// A writer's duty, once its stamp is known: records the standings that have changed.
+///
+/// The roles are looked at as they are now, and so are the records, whatever the transaction's snapshot. They are written past the SQL layer, which
+/// would not let a transaction with an older snapshot write over what others have recorded since; in SERIALIZABLE nobody is in conflict about them.
 pub fn record(stamp: i64) -> Result<()> {
     // Who changed a role before we took our stamp has been heard of.
     pg::accept_invalidations();
     let then = RECORDED.with(Cached::now);
-    if RECORDED.with(|r| r.look(|recorded| *recorded)) {
+    let table = pg::own_file(c"role")?;
+    if RECORDED.with(|r| r.look(|recorded| *recorded == Some(table))) {
         return Ok(());
     }
-    let right = format!(
-        "SELECT EXISTS (SELECT FROM snapsync.role WHERE role = '' AND standing = i.inputs) \
-         AND NOT EXISTS (SELECT FROM snapsync.role WHERE role > ' ' AND role < '!') FROM ({INPUTS}) AS i"
-    );
-    let changed = format!(
-        "WITH now AS ({STANDINGS}), known AS (SELECT * FROM snapsync.role WHERE role <> '') \
-         SELECT EXISTS (SELECT FROM now FULL JOIN known ON known.role = now.rolname WHERE known.standing IS DISTINCT FROM now.standing)"
-    );
-    let nobody = spi::Arg { oid: pg_sys::OIDOID, datum: None };
-    spi::as_owner(|| {
-        // As the roles are now, and their records, whatever the transaction's snapshot.
+    let (right, digested, marked) = {
         let now = pg::ActiveSnapshot::latest();
-        let is_true = |rows: Vec<spi::Row>| rows.first().is_some_and(|r| r.bool(0));
-        let digested = is_true(spi::query(&right, &[], Mode::Read)?);
-        let right = digested || !is_true(spi::query(&changed, &[nobody], Mode::Read)?);
-        drop(now);
-        let is_old = pg::transaction_snapshot_is_fixed();
-        if right {
-            if RECORDING.with(|r| r.with(|then| then.is_none())) {
-                RECORDED.with(|r| r.remember(then, |recorded| *recorded = true));
-            }
-            // The next one need not compare them.
-            if !digested && !is_old && RECORDING_ROLES.try_take() {
-                begin_recording();
-                write(stamp)?;
-            }
-            return Ok(());
+        let (recorded, marked) = (recorded_inputs(&now)?, has_marks(&now)?);
+        let digested = !marked && recorded.is_some() && recorded == inputs()?;
+        (digested || Differences::find(&now)?.are_none(), digested, marked)
+    };
+    if right {
+        if RECORDING.with(|r| r.with(|then| then.is_none())) {
+            RECORDED.with(|r| r.remember(then, |recorded| *recorded = Some(table)));
         }
-        begin_recording();
-        // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
-        // record, pushes must know that there was none. An old snapshot cannot write over what others have recorded since.
-        if is_old || !RECORDING_ROLES.try_take() {
-            spi::execute(
-                "INSERT INTO snapsync.role (role, standing, stamp) SELECT concat(' ', $1), '', $1 \
-                 WHERE NOT EXISTS (SELECT FROM snapsync.role WHERE role > ' ' AND role < '!')",
-                &[spi::arg(stamp)],
-                Mode::Write,
-            )?;
-            return Ok(());
+        // The next one need not compare them.
+        if !digested && RECORDING_ROLES.try_take() {
+            begin_recording();
+            write(stamp)?;
         }
-        write(stamp)
-    })
+        return Ok(());
+    }
+    begin_recording();
+    // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
+    // record, pushes must know that there was none.
+    if RECORDING_ROLES.try_take() {
+        return write(stamp);
+    }
+    if !marked {
+        let mut table = pg::OwnWriter::open(&TABLE)?;
+        put(&mut table, None, format!(" {stamp}").as_bytes(), "", stamp);
+        table.close();
+    }
+    Ok(())
 }
 
 fn begin_recording() {
+    horizon::want();
     RECORDING.with(|r| r.with(|then| then.get_or_insert_with(|| session::count(Event::Rollback)).to_owned()));
 }
 
-/// Writes the standings that have changed, and of what all are made, as one snapshot has both. For whoever has his turn.
+/// What was recorded of all that standings are made of.
+fn recorded_inputs(now: &pg::ActiveSnapshot) -> Result<Option<String>> {
+    Ok(pg::row_by_name(&TABLE, c"role_pkey", c"", now, |row| row.column(STANDING))?.flatten())
+}
+
+/// Has a writer left a mark that it could not record? They have names that no role has.
+fn has_marks(snapshot: &pg::ActiveSnapshot) -> Result<bool> {
+    pg::has_name_between(&TABLE, c"role_pkey", (c" ", c"!"), snapshot)
+}
+
+/// Of what all standings are made now. The active snapshot is of this moment.
+fn inputs() -> Result<Option<String>> {
+    let rows = spi::as_owner(|| spi::query(INPUTS, &[], Mode::Read))?;
+    Ok(rows.first().map(|row| row.string(0)))
+}
+
+/// What the records lack.
+struct Differences {
+    /// Each role that stands otherwise than recorded, with its standing and the record's place.
+    changed: Vec<(CString, String, Option<pg_sys::ItemPointerData>)>,
+    /// Records of roles that are gone, and marks.
+    gone: Vec<pg_sys::ItemPointerData>,
+}
+
+impl Differences {
+    /// The snapshot, of this moment, is the active one.
+    fn find(now: &pg::ActiveSnapshot) -> Result<Differences> {
+        let mut known: HashMap<CString, (String, pg_sys::ItemPointerData)> = HashMap::new();
+        pg::each_row(&TABLE, now, |row| {
+            let (role, standing) = (row.column::<&CStr>(ROLE), row.column::<String>(STANDING));
+            known.insert(role.unwrap_or_default().into(), (standing.unwrap_or_default(), row.place()));
+        })?;
+        known.remove(c"");
+        let nobody = spi::Arg { oid: pg_sys::OIDOID, datum: None };
+        let mut changed = Vec::new();
+        for row in spi::as_owner(|| spi::query(STANDINGS, &[nobody], Mode::Read))? {
+            memory::heed();
+            let (role, standing) = (name_of(&row)?, row.string(1));
+            match known.remove(&role) {
+                Some((recorded, _)) if recorded == standing => {}
+                record => memory::push(&mut changed, (role, standing, record.map(|(_, place)| place)))?,
+            }
+        }
+        Ok(Differences { changed, gone: known.into_values().map(|(_, place)| place).gather() })
+    }
+
+    fn are_none(&self) -> bool {
+        self.changed.is_empty() && self.gone.is_empty()
+    }
+}
+
+/// A role's name, byte by byte: one that was made in a database of another encoding need not be a text here.
+fn name_of(row: &spi::Row) -> Result<CString> {
+    match row.text(0) {
+        Some(name) if !name.contains(char::REPLACEMENT_CHARACTER) => spi::c_string(name),
+        _ => pg::role_name(row.oid(OID)),
+    }
+}
+
+/// Writes the standings that have changed, and of what all are made, as one snapshot has both. For whoever has his turn: what others have recorded
+/// before, this snapshot sees.
 fn write(stamp: i64) -> Result<()> {
-    let nobody = spi::Arg { oid: pg_sys::OIDOID, datum: None };
-    spi::execute(
-        &format!(
-            "INSERT INTO snapsync.role AS known (role, standing, stamp) \
-             SELECT rolname, standing, $2 FROM ({STANDINGS}) AS now UNION ALL SELECT '', inputs, $2 FROM ({INPUTS}) AS i \
-             ON CONFLICT (role) DO UPDATE SET standing = excluded.standing, stamp = excluded.stamp \
-             WHERE known.standing <> excluded.standing"
-        ),
-        &[nobody, spi::arg(stamp)],
-        Mode::Write,
-    )?;
-    let gone = "DELETE FROM snapsync.role AS known WHERE role <> '' AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = known.role)";
-    spi::execute(gone, &[], Mode::Write)?;
+    let now = pg::ActiveSnapshot::latest();
+    let (differences, inputs) = (Differences::find(&now)?, inputs()?.unwrap_or_default());
+    let digest = pg::row_by_name(&TABLE, c"role_pkey", c"", &now, |row| (row.column(STANDING), row.place()))?;
+    let mut table = pg::OwnWriter::open(&TABLE)?;
+    for (role, standing, record) in &differences.changed {
+        memory::heed();
+        put(&mut table, *record, role.as_bytes(), standing, stamp);
+    }
+    match digest {
+        Some((recorded, _)) if recorded.as_ref() == Some(&inputs) => {}
+        digest => put(&mut table, digest.map(|(_, place)| place), b"", &inputs, stamp),
+    }
+    for place in differences.gone {
+        table.take_out(place);
+    }
+    table.close();
     Ok(())
+}
+
+/// Writes a record, in the place of another one or beside them.
+fn put(
+    table: &mut pg::OwnWriter,
+    in_place_of: Option<pg_sys::ItemPointerData>,
+    role: &[u8],
+    standing: &str,
+    stamp: i64,
+) {
+    // A name's datum is as long as any name may be.
+    let mut name = [0u8; pg_sys::NAMEDATALEN as usize];
+    let length = role.len().min(name.len() - 1);
+    name[..length].copy_from_slice(&role[..length]);
+    let standing = standing.into_datum().unwrap_or(pg_sys::Datum::null());
+    let values = [pg_sys::Datum::from(name.as_ptr()), standing, pg_sys::Datum::from(stamp)];
+    // SAFETY: the columns of snapsync.role (sql/02_tables.sql), checked by a test.
+    unsafe { table.write(in_place_of, &values.map(Some)) }
 }
 
 /// How the calling role stands, against the record.
@@ -136,12 +220,11 @@ impl Standing {
 
     /// Is this the cursor that pulls hand out while the role stands otherwise than recorded? Then no writer has committed since
     /// (it would have recorded the change, or left a mark that it could not), so whoever holds the cursor has seen all there is.
-    pub fn stands_for_now(self, cursor: i64) -> Result<bool> {
+    pub fn stands_for_now(self, cursor: i64, snapshot: &pg::ActiveSnapshot) -> Result<bool> {
         if self != Standing::Changed(cursor) {
             return Ok(false);
         }
-        let marks = "SELECT 1 FROM snapsync.role WHERE role > ' ' AND role < '!' LIMIT 1";
-        Ok(spi::as_owner(|| spi::query(marks, &[], Mode::Read))?.is_empty())
+        Ok(!has_marks(snapshot)?)
     }
 
     /// The largest cursor that may be handed out. One less if a writer was in progress when snapmin was computed: it may have
@@ -160,7 +243,7 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
     let role = pg::current_user();
     let now = own(role)?.standing;
     // Each pull comes by here: an index look-up takes 3 us where a query took 30.
-    let recorded = pg::row_by_name(&ROLE, c"role_pkey", &pg::role_name(role)?, snapshot, |row| {
+    let recorded = pg::row_by_name(&TABLE, c"role_pkey", &pg::role_name(role)?, snapshot, |row| {
         let standing: Option<String> = row.column(STANDING);
         (standing.as_deref() == Some(&now), row.column(STAMP).unwrap_or(clock::FIRST))
     })?;
@@ -172,20 +255,24 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
 }
 
 // Column numbers of snapsync.role, in the order of sql/02_tables.sql.
+const ROLE: i16 = 1;
 const STANDING: i16 = 2;
 const STAMP: i16 = 3;
 
-const ROLE: OwnTable = OwnTable {
+pub const TABLE: OwnTable = OwnTable {
     name: c"role",
     columns: &[(pg_sys::NAMEOID, false), (pg_sys::TEXTOID, false), (pg_sys::INT8OID, false)],
-    written: WrittenBy::Statements,
+    written: WrittenBy::Catalog,
 };
 
 /// A role as it is now.
 #[derive(Clone)]
 struct Own {
     standing: String,
+    /// The same, and which memberships came anew.
     version: String,
+    /// Itself, and all that it is a member of.
+    roles: Vec<u32>,
 }
 
 fn own(role: pg_sys::Oid) -> Result<Own> {
@@ -199,13 +286,92 @@ fn own(role: pg_sys::Oid) -> Result<Own> {
         spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
     })?;
     let text = |column| rows.first().map(|r| r.string(column)).unwrap_or_default();
-    let found = Own { standing: text(1), version: text(2) };
+    let roles = rows.first().and_then(|r| r.list(ROLES)).unwrap_or_default();
+    let roles = roles.iter().filter_map(|oid| oid.parse().ok()).gather();
+    let found = Own { standing: text(1), version: text(1) + &text(2), roles };
     OWN.with(|o| o.remember(then, |own| _ = own.insert(role.to_u32(), found.clone())));
     Ok(found)
 }
 
-/// In which version the calling role stands now. Two that are equal mean that nothing has changed in between, not even there and back.
-pub fn version() -> Result<String> {
-    pg::accept_invalidations();
-    Ok(own(pg::current_user())?.version)
+/// The calling role, watched while a pull runs.
+///
+/// *Why nothing is missed.* Who changed a role has sent an invalidation. If one was heard of since the pull began, the role is looked at again. Where it
+/// stands as it did, it may still have stood otherwise in between. Then a row of a catalog that says so came or went since, and is still in its table:
+/// the snapshot of the beginning, which is held, keeps it from being removed. So these versions are looked at. (To compare the
+/// versions that there are would do for that, too; but then whoever may change a password decides that no pull of that role counts.)
+pub struct RoleWatch {
+    role: pg_sys::Oid,
+    own: Own,
+    heard: u64,
+    begun: pg::ActiveSnapshot,
+}
+
+impl RoleWatch {
+    pub fn begin() -> Result<RoleWatch> {
+        let begun = pg::ActiveSnapshot::latest();
+        pg::accept_invalidations();
+        let (heard, role) = (session::count(Event::Role), pg::current_user());
+        Ok(RoleWatch { role, own: own(role)?, heard, begun })
+    }
+
+    /// The version that the role stands in. Two that are equal mean that it has the same memberships, and the same attributes.
+    pub fn version(&self) -> &str {
+        &self.own.version
+    }
+
+    /// Has it stood the same all the time?
+    pub fn held(&self) -> Result<bool> {
+        pg::accept_invalidations();
+        if session::count(Event::Role) == self.heard {
+            return Ok(true);
+        }
+        Ok(own(self.role)?.version == self.own.version && !self.moved()?)
+    }
+
+    /// Did it stand otherwise, and stands again as it did?
+    fn moved(&self) -> Result<bool> {
+        let roles = (pg_sys::AuthIdRelationId, pg_sys::AuthIdOidIndexId.into(), pg_sys::Anum_pg_authid_oid);
+        let memberships = (MEMBERSHIPS.into(), BY_MEMBER.into(), MEMBER);
+        let databases = (pg_sys::DatabaseRelationId, pg_sys::DatabaseOidIndexId.into(), pg_sys::Anum_pg_database_oid);
+        let mut came = false;
+        for role in &self.own.roles {
+            memory::heed();
+            let role = pg_sys::Oid::from(*role);
+            pg::versions_since(memberships, role, &self.begun, |_| came = true)?;
+            if came || self.differ(roles, role, attributes)? {
+                return Ok(true);
+            }
+        }
+        // Its owner is a member of pg_database_owner.
+        let (database, _) = pg::database();
+        self.differ(databases, database, |row| row.column::<pg_sys::Oid>(pg_sys::Anum_pg_database_datdba as i16))
+    }
+
+    /// Do versions of a catalog's row that came or went since differ in this?
+    fn differ<T: PartialEq>(
+        &self,
+        catalog: pg::CatalogIndex,
+        oid: pg_sys::Oid,
+        in_what: impl Fn(&pg::OwnRow) -> T,
+    ) -> Result<bool> {
+        let (mut first, mut differ) = (None, false);
+        pg::versions_since(catalog, oid, &self.begun, |row| {
+            let what = in_what(row);
+            differ |= *first.get_or_insert_with(|| in_what(row)) != what;
+        })?;
+        Ok(differ)
+    }
+}
+
+/// pg_auth_members, its index by member, and the number of that column (catalog/pg_auth_members.h). PostgreSQL 16 put another one before it.
+const MEMBERSHIPS: u32 = 1261;
+const BY_MEMBER: u32 = 2695;
+const MEMBER: u32 = if cfg!(feature = "pg15") { 2 } else { 3 };
+
+/// What of its row in pg_authid a role's standing is made of, and of those that it is a member of.
+fn attributes(row: &pg::OwnRow) -> (Option<CString>, [Option<bool>; 3]) {
+    let name = row.column::<&CStr>(pg_sys::Anum_pg_authid_rolname as i16).map(CString::from);
+    let columns =
+        [pg_sys::Anum_pg_authid_rolsuper, pg_sys::Anum_pg_authid_rolinherit, pg_sys::Anum_pg_authid_rolbypassrls];
+    (name, columns.map(|column| row.column(column as i16)))
 }

@@ -20,7 +20,7 @@ pub const SALT: OwnTable = OwnTable { name: c"salt", columns: &[(pg_sys::INT8OID
 /// All that entries which this snapshot sees may have been written with.
 pub fn known(snapshot: &pg::ActiveSnapshot) -> Result<Vec<Salt>> {
     let mut known = Vec::new();
-    pg::all_rows(&SALT, snapshot, |row| memory::extend(&mut known, row.column(1).map(Salt)))?;
+    pg::each_row(&SALT, snapshot, |row| memory::extend(&mut known, row.column(1).map(Salt)))?;
     Ok(known)
 }
 

@@ -45,7 +45,7 @@ pub fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
             pg::accept_invalidations();
             let clock = clock::read_snapmin()?;
             let snapshot = pg::ActiveSnapshot::take();
-            if roles::standing(&snapshot)?.stands_for_now(stamp)? {
+            if roles::standing(&snapshot)?.stands_for_now(stamp, &snapshot)? {
                 Baseline::Stamp(clock.snapmin)
             } else if clock::history::cursor_is_of_this_history(stamp)? {
                 Baseline::Stamp(stamp)

@@ -9,14 +9,16 @@ use crate::server::session::{Cached, Event};
 
 mod own_rows;
 mod own_table;
+mod setting;
 mod snapshot;
 
 pub use own_rows::{
-    all_rows, being_made, has_row_of, has_row_with, is_being_changed, is_changed_since, only_row, row_by_name,
-    version_of_role,
+    being_made, each_row, has_name_between, has_row_of, has_row_with, is_being_changed, is_changed_since, only_row,
+    row_by_name, versions_since, CatalogIndex, OwnRow,
 };
-pub use own_table::{own_index, OwnIndexes, OwnTable, WrittenBy, DROPPED, REGTABLE};
-pub use snapshot::{ActiveSnapshot, KeptSnapshot};
+pub use own_table::{own_index, OwnIndexes, OwnTable, OwnWriter, WrittenBy, DROPPED, REGTABLE};
+pub use setting::has_setting_of_dumps;
+pub use snapshot::{ActiveSnapshot, Beheld, KeptSnapshot};
 
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.
@@ -59,6 +61,24 @@ pub fn relation_oid(name: &'static CStr) -> Result<pg_sys::Oid> {
     }
     RELATIONS.with(|r| r.remember(then, |all| all.push((name, oid))));
     Ok(oid)
+}
+
+/// One of the extension's own relations, and the file that its rows are in: what is known of them holds as long as both are the same. They are
+/// others once the extension was created anew, by a restore say, or the table was emptied by TRUNCATE.
+pub type OwnFile = (pg_sys::Oid, u32);
+
+pub fn own_file(name: &'static CStr) -> Result<OwnFile> {
+    let relation = relation_oid(name)?;
+    // SAFETY: a syscache look-up; the tuple is released, and only a number leaves.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return Ok((relation, 0));
+        }
+        let file = (*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_class)).relfilenode.to_u32();
+        pg_sys::ReleaseSysCache(tuple);
+        Ok((relation, file))
+    }
 }
 
 /// `name` as an SQL identifier, quoted where it must be.
@@ -143,6 +163,12 @@ pub fn in_recovery() -> bool {
 pub fn transaction_snapshot_is_fixed() -> bool {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
+/// Is this the number of the running transaction, or of a part of it?
+pub fn is_own_transaction(xid: pg_sys::TransactionId) -> bool {
+    // SAFETY: a look at the backend's own state.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xid) }
 }
 
 /// A relation that is in use: while this lives, not even this session, whose own lock does not hold it up, can alter it. Functions of
@@ -372,12 +398,6 @@ pub fn bypasses_policies() -> bool {
 pub fn has_rights_of(role: pg_sys::Oid) -> bool {
     // SAFETY: syscache look-ups.
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
-}
-
-/// The setting that dumps begin by switching off.
-pub fn checks_function_bodies() -> bool {
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::check_function_bodies }
 }
 
 /// Has somebody connected who may act as the extension's owner, whoever's role the session has taken since? A dump may take each

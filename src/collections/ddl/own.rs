@@ -4,14 +4,14 @@
 use pgrx::pg_sys;
 
 use super::{alters, is_event_trigger, renames, statement};
-use crate::log::{change, clock, salt};
+use crate::log::{change, clock, roles, salt};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::pg::{self, OwnIndexes, OwnTable, WrittenBy};
 use crate::server::spi;
 
 /// Those that are written past the SQL layer.
-const WRITTEN: [&OwnTable; 5] =
-    [&change::LOG, &salt::SALT, &change::EARLY, &clock::horizon::HORIZON, &clock::history::EPOCH];
+const WRITTEN: [&OwnTable; 6] =
+    [&change::LOG, &salt::SALT, &change::EARLY, &clock::horizon::HORIZON, &clock::history::EPOCH, &roles::TABLE];
 
 /// Before CREATE INDEX. One that is made CONCURRENTLY stands when the command has ended, and who writes meets it before.
 pub fn before_index(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {

@@ -26,8 +26,8 @@ const AT_ONCE: usize = 8;
 const AT_MOST: Duration = Duration::from_millis(500);
 
 thread_local! {
-    /// There is nothing for this backend to look at; of which extension that is known (by a table's Oid: it may be created anew).
-    static SETTLED: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
+    /// There is nothing for this backend to look at; of which extension that is known (it may be created anew, or its tables emptied).
+    static SETTLED: Cell<Option<pg::OwnFile>> = const { Cell::new(None) };
 }
 
 /// A transaction that has logged something is about to commit.
@@ -37,12 +37,15 @@ pub fn look_at_some() -> Result<()> {
         return Ok(());
     }
     // (The extension itself may be gone by now.)
-    let Some(home) = pg::relation_if_created(c"dependency")? else { return Ok(()) };
+    if pg::relation_if_created(c"dependency")?.is_none() {
+        return Ok(());
+    }
+    let home = pg::own_file(c"dependency")?;
     if SETTLED.get() == Some(home) {
         return Ok(());
     }
     // A dump is being loaded, maybe; or, in REPEATABLE READ, others' looks since its snapshot would be in its way.
-    if !pg::checks_function_bodies() || pg::transaction_snapshot_is_fixed() {
+    if pg::has_setting_of_dumps() || pg::transaction_snapshot_is_fixed() {
         return Ok(());
     }
     // No command is under way any more that has one.

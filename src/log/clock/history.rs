@@ -173,18 +173,18 @@ enum Recorded {
 }
 
 thread_local! {
-    /// The gaps, and the table that they were read from (the extension may have been created anew). Set only once this backend has
+    /// The gaps, and where they were read (the extension may have been created anew, or the table emptied). Set only once this backend has
     /// seen that the history it runs on is recorded, which cannot change while it is out of recovery.
-    static GAPS: RefCell<Option<(pg_sys::Oid, Vec<Gap>)>> = const { RefCell::new(None) };
+    static GAPS: RefCell<Option<(pg::OwnFile, Vec<Gap>)>> = const { RefCell::new(None) };
 }
 
 fn known_gaps() -> Result<Option<Vec<Gap>>> {
-    let table = pg::relation_oid(c"epoch")?;
+    let table = pg::own_file(c"epoch")?;
     Ok(GAPS.with(|g| g.borrow().clone()).filter(|(from, _)| *from == table).map(|(_, gaps)| gaps))
 }
 
 fn is_known_to_be_current() -> Result<bool> {
-    let table = pg::relation_oid(c"epoch")?;
+    let table = pg::own_file(c"epoch")?;
     Ok(GAPS.with(|g| g.borrow().as_ref().is_some_and(|(from, _)| *from == table)))
 }
 
@@ -231,7 +231,7 @@ pub fn is_known() -> Result<bool> {
 
 /// Remembers the gaps, once what is recorded is right.
 fn remember() -> Result<()> {
-    let table = pg::relation_oid(c"epoch")?;
+    let table = pg::own_file(c"epoch")?;
     let gaps = {
         let _now = pg::ActiveSnapshot::latest();
         gaps()?
@@ -252,8 +252,20 @@ fn gap(recorded: Recorded) -> Result<(i64, bool)> {
 
 /// Is this a dump being loaded, into a database that has no history of its own? (Dumps begin by setting this.) What its triggers
 /// log is older than the history that comes with it, which must find the tables empty.
+///
+/// Believed of who could load it, as long as nothing was synced in this database: `enable`, and the first look at restored tables, leave a note.
 fn is_loading() -> Result<bool> {
-    Ok(!pg::checks_function_bodies() && !is_known()?)
+    Ok(pg::has_setting_of_dumps() && !is_known()? && pg::owner_is_connected()? && !is_at_home()?)
+}
+
+/// Is what the extension knows of tables known of this database (collections/shape/dependency.rs)?
+fn is_at_home() -> Result<bool> {
+    let (database, system) = pg::database();
+    let note = "SELECT 1 FROM snapsync.dependency WHERE relation::oid = 0 AND classid = 0 AND objid = $1 AND name = $2 LIMIT 1";
+    spi::as_owner(|| {
+        let _now = pg::ActiveSnapshot::latest();
+        Ok(!spi::query(note, &[spi::arg(database), spi::arg(system.to_string())], spi::Mode::Read)?.is_empty())
+    })
 }
 
 /// A writer's first act in a backend: records on which history it is, where nobody has yet. False: there is nothing to record now, of a
@@ -297,8 +309,8 @@ fn insert(gap: Gap) -> Result<()> {
         let newest = "SELECT coalesce(max(number), 0) FROM snapsync.epoch";
         Ok(spi::query(newest, &[], spi::Mode::Read)?.first().and_then(|r| r.i64(0)).unwrap_or(0) + 1)
     })?;
-    if !gap.lost && number > STARTS {
-        // What a prepared transaction has dropped goes when that ends, however late.
+    if !gap.lost && number > STARTS && !pg::transaction_snapshot_is_fixed() {
+        // What a prepared transaction has dropped goes when that ends, however late. (An older snapshot cannot drop what others have dropped since.)
         let old = "DELETE FROM snapsync.epoch WHERE ctid = ANY (ARRAY( \
                        SELECT ctid FROM snapsync.epoch WHERE NOT lost AND number < $1 FOR UPDATE SKIP LOCKED))";
         spi::as_owner(|| spi::execute(old, &[spi::arg((number - STARTS) as i32)], spi::Mode::Write))?;

@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use pgrx::{pg_sys, FromDatum};
 
 use super::history::{cursor_is_of_this_history, gaps, in_one_branch};
-use super::FIRST;
+use super::{Reading, FIRST};
 use crate::server::error::Result;
 use crate::server::pg::{OwnTable, WrittenBy};
+use crate::server::session::PerTransaction;
 use crate::server::{memory, pg, spi};
 
 mod thin;
@@ -33,12 +34,22 @@ const EVERY: Duration = Duration::from_millis(5);
 thread_local! {
     /// When this backend last added a row.
     static WRITTEN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// This transaction must add one, however soon it comes after another.
+    static WANTED: PerTransaction<bool> = PerTransaction::until_end();
 }
 
-/// May this transaction add a row? One whose snapshot is older than this moment would see its own row, which says nothing about others that
-/// committed in between (clock.rs).
+/// This transaction resets clients. Who pulls under a snapshot that keeps, or from a standby, would be reset again and again, until somebody else writes, if
+/// the newest row were from before it.
+pub fn want() {
+    WANTED.with(|w| w.with(|wanted| *wanted = true));
+}
+
+fn is_wanted() -> bool {
+    WANTED.with(|w| w.with(|wanted| *wanted))
+}
+
 fn is_due() -> bool {
-    !pg::transaction_snapshot_is_fixed() && WRITTEN.with(Cell::get).is_none_or(|at| at.elapsed() >= EVERY)
+    is_wanted() || WRITTEN.with(Cell::get).is_none_or(|at| at.elapsed() >= EVERY)
 }
 
 pub const HORIZON: OwnTable = OwnTable {
@@ -49,65 +60,141 @@ pub const HORIZON: OwnTable = OwnTable {
         (pg_sys::INT8OID, false),
         (pg_sys::PG_LSNOID, false),
         (pg_sys::INT8OID, false),
+        (pg_sys::INT8OID, false),
     ],
     written: WrittenBy::Catalog,
 };
 
-/// `snapsync.horizon`, open for reading by time.
+/// `snapsync.horizon`, open in the order of one of its indexes.
 struct Horizon {
     relation: pg_sys::Relation,
     index: pg_sys::Relation,
+    order: Order,
+    lock: u32,
 }
 
-// Column numbers, in the order of sql/02_tables.sql; the index is on (at, snapmin).
-const AT: c_int = 2;
+/// By which column.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    Snapmin,
+    /// And those of one time by their snapmin.
+    Time,
+}
 
-/// After all times.
+use Way::{Backwards, Forwards};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Backwards,
+    Forwards,
+}
+
+// Column numbers, in the order of sql/02_tables.sql.
+const SNAPMIN: c_int = 1;
+const AT: c_int = 2;
+const NEWEST: c_int = 3;
+const LSN: c_int = 4;
+const SYSTEM: c_int = 5;
+const BEYOND: c_int = 6;
+
+/// After all times, and all snapmins.
 const END: i64 = i64::MAX - 1;
+
+/// One of its rows, while it is being read.
+struct HorizonRow(*mut pg_sys::TupleTableSlot);
+
+impl HorizonRow {
+    fn column(&self, number: c_int) -> Option<i64> {
+        let mut is_null = false;
+        // SAFETY: the slot has a row of the table, which has so many columns. Each of them is a number of 64 bits.
+        unsafe { i64::from_datum(pg_sys::slot_getattr(self.0, number, &mut is_null), is_null) }
+    }
+
+    fn at(&self) -> i64 {
+        self.column(AT).unwrap_or(0)
+    }
+
+    fn snapmin(&self) -> i64 {
+        self.column(SNAPMIN).unwrap_or(FIRST)
+    }
+
+    fn place(&self) -> pg_sys::ItemPointerData {
+        // SAFETY: as above.
+        unsafe { (*self.0).tts_tid }
+    }
+
+    /// Has this transaction written it?
+    fn is_own(&self) -> bool {
+        // SAFETY: as above; the row is a heap's.
+        unsafe {
+            let tuple = pg_sys::ExecFetchSlotHeapTuple(self.0, false, std::ptr::null_mut());
+            pg::is_own_transaction((*(*tuple).t_data).t_choice.t_heap.t_xmin)
+        }
+    }
+}
 
 impl Horizon {
     /// For writing: the lock stays until the transaction ends.
     fn open() -> Result<Horizon> {
-        let relation = HORIZON.open(pg_sys::RowExclusiveLock)?;
+        Horizon::open_by(Order::Time, pg_sys::RowExclusiveLock)
+    }
+
+    fn open_by(order: Order, lock: u32) -> Result<Horizon> {
+        let relation = HORIZON.open(lock)?;
         // SAFETY: both exist; on an ERROR the resource owner closes them. The index is looked up under the table's lock.
         unsafe {
-            let index = pg::own_index(relation, c"horizon_at", &[AT as i16, 1])?;
-            Ok(Horizon { relation, index: pg_sys::index_open(index, pg_sys::AccessShareLock as c_int) })
+            let index = match order {
+                Order::Time => pg::own_index(relation, c"horizon_at", &[AT as i16, SNAPMIN as i16])?,
+                Order::Snapmin => pg::own_index(relation, c"horizon_snapmin", &[SNAPMIN as i16])?,
+            };
+            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as c_int);
+            Ok(Horizon { relation, index, order, lock })
         }
     }
 
-    /// The rows from this time on backwards, until `each` says false: where they stand and their time. Of an entry whose row the active
+    /// The rows from this one on backwards, until `each` says false. Of an entry whose row the active
     /// snapshot does not see there is nothing to tell, but that it was looked at.
-    fn backwards(&self, from: i64, mut each: impl FnMut(Option<(pg_sys::ItemPointerData, i64)>) -> bool) {
+    fn backwards(&self, from: i64, each: impl FnMut(Option<HorizonRow>) -> bool) {
+        self.scan(Backwards, from, each);
+    }
+
+    fn scan(&self, way: Way, from: i64, mut each: impl FnMut(Option<HorizonRow>) -> bool) {
+        let (strategy, direction) = match way {
+            Backwards => (pg_sys::BTLessEqualStrategyNumber, pg_sys::ScanDirection::BackwardScanDirection),
+            Forwards => (pg_sys::BTGreaterEqualStrategyNumber, pg_sys::ScanDirection::ForwardScanDirection),
+        };
+        let compares = match (self.order, way) {
+            (Order::Time, Backwards) => pg_sys::F_TIMESTAMPTZ_LE,
+            (Order::Time, Forwards) => pg_sys::F_TIMESTAMPTZ_GE,
+            (Order::Snapmin, Backwards) => pg_sys::F_INT8LE,
+            (Order::Snapmin, Forwards) => pg_sys::F_INT8GE,
+        };
         // SAFETY: the scan copies its key; both relations stay open; the slot has the table's row, while it is full.
         unsafe {
             let mut key = pg_sys::ScanKeyData::default();
             // The index's first column.
-            pg_sys::ScanKeyInit(
-                &mut key,
-                1,
-                pg_sys::BTLessEqualStrategyNumber as u16,
-                pg_sys::F_TIMESTAMPTZ_LE.into(),
-                pg_sys::Datum::from(from),
-            );
-            let snapshot = pg_sys::GetActiveSnapshot();
+            pg_sys::ScanKeyInit(&mut key, 1, strategy as u16, compares.into(), pg_sys::Datum::from(from));
+            let beheld = pg::Beheld::under(pg_sys::GetActiveSnapshot());
+            let scanned = beheld.scanned();
             #[cfg(not(feature = "pg18"))]
-            let scan = pg_sys::index_beginscan(self.relation, self.index, snapshot, 1, 0);
+            let scan = pg_sys::index_beginscan(self.relation, self.index, scanned, 1, 0);
             #[cfg(feature = "pg18")]
-            let scan = pg_sys::index_beginscan(self.relation, self.index, snapshot, std::ptr::null_mut(), 1, 0);
+            let scan = pg_sys::index_beginscan(self.relation, self.index, scanned, std::ptr::null_mut(), 1, 0);
             pg_sys::index_rescan(scan, &mut key, 1, std::ptr::null_mut(), 0);
             let slot = pg_sys::table_slot_create(self.relation, std::ptr::null_mut());
             loop {
                 memory::heed();
-                if pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::BackwardScanDirection).is_null() {
+                if pg_sys::index_getnext_tid(scan, direction).is_null() {
                     break;
                 }
-                let row = pg_sys::index_fetch_heap(scan, slot).then(|| {
-                    let mut is_null = false;
-                    let datum = pg_sys::slot_getattr(slot, AT, &mut is_null);
-                    ((*slot).tts_tid, i64::from_datum(datum, is_null).unwrap_or(0))
-                });
-                if !each(row) {
+                let mut sees = false;
+                while !sees && pg_sys::index_fetch_heap(scan, slot) {
+                    sees = beheld.sees(self.relation, slot);
+                    if !(*scan).xs_heap_continue {
+                        break;
+                    }
+                }
+                if !each(sees.then_some(HorizonRow(slot))) {
                     break;
                 }
             }
@@ -119,34 +206,46 @@ impl Horizon {
     fn newest_time(&self) -> Option<i64> {
         let mut newest = None;
         self.backwards(END, |row| {
-            newest = row.map(|(_, at)| at);
+            newest = row.map(|row| row.at());
             newest.is_none()
         });
         newest
     }
 
     fn close(self) {
-        // SAFETY: what `open` opened.
+        let until = if self.lock == pg_sys::AccessShareLock { self.lock } else { pg_sys::NoLock };
+        // SAFETY: what `open_by` opened.
         unsafe {
             pg_sys::index_close(self.index, pg_sys::AccessShareLock as c_int);
-            pg_sys::table_close(self.relation, pg_sys::NoLock as c_int);
+            pg_sys::table_close(self.relation, until as c_int);
         }
     }
 }
 
-/// A writer's, once its stamp is registered: adds what it knows unless somebody just has.
-pub fn write_if_due() -> Result<()> {
+/// Reads the rows that the active snapshot sees, from this one on, until `each` says false.
+fn read(order: Order, way: Way, from: i64, mut each: impl FnMut(HorizonRow) -> bool) -> Result<()> {
+    let horizon = Horizon::open_by(order, pg_sys::AccessShareLock)?;
+    horizon.scan(way, from, |row| row.is_none_or(&mut each));
+    horizon.close();
+    Ok(())
+}
+
+/// A writer's, once its stamp is registered: adds what it knows unless somebody just has. Whatever the transaction's own snapshot, for what it says
+/// is true of those that see this transaction.
+pub fn write_if_due(stamp: i64) -> Result<()> {
     if !is_due() {
         return Ok(());
     }
+    let _now = pg::ActiveSnapshot::latest();
     let horizon = Horizon::open()?;
     let newest = horizon.newest_time().unwrap_or(i64::MIN);
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    if !(0..EVERY.as_micros() as i64).contains(&now.saturating_sub(newest)) {
+    if is_wanted() || !(0..EVERY.as_micros() as i64).contains(&now.saturating_sub(newest)) {
         // (In this order: position.rs.)
         let reached = super::position::reached();
         let reading = super::read_snapmin()?;
+        let beyond = beyond(reading, stamp);
         // Not the time before: a transaction with a smaller stamp may have been under way then, whose changes a client that read at
         // that time has not seen.
         // SAFETY: as above.
@@ -159,6 +258,7 @@ pub fn write_if_due() -> Result<()> {
                 pg_sys::Datum::from(reading.newest),
                 pg_sys::Datum::from(reached),
                 pg_sys::Datum::from(pg::database().1),
+                pg_sys::Datum::from(beyond),
             ];
             let indexes = pg::OwnIndexes::open(&HORIZON, horizon.relation)?;
             let tuple = HORIZON.row(horizon.relation, &values.map(Some));
@@ -172,12 +272,29 @@ pub fn write_if_due() -> Result<()> {
     Ok(())
 }
 
-/// The largest snapmin that the active snapshot sees; 1 where there is none.
+/// A reading without one's own stamp. It is what a snapshot may go by that sees the writer: his own changes, too. (Not who pulled at that time. He did
+/// not see them.)
+fn beyond(reading: Reading, own: i64) -> i64 {
+    // (A clock that somebody else has just set says nothing.)
+    if reading.snapmin != own || reading.newest == i64::MAX {
+        return reading.snapmin;
+    }
+    super::first_registered_between(own, reading.newest).unwrap_or(super::next(reading.newest))
+}
+
+/// A snapmin of the active snapshot: the largest of a writer that it sees; 1 where there is none.
+///
+/// What this transaction has written itself does not count: its snapshot may be older. (It writes when it commits; only a callback of another
+/// extension's could still ask.)
 pub fn snapmin_of_old_snapshot() -> Result<i64> {
-    let rows = spi::as_owner(|| {
-        spi::query("SELECT snapmin FROM snapsync.horizon ORDER BY snapmin DESC LIMIT 1", &[], spi::Mode::Read)
+    let mut found = None;
+    read(Order::Snapmin, Backwards, END, |row| {
+        if !row.is_own() {
+            found = Some(row.column(BEYOND).unwrap_or(row.snapmin()));
+        }
+        found.is_none()
     })?;
-    Ok(rows.first().and_then(|r| r.i64(0)).unwrap_or(FIRST))
+    Ok(found.unwrap_or(FIRST))
 }
 
 /// The same of what is committed now.
@@ -189,12 +306,14 @@ pub fn newest() -> Result<i64> {
 /// The newest position in the WAL that the active snapshot sees, from before a reading of the clock below this snapmin; 0 where there is
 /// none. (A dump brings those of another system's WAL along.)
 pub(super) fn position_before(snapmin: i64) -> Result<pg_sys::XLogRecPtr> {
-    let sql = "SELECT h.lsn - '0/0'::pg_lsn FROM snapsync.horizon AS h \
-               WHERE h.snapmin <= $1 AND h.newest < $1 AND h.system = $2 ORDER BY h.snapmin DESC LIMIT 1";
-    let args = [spi::arg(snapmin), spi::arg(pg::database().1 as i64)];
-    let rows = spi::as_owner(|| spi::query(sql, &args, spi::Mode::Read))?;
-    let found = rows.first().and_then(|r| r.text(0)).and_then(|lsn| lsn.parse().ok());
-    Ok(found.unwrap_or(0))
+    let (mut found, system) = (None, pg::database().1 as i64);
+    read(Order::Snapmin, Backwards, snapmin, |row| {
+        if row.column(SYSTEM) == Some(system) && row.column(NEWEST).is_some_and(|newest| newest < snapmin) {
+            found = row.column(LSN);
+        }
+        found.is_none()
+    })?;
+    Ok(found.unwrap_or(0) as pg_sys::XLogRecPtr)
 }
 
 /// The newest that is older than the newest one by this; 1 where there is none.
@@ -228,15 +347,22 @@ enum Passing {
     Last,
 }
 
+/// Postgres's time begins with 2000: so many microseconds after Unix's.
+const EPOCH: i64 = 10_957 * 86_400_000_000;
+
 /// The snapmin known at a wall-clock time: that of the newest horizon that is no younger.
 fn snapmin_at(micros: i64, passing: Passing) -> Result<Option<i64>> {
-    let order = if passing == First { "ASC" } else { "DESC" };
-    let sql = format!(
-        "SELECT snapmin FROM snapsync.horizon WHERE at = ( \
-             SELECT at FROM snapsync.horizon WHERE at <= ('epoch'::timestamptz + $1 * '1 microsecond'::interval) \
-             ORDER BY at DESC LIMIT 1) \
-         ORDER BY snapmin {order} LIMIT 1"
-    );
-    let rows = spi::as_owner(|| spi::query(&sql, &[spi::arg(micros as f64)], spi::Mode::Read))?;
-    Ok(rows.first().and_then(|r| r.i64(0)))
+    let (mut found, micros) = (None, micros.saturating_sub(EPOCH).min(END));
+    read(Order::Time, Backwards, micros, |row| {
+        found = Some((row.at(), row.snapmin()));
+        false
+    })?;
+    // (Of that time this was the last one.)
+    if let (Some((time, snapmin)), First) = (&mut found, passing) {
+        read(Order::Time, Forwards, *time, |row| {
+            *snapmin = row.snapmin();
+            false
+        })?;
+    }
+    Ok(found.map(|(_, snapmin)| snapmin))
 }

@@ -1,11 +1,12 @@
-//! Rows of the extension's own tables, read past ACLs; which version of its row in `pg_authid` a role has; and which rows others are changing.
+//! Rows of the extension's own tables, read past ACLs; and which versions of catalogs' rows came and went.
 
 use std::ffi::CStr;
 
 use pgrx::{pg_sys, FromDatum};
 
-use super::{own_index, ActiveSnapshot, KeptSnapshot, OwnTable};
+use super::{own_index, ActiveSnapshot, Beheld, KeptSnapshot, OwnTable};
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 
 /// A row of one of the extension's own tables, while it is being read.
 pub struct OwnRow {
@@ -23,6 +24,12 @@ impl OwnRow {
             let datum = pg_sys::heap_getattr(self.tuple, i32::from(attnum), self.descriptor, &mut is_null);
             T::from_datum(datum, is_null)
         }
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> pg_sys::ItemPointerData {
+        // SAFETY: as above.
+        unsafe { (*self.tuple).t_self }
     }
 
     /// Does a transaction of another session that has not ended change this row, or has it locked it to do so?
@@ -80,8 +87,15 @@ fn is_anothers_under_way(xid: pg_sys::TransactionId) -> bool {
     unsafe { pg_sys::TransactionIdIsInProgress(xid) && !pg_sys::TransactionIdIsCurrentTransactionId(xid) }
 }
 
-/// A scan's key on the first column: what compares, and the value.
-type FirstColumn = (u32, pg_sys::Datum);
+/// A scan's condition on the first column of an index: the strategy, what compares, and the value.
+type Condition = (u32, u32, pg_sys::Datum);
+
+/// The number of that column in one of the extension's own tables, which are all made so.
+const FIRST: i16 = 1;
+
+fn is(compares: u32, value: pg_sys::Datum) -> Condition {
+    (pg_sys::BTEqualStrategyNumber, compares, value)
+}
 
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
 pub fn row_by_name<R>(
@@ -92,120 +106,219 @@ pub fn row_by_name<R>(
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
     // A name's comparison stops at its NUL.
-    first_row(table, Some((index, (pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr())))), snapshot, read)
+    first_row(table, Some((index, &[is(pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))])), snapshot, read)
 }
 
-/// Reads the row of one of the extension's own tables that has no other.
+/// Has one of the extension's own tables a row whose first column, a unique name, is between these two?
+pub fn has_name_between(
+    table: &OwnTable,
+    index: &'static CStr,
+    (after, before): (&CStr, &CStr),
+    snapshot: &ActiveSnapshot,
+) -> Result<bool> {
+    let conditions = [
+        (pg_sys::BTGreaterStrategyNumber, pg_sys::F_NAMEGT, pg_sys::Datum::from(after.as_ptr())),
+        (pg_sys::BTLessStrategyNumber, pg_sys::F_NAMELT, pg_sys::Datum::from(before.as_ptr())),
+    ];
+    Ok(first_row(table, Some((index, &conditions)), snapshot, |_| ())?.is_some())
+}
+
+/// Reads the first row of one of the extension's own tables: most have no other.
 pub fn only_row<R>(table: &OwnTable, snapshot: &ActiveSnapshot, read: impl FnOnce(&OwnRow) -> R) -> Result<Option<R>> {
     first_row(table, None, snapshot, read)
 }
 
 /// Reads all rows of one of the extension's own tables, in the order in which they stand there.
-pub fn all_rows(table: &OwnTable, snapshot: &ActiveSnapshot, mut read: impl FnMut(&OwnRow)) -> Result<()> {
+pub fn each_row(table: &OwnTable, snapshot: &ActiveSnapshot, mut read: impl FnMut(&OwnRow)) -> Result<()> {
+    let all = |row: &OwnRow| {
+        read(row);
+        true
+    };
     let relation = table.open(pg_sys::AccessShareLock)?;
-    // SAFETY: the open table; on an ERROR the resource owner closes it.
-    unsafe {
-        let none = pg_sys::InvalidOid;
-        let scan = pg_sys::systable_beginscan(relation, none, false, snapshot.raw(), 0, std::ptr::null_mut());
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot });
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-    }
+    // SAFETY: the snapshot lives as long as it is lent; the relation is open.
+    unsafe { scan(relation, None, Beheld::under(snapshot.raw()), all) }
     Ok(())
 }
 
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
 pub fn has_row_of(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
-    let now = ActiveSnapshot::latest();
-    Ok(first_row(table, Some((index, (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)))), &now, |_| ())?.is_some())
+    let (now, of) = (ActiveSnapshot::latest(), [is(pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
+    Ok(first_row(table, Some((index, &of)), &now, |_| ())?.is_some())
 }
 
 /// Does a transaction of another session that has not ended change the row of one of the extension's own tables whose first column is this Oid, or has it locked it
 /// to do so?
 pub fn is_being_changed(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
-    let by = (index, (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)));
-    Ok(first_row(table, Some(by), &ActiveSnapshot::latest(), OwnRow::is_being_changed)?.unwrap_or(false))
+    let of = [is(pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
+    let now = ActiveSnapshot::latest();
+    Ok(first_row(table, Some((index, &of)), &now, OwnRow::is_being_changed)?.unwrap_or(false))
 }
 
 /// The same of a function's or a relation's row in its catalog; or has it become what it is, or gone, since this snapshot?
 pub fn is_changed_since(snapshot: &KeptSnapshot, catalog: pg_sys::Oid, oid: pg_sys::Oid) -> Result<bool> {
-    let index =
-        if catalog == pg_sys::ProcedureRelationId { pg_sys::ProcedureOidIndexId } else { pg_sys::ClassOidIndexId };
-    let by = (index.into(), (pg_sys::F_OIDEQ, pg_sys::Datum::from(oid)));
-    let now = ActiveSnapshot::latest();
+    let (index, column) = match catalog {
+        pg_sys::ProcedureRelationId => (pg_sys::ProcedureOidIndexId, pg_sys::Anum_pg_proc_oid),
+        _ => (pg_sys::ClassOidIndexId, pg_sys::Anum_pg_class_oid),
+    };
+    let (now, of) = (ActiveSnapshot::latest(), [is(pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
+    let mut changed = None;
+    let first = |row: &OwnRow| {
+        changed = Some(row.is_being_changed() || row.is_newer_than(snapshot));
+        false
+    };
     // SAFETY: the snapshot lives as long as it is lent; on an ERROR the resource owner closes the catalog.
     unsafe {
         let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
-        let changed = scan(relation, Some(by), now.raw(), |row| row.is_being_changed() || row.is_newer_than(snapshot));
-        Ok(changed.unwrap_or(true))
+        scan(relation, Some((index.into(), column as i16, &of)), Beheld::under(now.raw()), first);
     }
-}
-
-/// The number of the transaction that has made this role's row, as the active snapshot sees it: `pg_authid.xmin`, which `pg_roles` has not, and which only a
-/// superuser may read. The extension's owner need not be one any more.
-pub fn version_of_role(role: pg_sys::Oid) -> Result<Option<u32>> {
-    // SAFETY: the snapshot of the statement that asks. A tuple has its system columns, and this one is never NULL.
-    unsafe {
-        let relation = pg_sys::table_open(pg_sys::AuthIdRelationId, pg_sys::AccessShareLock as i32);
-        let by = (pg_sys::AuthIdOidIndexId.into(), (pg_sys::F_OIDEQ, pg_sys::Datum::from(role)));
-        Ok(scan(relation, Some(by), pg_sys::GetActiveSnapshot(), |row| {
-            (*(*row.tuple).t_data).t_choice.t_heap.t_xmin.into_inner()
-        }))
-    }
+    Ok(changed.unwrap_or(true))
 }
 
 /// By an index on the first column, or without one.
 fn first_row<R>(
     table: &OwnTable,
-    by: Option<(&'static CStr, FirstColumn)>,
+    by: Option<(&'static CStr, &[Condition])>,
     snapshot: &ActiveSnapshot,
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
+    let (mut read, mut found) = (Some(read), None);
+    let first = |row: &OwnRow| {
+        found = read.take().map(|read| read(row));
+        false
+    };
     let relation = table.open(pg_sys::AccessShareLock)?;
-    // SAFETY: the snapshot, and what the key's value points to, live as long as they are lent; the relation is open.
+    // SAFETY: the snapshot, and what the conditions' values point to, live as long as they are lent; the relation is open.
     unsafe {
         let by = match by {
-            Some((index, key)) => Some((own_index(relation, index, &[1])?, key)),
+            Some((index, conditions)) => Some((own_index(relation, index, &[FIRST])?, FIRST, conditions)),
             None => None,
         };
-        Ok(scan(relation, by, snapshot.raw(), read))
+        scan(relation, by, Beheld::under(snapshot.raw()), first);
+    }
+    Ok(found)
+}
+
+/// By an index whose first column has this number in the table, or without one; as long as `each` says so. Closes the relation.
+///
+/// # Safety
+/// An open relation, and an index of it; the snapshot is valid, and what the conditions' values point to outlives the call.
+unsafe fn scan(
+    relation: pg_sys::Relation,
+    by: Option<(pg_sys::Oid, i16, &[Condition])>,
+    beheld: Beheld,
+    mut each: impl FnMut(&OwnRow) -> bool,
+) {
+    let by_index = by.is_some();
+    // SAFETY: see above; on an ERROR the resource owner closes them.
+    unsafe {
+        let (index, mut keys) = match by {
+            Some((index, column, conditions)) => (index, keys(column, conditions)),
+            None => (pg_sys::InvalidOid, Vec::new()),
+        };
+        let count = keys.len() as i32;
+        let scan = pg_sys::systable_beginscan(relation, index, by_index, beheld.scanned(), count, keys.as_mut_ptr());
+        loop {
+            memory::heed();
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let slot = (*scan).slot;
+            if beheld.sees(relation, slot) && !each(&OwnRow { tuple, descriptor: (*relation).rd_att, slot }) {
+                break;
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
     }
 }
 
-/// Closes the relation.
-///
-/// # Safety
-/// An open relation, and an index of it whose first column is the relation's; the snapshot is valid, and what the key's value points to outlives the call.
-unsafe fn scan<R>(
-    relation: pg_sys::Relation,
-    by: Option<(pg_sys::Oid, FirstColumn)>,
-    snapshot: pg_sys::Snapshot,
-    read: impl FnOnce(&OwnRow) -> R,
-) -> Option<R> {
-    // SAFETY: see above; on an ERROR the resource owner closes them.
-    unsafe {
+fn keys(column: i16, conditions: &[Condition]) -> Vec<pg_sys::ScanKeyData> {
+    let key = |(strategy, compares, value): &Condition| {
         let mut key = pg_sys::ScanKeyData::default();
-        let by_index = by.is_some();
-        let (index, keys) = match by {
-            Some((index, (equality, value))) => {
-                pg_sys::ScanKeyInit(&mut key, 1, pg_sys::BTEqualStrategyNumber as u16, equality.into(), value);
-                (index, 1)
-            }
-            None => (pg_sys::InvalidOid, 0),
+        // SAFETY: fills it in; the function exists.
+        unsafe { pg_sys::ScanKeyInit(&mut key, column, *strategy as u16, (*compares).into(), *value) };
+        key
+    };
+    conditions.iter().map(key).gather()
+}
+
+/// A catalog, an index of it, and which of the catalog's columns is the first of that.
+pub type CatalogIndex = (pg_sys::Oid, pg_sys::Oid, u32);
+
+/// Reads those versions of a catalog's rows that came or went after a snapshot: whose transactions have committed since, or this one since. The first
+/// column of the index is this Oid.
+///
+/// As long as the snapshot is held, none of them is taken away: to it, they are not dead.
+pub fn versions_since(
+    (catalog, index, column): CatalogIndex,
+    oid: pg_sys::Oid,
+    snapshot: &ActiveSnapshot,
+    mut read: impl FnMut(&OwnRow),
+) -> Result<()> {
+    let is = [(pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
+    let by = Some((index, column as i16, &is[..]));
+    let mut each = |row: &OwnRow| {
+        // SAFETY: a tuple of the scan, and a snapshot that is lent.
+        if unsafe { came_since(row.tuple, snapshot.raw()) || went_since(row.tuple, snapshot.raw()) } {
+            read(row);
+        }
+        true
+    };
+    // SAFETY: there is no snapshot; on an ERROR the resource owner closes the catalog.
+    unsafe {
+        let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
+        scan(relation, by, Beheld::all(), &mut each);
+    }
+    Ok(())
+}
+
+/// # Safety
+/// A valid tuple and snapshot.
+unsafe fn came_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: see above; the command's number is asked for where the transaction is this one.
+    unsafe {
+        let header = (*tuple).t_data;
+        let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
+        (*header).t_infomask & frozen != frozen
+            && is_since((*header).t_choice.t_heap.t_xmin, snapshot, || pg_sys::HeapTupleHeaderGetCmin(header))
+    }
+}
+
+/// # Safety
+/// A valid tuple and snapshot.
+unsafe fn went_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bool {
+    // SAFETY: as above. Who only locks a row does not take it away.
+    unsafe {
+        let header = (*tuple).t_data;
+        let has = |mask: u32| u32::from((*header).t_infomask) & mask;
+        let several = has(pg_sys::HEAP_XMAX_IS_MULTI) != 0;
+        let locked = has(pg_sys::HEAP_XMAX_LOCK_ONLY) != 0
+            || !several && has(pg_sys::HEAP_LOCK_MASK) == pg_sys::HEAP_XMAX_EXCL_LOCK;
+        if has(pg_sys::HEAP_XMAX_INVALID) != 0 || locked {
+            return false;
+        }
+        let by = match several {
+            true => pg_sys::HeapTupleGetUpdateXid(header),
+            false => (*header).t_choice.t_heap.t_xmax,
         };
-        let scan = pg_sys::systable_beginscan(relation, index, by_index, snapshot, keys, &mut key);
-        let tuple = pg_sys::systable_getnext(scan);
-        let found =
-            (!tuple.is_null()).then(|| read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot }));
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        found
+        is_since(by, snapshot, || pg_sys::HeapTupleHeaderGetCmax(header))
+    }
+}
+
+/// # Safety
+/// A valid snapshot.
+unsafe fn is_since(
+    transaction: pg_sys::TransactionId,
+    snapshot: pg_sys::Snapshot,
+    command: impl FnOnce() -> u32,
+) -> bool {
+    // SAFETY: look-ups in shared memory and in pg_xact.
+    unsafe {
+        if pg_sys::TransactionIdIsCurrentTransactionId(transaction) {
+            return command() >= (*snapshot).curcid;
+        }
+        pg_sys::XidInMVCCSnapshot(transaction, snapshot) && pg_sys::TransactionIdDidCommit(transaction)
     }
 }
 

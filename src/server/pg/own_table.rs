@@ -222,3 +222,53 @@ impl OwnIndexes {
 fn is_simple(index: &pg_sys::IndexInfo) -> bool {
     index.ii_Expressions.is_null() && index.ii_Predicate.is_null() && index.ii_ExclusionOps.is_null()
 }
+
+/// One of them, to be written as catalogs are, row by row. Who does it has his turn: rows that somebody else is writing are an ERROR here.
+pub struct OwnWriter {
+    table: &'static OwnTable,
+    relation: pg_sys::Relation,
+    indexes: OwnIndexes,
+}
+
+impl OwnWriter {
+    pub fn open(table: &'static OwnTable) -> Result<OwnWriter> {
+        let relation = table.open(pg_sys::RowExclusiveLock)?;
+        // SAFETY: the table is open; on an ERROR the resource owner closes it.
+        let indexes = unsafe { OwnIndexes::open(table, relation)? };
+        Ok(OwnWriter { table, relation, indexes })
+    }
+
+    /// In the place of the row that stands there, or beside all others.
+    ///
+    /// # Safety
+    /// The values are those of the table's columns, all of them.
+    pub unsafe fn write(&mut self, in_place_of: Option<pg_sys::ItemPointerData>, values: &[Option<pg_sys::Datum>]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let tuple = self.table.row(self.relation, values);
+            match in_place_of {
+                Some(mut place) => {
+                    pg_sys::CatalogTupleUpdateWithInfo(self.relation, &mut place, tuple, self.indexes.raw());
+                }
+                None => self.indexes.insert(self.relation, tuple),
+            }
+            pg_sys::heap_freetuple(tuple);
+        }
+    }
+
+    /// Takes a row away.
+    pub fn take_out(&mut self, mut place: pg_sys::ItemPointerData) {
+        // SAFETY: a row that a snapshot of this moment sees.
+        unsafe { pg_sys::CatalogTupleDelete(self.relation, &mut place) }
+    }
+
+    /// Ends it. The lock stays until the transaction ends, as after any INSERT, and what was written can be read.
+    pub fn close(self) {
+        self.indexes.close();
+        // SAFETY: what `open` opened.
+        unsafe {
+            pg_sys::table_close(self.relation, pg_sys::NoLock as i32);
+            pg_sys::CommandCounterIncrement();
+        }
+    }
+}

@@ -73,3 +73,44 @@ impl Drop for ActiveSnapshot {
         }
     }
 }
+
+/// How a table of the extension's own is scanned.
+///
+/// In SERIALIZABLE a scan under a snapshot of transactions leaves predicate locks, and whoever writes there would be taken for a conflict with all who
+/// have read, though what we remember is no data of theirs. So there all versions are scanned, which leaves none, and the snapshot is asked
+/// about each.
+#[derive(Clone, Copy)]
+pub struct Beheld {
+    scanned: pg_sys::Snapshot,
+    asked: Option<pg_sys::Snapshot>,
+}
+
+impl Beheld {
+    /// What this snapshot sees.
+    pub fn under(snapshot: pg_sys::Snapshot) -> Beheld {
+        // SAFETY: reads a backend-local variable.
+        let leaves_locks = unsafe { pg_sys::XactIsoLevel } == pg_sys::XACT_SERIALIZABLE as i32;
+        match leaves_locks {
+            true => Beheld { asked: Some(snapshot), ..Beheld::all() },
+            false => Beheld { scanned: snapshot, asked: None },
+        }
+    }
+
+    /// All versions.
+    pub fn all() -> Beheld {
+        Beheld { scanned: &raw mut pg_sys::SnapshotAnyData, asked: None }
+    }
+
+    pub fn scanned(self) -> pg_sys::Snapshot {
+        self.scanned
+    }
+
+    /// Does a row count that the scan has found?
+    ///
+    /// # Safety
+    /// The snapshot is valid, and the slot has a row of the relation, as the scan has put it there.
+    pub unsafe fn sees(self, relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        // SAFETY: see above.
+        self.asked.is_none_or(|asked| unsafe { pg_sys::table_tuple_satisfies_snapshot(relation, slot, asked) })
+    }
+}

@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 use super::{is_due, Horizon, END};
 use crate::log::THINNING_HORIZONS;
 use crate::server::error::Result;
-use crate::server::memory;
+use crate::server::{memory, pg};
 
 /// A writer looks for old rows once in this time, in microseconds.
 const THIN_EVERY: i64 = 2_000_000;
@@ -56,12 +56,12 @@ impl Spare {
     }
 }
 
-/// A writer's that is about to draw its stamp, and to commit (not to be prepared: nobody may wait for what it deletes). Under a
-/// snapshot of this moment.
+/// A writer's that is about to draw its stamp, and to commit (not to be prepared: nobody may wait for what it deletes).
 pub fn thin_if_due() -> Result<()> {
     if !is_due() {
         return Ok(());
     }
+    let _now = pg::ActiveSnapshot::latest();
     let horizon = Horizon::open()?;
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -84,7 +84,7 @@ impl Horizon {
             let (mut kept, mut looked_at) = (0, 0);
             self.backwards(now - age, |row| {
                 looked_at += 1;
-                if let Some((place, at)) = row {
+                if let Some((place, at)) = row.map(|row| (row.place(), row.at())) {
                     let begins = last.replace(at.div_euclid(bucket)) != Some(at.div_euclid(bucket));
                     match spare.add(place, at, begins) {
                         Ok(true) => kept += 1,
@@ -106,10 +106,10 @@ impl Horizon {
         let (mut spare, mut looked_at, mut failed) = (Spare::default(), 0, Ok(()));
         self.backwards(END, |row| {
             looked_at += 1;
-            let is_of_it = row.is_none_or(|(_, at)| at == newest);
-            if let Some((place, at)) = row.filter(|_| is_of_it) {
+            let is_of_it = row.as_ref().is_none_or(|row| row.at() == newest);
+            if let Some(row) = row.filter(|_| is_of_it) {
                 let begins = spare.time.is_none();
-                failed = spare.add(place, at, begins).map(|_| ());
+                failed = spare.add(row.place(), row.at(), begins).map(|_| ());
             }
             failed.is_ok() && is_of_it && looked_at < AHEAD
         });
