@@ -480,7 +480,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Afterwards call snapsync.enable() for the tables that were altered meanwhile, and snapsync.reset() where clients see it.',
            format('ALTER EVENT TRIGGER %I ENABLE ALWAYS;', evtname),
            CASE WHEN NOT pg_has_role(who, evtowner, 'USAGE') THEN 'superuser' END
-    FROM pg_event_trigger WHERE evtname IN ('snapsync_command_end', 'snapsync_drop', 'snapsync_rewrite') AND evtenabled <> 'A'
+    FROM pg_event_trigger WHERE evtname IN ('snapsync_command_end', 'snapsync_drop', 'snapsync_rewrite', 'snapsync_index') AND evtenabled <> 'A'
       AND EXISTS (SELECT FROM mine)
     UNION ALL
     SELECT DISTINCT 'error', root.tab,
