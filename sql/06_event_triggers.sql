@@ -185,25 +185,29 @@ COMMENT ON FUNCTION snapsync.types_named(oid) IS
 REVOKE EXECUTE ON FUNCTION snapsync.types_named(oid) FROM PUBLIC;
 
 -- What a foreign key does to rows (ON DELETE CASCADE, and so on) goes through the triggers and rules of their table, which may leave them as they are.
--- In tgtype 1 is ROW, 2 BEFORE, 8 DELETE, 16 UPDATE (catalog/pg_trigger.h).
-CREATE FUNCTION snapsync.can_keep_rows(key oid) RETURNS boolean
+-- In tgtype 1 is ROW, 2 BEFORE, 8 DELETE, 16 UPDATE (catalog/pg_trigger.h). (An update that moves a row to another partition is a deletion there.)
+CREATE FUNCTION snapsync.kept_by(relation oid, OUT deletes boolean, OUT updates boolean)
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT EXISTS (
-        -- (An update that moves a row to another partition is a deletion there.)
-        SELECT FROM (SELECT conrelid, (SELECT relkind FROM pg_class WHERE oid = conrelid) = 'p' AS moves, confdeltype = 'c' AS deletes,
-                            confdeltype IN ('n', 'd') OR confupdtype IN ('c', 'n', 'd') AS updates
-                     FROM pg_constraint WHERE oid = $1 AND contype = 'f' OFFSET 0) AS f
-        WHERE EXISTS (SELECT FROM snapsync.parts(f.conrelid) AS part(oid)
-                      CROSS JOIN LATERAL (SELECT tgtype FROM pg_trigger WHERE tgrelid = part.oid AND tgenabled <> 'D' OFFSET 0) AS g
-                      WHERE g.tgtype & 3 = 3 AND (f.deletes AND g.tgtype & 8 <> 0 OR f.updates AND (g.tgtype & 16 <> 0 OR f.moves AND g.tgtype & 8 <> 0)))
-           OR EXISTS (SELECT FROM (SELECT * FROM pg_rewrite WHERE ev_class = f.conrelid OFFSET 0) AS w
-                      WHERE w.is_instead AND w.ev_enabled <> 'D'
-                        AND (f.deletes AND w.ev_type = '4' OR f.updates AND w.ev_type = '2')));
+    SELECT coalesce(bool_or(does.deletes), false), coalesce(bool_or(does.updates), false)
+    FROM (SELECT g.tgtype & 8 <> 0, g.tgtype & 16 <> 0 OR g.tgtype & 8 <> 0 AND (SELECT relkind FROM pg_class WHERE oid = $1) = 'p'
+          FROM snapsync.parts($1) AS part(oid)
+          CROSS JOIN LATERAL (SELECT tgtype FROM pg_trigger WHERE tgrelid = part.oid AND tgenabled <> 'D' OFFSET 0) AS g
+          WHERE g.tgtype & 3 = 3
+          UNION ALL
+          SELECT w.ev_type = '4', w.ev_type = '2'
+          FROM (SELECT ev_type, is_instead, ev_enabled FROM pg_rewrite WHERE ev_class = $1 OFFSET 0) AS w
+          WHERE w.is_instead AND w.ev_enabled <> 'D') AS does(deletes, updates);
 END;
-COMMENT ON FUNCTION snapsync.can_keep_rows(oid) IS
-'Can a trigger or a rule keep rows from following the row that this foreign key names, when that one is deleted or gets another key?';
-REVOKE EXECUTE ON FUNCTION snapsync.can_keep_rows(oid) FROM PUBLIC;
+COMMENT ON FUNCTION snapsync.kept_by(oid) IS 'May triggers or rules of this table keep rows from being deleted, or updated? Asked once of a table, however many keys it has';
+CREATE FUNCTION snapsync.can_keep_rows(confdeltype "char", confupdtype "char", deletes boolean, updates boolean) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT $1 = 'c' AND $3 OR ($1 IN ('n', 'd') OR $2 IN ('c', 'n', 'd')) AND $4;
+END;
+COMMENT ON FUNCTION snapsync.can_keep_rows("char", "char", boolean, boolean) IS
+'Can a trigger or a rule keep rows from following the row that this foreign key names, when that one is deleted or gets another key? With what kept_by() says of its table';
+REVOKE EXECUTE ON FUNCTION snapsync.kept_by(oid), snapsync.can_keep_rows("char", "char", boolean, boolean) FROM PUBLIC;
 
 -- PostgreSQL makes keys of its own for the partitions of both tables, with triggers of their own: one side's may be off while the whole's are on.
 CREATE FUNCTION snapsync.keys_off(key oid) RETURNS SETOF oid

@@ -661,15 +661,16 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            format('ALTER TABLE %s DROP CONSTRAINT %I, ADD CONSTRAINT %I %s;', m.tab, f.conname, f.conname, pg_get_constraintdef(f.oid)),
            snapsync.key_is_left_to(f.oid, who)
     FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND snapsync.was_unenforced(f.oid)
-     AND NOT snapsync.can_keep_rows(f.oid)
-    WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid AND NOT untracked)
+    CROSS JOIN LATERAL (SELECT * FROM snapsync.kept_by(m.relation) OFFSET 0) AS kept
+    WHERE NOT snapsync.can_keep_rows(f.confdeltype, f.confupdtype, kept.deletes, kept.updates) AND EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid AND NOT untracked)
     UNION ALL
     SELECT 'info', coalesce(m.name, m.tab),
            format('a trigger or a rule of %s can keep rows from following foreign key %I, so rows of %s that come and go are looked for by themselves',
                   m.tab, f.conname, f.confrelid::regclass),
            'That costs more. A key that changes no rows itself (ON DELETE NO ACTION) needs none of it; nor does one that is dropped and added again without that trigger.', NULL, NULL
-    FROM mine AS m JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation AND snapsync.can_keep_rows(f.oid)
-    WHERE EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid AND NOT untracked)
+    FROM mine AS m CROSS JOIN LATERAL (SELECT * FROM snapsync.kept_by(m.relation) OFFSET 0) AS kept
+    JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = m.relation
+    WHERE snapsync.can_keep_rows(f.confdeltype, f.confupdtype, kept.deletes, kept.updates) AND EXISTS (SELECT FROM snapsync.access WHERE access = f.confrelid AND NOT untracked)
     -- What makes it slow
     UNION ALL
     SELECT 'warning', s.name,

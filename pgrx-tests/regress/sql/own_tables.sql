@@ -45,6 +45,15 @@ ALTER TABLE snapsync.change ALTER COLUMN ord TYPE bigint;
 ALTER TABLE snapsync.change RENAME COLUMN op TO what;
 ALTER TABLE snapsync.push ADD COLUMN note text;
 ALTER TABLE snapsync.mutator RENAME COLUMN owner TO who;
+-- Nor can a crash empty them, or another table give them columns and indexes.
+ALTER TABLE snapsync.change SET UNLOGGED;
+ALTER TABLE snapsync.push SET UNLOGGED;
+ALTER SEQUENCE snapsync.clock SET UNLOGGED;
+CREATE TABLE t.parent (LIKE snapsync.change);
+ALTER TABLE snapsync.change INHERIT t.parent;
+CREATE TABLE t.whole (LIKE snapsync.change) PARTITION BY LIST (op);
+ALTER TABLE t.whole ATTACH PARTITION snapsync.change DEFAULT;
+DROP TABLE t.parent, t.whole;
 TRUNCATE snapsync.change;
 ALTER TABLE snapsync.change ALTER COLUMN origin SET NOT NULL;
 \d snapsync.change
@@ -114,6 +123,9 @@ CREATE VIEW snapsync.early AS SELECT 1::bigint AS early, 1::bigint AS stamp;
 :read;
 DROP VIEW snapsync.early;
 ALTER TABLE snapsync.former RENAME TO early;
+ALTER TABLE snapsync.change SET UNLOGGED;
+:write;
+ALTER TABLE snapsync.change SET LOGGED;
 ALTER SEQUENCE snapsync.clock RENAME TO former;
 CREATE TABLE snapsync.clock (last_value text);
 INSERT INTO snapsync.clock VALUES ('x');

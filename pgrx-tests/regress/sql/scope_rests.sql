@@ -109,6 +109,20 @@ SELECT t.pull_ids('of_type');
 ALTER TYPE labels ADD VALUE 'b';
 SELECT t.pull_ids('of_type');
 SELECT t.pull_ids('of_type');
+-- A row type comes with its table, and another one gets its name so, too.
+CREATE TABLE rated (v numeric);
+SELECT t.scoped('of_row', $$ARRAY[(jsonb_populate_record(NULL::rated, '{"v": "8.4"}')).v::text]$$);
+SET t.cursor = ''; SELECT t.pull_ids('of_row');
+DROP TABLE rated;
+CREATE TABLE rated (v numeric);
+SELECT t.pull_ids('of_row');
+ALTER TABLE rated ALTER v TYPE numeric(3, 0);
+SELECT t.pull_ids('of_row');
+ALTER TABLE rated RENAME TO rated_before;
+ALTER TABLE rated_before RENAME TO rated;
+SELECT t.pull_ids('of_row');
+ALTER TABLE rated ALTER v TYPE numeric(4, 1);
+SELECT t.pull_ids('of_row');
 -- The functions that make ranges come with their type.
 CREATE TYPE labels_range AS RANGE (SUBTYPE = text);
 SELECT t.scoped('of_range', 'ARRAY[lower(labels_range(''a'', ''z''))]');

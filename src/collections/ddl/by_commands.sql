@@ -48,6 +48,19 @@ object(classid, objid) AS (
 SELECT d.relation::oid, 'elsewhere'
 FROM (SELECT classid, name FROM touched WHERE classid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
       UNION ALL
+      -- What comes with a relation, a range, or a type.
+      SELECT 'pg_type'::regclass, y.oid::regtype::text
+      FROM touched CROSS JOIN LATERAL (SELECT reltype FROM pg_class WHERE oid = objid OFFSET 0) AS r
+      CROSS JOIN LATERAL (SELECT typarray FROM pg_type WHERE pg_type.oid = r.reltype OFFSET 0) AS a
+      CROSS JOIN LATERAL (VALUES (r.reltype), (a.typarray)) AS y(oid)
+      WHERE touched.classid = 'pg_class'::regclass AND y.oid <> 0
+      UNION ALL
+      SELECT 'pg_type'::regclass, y.oid::regtype::text
+      FROM touched CROSS JOIN LATERAL (SELECT typarray FROM pg_type WHERE pg_type.oid = objid OFFSET 0) AS a
+      LEFT JOIN LATERAL (SELECT rngmultitypid FROM pg_range WHERE rngtypid = objid OFFSET 0) AS g ON true
+      CROSS JOIN LATERAL (VALUES (a.typarray), (g.rngmultitypid)) AS y(oid)
+      WHERE touched.classid = 'pg_type'::regclass AND y.oid <> 0
+      UNION ALL
       -- What makes values of a range comes with its type.
       SELECT 'pg_proc'::regclass, f.objid::regprocedure::text
       FROM touched CROSS JOIN LATERAL (SELECT rngtypid, rngmultitypid FROM pg_range WHERE rngtypid = objid OFFSET 0) AS g

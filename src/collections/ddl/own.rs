@@ -36,7 +36,7 @@ pub fn before_index(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 
 /// After ALTER TABLE, or a rule.
 pub fn refuse_altered(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
-    use pg_sys::AlterTableType::{AT_AddColumn, AT_AlterColumnType, AT_DropColumn};
+    use pg_sys::AlterTableType::{AT_AddColumn, AT_AddInherit, AT_AlterColumnType, AT_DropColumn, AT_SetUnLogged};
     let altered = statement::<pg_sys::AlterTableStmt>(fcinfo, pg_sys::NodeTag::T_AlterTableStmt);
     let renamed = statement::<pg_sys::RenameStmt>(fcinfo, pg_sys::NodeTag::T_RenameStmt);
     let rule = statement::<pg_sys::RuleStmt>(fcinfo, pg_sys::NodeTag::T_RuleStmt);
@@ -45,11 +45,17 @@ pub fn refuse_altered(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         let range = altered.map(|s| (*s).relation).or(renamed.map(|s| (*s).relation)).or(rule.map(|s| (*s).relation));
         range.and_then(|range| own(range))
     };
+    if is_own_attached(fcinfo) {
+        return Err(not_ours());
+    }
     let Some(table) = named else { return Ok(()) };
     let columns = [AT_AddColumn, AT_AlterColumnType, AT_DropColumn].into_iter().any(|what| alters(fcinfo, what));
     if columns || renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_COLUMN) {
         return Err(SyncError::new(code::NOT_IN_STATE, "columns of snapsync's own tables cannot be altered")
             .detail("They are read and written as they were made, and so a dump of them is loaded."));
+    }
+    if alters(fcinfo, AT_SetUnLogged) || alters(fcinfo, AT_AddInherit) {
+        return Err(not_ours());
     }
     let Some(own) = written(table) else { return Ok(()) };
     // SAFETY: the command has locked the table; what is opened is closed, or by the abort.
@@ -62,6 +68,26 @@ pub fn refuse_altered(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         pg_sys::relation_close(relation, pg_sys::NoLock as i32);
     }
     Ok(())
+}
+
+fn not_ours() -> SyncError {
+    SyncError::new(code::NOT_IN_STATE, "snapsync's own tables cannot be unlogged, nor children or partitions of others").detail(
+        "After a crash clients would miss what a table that is not logged has lost. A parent's columns and indexes are its children's.",
+    )
+}
+
+/// Has ALTER TABLE ... ATTACH PARTITION named one of our own?
+fn is_own_attached(fcinfo: pg_sys::FunctionCallInfo) -> bool {
+    let Some(altered) = statement::<pg_sys::AlterTableStmt>(fcinfo, pg_sys::NodeTag::T_AlterTableStmt) else {
+        return false;
+    };
+    // SAFETY: a node of this type, whose commands are a list of AlterTableCmd; that of ATTACH PARTITION has a PartitionCmd.
+    unsafe {
+        spi::pointers::<pg_sys::AlterTableCmd>((*altered).cmds).into_iter().any(|command| {
+            (*command).subtype == pg_sys::AlterTableType::AT_AttachPartition
+                && own((*(*command).def.cast::<pg_sys::PartitionCmd>()).name).is_some()
+        })
+    }
 }
 
 /// The relation of this name, if it is one that the extension has made for itself. (Its scripts may alter it: those of a new version.)

@@ -196,7 +196,9 @@ pub fn note(ended: Ended, relation: pg_sys::Oid, readers: &[pg_sys::Oid]) -> Res
     }
     spi::owner_execute(
         "INSERT INTO snapsync.dependency (relation, classid, objid, own, name) \
-         SELECT reader, 'pg_class'::regclass, $2, false, $3 FROM unnest($1::oid[]) AS reader",
+         SELECT reader, 'pg_class'::regclass, $2, false, $3 FROM unnest($1::oid[]) AS reader \
+         WHERE NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = reader AND d.classid = 'pg_class'::regclass \
+                             AND d.objid = $2 AND d.name = $3)",
         &[spi::arg(readers.to_vec()), spi::arg(relation), spi::arg(name)],
     )
     .map(|_| ())

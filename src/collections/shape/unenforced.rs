@@ -1,5 +1,5 @@
 //! Foreign keys that were not enforced for a time: with their triggers disabled, or in a session with `session_replication_role =
-//! replica`; or where a trigger or a rule may have kept rows from following their parent (`snapsync.can_keep_rows`). They count as
+//! replica`; or where a trigger or a rule may have kept rows from following their parent (`snapsync.kept_by`). They count as
 //! valid all the same (`convalidated`), and rows may hang on none. When a row comes for these later, they are seen without a change
 //! of theirs, so what is read by such a key is a grant and no parent (access.rs) until the key is made anew, which checks it. The
 //! shape of the table that has the key remembers which ones these are: by Oid, and for another database by name (`snapsync.was_unenforced`).

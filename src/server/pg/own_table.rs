@@ -86,7 +86,9 @@ impl OwnTable {
                 // (Compiled code reads no mark of a NULL where there can be none.)
                 fits && !column.attisdropped && (by_sql || !(writes_null && column.attnotnull))
             };
+            // (What is not logged is empty after a crash, and clients would miss it.)
             let is_plain = (*(*relation).rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION
+                && (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
                 && (*relation).rd_tableam == pg_sys::GetHeapamTableAmRoutine();
             let own = self.columns.len();
             let are_dropped = |mut more: std::ops::Range<usize>| more.all(|i| attribute(descriptor, i).attisdropped);

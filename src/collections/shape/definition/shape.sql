@@ -1,14 +1,15 @@
 -- The shape of table $1, as JSON: what is compared always, by names that are the same after a dump and restore, so Oids are only in
 -- identity, declared and unenforced.
 WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1)),
+kept AS MATERIALIZED (SELECT * FROM snapsync.kept_by($1)),
 unenforced AS MATERIALIZED (
     SELECT f.oid, f.conname
-    FROM pg_constraint AS f
+    FROM pg_constraint AS f CROSS JOIN kept
     -- (Those for a referenced table's partitions are parts of one for the whole.)
     WHERE f.contype = 'f' AND f.conrelid = $1 AND f.conparentid = 0
       AND (snapsync.was_unenforced(f.oid)
            OR EXISTS (SELECT FROM snapsync.keys_off(f.oid))
-           OR snapsync.can_keep_rows(f.oid)))
+           OR snapsync.can_keep_rows(f.confdeltype, f.confupdtype, kept.deletes, kept.updates)))
 SELECT json_build_object(
     'identity', snapsync.identity_of(c.relation),
     -- What orders texts where nothing else is said. (The locale's column has another name since 17.)

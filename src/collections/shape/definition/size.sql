@@ -13,6 +13,8 @@ function(oid) AS MATERIALIZED (
 part(oid) AS MATERIALIZED (SELECT * FROM snapsync.parts($1)),
 thing AS (
     SELECT 1 FROM read
+    UNION ALL SELECT 1 FROM (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' LIMIT $3) AS key
+    UNION ALL SELECT 1 FROM (SELECT FROM pg_trigger WHERE tgrelid = $1 LIMIT $3) AS trigger
     UNION ALL SELECT 1 FROM type
     UNION ALL SELECT 1 FROM type CROSS JOIN LATERAL (SELECT FROM pg_enum WHERE enumtypid = type.oid LIMIT $3) AS label
     UNION ALL SELECT 1 FROM type
