@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use crate::collections::shape::{self, dependency, Because};
 use crate::collections::{registry, triggers};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{memory, pg, spi, subxact, trigger};
+use crate::server::{memory, pg, spi, trigger};
 
 mod own;
 
@@ -415,15 +415,8 @@ fn let_go_what_fell(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
 fn stop_syncing(table: pg_sys::Oid, concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
     triggers::drop(table, || Ok(true))?;
     // In this order, as `disable`. But this command has the table locked already, and everybody waits behind it.
-    subxact::run(|| spi::waiting_briefly(|| registry::lock(table, true))).map_err(|e| match e.is_lock_timeout() {
-        true => {
-            let name = pg::qualified_name(table).map(|(name, _)| name).unwrap_or_default();
-            SyncError::new("55P03", format!("another session is changing how table {name} is synced"))
-                .detail("This command takes along what it could not be synced without.")
-                .hint("Try again when its transaction has ended.")
-        }
-        false => e,
-    })?;
+    let detail = "This command takes along what it could not be synced without.";
+    shape::only_briefly(table, detail, || registry::lock(table, true))?;
     let readers = shape::readers(table)?;
     shape::forget(table)?;
     concerned.remove(&table.to_u32());

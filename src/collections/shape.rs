@@ -44,7 +44,7 @@ pub mod versions;
 use dependency::Due;
 use edges::{Edges, Ended};
 use put_off::{is_left_to_its_owner, not_had, put_off_as, put_off_readers};
-pub use put_off::{put_off, put_off_others};
+pub use put_off::{only_briefly, put_off, put_off_others};
 
 /// Why a table is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -131,7 +131,13 @@ fn look_at(relation: pg_sys::Oid, why: Because) -> Result<bool> {
             Err(e) => return not_had(relation, why, e),
         }
     }
-    let rekeyed = why.is_altered() && follow::follow(relation)?;
+    let rekeyed = match why {
+        Because::Altered => {
+            let detail = "This command changes columns, or a key, by which snapsync knows it.";
+            only_briefly(relation, detail, || follow::follow(relation))?
+        }
+        _ => why.is_altered() && follow::follow(relation)?,
+    };
     let derive = || {
         // Before all else: others' commands pay for it.
         if why == Because::Due && !(registry::lock(relation, false)? && edges::can_be_tracked_now(relation)?) {

@@ -7,7 +7,7 @@ use super::{definition, follow, Because, BUSY};
 use crate::collections::registry;
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::pg;
+use crate::server::{pg, spi, subxact};
 
 /// A command does not look at everybody's tables again and again, however often that was in vain. What is due already a stranger's command
 /// adds to; what takes long to read is read by who alters it or enables it.
@@ -99,4 +99,17 @@ pub(super) fn put_off_as(relation: pg_sys::Oid, due: Due, reason: &str) -> Resul
         registry::changed(relation);
     }
     journal::reset(relation)
+}
+
+/// What DDL on the table itself cannot do without, and others can keep from it: everybody waits behind the lock that it has on the table.
+pub fn only_briefly<R>(relation: pg_sys::Oid, detail: &str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    subxact::run(|| spi::waiting_briefly(work)).map_err(|e| match e.is_lock_timeout() {
+        true => {
+            let name = pg::qualified_name(relation).map(|(name, _)| name).unwrap_or_default();
+            SyncError::new("55P03", format!("another session is changing how table {name} is synced"))
+                .detail(detail)
+                .hint("Try again when its transaction has ended.")
+        }
+        false => e,
+    })
 }
