@@ -56,9 +56,13 @@ BEGIN ATOMIC
     JOIN pg_class AS r ON r.oid = e.reader AND r.relkind IN ('r', 'p')
     JOIN pg_class AS m ON m.oid = e.read AND m.relkind IN ('r', 'p') AND m.relpersistence <> 't'
     LEFT JOIN snapsync.access AS x ON x.relation = e.reader AND x.access = e.read
-    LEFT JOIN pg_roles AS v ON v.rolname = x.voucher
+    -- (What could not be written there yet: edges.rs, `note`.)
+    CROSS JOIN LATERAL (SELECT coalesce(bool_or(n.name = 'refused'), false), count(*) > 0
+                        FROM snapsync.dependency AS n
+                        WHERE n.relation = e.reader AND n.classid = 'pg_class'::regclass AND n.objid = e.read AND n.name IN ('refused', 'forgotten')) AS noted(refused, is_there)
+    LEFT JOIN pg_roles AS v ON v.rolname = x.voucher AND NOT noted.is_there
     WHERE e.reader <> e.read AND m.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
-      AND (x.refused IS TRUE OR NOT (has_table_privilege(r.relowner, m.oid, 'TRIGGER') OR coalesce(has_table_privilege(v.oid, m.oid, 'TRIGGER'), false)));
+      AND (x.refused IS TRUE OR noted.refused OR NOT (has_table_privilege(r.relowner, m.oid, 'TRIGGER') OR coalesce(has_table_privilege(v.oid, m.oid, 'TRIGGER'), false)));
 END;
 COMMENT ON FUNCTION snapsync.beyond_owners(oid) IS
 'Where a table is enabled: which table reads another, by policies or settings, on which its owner may make no triggers, or whose owner wants none. Whoever enables it stands up for these';

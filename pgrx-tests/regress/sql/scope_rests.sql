@@ -123,6 +123,25 @@ ALTER TABLE rated_before RENAME TO rated;
 SELECT t.pull_ids('of_row');
 ALTER TABLE rated ALTER v TYPE numeric(4, 1);
 SELECT t.pull_ids('of_row');
+-- A type that stands only in the column list of a function in FROM, or of XMLTABLE: followed, and another owner's is not taken for it.
+CREATE DOMAIN rate AS numeric;
+SELECT t.scoped('of_list', $$(SELECT array_agg(x.v::text) FROM json_to_record('{"v": "8.4"}') AS x(v rate))$$),
+       t.scoped('of_xml', $$(SELECT array_agg(x.v::text) FROM XMLTABLE('/r' PASSING '<r><v>8.4</v></r>' COLUMNS v rate) AS x)$$);
+SET t.cursor = ''; SELECT t.pull_ids('of_list');
+DROP DOMAIN rate;
+CREATE DOMAIN rate AS numeric(3, 0);
+SELECT t.pull_ids('of_list');
+SELECT t.pull_ids('of_list');
+DROP DOMAIN rate;
+SET ROLE bob;
+CREATE FUNCTION checks(numeric) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'runs as %', current_user; RETURN true; END $$;
+CREATE DOMAIN rate AS numeric CHECK (checks(VALUE));
+SET ROLE alice;
+SELECT * FROM t.error($$ SELECT pull_changes('{of_list}') $$);
+SELECT * FROM t.error($$ SELECT pull_changes('{of_xml}') $$);
+RESET ROLE;
+DROP DOMAIN rate;
+DROP FUNCTION checks;
 -- The functions that make ranges come with their type.
 CREATE TYPE labels_range AS RANGE (SUBTYPE = text);
 SELECT t.scoped('of_range', 'ARRAY[lower(labels_range(''a'', ''z''))]');

@@ -116,7 +116,20 @@ pub unsafe fn objects_named(node: *mut pg_sys::Node) -> BTreeSet<(u32, u32)> {
                 T_ConvertRowtypeExpr,
                 T_ArrayExpr,
                 T_RowExpr,
+                #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+                T_JsonConstructorExpr,
+                #[cfg(any(feature = "pg17", feature = "pg18"))]
+                T_JsonExpr,
             ];
+            // The column list of a function in FROM, and of XMLTABLE or JSON_TABLE.
+            let columns = match (*node).type_ {
+                T_RangeTblFunction => (*node.cast::<pg_sys::RangeTblFunction>()).funccoltypes,
+                T_TableFunc => (*node.cast::<pg_sys::TableFunc>()).coltypes,
+                _ => std::ptr::null_mut(),
+            };
+            for column in pgrx::PgList::<pg_sys::Oid>::from_pg(columns).iter_oid() {
+                types.insert(column.to_u32());
+            }
             if makes.contains(&(*node).type_) {
                 types.insert(pg_sys::exprType(node).to_u32());
             }
