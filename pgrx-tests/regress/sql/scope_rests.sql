@@ -123,10 +123,10 @@ ALTER TABLE rated_before RENAME TO rated;
 SELECT t.pull_ids('of_row');
 ALTER TABLE rated ALTER v TYPE numeric(4, 1);
 SELECT t.pull_ids('of_row');
--- A type that stands only in the column list of a function in FROM, or of XMLTABLE: followed, and another owner's is not taken for it.
+-- A type that stands only in the column list of a function in FROM: followed, and another owner's is not taken for it.
 CREATE DOMAIN rate AS numeric;
 SELECT t.scoped('of_list', $$(SELECT array_agg(x.v::text) FROM json_to_record('{"v": "8.4"}') AS x(v rate))$$),
-       t.scoped('of_xml', $$(SELECT array_agg(x.v::text) FROM XMLTABLE('/r' PASSING '<r><v>8.4</v></r>' COLUMNS v rate) AS x)$$);
+       t.scoped('of_rows', $$(SELECT array_agg(x.v::text) FROM ROWS FROM (json_to_record('{"v": "8.4"}') AS (v rate), generate_series(1, 1)) AS x(v, n))$$);
 SET t.cursor = ''; SELECT t.pull_ids('of_list');
 DROP DOMAIN rate;
 CREATE DOMAIN rate AS numeric(3, 0);
@@ -138,7 +138,7 @@ CREATE FUNCTION checks(numeric) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAI
 CREATE DOMAIN rate AS numeric CHECK (checks(VALUE));
 SET ROLE alice;
 SELECT * FROM t.error($$ SELECT pull_changes('{of_list}') $$);
-SELECT * FROM t.error($$ SELECT pull_changes('{of_xml}') $$);
+SELECT * FROM t.error($$ SELECT pull_changes('{of_rows}') $$);
 RESET ROLE;
 DROP DOMAIN rate;
 DROP FUNCTION checks;
