@@ -6,6 +6,9 @@ use pgrx::pg_sys::{self, NodeTag};
 use pgrx::prelude::*;
 
 /// What PostgreSQL's walkers call for each node: true ends the walk.
+///
+/// # Safety
+/// Called with a node of the tree that is walked, or NULL, and the context that the walker was given.
 pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
 /// makeNode() of nodes/nodes.h: zeroed, with its tag.

@@ -24,7 +24,7 @@ DECLARE
     answer json;
 BEGIN
     answer := push_changes(json_build_object('notes', changes), cursor);
-    RETURN QUERY SELECT answer || ' ' || n.id || ' in command ' || n.cmin::text::int - 1 FROM notes AS n WHERE n.id = written;
+    RETURN QUERY SELECT answer || ' ' || n.id || ' in command ' || n.cmin FROM notes AS n WHERE n.id = written;
 END
 $$;
 BEGIN;
