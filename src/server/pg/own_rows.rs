@@ -87,14 +87,14 @@ fn is_anothers_under_way(xid: pg_sys::TransactionId) -> bool {
     unsafe { pg_sys::TransactionIdIsInProgress(xid) && !pg_sys::TransactionIdIsCurrentTransactionId(xid) }
 }
 
-/// A scan's condition on the first column of an index: the strategy, what compares, and the value.
-type Condition = (u32, u32, pg_sys::Datum);
+/// A scan's condition: the column's number in the table, the strategy, what compares, and the value.
+type Condition = (i16, u32, u32, pg_sys::Datum);
 
 /// The number of that column in one of the extension's own tables, which are all made so.
 const FIRST: i16 = 1;
 
-fn is(compares: u32, value: pg_sys::Datum) -> Condition {
-    (pg_sys::BTEqualStrategyNumber, compares, value)
+fn is(column: i16, compares: u32, value: pg_sys::Datum) -> Condition {
+    (column, pg_sys::BTEqualStrategyNumber, compares, value)
 }
 
 /// Reads the row of one of the extension's own tables whose first column, a unique name, is this one.
@@ -106,7 +106,7 @@ pub fn row_by_name<R>(
     read: impl FnOnce(&OwnRow) -> R,
 ) -> Result<Option<R>> {
     // A name's comparison stops at its NUL.
-    first_row(table, Some((index, &[is(pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))])), snapshot, read)
+    first_row(table, Some((index, &[is(FIRST, pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))])), snapshot, read)
 }
 
 /// Has one of the extension's own tables a row whose first column, a unique name, is between these two?
@@ -117,8 +117,8 @@ pub fn has_name_between(
     snapshot: &ActiveSnapshot,
 ) -> Result<bool> {
     let conditions = [
-        (pg_sys::BTGreaterStrategyNumber, pg_sys::F_NAMEGT, pg_sys::Datum::from(after.as_ptr())),
-        (pg_sys::BTLessStrategyNumber, pg_sys::F_NAMELT, pg_sys::Datum::from(before.as_ptr())),
+        (FIRST, pg_sys::BTGreaterStrategyNumber, pg_sys::F_NAMEGT, pg_sys::Datum::from(after.as_ptr())),
+        (FIRST, pg_sys::BTLessStrategyNumber, pg_sys::F_NAMELT, pg_sys::Datum::from(before.as_ptr())),
     ];
     Ok(first_row(table, Some((index, &conditions)), snapshot, |_| ())?.is_some())
 }
@@ -142,14 +142,14 @@ pub fn each_row(table: &OwnTable, snapshot: &ActiveSnapshot, mut read: impl FnMu
 
 /// Is there a row of one of the extension's own tables, as they are now, whose first column is this Oid?
 pub fn has_row_of(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
-    let (now, of) = (ActiveSnapshot::latest(), [is(pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
+    let (now, of) = (ActiveSnapshot::latest(), [is(FIRST, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
     Ok(first_row(table, Some((index, &of)), &now, |_| ())?.is_some())
 }
 
 /// Does a transaction of another session that has not ended change the row of one of the extension's own tables whose first column is this Oid, or has it locked it
 /// to do so?
 pub fn is_being_changed(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid) -> Result<bool> {
-    let of = [is(pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
+    let of = [is(FIRST, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
     let now = ActiveSnapshot::latest();
     Ok(first_row(table, Some((index, &of)), &now, OwnRow::is_being_changed)?.unwrap_or(false))
 }
@@ -160,7 +160,7 @@ pub fn is_changed_since(snapshot: &KeptSnapshot, catalog: pg_sys::Oid, oid: pg_s
         pg_sys::ProcedureRelationId => (pg_sys::ProcedureOidIndexId, pg_sys::Anum_pg_proc_oid),
         _ => (pg_sys::ClassOidIndexId, pg_sys::Anum_pg_class_oid),
     };
-    let (now, of) = (ActiveSnapshot::latest(), [is(pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
+    let (now, of) = (ActiveSnapshot::latest(), [is(column as i16, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
     let mut changed = None;
     let first = |row: &OwnRow| {
         changed = Some(row.is_being_changed() || row.is_newer_than(snapshot));
@@ -169,7 +169,7 @@ pub fn is_changed_since(snapshot: &KeptSnapshot, catalog: pg_sys::Oid, oid: pg_s
     // SAFETY: the snapshot lives as long as it is lent; on an ERROR the resource owner closes the catalog.
     unsafe {
         let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
-        scan(relation, Some((index.into(), column as i16, &of)), Beheld::under(now.raw()), first);
+        scan(relation, Some((index.into(), &of)), Beheld::under(now.raw()), first);
     }
     Ok(changed.unwrap_or(true))
 }
@@ -190,7 +190,7 @@ fn first_row<R>(
     // SAFETY: the snapshot, and what the conditions' values point to, live as long as they are lent; the relation is open.
     unsafe {
         let by = match by {
-            Some((index, conditions)) => Some((own_index(relation, index, &[FIRST])?, FIRST, conditions)),
+            Some((index, conditions)) => Some((own_index(relation, index, &[FIRST])?, conditions)),
             None => None,
         };
         scan(relation, by, Beheld::under(snapshot.raw()), first);
@@ -198,13 +198,13 @@ fn first_row<R>(
     Ok(found)
 }
 
-/// By an index whose first column has this number in the table, or without one; as long as `each` says so. Closes the relation.
+/// By an index on the columns of the conditions, or one that begins with them, or without one; as long as `each` says so. Closes the relation.
 ///
 /// # Safety
 /// An open relation, and an index of it; the snapshot is valid, and what the conditions' values point to outlives the call.
 unsafe fn scan(
     relation: pg_sys::Relation,
-    by: Option<(pg_sys::Oid, i16, &[Condition])>,
+    by: Option<(pg_sys::Oid, &[Condition])>,
     beheld: Beheld,
     mut each: impl FnMut(&OwnRow) -> bool,
 ) {
@@ -212,7 +212,7 @@ unsafe fn scan(
     // SAFETY: see above; on an ERROR the resource owner closes them.
     unsafe {
         let (index, mut keys) = match by {
-            Some((index, column, conditions)) => (index, keys(column, conditions)),
+            Some((index, conditions)) => (index, keys(conditions)),
             None => (pg_sys::InvalidOid, Vec::new()),
         };
         let count = keys.len() as i32;
@@ -233,11 +233,11 @@ unsafe fn scan(
     }
 }
 
-fn keys(column: i16, conditions: &[Condition]) -> Vec<pg_sys::ScanKeyData> {
-    let key = |(strategy, compares, value): &Condition| {
+fn keys(conditions: &[Condition]) -> Vec<pg_sys::ScanKeyData> {
+    let key = |(column, strategy, compares, value): &Condition| {
         let mut key = pg_sys::ScanKeyData::default();
         // SAFETY: fills it in; the function exists.
-        unsafe { pg_sys::ScanKeyInit(&mut key, column, *strategy as u16, (*compares).into(), *value) };
+        unsafe { pg_sys::ScanKeyInit(&mut key, *column, *strategy as u16, (*compares).into(), *value) };
         key
     };
     conditions.iter().map(key).gather()
@@ -256,8 +256,8 @@ pub fn versions_since(
     snapshot: &ActiveSnapshot,
     mut read: impl FnMut(&OwnRow),
 ) -> Result<()> {
-    let is = [(pg_sys::BTEqualStrategyNumber, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
-    let by = Some((index, column as i16, &is[..]));
+    let is = [is(column as i16, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
+    let by = Some((index, &is[..]));
     let mut each = |row: &OwnRow| {
         // SAFETY: a tuple of the scan, and a snapshot that is lent.
         if unsafe { came_since(row.tuple, snapshot.raw()) || went_since(row.tuple, snapshot.raw()) } {
@@ -335,7 +335,7 @@ pub fn being_made(
     // SAFETY: a dirty snapshot is filled in for each row that a scan returns (HeapTupleSatisfiesDirty): with the transaction that has made
     // the row, where that has not ended and is not ours.
     unsafe {
-        scan_by(table, index, oids, dirty, |row| {
+        scan_by(table, index, oids, Beheld::dirty(dirty), |row| {
             if u32::from((*dirty).xmin) != 0 {
                 read(row);
             }
@@ -349,7 +349,7 @@ pub fn has_row_with(table: &OwnTable, index: &'static CStr, oids: &[(i16, pg_sys
     let (now, mut found) = (ActiveSnapshot::latest(), false);
     // SAFETY: the snapshot lives as long as it is lent.
     unsafe {
-        scan_by(table, index, oids, now.raw(), |_| {
+        scan_by(table, index, oids, Beheld::under(now.raw()), |_| {
             found = true;
             false
         })
@@ -365,28 +365,14 @@ unsafe fn scan_by(
     table: &OwnTable,
     index: &'static CStr,
     oids: &[(i16, pg_sys::Oid)],
-    snapshot: pg_sys::Snapshot,
-    mut read: impl FnMut(&OwnRow) -> bool,
+    beheld: Beheld,
+    read: impl FnMut(&OwnRow) -> bool,
 ) -> Result<()> {
     let relation = table.open(pg_sys::AccessShareLock)?;
-    let columns: Vec<i16> = oids.iter().map(|(attnum, _)| *attnum).collect();
-    let mut keys: Vec<pg_sys::ScanKeyData> = vec![Default::default(); oids.len()];
-    // SAFETY: the relations exist; on an ERROR the resource owner closes them.
-    unsafe {
-        let index = own_index(relation, index, &columns)?;
-        for (key, (attnum, oid)) in keys.iter_mut().zip(oids) {
-            let equal = pg_sys::BTEqualStrategyNumber as u16;
-            pg_sys::ScanKeyInit(key, *attnum, equal, pg_sys::F_OIDEQ.into(), pg_sys::Datum::from(*oid));
-        }
-        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, keys.len() as i32, keys.as_mut_ptr());
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() || !read(&OwnRow { tuple, descriptor: (*relation).rd_att, slot: (*scan).slot }) {
-                break;
-            }
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-    }
+    let columns: Vec<i16> = oids.iter().map(|(attnum, _)| *attnum).gather();
+    let of = oids.iter().map(|(attnum, oid)| is(*attnum, pg_sys::F_OIDEQ, pg_sys::Datum::from(*oid)));
+    let conditions: Vec<Condition> = of.gather();
+    // SAFETY: the open relation, and its index on these columns.
+    unsafe { scan(relation, Some((own_index(relation, index, &columns)?, &conditions)), beheld, read) }
     Ok(())
 }

@@ -96,6 +96,11 @@ impl Beheld {
         }
     }
 
+    /// What a dirty snapshot sees, which leaves no locks.
+    pub fn dirty(snapshot: pg_sys::Snapshot) -> Beheld {
+        Beheld { scanned: snapshot, asked: None }
+    }
+
     /// All versions.
     pub fn all() -> Beheld {
         Beheld { scanned: &raw mut pg_sys::SnapshotAnyData, asked: None }
