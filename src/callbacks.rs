@@ -10,6 +10,7 @@ use crate::log::{journal, wake};
 use crate::push::once;
 use crate::server::error::relieved;
 use crate::server::session::{happened, Event};
+use crate::server::spi::jit;
 use crate::server::{memory, talk};
 
 /// Called once per backend, when the library is loaded.
@@ -39,6 +40,7 @@ pub fn register() {
         pg_sys::RegisterResourceReleaseCallback(Some(on_release), std::ptr::null_mut());
         talk::chain(std::ptr::replace(&raw mut pg_sys::emit_log_hook, Some(on_report)));
         lookup::chain(std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(lookup::on_relation)));
+        jit::chain(std::ptr::replace(&raw mut pg_sys::planner_hook, Some(jit::on_plan)));
     }
 }
 

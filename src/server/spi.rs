@@ -17,6 +17,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::receiver::{Each, EachRow};
 
 mod guard;
+pub mod jit;
 mod own;
 mod planner;
 mod plans;
@@ -268,17 +269,19 @@ fn run<R>(
     }
 }
 
-/// Depth of nested statements, and no JIT while there are any; both reset by unwinding too. Policies that chain through
-/// tables make the planner expect costs that pass jit_above_cost, and compiling took 300 ms where running takes 1 ms.
-pub struct DepthGuard {
-    jit: bool,
-}
+/// Depth of nested statements; reset by unwinding too.
+pub struct DepthGuard(());
 
 impl DepthGuard {
     pub fn enter() -> Self {
         DEPTH.with(|d| d.set(d.get() + 1));
-        // SAFETY: a backend-local setting, put back in `drop`.
-        unsafe { DepthGuard { jit: std::ptr::replace(&raw mut pg_sys::jit_enabled, false) } }
+        DepthGuard(())
+    }
+}
+
+impl Drop for DepthGuard {
+    fn drop(&mut self) {
+        DEPTH.with(|d| d.set(d.get() - 1));
     }
 }
 
@@ -287,12 +290,9 @@ pub fn is_outermost() -> bool {
     DEPTH.with(|d| d.get() == 1)
 }
 
-impl Drop for DepthGuard {
-    fn drop(&mut self) {
-        DEPTH.with(|d| d.set(d.get() - 1));
-        // SAFETY: as above.
-        unsafe { pg_sys::jit_enabled = self.jit };
-    }
+/// Is a statement of ours under way?
+fn is_any() -> bool {
+    DEPTH.with(|d| d.get() > 0)
 }
 
 /// The parameters' values, for a plan.

@@ -160,6 +160,18 @@ SELECT * FROM t.error(format('SELECT push_changes(%L)', :pair));
 SELECT push_changes(:pair);
 RESET ROLE;
 
+-- What a trigger sets is set, for as long as it says: a push has no setting of its own that comes back, or is what comes back.
+CREATE TABLE sets (id int PRIMARY KEY, command text);
+CREATE FUNCTION public.on_sets() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE NEW.command; RETURN NEW; END $$;
+CREATE TRIGGER on_sets BEFORE INSERT ON sets FOR EACH ROW EXECUTE FUNCTION public.on_sets();
+SELECT snapsync.enable('sets');
+SET jit = on;
+SELECT push_changes('{"sets": {"created": [{"id": 1, "command": "SET LOCAL jit = on"}]}}'), current_setting('jit') AS meanwhile;
+SHOW jit;
+SELECT push_changes('{"sets": {"created": [{"id": 2, "command": "SET jit = off"}]}}'), current_setting('jit') AS meanwhile;
+SHOW jit;
+RESET jit;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
