@@ -5,7 +5,7 @@
 //! would come out as XX000. So errors leave by [`raising`], which throws them with `ThrowErrorData` when no Rust frame is
 //! left, and what Postgres raised inside a statement of ours is remembered whole by an error context callback.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void, CStr};
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
@@ -260,9 +260,10 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
     if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
         return REMEMBERED.with(|r| *r.borrow_mut() = None);
     }
-    // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext.
+    // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext. Some of what it
+    // copies FreeErrorData leaves (file, function, domain), because in an error that was not copied it is constant.
     unsafe {
-        let context = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let context = pg_sys::MemoryContextSwitchTo(copies());
         let data = pg_sys::CopyErrorData();
         pg_sys::MemoryContextSwitchTo(context);
         let text = |s: *const c_char| (!s.is_null()).then(|| CStr::from_ptr(s).to_string_lossy().into_owned());
@@ -279,8 +280,30 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
             };
             REMEMBERED.with(|r| *r.borrow_mut() = Some(error));
         }
-        pg_sys::FreeErrorData(data);
+        pg_sys::MemoryContextReset(copies());
     }
+}
+
+/// What holds a copy of an error for a moment.
+fn copies() -> pg_sys::MemoryContext {
+    thread_local! {
+        static COPIES: Cell<pg_sys::MemoryContext> = const { Cell::new(std::ptr::null_mut()) };
+    }
+    COPIES.with(|copies| {
+        if copies.get().is_null() {
+            // SAFETY: a context for the life of this backend.
+            copies.set(unsafe {
+                pg_sys::AllocSetContextCreateInternal(
+                    pg_sys::TopMemoryContext,
+                    c"snapsync: an error's copy".as_ptr(),
+                    pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+                    pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+                    pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
+                )
+            });
+        }
+        copies.get()
+    })
 }
 
 mod unbound {

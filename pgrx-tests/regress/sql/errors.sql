@@ -206,4 +206,11 @@ DROP TRIGGER refuse ON todos;
 ALTER TABLE todos ADD CONSTRAINT short CHECK (length(title) < 10);
 SELECT push_changes('{"todos": {"created": [{"id": 3, "title": "much too long a title"}]}}');
 \echo :SQLSTATE
+-- What is remembered of an error to be answered is gone with the answer.
+ALTER TABLE todos ALTER title SET NOT NULL;
+SELECT format('{"todos": {"created": [%s]}}', string_agg(format('{"id": %s}', n), ',')) AS untitled FROM generate_series(100, 3099) AS n \gset
+SELECT length(push_changes(:'untitled', on_rejected => 'report')::text) > 100000 AS told;
+SELECT total_bytes AS before FROM pg_backend_memory_contexts WHERE name = 'TopMemoryContext' \gset
+SELECT length(push_changes(:'untitled', on_rejected => 'report')::text) > 100000 AS told;
+SELECT total_bytes - :before < 100000 AS nothing_is_left FROM pg_backend_memory_contexts WHERE name = 'TopMemoryContext';
 SELECT pg_backend_pid() = :pid;
