@@ -442,7 +442,8 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, Because>) -> Result<()>
         if registry::load(table)?.is_none() {
             continue;
         }
-        if !dumps_settings()? {
+        // (Anybody may have a dump's settings, and who owns a partition does not own the table.)
+        if !dumps_settings()? || !registry::may(table, registry::Right::Own)? {
             return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be dropped")
                 .detail("Changes would go unnoticed.")
                 .hint("Call snapsync.disable() for the table to stop syncing it."));

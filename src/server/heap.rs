@@ -79,14 +79,17 @@ const RUNNING: usize = 32;
 impl Unseen {
     /// Those of a snapshot; and whether no more than these count, because all that were running are known and few.
     pub fn by(snapshot: &pg::ActiveSnapshot) -> (Unseen, bool) {
-        // SAFETY: an active snapshot, whose arrays are as long as it says; a shared counter, and this transaction's number.
+        // SAFETY: an active snapshot, whose lists, where it has them, are as long as it says; a shared counter, and this transaction's number.
         let (first, end, mut running, known, next, own) = unsafe {
             let snapshot = &*snapshot.raw();
             let numbers = |numbers: *mut pg_sys::TransactionId, count: usize| -> Vec<u32> {
                 (0..count).map(|i| (*numbers.add(i)).into_inner()).gather()
             };
             let mut running = numbers(snapshot.xip, snapshot.xcnt as usize);
-            memory::extend(&mut running, numbers(snapshot.subxip, snapshot.subxcnt.max(0) as usize));
+            // Of those that are too many there is a number without a list: a copy of a snapshot leaves it out (snapmgr.c).
+            if !snapshot.suboverflowed {
+                memory::extend(&mut running, numbers(snapshot.subxip, snapshot.subxcnt.max(0) as usize));
+            }
             let next = pg_sys::ReadNextFullTransactionId().value;
             let own = pg_sys::GetTopTransactionIdIfAny();
             (snapshot.xmin, snapshot.xmax, running, !snapshot.suboverflowed, next, own)

@@ -39,6 +39,21 @@ SELECT name FROM snapsync.collection ORDER BY 1;
 -- Nobody drops them otherwise.
 SELECT * FROM t.error('DROP TRIGGER "00_snapsync_track" ON docs');
 SELECT * FROM t.error('DROP TRIGGER "00_snapsync_truncate" ON notes');
+-- Nor with a dump's settings who owns no more than a partition.
+CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100);
+ALTER TABLE part OWNER TO bob;
+SELECT snapsync.enable('parted');
+SET ROLE bob;
+SET check_function_bodies = off;
+SET row_security = off;
+SELECT * FROM t.error('DROP TRIGGER "00_snapsync_truncate" ON part');
+SELECT * FROM t.error('CREATE OR REPLACE TRIGGER "00_snapsync_truncate" AFTER TRUNCATE ON part EXECUTE FUNCTION snapsync.track()');
+RESET check_function_bodies;
+RESET row_security;
+RESET ROLE;
+SELECT name FROM snapsync.collection ORDER BY 1;
+SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger WHERE tgrelid IN ('parted'::regclass, 'part'::regclass) ORDER BY 1, 2;
 
 \set ECHO none
 \c postgres
