@@ -52,7 +52,15 @@ pub enum Fate {
 pub struct Fates {
     pub records: Vec<Fate>,
     pub deletions: Vec<Fate>,
+    /// Rows are to be deleted that could not be locked: who may delete need not be allowed to update.
+    pub deletes_unlocked: bool,
     pub manner: Manner,
+}
+
+impl Fates {
+    pub fn of_none() -> Fates {
+        Fates { records: Vec::new(), deletions: Vec::new(), deletes_unlocked: false, manner: Manner::default() }
+    }
 }
 
 /// How a target's statements are written, where they find out what was not looked at before.
@@ -189,7 +197,7 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
                 return Ok(None);
             }
             let records = memory::filled(fate, target.plan.records.len());
-            decisions.fates.push(Fates { records, deletions: Vec::new(), manner });
+            decisions.fates.push(Fates { records, manner, ..Fates::of_none() });
             continue;
         }
         let mut stored = std::mem::take(&mut stored[index]);
@@ -263,7 +271,7 @@ fn readable<'t>(target: &'t Target, unfit: &Unfit, wanted: impl Fn(usize) -> boo
 const GONE: RowHistory<'static> = RowHistory::Entries(Vec::new());
 
 /// Are there rows among those just written that somebody else wrote since the decisions? They were not locked then: they were
-/// not there, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.
+/// not there, the caller may only delete them, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.
 ///
 /// `snapmin` is that of the decisions: what came before was seen then.
 pub fn written_by_others(pusher: &Pusher, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {

@@ -160,8 +160,8 @@ impl<'w, 'a> Work<'w, 'a> {
 
     /// What is to be looked at when everything is written; all is undone where somebody else was quicker.
     fn finish(&self, kept: Vec<Item>, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
-        let unlocked = self.items().filter(|i| self.decisions.fates[i.target].manner.locks_itself);
-        if !self.undisturbed(unlocked)? {
+        let itself = self.items().filter(|i| self.decisions.fates[i.target].manner.locks_itself);
+        if !self.undisturbed(itself.chain(self.unlocked_deletions()))? {
             return Ok(End::Undo(()));
         }
         self.before.check(deferred)?;
@@ -198,6 +198,10 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(false)
     }
 
+    fn unlocked_deletions(&self) -> impl Iterator<Item = Item> + '_ {
+        self.items().filter(|i| i.what == What::Delete && self.decisions.fates[i.target].deletes_unlocked)
+    }
+
     /// Did nobody else write these rows, which were not locked when it was decided about them? Whoever did has written to the
     /// log by now.
     fn undisturbed(&self, items: impl Iterator<Item = Item>) -> Result<bool> {
@@ -223,7 +227,7 @@ impl<'w, 'a> Work<'w, 'a> {
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
                 let outcome = self.bisect(&steps)?;
-                if !self.undisturbed(outcome.updated.iter().copied())? {
+                if !self.undisturbed(outcome.updated.iter().copied().chain(self.unlocked_deletions()))? {
                     return Ok(End::Undo(()));
                 }
                 match self.before.check(deferred) {

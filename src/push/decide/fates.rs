@@ -7,7 +7,7 @@ use super::ask::Answers;
 use super::history::entries;
 use super::stored::Equal;
 use super::version::Versions;
-use super::{conflict_error, stale, Fate, Fates, Manner, RowHistory, Unfit, GONE};
+use super::{conflict_error, stale, Fate, Fates, RowHistory, Unfit, GONE};
 use crate::push::payload::{Group, Record};
 use crate::push::pusher::{Baseline, Pusher};
 use crate::push::rejection::Rejection;
@@ -118,7 +118,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             refused,
             changed,
         };
-        let mut fates = Fates { records: Vec::new(), deletions: Vec::new(), manner: Manner::default() };
+        let mut fates = Fates::of_none();
         for (row, record) in (0..).zip(&target.plan.records) {
             memory::heed();
             let fate = self.record(&known, row, record)?;
@@ -127,7 +127,10 @@ impl<'d, 'a> Deciding<'d, 'a> {
         for (row, deletion) in (0..).zip(&target.plan.deletions) {
             memory::heed();
             let fate = self.deletion(&known, row, &deletion.id)?;
-            fates.deletions.push(self.permitted_deletion(row, &deletion.id, fate));
+            let fate = self.permitted_deletion(row, &deletion.id, fate);
+            let is_locked = self.stored[target.plan.records.len() + row as usize].locked;
+            fates.deletes_unlocked |= fate == Fate::Delete && !is_locked;
+            fates.deletions.push(fate);
         }
         Ok(fates)
     }
@@ -135,7 +138,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
     /// The same of rows that a conflict function returned.
     pub fn settled(&mut self) -> Fates {
         let (target, refused) = (self.target, self.refused());
-        let mut fates = Fates { records: Vec::new(), deletions: Vec::new(), manner: Manner::default() };
+        let mut fates = Fates::of_none();
         for (row, record) in (0..).zip(&target.plan.records) {
             memory::heed();
             fates.records.push(match self.stored[row as usize].visible {
