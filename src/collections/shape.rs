@@ -23,7 +23,7 @@ use crate::collections::registry::{self, StoredSettings};
 use crate::collections::{table, triggers};
 use crate::log::journal;
 use crate::policies::scope::ScopeFinding;
-use crate::server::error::{Result, SyncError};
+use crate::server::error::{code, Result, SyncError};
 use crate::server::memory;
 use crate::server::{pg, spi, subxact};
 
@@ -101,10 +101,13 @@ pub fn look_at_all() -> Result<()> {
 }
 
 /// Can the table go on being synced, as it is now? Nothing stays of the question.
+///
+/// No is what `follow` says itself. An error that PostgreSQL raises meanwhile is no answer: whoever has left it too little stack could
+/// end the syncing of a stranger's table so.
 pub fn is_fit(relation: pg_sys::Oid) -> Result<bool> {
-    match subxact::try_out(|| follow::follow(relation)) {
+    match subxact::try_out(|| Ok(follow::follow(relation)))? {
         Ok(_) => Ok(true),
-        Err(e) if subxact::is_transient(&e) => Err(e),
+        Err(e) if e.code == code::INTERNAL => Err(e),
         Err(_) => Ok(false),
     }
 }

@@ -91,7 +91,7 @@ pub fn record(stamp: i64) -> Result<()> {
     }
     if !marked {
         let mut table = pg::OwnWriter::open(&TABLE)?;
-        put(&mut table, None, format!(" {stamp}").as_bytes(), "", stamp);
+        put(&mut table, None, format!("{MARK}{stamp}").as_bytes(), "", stamp);
         table.close();
     }
     Ok(())
@@ -107,9 +107,12 @@ fn recorded_inputs(now: &pg::ActiveSnapshot) -> Result<Option<String>> {
     Ok(pg::row_by_name(&TABLE, c"role_pkey", c"", now, |row| row.column(STANDING))?.flatten())
 }
 
-/// Has a writer left a mark that it could not record? They have names that no role has.
+/// How the names of marks begin: the server reserves `pg_` for its own roles, and calls none of them so.
+const MARK: &str = "pg_ ";
+
+/// Has a writer left a mark that it could not record?
 fn has_marks(snapshot: &pg::ActiveSnapshot) -> Result<bool> {
-    pg::has_name_between(&TABLE, c"role_pkey", (c" ", c"!"), snapshot)
+    pg::has_name_between(&TABLE, c"role_pkey", (c"pg_ ", c"pg_!"), snapshot)
 }
 
 /// Of what all standings are made now. The active snapshot is of this moment.

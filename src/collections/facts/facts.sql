@@ -1,14 +1,17 @@
 -- What a push must know of table $1 (facts.rs, `Facts`). Bits of tgtype: 1 ROW, 2 BEFORE, 4 INSERT, 8 DELETE, 16 UPDATE.
 -- Triggers are those of the table and its partitions, without ours and those of foreign keys; rules count as triggers of every event.
 WITH tree AS (
-    SELECT relid FROM pg_partition_tree($1) UNION SELECT $1),
+    SELECT relid FROM snapsync.parts($1) AS part(relid)),
 own AS (
     SELECT tgtype, tgdeferrable FROM pg_trigger JOIN tree ON relid = tgrelid
     WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgfoid <> 'snapsync.track()'::regprocedure),
+-- The trees but for where in a text each part stood. (To write them as SQL would lock the tables that they read, whoever the policies are for.)
 policy AS (
-    SELECT polpermissive AS permissive, polcmd AS cmd, polroles AS roles, pg_get_expr(polqual, polrelid) AS qual,
-           coalesce(pg_get_expr(polwithcheck, polrelid), pg_get_expr(polqual, polrelid)) AS test
-    FROM pg_policy WHERE polrelid = $1),
+    SELECT polpermissive AS permissive, polcmd AS cmd, polroles AS roles, q.tree AS qual, coalesce(c.tree, q.tree) AS test
+    FROM pg_policy
+         CROSS JOIN LATERAL (SELECT regexp_replace(polqual::text, ':(location|stmt_location|stmt_len) -?[0-9]+', '', 'g')) AS q(tree)
+         CROSS JOIN LATERAL (SELECT regexp_replace(polwithcheck::text, ':(location|stmt_location|stmt_len) -?[0-9]+', '', 'g')) AS c(tree)
+    WHERE polrelid = $1),
 writing AS (
     SELECT * FROM policy WHERE cmd IN ('a', '*')),
 reading AS (

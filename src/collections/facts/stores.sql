@@ -1,6 +1,6 @@
 -- What a statement that writes table $1 stores besides what it says (facts.rs, `Stores`). Bits of tgtype as in facts.sql.
 WITH tree AS (
-    SELECT relid FROM pg_partition_tree($1) UNION SELECT $1),
+    SELECT relid FROM snapsync.parts($1) AS part(relid)),
 before AS (
     SELECT coalesce(bit_or(tgtype), 0::int2) AS events FROM pg_trigger JOIN tree ON relid = tgrelid
     WHERE tgtype & 3::int2 = 3 AND tgenabled <> 'D'),
