@@ -86,7 +86,7 @@ fn random_below(bound: i64) -> Result<i64> {
     Ok(i64::from_ne_bytes(bytes).rem_euclid(bound))
 }
 
-/// The target of a leap from here; `lost`: a branch of history may be lost.
+/// The target of a leap from here; `lost`: a branch of history may be lost, or one that nothing is known of.
 pub(super) fn target(clock: i64, lost: bool) -> Result<i64> {
     let (least, spread) = if lost { (LEAP, SPREAD) } else { (LEAP_AT_START, SPREAD_AT_START) };
     if cfg!(feature = "naive-leap") {
@@ -293,7 +293,9 @@ fn record() -> Result<()> {
         Recorded::Current(past) => advance_past(past),
         what => {
             let ((from, lost), clock) = (gap(what)?, read()?);
-            let to = target(clock.max(horizon::newest()?), lost)?;
+            // Where nothing is recorded the extension may have been there before, and dropped: of that one nothing is known but that its
+            // clock was ahead of time, too. What `enable` resets is older than this leap; cursors beyond would be valid once the clock has come there.
+            let to = target(clock.max(horizon::newest()?), lost || what == Recorded::Nothing)?;
             let gap = if what == Recorded::Nothing { Gap { from: 0, to: 0, lost } } else { Gap { from, to, lost } };
             insert(gap)?;
             advance_past(to)
