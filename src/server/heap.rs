@@ -65,6 +65,17 @@ pub fn file_of(table: pg_sys::Oid) -> Option<(u32, u32)> {
     }
 }
 
+/// How many rows a table had when it was last vacuumed or analyzed. Less than nothing where that is not known.
+pub fn rows_then(table: pg_sys::Oid) -> f64 {
+    // SAFETY: the table is locked (callers).
+    unsafe {
+        let open = pg_sys::relation_open(table, pg_sys::NoLock as i32);
+        let rows = (*(*open).rd_rel).reltuples;
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        f64::from(rows)
+    }
+}
+
 /// Which transactions a snapshot does not see: those from a number on (with the epoch, so that it is no other's ever), and some before it, which
 /// were running.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::log::change::Image;
 use crate::log::read::Entries;
 use crate::policies::access::tree::and_parts;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::heap;
 use crate::server::memory::Gather;
 use crate::server::node::list;
 use crate::server::receiver::Each;
@@ -30,6 +31,13 @@ pub(super) const SIGHTS: usize = 64;
 
 /// So many where each takes long: the changes do not fit into memory, say.
 const LONG_SIGHTS: usize = 4;
+
+/// Of tables in all sights' policies: so many are planned soon (each takes a quarter of a millisecond), and more than so many never.
+const LIGHT: f64 = 1_000.0;
+const HEAVY: f64 = 8_000.0;
+
+/// To send so many rows anew takes as long as to plan for one of these tables.
+const ROWS_A_TABLE: f64 = 100.0;
 
 /// The tables that decide, with their entries since the cursor.
 pub type Tables = [(Rc<Collection>, Rc<Entries>)];
@@ -99,6 +107,7 @@ impl<'a> Delta<'a> {
             // SAFETY: a rewritten tree of our own.
             unsafe {
                 let (number, entry) = self.entry(tree)?;
+                self.weigh(former, (*entry).securityQuals.cast())?;
                 links = links::of((*entry).securityQuals, number, former, environment)?;
                 (*(*tree).jointree).quals = pg_sys::makeBoolConst(false, false);
             }
@@ -106,6 +115,24 @@ impl<'a> Delta<'a> {
         };
         statement.each_changed(look, &mut |_| true)?;
         Ok(links)
+    }
+
+    /// An error where to ask this of each sight takes longer than to take the collection anew. Policies that chain through many tables are planned
+    /// with two copies of what each of them asks, at each level, and that is most of what a sight takes.
+    ///
+    /// # Safety
+    /// A part of a rewritten tree, which is only read.
+    unsafe fn weigh(&self, former: &Former, part: *mut pg_sys::Node) -> Result<()> {
+        // SAFETY: see above; the collection's table is locked.
+        let (weight, rows) = unsafe { (former.weight(part), heap::rows_then(self.collection.relation)) };
+        let sights = self.ends.len().min(SIGHTS) as f64;
+        match weight * sights > (rows / ROWS_A_TABLE).clamp(LIGHT, HEAVY) {
+            true => Err(SyncError::new(
+                code::PROGRAM_LIMIT,
+                "access changed too often for policies that read so many tables",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The collection's entry in a statement of ours, and its number.
@@ -204,7 +231,10 @@ impl<'a> Delta<'a> {
         read()?.run_changed(|tree, environment| {
             former.register(environment);
             // SAFETY: a tree that was made for this.
-            unsafe { former.put_into(tree.cast(), environment) }
+            unsafe {
+                self.weigh(former, tree.cast())?;
+                former.put_into(tree.cast(), environment)
+            }
         })
     }
 }

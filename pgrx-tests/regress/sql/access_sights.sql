@@ -188,3 +188,33 @@ SELECT t.sync('alice', 'docs');
 SELECT t.end_before_keeping('alice', 'docs', :'kept');
 INSERT INTO teams VALUES (5, 'alice');
 SELECT t.sync('alice', 'docs');
+-- Policies that ask of many tables what chains through as many: several sights are told apart, and where that takes longer than to send all rows, they are sent.
+CREATE TABLE crew (org int, who text, PRIMARY KEY (org, who));
+CREATE TABLE sites (id int PRIMARY KEY, org int NOT NULL);
+CREATE TABLE houses (id int PRIMARY KEY, site int NOT NULL REFERENCES sites);
+CREATE TABLE floors (id int PRIMARY KEY, house int NOT NULL REFERENCES houses);
+CREATE TABLE rooms (id int PRIMARY KEY, floor int NOT NULL REFERENCES floors);
+CREATE TABLE doors (id int PRIMARY KEY, room int NOT NULL REFERENCES rooms);
+ALTER TABLE crew ENABLE ROW LEVEL SECURITY; ALTER TABLE sites ENABLE ROW LEVEL SECURITY; ALTER TABLE houses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE floors ENABLE ROW LEVEL SECURITY; ALTER TABLE rooms ENABLE ROW LEVEL SECURITY; ALTER TABLE doors ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON crew USING (who = current_user);
+CREATE POLICY p ON sites USING (org IN (SELECT org FROM crew WHERE who = current_user));
+CREATE POLICY p ON houses USING (EXISTS (SELECT FROM sites s JOIN crew c ON c.org = s.org WHERE s.id = site AND c.who = current_user));
+CREATE POLICY p ON floors USING (EXISTS (SELECT FROM houses h JOIN sites s ON s.id = h.site JOIN crew c ON c.org = s.org WHERE h.id = house AND c.who = current_user));
+CREATE POLICY p ON rooms USING (EXISTS (SELECT FROM floors f JOIN houses h ON h.id = f.house JOIN sites s ON s.id = h.site JOIN crew c ON c.org = s.org WHERE f.id = floor AND c.who = current_user));
+CREATE POLICY p ON doors USING (EXISTS (SELECT FROM rooms r JOIN floors f ON f.id = r.floor JOIN houses h ON h.id = f.house JOIN sites s ON s.id = h.site JOIN crew c ON c.org = s.org WHERE r.id = room AND c.who = current_user));
+GRANT SELECT ON crew, sites, houses, floors, rooms, doors TO alice;
+SELECT count(snapsync.enable(c)) FROM unnest('{doors,houses}'::regclass[]) AS c;
+INSERT INTO crew VALUES (1, 'alice'); INSERT INTO sites VALUES (1, 1), (2, 2); INSERT INTO houses VALUES (1, 1), (2, 2);
+INSERT INTO floors VALUES (1, 1), (2, 2); INSERT INTO rooms VALUES (1, 1), (2, 2); INSERT INTO doors VALUES (1, 1), (2, 2);
+SET ROLE alice;
+SELECT pull_changes('{doors,houses}') ->> 'timestamp' AS kept \gset
+RESET ROLE;
+INSERT INTO sites VALUES (3, 3); INSERT INTO houses VALUES (3, 3); INSERT INTO floors VALUES (3, 3); INSERT INTO crew VALUES (2, 'alice');
+SET ROLE alice;
+SELECT answer -> 'changes' AS changes, answer -> 'reason' AS reason FROM pull_changes('{doors,houses}', :'kept') AS answer;
+RESET ROLE;
+SELECT i.* FROM generate_series(4, 12) AS n, LATERAL (VALUES (format('INSERT INTO sites VALUES (%s, 3)', n)), (format('INSERT INTO houses VALUES (%s, %s)', n, n)), (format('INSERT INTO floors VALUES (%s, %s)', n, n))) AS i \gexec
+SET ROLE alice;
+SELECT answer -> 'changes' AS changes, answer -> 'reason' AS reason FROM pull_changes('{doors,houses}', :'kept') AS answer;
+RESET ROLE;

@@ -22,7 +22,7 @@ use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
 use crate::policies::access::tree::{columns_read, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::memory::Gather;
+use crate::server::memory::{self, Gather};
 use crate::server::node::{list, node};
 use crate::server::spi::{self, pointers};
 use crate::server::{pg, subxact};
@@ -122,6 +122,27 @@ impl<'a> Former<'a> {
         told.map(|()| found)
     }
 
+    /// How many tables this part of a rewritten query reads once it reads them as they were: one that has changed is read twice, and so is
+    /// what its policies ask, at each level.
+    ///
+    /// # Safety
+    /// A node of a rewritten tree, which is only read.
+    pub unsafe fn weight(&self, part: *mut pg_sys::Node) -> f64 {
+        memory::heed();
+        // SAFETY: entries of this part.
+        unsafe {
+            let entries = relation_entries(part);
+            let asked = |entry: &*mut pg_sys::RangeTblEntry| relation_entries((**entry).securityQuals.cast());
+            let within: BTreeSet<*mut pg_sys::RangeTblEntry> = entries.iter().flat_map(asked).gather();
+            let outermost = entries.into_iter().filter(|entry| !within.contains(entry));
+            let weight = |entry: *mut pg_sys::RangeTblEntry| {
+                let changed = self.tables.iter().any(|t| t.table.relation == (*entry).relid);
+                (1.0 + self.weight((*entry).securityQuals.cast())) * if changed { 2.0 } else { 1.0 }
+            };
+            outermost.map(weight).sum()
+        }
+    }
+
     /// Does this part of a rewritten query read a table that has changed?
     ///
     /// # Safety
@@ -185,6 +206,27 @@ impl<'a> Former<'a> {
         }
         Ok(())
     }
+}
+
+/// The entries of tables in this part of a rewritten query.
+///
+/// # Safety
+/// A node of a tree, which is only read.
+unsafe fn relation_entries(part: *mut pg_sys::Node) -> Vec<*mut pg_sys::RangeTblEntry> {
+    let mut found = Vec::new();
+    // SAFETY: nodes with this tag are queries.
+    unsafe {
+        walk(part, &mut |inner, _| {
+            if (*inner).type_ == NodeTag::T_Query {
+                let entries = pointers::<pg_sys::RangeTblEntry>((*inner.cast::<pg_sys::Query>()).rtable);
+                memory::extend(
+                    &mut found,
+                    entries.into_iter().filter(|e| (**e).rtekind == pg_sys::RTEKind::RTE_RELATION),
+                );
+            }
+        });
+    }
+    found
 }
 
 fn cannot(why: &str) -> SyncError {
