@@ -25,11 +25,14 @@ LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT EXISTS (
         SELECT FROM snapsync.parts(root) AS part(oid)
-        JOIN pg_catalog.pg_partitioned_table AS k ON k.partrelid OPERATOR(pg_catalog.=) part.oid AND k.partexprs IS NOT NULL
-        JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-             AND d.objid OPERATOR(pg_catalog.=) part.oid AND d.refobjid OPERATOR(pg_catalog.>=) 16384::oid
-             AND d.refclassid OPERATOR(pg_catalog.=)
-                 ANY ('{pg_catalog.pg_proc,pg_catalog.pg_operator}'::pg_catalog.regclass[]::oid[]));
+        CROSS JOIN LATERAL (SELECT FROM pg_catalog.pg_partitioned_table
+                            WHERE partrelid OPERATOR(pg_catalog.=) part.oid AND partexprs IS NOT NULL OFFSET 0) AS k
+        CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_catalog.pg_depend
+                            WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                              AND objid OPERATOR(pg_catalog.=) part.oid OFFSET 0) AS d
+        WHERE d.refobjid OPERATOR(pg_catalog.>=) 16384::oid
+          AND d.refclassid OPERATOR(pg_catalog.=)
+              ANY ('{pg_catalog.pg_proc,pg_catalog.pg_operator}'::pg_catalog.regclass[]::oid[]));
 END;
 COMMENT ON FUNCTION snapsync.calls_in_key(oid) IS 'Does the partition key of a table, or of a part of it, call a function that somebody has made?';
 REVOKE EXECUTE ON FUNCTION snapsync.calls_in_key(oid) FROM PUBLIC;
@@ -39,8 +42,8 @@ LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT EXISTS (
         SELECT FROM snapsync.parts(root) AS part(oid)
-        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) part.oid
-             AND c.relkind OPERATOR(pg_catalog.=) 'f' AND c.relispartition);
+        CROSS JOIN LATERAL (SELECT FROM pg_catalog.pg_class
+                            WHERE oid OPERATOR(pg_catalog.=) part.oid AND relkind OPERATOR(pg_catalog.=) 'f' AND relispartition OFFSET 0) AS c);
 END;
 COMMENT ON FUNCTION snapsync.has_foreign_part(oid) IS 'Is a part of a table a foreign table, of whose changes nobody tells?';
 REVOKE EXECUTE ON FUNCTION snapsync.has_foreign_part(oid) FROM PUBLIC;
@@ -90,7 +93,7 @@ BEGIN ATOMIC
          SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> $1, false), false
          FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') AND NOT $2 OFFSET 0) AS p
          CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d
-         LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+         LEFT JOIN LATERAL (SELECT oid, relispartition FROM pg_class WHERE d.refclassid = 'pg_class'::regclass AND oid = d.refobjid OFFSET 0) AS c ON true
          WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
          UNION ALL
          SELECT s.classid, s.objid, s.direct, false
@@ -107,11 +110,12 @@ BEGIN ATOMIC
         SELECT d.refclassid, d.refobjid, false, r.in_function OR r.classid <> 'pg_class'::regclass
         FROM read AS r
         CROSS JOIN LATERAL (
-            SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid FROM pg_rewrite AS w
-            WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid AND w.ev_type = '1'
+            SELECT 'pg_rewrite'::regclass::oid AS classid, w.oid AS objid
+            FROM (SELECT oid FROM pg_rewrite WHERE r.classid = 'pg_class'::regclass AND ev_class = r.objid AND ev_type = '1' OFFSET 0) AS w
             UNION ALL
-            SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
-            WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND p.polrelid = r.objid AND p.polcmd IN ('*', 'r') AND c.relrowsecurity
+            SELECT 'pg_policy'::regclass, p.oid
+            FROM (SELECT FROM pg_class WHERE r.classid = 'pg_class'::regclass AND NOT r.direct AND oid = r.objid AND relrowsecurity OFFSET 0) AS c
+            CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = r.objid AND polcmd IN ('*', 'r') OFFSET 0) AS p
             UNION ALL
             SELECT r.classid, r.objid WHERE r.classid <> 'pg_class'::regclass) AS via
         CROSS JOIN LATERAL (
@@ -136,10 +140,14 @@ BEGIN ATOMIC
     WITH RECURSIVE made_of(oid) AS (
         SELECT atttypid FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
         UNION
-        SELECT part.oid FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid CROSS JOIN LATERAL (
+        SELECT part.oid
+        FROM made_of AS m CROSS JOIN LATERAL (SELECT oid, typbasetype, typelem, typrelid FROM pg_type WHERE oid = m.oid OFFSET 0) AS y
+        CROSS JOIN LATERAL (
             SELECT y.typbasetype UNION ALL SELECT y.typelem
-            UNION ALL SELECT g.rngsubtype FROM pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)
-            UNION ALL SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS part(oid)
+            -- (Apart: no index serves for both.)
+            UNION ALL (SELECT rngsubtype FROM pg_range WHERE rngtypid = y.oid OFFSET 0)
+            UNION ALL (SELECT rngsubtype FROM pg_range WHERE rngmultitypid = y.oid OFFSET 0)
+            UNION ALL (SELECT atttypid FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 AND NOT attisdropped OFFSET 0)) AS part(oid)
         WHERE part.oid <> 0
     )
     SELECT oid FROM made_of;

@@ -6,6 +6,7 @@ pub mod deferred;
 pub mod error;
 pub mod heap;
 pub mod http;
+pub mod locks;
 pub mod memory;
 pub mod modifier;
 pub mod node;

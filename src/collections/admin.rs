@@ -1,5 +1,7 @@
 //! `snapsync.enable`, `disable`, `reset`: which tables are synced, and how.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 use serde::Deserialize;
 
@@ -168,15 +170,19 @@ fn check_enabled(table: &Table) -> Result<()> {
 
 /// The settings asked for, over those that are set, over the defaults.
 fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Result<StoredSettings> {
-    let key = match s.key.or_else(|| old.map(|o| o.key.clone())) {
-        Some(key) => key,
-        None => table.primary_key()?,
+    let key = match s.key {
+        // Twice the same makes no key, as `check` says.
+        Some(key) => few("key", key)?,
+        None => old.map_or_else(|| table.primary_key(), |o| Ok(o.key.clone()))?,
     };
-    if s.columns.is_some() && s.exclude.as_ref().is_some_and(|e| !e.is_empty()) {
+    let given = |setting, names: Option<Vec<String>>| names.map(|names| few(setting, once(names))).transpose();
+    let (columns, exclude, readonly) =
+        (given("columns", s.columns)?, given("exclude", s.exclude)?, given("readonly", s.readonly)?);
+    if columns.is_some() && exclude.as_ref().is_some_and(|e| !e.is_empty()) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "columns and exclude cannot both be given")
             .hint("Name the columns to sync, or those to leave out."));
     }
-    let (columns, exclude) = match (s.columns, s.exclude, old) {
+    let (columns, exclude) = match (columns, exclude, old) {
         (Some(columns), _, _) => (Some(columns), Vec::new()),
         (None, Some(exclude), _) => (None, exclude),
         (None, None, Some(old)) => (old.columns.clone(), old.exclude.clone()),
@@ -205,7 +211,7 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Res
         key,
         columns,
         exclude,
-        readonly: s.readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
+        readonly: readonly.or(old.map(|o| o.readonly.clone())).unwrap_or_default(),
         scope_column: text(s.scope_column, old.and_then(|o| o.scope_column.as_ref())),
         scope_values,
         scope_reads,
@@ -220,6 +226,24 @@ fn merge(table: &Table, s: EnableArguments, old: Option<&StoredSettings>) -> Res
             None => old.map(|o| o.notify).unwrap_or_default(),
         },
     })
+}
+
+/// As many as a table has columns, with dropped ones (MaxHeapAttributeNumber). Whoever looks at the table reads them all, for others' commands, too.
+const MOST_NAMES: usize = 1600;
+
+/// Each name once, in the order in which they are given.
+fn once(names: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.into_iter().filter(|name| seen.insert(name.clone())).collect()
+}
+
+fn few(setting: &str, names: Vec<String>) -> Result<Vec<String>> {
+    if names.len() <= MOST_NAMES {
+        return Ok(names);
+    }
+    Err(SyncError::new(code::INVALID_PARAMETER, format!("too many names in {setting}: {}", names.len()))
+        .detail(format!("A table has {MOST_NAMES} columns at most."))
+        .hint("Name columns that the table has."))
 }
 
 /// The policy must be one, and have what it needs.

@@ -207,7 +207,8 @@ fn mark_keys_off(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 /// command has since (shape/lost.rs).
 fn forget_former(concerned: &mut BTreeMap<u32, Because>) -> Result<()> {
     // (Somebody's own event trigger may have enabled it already.)
-    const FORMER: &str = "SELECT DISTINCT d.objid FROM pg_event_trigger_ddl_commands() AS d JOIN snapsync.collection AS c ON c.relation = d.objid \
+    const FORMER: &str = "SELECT DISTINCT d.objid FROM pg_event_trigger_ddl_commands() AS d \
+         CROSS JOIN LATERAL (SELECT FROM snapsync.collection WHERE relation = d.objid OFFSET 0) AS c \
          WHERE d.classid = 'pg_class'::regclass AND d.command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE FOREIGN TABLE')";
     if !concerned.values().any(|why| *why == Because::Altered) {
         return Ok(());
@@ -364,7 +365,8 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     let dropped = spi::read_now(
-        "SELECT d.objid FROM pg_event_trigger_dropped_objects() AS d JOIN snapsync.collection AS c ON c.relation = d.objid \
+        "SELECT d.objid FROM pg_event_trigger_dropped_objects() AS d \
+         CROSS JOIN LATERAL (SELECT FROM snapsync.collection WHERE relation = d.objid OFFSET 0) AS c \
          WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0",
         &[],
     )?;
@@ -456,7 +458,8 @@ fn refuse_dropped_triggers(concerned: &mut BTreeMap<u32, Because>) -> Result<()>
 /// The triggers are known by their names, and go with nothing but `snapsync.disable()`.
 fn refuse_altered_trigger() -> Result<()> {
     let rows = spi::read_now(
-        "SELECT 1 FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
+        "SELECT 1 FROM pg_event_trigger_ddl_commands() AS d \
+         CROSS JOIN LATERAL (SELECT tgfoid, tgname FROM pg_trigger WHERE oid = d.objid OFFSET 0) AS g \
          WHERE d.classid = 'pg_trigger'::regclass \
            AND (g.tgfoid = 'snapsync.track'::regproc OR g.tgname IN ('00_snapsync_track', '00_snapsync_truncate')) LIMIT 1",
         &[],
@@ -473,7 +476,8 @@ fn refuse_altered_trigger() -> Result<()> {
 /// what others' policies read would go unnoticed. A dump makes them as they are wanted.
 fn refuse_forged_trigger() -> Result<()> {
     let rows = spi::read_now(
-        "SELECT g.tgrelid FROM pg_event_trigger_ddl_commands() AS d JOIN pg_trigger AS g ON g.oid = d.objid \
+        "SELECT g.tgrelid FROM pg_event_trigger_ddl_commands() AS d \
+         CROSS JOIN LATERAL (SELECT tgrelid, tgname FROM pg_trigger WHERE oid = d.objid OFFSET 0) AS g \
          WHERE d.classid = 'pg_trigger'::regclass AND g.tgname IN ('00_snapsync_track', '00_snapsync_truncate')",
         &[],
     )?;
@@ -501,8 +505,9 @@ fn refuse_forged_trigger() -> Result<()> {
 fn say_who_has_the_name() -> Result<()> {
     let rows = spi::read_now(
         "SELECT c.name, format('%I.%I', n.nspname, r.relname), c.relation::text FROM pg_event_trigger_ddl_commands() AS d \
-         JOIN pg_class AS r ON r.oid = d.objid JOIN pg_namespace AS n ON n.oid = r.relnamespace \
-         JOIN snapsync.collection AS c ON c.qualified_name = n.nspname || '.' || r.relname \
+         CROSS JOIN LATERAL (SELECT oid, relname, relnamespace FROM pg_class WHERE oid = d.objid OFFSET 0) AS r \
+         CROSS JOIN LATERAL (SELECT nspname FROM pg_namespace WHERE oid = r.relnamespace OFFSET 0) AS n \
+         CROSS JOIN LATERAL (SELECT name, relation FROM snapsync.collection WHERE qualified_name = n.nspname || '.' || r.relname OFFSET 0) AS c \
          WHERE d.classid = 'pg_class'::regclass AND c.relation <> r.oid",
         &[],
     )?;
@@ -521,8 +526,8 @@ fn say_who_has_the_name() -> Result<()> {
 /// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
 fn refuse_partitions() -> Result<()> {
     let rows = spi::read_now(
-        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d, snapsync.parts(d.objid) AS p(relid) \
-           JOIN snapsync.collection AS c ON c.relation = p.relid \
+        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d CROSS JOIN LATERAL snapsync.parts(d.objid) AS p(relid) \
+         CROSS JOIN LATERAL (SELECT relation, name FROM snapsync.collection WHERE relation = p.relid OFFSET 0) AS c \
          WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
            AND pg_partition_root(c.relation) <> c.relation",
         &[],

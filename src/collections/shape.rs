@@ -240,8 +240,9 @@ pub fn stop_tracking(relation: pg_sys::Oid) -> Result<()> {
 pub fn forget_dropped(relation: pg_sys::Oid) -> Result<()> {
     // What a function of theirs read is no more, or another table under its name soon; no policy may have gone with it.
     let readers = spi::read_now(
-        "SELECT a.relation::oid FROM snapsync.access AS a JOIN snapsync.collection AS c ON c.relation = a.relation \
-         JOIN pg_class AS r ON r.oid = a.relation WHERE a.access = $1 AND a.relation <> $1",
+        "SELECT a.relation::oid FROM snapsync.access AS a \
+         WHERE a.access = $1 AND a.relation <> $1 AND EXISTS (SELECT FROM snapsync.collection WHERE relation = a.relation OFFSET 0) \
+           AND EXISTS (SELECT FROM pg_class WHERE oid = a.relation OFFSET 0)",
         &[spi::arg(relation)],
     )?;
     forget(relation)?;

@@ -314,7 +314,7 @@ pub fn is_any_incomplete() -> Result<bool> {
     let rows = spi::read_now(
         "SELECT 1 FROM snapsync.collection AS c CROSS JOIN LATERAL ( \
              SELECT * FROM snapsync.parts(c.relation)) AS part(oid) \
-         JOIN pg_class AS r ON r.oid = part.oid AND r.relkind IN ('r', 'p') \
+         CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = part.oid AND relkind IN ('r', 'p') OFFSET 0) AS r \
          WHERE (SELECT count(*) FROM pg_trigger AS g WHERE g.tgrelid = r.oid AND g.tgname IN ($1::name, $2::name)) < 2 LIMIT 1",
         &[spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER)],
     )?;

@@ -283,11 +283,8 @@ fn own(role: pg_sys::Oid) -> Result<Own> {
     if let Some(own) = OWN.with(|o| o.look(|own| own.get(&role.to_u32()).cloned())) {
         return Ok(own);
     }
-    let rows = spi::as_owner(|| {
-        // As the roles are now, as the executor will see them, whatever the transaction's snapshot.
-        let _now = pg::ActiveSnapshot::latest();
-        spi::query(STANDINGS, &[spi::arg(role)], Mode::Read)
-    })?;
+    // As the roles are now, as the executor will see them, whatever the transaction's snapshot; and by indexes, however many there are.
+    let rows = spi::query_now(STANDINGS, &[spi::arg(role)])?;
     let text = |column| rows.first().map(|r| r.string(column)).unwrap_or_default();
     let roles = rows.first().and_then(|r| r.list(ROLES)).unwrap_or_default();
     let roles = roles.iter().filter_map(|oid| oid.parse().ok()).gather();

@@ -8,8 +8,8 @@
 use pgrx::pg_sys;
 
 use crate::server::error::{Remembering, Result};
-use crate::server::session::{Cached, Event, PerTransaction};
-use crate::server::{memory, spi, subxact};
+use crate::server::session::PerTransaction;
+use crate::server::{locks, memory, subxact};
 
 /// Fires it now, while an error can still be told apart from others and answered; then it is put back, to fire at commit as usual, and what the
 /// transaction has set by SET CONSTRAINTS is as it was. All of that is what rolling back does.
@@ -88,38 +88,64 @@ fn is_as_at_commit() -> bool {
     }
 }
 
-thread_local! {
-    /// The tables that have triggers which can be deferred; and whether one of these runs code that is not the server's.
-    static DEFERRABLE: Cached<Option<Vec<(pg_sys::Oid, bool)>>> = Cached::until(Event::Definition);
-}
-
-/// Does a trigger wait on such a table?
+/// Does a trigger wait that can be deferred? `of`: told whether it runs code that is not the server's.
+///
+/// The server says only whether anything waits on a table. So it is asked of those that this transaction may have written to, as far as they
+/// have such triggers: however many there are in the database, and whatever others do to these.
 fn is_waiting(of: impl Fn(bool) -> bool) -> Result<bool> {
-    let tables = match DEFERRABLE.with(|d| d.look(Clone::clone)) {
-        Some(tables) => tables,
-        None => deferrable()?,
-    };
-    for (table, _) in tables.iter().filter(|(_, of_users)| of(*of_users)) {
+    let _remembering = Remembering::start();
+    for table in locks::written() {
         memory::heed();
         // SAFETY: looks through the backend's own list of events.
-        if unsafe { pg_sys::AfterTriggerPendingOnRel(*table) } {
+        if deferrable(table).is_some_and(&of) && unsafe { pg_sys::AfterTriggerPendingOnRel(table) } {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn deferrable() -> Result<Vec<(pg_sys::Oid, bool)>> {
-    let then = DEFERRABLE.with(Cached::now);
-    // (Numbers below this are the server's own objects, FirstNormalObjectId.)
-    let rows = spi::query_now(
-        "SELECT g.tgrelid, bool_or(g.tgfoid >= 16384 OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) \
-         FROM pg_trigger AS g LEFT JOIN pg_index AS i ON i.indexrelid = g.tgconstrindid \
-         WHERE g.tgdeferrable GROUP BY g.tgrelid",
-        &[],
-    )?;
-    let mut tables: Vec<(pg_sys::Oid, bool)> = memory::list(rows.len());
-    memory::extend(&mut tables, rows.iter().map(|row| (row.oid(0), row.bool(1))));
-    DEFERRABLE.with(|d| d.remember(then, |held| *held = Some(tables.clone())));
-    Ok(tables)
+/// Has the table triggers that can be deferred; and does one of them run code that is not the server's?
+fn deferrable(table: pg_sys::Oid) -> Option<bool> {
+    // SAFETY: the server's own description of the table, which is locked by this transaction, and closed again. (NULL: it is gone.)
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(table);
+        if relation.is_null() {
+            return None;
+        }
+        let triggers = match (*relation).trigdesc.as_ref() {
+            Some(all) => std::slice::from_raw_parts(all.triggers, all.numtriggers as usize),
+            None => &[],
+        };
+        let mut deferrable = triggers.iter().filter(|trigger| trigger.tgdeferrable).peekable();
+        let has = deferrable.peek().is_some().then(|| deferrable.any(|trigger| is_of_users(trigger)));
+        pg_sys::RelationClose(relation);
+        has
+    }
+}
+
+/// Its function is a user's, or what the index of its constraint computes.
+///
+/// # Safety
+/// A trigger of an open table.
+unsafe fn is_of_users(trigger: &pg_sys::Trigger) -> bool {
+    // (Numbers below this are the server's own objects.)
+    if trigger.tgfoid.to_u32() >= pg_sys::FirstNormalObjectId {
+        return true;
+    }
+    // SAFETY: a look-up in a cache, whose row is released.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
+        let index = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(trigger.tgconstrindid));
+        if index.is_null() {
+            return false;
+        }
+        let has = |column: u32| {
+            let mut null = true;
+            pg_sys::SysCacheGetAttr(cache, index, column as i16, &mut null);
+            !null
+        };
+        let computes = has(pg_sys::Anum_pg_index_indexprs) || has(pg_sys::Anum_pg_index_indpred);
+        pg_sys::ReleaseSysCache(index);
+        computes
+    }
 }

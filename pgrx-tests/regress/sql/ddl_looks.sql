@@ -572,8 +572,8 @@ RESET ROLE;
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
 DROP TABLE large, looked, unrelated, unrelated_too;
 
--- So it is with what is long and no tree: bodies, settings and defaults of functions, what an aggregate begins with, labels of a type, the collection's
--- settings (which an older version has taken at any length). However well it compresses.
+-- So it is with what is long and no tree: bodies, settings and defaults of functions, what an aggregate begins with, labels of a type, partitions, the
+-- collection's settings (which an older version has taken at any length). However well it compresses.
 CREATE TABLE looked (id int PRIMARY KEY);
 INSERT INTO looked VALUES (1);
 ALTER TABLE looked OWNER TO ddl_bert;
@@ -599,7 +599,7 @@ BEGIN
     FOR said, condition IN VALUES
         ('long_body', 'long_body()'), ('long_code', 'long_code()'), ('long_setting', 'long_setting()'), ('long_default', 'long_default()'),
         ('long_beginning', $$(SELECT long_beginning('') FROM looked) <> ''$$), ('long_labels', $$'1'::long_type < '2'::long_type$$),
-        ('long_scopes', 'true'), ('long_predicate', 'true'), ('short_body', 'short_body()')
+        ('long_scopes', 'true'), ('long_predicate', 'true'), ('long_list', 'true'), ('short_body', 'short_body()')
     LOOP
         said := 'of_' || said;
         EXECUTE format('CREATE TABLE %I (id int PRIMARY KEY, v text)', said);
@@ -608,12 +608,21 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %I TO alice', said);
         PERFORM snapsync.enable(said::regclass, name => said, scope_column => 'v', scope_values => $$ARRAY['a']$$);
     END LOOP;
+    -- (With the policy, which is not too long without them.)
+    CREATE TABLE of_many_parts (id int PRIMARY KEY) PARTITION BY LIST (id);
+    FOR n IN 1 .. 700 LOOP
+        EXECUTE format('CREATE TABLE part_%s PARTITION OF of_many_parts FOR VALUES IN (%1$s)', n);
+    END LOOP;
+    ALTER TABLE of_many_parts ENABLE ROW LEVEL SECURITY;
+    EXECUTE format('CREATE POLICY p ON of_many_parts USING (current_user::text <> %L AND EXISTS (SELECT FROM looked))', left(long, 35000));
+    PERFORM snapsync.enable('of_many_parts', name => 'of_many_parts');
 END
 $do$;
 INSERT INTO of_long_body VALUES (1, 'a');
 RESET ROLE;
 UPDATE snapsync.collection SET scope_values = format('ARRAY[''a''::text, %L::text]', repeat('x', 300000)) WHERE name = 'of_long_scopes';
 UPDATE snapsync.collection SET access_tables = jsonb_build_object('public.looked', repeat('x', 300000)) WHERE name = 'of_long_predicate';
+UPDATE snapsync.collection SET readonly = array_fill('x'::name, ARRAY[5000]) WHERE name = 'of_long_list';
 SELECT t.sync('alice', 'of_long_body');
 SELECT t.sync('alice', 'of_long_body');
 SET ROLE ddl_bert;
@@ -623,7 +632,7 @@ SELECT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND rela
 SELECT t.sync('alice', 'of_long_body');
 SELECT t.sync('alice', 'of_long_body');
 -- A superuser's command reads them.
-UPDATE snapsync.collection SET scope_values = $$ARRAY['a'::text]$$, access_tables = NULL WHERE name IN ('of_long_scopes', 'of_long_predicate');
+UPDATE snapsync.collection SET scope_values = $$ARRAY['a'::text]$$, access_tables = NULL, readonly = '{}' WHERE name IN ('of_long_scopes', 'of_long_predicate', 'of_long_list');
 ALTER TABLE looked ADD COLUMN b int;
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
 SELECT t.sync('alice', 'of_long_body');

@@ -172,6 +172,13 @@ SELECT * FROM t.error($$ SELECT snapsync.enable('deferred') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', columns => '{id,nope}') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', exclude => '{nope}') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', exclude => '{id}') $$);
+-- As many names as a table has columns, with dropped ones; each counts once.
+SELECT e.*
+FROM unnest('{key,columns,exclude,readonly}'::text[]) AS setting
+CROSS JOIN LATERAL t.error(format('SELECT snapsync.enable(''base'', %s => (SELECT array_agg(n::text) FROM generate_series(1, 1601) AS n))', setting)) AS e;
+SELECT snapsync.enable('base', exclude => array_fill('n'::text, ARRAY[100000]), readonly => '{n,id,n}');
+SELECT exclude, readonly FROM snapsync.collection WHERE relation = 'base'::regclass;
+SELECT snapsync.disable('base');
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', columns => '{id}', exclude => '{n}') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', name => 'todos') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', name => '') $$);

@@ -123,6 +123,36 @@ SET ROLE alice;
 SELECT push_changes('{"parted": {"created": [{"id": 1, "n": 1}, {"id": 2, "n": 1}, {"id": 3, "n": 3}]}}', on_rejected => 'report');
 SELECT * FROM parted ORDER BY id;
 RESET ROLE;
+-- What a caller has waiting fires with his own rights, not with those of the function that pushes for him: however the table is locked, and however many are.
+CREATE TABLE fired (way text, who name);
+GRANT INSERT, SELECT ON fired TO PUBLIC;
+CREATE FUNCTION push_for(changes json) RETURNS json LANGUAGE sql SECURITY DEFINER AS 'SELECT public.push_changes(changes)';
+SET ROLE alice;
+CREATE TABLE mine (way text);
+CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE WARNING '% fires as %', new.way, current_user;
+    INSERT INTO public.fired VALUES (new.way, current_user);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER fire AFTER INSERT ON mine DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fire();
+DO $$ BEGIN FOR n IN 1 .. 80 LOOP EXECUTE format('CREATE TABLE other_%s ()', n); END LOOP; END $$;
+BEGIN;
+INSERT INTO mine VALUES ('alone');
+SELECT push_for('{"entries": {"created": [{"id": 11, "n": 1}]}}') IS NOT NULL AS pushed, (SELECT count(*) FROM fired) AS fired;
+COMMIT;
+BEGIN;
+DO $$ BEGIN FOR n IN 1 .. 80 LOOP EXECUTE format('LOCK TABLE other_%s IN ROW EXCLUSIVE MODE', n); END LOOP; END $$;
+INSERT INTO mine VALUES ('among many');
+SELECT push_for('{"entries": {"created": [{"id": 12, "n": 1}]}}') IS NOT NULL AS pushed, (SELECT count(*) FROM fired) AS fired;
+COMMIT;
+BEGIN;
+LOCK TABLE mine IN ACCESS EXCLUSIVE MODE;
+INSERT INTO mine VALUES ('to himself');
+SELECT push_for('{"entries": {"created": [{"id": 13, "n": 1}]}}') IS NOT NULL AS pushed, (SELECT count(*) FROM fired) AS fired;
+COMMIT;
+SELECT * FROM fired;
+RESET ROLE;
 
 \set ECHO none
 \c postgres

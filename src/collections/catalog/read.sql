@@ -7,7 +7,7 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
              c.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $3::text, $2::oid, c.relation::oid)
                  OR EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
                  OR EXISTS (SELECT FROM snapsync.parts(c.relation) AS part(oid)
-                            JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
+                            WHERE EXISTS (SELECT FROM pg_inherits WHERE inhparent = part.oid AND inhdetachpending OFFSET 0))
                  OR EXISTS (SELECT FROM snapsync.owners_moved(c.relation)) OR EXISTS (SELECT FROM snapsync.lost_unseen(c.relation)) AS due,
              EXISTS (WITH RECURSIVE read(oid) AS (
                          SELECT c.relation
@@ -20,7 +20,7 @@ FROM (SELECT r.relkind = 'p' AS partitioned,
                         OR EXISTS (SELECT FROM snapsync.collection AS k WHERE k.relation = read.oid
                                    AND k.shape ->> 'identity' IS DISTINCT FROM concat_ws(' ', $3::text, $2::oid, k.relation::oid))
                         OR EXISTS (SELECT FROM snapsync.parts(read.oid) AS part(oid)
-                                   JOIN pg_inherits AS i ON i.inhparent = part.oid AND i.inhdetachpending)
+                                   WHERE EXISTS (SELECT FROM pg_inherits WHERE inhparent = part.oid AND inhdetachpending OFFSET 0))
                         OR EXISTS (SELECT FROM snapsync.owners_moved(read.oid)) OR EXISTS (SELECT FROM snapsync.lost_unseen(read.oid))
                         OR read.oid <> c.relation AND EXISTS (SELECT FROM snapsync.switched_off(read.oid))) AS unsure,
              (SELECT coalesce(json_agg(row_to_json(a)), '[]')

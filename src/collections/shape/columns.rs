@@ -93,8 +93,9 @@ fn is_read_whole(relation: pg_sys::Oid) -> Result<bool> {
 fn have_values(relation: pg_sys::Oid, added: &[&str]) -> Result<bool> {
     let names: Vec<String> = added.iter().map(|name| name.to_string()).collect();
     let rows = spi::read_now(
-        "SELECT 1 FROM snapsync.parts($1) AS part(oid) JOIN pg_attribute AS a ON a.attrelid = part.oid \
-         WHERE a.attname = ANY ($2::name[]) AND a.attnum > 0 AND NOT a.attisdropped \
+        "SELECT 1 FROM snapsync.parts($1) AS part(oid) \
+         CROSS JOIN LATERAL (SELECT * FROM pg_attribute WHERE attrelid = part.oid AND attname = ANY ($2::name[]) OFFSET 0) AS a \
+         WHERE a.attnum > 0 AND NOT a.attisdropped \
            AND (a.atthasmissing OR a.attgenerated <> '' OR a.attidentity <> '') LIMIT 1",
         &[spi::arg(relation), spi::arg(names)],
     )?;

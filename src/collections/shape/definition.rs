@@ -102,8 +102,9 @@ fn computes_anew(relation: pg_sys::Oid) -> Result<bool> {
         "SELECT 1 FROM (SELECT part.oid FROM snapsync.parts($1) AS part(oid) \
                         UNION SELECT objid FROM snapsync.rests_on($1, scopes => true) WHERE classid = 'pg_class'::regclass \
                         UNION SELECT access::oid FROM snapsync.access WHERE relation = $1) AS t \
-         JOIN pg_class AS r ON r.oid = t.oid \
-         WHERE r.relkind = 'm' OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = r.oid AND attgenerated = 's' AND NOT attisdropped) LIMIT 1",
+         CROSS JOIN LATERAL (SELECT oid, relkind FROM pg_class WHERE oid = t.oid OFFSET 0) AS r \
+         WHERE r.relkind = 'm' \
+            OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = r.oid AND attgenerated = 's' AND NOT attisdropped OFFSET 0) LIMIT 1",
         &[spi::arg(relation)],
     )?;
     Ok(!rows.is_empty())

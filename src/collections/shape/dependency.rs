@@ -270,7 +270,8 @@ pub fn is_unseen(relation: pg_sys::Oid) -> Result<bool> {
 
 /// Those that are there, and whose owner the session's role may act for.
 pub fn own_unseen() -> Result<Vec<pg_sys::Oid>> {
-    const SQL: &str = "SELECT c.relation::oid FROM snapsync.collection AS c JOIN pg_class AS r ON r.oid = c.relation \
+    const SQL: &str = "SELECT c.relation::oid FROM snapsync.collection AS c \
+         CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = c.relation OFFSET 0) AS r \
          WHERE NOT snapsync.is_seen_here(c.relation) AND pg_has_role($1, r.relowner, 'USAGE') ORDER BY 1";
     Ok(spi::read_now(SQL, &[spi::arg(pg::current_user())])?.iter().map(|row| row.oid(0)).collect())
 }

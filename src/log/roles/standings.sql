@@ -6,7 +6,9 @@ WITH RECURSIVE owner AS MATERIALIZED (
     SELECT d.datdba AS member, g.oid AS roleid, false AS admin_option, '{"inherit_option": true, "set_option": true}'::jsonb AS options, NULL::xid AS made
     FROM pg_database AS d, pg_roles AS g WHERE d.datname = current_database() AND g.rolname = 'pg_database_owner'),
 reached(role, via, how, made) AS (
-    SELECT oid, oid, quote_literal(rolname), NULL::text FROM pg_roles WHERE $1::oid IS NULL OR oid = $1
+    -- (Apart: with OR all roles would be gone through for one.)
+    (SELECT oid, oid, quote_literal(rolname), NULL::text FROM pg_roles WHERE $1::oid IS NULL
+     UNION ALL SELECT oid, oid, quote_literal(rolname), NULL FROM pg_roles WHERE oid = $1)
     UNION
     SELECT r.role, m.roleid, concat_ws(' ', quote_literal(g.rolname), quote_literal(u.rolname), u.rolinherit, m.admin_option,
                                        m.options ->> 'inherit_option', m.options ->> 'set_option'), m.made::text

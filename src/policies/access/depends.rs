@@ -183,8 +183,9 @@ pub fn types(objects: &BTreeSet<(u32, u32)>) -> Result<BTreeSet<String>> {
         return Ok(BTreeSet::new());
     }
     let rows = read_now(
-        "SELECT coalesce(e.oid, y.oid)::regtype::text FROM unnest($1::oid[]) AS named(oid) JOIN pg_type AS y ON y.oid = named.oid \
-           LEFT JOIN pg_type AS e ON e.oid = y.typelem AND e.typarray = y.oid",
+        "SELECT coalesce(e.oid, y.oid)::regtype::text FROM unnest($1::oid[]) AS named(oid) \
+           CROSS JOIN LATERAL (SELECT oid, typelem FROM pg_type WHERE oid = named.oid OFFSET 0) AS y \
+           LEFT JOIN LATERAL (SELECT oid FROM pg_type WHERE oid = y.typelem AND typarray = y.oid OFFSET 0) AS e ON true",
         &[spi::arg(types)],
     )?;
     Ok(rows.iter().map(|r| r.string(0)).collect())

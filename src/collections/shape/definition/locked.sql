@@ -10,5 +10,5 @@ FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass
       CROSS JOIN LATERAL (SELECT oid FROM pg_policy WHERE polrelid = t.relid OFFSET 0) AS p
       CROSS JOIN LATERAL (SELECT refobjid FROM pg_depend
                           WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d) AS named(oid)
-JOIN pg_class AS k ON k.oid = named.oid
+CROSS JOIN LATERAL (SELECT oid, relkind FROM pg_class WHERE oid = named.oid OFFSET 0) AS k
 WHERE k.relkind <> 'i'

@@ -4,9 +4,9 @@ WITH made_of(oid) AS MATERIALIZED (SELECT * FROM snapsync.made_of($1)),
 kept AS MATERIALIZED (SELECT * FROM snapsync.kept_by($1)),
 unenforced AS MATERIALIZED (
     SELECT f.oid, f.conname
-    FROM pg_constraint AS f CROSS JOIN kept
+    FROM (SELECT * FROM pg_constraint WHERE conrelid = $1 OFFSET 0) AS f CROSS JOIN kept
     -- (Those for a referenced table's partitions are parts of one for the whole.)
-    WHERE f.contype = 'f' AND f.conrelid = $1 AND f.conparentid = 0
+    WHERE f.contype = 'f' AND f.conparentid = 0
       AND (snapsync.was_unenforced(f.oid)
            OR EXISTS (SELECT FROM snapsync.keys_off(f.oid))
            OR snapsync.can_keep_rows(f.confdeltype, f.confupdtype, kept.deletes, kept.updates)))
@@ -29,13 +29,13 @@ SELECT json_build_object(
         WHERE g.tgname IN ('00_snapsync_track', '00_snapsync_truncate') AND g.tgenabled = 'D' LIMIT 1),
     'labels', (
         SELECT json_agg(DISTINCT concat(e.enumtypid::regtype, ' ', e.enumlabel))
-        FROM made_of AS m JOIN pg_enum AS e ON e.enumtypid = m.oid),
+        FROM made_of AS m CROSS JOIN LATERAL (SELECT enumtypid, enumlabel FROM pg_enum WHERE enumtypid = m.oid OFFSET 0) AS e),
     'composites', (
         SELECT json_agg(json_build_array(y.oid::regtype::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation::text)
                         ORDER BY y.oid::regtype::text, a.attnum)
         FROM made_of AS m
-        JOIN pg_type AS y ON y.oid = m.oid AND y.typtype = 'c'
-        JOIN pg_attribute AS a ON a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped),
+        CROSS JOIN LATERAL (SELECT oid, typrelid FROM pg_type WHERE oid = m.oid AND typtype = 'c' OFFSET 0) AS y
+        CROSS JOIN LATERAL (SELECT * FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 AND NOT attisdropped OFFSET 0) AS a),
     'declared', (
         SELECT json_object_agg(n.name, to_regclass(n.name)::oid::text) FROM jsonb_object_keys(c.access_tables) AS n(name)),
     'columns', snapsync.columns_of(c.relation),
@@ -52,7 +52,7 @@ SELECT json_build_object(
     'security', json_build_array(r.relrowsecurity, r.relforcerowsecurity, r.relowner::regrole::text),
     'partitions', (
         SELECT json_agg(k.oid::regclass::text ORDER BY k.oid::regclass::text)
-        FROM snapsync.parts($1) AS t(relid) JOIN pg_class AS k ON k.oid = t.relid
+        FROM snapsync.parts($1) AS t(relid) CROSS JOIN LATERAL (SELECT oid, relkind FROM pg_class WHERE oid = t.relid OFFSET 0) AS k
         WHERE k.oid <> $1 AND k.relkind <> 'p'),
     'readers', (
         SELECT json_agg(reader ORDER BY reader)

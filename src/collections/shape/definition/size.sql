@@ -10,11 +10,14 @@ function(oid) AS MATERIALIZED (
     UNION
     SELECT k.castfunc
     FROM made_of CROSS JOIN LATERAL (SELECT castfunc FROM pg_cast WHERE castsource = made_of.oid AND casttarget = 'json'::regtype OFFSET 0) AS k),
-part(oid) AS MATERIALIZED (SELECT * FROM snapsync.parts($1)),
+part(oid) AS MATERIALIZED (SELECT p.oid FROM snapsync.parts($1) AS p(oid) LIMIT $3),
 thing AS (
     SELECT 1 FROM read
     UNION ALL SELECT 1 FROM (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' LIMIT $3) AS key
     UNION ALL SELECT 1 FROM (SELECT FROM pg_trigger WHERE tgrelid = $1 LIMIT $3) AS trigger
+    UNION ALL SELECT 1 FROM (SELECT FROM pg_index WHERE indrelid = $1 AND indisunique LIMIT $3) AS index
+    -- (All that is looked up of a partition, its triggers among it.)
+    UNION ALL SELECT 1 FROM part CROSS JOIN (VALUES (1), (2), (3)) AS counts WHERE part.oid <> $1
     UNION ALL SELECT 1 FROM type
     UNION ALL SELECT 1 FROM type CROSS JOIN LATERAL (SELECT FROM pg_enum WHERE enumtypid = type.oid LIMIT $3) AS label
     UNION ALL SELECT 1 FROM type
@@ -29,6 +32,8 @@ FROM (SELECT $2 * count(*) FROM (SELECT FROM thing LIMIT $3) AS things
       -- (What was found is JSON, which is read much faster than a tree.)
       SELECT coalesce(octet_length(scope_values), 0)::bigint + coalesce(snapsync.raw_length(access_tables), 0)
              + coalesce(snapsync.raw_length(scope_reads), 0) + snapsync.raw_length(shape) / 8
+             + snapsync.raw_length(key) + coalesce(snapsync.raw_length(columns), 0) + snapsync.raw_length(exclude)
+             + snapsync.raw_length(readonly) + snapsync.raw_length(image)
       FROM snapsync.collection WHERE relation = $1
       UNION ALL
       SELECT coalesce(octet_length(p.polqual::text), 0)::bigint + snapsync.raw_length(p.polroles)

@@ -5,9 +5,9 @@ FROM snapsync.parts($1) AS t(relid)
 CROSS JOIN LATERAL (SELECT polqual FROM pg_policy WHERE polrelid = t.relid AND polcmd IN ('*', 'r') AND polqual IS NOT NULL OFFSET 0) AS p
 UNION ALL
 SELECT w.ev_action::text
-FROM read JOIN pg_rewrite AS w ON w.ev_class = read.objid AND w.ev_type = '1'
+FROM read CROSS JOIN LATERAL (SELECT ev_action FROM pg_rewrite WHERE ev_class = read.objid AND ev_type = '1' OFFSET 0) AS w
 WHERE read.classid = 'pg_class'::regclass
 UNION ALL
 SELECT f.prosqlbody::text
-FROM read JOIN pg_proc AS f ON f.oid = read.objid AND f.prosqlbody IS NOT NULL
+FROM read CROSS JOIN LATERAL (SELECT prosqlbody FROM pg_proc WHERE oid = read.objid AND prosqlbody IS NOT NULL OFFSET 0) AS f
 WHERE read.classid = 'pg_proc'::regclass

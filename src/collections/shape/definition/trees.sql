@@ -20,14 +20,14 @@ SELECT json_build_object(
                              FROM pg_policy AS p
                              WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r')))
                         ORDER BY k.oid::regclass::text)
-        FROM snapsync.parts($1) AS t(relid) JOIN pg_class AS k ON k.oid = t.relid
+        FROM snapsync.parts($1) AS t(relid) CROSS JOIN LATERAL (SELECT * FROM pg_class WHERE oid = t.relid OFFSET 0) AS k
         WHERE k.oid <> $1 AND k.relrowsecurity),
     'views', (
         SELECT json_agg(DISTINCT md5(concat(v.oid::regclass,
                             CASE WHEN $2 THEN pg_get_viewdef(v.oid)
                                  ELSE (SELECT md5(w.ev_action::text) FROM pg_rewrite AS w WHERE w.ev_class = v.oid AND w.ev_type = '1') END,
                             v.relowner::regrole, v.reloptions, CASE v.relkind WHEN 'm' THEN v.xmin::text END)))
-        FROM read JOIN pg_class AS v ON v.oid = read.objid AND v.relkind IN ('v', 'm')
+        FROM read CROSS JOIN LATERAL (SELECT *, xmin FROM pg_class WHERE oid = read.objid AND relkind IN ('v', 'm') OFFSET 0) AS v
         WHERE read.classid = 'pg_class'::regclass),
     'functions', (
         -- A call has no defaults in its tree: they are filled in when it is planned.
@@ -43,11 +43,11 @@ SELECT json_build_object(
         FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass
               UNION
               SELECT function FROM told_by) AS used
-        JOIN pg_proc AS f ON f.oid = used.objid),
+        CROSS JOIN LATERAL (SELECT * FROM pg_proc WHERE oid = used.objid OFFSET 0) AS f),
     -- NOT (a = b) is planned as a <> b where that is its negator, and b = a as a = b.
     'operators', (
         SELECT json_agg(DISTINCT concat_ws(' ', o.oid::regoperator, o.oprcode, o.oprnegate::regoperator, o.oprcom::regoperator))
-        FROM read JOIN pg_operator AS o ON o.oid = read.objid
+        FROM read CROSS JOIN LATERAL (SELECT * FROM pg_operator WHERE oid = read.objid OFFSET 0) AS o
         WHERE read.classid = 'pg_operator'::regclass),
     'types', (
         SELECT json_agg(said ORDER BY said)
@@ -61,10 +61,10 @@ SELECT json_build_object(
     'searches', (
         SELECT json_agg(DISTINCT said)
         FROM (SELECT concat_ws(' ', m.mapcfg::regconfig, m.maptokentype, m.mapseqno, m.mapdict::regdictionary)
-              FROM read JOIN pg_ts_config_map AS m ON m.mapcfg = read.objid WHERE read.classid = 'pg_ts_config'::regclass
+              FROM read CROSS JOIN LATERAL (SELECT * FROM pg_ts_config_map WHERE mapcfg = read.objid OFFSET 0) AS m WHERE read.classid = 'pg_ts_config'::regclass
               UNION ALL
               SELECT concat_ws(' ', s.oid::regdictionary, s.dictinitoption)
-              FROM read JOIN pg_ts_dict AS s ON s.oid = read.objid WHERE read.classid = 'pg_ts_dict'::regclass) AS searches(said)),
+              FROM read CROSS JOIN LATERAL (SELECT * FROM pg_ts_dict WHERE oid = read.objid OFFSET 0) AS s WHERE read.classid = 'pg_ts_dict'::regclass) AS searches(said)),
     'virtual', (
         SELECT json_agg(json_build_array(a.attrelid::regclass, a.attname,
                             CASE WHEN $2 THEN pg_get_expr(e.adbin, e.adrelid) ELSE md5(e.adbin::text) END)
@@ -72,7 +72,7 @@ SELECT json_build_object(
         FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass
               UNION
               SELECT relid FROM snapsync.parts($1) AS t(relid)) AS t
-        JOIN pg_attribute AS a ON a.attrelid = t.objid AND a.attgenerated = 'v' AND NOT a.attisdropped
-        JOIN pg_attrdef AS e ON e.adrelid = a.attrelid AND e.adnum = a.attnum))
+        CROSS JOIN LATERAL (SELECT * FROM pg_attribute WHERE attrelid = t.objid AND attgenerated = 'v' AND NOT attisdropped OFFSET 0) AS a
+        CROSS JOIN LATERAL (SELECT * FROM pg_attrdef WHERE adrelid = a.attrelid AND adnum = a.attnum OFFSET 0) AS e))
 FROM snapsync.collection AS c
 WHERE c.relation = $1

@@ -29,7 +29,8 @@ object(classid, objid, own, name) AS (
     UNION SELECT 'pg_type'::regclass, named.oid, false, NULL FROM snapsync.types_named($1) AS named(oid)
     UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM snapsync.types_named($1) AS named(oid)
            CROSS JOIN LATERAL (SELECT typrelid FROM pg_type WHERE oid = named.oid OFFSET 0) AS y WHERE y.typrelid NOT IN (0, $1)
-    UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of JOIN pg_type AS y ON y.oid = made_of.oid WHERE y.typrelid <> 0
+    UNION SELECT 'pg_class'::regclass, y.typrelid, false, NULL FROM made_of
+           CROSS JOIN LATERAL (SELECT typrelid FROM pg_type WHERE oid = made_of.oid OFFSET 0) AS y WHERE y.typrelid <> 0
     UNION SELECT 'pg_class'::regclass, a.oid, false, NULL FROM unnest($2::oid[]) AS a(oid) WHERE a.oid <> $1
     -- (While one of these is a part of a table, that one is not tracked.)
     UNION SELECT 'pg_class'::regclass, p.oid, false, NULL FROM unnest($2::oid[]) AS a(oid), snapsync.parts(a.oid) AS p(oid)

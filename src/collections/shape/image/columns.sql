@@ -8,7 +8,7 @@ WITH tree(relid) AS (SELECT * FROM snapsync.parts($1)),
                  CROSS JOIN LATERAL (SELECT refobjid, refobjsubid FROM pg_depend
                                       WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d
                  JOIN tree ON tree.relid = d.refobjid
-                 JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid),
+                 CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = d.refobjid AND attnum = d.refobjsubid OFFSET 0) AS a),
      read AS (SELECT EXISTS (SELECT FROM reading)
                      OR EXISTS (SELECT FROM access) AS r),
      whole AS (SELECT $2 OR EXISTS (SELECT FROM access AS x WHERE x.whole) AS w)

@@ -4,9 +4,10 @@ SELECT c.relation::oid
 FROM snapsync.collection AS c
 WHERE NOT snapsync.is_seen_here(c.relation)
   AND c.relation::oid <> ALL ($3::oid[])
-  AND EXISTS (SELECT FROM pg_class AS r WHERE r.oid = c.relation AND NOT r.relispartition)
+  AND EXISTS (SELECT FROM pg_class AS r WHERE r.oid = c.relation AND NOT r.relispartition OFFSET 0)
   AND NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
   AND NOT EXISTS (
-    SELECT FROM snapsync.parts(c.relation) AS part(oid) JOIN pg_class AS r ON r.oid = part.oid AND r.relkind IN ('r', 'p')
+    SELECT FROM snapsync.parts(c.relation) AS part(oid)
+    CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = part.oid AND relkind IN ('r', 'p') OFFSET 0) AS r
     WHERE (SELECT count(*) FROM pg_trigger AS g WHERE g.tgrelid = r.oid AND g.tgname IN ($1::name, $2::name)) < 2)
 LIMIT 1

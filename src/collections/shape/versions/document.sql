@@ -15,17 +15,20 @@ CROSS JOIN LATERAL (SELECT jsonb_build_object(
                 CROSS JOIN LATERAL (
                     WITH RECURSIVE under(oid) AS (
                         SELECT a.atttypid
-                        UNION ALL SELECT y.typbasetype FROM under JOIN pg_type AS y ON y.oid = under.oid WHERE y.typbasetype <> 0)
+                        UNION ALL SELECT y.typbasetype
+                        FROM under CROSS JOIN LATERAL (SELECT typbasetype FROM pg_type WHERE oid = under.oid OFFSET 0) AS y WHERE y.typbasetype <> 0)
                     SELECT max(y.oid) FILTER (WHERE y.typbasetype = 0) AS oid, bool_or(y.typnotnull) AS not_null
-                    FROM under JOIN pg_type AS y ON y.oid = under.oid) AS base
+                    FROM under CROSS JOIN LATERAL (SELECT oid, typbasetype, typnotnull FROM pg_type WHERE oid = under.oid OFFSET 0) AS y) AS base
                 WHERE a.attrelid = c.relation AND a.attnum > 0 AND NOT a.attisdropped
                   AND (a.attname = ANY (c.key) OR (c.columns IS NULL OR a.attname = ANY (c.columns)) AND a.attname <> ALL (c.exclude))),
     'references', (SELECT coalesce(json_agg(json_build_object(
                        'columns', (SELECT json_agg(a.attname ORDER BY k.n) FROM unnest(f.conkey) WITH ORDINALITY AS k(attnum, n)
-                                   JOIN pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.attnum),
+                                   CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = f.conrelid AND attnum = k.attnum OFFSET 0) AS a),
                        'table', format('%I.%I', n.nspname, r.relname),
                        'to', (SELECT json_agg(a.attname ORDER BY k.n) FROM unnest(f.confkey) WITH ORDINALITY AS k(attnum, n)
-                              JOIN pg_attribute AS a ON a.attrelid = f.confrelid AND a.attnum = k.attnum)) ORDER BY f.conname), '[]')
-                   FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.confrelid JOIN pg_namespace AS n ON n.oid = r.relnamespace
-                   WHERE f.conrelid = c.relation AND f.contype = 'f' AND f.conparentid = 0))) AS d(document)
+                              CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = f.confrelid AND attnum = k.attnum OFFSET 0) AS a)) ORDER BY f.conname), '[]')
+                   FROM (SELECT * FROM pg_constraint WHERE conrelid = c.relation OFFSET 0) AS f
+                   CROSS JOIN LATERAL (SELECT relname, relnamespace FROM pg_class WHERE oid = f.confrelid OFFSET 0) AS r
+                   CROSS JOIN LATERAL (SELECT nspname FROM pg_namespace WHERE oid = r.relnamespace OFFSET 0) AS n
+                   WHERE f.contype = 'f' AND f.conparentid = 0))) AS d(document)
 WHERE c.relation = $1 AND c.name IS NOT NULL

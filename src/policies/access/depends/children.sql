@@ -1,6 +1,7 @@
 -- The tables that inherit from table $1, at any depth. (Temporary ones count in their own session only.)
 WITH RECURSIVE tree(oid) AS (
     SELECT $1 UNION
-    SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r'
-    JOIN pg_class AS child ON child.oid = i.inhrelid AND child.relpersistence <> 't')
+    SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = tree.oid AND relkind = 'r' OFFSET 0) AS p
+    CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i
+    CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = i.inhrelid AND relpersistence <> 't' OFFSET 0) AS child)
 SELECT oid FROM tree WHERE oid <> $1

@@ -4,6 +4,6 @@ FROM (SELECT class, object, CASE class WHEN 'pg_proc'::regclass THEN (SELECT pro
                                        WHEN 'pg_type'::regclass THEN (SELECT typowner FROM pg_type WHERE oid = object)
                                        ELSE (SELECT relowner FROM pg_class WHERE oid = object) END AS owner
       FROM unnest($1::oid[], $2::oid[]) AS named(class, object)) AS n
-JOIN pg_roles AS o ON o.oid = n.owner
+CROSS JOIN LATERAL (SELECT oid, rolname FROM pg_roles WHERE oid = n.owner OFFSET 0) AS o
 CROSS JOIN LATERAL pg_identify_object(n.class, n.object, 0) AS i
 WHERE $3::oid IS NULL OR NOT pg_has_role(o.oid, (SELECT relowner FROM pg_class WHERE oid = $3), 'USAGE')

@@ -4,9 +4,9 @@ WITH RECURSIVE read AS (
 tree(oid, direct, in_function) AS (
     SELECT * FROM read
     UNION
-    SELECT i.inhrelid, false, in_function FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid
-    JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r'
-    JOIN pg_class AS child ON child.oid = i.inhrelid AND child.relpersistence <> 't')
+    SELECT i.inhrelid, false, in_function FROM tree CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = tree.oid AND relkind = 'r' OFFSET 0) AS p
+    CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i
+    CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = i.inhrelid AND relpersistence <> 't' OFFSET 0) AS child)
 SELECT json_build_object('oid', tree.oid::int8, 'direct', direct, 'in_function', in_function)
-FROM tree JOIN pg_class AS c ON c.oid = $1 AND c.relrowsecurity JOIN pg_class AS t ON t.oid = tree.oid
-WHERE t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
+FROM tree CROSS JOIN LATERAL (SELECT relnamespace FROM pg_class WHERE oid = tree.oid OFFSET 0) AS t
+WHERE (SELECT relrowsecurity FROM pg_class WHERE oid = $1) AND t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')

@@ -5,7 +5,8 @@ WITH RECURSIVE read AS (
 tree(oid) AS (
     SELECT * FROM read
     UNION
-    SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'r'
-    JOIN pg_class AS child ON child.oid = i.inhrelid AND child.relpersistence <> 't')
-SELECT tree.oid FROM tree JOIN pg_class AS t ON t.oid = tree.oid
+    SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = tree.oid AND relkind = 'r' OFFSET 0) AS p
+    CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i
+    CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = i.inhrelid AND relpersistence <> 't' OFFSET 0) AS child)
+SELECT tree.oid FROM tree CROSS JOIN LATERAL (SELECT relkind, relnamespace FROM pg_class WHERE oid = tree.oid OFFSET 0) AS t
 WHERE t.relkind IN ('r', 'p') AND t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
