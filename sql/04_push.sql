@@ -14,7 +14,7 @@ COMMENT ON COLUMN snapsync.push.who IS 'JSON array: the role that pushed, and wh
 COMMENT ON COLUMN snapsync.push.push_id IS 'The client''s id of the batch';
 COMMENT ON COLUMN snapsync.push.digest IS 'SHA-256 of the batch';
 COMMENT ON COLUMN snapsync.push.at IS 'When';
-COMMENT ON COLUMN snapsync.push.answer IS 'What was answered';
+COMMENT ON COLUMN snapsync.push.answer IS 'What was answered; NULL where that had more than 1 MB';
 CREATE INDEX push_at ON snapsync.push (at);
 
 CREATE TABLE snapsync.mutator (
@@ -52,7 +52,7 @@ CREATE TABLE snapsync.mutation_failure (
     at                  timestamptz NOT NULL,
     CONSTRAINT mutation_failure_pkey PRIMARY KEY (who, client_id, id)
 );
-COMMENT ON TABLE snapsync.mutation_failure IS 'Mutations that failed and were skipped; kept for snapsync.push_retention';
+COMMENT ON TABLE snapsync.mutation_failure IS 'Mutations that failed and were skipped: the newest 1,000 of each client; kept for snapsync.push_retention';
 COMMENT ON COLUMN snapsync.mutation_failure.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so';
 COMMENT ON COLUMN snapsync.mutation_failure.client_id IS 'The client';
 COMMENT ON COLUMN snapsync.mutation_failure.id IS 'The mutation';

@@ -684,6 +684,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = ANY (s.key) JOIN pg_type AS y ON y.oid = t.atttypid
     WHERE s.relrowsecurity AND coalesce(nullif(y.typbasetype, 0), y.oid) = 'numeric'::regtype
     UNION ALL
+    SELECT 'info', s.name, format('key column %I is numeric: a row''s number need not read as its id does in "deleted" (4.00, and 4 in JavaScript)', t.attname),
+           'In the dialect postgrest let clients compare both as numbers, or use the dialect watermelondb, where a row''s id is a text, too (docs/clients.md, Ids).', NULL, NULL
+    FROM synced AS s JOIN pg_attribute AS t ON t.attrelid = s.relation AND t.attname = ANY (s.key) JOIN pg_type AS y ON y.oid = t.atttypid
+    WHERE coalesce(nullif(y.typbasetype, 0), y.oid) = 'numeric'::regtype
+    UNION ALL
     SELECT 'info', s.name, format('column %I is read by a policy and leads no index', t.attname), NULL,
            format('CREATE INDEX ON %s (%I);', s.tab, t.attname), CASE WHEN NOT has_schema_privilege(who, s.nspname, 'CREATE') THEN 'schema' END
     FROM synced AS s

@@ -4,7 +4,7 @@
 //! The collection's policy decides it. Two things are no conflict under any policy: a row deleted on both sides, and
 //! a created row that is stored already as it is pushed (a push that is repeated because its answer was lost).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::pusher::{Baseline, Pusher};
 use super::rejection::Rejection;
@@ -54,12 +54,15 @@ pub struct Fates {
     pub deletions: Vec<Fate>,
     /// Rows are to be deleted that could not be locked: who may delete need not be allowed to update.
     pub deletes_unlocked: bool,
+    /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
+    seen: HashSet<i64>,
     pub manner: Manner,
 }
 
 impl Fates {
     pub fn of_none() -> Fates {
-        Fates { records: Vec::new(), deletions: Vec::new(), deletes_unlocked: false, manner: Manner::default() }
+        let (records, deletions, seen) = (Vec::new(), Vec::new(), HashSet::new());
+        Fates { records, deletions, deletes_unlocked: false, seen, manner: Manner::default() }
     }
 }
 
@@ -156,12 +159,13 @@ fn with_care(
     let mut stored = lock(targets, &unfit, |_| true)?;
     let clock = clock::read_snapmin()?;
     for (index, target) in targets.iter().enumerate() {
+        let seen = seen(pusher, target, &clock)?;
         let mut stored = std::mem::take(&mut stored[index]);
         look(target, &unfit[index], &mut stored)?;
         let mut one = Deciding::new(pusher, first + index, target, stored, clock.newest, true);
         one.reject_unfit(std::mem::take(&mut unfit[index]));
         let fates = fates(&mut one)?;
-        decisions.take(fates, one);
+        decisions.take(Fates { seen, ..fates }, one);
     }
     Ok(clock.snapmin)
 }
@@ -270,18 +274,50 @@ fn readable<'t>(target: &'t Target, unfit: &Unfit, wanted: impl Fn(usize) -> boo
 /// A row that is known to be deleted.
 const GONE: RowHistory<'static> = RowHistory::Entries(Vec::new());
 
-/// Are there rows among those just written that somebody else wrote since the decisions? They were not locked then: they were
-/// not there, the caller may only delete them, or the UPDATE itself locked them. Whoever wrote them has an entry in the log now.
-///
-/// `snapmin` is that of the decisions: what came before was seen then.
-pub fn written_by_others(pusher: &Pusher, target: &Target, ids: &[&str], snapmin: i64) -> Result<bool> {
-    let snapshot = pg::ActiveSnapshot::take();
-    let from = match pusher.baseline {
-        Baseline::Stamp(stamp) => stamp.max(snapmin),
+/// Rows of a target just written that were not locked when it was decided about them.
+pub struct Unlocked<'t> {
+    /// They were not there.
+    pub inserted: Vec<&'t str>,
+    /// The caller may only delete them, or the UPDATE itself locked them.
+    pub stood: Vec<&'t str>,
+}
+
+/// From which stamp on others' entries are looked for when everything is written; None where nothing that they say would count.
+fn looked_at_from(pusher: &Pusher, target: &Target, snapmin: i64) -> Option<i64> {
+    match pusher.baseline {
+        // He is told of no conflict.
+        _ if !target.may_read_key() => None,
+        Baseline::Stamp(stamp) => Some(stamp.max(snapmin)),
         // What is newer stands, whatever the client has seen.
-        _ if target.collection.conflict == ConflictPolicy::LastWriteWins => snapmin,
-        _ => return Ok(false),
-    };
-    let entries = target.logged(ids, from, &snapshot)?;
-    Ok(entries.iter().any(|e| e.op != Op::Reset && pusher.is_by_others(e)))
+        _ if target.collection.conflict == ConflictPolicy::LastWriteWins => Some(snapmin),
+        _ => None,
+    }
+}
+
+/// What of that is in the log already, before it is decided.
+fn seen(pusher: &Pusher, target: &Target, clock: &clock::Reading) -> Result<HashSet<i64>> {
+    let from = looked_at_from(pusher, target, clock.snapmin).filter(|from| *from <= clock.newest);
+    let Some(from) = from else { return Ok(HashSet::new()) };
+    let entries = target.logged(&target.ids(), from, &pg::ActiveSnapshot::take())?;
+    Ok(entries.iter().map(|e| e.stamp).gather())
+}
+
+impl Decisions {
+    /// Are there rows among these that somebody else wrote since the decisions, and that the caller sees or could see? Whoever wrote them has an entry
+    /// in the log now. (Of rows that he never saw nothing is said, and nothing done: see `quickly`.)
+    pub fn outdated(&self, pusher: &Pusher, index: usize, target: &Target, written: &Unlocked) -> Result<bool> {
+        let Some(from) = looked_at_from(pusher, target, self.snapmin) else { return Ok(false) };
+        let ids: Vec<&str> = written.inserted.iter().chain(&written.stood).copied().gather();
+        let mut entries = target.logged(&ids, from, &pg::ActiveSnapshot::take())?;
+        let seen = &self.fates[index].seen;
+        entries.retain(|e| e.op != Op::Reset && pusher.is_by_others(e) && !seen.contains(&e.stamp));
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        let stood: HashSet<&str> = written.stood.iter().copied().gather();
+        let visible = |id: &str| Stored { visible: stood.contains(id), ..Stored::default() };
+        let stored = target.ids().into_iter().map(visible).gather();
+        let one = Deciding::new(pusher, index, target, stored, clock::FIRST, false);
+        Ok(!one.changed(Some(&entries))?.is_empty())
+    }
 }

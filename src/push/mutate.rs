@@ -31,6 +31,7 @@ pub use mutators::register;
 use mutators::Mutator;
 
 const FAIL: &str = include_str!("mutate/fail.sql");
+const FORGET: &str = include_str!("mutate/forget.sql");
 const FAILURES: &str = include_str!("mutate/failures.sql");
 
 /// A mutation that has failed.
@@ -73,21 +74,8 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
         carry_out_all(&new, before)?
     };
     let reached = list.last().map_or(last, |m| m.id.max(last));
-    for (m, e) in &failures {
-        memory::heed();
-        spi::owner_execute(
-            FAIL,
-            &[
-                spi::arg(who.as_str()),
-                spi::arg(client_id),
-                spi::arg(m.id),
-                spi::arg(cut(&m.name, LONGEST_NAME)),
-                spi::arg(e.code.as_str()),
-                spi::arg(cut(&e.message, LONGEST_MESSAGE)),
-                spi::arg(e.names[4].as_deref()),
-            ],
-        )?;
-    }
+    let failures = failures.iter().map(|(m, e)| Failure::of(m, e)).gather::<Vec<Failure>>();
+    keep(&who, client_id, &failures)?;
     if reached > last {
         spi::owner_execute(
             "UPDATE snapsync.mutation_client SET last_id = $3, at = now() WHERE who = $1 AND client_id = $2",
@@ -97,7 +85,47 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     }
     before.leave()?;
     let first = list.first().map_or(reached, |m| m.id);
-    answer(&who, client_id, first, reached)
+    let before = failures_before(&who, client_id, first, last)?;
+    Ok(answer(reached, before.iter().chain(&failures)))
+}
+
+impl Failure {
+    fn of(mutation: &Mutation, e: &SyncError) -> Failure {
+        Failure {
+            id: mutation.id,
+            name: cut(&mutation.name, LONGEST_NAME).to_string(),
+            code: e.code.as_str().to_string(),
+            message: cut(&e.message, LONGEST_MESSAGE).to_string(),
+            constraint_name: e.names[4].clone(),
+        }
+    }
+}
+
+/// Of each client so many failures are kept, the newest. Whoever may write nothing at all can have mutations fail.
+pub const MOST_FAILURES: i32 = 1_000;
+
+/// Keeps the failures of this call, for who has to send it again.
+fn keep(who: &str, client_id: &str, failures: &[Failure]) -> Result<()> {
+    let newest = failures.len().saturating_sub(MOST_FAILURES as usize);
+    for f in &failures[newest..] {
+        memory::heed();
+        spi::owner_execute(
+            FAIL,
+            &[
+                spi::arg(who),
+                spi::arg(client_id),
+                spi::arg(f.id),
+                spi::arg(f.name.as_str()),
+                spi::arg(f.code.as_str()),
+                spi::arg(f.message.as_str()),
+                spi::arg(f.constraint_name.as_deref()),
+            ],
+        )?;
+    }
+    if !failures.is_empty() {
+        spi::owner_execute(FORGET, &[spi::arg(who), spi::arg(client_id), spi::arg(MOST_FAILURES)])?;
+    }
+    Ok(())
 }
 
 /// What is kept of a failed mutation's name, and of what its error says, in bytes: a client chooses the one, and what a mutator says can be as long.
@@ -203,18 +231,24 @@ fn carry_out(name: &str, mutator: Option<&Mutator>, args: &str) -> Result<()> {
     Ok(())
 }
 
-fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
+/// What is kept of those of these mutations that have failed.
+fn failures_before(who: &str, client_id: &str, first: i64, last: i64) -> Result<Vec<Failure>> {
+    if first > last {
+        return Ok(Vec::new());
+    }
     let args = [spi::arg(who), spi::arg(client_id), spi::arg(first), spi::arg(last)];
-    let rows = spi::owner_query(FAILURES, &args)?;
+    spi::typed(&spi::owner_query(FAILURES, &args)?)
+}
+
+fn answer<'f>(last: i64, failures: impl Iterator<Item = &'f Failure>) -> String {
     let mut json = Writer::new(Vec::new());
     json.object();
     json.name("last_id");
     json.raw(&last.to_string());
     json.name("failures");
     json.array();
-    for row in &rows {
+    for failed in failures {
         memory::heed();
-        let failed: Failure = row.json(0)?;
         json.object();
         json.name("id");
         json.raw(&failed.id.to_string());
@@ -225,5 +259,5 @@ fn answer(who: &str, client_id: &str, first: i64, last: i64) -> Result<String> {
     }
     json.end_array();
     json.end_object();
-    Ok(json.into_text())
+    json.into_text()
 }

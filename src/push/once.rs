@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 
+use super::mutate::MOST_FAILURES;
 use crate::log::client;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::session::PerTransaction;
@@ -32,15 +33,19 @@ pub struct Pending {
 const CLAIM: &str = include_str!("once/claim.sql");
 const ANSWERED: &str = include_str!("once/answered.sql");
 
-/// A push that was carried out.
+/// A push that was carried out; without an answer that was too long.
 #[derive(Deserialize)]
 struct Answered {
     same_changes: bool,
     answer: Option<String>,
 }
 
-/// How many outdated answers a call removes on its way, and of how many bytes together, as they are stored (one has what it has).
-const PRUNED_AT_ONCE: i32 = 100;
+/// A longer answer is not kept: whoever may write nothing at all gets one as long as what he sends.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// How many outdated answers and failures a call removes on its way, and of how many bytes together, as they are stored (one has what it has).
+/// As many as it can leave.
+const PRUNED: [(&str, i32); 2] = [("push", 100), ("mutation_failure", MOST_FAILURES)];
 const PRUNED_BYTES: i64 = 1 << 20;
 
 pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
@@ -52,7 +57,12 @@ pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
     }
     let rows = spi::owner_query(ANSWERED, &args)?;
     match rows.first().map(|row| row.json::<Answered>(0)).transpose()? {
-        Some(before) if before.same_changes => Ok(Claim::Answered(before.answer.unwrap_or_else(|| "{}".into()))),
+        Some(Answered { same_changes: true, answer: Some(answer) }) => Ok(Claim::Answered(answer)),
+        Some(Answered { same_changes: true, answer: None }) => {
+            Err(SyncError::new(code::CONFLICT, "push_id was carried out, and what was answered is not kept")
+                .detail("[]")
+                .hint("It had more than 1 MB. Pull, and push what is left to be pushed under a new push_id."))
+        }
         Some(_) => Err(SyncError::new(code::INVALID_PARAMETER, "push_id was used for other changes")
             .hint("Make a new push_id for every batch; send the same one only with the same batch.")),
         // It was pruned between the two statements.
@@ -62,6 +72,9 @@ pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
 
 impl Pending {
     pub fn answer(self, answer: &str) -> Result<()> {
+        if answer.len() > LONGEST_ANSWER {
+            return Ok(());
+        }
         spi::owner_execute(
             "UPDATE snapsync.push SET answer = $3 WHERE who = $1 AND push_id = $2::uuid",
             &[spi::arg(self.who.as_str()), spi::arg(self.push_id.as_str()), spi::arg(answer)],
@@ -87,7 +100,7 @@ pub fn before_commit() {
 
 /// Deletes answers older than `snapsync.push_retention`, a few at a time, skipping rows that another session is deleting.
 fn prune() -> Result<()> {
-    for table in ["push", "mutation_failure"] {
+    for (table, most) in PRUNED {
         spi::owner_execute(
             &format!(
                 "WITH outdated AS MATERIALIZED ( \
@@ -100,7 +113,7 @@ fn prune() -> Result<()> {
             ),
             &[
                 spi::arg(f64::from(settings::push_retention_seconds())),
-                spi::arg(PRUNED_AT_ONCE),
+                spi::arg(most),
                 spi::arg(PRUNED_BYTES),
             ],
         )?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::apply::{ItemWriter, Outcome};
 use super::constraints::{self, Constraint, DeferredBefore};
-use super::decide::{self, Decisions, Fate};
+use super::decide::{Decisions, Fate, Unlocked};
 use super::item::{by_target, Item, What};
 use super::pusher::Pusher;
 use super::rejection::Rejection;
@@ -160,8 +160,7 @@ impl<'w, 'a> Work<'w, 'a> {
 
     /// What is to be looked at when everything is written; all is undone where somebody else was quicker.
     fn finish(&self, kept: Vec<Item>, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
-        let itself = self.items().filter(|i| self.decisions.fates[i.target].manner.locks_itself);
-        if !self.undisturbed(itself.chain(self.unlocked_deletions()))? {
+        if !self.undisturbed(self.unlocked())? {
             return Ok(End::Undo(()));
         }
         self.before.check(deferred)?;
@@ -198,20 +197,33 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(false)
     }
 
-    fn unlocked_deletions(&self) -> impl Iterator<Item = Item> + '_ {
-        self.items().filter(|i| i.what == What::Delete && self.decisions.fates[i.target].deletes_unlocked)
+    /// Those whose rows were not locked when it was decided about them: they were not there, the caller may only delete them, or the UPDATE itself
+    /// locks them. Their statements wait for whoever is just writing the rows.
+    fn unlocked(&self) -> impl Iterator<Item = Item> + '_ {
+        self.items().filter(|item| {
+            let fates = &self.decisions.fates[item.target];
+            match item.what {
+                What::Insert(_) => true,
+                What::Delete => fates.deletes_unlocked,
+                What::Update(_) | What::Revive(_) => fates.manner.locks_itself,
+            }
+        })
     }
 
     /// Did nobody else write these rows, which were not locked when it was decided about them? Whoever did has written to the
     /// log by now.
     fn undisturbed(&self, items: impl Iterator<Item = Item>) -> Result<bool> {
         let (targets, snapmin) = (self.targets, self.decisions.snapmin);
+        let mut items = items.filter(|i| !targets[i.target].settled).peekable();
+        // Most often nobody has committed anything since the decisions.
+        if items.peek().is_none() || clock::read()? < snapmin {
+            return Ok(true);
+        }
         for (target, items) in by_target(items) {
-            let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
-            let target = &targets[target];
-            // Unless nobody has committed anything since the decisions.
-            let moved = !target.settled && clock::read()? >= snapmin;
-            if moved && decide::written_by_others(self.pusher, target, &ids, snapmin)? {
+            let (inserted, stood) = items.into_iter().gather_parts(|i| matches!(i.what, What::Insert(_)));
+            let ids = |items: Vec<Item>| items.iter().map(|i| i.id(targets)).gather();
+            let written = Unlocked { inserted: ids(inserted), stood: ids(stood) };
+            if self.decisions.outdated(self.pusher, target, &targets[target], &written)? {
                 return Ok(false);
             }
         }
@@ -227,7 +239,9 @@ impl<'w, 'a> Work<'w, 'a> {
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
                 let outcome = self.bisect(&steps)?;
-                if !self.undisturbed(outcome.updated.iter().copied().chain(self.unlocked_deletions()))? {
+                let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
+                let unlocked = self.unlocked().filter(|item| !failed.contains(item));
+                if !self.undisturbed(outcome.updated.iter().copied().chain(unlocked))? {
                     return Ok(End::Undo(()));
                 }
                 match self.before.check(deferred) {
@@ -238,7 +252,6 @@ impl<'w, 'a> Work<'w, 'a> {
                     checked => checked?,
                 }
                 constraints::settle(deferred)?;
-                let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
                 let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !failed.contains(i));
                 let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
                 Ok(End::Keep((outcome, missing)))

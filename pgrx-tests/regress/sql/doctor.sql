@@ -475,5 +475,11 @@ DROP TABLE left_extra;
 SELECT finding, fix, hint FROM snapsync.doctor() WHERE collection = 'left_out' AND finding ~ 'does not exist';
 RESET ROLE;
 
+-- A number of the key that a row and "deleted" have in different words, to JavaScript.
+CREATE DOMAIN amount AS numeric(10, 2);
+CREATE TABLE amounts (id amount, n int, PRIMARY KEY (id, n));
+SELECT snapsync.enable('amounts');
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'amounts' AND finding ~ 'numeric';
+
 \set ECHO none
 \c postgres

@@ -55,3 +55,14 @@ SELECT '["bob"]', gen_random_uuid(), '\x00', (SELECT string_agg(md5(random()::te
 SELECT push_changes('{}', push_id => '00000000-0000-0000-0000-000000000007');
 SELECT count(*) FROM snapsync.push WHERE who = '["bob"]' AND at < now() - interval '8 days';
 SHOW snapsync.push_retention;
+
+-- An answer of more than 1 MB is not kept, but that it was given.
+SELECT json_build_object('counters', json_build_object('created', json_agg(json_build_object('id', 'long' || i || CASE i WHEN 1 THEN '' ELSE repeat('x', 2000) END, 'n', i)))) AS long
+FROM generate_series(1, 300) AS i \gset
+ALTER TABLE counters ADD CHECK (length(id) < 100);
+SET ROLE alice;
+SELECT octet_length(push_changes(:'long', push_id => '00000000-0000-0000-0000-000000000008', on_rejected => 'report')::text) > 1 << 20 AS long;
+SELECT * FROM t.error(format('SELECT push_changes(%L, push_id => %L, on_rejected => %L)', :'long', '00000000-0000-0000-0000-000000000008', 'report'));
+RESET ROLE;
+SELECT answer IS NULL AS not_kept FROM snapsync.push WHERE push_id = '00000000-0000-0000-0000-000000000008';
+SELECT count(*) FROM counters WHERE id LIKE 'long%';

@@ -132,3 +132,17 @@ SET ROLE alice;
 SELECT json_array_length(push_mutations(format('[{"id": 1, "name": "%s"}, {"id": 2, "name": "says"}]', repeat('ä', 100000))::json, 'long') -> 'failures');
 RESET ROLE;
 SELECT id, octet_length(name) AS name, octet_length(message) AS message FROM snapsync.mutation_failure WHERE client_id = 'long' ORDER BY id;
+
+-- Who may do nothing at all can have mutations fail. All that fail are reported, and the newest of each client are kept for who sends them again.
+CREATE ROLE nobody_at_all;
+SELECT json_agg(json_build_object('id', i, 'name', 'none ' || i)) AS failing FROM generate_series(1, 1500) AS i \gset
+CREATE FUNCTION t.failed(answer json) RETURNS TABLE (count bigint, first int, last int) LANGUAGE sql AS $$
+    SELECT count(*), min((f ->> 'id')::int), max((f ->> 'id')::int) FROM json_array_elements(answer -> 'failures') AS f
+$$;
+SET ROLE nobody_at_all;
+SELECT * FROM t.failed(push_mutations(:'failing', 'many'));
+SELECT * FROM t.failed(push_mutations(:'failing', 'many'));
+SELECT * FROM t.failed(push_mutations('[{"id": 1500, "name": "none"}, {"id": 1501, "name": "none"}, {"id": 1502, "name": "none"}]', 'many'));
+RESET ROLE;
+SELECT count(*), min(id), max(id) FROM snapsync.mutation_failure WHERE client_id = 'many';
+DROP ROLE nobody_at_all;

@@ -1,6 +1,7 @@
 //! What the database says now about the rows of a target: locked, visible, in the log.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
@@ -53,12 +54,14 @@ impl Target<'_> {
     /// What the log says of these ids from this stamp on, with the ids as the keys. (Not what it says to one client, nor that a row is to be
     /// sent once more.)
     pub fn logged(&self, ids: &[&str], from: i64, snapshot: &pg::ActiveSnapshot) -> Result<Vec<Logged>> {
-        let by_key: HashMap<Cow<str>, &str> = ids.iter().map(|id| (self.comparable(id), *id)).gather();
-        let wanted = |key: &str| by_key.contains_key(&self.comparable(key));
+        // Not made where there are no entries.
+        let by_key: OnceCell<HashMap<Cow<str>, &str>> = OnceCell::new();
+        let by_key = || by_key.get_or_init(|| ids.iter().map(|id| (self.comparable(id), *id)).gather());
+        let wanted = |key: &str| by_key().contains_key(&self.comparable(key));
         let mut entries = read::since_of(self.collection.relation, from, &wanted, snapshot)?;
         entries.retain(|e| !e.is_notice() && !e.is_touch());
         for entry in &mut entries {
-            if let Some(id) = by_key.get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
+            if let Some(id) = by_key().get(&self.comparable(&entry.key)).filter(|id| **id != entry.key) {
                 entry.key = id.to_string();
             }
         }
