@@ -487,7 +487,8 @@ fn refuse_forged_trigger() -> Result<()> {
         if registry::load(table)?.is_none() {
             continue;
         }
-        if !dumps_settings()? || !triggers::are_ours(table)? {
+        // (A dump makes one for each partition: to look at all of them each time would take as long as the square of them.)
+        if !dumps_settings()? || !triggers::are_ours(table, row.oid(0))? {
             return Err(SyncError::new(code::NOT_IN_STATE, "a trigger of snapsync cannot be made or replaced")
                 .detail("Changes would go unnoticed.")
                 .hint("Give the trigger another name; or call snapsync.enable() for the table, which makes what is missing."));

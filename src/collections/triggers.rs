@@ -66,13 +66,13 @@ pub fn argument(relation: pg_sys::Oid) -> Result<Option<String>> {
     spec(relation)?.as_ref().map(written).transpose()
 }
 
-/// Are those of our triggers that are there as the settings want them? When they fire is another matter. They may still tell of parents where
-/// nobody hangs on these any more: whoever leaves last may have had no right to change them.
-pub fn are_ours(relation: pg_sys::Oid) -> Result<bool> {
+/// Are those of our triggers that are there as the settings want them, on this part of the table and what is below it? When they fire is another
+/// matter. They may still tell of parents where nobody hangs on these any more: whoever leaves last may have had no right to change them.
+pub fn are_ours(relation: pg_sys::Oid, part: pg_sys::Oid) -> Result<bool> {
     let Some(spec) = spec(relation)? else { return Ok(true) };
     let ours = |state: State| matches!(state, State::Missing | State::Right(_));
     for spec in [Spec { parent: true, ..spec.clone() }, spec] {
-        if parts(relation, &written(&spec)?)?.iter().all(|p| ours(p.row) && ours(p.truncate)) {
+        if parts(part, &written(&spec)?)?.iter().all(|p| ours(p.row) && ours(p.truncate)) {
             return Ok(true);
         }
     }
