@@ -18,7 +18,7 @@ CREATE TABLE t.catalog AS
 SELECT oid::regclass AS catalog, t.rows_of(oid) AS made FROM pg_class
 WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' AND NOT relisshared AND relname <> 'pg_largeobject';
 
--- carol's things: 1,200 of each kind, at least.
+-- carol's things: 600 of each kind, at least.
 GRANT CREATE ON DATABASE regress_strangers TO bob, carol;
 SET ROLE carol;
 CREATE SCHEMA c;
@@ -28,7 +28,7 @@ SET client_min_messages = error;
 CREATE TABLE c.referred (a int PRIMARY KEY);
 CREATE PROCEDURE c.make() LANGUAGE plpgsql AS $$
 BEGIN
-    FOR i IN 1 .. 1200 LOOP
+    FOR i IN 1 .. 600 LOOP
         EXECUTE format('CREATE TYPE c.t%s AS (a int)', i);
         EXECUTE format('CREATE TYPE c.r%s AS RANGE (subtype = int4)', i);
         EXECUTE format('CREATE FUNCTION c.f%s(c.t%1$s, int) RETURNS boolean LANGUAGE sql AS ''SELECT true''', i);
@@ -44,11 +44,11 @@ BEGIN
         EXECUTE format('CREATE TABLE c.k%s (a int DEFAULT 1 PRIMARY KEY) INHERITS (c.parent)', i);
         IF i % 100 = 0 THEN COMMIT; END IF;
     END LOOP;
-    EXECUTE (SELECT format('CREATE TYPE c.e AS ENUM (%s)', string_agg(quote_literal(i), ', ')) FROM generate_series(1, 1200) AS i);
-    EXECUTE (SELECT format('CREATE TABLE c.checked (a int, %s)', string_agg(format('CHECK (a > %s)', i), ', ')) FROM generate_series(1, 1200) AS i);
+    EXECUTE (SELECT format('CREATE TYPE c.e AS ENUM (%s)', string_agg(quote_literal(i), ', ')) FROM generate_series(1, 600) AS i);
+    EXECUTE (SELECT format('CREATE TABLE c.checked (a int, %s)', string_agg(format('CHECK (a > %s)', i), ', ')) FROM generate_series(1, 600) AS i);
     -- (With two triggers each on both tables.)
     EXECUTE (SELECT format('CREATE TABLE c.referring (a int, %s)', string_agg(format('c%s int REFERENCES c.referred DEFERRABLE', i), ', '))
-             FROM generate_series(1, 300) AS i);
+             FROM generate_series(1, 150) AS i);
 END $$;
 CALL c.make();
 RESET ROLE;
@@ -140,8 +140,8 @@ DECLARE
     c t.calls;
     -- Those that carol has filled, and their indexes.
     catalogs oid[] := (SELECT array_agg(catalog ORDER BY catalog)
-                       FROM (SELECT catalog FROM t.catalog WHERE made > 1000
-                             UNION ALL SELECT indexrelid FROM pg_index JOIN t.catalog ON indrelid = catalog AND made > 1000) AS c);
+                       FROM (SELECT catalog FROM t.catalog WHERE made > 500
+                             UNION ALL SELECT indexrelid FROM pg_index JOIN t.catalog ON indrelid = catalog AND made > 500) AS c);
     before bigint[];
     failed text;
 BEGIN
