@@ -70,7 +70,7 @@ pub fn order(collection: &Collection) -> String {
 }
 
 /// Tells the planner's hook by which columns the collection's rows are looked up.
-fn know(collection: &Collection) {
+pub fn know(collection: &Collection) {
     KEYS.with_borrow_mut(|keys| {
         let names = collection.key_names();
         if keys.get(&collection.relation).is_none_or(|known| *known != names) {

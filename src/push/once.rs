@@ -111,11 +111,7 @@ fn prune() -> Result<()> {
                  ) \
                  DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY(SELECT place FROM summed WHERE before < $3))"
             ),
-            &[
-                spi::arg(f64::from(settings::push_retention_seconds())),
-                spi::arg(most),
-                spi::arg(PRUNED_BYTES),
-            ],
+            &[spi::arg(f64::from(settings::push_retention_seconds())), spi::arg(most), spi::arg(PRUNED_BYTES)],
         )?;
     }
     Ok(())

@@ -53,8 +53,8 @@ impl Deciding<'_, '_> {
             if rows.is_empty() || !may_compare(self.target, group) {
                 continue;
             }
-            let sent: Vec<&Column> = group.columns.iter().filter_map(|name| self.target.collection.column(name)).gather();
-            let sent: Vec<&Column> = sent.into_iter().filter(|c| !is_key(self.target, c)).gather();
+            let sent = group.columns.iter().filter_map(|name| self.target.collection.column(name));
+            let sent: Vec<&Column> = sent.filter(|c| !is_key(self.target, c)).gather();
             let same = compare(self.target, group, &sql(self.target, group, &sent), &rows)?;
             memory::extend(&mut equal.rows, same.iter().map(|(row, _)| *row));
             if sent.len() < readable.len() {

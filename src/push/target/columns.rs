@@ -59,11 +59,23 @@ impl<'a> Target<'a> {
             let is_text = self.is_text(group, i, column);
             let (declaration, value) = decode::value((self.dialect, self.device), column, &format!("c{i}"), is_text);
             columns.declared.push(format!("c{i} {declaration}"));
-            columns.names.push(pg::ident(name));
+            columns.names.push(column.ident.clone());
             columns.values.push(value);
         }
         self.raise_version(group, &mut columns.values);
         columns
+    }
+
+    /// What `columns` depends on, besides the collection, the dialect and the device.
+    pub fn shape(&self, group: &Group<'a>) -> String {
+        let mut shape = String::new();
+        for (i, name) in group.columns.iter().enumerate() {
+            let is_text = self.collection.column(name).is_some_and(|column| self.is_text(group, i, column));
+            shape.push_str(name);
+            // (In no name.)
+            shape.push_str(if is_text { "\0t" } else { "\0-" });
+        }
+        shape
     }
 
     /// A row of the Drift client is as late as its deletion, which may leave `updated_at` as it was.
