@@ -53,3 +53,16 @@ SELECT count(*), min(message) FROM t.count(push_changes(:'some_unreadable', on_r
 SELECT * FROM t.count(push_changes(:'misfits', on_rejected => 'report'));
 SELECT push_changes(:'tree');
 SELECT count(*) FROM tree WHERE parent = id % 1500 + 1 AND num_nulls(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10) = 11 - length(replace(id::bit(11)::text, '0', ''));
+-- Whole rows of a table with as many columns as there can be.
+DO $$ BEGIN
+    EXECUTE (SELECT format('CREATE TABLE broad (id int PRIMARY KEY, %s)', string_agg('c' || i || ' int', ', ' ORDER BY i)) FROM generate_series(1, 1599) AS i);
+END $$;
+SELECT snapsync.enable('broad');
+SELECT json_agg(r) AS created, json_agg(r || '{"c2": 0, "c1599": -1}') AS updated
+FROM (SELECT jsonb_object_agg('c' || i, i + n) || jsonb_build_object('id', n) AS r
+      FROM generate_series(1, 3) AS n, generate_series(1, 1599) AS i GROUP BY n) AS x \gset
+SELECT push_changes(json_build_object('broad', json_build_object('created', :'created'::json)));
+SELECT push_changes(json_build_object('broad', json_build_object('created', :'created'::json)));
+SELECT id, c1, c2, c1598, c1599 FROM broad ORDER BY id;
+SELECT push_changes(json_build_object('broad', json_build_object('updated', :'updated'::json)));
+SELECT id, c1, c2, c1598, c1599 FROM broad ORDER BY id;
