@@ -411,3 +411,26 @@ ALTER EVENT TRIGGER snapsync_rewrite ENABLE ALWAYS;
 ALTER EVENT TRIGGER snapsync_index ENABLE ALWAYS;
 REVOKE EXECUTE ON FUNCTION snapsync.on_command_end(), snapsync.on_drop(), snapsync.on_rewrite(), snapsync.before_index() FROM PUBLIC;
 COMMENT ON EVENT TRIGGER snapsync_rewrite IS 'Notices changes that no row trigger sees';
+
+-- What TRUNCATE takes is gone for everybody, under any snapshot. Without these, entries of the log cannot be found or told apart any more: clients are
+-- reset. The others cannot be made up for.
+CREATE FUNCTION snapsync.emptied() RETURNS trigger
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'snapsync_emptied';
+COMMENT ON FUNCTION snapsync.emptied() IS 'Trigger on snapsync''s own tables: TRUNCATE resets all clients, or is refused';
+REVOKE EXECUTE ON FUNCTION snapsync.emptied() FROM PUBLIC;
+
+DO $$
+DECLARE
+    "table" text;
+BEGIN
+    FOREACH "table" IN ARRAY '{change,early,salt,epoch}'::text[] LOOP
+        EXECUTE format('CREATE TRIGGER snapsync_emptied AFTER TRUNCATE ON snapsync.%I EXECUTE FUNCTION snapsync.emptied()', "table");
+        EXECUTE format('ALTER TABLE snapsync.%I ENABLE ALWAYS TRIGGER snapsync_emptied', "table");
+    END LOOP;
+    FOREACH "table" IN ARRAY '{collection,access,dependency,compaction,push,mutator,mutation_client,mutation_failure}'::text[] LOOP
+        EXECUTE format('CREATE TRIGGER snapsync_emptied BEFORE TRUNCATE ON snapsync.%I EXECUTE FUNCTION snapsync.emptied()', "table");
+        EXECUTE format('ALTER TABLE snapsync.%I ENABLE ALWAYS TRIGGER snapsync_emptied', "table");
+    END LOOP;
+END
+$$;

@@ -18,6 +18,8 @@ INSERT INTO snapsync.schema_version (version) VALUES (1);
 
 SELECT pg_catalog.pg_extension_config_dump('snapsync.schema_version', 'WHERE version OPERATOR(pg_catalog.>) 1');
 REVOKE ALL ON snapsync.schema_version FROM PUBLIC;
+CREATE TRIGGER snapsync_emptied BEFORE TRUNCATE ON snapsync.schema_version EXECUTE FUNCTION snapsync.emptied();
+ALTER TABLE snapsync.schema_version ENABLE ALWAYS TRIGGER snapsync_emptied;
 
 CREATE FUNCTION @extschema@.pull_schema(
     collections             text[],

@@ -313,6 +313,8 @@ sql_function!(snapsync_on_command_end, pg_finfo_snapsync_on_command_end, |a| ddl
 
 sql_function!(snapsync_on_rewrite, pg_finfo_snapsync_on_rewrite, |a| ddl::on_rewrite(a.0).map(|()| VOID));
 
+sql_function!(snapsync_emptied, pg_finfo_snapsync_emptied, |a| ddl::emptied(a.0).map(|()| VOID));
+
 sql_function!(snapsync_on_drop, pg_finfo_snapsync_on_drop, |a| ddl::on_drop(a.0).map(|()| VOID));
 
 #[no_mangle]

@@ -31,6 +31,7 @@ mod delta;
 mod drift;
 mod echo;
 mod exact;
+mod length;
 mod look;
 mod pages;
 mod rows;
@@ -165,14 +166,14 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / 2 } else { 0 };
         let is_exact = exact::is_exact(since.of(name));
         let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };
-        let cause = match (&mut page, from) {
-            (Some(page), _) => pull.write_page(from, place, at, page, &mut out)?,
+        let cause = length::told(request, name, || match (&mut page, from) {
+            (Some(page), _) => pull.write_page(from, place, at, page, &mut out),
             (None, Start::Stamp(stamp)) => {
                 let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, &snapshot));
-                pull.write(from, Some(reach), &mut out)?
+                pull.write(from, Some(reach), &mut out)
             }
-            (None, _) => pull.write(from, None, &mut out)?,
-        };
+            (None, _) => pull.write(from, None, &mut out),
+        })?;
         memory::extend(&mut replaced, cause.map(|cause| (&**name, cause)));
         if let Some(page) = &mut page {
             page.cut_before(at + 1, names.len(), out.length());

@@ -10,8 +10,10 @@ use crate::collections::{registry, triggers};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{memory, pg, spi, trigger};
 
+mod emptied;
 mod own;
 
+pub use emptied::emptied;
 pub use own::before_index;
 
 fn is_event_trigger(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
@@ -321,12 +323,31 @@ fn tables_concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, Becaus
 /// The tables in the commands' GRANTs and REVOKEs, of which PostgreSQL lists no objects; the collected command has them.
 fn tables_granted() -> Result<Vec<pg_sys::Oid>> {
     let mut granted = Vec::new();
+    each_collected(|command| {
+        // SAFETY: of a grant it is the variant `grant`, whose objects are Oids.
+        unsafe {
+            if command.type_ != pg_sys::CollectedCommandType::SCT_Grant {
+                return;
+            }
+            let grant = command.d.grant.istmt;
+            if (*grant).objtype == pg_sys::ObjectType::OBJECT_TABLE {
+                let objects = (*grant).objects;
+                let length = if objects.is_null() { 0 } else { (*objects).length as usize };
+                granted.extend((0..length).map(|i| (*(*objects).elements.add(i)).oid_value));
+            }
+        }
+    })?;
+    Ok(granted)
+}
+
+/// What PostgreSQL has recorded of the command, or of each part of it.
+fn each_collected(mut each: impl FnMut(&pg_sys::CollectedCommand)) -> Result<()> {
     spi::as_owner(|| {
         // SAFETY: within an SPI connection. The column is of type pg_ddl_command, a pointer to a CollectedCommand that lives as long
-        // as the event trigger runs; of a grant it is the variant `grant`.
+        // as the event trigger runs.
         unsafe {
             let _connection = spi::Connection::open()?;
-            let sql = c"SELECT command FROM pg_event_trigger_ddl_commands() WHERE classid IS NULL";
+            let sql = c"SELECT command FROM pg_event_trigger_ddl_commands()";
             if pg_sys::SPI_execute(sql.as_ptr(), true, 0) != pg_sys::SPI_OK_SELECT as i32 {
                 return Ok(());
             }
@@ -334,21 +355,13 @@ fn tables_granted() -> Result<Vec<pg_sys::Oid>> {
             for i in 0..pg_sys::SPI_processed as usize {
                 let mut null = false;
                 let datum = pg_sys::SPI_getbinval(*(*table).vals.add(i), (*table).tupdesc, 1, &mut null);
-                let command = datum.cast_mut_ptr::<pg_sys::CollectedCommand>();
-                if null || (*command).type_ != pg_sys::CollectedCommandType::SCT_Grant {
-                    continue;
-                }
-                let grant = (*command).d.grant.istmt;
-                if (*grant).objtype == pg_sys::ObjectType::OBJECT_TABLE {
-                    let objects = (*grant).objects;
-                    let length = if objects.is_null() { 0 } else { (*objects).length as usize };
-                    granted.extend((0..length).map(|i| (*(*objects).elements.add(i)).oid_value));
+                if !null {
+                    each(&*datum.cast_mut_ptr::<pg_sys::CollectedCommand>());
                 }
             }
             Ok(())
         }
-    })?;
-    Ok(granted)
+    })
 }
 
 /// Forgets tables that are dropped, and looks again at those that rest on what was.
@@ -358,6 +371,7 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if pg::relation_if_created(c"collection")?.is_none() || pg::relation_if_created(c"dependency")?.is_none() {
         return Ok(());
     }
+    own::refuse_dropped()?;
     let mut concerned = tables_concerned(BY_DROP, &[])?;
     // Settings like a dump's are no dump: whoever is left is looked at again below.
     refuse_dropped_triggers(&mut concerned)?;

@@ -49,8 +49,13 @@ pub unsafe fn chain(next: pg_sys::get_relation_info_hook_type) {
 
 /// The keys that a function gives, as rows `r(columns)` to join with the collection's table: it is looked up by its key.
 pub fn keys(collection: &Collection, function: &str, columns: &str) -> String {
+    keys_with(collection, function, columns, "")
+}
+
+/// The same with what is joined to them.
+pub fn keys_with(collection: &Collection, function: &str, columns: &str, joined: &str) -> String {
     know(collection);
-    format!("(SELECT * FROM {function} AS {}({columns})) AS r", KEYS_OF.to_string_lossy())
+    format!("(SELECT * FROM {function} AS {}({columns}) {joined}) AS r", KEYS_OF.to_string_lossy())
 }
 
 /// The collection's rows `t` of the keys that `rows` gives as `r(k0, k1, ...)`, for the FROM clause.

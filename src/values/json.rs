@@ -33,7 +33,7 @@ use jsonb::write_jsonb;
 use numeric::write_numeric;
 #[cfg(feature = "pg_test")]
 pub use output::toast_has_lz4;
-pub use output::{Buffer, Output};
+pub use output::{Buffer, Output, TOO_LARGE};
 pub use writer::{text, Writer};
 
 /// One column of the sync key in the result.
@@ -232,6 +232,8 @@ impl RowEncoder {
             SyncError::new(code::INTERNAL, "a key is not valid UTF-8").raise();
         };
         let out = sink.row(id);
+        // SAFETY: the id stays as it is until the row has been written.
+        unsafe { out.begin_row(&self.id) };
         if self.inject_id {
             out.room(6);
             out.put(b"{\"id\":");
@@ -265,7 +267,7 @@ impl RowEncoder {
         }
         out.room(1);
         out.put(b"}");
-        out.check();
+        out.end_row();
     }
 
     /// # Safety

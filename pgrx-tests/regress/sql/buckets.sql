@@ -78,7 +78,7 @@ SELECT * FROM t.pull('{tasks}', :'begin') ORDER BY item;
 RESET ROLE;
 -- The data of a dump in a database that has a log already: writers use the first, entries of both are found.
 CREATE TEMP TABLE dumped AS SELECT * FROM snapsync.salt;
-TRUNCATE snapsync.salt;
+DELETE FROM snapsync.salt;
 INSERT INTO snapsync.salt SELECT salt + 1 FROM dumped;
 INSERT INTO snapsync.salt SELECT salt FROM dumped;
 UPDATE tasks SET id = id + 100;

@@ -54,10 +54,101 @@ ALTER TABLE snapsync.change INHERIT t.parent;
 CREATE TABLE t.whole (LIKE snapsync.change) PARTITION BY LIST (op);
 ALTER TABLE t.whole ATTACH PARTITION snapsync.change DEFAULT;
 DROP TABLE t.parent, t.whole;
+BEGIN;
 TRUNCATE snapsync.change;
 ALTER TABLE snapsync.change ALTER COLUMN origin SET NOT NULL;
+ROLLBACK;
 \d snapsync.change
 :write;
+
+-- Indexes and constraints of theirs do not go, and what code knows by its name keeps it. (Each index that there is: which of them could be dropped?)
+SELECT c.relname, e.error
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid LEFT JOIN pg_constraint AS k ON k.conindid = c.oid AND k.contype IN ('p', 'u')
+CROSS JOIN LATERAL t.error(CASE WHEN k.oid IS NULL THEN format('DROP INDEX snapsync.%I', c.relname)
+                                ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, k.conname) END) AS e
+WHERE c.relnamespace = 'snapsync'::regnamespace AND e.error !~ '^(55000: index ".*" of snapsync''s own cannot be dropped|detail: |hint: )';
+SELECT * FROM t.error('DROP INDEX snapsync.change_relation_bucket_stamp');
+SELECT * FROM t.error('ALTER TABLE snapsync.role DROP CONSTRAINT role_pkey');
+DROP INDEX CONCURRENTLY snapsync.change_relation_stamp;
+SELECT * FROM t.error('DROP TRIGGER snapsync_emptied ON snapsync.change');
+SELECT * FROM t.error('ALTER INDEX snapsync.change_relation_stamp RENAME TO mine');
+SELECT * FROM t.error('ALTER TABLE snapsync.early_stamp RENAME TO mine');
+SELECT * FROM t.error('ALTER TABLE snapsync.role RENAME CONSTRAINT role_pkey TO mine');
+SELECT c.relname, e.error
+FROM pg_class AS c CROSS JOIN LATERAL t.error(format('ALTER TABLE snapsync.%I RENAME TO mine', c.relname)) AS e
+WHERE c.relnamespace = 'snapsync'::regnamespace AND c.relkind <> 'i'
+  AND e.error !~ '^(55000: what snapsync has made for itself keeps its name and its schema|detail: |hint: )';
+SELECT * FROM t.error('ALTER TABLE snapsync.change RENAME TO mine');
+SELECT * FROM t.error('ALTER TABLE snapsync.collection RENAME TO mine');
+SELECT * FROM t.error('ALTER SEQUENCE snapsync.clock RENAME TO mine');
+SELECT * FROM t.error('ALTER VIEW snapsync.status RENAME TO mine');
+SELECT * FROM t.error('ALTER TYPE snapsync.regtable RENAME TO mine');
+SELECT * FROM t.error('ALTER FUNCTION snapsync.parts(oid) RENAME TO mine');
+SELECT * FROM t.error('ALTER TRIGGER snapsync_emptied ON snapsync.change RENAME TO mine');
+SELECT * FROM t.error('ALTER SCHEMA snapsync RENAME TO mine');
+SELECT * FROM t.error('ALTER TABLE snapsync.change SET SCHEMA t');
+SELECT * FROM t.error('ALTER TABLE snapsync.collection SET SCHEMA t');
+SELECT * FROM t.error('ALTER SEQUENCE snapsync.clock SET SCHEMA t');
+SELECT * FROM t.error('ALTER FUNCTION snapsync.parts(oid) SET SCHEMA t');
+-- An index is built anew under its name. Somebody's own go, and so do functions that clients call.
+REINDEX INDEX CONCURRENTLY snapsync.change_relation_stamp;
+REINDEX TABLE CONCURRENTLY snapsync.change;
+REINDEX INDEX CONCURRENTLY snapsync.role_pkey;
+CREATE INDEX mine ON snapsync.change (stamp);
+ALTER INDEX snapsync.mine RENAME TO mine_too;
+DROP INDEX snapsync.mine_too;
+BEGIN;
+CREATE SCHEMA api;
+ALTER FUNCTION pull_schema SET SCHEMA api;
+ROLLBACK;
+:write;
+:read;
+
+-- TRUNCATE: of the log, and of what its entries cannot be found without, resets the clients.
+\set next 'UPDATE notes SET owner = owner WHERE id = 1; SELECT pull_changes(\'{notes}\')::json ->> \'timestamp\' AS began \\gset'
+\set told 'SELECT j ->> \'reason\' AS reason, json_array_length(j #> \'{changes,notes,updated}\') AS updated FROM CAST(pull_changes(\'{notes}\', :\'began\') AS json) AS j'
+:next
+UPDATE notes SET owner = 'bob' WHERE id = 3;
+TRUNCATE snapsync.change;
+:told;
+:next
+:told;
+SET session_replication_role = replica;
+TRUNCATE snapsync.change;
+RESET session_replication_role;
+:told;
+:next
+BEGIN;
+TRUNCATE snapsync.change;
+ROLLBACK;
+:told;
+TRUNCATE snapsync.early;
+:told;
+:next
+TRUNCATE snapsync.salt;
+:told;
+:next
+TRUNCATE snapsync.epoch;
+:told;
+-- What stands for itself: who does not find it begins anew.
+:next
+TRUNCATE snapsync.horizon;
+TRUNCATE snapsync.role;
+:told;
+-- The rest stays.
+SELECT c.relname, e.error
+FROM pg_class AS c CROSS JOIN LATERAL t.error(format('TRUNCATE snapsync.%I', c.relname)) AS e
+WHERE c.relnamespace = 'snapsync'::regnamespace AND c.relkind = 'r' AND c.relname NOT IN ('change', 'early', 'salt', 'epoch', 'horizon', 'role')
+  AND e.error NOT LIKE 'detail:%'
+ORDER BY c.relname COLLATE "C", e.error COLLATE "C";
+CREATE TRIGGER mine AFTER TRUNCATE ON notes EXECUTE FUNCTION snapsync.emptied();
+TRUNCATE notes;
+DROP TRIGGER mine ON notes;
+SELECT * FROM t.error('SELECT snapsync.emptied()');
+:write;
+SELECT pull_changes('{notes}')::json ->> 'timestamp' AS cursor \gset
+:write;
+:read;
 -- Tables of others' that are called so are theirs.
 CREATE SCHEMA theirs;
 CREATE TABLE theirs.change (id int);
@@ -66,6 +157,7 @@ ALTER TABLE theirs.change ADD COLUMN more int;
 
 -- With event triggers off.
 ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER EVENT TRIGGER snapsync_drop DISABLE;
 ALTER EVENT TRIGGER snapsync_index DISABLE;
 CREATE INDEX bad ON snapsync.change ((image ->> 'owner'));
 :write;
@@ -118,6 +210,9 @@ CREATE INDEX change_relation_stamp ON snapsync.change (relation, stamp, ord, op,
 :read;
 DROP INDEX snapsync.change_relation_stamp;
 CREATE INDEX change_relation_stamp ON snapsync.change (relation, stamp);
+ALTER TABLE snapsync.role DROP CONSTRAINT role_pkey;
+:write;
+ALTER TABLE snapsync.role ADD CONSTRAINT role_pkey PRIMARY KEY (role);
 ALTER TABLE snapsync.early RENAME TO former;
 CREATE VIEW snapsync.early AS SELECT 1::bigint AS early, 1::bigint AS stamp;
 :read;
@@ -131,7 +226,14 @@ CREATE TABLE snapsync.clock (last_value text);
 INSERT INTO snapsync.clock VALUES ('x');
 :write;
 DROP TABLE snapsync.clock;
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
 ALTER SEQUENCE snapsync.former RENAME TO clock;
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
+ALTER TABLE snapsync.collection RENAME TO former;
+ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+ALTER TABLE notes RENAME COLUMN owner TO "user";
+ALTER TABLE snapsync.former RENAME TO collection;
+ALTER EVENT TRIGGER snapsync_command_end DISABLE;
 -- The history of another server, as far as this one can tell: it is written anew.
 UPDATE snapsync.epoch SET place = '';
 CREATE INDEX bad ON snapsync.epoch (number);
@@ -154,6 +256,7 @@ SET ROLE alice;
 SELECT push_changes('{"notes": {"updated": [{"id": 1, "owner": "alice"}]}}', push_id => '00000000-0000-4000-8000-000000000001');
 RESET ROLE;
 ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER snapsync_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER snapsync_index ENABLE ALWAYS;
 SELECT severity, finding FROM snapsync.doctor() WHERE severity = 'error';
 

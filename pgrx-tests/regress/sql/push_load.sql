@@ -62,3 +62,16 @@ UPDATE wide SET c1500 = 0 WHERE id % 2 = 0;
 SELECT pull_changes('{wide}') ->> 'timestamp' AS cursor \gset
 SELECT push_changes(:'wide');
 SELECT count(*), sum((u ->> 'c1500' IS NULL)::int) AS unknown FROM json_array_elements(pull_changes('{wide}', :'cursor') #> '{changes,wide,updated}') AS u;
+-- Whole rows of a table with as many columns as there can be.
+DO $$ BEGIN
+    EXECUTE (SELECT format('CREATE TABLE broad (id int PRIMARY KEY, %s)', string_agg('c' || i || ' int', ', ' ORDER BY i)) FROM generate_series(1, 1599) AS i);
+END $$;
+SELECT snapsync.enable('broad');
+SELECT json_agg(r) AS created, json_agg(r || '{"c2": 0, "c1599": -1}') AS updated
+FROM (SELECT jsonb_object_agg('c' || i, i + n) || jsonb_build_object('id', n) AS r
+      FROM generate_series(1, 3) AS n, generate_series(1, 1599) AS i GROUP BY n) AS x \gset
+SELECT push_changes(json_build_object('broad', json_build_object('created', :'created'::json)));
+SELECT push_changes(json_build_object('broad', json_build_object('created', :'created'::json)));
+SELECT id, c1, c2, c1598, c1599 FROM broad ORDER BY id;
+SELECT push_changes(json_build_object('broad', json_build_object('updated', :'updated'::json)));
+SELECT id, c1, c2, c1598, c1599 FROM broad ORDER BY id;

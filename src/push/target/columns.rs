@@ -11,6 +11,9 @@ use crate::server::pg;
 use crate::server::spi::{self, Arg};
 use crate::values::dialect::Dialect;
 
+/// So many columns a recordset can have (MaxHeapAttributeNumber).
+const MOST: usize = 1600;
+
 /// The columns of a group: recordset declarations, quoted names, value expressions.
 pub struct Columns {
     pub declared: Vec<String>,
@@ -27,7 +30,14 @@ impl<'a> Target<'a> {
         let keys = key.map(|(i, k)| format!("k{i} {}", k.facts.base_type_name()));
         let number = std::iter::once("n pg_catalog.int4".to_string());
         let all: Vec<String> = number.chain(keys).chain(columns.iter().cloned()).gather();
-        lookup::keys(&self.collection, &format!("pg_catalog.json_to_recordset(${parameter})"), &all.join(", "))
+        let function = format!("pg_catalog.json_to_recordset(${parameter})");
+        if all.len() <= MOST {
+            return lookup::keys(&self.collection, &function, &all.join(", "));
+        }
+        // Of a table with as many columns as there can be, with the rows' number: the rest of each row comes by that.
+        let (first, rest) = all.split_at(MOST);
+        let rest = format!("JOIN {function} AS rest({}, {}) USING (n)", all[0], rest.join(", "));
+        lookup::keys_with(&self.collection, &function, &first.join(", "), &rest)
     }
 
     /// The ids as a set of rows `r(k0, ..., n)`, n from 1.

@@ -138,12 +138,41 @@ pub unsafe fn own_index(relation: pg_sys::Relation, name: &'static CStr, columns
     if let Some(index) = INDEXES.with(|i| i.look(|all| all.iter().find(is_it).map(|(_, _, index)| *index))) {
         return Ok(index);
     }
-    let index = relation_oid(name)?;
+    // SAFETY: an open relation, with these columns.
+    let remade = || unsafe { remade(relation, name, columns) };
+    let index = relation_oid(name).map_err(|_| {
+        SyncError::new(code::NOT_IN_STATE, format!("snapsync has lost its index {}", name.to_string_lossy()))
+            .detail("It was dropped, or given another name, where event triggers were off.")
+            .hint(format!("Give it its name again, or make it anew: {}", remade()))
+    })?;
     if !is_index_on(table, index, columns) {
-        return Err(altered(name, "It is not the index that snapsync made, or not of that table."));
+        return Err(altered(name, "It is not the index that snapsync made, or not of that table.").hint(format!(
+            "Drop what is called so, with event triggers switched off, and make the index anew: {}",
+            remade()
+        )));
     }
     INDEXES.with(|i| i.remember(then, |all| all.push((table, name, index))));
     Ok(index)
+}
+
+/// The command that makes it.
+///
+/// # Safety
+/// An open relation, with these columns.
+unsafe fn remade(relation: pg_sys::Relation, name: &CStr, columns: &[i16]) -> String {
+    // SAFETY: see above; names are NUL-terminated.
+    unsafe {
+        let table = CStr::from_ptr((*(*relation).rd_rel).relname.data.as_ptr()).to_string_lossy();
+        let column = |attnum: &i16| {
+            let column = attribute((*relation).rd_att, *attnum as usize - 1);
+            CStr::from_ptr(column.attname.data.as_ptr()).to_string_lossy().into_owned()
+        };
+        let (name, columns) = (name.to_string_lossy(), columns.iter().map(column).collect::<Vec<_>>().join(", "));
+        match name.ends_with("_pkey") {
+            true => format!("ALTER TABLE snapsync.{table} ADD CONSTRAINT {name} PRIMARY KEY ({columns});"),
+            false => format!("CREATE INDEX {name} ON snapsync.{table} ({columns});"),
+        }
+    }
 }
 
 fn is_index_on(table: pg_sys::Oid, index: pg_sys::Oid, columns: &[i16]) -> bool {

@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use crate::server::error::{code, SyncError};
 use crate::server::memory;
 use crate::server::spi::{self, Mode};
+use crate::values::excerpt;
 
 /// The longest answer. A Postgres value ends at MaxAllocSize; the message that carries it to the client ends there too, and
 /// has a few bytes of its own.
@@ -68,6 +69,8 @@ pub struct Output {
     value: *mut u8,
     length: usize,
     capacity: usize,
+    /// The row that is being written: where it begins, and its id.
+    row: Option<(usize, *const [u8])>,
 }
 
 const HEADER: usize = pg_sys::VARHDRSZ;
@@ -114,7 +117,8 @@ impl Output {
     /// In the current memory context.
     pub fn new() -> Self {
         // SAFETY: reads a backend-local variable.
-        Output { context: unsafe { pg_sys::CurrentMemoryContext }, value: std::ptr::null_mut(), length: 0, capacity: 0 }
+        let context = unsafe { pg_sys::CurrentMemoryContext };
+        Output { context, value: std::ptr::null_mut(), length: 0, capacity: 0, row: None }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -162,7 +166,7 @@ impl Output {
     fn grow(&mut self, n: usize) {
         // What is asked for is an upper bound, so a little more than a value can hold is not an error yet.
         if self.length > MAX_OUTPUT || n > MAX_OUTPUT {
-            too_large().raise();
+            self.too_large(n).raise();
         }
         let capacity = (self.length + n).max(self.capacity * 2).max(FIRST_CAPACITY);
         // SAFETY: the context lives (Output is never kept beyond the call); no memory is an ERROR like any other. Above 1 GB
@@ -177,14 +181,49 @@ impl Output {
         self.capacity = capacity;
     }
 
-    /// Raises an error when the text has become longer than a value can be.
+    /// A row begins here.
+    ///
+    /// # Safety
+    /// Its id is not touched before `end_row`.
     #[inline(always)]
-    pub fn check(&self) {
+    pub unsafe fn begin_row(&mut self, id: &[u8]) {
+        self.row = Some((self.length, std::ptr::from_ref(id)));
+    }
+
+    /// It ends. Raises an error when the text has become longer than a value can be.
+    #[inline(always)]
+    pub fn end_row(&mut self) {
         if self.length > MAX_OUTPUT {
-            too_large().raise();
+            self.too_large(0).raise();
+        }
+        self.row = None;
+    }
+
+    /// A result too large for one Postgres value, with so many bytes more. (What helps, who has made the request knows.)
+    #[cold]
+    fn too_large(&self, more: usize) -> SyncError {
+        let error = SyncError::new(code::PROGRAM_LIMIT, TOO_LARGE);
+        match self.row {
+            Some((begin, id)) if self.length - begin + more > MAX_OUTPUT => {
+                // SAFETY: the promise of `begin_row`.
+                let id = unsafe { &*id };
+                // Not every statement gives ids. But most rows begin with theirs.
+                let text = if id.is_empty() { &self.bytes()[begin..] } else { id };
+                let text = String::from_utf8_lossy(&text[..text.len().min(LONGEST_NAMED)]);
+                error
+                    .detail(format!("Row {} alone takes that much.", excerpt::cut(&text, excerpt::VALUE)))
+                    .hint("Let it be shorter, or leave its long column out: exclude, of snapsync.enable().")
+            }
+            _ => error.detail("A PostgreSQL value holds at most 1 GB."),
         }
     }
 }
+
+/// So many bytes of a row are looked at to say which it is.
+const LONGEST_NAMED: usize = 4 * (excerpt::VALUE + 1);
+
+/// The message of that error.
+pub const TOO_LARGE: &str = "pull result exceeds 1 GB";
 
 impl Buffer for Output {
     #[inline(always)]
@@ -228,11 +267,4 @@ impl Drop for Output {
             unsafe { pg_sys::pfree(self.value.cast()) }
         }
     }
-}
-
-/// A result too large for one Postgres value.
-fn too_large() -> SyncError {
-    SyncError::new(code::PROGRAM_LIMIT, "pull result exceeds 1 GB")
-        .detail("A PostgreSQL value holds at most 1 GB.")
-        .hint("Pull fewer collections per call.")
 }
