@@ -40,34 +40,34 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
-    mark(relation, Which::All)
+    mark(relation, Marked::All)
 }
 
 /// A command has perhaps switched triggers of this table off, or of a part of it: the keys from it and to it.
 pub fn switched(relation: pg_sys::Oid) -> Result<()> {
-    mark(relation, Which::Off)
+    mark(relation, Marked::Off)
 }
 
 /// A command has changed the type of a column of this table, or of a part of it: keys from it and to it that are made anew, in the place of some that
 /// were not enforced.
 pub fn made_anew(relation: pg_sys::Oid) -> Result<()> {
-    mark(relation, Which::Anew)
+    mark(relation, Marked::Anew)
 }
 
 /// Which keys of a table are to be marked (unenforced/keys.sql).
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Which {
+enum Marked {
     All,
     Off,
     Anew,
 }
 
 /// Marks keys of a table.
-fn mark(relation: pg_sys::Oid, which: Which) -> Result<()> {
+fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
     let which = match which {
-        Which::All => "all",
-        Which::Off => "off",
-        Which::Anew => "anew",
+        Marked::All => "all",
+        Marked::Off => "off",
+        Marked::Anew => "anew",
     };
     let since = pg::KeptSnapshot::latest();
     let found = spi::read_now(KEYS, &[spi::arg(relation), spi::arg(which)])?;
