@@ -178,6 +178,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         say_who_has_the_name()?;
     }
     mark_keys_off(fcinfo)?;
+    mark_keys_anew(fcinfo)?;
     if concerned.is_empty() || restoring()? {
         return Ok(());
     }
@@ -199,6 +200,21 @@ fn mark_keys_off(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     for row in &spi::read_now(ALTERED, &[])? {
         memory::heed();
         shape::unenforced::switched(pg::root_of(row.oid(0)))?;
+    }
+    Ok(())
+}
+
+/// Foreign keys that PostgreSQL makes anew, because a column gets another type, and of which it tells nobody.
+fn mark_keys_anew(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
+    if !alters(fcinfo, pg_sys::AlterTableType::AT_AlterColumnType) || restoring()? {
+        return Ok(());
+    }
+    const ALTERED: &str = "SELECT DISTINCT part.oid \
+         FROM (SELECT array_agg(objid) AS oids FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass) AS own \
+         CROSS JOIN LATERAL snapsync.reached(own.oids, $1) AS reached(oid) CROSS JOIN LATERAL snapsync.parts(reached.oid) AS part(oid)";
+    for row in &spi::read_now(ALTERED, &[spi::arg(pg::current_user())])? {
+        memory::heed();
+        shape::unenforced::made_anew(row.oid(0))?;
     }
     Ok(())
 }

@@ -71,3 +71,14 @@ FROM (SELECT classid, name FROM touched WHERE classid IN ('pg_class'::regclass, 
 CROSS JOIN LATERAL (SELECT relation, classid FROM snapsync.dependency WHERE name = t.name AND name IS NOT NULL OFFSET 0) AS d
 WHERE d.classid = t.classid
 UNION ALL
+-- With a key's type PostgreSQL makes the foreign keys of other tables anew that refer to it, and lists none of it, neither as dropped nor as made.
+SELECT f.conrelid, 'elsewhere'
+FROM (SELECT oid FROM reached UNION SELECT part.oid FROM reached, snapsync.parts(reached.oid) AS part(oid)) AS t
+CROSS JOIN LATERAL (SELECT DISTINCT objid FROM pg_depend
+                    WHERE refclassid = 'pg_class'::regclass AND refobjid = t.oid AND classid = 'pg_constraint'::regclass OFFSET 0) AS d
+CROSS JOIN LATERAL (SELECT oid, conrelid FROM pg_constraint WHERE oid = d.objid AND contype = 'f' AND confrelid = t.oid AND conparentid = 0 OFFSET 0) AS f
+CROSS JOIN LATERAL (SELECT FROM snapsync.collection WHERE relation = f.conrelid OFFSET 0) AS c
+WHERE CASE WHEN NOT EXISTS (SELECT FROM snapsync.dependency
+                            WHERE classid = 'pg_constraint'::regclass AND objid = f.oid AND relation = f.conrelid AND name IS NULL OFFSET 0)
+           THEN snapsync.is_seen_here(f.conrelid) END
+UNION ALL

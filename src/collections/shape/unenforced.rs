@@ -9,7 +9,8 @@
 //! has the key and for each one whose policies may follow it. Where there is one, all that a table reads is a grant
 //! (catalog/read.sql), and the key counts as not enforced. The next look at the table takes its marks over into its shape and its edges.
 //! A command that switches a key's triggers off leaves such marks, too: not all who follow the key rest on the table where that was, and
-//! looks that cannot be had come when the triggers may be on again.
+//! looks that cannot be had come when the triggers may be on again. So does one that changes the type of a column: PostgreSQL makes the keys there
+//! anew, under other Oids, and does not check them where the values stay as they are.
 
 use std::collections::BTreeSet;
 
@@ -39,17 +40,36 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
-    mark(relation, false)
+    mark(relation, Marked::All)
 }
 
 /// A command has perhaps switched triggers of this table off, or of a part of it: the keys from it and to it.
 pub fn switched(relation: pg_sys::Oid) -> Result<()> {
-    mark(relation, true)
+    mark(relation, Marked::Off)
 }
 
-/// Marks the keys of a table, all of them or those which are off now.
-fn mark(relation: pg_sys::Oid, off: bool) -> Result<()> {
-    let found = spi::read_now(KEYS, &[spi::arg(relation), spi::arg(off)])?;
+/// A command has changed the type of a column of this table, or of a part of it: keys from it and to it that are made anew, in the place of some that
+/// were not enforced.
+pub fn made_anew(relation: pg_sys::Oid) -> Result<()> {
+    mark(relation, Marked::Anew)
+}
+
+/// Which keys of a table are to be marked (unenforced/keys.sql).
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Marked {
+    All,
+    Off,
+    Anew,
+}
+
+/// Marks keys of a table.
+fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
+    let which = match which {
+        Marked::All => "all",
+        Marked::Off => "off",
+        Marked::Anew => "anew",
+    };
+    let found = spi::read_now(KEYS, &[spi::arg(relation), spi::arg(which)])?;
     if found.is_empty() {
         return Ok(());
     }
