@@ -158,8 +158,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
     let granted = if grants { tables_granted()? } else { Vec::new() };
-    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted.clone())])?;
-    shape::put_off_others(&changed_without_a_lock(fcinfo, granted)?)?;
+    let mut concerned = tables_concerned(BY_COMMANDS, &[spi::arg(granted)])?;
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_SCHEMA) {
         for (table, why) in tables_concerned(BY_SCHEMA, &[])? {
             concerned.entry(table).and_modify(|w| *w = why.max(*w)).or_insert(why);
@@ -259,31 +258,6 @@ fn follow_rename(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     Ok(())
 }
 
-/// Tables whose privileges the command has changed, functions that were there before, and materialized views that are refreshed: others may
-/// be making policies upon them.
-fn changed_without_a_lock(
-    fcinfo: pg_sys::FunctionCallInfo,
-    granted: Vec<pg_sys::Oid>,
-) -> Result<Vec<(pg_sys::Oid, pg_sys::Oid)>> {
-    let mut changed: Vec<_> = granted.into_iter().map(|table| (pg_sys::RelationRelationId, table)).collect();
-    let created = statement::<pg_sys::CreateFunctionStmt>(fcinfo, pg_sys::NodeTag::T_CreateFunctionStmt);
-    // SAFETY: a node of this type.
-    let replaced = created.is_some_and(|c| unsafe { (*c).replace });
-    let defined = statement::<pg_sys::DefineStmt>(fcinfo, pg_sys::NodeTag::T_DefineStmt);
-    // SAFETY: a node of this type.
-    let redefined = defined.is_some_and(|d| unsafe { (*d).replace });
-    let is = |tag| statement::<pg_sys::Node>(fcinfo, tag).is_some();
-    if replaced || redefined || is(pg_sys::NodeTag::T_AlterFunctionStmt) {
-        const FUNCTIONS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_proc'::regclass";
-        changed.extend(spi::read_now(FUNCTIONS, &[])?.iter().map(|r| (pg_sys::ProcedureRelationId, r.oid(0))));
-    }
-    if is(pg_sys::NodeTag::T_RefreshMatViewStmt) {
-        const VIEWS: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass";
-        changed.extend(spi::read_now(VIEWS, &[])?.iter().map(|r| (pg_sys::RelationRelationId, r.oid(0))));
-    }
-    Ok(changed)
-}
-
 /// A relation with Oid 0 stands for all: nothing is known yet of what they rest on.
 fn look_again(concerned: BTreeMap<u32, Because>) -> Result<()> {
     if concerned.contains_key(&0) && !(dumps_settings()? && pg::owner_is_connected()? && triggers::is_any_incomplete()?)
@@ -316,20 +290,27 @@ const BY_DROP: &str = concat!(include_str!("ddl/by_drop.sql"), include_str!("ddl
 const BY_OWNED: &str = concat!(include_str!("ddl/by_owned.sql"), include_str!("ddl/concerned.sql"));
 const BY_SUBSCRIPTION: &str = concat!(include_str!("ddl/by_subscription.sql"), include_str!("ddl/concerned.sql"));
 
-/// The tracked tables that rest on what a command has touched, as one of these statements finds them, and why.
+/// The tracked tables that rest on what a command has touched, as one of these statements finds them, and why. Those that other sessions are about
+/// to make rest on it, whose look may have seen it as it was before, are put off: not every command locks out who looks.
 fn tables_concerned(sql: &str, args: &[spi::Arg]) -> Result<BTreeMap<u32, Because>> {
     let [database, system] = dependency::database();
     let role = spi::arg(pg::current_user());
     let args: Vec<spi::Arg> = [database, system, role].into_iter().chain(args.iter().copied()).collect();
-    let mut concerned = BTreeMap::new();
+    let (mut concerned, mut objects) = (BTreeMap::new(), Vec::new());
+    let since = pg::KeptSnapshot::latest();
     for row in spi::read_now(sql, &args)? {
         let why = match row.text(1) {
             Some("own") => Because::Altered,
             Some("due") => Because::Due,
-            _ => Because::Elsewhere,
+            Some("elsewhere") => Because::Elsewhere,
+            catalog => {
+                objects.extend(catalog.and_then(|c| c.parse::<u32>().ok()).map(|c| (c.into(), row.oid(0))));
+                continue;
+            }
         };
         concerned.entry(row.oid(0).to_u32()).and_modify(|w: &mut Because| *w = why.max(*w)).or_insert(why);
     }
+    shape::put_off_others(&objects, &since)?;
     Ok(concerned)
 }
 

@@ -2,7 +2,7 @@
 -- the table itself, or a part of it); and some of those at which a look is due (dependency.rs, `Due::Busy`), if role $3 may act for their
 -- owner: others neither do that work nor could they finish it. What a superuser's command has tried in vain no superuser's tries again for a minute, then
 -- for two, and so on up to some hours, unless the table is his. Who makes temporary tables has nothing to do with it. Relation 0 stands for
--- all: nothing is known yet of what they rest on in database $1 of cluster $2.
+-- all: nothing is known yet of what they rest on in database $1 of cluster $2. And the objects themselves, with their catalogs.
 SELECT d.relation::oid, CASE WHEN bool_or(d.own) THEN 'own' ELSE 'elsewhere' END
 FROM object AS o CROSS JOIN LATERAL (
     SELECT relation, own FROM snapsync.dependency AS d WHERE d.classid = o.classid AND d.objid = o.objid AND o.classid <> 0 OFFSET 0) AS d
@@ -27,3 +27,8 @@ UNION ALL
 UNION ALL
 SELECT 0, 'elsewhere' WHERE EXISTS (SELECT FROM snapsync.collection)
     AND NOT EXISTS (SELECT FROM snapsync.dependency WHERE classid = 0 AND objid = $1 AND relation::oid = 0 AND name = $2)
+UNION ALL
+SELECT DISTINCT objid, classid::oid::text
+FROM object
+WHERE objid <> 0 AND classid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass, 'pg_type'::regclass, 'pg_cast'::regclass,
+                                 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)

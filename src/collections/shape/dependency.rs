@@ -27,6 +27,8 @@ const RELATION: i16 = 1;
 const CLASSID: i16 = 2;
 const OBJID: i16 = 3;
 
+mod beside;
+
 const RESTS_ON: &str = include_str!("dependency/rests_on.sql");
 
 fn rows_of(rows: &[spi::Row]) -> BTreeSet<Object> {
@@ -187,12 +189,13 @@ pub fn tried_in_vain(relation: pg_sys::Oid) -> Result<()> {
     Ok(())
 }
 
-/// The tables that transactions which have not ended yet make rest on one of these objects: functions, or tables by their privileges,
-/// which nobody locks. Their rows are seen as they are being written.
-pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::Oid>> {
+/// The tables that transactions make rest on one of these objects which have not ended yet, or not when this snapshot was taken: who has looked since for those
+/// that rest on it did not find them. Their rows are seen as they are being written.
+pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)], since: &pg::KeptSnapshot) -> Result<Vec<pg_sys::Oid>> {
     let mut found = Vec::new();
     for (classid, objid) in objects {
-        pg::being_made(&TABLE, c"dependency_object", &[(CLASSID, *classid), (OBJID, *objid)], |row| {
+        memory::heed();
+        pg::made_since(&TABLE, c"dependency_object", &[(CLASSID, *classid), (OBJID, *objid)], since, |row| {
             found.extend(row.column::<pg_sys::Oid>(RELATION));
         })?;
     }
@@ -201,17 +204,18 @@ pub fn being_made(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<Vec<pg_sys::
     Ok(found)
 }
 
-/// Does a transaction that has not ended yet change a function that the table rests on, or the privileges of a table that it reads; or has one done so that this snapshot
-/// does not see? What was looked at since then may be as it was before. (Whoever changes one of these from now on sees that the table rests on it.)
+/// Does a transaction of another session's that has not ended yet change what the table rests on, or has one done so that this snapshot does not see? What was looked
+/// at since then may be as it was before. (Whoever changes one of these from now on sees that the table rests on it.)
+///
+/// What is a part of the table itself is not asked about: DDL on it waits for its settings, or has them (`shape.rs`).
 pub fn is_being_changed(relation: pg_sys::Oid, since: &pg::KeptSnapshot) -> Result<bool> {
     let rows = spi::read_now(
-        "SELECT DISTINCT classid, objid FROM snapsync.dependency WHERE relation = $1 AND objid <> 0 \
-            AND (classid = 'pg_proc'::regclass OR classid = 'pg_class'::regclass AND NOT own)",
+        "SELECT DISTINCT classid, objid FROM snapsync.dependency WHERE relation = $1 AND classid <> 0 AND objid <> 0 AND NOT own",
         &[spi::arg(relation)],
     )?;
     for row in &rows {
         memory::heed();
-        if pg::is_changed_since(since, row.oid(0), row.oid(1))? {
+        if beside::is_changed(row.oid(0), row.oid(1), since)? {
             return Ok(true);
         }
     }

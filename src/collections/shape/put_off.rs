@@ -71,9 +71,9 @@ pub(super) fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Resu
     .map(|()| false)
 }
 
-/// Tables that other sessions are about to make rest on what a command has changed: they have seen it as it was.
-pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)]) -> Result<()> {
-    for relation in dependency::being_made(objects)? {
+/// Tables that other sessions are about to make rest on what a command has changed, or have since this snapshot: they may have seen it as it was.
+pub fn put_off_others(objects: &[(pg_sys::Oid, pg_sys::Oid)], since: &pg::KeptSnapshot) -> Result<()> {
+    for relation in dependency::being_made(objects, since)? {
         put_off_as(relation, Due::Busy, "another session was changing what it rests on")?;
     }
     Ok(())

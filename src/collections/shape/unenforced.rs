@@ -69,6 +69,7 @@ fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
         Marked::Off => "off",
         Marked::Anew => "anew",
     };
+    let since = pg::KeptSnapshot::latest();
     let found = spi::read_now(KEYS, &[spi::arg(relation), spi::arg(which)])?;
     if found.is_empty() {
         return Ok(());
@@ -101,7 +102,7 @@ fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
     }
     // Others may be making policies that follow these keys, and have not seen the marks.
     let ends: Vec<_> = ends.into_iter().map(|end| (pg_sys::RelationRelationId, pg_sys::Oid::from(end))).gather();
-    super::put_off_others(&ends)
+    super::put_off_others(&ends, &since)
 }
 
 /// Marks that have come with a dump, or through an upgrade, are about keys which have other Oids here: they are found by their names. Before

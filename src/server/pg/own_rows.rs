@@ -87,6 +87,18 @@ fn is_anothers_under_way(xid: pg_sys::TransactionId) -> bool {
     unsafe { pg_sys::TransactionIdIsInProgress(xid) && !pg_sys::TransactionIdIsCurrentTransactionId(xid) }
 }
 
+/// Is it one that this snapshot does not see, and that has committed since or may yet?
+fn is_anothers_since(xid: pg_sys::TransactionId, snapshot: &KeptSnapshot) -> bool {
+    if snapshot.sees(xid) {
+        return false;
+    }
+    // (In this order: who ends in between has committed, or changed nothing.)
+    // SAFETY: a look-up in pg_xact, and one in this backend.
+    let committed =
+        || unsafe { pg_sys::TransactionIdDidCommit(xid) && !pg_sys::TransactionIdIsCurrentTransactionId(xid) };
+    is_anothers_under_way(xid) || committed()
+}
+
 /// A scan's condition: the column's number in the table, the strategy, what compares, and the value.
 type Condition = (i16, u32, u32, pg_sys::Datum);
 
@@ -273,22 +285,69 @@ pub fn versions_since(
     Ok(())
 }
 
+/// Has another session made or taken away rows of a catalog that count, with this Oid in the first column of the index, which the snapshot does not see; or is
+/// its transaction, which has not ended, about to?
+pub fn others_have_changed(
+    (catalog, index, column): CatalogIndex,
+    oid: pg_sys::Oid,
+    snapshot: &KeptSnapshot,
+    counts: fn(&OwnRow) -> bool,
+) -> bool {
+    let is = [is(column as i16, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
+    let mut changed = false;
+    let did = |xid| is_anothers_since(xid, snapshot);
+    let each = |row: &OwnRow| {
+        // SAFETY: a tuple of the scan.
+        let (made_by, gone_by) = unsafe { (made_by(row.tuple), taken_away_by(row.tuple)) };
+        changed = (made_by.is_some_and(did) || gone_by.is_some_and(did)) && counts(row);
+        !changed
+    };
+    // SAFETY: there is no snapshot; on an ERROR the resource owner closes the catalog.
+    unsafe {
+        let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
+        scan(relation, Some((index, &is[..])), Beheld::all(), each);
+    }
+    changed
+}
+
+/// Who has made this version of a row; none, if that is long ago.
+///
+/// # Safety
+/// A valid tuple.
+unsafe fn made_by(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
+    // SAFETY: see above.
+    unsafe {
+        let header = (*tuple).t_data;
+        let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
+        ((*header).t_infomask & frozen != frozen).then_some((*header).t_choice.t_heap.t_xmin)
+    }
+}
+
 /// # Safety
 /// A valid tuple and snapshot.
 unsafe fn came_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bool {
     // SAFETY: see above; the command's number is asked for where the transaction is this one.
     unsafe {
-        let header = (*tuple).t_data;
-        let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
-        (*header).t_infomask & frozen != frozen
-            && is_since((*header).t_choice.t_heap.t_xmin, snapshot, || pg_sys::HeapTupleHeaderGetCmin(header))
+        made_by(tuple).is_some_and(|by| is_since(by, snapshot, || pg_sys::HeapTupleHeaderGetCmin((*tuple).t_data)))
     }
 }
 
 /// # Safety
 /// A valid tuple and snapshot.
 unsafe fn went_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bool {
-    // SAFETY: as above. Who only locks a row does not take it away.
+    // SAFETY: as above.
+    unsafe {
+        taken_away_by(tuple)
+            .is_some_and(|by| is_since(by, snapshot, || pg_sys::HeapTupleHeaderGetCmax((*tuple).t_data)))
+    }
+}
+
+/// Who has taken this version of a row away, or tried to. Who only locks it does not.
+///
+/// # Safety
+/// A valid tuple.
+unsafe fn taken_away_by(tuple: pg_sys::HeapTuple) -> Option<pg_sys::TransactionId> {
+    // SAFETY: see above.
     unsafe {
         let header = (*tuple).t_data;
         let has = |mask: u32| u32::from((*header).t_infomask) & mask;
@@ -296,13 +355,12 @@ unsafe fn went_since(tuple: pg_sys::HeapTuple, snapshot: pg_sys::Snapshot) -> bo
         let locked = has(pg_sys::HEAP_XMAX_LOCK_ONLY) != 0
             || !several && has(pg_sys::HEAP_LOCK_MASK) == pg_sys::HEAP_XMAX_EXCL_LOCK;
         if has(pg_sys::HEAP_XMAX_INVALID) != 0 || locked {
-            return false;
+            return None;
         }
-        let by = match several {
+        Some(match several {
             true => pg_sys::HeapTupleGetUpdateXid(header),
             false => (*header).t_choice.t_heap.t_xmax,
-        };
-        is_since(by, snapshot, || pg_sys::HeapTupleHeaderGetCmax(header))
+        })
     }
 }
 
@@ -337,6 +395,25 @@ pub fn being_made(
     unsafe {
         scan_by(table, index, oids, Beheld::dirty(dirty), |row| {
             if u32::from((*dirty).xmin) != 0 {
+                read(row);
+            }
+            true
+        })
+    }
+}
+
+/// The same, and those that have come since this snapshot: who looks at what is there, after it was taken, and then at these has missed none.
+pub fn made_since(
+    table: &OwnTable,
+    index: &'static CStr,
+    oids: &[(i16, pg_sys::Oid)],
+    snapshot: &KeptSnapshot,
+    mut read: impl FnMut(&OwnRow),
+) -> Result<()> {
+    // SAFETY: there is no snapshot; the row is one of the scan.
+    unsafe {
+        scan_by(table, index, oids, Beheld::all(), |row| {
+            if made_by(row.tuple).is_some_and(|xid| is_anothers_since(xid, snapshot)) {
                 read(row);
             }
             true
