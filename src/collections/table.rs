@@ -237,7 +237,16 @@ impl Table {
     /// The primary key, if it can tell rows apart; else nothing.
     fn usable_key(&self) -> Result<Vec<String>> {
         let attributes = self.attributes()?;
-        Ok(self.primary_key().and_then(|key| self.check_key(&key, &attributes).map(|()| key)).unwrap_or_default())
+        let key = self.primary_key().or_else(|e| if e.code == code::INTERNAL { Err(e) } else { Ok(Vec::new()) })?;
+        Ok(if self.is_key(&key, &attributes)? { key } else { Vec::new() })
+    }
+
+    /// What goes wrong while it is looked up is no answer.
+    fn is_key(&self, key: &[String], attributes: &[Attribute]) -> Result<bool> {
+        match self.check_key(key, attributes) {
+            Err(e) if e.code == code::INTERNAL => Err(e),
+            checked => Ok(checked.is_ok()),
+        }
     }
 
     fn check_key(&self, key: &[String], attributes: &[Attribute]) -> Result<()> {
@@ -327,7 +336,8 @@ pub fn track_for_access(relation: pg_sys::Oid) -> Result<()> {
 pub fn find_key_for_access(relation: pg_sys::Oid, stored: &StoredSettings, kept: Option<Vec<String>>) -> Result<bool> {
     let table = Table::find(relation)?;
     let attributes = table.attributes()?;
-    let kept = kept.filter(|key| table.check_key(key, &attributes).is_ok());
+    let is_kept = kept.as_ref().map_or(Ok(false), |key| table.is_key(key, &attributes))?;
+    let kept = kept.filter(|_| is_kept);
     let is_other = kept.is_none();
     let key = kept.map_or_else(|| table.usable_key(), Ok)?;
     if key == stored.key {
