@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::answer::write_failure;
 use super::constraints::DeferredBefore;
-use super::once;
+use super::once::{self, MOST_FAILURES};
 use super::target::json_arg;
 use crate::log::client;
 use crate::log::journal::Origin;
@@ -100,9 +100,6 @@ impl Failure {
         }
     }
 }
-
-/// Of each client so many failures are kept, the newest. Whoever may write nothing at all can have mutations fail.
-pub const MOST_FAILURES: i32 = 1_000;
 
 /// Keeps the failures of this call, for who has to send it again.
 fn keep(who: &str, client_id: &str, failures: &[Failure]) -> Result<()> {

@@ -6,7 +6,6 @@
 
 use serde::Deserialize;
 
-use super::mutate::MOST_FAILURES;
 use crate::log::client;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::session::PerTransaction;
@@ -42,6 +41,9 @@ struct Answered {
 
 /// A longer answer is not kept: whoever may write nothing at all gets one as long as what he sends.
 const LONGEST_ANSWER: usize = 1 << 20;
+
+/// Of each client so many failures of mutations are kept, the newest. Whoever may write nothing at all can have mutations fail.
+pub const MOST_FAILURES: i32 = 1_000;
 
 /// How many outdated answers and failures a call removes on its way, and of how many bytes together, as they are stored (one has what it has).
 /// As many as it can leave.
