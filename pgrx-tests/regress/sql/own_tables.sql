@@ -244,6 +244,8 @@ ALTER TABLE snapsync.epoch ADD COLUMN note text;
 ALTER TABLE snapsync.epoch DROP COLUMN note;
 :write;
 
+-- (Of the last 0.2 s before that beginning of history no cursor is believed.)
+SELECT pull_changes('{notes}')::json ->> 'timestamp' AS cursor \gset
 -- Triggers, rules, policies and children are a superuser's own matter: they count for statements, and entries of the log are none.
 CREATE FUNCTION t.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE '%', TG_TABLE_NAME; RETURN NULL; END $$;
 CREATE TRIGGER nothing BEFORE INSERT ON snapsync.change FOR EACH ROW EXECUTE FUNCTION t.nothing();
