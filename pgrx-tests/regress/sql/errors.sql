@@ -206,6 +206,19 @@ DROP TRIGGER refuse ON todos;
 ALTER TABLE todos ADD CONSTRAINT short CHECK (length(title) < 10);
 SELECT push_changes('{"todos": {"created": [{"id": 3, "title": "much too long a title"}]}}');
 \echo :SQLSTATE
+-- So it is where no statement of snapsync's is under way at all: an error of planning, say.
+CREATE FUNCTION t.folded(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'not to be planned' USING ERRCODE = 'PT402', DETAIL = 'It is folded.', HINT = 'Do not plan.', TABLE = 'todos', CONSTRAINT = 'short';
+END $$;
+DO $$
+DECLARE c text; s text;
+BEGIN
+    PERFORM id FROM todos WHERE id = t.folded(1);
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS c = CONSTRAINT_NAME;
+    RAISE NOTICE '% % %', SQLSTATE, SQLERRM, c;
+END $$;
 -- What is remembered of an error to be answered is gone with the answer.
 ALTER TABLE todos ALTER title SET NOT NULL;
 SELECT format('{"todos": {"created": [%s]}}', string_agg(format('{"id": %s}', n), ',')) AS untitled FROM generate_series(100, 3099) AS n \gset

@@ -4,7 +4,9 @@
 //! The setting `jit` is left alone: a function that a user has made may set it meanwhile, and whoever writes the variable past guc.c gives what he
 //! has put there to the session for good, or takes what was set away again.
 
-use pgrx::{pg_guard, pg_sys};
+use std::ffi::c_char;
+
+use pgrx::pg_sys;
 
 use super::is_any;
 
@@ -21,12 +23,14 @@ pub unsafe fn chain(next: pg_sys::planner_hook_type) {
 
 /// By `planner_hook`: what is planned while a statement of ours is under way is run as it is.
 ///
+/// Everybody's statements are planned through here, so nothing is put around the planner: pgrx would carry its errors on as something less. An
+/// ERROR jumps over this frame, which holds nothing.
+///
 /// # Safety
 /// Called by the planner, with what it was given.
-#[pg_guard]
 pub unsafe extern "C-unwind" fn on_plan(
     query: *mut pg_sys::Query,
-    text: *const std::ffi::c_char,
+    text: *const c_char,
     options: i32,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
@@ -34,11 +38,26 @@ pub unsafe extern "C-unwind" fn on_plan(
     unsafe {
         let plan = match NEXT_HOOK {
             Some(next) => next(query, text, options, params),
-            None => pg_sys::standard_planner(query, text, options, params),
+            None => unbound::standard_planner(query, text, options, params),
         };
         if is_any() {
             (*plan).jitFlags = pg_sys::PGJIT_NONE as i32;
         }
         plan
+    }
+}
+
+mod unbound {
+    use super::{c_char, pg_sys};
+
+    // SAFETY: as in optimizer/planner.h.
+    unsafe extern "C-unwind" {
+        /// Without pgrx's guard around it.
+        pub fn standard_planner(
+            query: *mut pg_sys::Query,
+            text: *const c_char,
+            options: i32,
+            params: pg_sys::ParamListInfo,
+        ) -> *mut pg_sys::PlannedStmt;
     }
 }
