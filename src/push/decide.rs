@@ -14,7 +14,7 @@ use crate::log::clock;
 use crate::log::read::Logged;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::pg;
+use crate::server::pg::{self, Privilege};
 use crate::values::conflict::ConflictPolicy;
 use crate::values::json::Writer;
 
@@ -157,11 +157,20 @@ fn with_care(
 ) -> Result<i64> {
     let mut unfit = targets.iter().map(unfit).gather::<Result<Vec<Unfit>>>()?;
     let mut stored = lock(targets, &unfit, |_| true)?;
-    let clock = clock::read_snapmin()?;
+    let (clock, mut seen) = loop {
+        let clock = clock::read_snapmin()?;
+        let seen = targets.iter().map(|target| seen(pusher, target, &clock)).gather::<Result<Vec<_>>>()?;
+        let mut again = false;
+        for ((target, unfit), stored) in targets.iter().zip(&unfit).zip(&mut stored) {
+            let found = look(target, unfit, stored)?;
+            again |= lock_found(target, stored, &found)?;
+        }
+        if !again {
+            break (clock, seen);
+        }
+    };
     for (index, target) in targets.iter().enumerate() {
-        let seen = seen(pusher, target, &clock)?;
-        let mut stored = std::mem::take(&mut stored[index]);
-        look(target, &unfit[index], &mut stored)?;
+        let (stored, seen) = (std::mem::take(&mut stored[index]), std::mem::take(&mut seen[index]));
         let mut one = Deciding::new(pusher, first + index, target, stored, clock.newest, true);
         one.reject_unfit(std::mem::take(&mut unfit[index]));
         let fates = fates(&mut one)?;
@@ -205,7 +214,10 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
             continue;
         }
         let mut stored = std::mem::take(&mut stored[index]);
-        look(target, &fit, &mut stored)?;
+        // They may have been made while others' locks were waited for.
+        if !look(target, &fit, &mut stored)?.is_empty() && target.may(Privilege::Update) {
+            return Ok(None);
+        }
         let mut one = Deciding::new(pusher, index, target, stored, clock.newest, false);
         let fates = one.fates()?;
         if one.would_ask || !one.rejections.is_empty() {
@@ -256,13 +268,30 @@ fn lock(targets: &[Target], unfit: &[Unfit], wanted: impl Fn(usize) -> bool) -> 
     Ok(stored)
 }
 
-/// Which of the rows that could not be locked are there all the same.
-fn look(target: &Target, unfit: &Unfit, stored: &mut [Stored]) -> Result<()> {
+/// Which of the rows that could not be locked are there all the same: their places.
+fn look(target: &Target, unfit: &Unfit, stored: &mut [Stored]) -> Result<Vec<usize>> {
     let (places, ids) = readable(target, unfit, |place| !stored[place].visible);
+    let mut found = Vec::new();
     for (at, deleted) in target.visible_now(&ids)? {
         stored[places[at]] = Stored { visible: true, locked: false, deleted };
+        found.push(places[at]);
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Locks those of these rows that can be: they were made while others' locks were waited for. (What still cannot is not the caller's to change.)
+/// True if there are any.
+fn lock_found(target: &Target, stored: &mut [Stored], places: &[usize]) -> Result<bool> {
+    if places.is_empty() {
+        return Ok(false);
+    }
+    let all = target.ids();
+    let ids: Vec<&str> = places.iter().map(|place| all[*place]).gather();
+    let locked = target.lock(&ids)?;
+    for (at, deleted) in &locked {
+        stored[places[*at]] = Stored { visible: true, locked: true, deleted: *deleted };
+    }
+    Ok(!locked.is_empty())
 }
 
 /// The ids of a target that can be read, of those whose place is wanted, with their places.
