@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::{pg_sys, FromDatum};
 
-use super::{own_index, ActiveSnapshot, Beheld, KeptSnapshot, OwnTable};
+use super::{attribute, datum_image_eq, own_index, ActiveSnapshot, Beheld, KeptSnapshot, OwnTable};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 
@@ -287,6 +287,9 @@ pub fn versions_since(
 
 /// Has another session made or taken away rows of a catalog that count, with this Oid in the first column of the index, which the snapshot does not see; or is
 /// its transaction, which has not ended, about to?
+///
+/// A row that says what one said that it takes the place of is no change. GRANT leaves such rows where nothing is granted, whoever calls it; and who
+/// may call a function, or use a type, says nothing of what these are.
 pub fn others_have_changed(
     (catalog, index, column): CatalogIndex,
     oid: pg_sys::Oid,
@@ -294,20 +297,58 @@ pub fn others_have_changed(
     counts: fn(&OwnRow) -> bool,
 ) -> bool {
     let is = [is(column as i16, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
-    let mut changed = false;
+    let (mut came, mut went): (Vec<pg_sys::HeapTuple>, Vec<pg_sys::HeapTuple>) = (Vec::new(), Vec::new());
     let did = |xid| is_anothers_since(xid, snapshot);
     let each = |row: &OwnRow| {
-        // SAFETY: a tuple of the scan.
-        let (made_by, gone_by) = unsafe { (made_by(row.tuple), taken_away_by(row.tuple)) };
-        changed = (made_by.is_some_and(did) || gone_by.is_some_and(did)) && counts(row);
-        !changed
+        // SAFETY: a tuple of the scan; a copy of it, in the current memory context.
+        unsafe {
+            let (is_new, is_gone) = (made_by(row.tuple).is_some_and(did), taken_away_by(row.tuple).is_some_and(did));
+            if is_new != is_gone && counts(row) {
+                let rows = if is_new { &mut came } else { &mut went };
+                rows.push(pg_sys::heap_copytuple(row.tuple));
+            }
+        }
+        true
     };
-    // SAFETY: there is no snapshot; on an ERROR the resource owner closes the catalog.
+    let privileges = match catalog {
+        pg_sys::ProcedureRelationId => pg_sys::Anum_pg_proc_proacl,
+        pg_sys::TypeRelationId => pg_sys::Anum_pg_type_typacl,
+        _ => 0,
+    };
+    // SAFETY: there is no snapshot; on an ERROR the resource owner closes the catalog, whose description the copies have.
     unsafe {
-        let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
-        scan(relation, Some((index, &is[..])), Beheld::all(), each);
+        let open = || pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
+        let relation = open();
+        scan(open(), Some((index, &is[..])), Beheld::all(), each);
+        let same = |a: &pg_sys::HeapTuple, b: &pg_sys::HeapTuple| say_the_same(*a, *b, (*relation).rd_att, privileges);
+        let is_new = |row: &pg_sys::HeapTuple| match went.iter().position(|old| same(row, old)) {
+            Some(at) => {
+                went.swap_remove(at);
+                false
+            }
+            None => true,
+        };
+        let changed = came.iter().any(is_new) || !went.is_empty();
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        changed
     }
-    changed
+}
+
+/// Have two rows the same in all columns but this one?
+///
+/// # Safety
+/// Tuples of this description.
+unsafe fn say_the_same(a: pg_sys::HeapTuple, b: pg_sys::HeapTuple, all: pg_sys::TupleDesc, but: u32) -> bool {
+    // SAFETY: see above; values of one type, that are not null.
+    unsafe {
+        (1..=(*all).natts).filter(|number| *number != but as i32).all(|number| {
+            let (mut a_null, mut b_null) = (false, false);
+            let a = pg_sys::heap_getattr(a, number, all, &mut a_null);
+            let b = pg_sys::heap_getattr(b, number, all, &mut b_null);
+            let column = attribute(all, number as usize - 1);
+            a_null == b_null && (a_null || datum_image_eq(a, b, column.attbyval, column.attlen))
+        })
+    }
 }
 
 /// Who has made this version of a row; none, if that is long ago.

@@ -25,7 +25,7 @@ const OF_RELATION: [About; 6] = [
     (2620, 2701, 2, decides_over_keys),
 ];
 /// Of a type: itself, its labels, its casts.
-const OF_TYPE: [About; 3] = [(1247, 2703, 1, all), (3501, 3503, 2, all), (2605, 2661, 2, all)];
+const OF_TYPE: [About; 3] = [(1247, 2703, 1, all), (3501, 3503, 2, all), (2605, 2661, 2, makes_json)];
 const OF_OPERATOR: [About; 1] = [(2617, 2688, 1, all)];
 /// Of a text search configuration: itself, and the dictionaries for each kind of token.
 const OF_CONFIGURATION: [About; 2] = [(3602, 3712, 1, all), (3603, 3609, 1, all)];
@@ -44,10 +44,24 @@ fn decides_over_keys(row: &OwnRow) -> bool {
     kind.is_none_or(|kind| kind & 3 == 3) || enabled.is_none_or(|on| [b'D', b'R'].contains(&(on as u8)))
 }
 
+/// The number of `pg_cast.casttarget` (catalog/pg_cast.h).
+const CASTTARGET: i16 = 3;
+
+/// Of casts that of a value to JSON counts, as in `rests_on.sql`. Anybody may make others.
+fn makes_json(row: &OwnRow) -> bool {
+    row.column(CASTTARGET).is_none_or(|target: pg_sys::Oid| target == pg_sys::JSONOID)
+}
+
 /// Is an object being changed, or has it been since?
 pub fn is_changed(class: pg_sys::Oid, object: pg_sys::Oid, since: &KeptSnapshot) -> Result<bool> {
     let (relations, functions) = (pg_sys::RelationRelationId, pg_sys::ProcedureRelationId);
-    if (class == relations || class == functions) && pg::is_changed_since(since, class, object)? {
+    // By its Oid, the first column of its catalog.
+    let own = |index: u32| -> CatalogIndex { (class, index.into(), 1) };
+    let index = if class == relations { 2662 } else { 2690 };
+    if (class == relations || class == functions)
+        && pg::is_changed_since(since, class, object)?
+        && pg::others_have_changed(own(index), object, since, all)
+    {
         return Ok(true);
     }
     let about: &[About] = match class.to_u32() {
