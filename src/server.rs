@@ -16,6 +16,7 @@ pub mod session;
 pub mod signal;
 pub mod slot;
 pub mod spi;
+pub mod stack;
 pub mod statement;
 pub mod subxact;
 pub mod talk;

@@ -34,6 +34,7 @@ pub mod code {
     pub const GENERATED_ALWAYS: &str = "428C9";
     pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const OUT_OF_MEMORY: &str = "53200";
+    pub const STACK_DEPTH: &str = "54001";
     pub const CONFLICT: &str = "PT409";
     pub const INTERNAL: &str = "XX000";
 }

@@ -677,6 +677,40 @@ RESET ROLE;
 RESET client_min_messages;
 DROP VIEW other;
 DROP TABLE named;
+-- Who leaves a look no stack has an error of his own, and has put off nobody's table.
+CREATE TABLE crew (org int, who text, PRIMARY KEY (org, who));
+CREATE TABLE papers (id int PRIMARY KEY, org int);
+ALTER TABLE papers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON papers USING (org IN (SELECT org FROM crew WHERE who = current_user));
+GRANT SELECT ON crew, papers TO ddl_mallory;
+SELECT snapsync.enable('papers');
+-- (A new session: what it has planned before takes little.)
+\c -
+SET ROLE ddl_mallory;
+SET client_min_messages = error;
+CREATE FUNCTION pg_temp.down(n int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF n > 0 THEN PERFORM pg_temp.down(n - 1); ELSE EXECUTE 'GRANT SELECT ON crew TO ddl_mallory'; END IF;
+END $$;
+DO $$
+DECLARE
+    low int := 0;
+    high int := 4000;
+    mid int;
+BEGIN
+    WHILE high - low > 1 LOOP
+        mid := (low + high) / 2;
+        BEGIN
+            PERFORM pg_temp.down(mid);
+            low := mid;
+        EXCEPTION WHEN statement_too_complex THEN
+            high := mid;
+        END;
+    END LOOP;
+END $$;
+RESET client_min_messages;
+RESET ROLE;
+SELECT relation, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
 
 \set ECHO none
 \c postgres

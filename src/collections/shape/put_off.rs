@@ -7,7 +7,7 @@ use super::{definition, follow, Because, BUSY};
 use crate::collections::registry;
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::{pg, spi, subxact};
+use crate::server::{pg, spi, stack, subxact};
 
 /// A command does not look at everybody's tables again and again, however often that was in vain. What is due already a stranger's command
 /// adds to; what takes long to read is read by who alters it or enables it.
@@ -54,8 +54,9 @@ pub(super) fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Resu
     if barred && !registry::may(relation, registry::Right::Own)? {
         return put_off(relation, why, &e.message).map(|()| false);
     }
-    // Code of a stranger's may raise whatever it likes.
-    if e.is_cancellation() {
+    // Code of a stranger's may raise whatever it likes. But what the session has too little of says nothing of the table.
+    let is_for_want = e.code.starts_with("53") || e.code == code::STACK_DEPTH && !stack::has_room();
+    if e.is_cancellation() || is_for_want {
         return Err(e);
     }
     let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
