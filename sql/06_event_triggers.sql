@@ -399,9 +399,9 @@ EXECUTE FUNCTION snapsync.on_rewrite();
 CREATE FUNCTION snapsync.before_index() RETURNS event_trigger
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_before_index';
-COMMENT ON FUNCTION snapsync.before_index() IS 'Event trigger: refuses an index that snapsync''s own tables cannot have';
+COMMENT ON FUNCTION snapsync.before_index() IS 'Event trigger: refuses an index that snapsync''s own tables cannot have, and to drop one of theirs CONCURRENTLY';
 
-CREATE EVENT TRIGGER snapsync_index ON ddl_command_start WHEN TAG IN ('CREATE INDEX')
+CREATE EVENT TRIGGER snapsync_index ON ddl_command_start WHEN TAG IN ('CREATE INDEX', 'DROP INDEX')
 EXECUTE FUNCTION snapsync.before_index();
 COMMENT ON EVENT TRIGGER snapsync_index IS 'Keeps the log writable';
 -- Row triggers fire also where session_replication_role is replica; DDL must be followed there, too.

@@ -11,7 +11,7 @@ use crate::push::once;
 use crate::server::error::relieved;
 use crate::server::session::{happened, Event};
 use crate::server::spi::jit;
-use crate::server::{memory, talk};
+use crate::server::{commit, memory, pg, talk};
 
 /// Called once per backend, when the library is loaded.
 pub fn register() {
@@ -95,9 +95,15 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
             let prepared = event == XACT_EVENT_PRE_PREPARE;
             let _failing = talk::Crucial;
-            // Versions last: whoever numbers them keeps all others' DDL waiting, and pokes take their time.
+            // Versions last: whoever numbers them keeps all others' DDL waiting, and pokes take their time. What may wait for somebody's lock comes
+            // first: before anybody waits for this transaction.
             let work = || {
                 if !prepared {
+                    if journal::has_logged() || versions::are_pending() {
+                        let _snapshot = pg::ActiveSnapshot::take();
+                        // SAFETY: in PRE_COMMIT.
+                        unsafe { commit::run_on_commit_actions() };
+                    }
                     once::before_commit();
                     unseen::look_at_some()?;
                 }

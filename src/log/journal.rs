@@ -21,7 +21,7 @@ use crate::log::client::Address;
 use crate::log::clock::{self, history, horizon};
 use crate::log::{poke, roles, salt, wake};
 use crate::server::error::Result;
-use crate::server::{commit, memory, pg, talk};
+use crate::server::{memory, pg, talk};
 use crate::values::settings;
 
 mod net;
@@ -102,14 +102,8 @@ thread_local! {
 
 /// When the transaction is about to commit, or to be prepared.
 pub fn before_commit(prepared: bool) -> Result<()> {
-    let (writes, long) = (has_logged(), JOURNAL.with(|j| j.borrow().arena.len() >= LONG_TO_WRITE));
     // From its stamp on everybody's cursor waits for the transaction: what takes long comes before.
-    if writes && !prepared {
-        let _snapshot = pg::ActiveSnapshot::take();
-        // SAFETY: in PRE_COMMIT.
-        unsafe { commit::run_on_commit_actions() };
-    }
-    if long {
+    if JOURNAL.with(|j| j.borrow().arena.len() >= LONG_TO_WRITE) {
         flush(Flush::All)?;
     }
     poke::merge(0, 0);

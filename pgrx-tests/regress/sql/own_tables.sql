@@ -70,6 +70,7 @@ WHERE c.relnamespace = 'snapsync'::regnamespace AND e.error !~ '^(55000: index "
 SELECT * FROM t.error('DROP INDEX snapsync.change_relation_bucket_stamp');
 SELECT * FROM t.error('ALTER TABLE snapsync.role DROP CONSTRAINT role_pkey');
 DROP INDEX CONCURRENTLY snapsync.change_relation_stamp;
+SELECT indisvalid, indisready, indislive FROM pg_index WHERE indexrelid = 'snapsync.change_relation_stamp'::regclass;
 SELECT * FROM t.error('DROP TRIGGER snapsync_emptied ON snapsync.change');
 SELECT * FROM t.error('ALTER INDEX snapsync.change_relation_stamp RENAME TO mine');
 SELECT * FROM t.error('ALTER TABLE snapsync.early_stamp RENAME TO mine');

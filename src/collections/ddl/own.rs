@@ -64,9 +64,13 @@ const RELATIONS: [&str; 17] = [
     "status",
 ];
 
-/// Before CREATE INDEX. One that is made CONCURRENTLY stands when the command has ended, and who writes meets it before.
+/// Before CREATE INDEX and DROP INDEX. What is done CONCURRENTLY is done when the command has ended, and half of it is committed before.
 pub fn before_index(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     is_event_trigger(fcinfo)?;
+    if let Some(drop) = statement::<pg_sys::DropStmt>(fcinfo, pg_sys::NodeTag::T_DropStmt) {
+        // SAFETY: a node of this type, whose objects are lists of names.
+        return unsafe { refuse_concurrent_drop(drop) };
+    }
     let Some(index) = statement::<pg_sys::IndexStmt>(fcinfo, pg_sys::NodeTag::T_IndexStmt) else { return Ok(()) };
     // SAFETY: a node of this type, whose parameters are a list of IndexElem.
     let (named, is_simple) = unsafe {
@@ -193,13 +197,40 @@ pub fn refuse_dropped() -> Result<()> {
     )?;
     let Some(row) = rows.first() else { return Ok(()) };
     let (kind, name) = (row.string(0), row.string(1));
-    let refused = SyncError::new(code::NOT_IN_STATE, format!("{kind} \"{name}\" of snapsync's own cannot be dropped"));
     Err(match &*kind {
-        "index" => refused
-            .detail("Its code knows it by its name: writes, pulls and pushes would fail.")
-            .hint(format!("REINDEX INDEX CONCURRENTLY snapsync.{name} builds it anew.")),
-        _ => refused.detail("Clients would not hear of what TRUNCATE takes."),
+        "index" => index_stays(&name),
+        _ => SyncError::new(code::NOT_IN_STATE, format!("{kind} \"{name}\" of snapsync's own cannot be dropped"))
+            .detail("Clients would not hear of what TRUNCATE takes."),
     })
+}
+
+/// # Safety
+/// A node of this type, of DROP INDEX.
+unsafe fn refuse_concurrent_drop(drop: *mut pg_sys::DropStmt) -> Result<()> {
+    // SAFETY: see above; look-ups in catalogs, without a lock.
+    unsafe {
+        if !(*drop).concurrent || (*drop).removeType != pg_sys::ObjectType::OBJECT_INDEX || is_script() {
+            return Ok(());
+        }
+        let ours = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
+        for names in spi::pointers::<pg_sys::List>((*drop).objects) {
+            let range = pg_sys::makeRangeVarFromNameList(names);
+            let (missing_ok, no_lock) = (pg_sys::RVROption::RVR_MISSING_OK, pg_sys::NoLock as i32);
+            let found = pg_sys::RangeVarGetRelidExtended(range, no_lock, missing_ok, None, std::ptr::null_mut());
+            let name = text((*range).relname);
+            let is_own = found != pg_sys::InvalidOid && ours != pg_sys::InvalidOid;
+            if is_own && pg_sys::get_rel_namespace(found) == ours && INDEXES.contains(&&*name) {
+                return Err(index_stays(&name));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index_stays(name: &str) -> SyncError {
+    SyncError::new(code::NOT_IN_STATE, format!("index \"{name}\" of snapsync's own cannot be dropped"))
+        .detail("Its code knows it by its name: writes, pulls and pushes would fail.")
+        .hint(format!("REINDEX INDEX CONCURRENTLY snapsync.{name} builds it anew."))
 }
 
 /// # Safety

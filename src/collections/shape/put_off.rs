@@ -28,6 +28,11 @@ pub(super) fn is_left_to_its_owner(relation: pg_sys::Oid, why: Because) -> Resul
     Ok(true)
 }
 
+/// Is it an error about what the session has too little of? That says nothing of the table.
+pub(super) fn is_for_want(e: &SyncError) -> bool {
+    e.code.starts_with("53") || e.code == code::STACK_DEPTH && !stack::has_room()
+}
+
 /// What becomes of a look that has failed; as `look_at`.
 pub(super) fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<bool> {
     let is_transient = e.is_lock_timeout() || e.code.starts_with("40");
@@ -54,9 +59,8 @@ pub(super) fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Resu
     if barred && !registry::may(relation, registry::Right::Own)? {
         return put_off(relation, why, &e.message).map(|()| false);
     }
-    // Code of a stranger's may raise whatever it likes. But what the session has too little of says nothing of the table.
-    let is_for_want = e.code.starts_with("53") || e.code == code::STACK_DEPTH && !stack::has_room();
-    if e.is_cancellation() || is_for_want {
+    // Code of a stranger's may raise whatever it likes.
+    if e.is_cancellation() || is_for_want(&e) {
         return Err(e);
     }
     let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();

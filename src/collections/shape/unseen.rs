@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::dependency::{self, Due};
+use super::put_off::is_for_want;
 use super::{definition, derive_all, lost, put_off_as, unenforced, versions, Because, BUSY};
 use crate::collections::triggers::{ROW_TRIGGER, TRUNCATE_TRIGGER};
 use crate::log::journal;
@@ -126,6 +127,7 @@ fn look_at(relation: pg_sys::Oid) -> Result<bool> {
     match looked {
         Ok(()) => Ok(true),
         Err(e) if e.code == BUSY || e.is_lock_timeout() || e.code.starts_with("40") => Ok(false),
+        Err(e) if is_for_want(&e) => Ok(false),
         Err(e) => put_off_as(relation, Due::Failed, &e.message).map(|()| true),
     }
 }

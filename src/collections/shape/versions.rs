@@ -53,6 +53,11 @@ impl Document {
     }
 }
 
+/// Must versions be numbered before this transaction commits?
+pub fn are_pending() -> bool {
+    PENDING.with(|pending| pending.with(|pending| *pending))
+}
+
 /// The name of the collection that this table is, what it looks like now, and whether that is news.
 fn look(relation: pg_sys::Oid) -> Result<Option<(String, String, bool)>> {
     let rows = spi::read_now(DOCUMENT, &[spi::arg(relation)])?;

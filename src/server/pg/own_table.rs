@@ -196,6 +196,7 @@ fn is_index_on(table: pg_sys::Oid, index: pg_sys::Oid, columns: &[i16]) -> bool 
             );
             is_it = (*(pg_sys::GETSTRUCT(class) as pg_sys::Form_pg_class)).relam == pg_sys::BTREE_AM_OID
                 && form.indrelid == table
+                && (form.indisvalid && form.indisready && form.indislive)
                 && form.indnatts as usize == columns.len()
                 && form.indkey.values.as_slice(columns.len()) == columns
                 && is_null(pg_sys::Anum_pg_index_indpred)
