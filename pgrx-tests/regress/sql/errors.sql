@@ -219,6 +219,15 @@ EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS c = CONSTRAINT_NAME;
     RAISE NOTICE '% % %', SQLSTATE, SQLERRM, c;
 END $$;
+-- Nor is it less where a user's function fails while an answer is written.
+CREATE TYPE tea AS ENUM ('black', 'green');
+CREATE FUNCTION t.brew(tea) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'no coffee' USING ERRCODE = 'PT418', HINT = 'Ask a coffee pot.'; END $$;
+CREATE CAST (tea AS json) WITH FUNCTION t.brew(tea);
+CREATE TABLE teas (id int PRIMARY KEY, tea tea);
+SELECT snapsync.enable('teas');
+INSERT INTO teas VALUES (1, 'green');
+SELECT pull_changes('{teas}');
+\echo :SQLSTATE
 -- What is remembered of an error to be answered is gone with the answer.
 ALTER TABLE todos ALTER title SET NOT NULL;
 SELECT format('{"todos": {"created": [%s]}}', string_agg(format('{"id": %s}', n), ',')) AS untitled FROM generate_series(100, 3099) AS n \gset
