@@ -280,13 +280,10 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
                 interrupts: false,
             };
             // What a frame of Rust's within the statement carries on (a receiver's, say) comes once more, as less.
-            let is_it_again = |before: &SyncError| error.code == code::INTERNAL && before.message == error.message;
-            REMEMBERED.with(|r| {
-                let mut remembered = r.borrow_mut();
-                if !remembered.as_ref().is_some_and(is_it_again) {
-                    *remembered = Some(error);
-                }
-            });
+            let is_again = |before: &SyncError| error.code == code::INTERNAL && before.message == error.message;
+            if !REMEMBERED.with(|r| r.borrow().as_ref().is_some_and(is_again)) {
+                REMEMBERED.with(|r| *r.borrow_mut() = Some(error));
+            }
         }
         pg_sys::MemoryContextReset(copies());
     }
