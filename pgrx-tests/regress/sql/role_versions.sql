@@ -85,18 +85,15 @@ ALTER EVENT TRIGGER snapsync_index ENABLE ALWAYS;
 INSERT INTO todos VALUES (14);
 SELECT * FROM t.roles();
 
--- A role may have any name. Who stands otherwise than recorded pushes from the cursor that he has got since, unless a writer was kept from recording it.
-CREATE ROLE " 7";
-GRANT INSERT ON todos TO clerk5;
+-- A mark that a writer has left, which could not record the roles, is found by the next one, and goes. No role can have such a name.
+INSERT INTO snapsync.role VALUES ('pg_ 1', '', 1);
+\c -
 INSERT INTO todos VALUES (15);
-REVOKE carol FROM clerk5;
-SET ROLE clerk5;
-SELECT pull_changes('{todos}') ->> 'timestamp' AS cursor \gset
-SELECT push_changes('{"todos": {"created": [{"id": 16}]}}', :'cursor');
-RESET ROLE;
+SELECT * FROM t.roles();
+SELECT * FROM t.error('CREATE ROLE "pg_ 7"');
 
 \set ECHO none
 \connect postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_role_versions;
-DROP ROLE users5, clerk5, " 7";
+DROP ROLE users5, clerk5;
