@@ -163,7 +163,7 @@ unsafe fn has_deep_field(datum: pg_sys::Datum) -> bool {
 /// A descriptor that lives as long as this is used.
 unsafe fn fields(descriptor: pg_sys::TupleDesc) -> impl Iterator<Item = (usize, pg_sys::Oid)> {
     // SAFETY: see above; as many columns as it says.
-    let all = (0..unsafe { (*descriptor).natts as usize }).map(move |i| (i, unsafe { pg::attribute(descriptor, i) }));
+    let all = unsafe { (0..(*descriptor).natts as usize).map(move |i| (i, pg::attribute(descriptor, i))) };
     all.filter(|(_, field)| !field.attisdropped).map(|(i, field)| (i, field.atttypid))
 }
 
