@@ -107,7 +107,7 @@ impl<'a> Delta<'a> {
             // SAFETY: a rewritten tree of our own.
             unsafe {
                 let (number, entry) = self.entry(tree)?;
-                self.weigh(former, (*entry).securityQuals.cast())?;
+                self.weigh(sight, (*entry).securityQuals.cast())?;
                 links = links::of((*entry).securityQuals, number, former, environment)?;
                 (*(*tree).jointree).quals = pg_sys::makeBoolConst(false, false);
             }
@@ -118,11 +118,16 @@ impl<'a> Delta<'a> {
     }
 
     /// An error where to ask this of each sight takes longer than to take the collection anew. Policies that chain through many tables are planned
-    /// with two copies of what each of them asks, at each level, and that is most of what a sight takes.
+    /// with two copies of what each of them asks, at each level, and that is most of what a sight takes. (Of the first sight, which is asked first:
+    /// since then most tables have changed.)
     ///
     /// # Safety
     /// A part of a rewritten tree, which is only read.
-    unsafe fn weigh(&self, former: &Former, part: *mut pg_sys::Node) -> Result<()> {
+    unsafe fn weigh(&self, sight: usize, part: *mut pg_sys::Node) -> Result<()> {
+        if sight > 0 {
+            return Ok(());
+        }
+        let former = self.former(sight)?;
         // SAFETY: see above; the collection's table is locked.
         let (weight, rows) = unsafe { (former.weight(part), heap::rows_then(self.collection.relation)) };
         let sights = self.ends.len().min(SIGHTS) as f64;
@@ -232,7 +237,7 @@ impl<'a> Delta<'a> {
             former.register(environment);
             // SAFETY: a tree that was made for this.
             unsafe {
-                self.weigh(former, tree.cast())?;
+                self.weigh(sight, tree.cast())?;
                 former.put_into(tree.cast(), environment)
             }
         })

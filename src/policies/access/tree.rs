@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 
+use crate::server::memory;
 pub use crate::server::node::walk;
 use crate::server::node::walk_but;
 use crate::server::spi::pointers;
@@ -169,19 +170,32 @@ unsafe fn outermost<T>(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> Vec<*mu
 /// The node is NULL or of a parsed tree.
 pub unsafe fn relations_read(node: *mut pg_sys::Node) -> BTreeMap<u32, usize> {
     let mut read = BTreeMap::new();
+    // SAFETY: a tree that nobody changes (callers).
+    unsafe {
+        for entry in relation_entries(node) {
+            *read.entry((*entry).relid.to_u32()).or_insert(0) += 1;
+        }
+    }
+    read
+}
+
+/// The entries of relations in FROM clauses, anywhere in an expression or a query.
+///
+/// # Safety
+/// The node is NULL or of a parsed tree.
+pub unsafe fn relation_entries(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::RangeTblEntry> {
+    let mut found = Vec::new();
     // SAFETY: a tree that nobody changes (callers); nodes with this tag are queries.
     unsafe {
         walk(node, &mut |inner, _| {
             if (*inner).type_ == pg_sys::NodeTag::T_Query {
-                for entry in pointers::<pg_sys::RangeTblEntry>((*inner.cast::<pg_sys::Query>()).rtable) {
-                    if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                        *read.entry((*entry).relid.to_u32()).or_insert(0) += 1;
-                    }
-                }
+                let entries = pointers::<pg_sys::RangeTblEntry>((*inner.cast::<pg_sys::Query>()).rtable).into_iter();
+                let relations = entries.filter(|entry| (**entry).rtekind == pg_sys::RTEKind::RTE_RELATION);
+                memory::extend(&mut found, relations);
             }
         });
     }
-    read
+    found
 }
 
 /// Range table entries (from 1) of which a query, or a subquery of it, reads more than columns: the row as a whole (`members.*`), or

@@ -20,7 +20,7 @@ use crate::log::change::{Image, Op};
 use crate::log::journal;
 use crate::log::read::{Entries, Logged};
 use crate::policies::access::depends;
-use crate::policies::access::tree::{columns_read, relations_read, walk};
+use crate::policies::access::tree::{columns_read, relation_entries, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::node::{list, node};
@@ -206,27 +206,6 @@ impl<'a> Former<'a> {
         }
         Ok(())
     }
-}
-
-/// The entries of tables in this part of a rewritten query.
-///
-/// # Safety
-/// A node of a tree, which is only read.
-unsafe fn relation_entries(part: *mut pg_sys::Node) -> Vec<*mut pg_sys::RangeTblEntry> {
-    let mut found = Vec::new();
-    // SAFETY: nodes with this tag are queries.
-    unsafe {
-        walk(part, &mut |inner, _| {
-            if (*inner).type_ == NodeTag::T_Query {
-                let entries = pointers::<pg_sys::RangeTblEntry>((*inner.cast::<pg_sys::Query>()).rtable);
-                memory::extend(
-                    &mut found,
-                    entries.into_iter().filter(|e| (**e).rtekind == pg_sys::RTEKind::RTE_RELATION),
-                );
-            }
-        });
-    }
-    found
 }
 
 fn cannot(why: &str) -> SyncError {
