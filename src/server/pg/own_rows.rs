@@ -66,19 +66,6 @@ impl OwnRow {
             found
         }
     }
-
-    /// Did this snapshot not see yet who has made this version of the row? The running transaction does not count.
-    fn is_newer_than(&self, snapshot: &KeptSnapshot) -> bool {
-        // SAFETY: a tuple's header, in a pinned buffer; its first number never changes, and of the bits only those that say more of it.
-        unsafe {
-            let header = (*self.tuple).t_data;
-            let xmin = (*header).t_choice.t_heap.t_xmin;
-            let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
-            (*header).t_infomask & frozen != frozen
-                && !pg_sys::TransactionIdIsCurrentTransactionId(xmin)
-                && !snapshot.sees(xmin)
-        }
-    }
 }
 
 /// Is this another session's transaction, and has it not ended?
@@ -164,26 +151,6 @@ pub fn is_being_changed(table: &OwnTable, index: &'static CStr, oid: pg_sys::Oid
     let of = [is(FIRST, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))];
     let now = ActiveSnapshot::latest();
     Ok(first_row(table, Some((index, &of)), &now, OwnRow::is_being_changed)?.unwrap_or(false))
-}
-
-/// The same of a function's or a relation's row in its catalog; or has it become what it is, or gone, since this snapshot?
-pub fn is_changed_since(snapshot: &KeptSnapshot, catalog: pg_sys::Oid, oid: pg_sys::Oid) -> Result<bool> {
-    let (index, column) = match catalog {
-        pg_sys::ProcedureRelationId => (pg_sys::ProcedureOidIndexId, pg_sys::Anum_pg_proc_oid),
-        _ => (pg_sys::ClassOidIndexId, pg_sys::Anum_pg_class_oid),
-    };
-    let (now, of) = (ActiveSnapshot::latest(), [is(column as i16, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid))]);
-    let mut changed = None;
-    let first = |row: &OwnRow| {
-        changed = Some(row.is_being_changed() || row.is_newer_than(snapshot));
-        false
-    };
-    // SAFETY: the snapshot lives as long as it is lent; on an ERROR the resource owner closes the catalog.
-    unsafe {
-        let relation = pg_sys::table_open(catalog, pg_sys::AccessShareLock as i32);
-        scan(relation, Some((index.into(), &of)), Beheld::under(now.raw()), first);
-    }
-    Ok(changed.unwrap_or(true))
 }
 
 /// By an index on the first column, or without one.

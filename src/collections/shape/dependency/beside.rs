@@ -3,7 +3,6 @@
 
 use pgrx::pg_sys;
 
-use crate::server::error::Result;
 use crate::server::memory;
 use crate::server::pg::{self, CatalogIndex, KeptSnapshot, OwnRow};
 
@@ -14,9 +13,10 @@ fn all(_: &OwnRow) -> bool {
     true
 }
 
-/// Of a relation: those that inherit from it, its rules, policies and keys, columns and triggers. (catalog/pg_inherits.h, and so on. PostgreSQL 18 put a
-/// column into pg_constraint.)
-const OF_RELATION: [About; 6] = [
+/// Of a relation: its own row, those that inherit from it, its rules, policies and keys, columns and triggers. (catalog/pg_inherits.h, and so on.
+/// PostgreSQL 18 put a column into pg_constraint.)
+const OF_RELATION: [About; 7] = [
+    (RELATIONS, 2662, 1, all),
     (2611, 2187, 2, all),
     (2618, 2693, 3, all),
     (3256, 3258, 3, all),
@@ -24,13 +24,16 @@ const OF_RELATION: [About; 6] = [
     (1249, 2659, 1, all),
     (2620, 2701, 2, decides_over_keys),
 ];
+const OF_FUNCTION: [About; 1] = [(FUNCTIONS, 2690, 1, all)];
 /// Of a type: itself, its labels, its casts.
-const OF_TYPE: [About; 3] = [(1247, 2703, 1, all), (3501, 3503, 2, all), (2605, 2661, 2, makes_json)];
-const OF_OPERATOR: [About; 1] = [(2617, 2688, 1, all)];
+const OF_TYPE: [About; 3] = [(TYPES, 2703, 1, all), (3501, 3503, 2, all), (2605, 2661, 2, makes_json)];
+const OF_OPERATOR: [About; 1] = [(OPERATORS, 2688, 1, all)];
 /// Of a text search configuration: itself, and the dictionaries for each kind of token.
-const OF_CONFIGURATION: [About; 2] = [(3602, 3712, 1, all), (3603, 3609, 1, all)];
-const OF_DICTIONARY: [About; 1] = [(3600, 3605, 1, all)];
+const OF_CONFIGURATION: [About; 2] = [(CONFIGURATIONS, 3712, 1, all), (3603, 3609, 1, all)];
+const OF_DICTIONARY: [About; 1] = [(DICTIONARIES, 3605, 1, all)];
 
+const RELATIONS: u32 = 1259;
+const FUNCTIONS: u32 = 1255;
 const TYPES: u32 = 1247;
 const OPERATORS: u32 = 2617;
 const CONFIGURATIONS: u32 = 3602;
@@ -53,28 +56,19 @@ fn makes_json(row: &OwnRow) -> bool {
 }
 
 /// Is an object being changed, or has it been since?
-pub fn is_changed(class: pg_sys::Oid, object: pg_sys::Oid, since: &KeptSnapshot) -> Result<bool> {
-    let (relations, functions) = (pg_sys::RelationRelationId, pg_sys::ProcedureRelationId);
-    // By its Oid, the first column of its catalog.
-    let own = |index: u32| -> CatalogIndex { (class, index.into(), 1) };
-    let index = if class == relations { 2662 } else { 2690 };
-    if (class == relations || class == functions)
-        && pg::is_changed_since(since, class, object)?
-        && pg::others_have_changed(own(index), object, since, all)
-    {
-        return Ok(true);
-    }
+pub fn is_changed(class: pg_sys::Oid, object: pg_sys::Oid, since: &KeptSnapshot) -> bool {
     let about: &[About] = match class.to_u32() {
-        _ if class == relations => &OF_RELATION,
+        RELATIONS => &OF_RELATION,
+        FUNCTIONS => &OF_FUNCTION,
         TYPES => &OF_TYPE,
         OPERATORS => &OF_OPERATOR,
         CONFIGURATIONS => &OF_CONFIGURATION,
         DICTIONARIES => &OF_DICTIONARY,
         _ => &[],
     };
-    Ok(about.iter().any(|(catalog, index, column, counts)| {
+    about.iter().any(|(catalog, index, column, counts)| {
         memory::heed();
         let rows: CatalogIndex = ((*catalog).into(), (*index).into(), *column);
         pg::others_have_changed(rows, object, since, *counts)
-    }))
+    })
 }
