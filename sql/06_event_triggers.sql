@@ -423,13 +423,13 @@ REVOKE EXECUTE ON FUNCTION snapsync.emptied() FROM PUBLIC;
 DO $$
 DECLARE
     "table" text;
+    "when" text;
 BEGIN
-    FOREACH "table" IN ARRAY '{change,early,salt,epoch}'::text[] LOOP
-        EXECUTE format('CREATE TRIGGER snapsync_emptied AFTER TRUNCATE ON snapsync.%I EXECUTE FUNCTION snapsync.emptied()', "table");
-        EXECUTE format('ALTER TABLE snapsync.%I ENABLE ALWAYS TRIGGER snapsync_emptied', "table");
-    END LOOP;
-    FOREACH "table" IN ARRAY '{collection,access,dependency,compaction,push,mutator,mutation_client,mutation_failure}'::text[] LOOP
-        EXECUTE format('CREATE TRIGGER snapsync_emptied BEFORE TRUNCATE ON snapsync.%I EXECUTE FUNCTION snapsync.emptied()', "table");
+    FOR "table", "when" IN
+        SELECT unnest('{change,early,salt,epoch}'::text[]), 'AFTER'
+        UNION ALL SELECT unnest('{collection,access,dependency,compaction,push,mutator,mutation_client,mutation_failure}'::text[]), 'BEFORE'
+    LOOP
+        EXECUTE format('CREATE TRIGGER snapsync_emptied %s TRUNCATE ON snapsync.%I EXECUTE FUNCTION snapsync.emptied()', "when", "table");
         EXECUTE format('ALTER TABLE snapsync.%I ENABLE ALWAYS TRIGGER snapsync_emptied', "table");
     END LOOP;
 END

@@ -107,12 +107,13 @@ fn recorded_inputs(now: &pg::ActiveSnapshot) -> Result<Option<String>> {
     Ok(pg::row_by_name(&TABLE, c"role_pkey", c"", now, |row| row.column(STANDING))?.flatten())
 }
 
-/// How the names of marks begin: the server reserves `pg_` for its own roles, and calls none of them so.
+/// How the names of marks begin: the server reserves `pg_` for its own roles, and calls none of them so. And between which names they are.
 const MARK: &str = "pg_ ";
+const MARKS: (&CStr, &CStr) = (c"pg_ ", c"pg_!");
 
 /// Has a writer left a mark that it could not record?
 fn has_marks(snapshot: &pg::ActiveSnapshot) -> Result<bool> {
-    pg::has_name_between(&TABLE, c"role_pkey", (c"pg_ ", c"pg_!"), snapshot)
+    pg::has_name_between(&TABLE, c"role_pkey", MARKS, snapshot)
 }
 
 /// Of what all standings are made now. The active snapshot is of this moment.

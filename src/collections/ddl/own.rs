@@ -212,14 +212,10 @@ unsafe fn refuse_concurrent_drop(drop: *mut pg_sys::DropStmt) -> Result<()> {
         if !(*drop).concurrent || (*drop).removeType != pg_sys::ObjectType::OBJECT_INDEX || is_script() {
             return Ok(());
         }
-        let ours = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
         for names in spi::pointers::<pg_sys::List>((*drop).objects) {
             let range = pg_sys::makeRangeVarFromNameList(names);
-            let (missing_ok, no_lock) = (pg_sys::RVROption::RVR_MISSING_OK, pg_sys::NoLock as i32);
-            let found = pg_sys::RangeVarGetRelidExtended(range, no_lock, missing_ok, None, std::ptr::null_mut());
             let name = text((*range).relname);
-            let is_own = found != pg_sys::InvalidOid && ours != pg_sys::InvalidOid;
-            if is_own && pg_sys::get_rel_namespace(found) == ours && INDEXES.contains(&&*name) {
+            if INDEXES.contains(&&*name) && in_our_schema(range).is_some() {
                 return Err(index_stays(&name));
             }
         }
@@ -268,6 +264,19 @@ fn is_own_attached(fcinfo: pg_sys::FunctionCallInfo) -> bool {
 /// # Safety
 /// A node of this type, or NULL.
 unsafe fn own(range: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    // SAFETY: see above; a look-up in a catalog.
+    unsafe {
+        let found = in_our_schema(range)?;
+        let is_own = pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, found) == extension();
+        (is_own && !is_script()).then_some(found)
+    }
+}
+
+/// The relation of this name, if it is in the extension's schema.
+///
+/// # Safety
+/// A node of this type, or NULL.
+unsafe fn in_our_schema(range: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     if range.is_null() {
         return None;
     }
@@ -276,11 +285,7 @@ unsafe fn own(range: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
         let (missing_ok, no_lock) = (pg_sys::RVROption::RVR_MISSING_OK, pg_sys::NoLock as i32);
         let found = pg_sys::RangeVarGetRelidExtended(range, no_lock, missing_ok, None, std::ptr::null_mut());
         let ours = pg_sys::get_namespace_oid(c"snapsync".as_ptr(), true);
-        if found == pg_sys::InvalidOid || pg_sys::get_rel_namespace(found) != ours {
-            return None;
-        }
-        let is_own = pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, found) == extension();
-        (is_own && !is_script()).then_some(found)
+        (found != pg_sys::InvalidOid && pg_sys::get_rel_namespace(found) == ours).then_some(found)
     }
 }
 

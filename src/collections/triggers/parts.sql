@@ -2,19 +2,14 @@
 -- argument $2. $3 and $4 are the names of the row's and the statement's. (Each part's are looked up by themselves: joined, there are as many
 -- pairs as the square of the parts.)
 -- tgtype: 29 is AFTER ROW INSERT, DELETE, UPDATE, and 32 AFTER STATEMENT TRUNCATE (catalog/pg_trigger.h).
-SELECT json_build_object('oid', c.oid::int8, 'root', c.oid = $1, 'row', coalesce(r.state, '"missing"'), 'truncate', coalesce(s.state, '"missing"'))
+SELECT json_build_object('oid', c.oid::int8, 'root', c.oid = $1, 'row', coalesce(g.states -> $3, '"missing"'), 'truncate', coalesce(g.states -> $4, '"missing"'))
 FROM snapsync.parts($1) AS t(oid)
 CROSS JOIN LATERAL (SELECT oid FROM pg_class WHERE oid = t.oid AND relkind IN ('r', 'p') OFFSET 0) AS c
-LEFT JOIN LATERAL (
-    SELECT json_build_object(
-               CASE WHEN g.tgtype <> 29 OR g.tgfoid <> 'snapsync.track'::regproc OR g.tgqual IS NOT NULL OR g.tgattr <> '' OR g.tgconstraint <> 0 THEN 'forged'
-                    WHEN g.tgargs = convert_to($2, 'UTF8') || '\x00'::bytea THEN 'right'
-                    ELSE 'wrong' END, g.tgenabled)
-    FROM pg_trigger AS g WHERE g.tgrelid = t.oid AND g.tgname = $3::name OFFSET 0) AS r(state) ON true
-LEFT JOIN LATERAL (
-    SELECT json_build_object(
-               CASE WHEN g.tgtype <> 32 OR g.tgfoid <> 'snapsync.track'::regproc OR g.tgqual IS NOT NULL OR g.tgattr <> '' OR g.tgconstraint <> 0 THEN 'forged'
-                    WHEN g.tgargs = convert_to($2, 'UTF8') || '\x00'::bytea THEN 'right'
-                    ELSE 'wrong' END, g.tgenabled)
-    FROM pg_trigger AS g WHERE g.tgrelid = t.oid AND g.tgname = $4::name OFFSET 0) AS s(state) ON true
+CROSS JOIN LATERAL (
+    SELECT json_object_agg(tgname, json_build_object(
+               CASE WHEN tgtype <> CASE tgname WHEN $3::name THEN 29 ELSE 32 END OR tgfoid <> 'snapsync.track'::regproc
+                         OR tgqual IS NOT NULL OR tgattr <> '' OR tgconstraint <> 0 THEN 'forged'
+                    WHEN tgargs = convert_to($2, 'UTF8') || '\x00'::bytea THEN 'right'
+                    ELSE 'wrong' END, tgenabled)) AS states
+    FROM pg_trigger WHERE tgrelid = t.oid AND tgname IN ($3::name, $4::name) OFFSET 0) AS g
 ORDER BY c.oid <> $1, c.oid
