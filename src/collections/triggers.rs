@@ -239,7 +239,7 @@ impl TriggerPlan {
     }
 
     /// As the extension's owner (the caller's right to it has been checked), by the tables' numbers. What is changed is locked, and so is
-    /// all that the server looks at for it (`under_locks`); what it evaluates of a table meanwhile calls nobody's functions (`check_keys`).
+    /// all that the server looks at for it (`under_locks`); of the tables it evaluates nothing meanwhile (`check_keys`).
     fn carry_out(&self) -> Result<()> {
         trigger::check_may_write();
         if self.steps.iter().any(|(.., step)| *step != TriggerStep::Drop) {
@@ -282,15 +282,15 @@ fn under_locks(mut plan: TriggerPlan, look: impl Fn() -> Result<TriggerPlan>) ->
 }
 
 /// The server evaluates a partition key when it first looks at it, in whatever session and with whatever rights that is; so triggers are made
-/// only where no key calls a function that somebody has made. It looks at the keys of all parts where it makes a trigger for rows, for which
+/// only where no key has an expression. It looks at the keys of all parts where it makes a trigger for rows, for which
 /// they are locked, so that none comes or goes; and nobody can give a table another key.
 fn check_keys(relation: pg_sys::Oid) -> Result<()> {
-    if spi::read_now("SELECT snapsync.calls_in_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)) {
+    if spi::read_now("SELECT snapsync.has_expression_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)) {
         return Err(SyncError::new(
             code::WRONG_OBJECT_TYPE,
-            "cannot make triggers on a table whose partition key calls functions",
+            "cannot make triggers on a table whose partition key has an expression",
         )
-        .hint("Partition it by columns, or by the system's own functions."));
+        .hint("Partition it by columns."));
     }
     Ok(())
 }

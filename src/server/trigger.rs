@@ -1,8 +1,8 @@
 //! Triggers on users' tables, made, switched and dropped by the numbers of the tables. A command would name the table, and the server looks
 //! that name up when it has got its lock: another table may be called so by then.
 //!
-//! What the server runs of a table meanwhile is its partition key alone, and those of its parts, where a trigger for each row is made. No
-//! event trigger fires, as with what the server itself does beside a command.
+//! What the server runs of a table meanwhile is expressions in its partition key, and in those of its parts, where a trigger for each row is made: there
+//! must be none (`has_expression_key`). No event trigger fires, as with what the server itself does beside a command.
 
 use std::ffi::{c_char, CStr};
 

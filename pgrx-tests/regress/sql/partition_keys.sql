@@ -1,5 +1,5 @@
--- The server evaluates a partition key when it first looks at the table, in whatever session that is. A key that calls somebody's functions
--- makes the table one that is not tracked, so that nobody else's session ever runs them for us.
+-- The server evaluates expressions in a partition key when it first looks at the table, in whatever session that is. Such a key
+-- makes the table one that is not tracked, so that nobody else's session ever runs functions in it for us.
 \set ECHO none
 \set test regress_partition_keys
 \cd `echo "$PG_ABS_SRCDIR"`
@@ -14,16 +14,25 @@ CREATE FUNCTION mallory.zero(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ B
 CREATE TABLE mallory.grp (id int, usr text) PARTITION BY RANGE ((id + mallory.zero(0)));
 CREATE TABLE mallory.plain (id int, usr text) PARTITION BY RANGE (id);
 CREATE TABLE mallory.plain_1 PARTITION OF mallory.plain FOR VALUES FROM (0) TO (10) PARTITION BY RANGE ((id + mallory.zero(0)));
-CREATE TABLE mallory.systems (id int, usr text) PARTITION BY RANGE ((abs(id)));
+CREATE TABLE mallory.other (id int) PARTITION BY HASH ((id + mallory.zero(0)));
+-- (A function of the system's that opens another table, and has the key of that evaluated.)
+SELECT 'mallory.other'::regclass::oid AS other \gset
+\set ECHO none
+CREATE TABLE mallory.systems (id int, usr text) PARTITION BY LIST ((CASE WHEN satisfies_hash_partition(:other::oid, 2, 0, 1) THEN id ELSE 0 END));
+\set ECHO all
+CREATE TABLE mallory.simple (id int, usr text) PARTITION BY RANGE (id, usr);
 CREATE TABLE mallory.a (id int PRIMARY KEY);
 CREATE TABLE mallory.b (id int PRIMARY KEY);
 CREATE TABLE mallory.c (id int PRIMARY KEY);
+CREATE TABLE mallory.d (id int PRIMARY KEY);
 ALTER TABLE mallory.a ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mallory.b ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mallory.c ENABLE ROW LEVEL SECURITY;
+ALTER TABLE mallory.d ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON mallory.a USING (EXISTS (SELECT FROM mallory.grp WHERE usr = current_user));
 CREATE POLICY p ON mallory.b USING (EXISTS (SELECT FROM mallory.plain WHERE usr = current_user));
-CREATE POLICY p ON mallory.c USING (EXISTS (SELECT FROM mallory.systems WHERE usr = current_user));
+CREATE POLICY p ON mallory.c USING (EXISTS (SELECT FROM mallory.simple WHERE usr = current_user));
+CREATE POLICY p ON mallory.d USING (EXISTS (SELECT FROM mallory.systems WHERE usr = current_user));
 RESET ROLE;
 TRUNCATE t.ran;
 -- Neither by a DBA nor by its owner.
@@ -31,8 +40,10 @@ TRUNCATE t.ran;
 SELECT snapsync.enable('mallory.a');
 SELECT snapsync.enable('mallory.b');
 SELECT snapsync.enable('mallory.c');
+SELECT snapsync.enable('mallory.d');
 SET ROLE alice;
 SELECT snapsync.enable('mallory.a');
+SELECT snapsync.enable('mallory.d');
 RESET ROLE;
 SELECT DISTINCT who FROM t.ran;
 TRUNCATE t.ran;
