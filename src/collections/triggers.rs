@@ -285,7 +285,8 @@ fn under_locks(mut plan: TriggerPlan, look: impl Fn() -> Result<TriggerPlan>) ->
 /// only where no key has an expression. It looks at the keys of all parts where it makes a trigger for rows, for which
 /// they are locked, so that none comes or goes; and nobody can give a table another key.
 fn check_keys(relation: pg_sys::Oid) -> Result<()> {
-    if spi::read_now("SELECT snapsync.has_expression_key($1)", &[spi::arg(relation)])?.first().is_some_and(|r| r.bool(0)) {
+    let keys = spi::read_now("SELECT snapsync.has_expression_key($1)", &[spi::arg(relation)])?;
+    if keys.first().is_some_and(|row| row.bool(0)) {
         return Err(SyncError::new(
             code::WRONG_OBJECT_TYPE,
             "cannot make triggers on a table whose partition key has an expression",
