@@ -724,6 +724,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            CASE WHEN NOT pg_has_role(who, (SELECT relowner FROM pg_class WHERE oid = 'snapsync.collection'::regclass), 'USAGE') THEN 'superuser' END
     FROM snapsync.opened(false) AS o WHERE EXISTS (SELECT FROM mine)
     UNION ALL
+    SELECT 'warning', NULL, format('trigger snapsync_emptied of %s does not fire always: clients may not hear of a TRUNCATE', t.tgrelid::regclass),
+           'pg_restore --disable-triggers leaves it so.', format('ALTER TABLE %s ENABLE ALWAYS TRIGGER snapsync_emptied;', t.tgrelid::regclass),
+           CASE WHEN NOT pg_has_role(who, r.relowner, 'USAGE') THEN 'superuser' END
+    FROM pg_class AS r CROSS JOIN LATERAL (SELECT tgrelid, tgname, tgenabled FROM pg_trigger WHERE tgrelid = r.oid OFFSET 0) AS t
+    WHERE r.relnamespace = 'snapsync'::regnamespace AND t.tgname = 'snapsync_emptied' AND t.tgenabled <> 'A' AND EXISTS (SELECT FROM mine)
+    UNION ALL
     SELECT 'error', NULL, format('role %s, which owns the extension, is no superuser: no trigger can be made, so enable() fails, and a look after DDL that needs one', quote_ident(rolname)),
            'Make it a superuser again; or let a superuser take over what it owns in this database: REASSIGN OWNED.', NULL, NULL
     FROM pg_roles

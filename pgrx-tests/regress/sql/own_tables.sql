@@ -142,6 +142,12 @@ FROM pg_class AS c CROSS JOIN LATERAL t.error(format('TRUNCATE snapsync.%I', c.r
 WHERE c.relnamespace = 'snapsync'::regnamespace AND c.relkind = 'r' AND c.relname NOT IN ('change', 'early', 'salt', 'epoch', 'horizon', 'role')
   AND e.error NOT LIKE 'detail:%'
 ORDER BY c.relname COLLATE "C", e.error COLLATE "C";
+-- As pg_restore --disable-triggers leaves it.
+ALTER TABLE snapsync.change DISABLE TRIGGER ALL;
+ALTER TABLE snapsync.change ENABLE TRIGGER ALL;
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE finding ~ 'emptied';
+SELECT fix FROM snapsync.doctor() WHERE finding ~ 'emptied' \gexec
+SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'snapsync.change'::regclass AND tgname = 'snapsync_emptied';
 CREATE TRIGGER mine AFTER TRUNCATE ON notes EXECUTE FUNCTION snapsync.emptied();
 TRUNCATE notes;
 DROP TRIGGER mine ON notes;
