@@ -154,6 +154,9 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         refuse_forged_trigger()?;
     }
     follow_rename(fcinfo)?;
+    if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABCONSTRAINT) {
+        shape::unenforced::renamed()?;
+    }
     if let Some(touched) = unlisted(fcinfo)? {
         return if restoring()? { Ok(()) } else { look_again(touched) };
     }
@@ -384,6 +387,10 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     for row in &dropped {
         shape::forget_dropped(row.oid(0))?;
         concerned.remove(&row.oid(0).to_u32());
+    }
+    for (table, _) in concerned.iter().filter(|(table, why)| **table != 0 && **why == Because::Altered) {
+        memory::heed();
+        shape::unenforced::dropped((*table).into())?;
     }
     if restoring()? {
         return Ok(());

@@ -138,14 +138,24 @@ pub fn changed(relation: pg_sys::Oid) {
     pg::invalidate(relation);
 }
 
+const REMEMBER_UNENFORCED: &str = "INSERT INTO snapsync.dependency (relation, classid, objid, own, name, owner) \
+     SELECT $1::oid::regclass, 'pg_constraint'::regclass, f.oid, true, 'unenforced', concat(pg_current_xact_id(), ' ', f.conname) \
+     FROM (SELECT oid, conname, contype, conparentid FROM pg_constraint WHERE conrelid = $1 OFFSET 0) AS f \
+     WHERE f.contype = 'f' AND f.conparentid = 0 AND snapsync.was_unenforced(f.oid) \
+       AND NOT EXISTS (SELECT FROM (SELECT classid, own, name FROM snapsync.dependency WHERE objid = f.oid AND relation = $1 OFFSET 0) AS d \
+                       WHERE d.classid = 'pg_constraint'::regclass AND d.own AND d.name = 'unenforced')";
+
 /// Removes a table's settings and its log. That others read it is left to be seen to (`forget_readers`). True if something is left of it:
 /// a stranger's open transaction has that locked (whose table it reads, on whom it rests), and nobody waits for him with the table locked
-/// against everybody. What is left says nothing of a table that has no settings.
+/// against everybody. What is left says nothing of a table that has no settings. Which of its keys were not enforced stays known, as marks
+/// (shape/unenforced.rs): the table may be tracked again.
 pub fn forget(relation: pg_sys::Oid) -> Result<bool> {
-    for table in ["collection", "access", "dependency"] {
+    spi::owner_execute(REMEMBER_UNENFORCED, &[spi::arg(relation)])?;
+    const KEPT: &str = "AND (name IS DISTINCT FROM 'unenforced' OR NOT own OR NOT EXISTS (SELECT FROM pg_constraint WHERE oid = objid))";
+    for (table, but) in [("collection", ""), ("access", ""), ("dependency", KEPT)] {
         let sql = format!(
             "DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY( \
-                 SELECT ctid FROM snapsync.{table} WHERE relation = $1 FOR UPDATE SKIP LOCKED))"
+                 SELECT ctid FROM snapsync.{table} WHERE relation = $1 {but} FOR UPDATE SKIP LOCKED))"
         );
         spi::owner_execute(&sql, &[spi::arg(relation)])?;
     }

@@ -136,6 +136,7 @@ SELECT t.kinds();
 SELECT t.sync('alice', 'plays'), t.sync('alice', 'goals');
 SELECT t.sync('alice', 'plays'), t.sync('alice', 'goals');
 -- (PostgreSQL wants policies to go before that.)
+\set create_goals 'CREATE POLICY p ON goals USING (EXISTS (SELECT FROM plays AS p JOIN teams AS t ON t.id = p.team WHERE p.id = goals.play AND t.who = current_user));'
 \set drop_policies 'DROP POLICY p ON plays; DROP POLICY p ON goals;'
 \set create_policies 'CREATE POLICY p ON plays USING (EXISTS (SELECT FROM teams AS t WHERE t.id = plays.team AND t.who = current_user)); CREATE POLICY p ON goals USING (EXISTS (SELECT FROM plays AS p JOIN teams AS t ON t.id = p.team WHERE p.id = goals.play AND t.who = current_user))'
 BEGIN;
@@ -177,6 +178,58 @@ SELECT t.sync('alice', 'plays'), t.sync('alice', 'goals');
 INSERT INTO teams VALUES ('blue', 'alice');
 SELECT t.sync('alice', 'plays'), t.sync('alice', 'goals');
 SELECT t.known();
+
+-- What is known of a key outlives the settings of the table that has it.
+SELECT snapsync.disable(x::regclass) FROM unnest('{plays,goals}'::text[]) AS x;
+SELECT snapsync.enable(x::regclass) FROM unnest('{plays,goals}'::text[]) AS x;
+SELECT t.kinds();
+-- So it is where only policies read that table, and a migration makes these anew.
+SELECT snapsync.disable('plays');
+SET session_replication_role = replica;
+INSERT INTO plays VALUES (3, 'green'), (4, 'grey'); INSERT INTO goals VALUES (3, 3), (4, 4);
+RESET session_replication_role;
+SELECT t.sync('alice', 'goals');
+BEGIN;
+DROP POLICY p ON goals;
+SELECT count(*) FROM snapsync.collection WHERE relation = 'plays'::regclass;
+:create_goals
+COMMIT;
+SELECT t.kinds();
+SELECT t.sync('alice', 'goals');
+SELECT t.sync('alice', 'goals');
+INSERT INTO teams VALUES ('green', 'alice');
+SELECT t.sync('alice', 'goals');
+BEGIN;
+:drop_policies
+ALTER TABLE teams ALTER id TYPE varchar(40);
+ALTER TABLE plays RENAME CONSTRAINT of TO of_team;
+ALTER TABLE plays ALTER team TYPE varchar(40);
+:create_policies;
+COMMIT;
+SELECT t.kinds();
+SELECT t.sync('alice', 'goals');
+INSERT INTO teams VALUES ('grey', 'alice');
+SELECT t.sync('alice', 'goals');
+-- A key that is dropped and added, while nobody reads the table, is a new one, and nothing of the old one stays.
+BEGIN;
+:drop_policies
+SELECT count(*) FROM snapsync.dependency WHERE name = 'unenforced';
+ALTER TABLE plays DROP CONSTRAINT of_team;
+SELECT count(*) FROM snapsync.dependency WHERE name = 'unenforced';
+ALTER TABLE plays ADD CONSTRAINT of_team FOREIGN KEY (team) REFERENCES teams;
+:create_policies;
+COMMIT;
+SELECT t.kinds();
+-- Nor where the table goes.
+BEGIN;
+SET session_replication_role = replica;
+INSERT INTO plays VALUES (5, 'grey');
+RESET session_replication_role;
+:drop_policies
+SELECT count(*) FROM snapsync.dependency WHERE name = 'unenforced';
+DROP TABLE plays CASCADE;
+SELECT count(*) FROM snapsync.dependency WHERE name = 'unenforced';
+ROLLBACK;
 
 -- An expression that generates a key (PostgreSQL 17).
 CREATE TABLE made (id int PRIMARY KEY, twice int GENERATED ALWAYS AS (id * 2) STORED UNIQUE);

@@ -54,6 +54,26 @@ pub fn made_anew(relation: pg_sys::Oid) -> Result<()> {
     mark(relation, Marked::Anew)
 }
 
+/// The command has given constraints other names: marks go by these where PostgreSQL makes the keys anew.
+pub fn renamed() -> Result<()> {
+    const SQL: &str = "UPDATE snapsync.dependency AS d SET owner = concat(pg_current_xact_id(), ' ', f.conname) \
+         FROM (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_constraint'::regclass) AS c \
+         CROSS JOIN LATERAL (SELECT oid, conname FROM pg_constraint WHERE oid = c.objid OFFSET 0) AS f \
+         WHERE d.ctid = ANY (ARRAY(SELECT ctid FROM snapsync.dependency WHERE classid = 'pg_constraint'::regclass AND objid = f.oid \
+                                                                         AND name = 'unenforced' AND own FOR UPDATE SKIP LOCKED))";
+    spi::owner_execute(SQL, &[]).map(|_| ())
+}
+
+/// A part of this table was dropped, maybe a key. While the table is tracked, the next look sees to it. While it is not, its marks wait for somebody
+/// to track it again (registry.rs), and go with their keys.
+pub fn dropped(relation: pg_sys::Oid) -> Result<()> {
+    const SQL: &str = "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
+         SELECT ctid FROM snapsync.dependency AS d \
+         WHERE relation = $1 AND name = 'unenforced' AND NOT EXISTS (SELECT FROM snapsync.collection WHERE relation = $1) \
+           AND NOT EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid) FOR UPDATE SKIP LOCKED))";
+    spi::owner_execute(SQL, &[spi::arg(relation)]).map(|_| ())
+}
+
 /// Which keys of a table are to be marked (unenforced/keys.sql).
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Marked {
