@@ -108,6 +108,15 @@ SELECT t.unseen() - count(*) BETWEEN -8 AND -1 FROM snapsync.collection;
 CALL t.write();
 SELECT t.unseen();
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0;
+-- What ends a look, a writer's statement_timeout, says nothing of the table.
+:again
+:load
+:there
+\! for ms in $(seq 4 40); do "$SNAPSYNC_PG_BIN/psql" -X -q -d regress_restored_copy -c "SET statement_timeout = $ms" -c "CALL t.write(1)" >/dev/null 2>&1; done
+SELECT DISTINCT name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
+CALL t.write();
+SELECT t.unseen();
+SELECT count(*) FROM snapsync.dependency WHERE classid = 0;
 \connect regress_restored
 SELECT count(snapsync.disable(('more_' || i)::regclass)) FROM generate_series(1, 10) AS i;
 -- The restore has made the rows of a materialized view anew.

@@ -58,8 +58,8 @@ pub fn look_at_some() -> Result<()> {
     // Nothing of this is the writer's fault, nor his wish: not even a `statement_timeout` is an error of his commit.
     match subxact::run(|| spi::quietly(|| spi::without_waiting(look))) {
         Ok(false) => {}
-        // Somebody else is at it.
-        Err(e) if e.is_lock_timeout() => {}
+        // Somebody else is at it, or the writer has no more time.
+        Err(e) if e.is_lock_timeout() || e.is_cancellation() => {}
         Ok(true) | Err(_) => SETTLED.set(Some(home)),
     }
     Ok(())
@@ -103,8 +103,12 @@ fn look() -> Result<bool> {
             }
             return Ok(settled);
         };
-        if !look_at(relation)? {
-            busy.push(relation);
+        match look_at(relation) {
+            Ok(true) => {}
+            Ok(false) => busy.push(relation),
+            // The writer has no more time for it: that says nothing of the table. What was looked at stays so.
+            Err(e) if e.is_cancellation() => break,
+            Err(e) => return Err(e),
         }
         if began.elapsed() > AT_MOST {
             break;
@@ -128,6 +132,7 @@ fn look_at(relation: pg_sys::Oid) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(e) if e.code == BUSY || e.is_lock_timeout() || e.code.starts_with("40") => Ok(false),
         Err(e) if is_for_want(&e) => Ok(false),
+        Err(e) if e.is_cancellation() => Err(e),
         Err(e) => put_off_as(relation, Due::Failed, &e.message).map(|()| true),
     }
 }
