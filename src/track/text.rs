@@ -1,5 +1,6 @@
 //! Values as the log has them: texts that read back as the same values, whatever the sessions' settings were.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 
 use pgrx::{pg_sys, FromDatum};
@@ -123,8 +124,27 @@ pub(super) unsafe fn write_text(column: &TrackedColumn, datum: pg_sys::Datum, ou
                     OutputSettings::Any => spi::pinned(write),
                 };
                 written.unwrap_or_else(|e: SyncError| e.raise());
+                if [pg_sys::TIMETZOID, pg_sys::TIMETZARRAYOID].contains(&column.type_oid) {
+                    spell_out_zones(out);
+                }
             }
         }
+    }
+}
+
+/// A `timetz` has a zone of its own, which may be more than 99 hours off: `+100`, that PostgreSQL reads back as `+01:00`. With its minutes it is what
+/// it would be with any, a zone too far off to be read back, and the image one that cannot be read.
+fn spell_out_zones(text: &mut Vec<u8>) {
+    let is_zone = |rest: &[u8]| {
+        let digits = rest.iter().skip(1).take_while(|c| c.is_ascii_digit()).count();
+        matches!(rest[0], b'+' | b'-') && digits == 3 && rest.get(4) != Some(&b':')
+    };
+    let mut at = 0;
+    while at < text.len() {
+        if is_zone(&text[at..]) {
+            text.splice(at + 4..at + 4, *b":00");
+        }
+        at += 1;
     }
 }
 
@@ -165,8 +185,10 @@ impl OutputSettings {
     }
 }
 
-/// Output settings under which these types' text forms read back as the same value under pinned ones (spi/guard.rs).
+/// Output settings under which these types' text forms read back as the same value under pinned ones (spi/guard.rs). The time zone is one of them:
+/// a session's may be further off than what is read back.
 struct IsoOutput {
+    zone: *mut pg_sys::pg_tz,
     date_style: i32,
     interval_style: i32,
     float_digits: i32,
@@ -177,6 +199,7 @@ impl IsoOutput {
         // SAFETY: backend-local variables, restored in `drop`, also when an ERROR unwinds.
         unsafe {
             let saved = IsoOutput {
+                zone: pg_sys::session_timezone,
                 date_style: pg_sys::DateStyle,
                 interval_style: pg_sys::IntervalStyle,
                 float_digits: pg_sys::extra_float_digits,
@@ -184,6 +207,7 @@ impl IsoOutput {
             pg_sys::DateStyle = pg_sys::USE_ISO_DATES as i32;
             pg_sys::IntervalStyle = pg_sys::INTSTYLE_POSTGRES as i32;
             pg_sys::extra_float_digits = 1;
+            pg_sys::session_timezone = greenwich();
             saved
         }
     }
@@ -196,6 +220,20 @@ impl Drop for IsoOutput {
             pg_sys::DateStyle = self.date_style;
             pg_sys::IntervalStyle = self.interval_style;
             pg_sys::extra_float_digits = self.float_digits;
+            pg_sys::session_timezone = self.zone;
         }
     }
+}
+
+thread_local! {
+    static GREENWICH: Cell<*mut pg_sys::pg_tz> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// The zone that the server has without files of zones. (None is ever freed.)
+fn greenwich() -> *mut pg_sys::pg_tz {
+    if GREENWICH.get().is_null() {
+        // SAFETY: a name that ends with a zero; this one is always found.
+        GREENWICH.set(unsafe { pg_sys::pg_tzset(c"GMT".as_ptr()) });
+    }
+    GREENWICH.get()
 }

@@ -110,3 +110,35 @@ SELECT t.sync('alice', 'mixed') ~ 'BUT HAS';
 DELETE FROM mixed WHERE id % 2 = 0;
 UPDATE mixed SET body = '' WHERE id % 7 = 0;
 SELECT t.sync('alice', 'mixed') ~ 'BUT HAS';
+
+-- The writer's time zone, of whatever offset, changes no image. (A timetz brings its zone along: what PostgreSQL reads back as another one is
+-- unreadable, as what it does not read back is.)
+CREATE TABLE visits (id int PRIMARY KEY, at timestamptz, times timestamptz[], clock timetz, clocks timetz[]);
+ALTER TABLE visits ENABLE ROW LEVEL SECURITY;
+CREATE POLICY late ON visits USING (at >= '2026-01-10 00:00+00' AND times[1] IS NOT NULL);
+GRANT ALL ON visits TO alice;
+SELECT snapsync.enable('visits');
+INSERT INTO visits SELECT i, '2026-01-11 00:00+00', '{2026-01-11 00:00+00}' FROM generate_series(1, 5) AS i;
+INSERT INTO visits SELECT i, '2026-01-09 00:00+00', '{2026-01-09 00:00+00}' FROM generate_series(6, 9) AS i;
+SELECT t.sync('alice', 'visits');
+SET TimeZone = '<X>+100'; DELETE FROM visits WHERE id IN (1, 6);
+SET TimeZone = '<X>-100'; DELETE FROM visits WHERE id IN (2, 7);
+SET TimeZone = '<X>-50'; DELETE FROM visits WHERE id IN (3, 8);
+SET TimeZone = 'Asia/Kathmandu'; DELETE FROM visits WHERE id IN (4, 9);
+RESET TimeZone;
+SELECT DISTINCT image ->> 'at' AS at, image ->> 'times' AS times FROM snapsync.change WHERE relation = 'visits'::regclass AND image IS NOT NULL;
+SELECT t.sync('alice', 'visits');
+SET TimeZone = '<X>+100';
+SELECT pull_changes('{visits}') #>> '{changes,visits,created,0,at}' AS at, (SELECT to_json(at) FROM visits) AS as_json;
+RESET TimeZone;
+CREATE POLICY clock ON visits AS RESTRICTIVE USING (clock < '12:00+00' AND clocks[1] < '12:00+00');
+SELECT t.sync('alice', 'visits');
+INSERT INTO visits SELECT 10, '2026-01-11 00:00+00', '{2026-01-11 00:00+00}', t, ARRAY[t, NULL] FROM CAST('06:00+15' AS timetz) AS t;
+INSERT INTO visits SELECT 11, '2026-01-11 00:00+00', '{2026-01-11 00:00+00}', t, ARRAY[t, NULL] FROM timezone(interval '100 h', CAST('06:00+00' AS timetz)) AS t;
+SELECT t.sync('alice', 'visits');
+DELETE FROM visits WHERE id = 10;
+SELECT image ->> 'clock' AS clock, image ->> 'clocks' AS clocks FROM snapsync.change WHERE key = '10' AND op = 'D';
+SELECT t.sync('alice', 'visits');
+DELETE FROM visits WHERE id = 11;
+SELECT image ->> 'clock' AS clock, image ->> 'clocks' AS clocks FROM snapsync.change WHERE key = '11' AND op = 'D';
+SELECT t.sync('alice', 'visits');

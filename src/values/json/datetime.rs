@@ -53,6 +53,8 @@ pub fn write_timestamp(out: &mut impl Buffer, micros: i64, zone: Option<&mut Zon
         Some(zone) => zone.offset(micros.div_euclid(MICROS_PER_SECOND)),
         None => Some(0),
     };
+    // (A session may set one of more than 99 hours.)
+    let offset = offset.filter(|offset| offset.unsigned_abs() < 100 * 3600);
     let local = offset.and_then(|offset| micros.checked_add(i64::from(offset) * MICROS_PER_SECOND));
     let (Some(offset), Some(local)) = (offset, local) else {
         return write_any(out, pg_sys::Datum::from(micros), type_of(with_zone));
@@ -120,7 +122,7 @@ fn type_of(with_zone: bool) -> pg_sys::Oid {
     }
 }
 
-/// Appends what is infinite, before the year 1 or after 9999.
+/// Appends what is infinite, before the year 1 or after 9999, or in a zone that is very far off.
 #[cold]
 #[inline(never)]
 fn write_any(out: &mut impl Buffer, value: pg_sys::Datum, type_oid: pg_sys::Oid) {
