@@ -39,7 +39,7 @@ pub fn is_any_waiting() -> Result<bool> {
     if unsafe { pg_sys::GetTopTransactionIdIfAny() } == pg_sys::TransactionId::INVALID {
         return Ok(false);
     }
-    let now = command();
+    let now = (command(), role());
     if TRIED_OUT.with(|t| t.with(|tried_out| *tried_out == Some(now))) {
         return Ok(false);
     }
@@ -47,13 +47,13 @@ pub fn is_any_waiting() -> Result<bool> {
 }
 
 thread_local! {
-    /// What is deferred by now was tried out, all of it: as long as no command writes.
-    static TRIED_OUT: PerTransaction<Option<pg_sys::CommandId>> = PerTransaction::until_rollback();
+    /// What is deferred by now was tried out, all of it, for this role: as long as no command writes. (Another's push would run the first one's triggers.)
+    static TRIED_OUT: PerTransaction<Option<(pg_sys::CommandId, pg_sys::Oid)>> = PerTransaction::until_rollback();
 }
 
 /// All that is deferred now has been tried out, and holds.
 pub fn is_tried_out() {
-    TRIED_OUT.with(|t| t.with(|tried_out| *tried_out = Some(command())));
+    TRIED_OUT.with(|t| t.with(|tried_out| *tried_out = Some((command(), role()))));
 }
 
 /// Of the command that comes next: a larger one whenever something was written since. (What a statement around this one has written it queues at its
@@ -64,6 +64,12 @@ fn command() -> pg_sys::CommandId {
         pg_sys::CommandCounterIncrement();
         pg_sys::GetCurrentCommandId(false)
     }
+}
+
+/// As whom a trigger fires at the commit, as things are: the session's user, or the one of its SET ROLE.
+fn role() -> pg_sys::Oid {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::GetOuterUserId() }
 }
 
 /// Is all that is deferred carried out as at the commit, where it fires now?
@@ -84,7 +90,7 @@ fn is_as_at_commit() -> bool {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         let next = pg_sys::NewGUCNestLevel();
         pg_sys::AtEOXact_GUC(true, next);
-        user == pg_sys::GetOuterUserId() && context == 0 && next - 1 == pg_sys::GetCurrentTransactionNestLevel()
+        user == role() && context == 0 && next - 1 == pg_sys::GetCurrentTransactionNestLevel()
     }
 }
 

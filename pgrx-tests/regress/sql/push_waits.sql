@@ -138,6 +138,16 @@ BEGIN;
 WITH b AS (INSERT INTO bait VALUES (1), (2) RETURNING i) SELECT push_changes(format('{"todos": {"created": [{"id": "o%s"}]}}', i)::json, on_rejected => 'report') FROM b;
 :commit;
 
+-- What one role has left, another's push does not run.
+BEGIN;
+SELECT push_changes('{"todos": {"created": [{"id": "p"}]}}', on_rejected => 'report');
+SET LOCAL ROLE bob;
+SELECT push_changes('{"items": {"created": [{"id": "r", "list": 1}]}}', on_rejected => 'report');
+SELECT push_changes('{"todos": {"created": [{"id": "q"}]}}', on_rejected => 'report');
+SET LOCAL ROLE alice;
+SELECT push_changes('{"items": {"created": [{"id": "s", "list": 1}]}}', on_rejected => 'report');
+:commit;
+
 -- A trigger that can be deferred, and refuses what is not there yet, waits for the rest of the push; not if somebody else's waits already.
 RESET ROLE;
 SET ROLE waits_app;
