@@ -208,7 +208,16 @@ pub fn heed() {
     heed_memory();
 }
 
-/// The same where no server is that could ask for it.
+/// The same, and whether there is stack left: for what goes down into what users make (types, expressions), as deep as they made it. That they could make
+/// it says nothing of how much stack is left here, nor of how much each level takes.
+#[inline(always)]
+pub fn descend() {
+    // SAFETY: compares addresses, or raises an ERROR.
+    unsafe { pgrx::pg_sys::check_stack_depth() };
+    heed();
+}
+
+/// As [`heed`] where no server is that could ask for it.
 #[inline(always)]
 pub fn heed_memory() {
     must(check());

@@ -24,6 +24,7 @@ pub use literals::raw_expression_tree_walker;
 
 /// Does reading a value of this type from its text run no code that somebody has made, as the type is now?
 pub fn input_runs_nothing(type_: pg_sys::Oid) -> bool {
+    memory::descend();
     // SAFETY: catalog look-ups of an existing type; the descriptor of a composite one is released.
     unsafe {
         let mut type_ = type_;

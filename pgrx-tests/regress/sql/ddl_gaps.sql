@@ -94,6 +94,15 @@ SELECT * FROM t.error($$ INSERT INTO nested (id, owner, spans) VALUES (3, 'alice
 SELECT * FROM t.error($$ INSERT INTO nested (id, owner, path) VALUES (3, 'alice', ('$' || repeat('.a', 2000))::jsonpath) $$);
 SELECT * FROM t.error($$ INSERT INTO nested (id, owner, q) VALUES (3, 'alice', (repeat('(a&(b|', 140) || 'c' || repeat('))', 140))::tsquery) $$);
 RESET ROLE;
+-- (Types may be as deep as the stack, too. Who writes may have little of it.)
+CREATE TYPE deep_0 AS (a int);
+DO $$ BEGIN FOR i IN 1..150 LOOP EXECUTE format('CREATE TYPE deep_%s AS (v deep_%s[])', i, i - 1); END LOOP; END $$;
+CREATE TABLE deep (id int PRIMARY KEY, v deep_150);
+SELECT snapsync.enable('deep');
+SET max_stack_depth = '100kB';
+SELECT * FROM t.error('INSERT INTO deep VALUES (1)');
+RESET max_stack_depth;
+INSERT INTO deep VALUES (1);
 
 -- An operator that makes itself the negator of one that a policy uses is planned in its place; so is one that goes.
 CREATE FUNCTION is_one(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1 = $2; END $$;

@@ -84,6 +84,7 @@ impl<'a> Analysis<'a> {
         asked: Option<AskedLink>,
         outer: &[Level],
     ) -> Result<()> {
+        memory::descend();
         // SAFETY: as above.
         unsafe {
             let mut levels = outer.to_vec();

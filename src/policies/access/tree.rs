@@ -14,6 +14,7 @@ use crate::server::spi::pointers;
 /// # Safety
 /// The node is NULL or of a parsed tree.
 pub unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) -> bool {
+    memory::descend();
     if node.is_null() {
         return true;
     }
@@ -38,6 +39,7 @@ pub unsafe fn conjuncts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node
 /// # Safety
 /// The node is NULL or of a parsed tree.
 pub unsafe fn and_parts(node: *mut pg_sys::Node, out: &mut Vec<*mut pg_sys::Node>) {
+    memory::descend();
     if node.is_null() {
         return;
     }

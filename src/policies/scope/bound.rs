@@ -51,8 +51,7 @@ impl Search {
     pub unsafe fn bound(&self, condition: *mut pg_sys::Node) -> Option<Vec<BoundPart>> {
         // SAFETY: nodes with these tags are of these types.
         unsafe {
-            pg_sys::check_stack_depth();
-            memory::heed();
+            memory::descend();
             match (*condition).type_ {
                 NodeTag::T_BoolExpr => {
                     let expression = &*condition.cast::<pg_sys::BoolExpr>();
@@ -238,6 +237,7 @@ impl Search {
     /// # Safety
     /// A jointree of a subquery directly in such an expression, which is changed; ties are nodes of it.
     unsafe fn prune(&self, item: *mut pg_sys::Node, ties: &mut Vec<(*mut pg_sys::Node, Gives)>) {
+        memory::descend();
         // SAFETY: nodes with these tags are of these types.
         unsafe {
             let quals = match (*item).type_ {

@@ -86,6 +86,7 @@ pub unsafe fn of(
 /// # Safety
 /// A node of a policy's tree.
 unsafe fn collect(node: *mut pg_sys::Node, positive: bool, asked: &mut Vec<Subquery>) {
+    memory::descend();
     // SAFETY: nodes with these tags are of these types.
     unsafe {
         match (*node).type_ {

@@ -128,7 +128,7 @@ impl<'a> Former<'a> {
     /// # Safety
     /// A node of a rewritten tree, which is only read.
     pub unsafe fn weight(&self, part: *mut pg_sys::Node) -> f64 {
-        memory::heed();
+        memory::descend();
         // SAFETY: entries of this part.
         unsafe {
             let entries = relation_entries(part);

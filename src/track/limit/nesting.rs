@@ -58,7 +58,7 @@ unsafe fn made_of(type_: pg_sys::Oid) -> Made {
 /// # Safety
 /// Of an existing type.
 pub(in crate::track) unsafe fn nests(type_: pg_sys::Oid) -> bool {
-    memory::heed();
+    memory::descend();
     // SAFETY: as said above, of the types that this one is made of. (No row type has itself among its fields, not in arrays either.)
     unsafe {
         match made_of(type_) {
@@ -96,7 +96,7 @@ pub(super) unsafe fn may_be_deep(type_: pg_sys::Oid, datum: pg_sys::Datum) -> bo
 /// # Safety
 /// A non-null datum of this type.
 pub(super) unsafe fn is_deep(type_: pg_sys::Oid, datum: pg_sys::Datum) -> bool {
-    memory::heed();
+    memory::descend();
     // SAFETY: values of each are taken apart as PostgreSQL does; what they are made of is of the types that they say.
     unsafe {
         match made_of(type_) {
