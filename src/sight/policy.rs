@@ -15,6 +15,7 @@ use crate::collections::catalog::{Collection, Column};
 use crate::collections::lookup::Keys;
 use crate::collections::tombstone;
 use crate::log::change::Image;
+use crate::policies::access;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::node::list;
@@ -130,6 +131,9 @@ impl Judge {
     }
 
     /// Does any row that stands in the table now, with one of these ids, satisfy? None when that cannot be told.
+    ///
+    /// They are read as the table's owner, for the caller himself may have nothing to do with it: a function that a policy calls does. So they are not
+    /// where a part of the table belongs to somebody who is not the owner anyway.
     pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
         let conditions = match self.condition {
             Condition::All => return Ok(Some(!ids.is_empty())),
@@ -137,8 +141,12 @@ impl Judge {
             Condition::Where(conditions) => conditions,
         };
         let table = &self.table;
-        let found = self
-            .put(conditions, ids.len() as f64, None, |rows| query::add_present(rows, table, &Keys::of(table, ids)?))?;
+        if ids.is_empty() || !access::owns_all_parts(table.relation)? {
+            return Ok(if ids.is_empty() { Some(false) } else { None });
+        }
+        let found = self.put(conditions, ids.len() as f64, None, |rows| {
+            spi::as_table_owner(table.relation, || query::add_present(rows, table, &Keys::of(table, ids)?))
+        })?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 
@@ -166,14 +174,15 @@ impl Judge {
     }
 }
 
-/// Does any row with one of these ids stand in the table now, whoever may see it? To be asked of rows that the caller could see.
+/// Does any row with one of these ids stand in the table now, whoever may see it? To be asked of rows that the caller could see. They are read in his own
+/// name, for he is writing there.
 pub fn any_stands(table: &Rc<Collection>, ids: &[&str]) -> Result<bool> {
     if ids.is_empty() {
         return Ok(false);
     }
     let _now = pg::ActiveSnapshot::take();
     let mut rows = OldRows::of(table)?;
-    query::add_present(&mut rows, table, &Keys::of(table, ids)?)?;
+    spi::pinned(|| query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
     Ok(rows.count() > 0)
 }
 

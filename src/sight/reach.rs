@@ -315,6 +315,7 @@ impl<'a> Reach<'a> {
     fn ask(&mut self, table: &Rc<Collection>, read: &Access, reader: pg_sys::Oid) -> Result<Tellers> {
         Ok(match &read.concerns {
             Concerns::Everybody => Tellers::Everybody,
+            _ if !access::owns_all_parts(table.relation)? => Tellers::Everybody,
             Concerns::WhoSees if !pg::rls_active(table.relation) => Tellers::Everybody,
             Concerns::WhoSees => match self.judge(table)? {
                 Some(judge) => Tellers::Judges(vec![judge]),

@@ -79,6 +79,40 @@ SELECT access, untracked FROM snapsync.access WHERE relation = 'reader'::regclas
 DROP FOREIGN TABLE grants_d;
 SELECT access, untracked FROM snapsync.access WHERE relation = 'reader'::regclass;
 SELECT * FROM t.told();
+
+-- A part that is somebody else's: who owns it may make an index there, whose expression the planner evaluates. Nobody but him and who asks runs that: a pull
+-- reads an access table's rows as its owner only where that is the owner of all.
+CREATE TABLE members (org int, usr text, PRIMARY KEY (org, usr)) PARTITION BY LIST (org);
+CREATE TABLE members_1 PARTITION OF members FOR VALUES IN (1);
+CREATE TABLE members_2 PARTITION OF members FOR VALUES IN (2);
+CREATE TABLE docs (id int PRIMARY KEY, org int);
+ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON docs USING (EXISTS (SELECT FROM members AS m WHERE m.org = docs.org AND m.usr = current_user));
+GRANT SELECT ON docs, members TO alice, bob;
+SELECT snapsync.enable('docs');
+INSERT INTO docs VALUES (1, 1), (2, 2);
+INSERT INTO members VALUES (1, 'bob');
+ALTER TABLE members_2 SET SCHEMA mallory;
+ALTER TABLE mallory.members_2 OWNER TO alice;
+SET ROLE alice;
+CREATE FUNCTION mallory.nothing(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.tell(); RETURN ''; END $$;
+SELECT t.pull('{docs}', NULL);
+INSERT INTO mallory.members_2 VALUES (2, 'alice');
+-- (A session evaluates it once.)
+CREATE INDEX ON mallory.members_2 ((usr || mallory.nothing('')));
+RESET ROLE;
+TRUNCATE t.ran;
+SET ROLE alice;
+SELECT * FROM t.pull('{docs}');
+RESET ROLE;
+SELECT DISTINCT who FROM t.ran;
+TRUNCATE t.ran;
+-- What changes there concerns everybody, then.
+SELECT t.sync('bob', 'docs');
+INSERT INTO members VALUES (2, 'carol');
+SELECT t.sync('bob', 'docs');
+DELETE FROM members;
+SELECT t.sync('bob', 'docs');
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -17,7 +17,7 @@ use crate::server::memory;
 use crate::server::node::{list, node};
 use crate::server::pg;
 use crate::server::session::{self, Event};
-use crate::server::spi::{self, pointers};
+use crate::server::spi::pointers;
 use crate::server::statement::{
     self,
     kept::{self, Key},
@@ -149,9 +149,8 @@ unsafe fn query(
 }
 
 /// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
-/// him. They are read past row-level security, because the tree is not rewritten; and as the table's owner, whose own SQL (of an index, of a
-/// generated column) is all that can run, under row-level security as ever. Nor is the owner asked for the privilege to select, which
-/// owners can lack.
+/// him. They are read past row-level security, because the tree is not rewritten, and without the privilege to select. What can run is SQL of the table's
+/// owner and of those who own parts of it (of an index, of a generated column), as the current role.
 pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -> Result<()> {
     // SAFETY: nodes of our own. The table is locked (`catalog::tracked`), so it stays what it is while it is open. The environment
     // outlives the execution.
@@ -183,14 +182,12 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
         (*query).rtable = list(&[entry, entry_named(keys.name(), environment)]);
         let same = same_key(table, rows, (1, 0), 2);
         (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1), reference(2)]), same);
-        spi::as_table_owner(table.relation, || {
-            let mut each = |slot| {
-                rows.add_slot(slot);
-                true
-            };
-            statement::execute_unrewritten(query, c"snapsync: rows by key", environment, &mut each);
-            Ok(())
-        })
+        let mut each = |slot| {
+            rows.add_slot(slot);
+            true
+        };
+        statement::execute_unrewritten(query, c"snapsync: rows by key", environment, &mut each);
+        Ok(())
     }
 }
 
