@@ -82,6 +82,10 @@ BEGIN ATOMIC
     SELECT CASE WHEN r.relowner <> $2 THEN 'owner'
                 WHEN NOT (has_table_privilege($2, f.confrelid, 'REFERENCES')
                           OR (SELECT bool_and(has_column_privilege($2, f.confrelid, attnum, 'REFERENCES')) FROM unnest(f.confkey) AS attnum))
+                  -- The check is a query, for which the planner evaluates what indexes of both tables, and of their parts, compute.
+                  OR EXISTS (SELECT FROM (VALUES (f.conrelid), (f.confrelid)) AS ends(oid) CROSS JOIN LATERAL snapsync.parts(ends.oid) AS part(oid)
+                             CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = part.oid OFFSET 0) AS p
+                             JOIN pg_roles AS o ON o.oid = p.relowner AND o.oid <> $2 AND NOT o.rolsuper)
                   OR EXISTS (SELECT FROM pg_attribute AS t JOIN pg_type AS y ON y.oid = t.atttypid AND y.oid >= 16384
                              JOIN pg_roles AS o ON o.oid = y.typowner AND o.oid <> $2 AND NOT o.rolsuper
                              WHERE (t.attrelid = f.conrelid AND t.attnum = ANY (f.conkey) OR t.attrelid = f.confrelid AND t.attnum = ANY (f.confkey))
@@ -90,7 +94,7 @@ BEGIN ATOMIC
     FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.conrelid WHERE f.oid = $1;
 END;
 COMMENT ON FUNCTION snapsync.key_is_left_to(oid, oid) IS
-'Who else than this role is to add a foreign key anew, which runs casts and operators of its columns'' types in his name: findings()';
+'Who else than this role is to add a foreign key anew, which runs in his name casts and operators of its columns'' types, and what indexes compute: findings()';
 
 CREATE FUNCTION snapsync.named_otherwise(relation oid) RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL UNSAFE
@@ -766,7 +770,7 @@ SELECT severity, collection, regexp_replace(finding, '[[:cntrl:]]', '?', 'g'),
            WHEN 'voucher' THEN 'Whoever calls snapsync.enable() for it, or switches row-level security on, stands up for triggers on the tables that its policies '
                 'or settings read. That takes the TRIGGER privilege on each, and one''s owner may have taken them away: call it if you know that you may.'
            WHEN 'key' THEN 'Drop it and add it again. That takes the REFERENCES privilege on the other table, and runs in your name what others have made to '
-                'compare and cast the types of its columns.'
+                'compare and cast the types of its columns, and what indexes of their tables compute.'
            WHEN 'schema' THEN 'CREATE INDEX, by who may create in its schema.'
            WHEN 'superuser' THEN 'Let a superuser ask doctor(), who is given the fix.' END END), ''),
        CASE WHEN left_to IS NULL THEN fix END

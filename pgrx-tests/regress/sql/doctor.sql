@@ -475,6 +475,23 @@ DROP TABLE left_extra;
 SELECT finding, fix, hint FROM snapsync.doctor() WHERE collection = 'left_out' AND finding ~ 'does not exist';
 RESET ROLE;
 
+-- So does one that adds a key again, which has the planner evaluate what indexes of the other table compute.
+SET ROLE bob;
+CREATE TABLE left_projects (id int PRIMARY KEY, who name);
+GRANT SELECT, REFERENCES, TRIGGER ON left_projects TO carol;
+SET ROLE carol;
+CREATE TABLE left_tasks (id int PRIMARY KEY, project int NOT NULL CONSTRAINT on_project REFERENCES left_projects ON DELETE CASCADE);
+ALTER TABLE left_tasks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON left_tasks USING (project IN (SELECT id FROM left_projects WHERE who = current_user));
+SET client_min_messages = warning;
+SELECT snapsync.enable('left_tasks');
+RESET client_min_messages;
+CREATE FUNCTION left_keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END';
+CREATE TRIGGER keep BEFORE DELETE ON left_tasks FOR EACH ROW EXECUTE FUNCTION left_keep();
+DROP TRIGGER keep ON left_tasks;
+SELECT finding, fix, hint FROM snapsync.doctor() WHERE collection = 'left_tasks' AND finding ~ 'enforced';
+RESET ROLE;
+
 -- A number of the key that a row and "deleted" have in different words, to JavaScript.
 CREATE DOMAIN amount AS numeric(10, 2);
 CREATE TABLE amounts (id amount, n int, PRIMARY KEY (id, n));
