@@ -533,6 +533,10 @@ ALTER TABLE wide ALTER id SET STATISTICS 10;
 SELECT t.sync('alice', c) FROM unnest('{narrow,wide}'::text[]) AS c;
 ALTER TABLE wide ALTER id SET STATISTICS 11;
 SELECT t.sync('alice', 'wide');
+-- So it is with columns of one name.
+SELECT t.secured('alike', '', format('EXISTS (SELECT FROM wide_1 AS a (%s) WHERE a1500 > 0)', (SELECT string_agg(CASE n WHEN 1500 THEN 'a1500' ELSE 'a' END, ', ') FROM generate_series(1, 1500) AS n)));
+SELECT c.shape -> 'texts' = 'null' AS "no SQL", snapsync.policy_text(p.oid) IS NULL AS "nor for doctor"
+FROM snapsync.collection AS c JOIN pg_policy AS p ON p.polrelid = c.relation WHERE c.name = 'alike';
 
 -- In REPEATABLE READ a command looks at what is there now.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
@@ -572,7 +576,7 @@ RESET ROLE;
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0;
 DROP TABLE large, looked, unrelated, unrelated_too;
 
--- So it is with what is long and no tree: bodies, settings and defaults of functions, what an aggregate begins with, labels of a type, partitions, the
+-- So it is with what is long and no tree: bodies, settings and defaults of functions, what an aggregate begins with, labels of a type, partitions, also of what is read, the
 -- collection's settings (which an older version has taken at any length). However well it compresses.
 CREATE TABLE looked (id int PRIMARY KEY);
 INSERT INTO looked VALUES (1);
@@ -616,6 +620,14 @@ BEGIN
     ALTER TABLE of_many_parts ENABLE ROW LEVEL SECURITY;
     EXECUTE format('CREATE POLICY p ON of_many_parts USING (current_user::text <> %L AND EXISTS (SELECT FROM looked))', left(long, 35000));
     PERFORM snapsync.enable('of_many_parts', name => 'of_many_parts');
+    CREATE TABLE many (id int) PARTITION BY LIST (id);
+    FOR n IN 1 .. 700 LOOP
+        EXECUTE format('CREATE TABLE many_%s PARTITION OF many FOR VALUES IN (%1$s)', n);
+    END LOOP;
+    CREATE TABLE of_many_read (id int PRIMARY KEY);
+    ALTER TABLE of_many_read ENABLE ROW LEVEL SECURITY;
+    EXECUTE format('CREATE POLICY p ON of_many_read USING (current_user::text <> %L AND EXISTS (SELECT FROM looked) AND EXISTS (SELECT FROM many))', left(long, 56000));
+    PERFORM snapsync.enable('of_many_read', name => 'of_many_read');
 END
 $do$;
 INSERT INTO of_long_body VALUES (1, 'a');

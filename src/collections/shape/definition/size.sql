@@ -18,6 +18,13 @@ thing AS (
     UNION ALL SELECT 1 FROM (SELECT FROM pg_index WHERE indrelid = $1 AND indisunique LIMIT $3) AS index
     -- (All that is looked up of a partition, its triggers among it.)
     UNION ALL SELECT 1 FROM part CROSS JOIN (VALUES (1), (2), (3)) AS counts WHERE part.oid <> $1
+    -- (What policies read is read with all that inherits from it.)
+    UNION ALL SELECT 1 FROM read CROSS JOIN LATERAL (
+        WITH RECURSIVE tree(oid) AS (
+            SELECT read.objid UNION
+            SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i)
+        SELECT FROM tree LIMIT $3) AS child
+        WHERE read.classid = 'pg_class'::regclass AND read.objid <> $1
     UNION ALL SELECT 1 FROM type
     UNION ALL SELECT 1 FROM type CROSS JOIN LATERAL (SELECT FROM pg_enum WHERE enumtypid = type.oid LIMIT $3) AS label
     UNION ALL SELECT 1 FROM type
