@@ -86,12 +86,12 @@ pub fn are_ours(relation: pg_sys::Oid, part: pg_sys::Oid) -> Result<bool> {
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
     let mut plan = TriggerPlan::for_sync(relation)?;
     if !plan.steps.is_empty() {
-        check_right(relation)?;
+        plan.check_rights(relation)?;
         plan = under_locks(plan, || TriggerPlan::for_sync(relation))?;
     }
     if !plan.steps.is_empty() {
         // It may be gone since: nobody who is waited for keeps it.
-        check_right(relation)?;
+        plan.check_rights(relation)?;
         check_keys(relation)?;
         plan.carry_out()?;
     }
@@ -127,13 +127,6 @@ pub fn drop(relation: pg_sys::Oid, still: impl FnOnce() -> Result<bool>) -> Resu
         plan.carry_out()?;
     }
     Ok(())
-}
-
-fn check_right(relation: pg_sys::Oid) -> Result<()> {
-    if registry::may(relation, Right::Trigger)? {
-        return Ok(());
-    }
-    Err(not_allowed(relation))
 }
 
 /// What becomes of one of our triggers.
@@ -196,6 +189,21 @@ impl TriggerPlan {
             }
         }
         Ok(plan.with_locks(&parts))
+    }
+
+    /// As CREATE TRIGGER asks it: the TRIGGER privilege on the table, or on the very parts that are changed. (Who owns a part may have no other, and gives it
+    /// parts of its own.)
+    fn check_rights(&self, relation: pg_sys::Oid) -> Result<()> {
+        if registry::may(relation, Right::Trigger)? {
+            return Ok(());
+        }
+        for &(part, ..) in &self.steps {
+            memory::heed();
+            if part == relation || !registry::may(part, Right::Trigger)? {
+                return Err(not_allowed(relation));
+            }
+        }
+        Ok(())
     }
 
     fn for_enable(relation: pg_sys::Oid) -> Result<TriggerPlan> {

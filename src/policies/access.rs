@@ -137,7 +137,8 @@ pub fn is_declared(access: pg_sys::Oid, declared: Option<&str>, concerns: &Conce
 /// Do all partitions of a table belong to its owner, or to who may act as him? They may change hands by themselves, and a part that is partitioned may get
 /// others from who owns it, so nothing of it is kept.
 pub fn owns_all_parts(table: pg_sys::Oid) -> Result<bool> {
-    const OTHERS: &str = "SELECT 1 FROM (SELECT relowner FROM pg_class WHERE oid = $1 AND relkind = 'p' OFFSET 0) AS r \
+    const OTHERS: &str =
+        "SELECT 1 FROM (SELECT relowner FROM pg_class WHERE oid = $1 AND relkind = 'p' OFFSET 0) AS r \
          CROSS JOIN LATERAL snapsync.parts($1) AS part(oid) \
          CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = part.oid OFFSET 0) AS p \
          WHERE p.relowner <> r.relowner AND NOT pg_has_role(p.relowner, r.relowner, 'USAGE') LIMIT 1";
