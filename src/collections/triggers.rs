@@ -84,10 +84,27 @@ pub fn are_ours(relation: pg_sys::Oid, part: pg_sys::Oid) -> Result<bool> {
 /// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so ([`enable`]), which a WARNING
 /// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, one did not fire always, or was another.
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    let mut plan = TriggerPlan::for_sync(relation)?;
+    bring_about(relation, warn, Wanted::AllSaySo)
+}
+
+/// Makes and switches on what is missing or off, for who may not change what the others say: they say more than they must.
+pub fn complete(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
+    bring_about(relation, warn, Wanted::AllAreThere)
+}
+
+/// What a table's triggers are to be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Wanted {
+    AllAreThere,
+    /// And say what the settings say.
+    AllSaySo,
+}
+
+fn bring_about(relation: pg_sys::Oid, warn: bool, wanted: Wanted) -> Result<bool> {
+    let mut plan = TriggerPlan::for_sync(relation, wanted)?;
     if !plan.steps.is_empty() {
         plan.check_rights(relation)?;
-        plan = under_locks(plan, || TriggerPlan::for_sync(relation))?;
+        plan = under_locks(plan, || TriggerPlan::for_sync(relation, wanted))?;
     }
     if !plan.steps.is_empty() {
         // It may be gone since: nobody who is waited for keeps it.
@@ -153,9 +170,16 @@ struct TriggerPlan {
 }
 
 impl TriggerPlan {
-    fn for_sync(relation: pg_sys::Oid) -> Result<TriggerPlan> {
+    fn for_sync(relation: pg_sys::Oid, wanted: Wanted) -> Result<TriggerPlan> {
         let Some(argument) = argument(relation)? else { return Ok(TriggerPlan::default()) };
-        let parts = parts(relation, &argument)?;
+        let mut parts = parts(relation, &argument)?;
+        if wanted == Wanted::AllAreThere {
+            for state in parts.iter_mut().flat_map(|part| [&mut part.row, &mut part.truncate]) {
+                if let State::Wrong(fires) = *state {
+                    *state = State::Right(fires);
+                }
+            }
+        }
         let lost = |p: &Part| {
             p.row == State::Missing || [p.row, p.truncate].into_iter().any(|state| matches!(state, State::Forged(_)))
         };

@@ -154,15 +154,21 @@ pub unsafe fn raising(body: impl FnOnce() -> Result<pg_sys::Datum>) -> pg_sys::D
 /// the transaction is not in a state to go on.
 pub fn caught<R>(body: impl FnOnce() -> Result<R>) -> Result<R> {
     let body = std::panic::AssertUnwindSafe(body);
+    // SAFETY: a variable of this backend.
+    let owner = unsafe { pg_sys::CurrentResourceOwner };
     PgTryBuilder::new(move || {
         let body = body;
         relieved(body.0)
     })
-    .catch_others(|cause| match cause {
-        // A panic, too: whoever catches has a subtransaction to end.
-        CaughtError::PostgresError(report)
-        | CaughtError::ErrorReport(report)
-        | CaughtError::RustPanic { ereport: report, .. } => Err(SyncError::from_report(&report)),
+    .catch_others(move |cause| {
+        // SAFETY: as above. The ERROR may have come from inside a portal; what the caller has opened is closed as what opened it.
+        unsafe { pg_sys::CurrentResourceOwner = owner };
+        match cause {
+            // A panic, too: whoever catches has a subtransaction to end.
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic { ereport: report, .. } => Err(SyncError::from_report(&report)),
+        }
     })
     .execute()
 }

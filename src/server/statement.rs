@@ -4,6 +4,7 @@
 //! A tree is rewritten (this applies row-level security), planned and run by the caller, with his rights on tables and functions and under
 //! his search path. SPI takes texts only, and analyzes a plan's again when it finds another role than before.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
@@ -24,7 +25,15 @@ pub use literals::raw_expression_tree_walker;
 
 /// Does reading a value of this type from its text run no code that somebody has made, as the type is now?
 pub fn input_runs_nothing(type_: pg_sys::Oid) -> bool {
+    input_beside_runs_nothing(type_, &mut BTreeSet::new())
+}
+
+/// `seen`: types of which that was asked already. (Each may be made of the one below twice over.)
+fn input_beside_runs_nothing(type_: pg_sys::Oid, seen: &mut BTreeSet<u32>) -> bool {
     memory::descend();
+    if !seen.insert(type_.to_u32()) {
+        return true;
+    }
     // SAFETY: catalog look-ups of an existing type; the descriptor of a composite one is released.
     unsafe {
         let mut type_ = type_;
@@ -36,7 +45,7 @@ pub fn input_runs_nothing(type_: pg_sys::Oid) -> bool {
         }
         let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(type_, -1);
         let mut fields = (0..(*descriptor).natts as usize).map(|i| crate::server::pg::attribute(descriptor, i));
-        fields.all(|field| field.attisdropped || input_runs_nothing(field.atttypid))
+        fields.all(|field| field.attisdropped || input_beside_runs_nothing(field.atttypid, seen))
     }
 }
 

@@ -60,11 +60,13 @@ pub fn read_name(name: &CStr) -> Result<pg_sys::Oid> {
     })
 }
 
-/// Forgets the collections and tracked tables that are not there. Whoever is just doing so is not waited for.
+/// Forgets the collections and tracked tables that are not there. Whoever is just doing so is not waited for. Who restores a dump is told; who comes by later
+/// is not told what others' collections were called.
 pub fn forget() -> Result<()> {
+    let is_told = pg::owner_is_connected()?;
     for row in &spi::read_now(LOST, &[])? {
         memory::heed();
-        if let (true, Some(name)) = (forget_one(row.oid(0))?, row.text(1)) {
+        if let (true, true, Some(name)) = (forget_one(row.oid(0))?, is_told, row.text(1)) {
             pgrx::warning!("collection \"{name}\" is forgotten: its table is not in this database");
         }
     }

@@ -1,5 +1,6 @@
 //! Values that can nest: what reads them back recurses, and may have less of its stack left than what wrote them.
 
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
@@ -58,19 +59,31 @@ unsafe fn made_of(type_: pg_sys::Oid) -> Made {
 /// # Safety
 /// Of an existing type.
 pub(in crate::track) unsafe fn nests(type_: pg_sys::Oid) -> bool {
+    // SAFETY: as said above.
+    unsafe { nests_beside(type_, &mut BTreeSet::new()) }
+}
+
+/// `seen`: types of which that was asked already. (Each may be made of the one below twice over.)
+///
+/// # Safety
+/// Of an existing type.
+unsafe fn nests_beside(type_: pg_sys::Oid, seen: &mut BTreeSet<u32>) -> bool {
     memory::descend();
+    if !seen.insert(type_.to_u32()) {
+        return false;
+    }
     // SAFETY: as said above, of the types that this one is made of. (No row type has itself among its fields, not in arrays either.)
     unsafe {
         match made_of(type_) {
             Made::Flat => false,
             Made::Json | Made::Grammar => true,
-            Made::Array(element) => nests(element),
-            Made::Range(bound) => nests(bound),
+            Made::Array(element) => nests_beside(element, seen),
+            Made::Range(bound) => nests_beside(bound, seen),
             Made::Row => {
                 let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(pg_sys::getBaseType(type_), -1);
                 let of: Vec<pg_sys::Oid> = fields(descriptor).map(|(_, type_)| type_).gather();
                 pg_sys::FreeTupleDesc(descriptor);
-                of.into_iter().any(|type_| nests(type_))
+                of.into_iter().any(|type_| nests_beside(type_, seen))
             }
         }
     }
