@@ -14,6 +14,8 @@ use crate::server::spi;
 pub struct Facts {
     /// The tables whose foreign keys refer to it.
     pub referenced_by: Vec<u32>,
+    /// Such a key follows an update, of a column that updates may change.
+    pub followed: bool,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
@@ -44,7 +46,7 @@ impl Facts {
 
     /// Nothing is ruled out.
     fn of_what_is_gone() -> Facts {
-        Facts { referenced_by: Vec::new(), fires: -1, fires_late: -1, vetoes: -1, shows_inserted: false }
+        Facts { referenced_by: Vec::new(), followed: true, fires: -1, fires_late: -1, vetoes: -1, shows_inserted: false }
     }
 }
 

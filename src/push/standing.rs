@@ -16,7 +16,7 @@ use crate::log::client::Address;
 use crate::log::journal;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
-use crate::server::{pg, subxact};
+use crate::server::{deferred, pg, subxact};
 use crate::sight::policy;
 use crate::sight::scope::Filter;
 use crate::values::dialect::Dialect;
@@ -41,9 +41,13 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     for (target, fired) in targets.iter().zip(fired) {
         let facts = Facts::of(&target.collection)?;
         later |= facts.fires_late & fired != 0;
-        // What refers to a row that is deleted may go with it.
-        meddled |= facts.fires & fired != 0 || fired & DELETE != 0 && !facts.referenced_by.is_empty();
+        // What refers to a row that is deleted may go with it, and what refers to a column follows it.
+        meddled |= facts.fires & fired != 0
+            || fired & DELETE != 0 && !facts.referenced_by.is_empty()
+            || fired & UPDATE != 0 && facts.followed;
     }
+    // A trigger of another table's, to which one of these has written.
+    later |= meddled && deferred::is_users_code_waiting()?;
     let mut missing = Vec::new();
     for (index, items) in by_target(inserted.into_iter()) {
         let target = &targets[index];

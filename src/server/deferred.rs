@@ -72,12 +72,17 @@ fn role() -> pg_sys::Oid {
     unsafe { pg_sys::GetOuterUserId() }
 }
 
+/// Does code of users' wait for the commit?
+pub fn is_users_code_waiting() -> Result<bool> {
+    is_waiting(|of_users| of_users)
+}
+
 /// Is all that is deferred carried out as at the commit, where it fires now?
 ///
 /// What the server itself has made for a constraint is, wherever: the trigger of a foreign key runs its query as the tables' owner, under a search
 /// path of its own, and that of a unique value compares columns. (Where an index has expressions or a condition, these are users' code.)
 pub fn may_be_tried_out() -> Result<bool> {
-    Ok(is_as_at_commit() || !is_waiting(|of_users| of_users)?)
+    Ok(is_as_at_commit() || !is_users_code_waiting()?)
 }
 
 /// Does a trigger that fires now run with the rights and settings that it has at the commit? It does not while a function runs that is SECURITY

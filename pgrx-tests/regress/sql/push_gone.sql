@@ -170,3 +170,35 @@ SELECT pull_changes('{buys}', :'c', client_id => 'phone') #> '{changes,buys}' AS
 SELECT pull_changes('{buys}', :'c', client_id => 'phone', skip_echoes => true) #> '{changes,buys}' AS changes;
 SELECT pull_changes('{buys}', :'c', client_id => 'tablet') #> '{changes,buys}' AS changes;
 RESET ROLE;
+-- So it is with one of another table, to which a trigger writes at once.
+CREATE TABLE checks (buy int);
+CREATE TABLE offers (id int PRIMARY KEY, body text);
+GRANT ALL ON offers TO alice;
+CREATE FUNCTION to_check() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO checks VALUES (new.id); RETURN NULL; END $$;
+CREATE FUNCTION check_offers() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN DELETE FROM offers WHERE id = new.buy AND body = 'spam'; RETURN NULL; END $$;
+CREATE TRIGGER to_check AFTER INSERT ON offers FOR EACH ROW EXECUTE FUNCTION to_check();
+CREATE CONSTRAINT TRIGGER check_offers AFTER INSERT ON checks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_offers();
+SELECT snapsync.enable('offers');
+SET ROLE alice;
+SELECT pull_changes('{offers}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"offers": {"created": [{"id": 1, "body": "spam"}, {"id": 2, "body": "ham"}]}}', :'c', client_id => 'phone');
+SELECT pull_changes('{offers}', :'c', client_id => 'phone') #> '{changes,offers}' AS changes;
+RESET ROLE;
+-- What shows the row follows, by its key, a column that the same push changes.
+CREATE TABLE teams (id int PRIMARY KEY, code text UNIQUE, lead text UNIQUE);
+CREATE TABLE joined (id int PRIMARY KEY, team text REFERENCES teams (code) ON UPDATE CASCADE, lead text REFERENCES teams (lead) ON UPDATE SET NULL);
+CREATE TABLE cards (id int PRIMARY KEY, team text, lead text);
+INSERT INTO teams VALUES (1, 'a', 'ann'), (2, 'b', 'ben');
+INSERT INTO joined VALUES (1, 'a', 'ann'), (2, 'b', 'ben');
+ALTER TABLE cards ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON cards USING (team IN (SELECT team FROM joined) OR lead IN (SELECT lead FROM joined));
+GRANT ALL ON cards, teams, joined TO alice;
+SELECT snapsync.enable('cards'), snapsync.enable('teams');
+SET ROLE alice;
+SELECT pull_changes('{cards,teams}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"cards": {"created": [{"id": 1, "team": "a"}, {"id": 2, "team": "b"}]}, "teams": {"updated": [{"id": 1, "code": "c"}]}}', :'c', client_id => 'phone');
+SELECT pull_changes('{cards,teams}', :'c', client_id => 'phone') #> '{changes,cards}' AS changes;
+SELECT pull_changes('{cards,teams}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"cards": {"created": [{"id": 3, "lead": "ann"}, {"id": 4, "lead": "ben"}]}, "teams": {"updated": [{"id": 2, "lead": "bob"}]}}', :'c', client_id => 'phone');
+SELECT pull_changes('{cards,teams}', :'c', client_id => 'phone') #> '{changes,cards}' AS changes;
+RESET ROLE;
