@@ -46,7 +46,14 @@ impl Facts {
 
     /// Nothing is ruled out.
     fn of_what_is_gone() -> Facts {
-        Facts { referenced_by: Vec::new(), followed: true, fires: -1, fires_late: -1, vetoes: -1, shows_inserted: false }
+        Facts {
+            referenced_by: Vec::new(),
+            followed: true,
+            fires: -1,
+            fires_late: -1,
+            vetoes: -1,
+            shows_inserted: false,
+        }
     }
 }
 

@@ -84,27 +84,27 @@ pub fn are_ours(relation: pg_sys::Oid, part: pg_sys::Oid) -> Result<bool> {
 /// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so ([`enable`]), which a WARNING
 /// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, one did not fire always, or was another.
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    bring_about(relation, warn, Wanted::AllSaySo)
+    bring_about(relation, warn, Aim::AllSaySo)
 }
 
 /// Makes and switches on what is missing or off, for who may not change what the others say: they say more than they must.
 pub fn complete(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    bring_about(relation, warn, Wanted::AllAreThere)
+    bring_about(relation, warn, Aim::AllAreThere)
 }
 
 /// What a table's triggers are to be.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Wanted {
+enum Aim {
     AllAreThere,
     /// And say what the settings say.
     AllSaySo,
 }
 
-fn bring_about(relation: pg_sys::Oid, warn: bool, wanted: Wanted) -> Result<bool> {
-    let mut plan = TriggerPlan::for_sync(relation, wanted)?;
+fn bring_about(relation: pg_sys::Oid, warn: bool, aim: Aim) -> Result<bool> {
+    let mut plan = TriggerPlan::for_sync(relation, aim)?;
     if !plan.steps.is_empty() {
         plan.check_rights(relation)?;
-        plan = under_locks(plan, || TriggerPlan::for_sync(relation, wanted))?;
+        plan = under_locks(plan, || TriggerPlan::for_sync(relation, aim))?;
     }
     if !plan.steps.is_empty() {
         // It may be gone since: nobody who is waited for keeps it.
@@ -170,10 +170,10 @@ struct TriggerPlan {
 }
 
 impl TriggerPlan {
-    fn for_sync(relation: pg_sys::Oid, wanted: Wanted) -> Result<TriggerPlan> {
+    fn for_sync(relation: pg_sys::Oid, aim: Aim) -> Result<TriggerPlan> {
         let Some(argument) = argument(relation)? else { return Ok(TriggerPlan::default()) };
         let mut parts = parts(relation, &argument)?;
-        if wanted == Wanted::AllAreThere {
+        if aim == Aim::AllAreThere {
             for state in parts.iter_mut().flat_map(|part| [&mut part.row, &mut part.truncate]) {
                 if let State::Wrong(fires) = *state {
                     *state = State::Right(fires);
