@@ -157,8 +157,12 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     if renames(fcinfo) == Some(pg_sys::ObjectType::OBJECT_TABCONSTRAINT) {
         shape::unenforced::renamed()?;
     }
+    // (Before it is asked what that concerns: of a table with many parts that takes as long as there are, with each of these.)
+    if restoring()? {
+        return Ok(());
+    }
     if let Some(touched) = unlisted(fcinfo)? {
-        return if restoring()? { Ok(()) } else { look_again(touched) };
+        return look_again(touched);
     }
     let grants = statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_GrantStmt).is_some()
         || statement::<pg_sys::Node>(fcinfo, pg_sys::NodeTag::T_CreateSchemaStmt).is_some();
@@ -183,7 +187,7 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     }
     mark_keys_off(fcinfo)?;
     mark_keys_anew(fcinfo)?;
-    if concerned.is_empty() || restoring()? {
+    if concerned.is_empty() {
         return Ok(());
     }
     if alters(fcinfo, pg_sys::AlterTableType::AT_AttachPartition) {
@@ -192,12 +196,11 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     look_again(concerned)
 }
 
-/// Foreign keys whose triggers the command has switched off, or which come so with a partition. (Not while a dump is loaded, whose keys were
-/// enforced where it comes from, or are known by name.)
+/// Foreign keys whose triggers the command has switched off, or which come so with a partition.
 fn mark_keys_off(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
     use pg_sys::AlterTableType::{AT_AttachPartition, AT_DisableTrig, AT_DisableTrigAll, AT_EnableReplicaTrig};
     let kinds = [AT_AttachPartition, AT_DisableTrig, AT_DisableTrigAll, AT_EnableReplicaTrig];
-    if !kinds.into_iter().any(|kind| alters(fcinfo, kind)) || restoring()? {
+    if !kinds.into_iter().any(|kind| alters(fcinfo, kind)) {
         return Ok(());
     }
     const ALTERED: &str = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass";
@@ -210,7 +213,7 @@ fn mark_keys_off(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 
 /// Foreign keys that PostgreSQL makes anew, because a column gets another type, and of which it tells nobody.
 fn mark_keys_anew(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
-    if !alters(fcinfo, pg_sys::AlterTableType::AT_AlterColumnType) || restoring()? {
+    if !alters(fcinfo, pg_sys::AlterTableType::AT_AlterColumnType) {
         return Ok(());
     }
     const ALTERED: &str = "SELECT DISTINCT part.oid \
@@ -565,6 +568,7 @@ fn dumps_settings() -> Result<bool> {
 /// are due for their first look in any case (shape/unseen.rs). It is if it has a dump's settings in a database on which the log's history has
 /// not begun yet, because it is another one's, and nobody has looked at the tables yet, nor enabled one. And only somebody who may write the
 /// extension's tables can load its part of a dump.
+/// Foreign keys were enforced where it comes from, or are known by name.
 fn restoring() -> Result<bool> {
     Ok(dumps_settings()?
         && !pg::in_recovery()
