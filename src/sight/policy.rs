@@ -141,8 +141,11 @@ impl Judge {
             Condition::Where(conditions) => conditions,
         };
         let table = &self.table;
-        if ids.is_empty() || !access::owns_all_parts(table.relation)? {
-            return Ok(if ids.is_empty() { Some(false) } else { None });
+        if ids.is_empty() {
+            return Ok(Some(false));
+        }
+        if !access::owns_all_parts(table.relation)? {
+            return Ok(None);
         }
         let found = self.put(conditions, ids.len() as f64, None, |rows| {
             spi::as_table_owner(table.relation, || query::add_present(rows, table, &Keys::of(table, ids)?))
