@@ -141,8 +141,7 @@ pub fn owns_all_parts(table: pg_sys::Oid) -> Result<bool> {
     if unsafe { pg_sys::get_rel_relkind(table) } as u8 != pg_sys::RELKIND_PARTITIONED_TABLE {
         return Ok(true);
     }
-    const OTHERS: &str =
-        "SELECT 1 FROM (SELECT relowner FROM pg_class WHERE oid = $1 OFFSET 0) AS r \
+    const OTHERS: &str = "SELECT 1 FROM (SELECT relowner FROM pg_class WHERE oid = $1 OFFSET 0) AS r \
          CROSS JOIN LATERAL snapsync.parts($1) AS part(oid) \
          CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = part.oid OFFSET 0) AS p \
          WHERE p.relowner <> r.relowner AND NOT pg_has_role(p.relowner, r.relowner, 'USAGE') LIMIT 1";
