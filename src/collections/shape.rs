@@ -507,7 +507,7 @@ fn settle(relation: pg_sys::Oid, why: Because) -> Result<bool> {
         if triggers::is_installed(relation)? && shrinks && old.iter().all(|column| pg::has_column(relation, column)) {
             // More is logged than must be, until somebody comes who may change it. (While a column is logged that is gone, each row that is
             // written resets everybody.) What is there has to be complete.
-            return triggers::complete(relation, why.is_altered());
+            return triggers::sync(relation, why.is_altered());
         }
         return Err(triggers::not_allowed(relation));
     }

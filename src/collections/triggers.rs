@@ -83,24 +83,10 @@ pub fn are_ours(relation: pg_sys::Oid, part: pg_sys::Oid) -> Result<bool> {
 /// trigger of a partitioned table is cloned to its partitions by Postgres; statement triggers (TRUNCATE) are not. All fire
 /// ALWAYS: rows that logical replication applies are changes too. One that is disabled stays so ([`enable`]), which a WARNING
 /// says where one is asked for. True when changes may have gone unnoticed: the row trigger was missing, one did not fire always, or was another.
+///
+/// Who may not change the table's triggers makes and switches on what is missing or off of parts, and leaves what the others say: they say more than they must.
 pub fn sync(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    bring_about(relation, warn, Aim::AllSaySo)
-}
-
-/// Makes and switches on what is missing or off, for who may not change what the others say: they say more than they must.
-pub fn complete(relation: pg_sys::Oid, warn: bool) -> Result<bool> {
-    bring_about(relation, warn, Aim::AllAreThere)
-}
-
-/// What a table's triggers are to be.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Aim {
-    AllAreThere,
-    /// And say what the settings say.
-    AllSaySo,
-}
-
-fn bring_about(relation: pg_sys::Oid, warn: bool, aim: Aim) -> Result<bool> {
+    let aim = if registry::may(relation, Right::Trigger)? { Aim::AllSaySo } else { Aim::AllAreThere };
     let mut plan = TriggerPlan::for_sync(relation, aim)?;
     if !plan.steps.is_empty() {
         plan.check_rights(relation)?;
@@ -153,6 +139,14 @@ enum TriggerStep {
     Make(Fires),
     Switch(Fires),
     Drop,
+}
+
+/// What a table's triggers are to be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Aim {
+    AllAreThere,
+    /// And say what the settings say.
+    AllSaySo,
 }
 
 /// What is to be done to a table's triggers.

@@ -7,12 +7,13 @@ own AS (
     SELECT g.tgtype, g.tgdeferrable
     FROM tree CROSS JOIN LATERAL (SELECT * FROM pg_trigger WHERE tgrelid = tree.relid OFFSET 0) AS g
     WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgfoid <> 'snapsync.track()'::regprocedure),
--- By the triggers of such keys: no index has confrelid.
+-- By the triggers of such keys: no index has confrelid. (They may refer to a partition itself, or be one's.)
 foreign_key AS (
-    SELECT f.*
-    FROM (SELECT DISTINCT tgconstraint FROM pg_trigger WHERE tgrelid = $1 AND tgisinternal OFFSET 0) AS g
-    CROSS JOIN LATERAL (SELECT conrelid, confrelid, contype, confkey, confupdtype FROM pg_constraint WHERE oid = g.tgconstraint OFFSET 0) AS f
-    WHERE f.contype = 'f' AND f.confrelid = $1),
+    SELECT coalesce(pg_partition_root(f.conrelid)::oid, f.conrelid) AS conrelid, f.confrelid, f.confkey, f.confupdtype
+    FROM tree
+    CROSS JOIN LATERAL (SELECT DISTINCT tgconstraint FROM pg_trigger WHERE tgrelid = tree.relid AND tgisinternal OFFSET 0) AS g
+    CROSS JOIN LATERAL (SELECT * FROM pg_constraint WHERE oid = g.tgconstraint OFFSET 0) AS f
+    WHERE f.contype = 'f' AND f.confrelid = tree.relid AND f.conparentid = 0),
 -- The trees but for where in a text each part stood. (To write them as SQL would lock the tables that they read, whoever the policies are for.)
 policy AS (
     SELECT polpermissive AS permissive, polcmd AS cmd, polroles AS roles, q.tree AS qual, coalesce(c.tree, q.tree) AS test
@@ -28,7 +29,7 @@ SELECT json_build_object(
     'referenced_by', (SELECT coalesce(json_agg(DISTINCT conrelid::oid::int8), '[]') FROM foreign_key),
     -- (The key's own columns no update changes.)
     'followed', EXISTS (SELECT FROM foreign_key AS f CROSS JOIN LATERAL unnest(f.confkey) AS k(attnum)
-                        CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = $1 AND attnum = k.attnum OFFSET 0) AS a
+                        CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = f.confrelid AND attnum = k.attnum OFFSET 0) AS a
                         WHERE f.confupdtype IN ('c', 'n', 'd')
                           AND a.attname <> ALL (coalesce((SELECT key FROM snapsync.collection WHERE relation = $1), '{}'))),
     'fires', CASE WHEN EXISTS (SELECT FROM tree WHERE EXISTS (SELECT FROM pg_rewrite WHERE ev_class = tree.relid OFFSET 0)) THEN -1
