@@ -39,6 +39,8 @@ struct TrackedColumn {
     length: i16,
     /// Can its values nest as deep as whoever writes them likes?
     nests: bool,
+    /// There are times with zones of their own in its values.
+    zoned: bool,
     /// Its number in the root of the partition tree.
     root_attnum: i16,
     /// `"name":` ready for an image.
@@ -409,6 +411,7 @@ impl TrackedColumn {
                 by_value: attribute.attbyval,
                 length: attribute.attlen,
                 nests: limit::nesting::nests(type_oid),
+                zoned: limit::nesting::has_zones(type_oid),
                 json_key,
             })
         }

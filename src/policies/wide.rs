@@ -52,7 +52,11 @@ unsafe fn written_columns(query: *mut pg_sys::Query) -> usize {
             match (*entry).rtekind {
                 pg_sys::RTEKind::RTE_JOIN => {
                     joins += 1;
-                    continue;
+                    // (Whose columns have no names of their own, then.)
+                    if (*entry).alias.is_null() {
+                        continue;
+                    }
+                    columns += pointers::<pg_sys::String>((*(*entry).eref).colnames).len();
                 }
                 // As many as it has now.
                 pg_sys::RTEKind::RTE_RELATION => columns += columns_of((*entry).relid),

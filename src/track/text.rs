@@ -8,7 +8,7 @@ use pgrx::{pg_sys, FromDatum};
 use super::{TrackedColumn, Tracker};
 use crate::server::error::SyncError;
 use crate::server::slot::{value, Slot};
-use crate::server::{memory, pg, spi};
+use crate::server::{memory, pg, spi, statement, subxact};
 
 /// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
 /// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
@@ -37,7 +37,7 @@ pub(super) unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> 
                     write_image_text(column, datum, &mut text);
                 }
                 // "char" of more than 127, before PostgreSQL 16.
-                if std::str::from_utf8(&text).is_err() {
+                if std::str::from_utf8(&text).is_err() || column.zoned && changes_zones(column, &text) {
                     return false;
                 }
                 crate::values::json::escape_json(out, &text);
@@ -124,27 +124,34 @@ pub(super) unsafe fn write_text(column: &TrackedColumn, datum: pg_sys::Datum, ou
                     OutputSettings::Any => spi::pinned(write),
                 };
                 written.unwrap_or_else(|e: SyncError| e.raise());
-                if [pg_sys::TIMETZOID, pg_sys::TIMETZARRAYOID].contains(&column.type_oid) {
-                    spell_out_zones(out);
-                }
             }
         }
     }
 }
 
-/// A `timetz` has a zone of its own, which may be more than 99 hours off: `+100`, that PostgreSQL reads back as `+01:00`. With its minutes it is what
-/// it would be with any, a zone too far off to be read back, and the image one that cannot be read.
-fn spell_out_zones(text: &mut Vec<u8>) {
-    let is_zone = |rest: &[u8]| {
-        let digits = rest.iter().skip(1).take_while(|c| c.is_ascii_digit()).count();
-        matches!(rest[0], b'+' | b'-') && digits == 3 && rest.get(4) != Some(&b':')
-    };
-    let mut at = 0;
-    while at < text.len() {
-        if is_zone(&text[at..]) {
-            text.splice(at + 4..at + 4, *b":00");
-        }
-        at += 1;
+/// A `timetz` has a zone of its own, which may be more than 99 hours off: `+100`, that PostgreSQL reads back as `+01:00`. Is that what this text, of a column
+/// with such times, comes to?
+fn changes_zones(column: &TrackedColumn, text: &[u8]) -> bool {
+    let is_far = |zone: &[u8]| matches!(zone[0], b'+' | b'-') && zone[1..].iter().all(u8::is_ascii_digit);
+    if !text.windows(4).any(is_far) {
+        return false;
+    }
+    let Ok(text) = std::str::from_utf8(text) else { return true };
+    // (A check of a domain's may be in the way, which is not run for this.)
+    if !statement::input_runs_nothing(column.type_oid) {
+        return true;
+    }
+    let same = subxact::try_out(|| {
+        spi::pinned(|| {
+            let value = spi::input(column.type_oid, text)?.datum.unwrap_or(pg_sys::Datum::null());
+            // SAFETY: a value of the column's type, whose output function returns a palloc'd cstring.
+            Ok(unsafe { CStr::from_ptr(pg_sys::OidOutputFunctionCall(column.output, value)).to_bytes() == text.as_bytes() })
+        })
+    });
+    match same {
+        Ok(same) => !same,
+        Err(e) if e.is_cancellation() => e.raise(),
+        Err(_) => true,
     }
 }
 

@@ -202,3 +202,23 @@ SELECT pull_changes('{cards,teams}') ->> 'timestamp' AS c \gset
 SELECT push_changes('{"cards": {"created": [{"id": 3, "lead": "ann"}, {"id": 4, "lead": "ben"}]}, "teams": {"updated": [{"id": 2, "lead": "bob"}]}}', :'c', client_id => 'phone');
 SELECT pull_changes('{cards,teams}', :'c', client_id => 'phone') #> '{changes,cards}' AS changes;
 RESET ROLE;
+-- So it is with keys that refer to a partition itself.
+CREATE TABLE halls (id int PRIMARY KEY, code text) PARTITION BY RANGE (id);
+CREATE TABLE halls_1 PARTITION OF halls (UNIQUE (code)) DEFAULT;
+CREATE TABLE seats (id int PRIMARY KEY, hall int REFERENCES halls_1 ON DELETE CASCADE, code text REFERENCES halls_1 (code) ON UPDATE CASCADE);
+CREATE TABLE tickets (id int PRIMARY KEY, code text);
+INSERT INTO halls VALUES (1, 'a'), (2, 'b');
+INSERT INTO seats VALUES (1, 1, 'a'), (2, 2, 'b'), (7, 1, NULL);
+ALTER TABLE tickets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON tickets USING (code IN (SELECT code FROM seats));
+GRANT ALL ON halls, seats, tickets TO alice;
+SELECT snapsync.enable('tickets'), snapsync.enable('halls'), snapsync.enable('seats');
+SET ROLE alice;
+SELECT pull_changes('{tickets,halls,seats}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"tickets": {"created": [{"id": 1, "code": "a"}, {"id": 2, "code": "b"}]}, "halls": {"updated": [{"id": 1, "code": "c"}]}}', :'c', client_id => 'phone');
+SELECT pull_changes('{tickets,halls}', :'c', client_id => 'phone') #> '{changes,tickets}' AS changes;
+SELECT pull_changes('{tickets,halls,seats}') ->> 'timestamp' AS c \gset
+-- (What goes with a row that is deleted, and was moved elsewhere before, stays.)
+SELECT push_changes('{"seats": {"updated": [{"id": 7, "hall": 2}]}, "halls": {"deleted": ["1"]}}', :'c', client_id => 'phone');
+SELECT id, hall FROM seats ORDER BY id;
+RESET ROLE;

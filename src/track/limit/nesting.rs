@@ -60,30 +60,42 @@ unsafe fn made_of(type_: pg_sys::Oid) -> Made {
 /// Of an existing type.
 pub(in crate::track) unsafe fn nests(type_: pg_sys::Oid) -> bool {
     // SAFETY: as said above.
-    unsafe { nests_beside(type_, &mut BTreeSet::new()) }
+    unsafe { holds(type_, &|_, made| matches!(made, Made::Json | Made::Grammar), &mut BTreeSet::new()) }
 }
 
-/// `seen`: types of which that was asked already. (Each may be made of the one below twice over.)
+/// Is there a time with a zone of its own in values of this type?
 ///
 /// # Safety
 /// Of an existing type.
-unsafe fn nests_beside(type_: pg_sys::Oid, seen: &mut BTreeSet<u32>) -> bool {
+pub(in crate::track) unsafe fn has_zones(type_: pg_sys::Oid) -> bool {
+    // SAFETY: as said above.
+    unsafe { holds(type_, &|base, _| base == pg_sys::TIMETZOID, &mut BTreeSet::new()) }
+}
+
+/// Is this type, or one that it is made of, of that kind? `seen`: types of which that was asked already. (Each may be made of the one below twice over.)
+///
+/// # Safety
+/// Of an existing type.
+unsafe fn holds(type_: pg_sys::Oid, is: &dyn Fn(pg_sys::Oid, &Made) -> bool, seen: &mut BTreeSet<u32>) -> bool {
     memory::descend();
     if !seen.insert(type_.to_u32()) {
         return false;
     }
     // SAFETY: as said above, of the types that this one is made of. (No row type has itself among its fields, not in arrays either.)
     unsafe {
-        match made_of(type_) {
-            Made::Flat => false,
-            Made::Json | Made::Grammar => true,
-            Made::Array(element) => nests_beside(element, seen),
-            Made::Range(bound) => nests_beside(bound, seen),
+        let (base, made) = (pg_sys::getBaseType(type_), made_of(type_));
+        if is(base, &made) {
+            return true;
+        }
+        match made {
+            Made::Flat | Made::Json | Made::Grammar => false,
+            Made::Array(element) => holds(element, is, seen),
+            Made::Range(bound) => holds(bound, is, seen),
             Made::Row => {
-                let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(pg_sys::getBaseType(type_), -1);
+                let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(base, -1);
                 let of: Vec<pg_sys::Oid> = fields(descriptor).map(|(_, type_)| type_).gather();
                 pg_sys::FreeTupleDesc(descriptor);
-                of.into_iter().any(|type_| nests_beside(type_, seen))
+                of.into_iter().any(|type_| holds(type_, is, seen))
             }
         }
     }
