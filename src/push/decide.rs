@@ -43,6 +43,8 @@ pub enum Fate {
     Gone,
     /// The row stands as it is sent, as far as its columns tell; if the client has lost anything by that, it gets it with its next pull.
     Equal,
+    /// The same where the caller may not write the row: nobody else is to hear of that.
+    EqualToHim,
     /// There is nothing to do.
     Nothing,
     Rejected,

@@ -318,15 +318,18 @@ impl<'w, 'a> Work<'w, 'a> {
         let (undeleted, unchanged): (Vec<Item>, Vec<Item>) =
             surprises.kept.iter().copied().gather_parts(|item| item.what == What::Delete);
         let mut again: Vec<(usize, &str)> = unchanged.iter().map(|item| (item.target, item.id(targets))).gather();
+        let mut to_him = Vec::new();
         for (index, (target, fates)) in targets.iter().zip(&self.decisions.fates).enumerate() {
             let plan = &target.plan;
             let records = plan.records.iter().zip(&fates.records).map(|(record, fate)| (&*record.id, fate));
             let deletions = plan.deletions.iter().zip(&fates.deletions).map(|(deletion, fate)| (&*deletion.id, fate));
             let stands = records.chain(deletions).filter(|(_, fate)| **fate == Fate::Keep);
             memory::extend(&mut again, stands.map(|(id, _)| (index, id)));
-            let equal = (0..).zip(&fates.records).filter(|(_, fate)| **fate == Fate::Equal).map(|(row, _)| row);
-            let lost = self.writer.lost(index, &equal.gather::<Vec<u32>>())?;
-            memory::extend(&mut again, lost.into_iter().map(|row| (index, &*plan.records[row as usize].id)));
+            for (fate, of) in [(Fate::Equal, &mut again), (Fate::EqualToHim, &mut to_him)] {
+                let equal = (0..).zip(&fates.records).filter(|(_, f)| **f == fate).map(|(row, _)| row);
+                let lost = self.writer.lost(index, &equal.gather::<Vec<u32>>())?;
+                memory::extend(of, lost.into_iter().map(|row| (index, &*plan.records[row as usize].id)));
+            }
         }
         let unseen = standing::touch(targets, &again)?;
         let misspelt = surprises.misspelt.iter().map(|(target, id)| (*target, id.as_str()));
@@ -336,7 +339,7 @@ impl<'w, 'a> Work<'w, 'a> {
             rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))
         });
         let unsent = standing::unsent(targets, &self.decisions.fates)?;
-        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).chain(unsent).chain(unseen).gather();
+        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).chain(unsent).chain(unseen).chain(to_him).gather();
         standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

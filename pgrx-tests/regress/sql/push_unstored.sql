@@ -60,7 +60,7 @@ SELECT t.noted('{"updated": [{"id": "1", "title": "shopping"}]}');
 GRANT SELECT (id, title), INSERT, UPDATE ON notes TO alice;
 SELECT t.noted('{"created": [{"id": "1", "title": "shopping"}]}', 'alice');
 RESET ROLE;
--- Not by one who may not write: he is refused, or repeats what stands.
+-- One who may not write is refused, or hears by himself what stands.
 SET ROLE bob;
 SELECT t.told('{"accounts": {"created": [{"id": 1, "price": 1.04}, {"id": 2, "name": "n2"}]}}');
 RESET ROLE;
@@ -122,3 +122,23 @@ SELECT push_changes('{"asked": {"updated": [{"id": 1, "n": 2}]}}', :'c', client_
 SELECT pull_changes('{asked}') ->> 'timestamp' AS c \gset
 SELECT push_changes('{"asked": {"updated": [{"id": 1, "n": 2}]}}', :'c', client_id => 'device');
 SELECT * FROM asked;
+
+-- Of a row that its pusher may see and not change: he alone gets it.
+CREATE TABLE shared (id text PRIMARY KEY, owner name, price numeric(8,2), version int, title text);
+ALTER TABLE shared ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reads ON shared FOR SELECT USING (true);
+CREATE POLICY writes ON shared FOR UPDATE USING (owner = current_user);
+GRANT SELECT, UPDATE ON shared TO alice, bob;
+INSERT INTO shared VALUES ('a', 'bob', 1, 7, 'x'), ('b', 'bob', 1, 7, 'x');
+SELECT snapsync.enable('shared', readonly => '{version}');
+SET ROLE alice;
+SELECT pull_changes('{shared}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"shared": {"updated": [{"id": "a", "owner": "bob", "price": 1.00, "version": 8, "title": "x", "_changed": "version"}]}}', :'c', client_id => 'device');
+SELECT pull_changes('{shared}', :'c', client_id => 'device') #> '{changes,shared,updated}' AS updated, pull_changes('{shared}', :'c', client_id => 'another') #> '{changes,shared,updated}' AS "of another device";
+SELECT pull_changes('{shared}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"shared": {"updated": [{"id": "b", "price": 1.004}, {"id": "a", "title": "x"}]}}', :'c', client_id => 'device');
+SELECT pull_changes('{shared}', :'c', client_id => 'device', skip_echoes => true) #> '{changes,shared,updated}' AS updated;
+RESET ROLE;
+SET ROLE bob;
+SELECT pull_changes('{shared}', :'c', client_id => 'device') #> '{changes,shared,updated}' AS "of another user";
+RESET ROLE;

@@ -233,10 +233,11 @@ impl<'d, 'a> Deciding<'d, 'a> {
     /// time of the stored row, of which it has heard.)
     fn equal(&self, row: u32, lacks: bool) -> Fate {
         let may_write = self.stored[row as usize].locked && self.may_update[self.target.group_of_update(row) as usize];
-        match may_write && self.target.dialect != Dialect::Drift {
+        match may_write {
+            _ if self.target.dialect == Dialect::Drift => Fate::Nothing,
             true if lacks => Fate::Keep,
             true => Fate::Equal,
-            false => Fate::Nothing,
+            false => Fate::EqualToHim,
         }
     }
 
