@@ -6,6 +6,8 @@ mod floors;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod size;

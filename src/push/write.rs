@@ -339,7 +339,8 @@ impl<'w, 'a> Work<'w, 'a> {
             rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))
         });
         let unsent = standing::unsent(targets, &self.decisions.fates)?;
-        let gone: Vec<(usize, &str)> = missing.chain(deleted).chain(misspelt).chain(unsent).chain(unseen).chain(to_him).gather();
+        let gone: Vec<(usize, &str)> =
+            missing.chain(deleted).chain(misspelt).chain(unsent).chain(unseen).chain(to_him).gather();
         standing::tell(self.pusher.client_id, targets, &gone)
     }
 }

@@ -145,7 +145,9 @@ fn changes_zones(column: &TrackedColumn, text: &[u8]) -> bool {
         spi::pinned(|| {
             let value = spi::input(column.type_oid, text)?.datum.unwrap_or(pg_sys::Datum::null());
             // SAFETY: a value of the column's type, whose output function returns a palloc'd cstring.
-            Ok(unsafe { CStr::from_ptr(pg_sys::OidOutputFunctionCall(column.output, value)).to_bytes() == text.as_bytes() })
+            Ok(unsafe {
+                CStr::from_ptr(pg_sys::OidOutputFunctionCall(column.output, value)).to_bytes() == text.as_bytes()
+            })
         })
     });
     match same {

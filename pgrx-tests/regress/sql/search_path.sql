@@ -60,3 +60,40 @@ DELETE FROM cases;
 SET ROLE bob;
 SET search_path = evil, public;
 SELECT what, item FROM t.pull('{docs,pairs,cases}', current_setting('t.cursor'));
+
+-- Nor does one say what is stored: a push names its operators, also where the system's come after somebody's.
+RESET ROLE;
+RESET search_path;
+CREATE SCHEMA told AUTHORIZATION bob;
+GRANT USAGE ON SCHEMA told TO PUBLIC;
+SET ROLE bob;
+DO $$
+DECLARE
+    type text;
+BEGIN
+    FOREACH type IN ARRAY '{text,int4,bool,name,oid,numeric,int8}'::text[] LOOP
+        EXECUTE format('CREATE FUNCTION told.look(%1$s, %1$s) RETURNS bool LANGUAGE plpgsql AS $f$ BEGIN RAISE WARNING ''%%: %%, %%'', current_user, $1, $2; RETURN false; END $f$', 'pg_catalog.' || type);
+        EXECUTE format('CREATE OPERATOR told.= (FUNCTION = told.look, LEFTARG = %1$s, RIGHTARG = %1$s)', 'pg_catalog.' || type);
+        EXECUTE format('CREATE OPERATOR told.<> (FUNCTION = told.look, LEFTARG = %1$s, RIGHTARG = %1$s)', 'pg_catalog.' || type);
+    END LOOP;
+END $$;
+RESET ROLE;
+CREATE TABLE values_of (id int PRIMARY KEY, doc jsonb, at timestamptz, day date, tags text[], n int, gone boolean);
+CREATE FUNCTION t.theirs(text, text, jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $4';
+GRANT USAGE ON SCHEMA t TO PUBLIC;
+GRANT ALL ON values_of TO alice;
+SELECT snapsync.enable('values_of', conflict => 'custom', conflict_function => 't.theirs(text,text,jsonb,jsonb)', soft_delete_column => 'gone');
+SELECT format('CREATE TABLE wide (id int PRIMARY KEY, %s)', string_agg(format('c%s int', i), ', ')) FROM generate_series(1, 1590) AS i \gexec
+GRANT ALL ON wide TO alice;
+SELECT snapsync.enable('wide');
+SET ROLE alice;
+SELECT pull_changes('{values_of}') ->> 'timestamp' AS c \gset
+SET search_path = told, pg_catalog, public;
+SELECT push_changes('{"values_of": {"created": [{"id": 1, "doc": "{\"a\": 1}", "at": 1700000000000, "day": 1700000000000, "tags": "[\"x\"]", "n": 1}, {"id": 2, "doc": {"a": 2}, "at": "2026-01-01T00:00:00Z", "tags": "{y}"}]}}', :'c', 'watermelondb');
+SELECT push_changes('{"values_of": {"updated": [{"id": 1, "n": 2}]}}', :'c', 'postgrest');
+SELECT push_changes(json_build_object('wide', json_build_object('created', json_build_array((SELECT json_object_agg(name, 1) FROM (SELECT 'id' AS name UNION ALL SELECT 'c' || i FROM generate_series(1, 1590) AS i) AS x))))) ;
+SELECT pull_changes('{values_of}', :'c', 'watermelondb') #> '{changes,values_of}';
+RESET search_path;
+SELECT id, doc, at AT TIME ZONE 'UTC' AS at, day, tags, n, gone FROM values_of ORDER BY id;
+SELECT id, c1, c1590 FROM wide;
+RESET ROLE;

@@ -141,7 +141,7 @@ fn statement(target: &Target, signature: &str) -> String {
         field("id", "pg_catalog.text", "$2");
     }
     format!(
-        "SELECT CASE pg_catalog.jsonb_typeof(f.v) WHEN 'object' THEN f.v OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[] \
+        "SELECT CASE WHEN pg_catalog.jsonb_typeof(f.v) OPERATOR(pg_catalog.=) 'object' THEN f.v OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[] \
                 ELSE f.v END, {} \
          FROM (SELECT {function}($1, $2, (SELECT pg_catalog.to_jsonb(s) FROM (SELECT {} FROM {} AS t WHERE {}) AS s), \
                                  $3::pg_catalog.jsonb) AS v OFFSET 0) AS f",

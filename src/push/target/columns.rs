@@ -36,7 +36,9 @@ impl<'a> Target<'a> {
         }
         // Of a table with as many columns as there can be, with the rows' number: the rest of each row comes by that.
         let (first, rest) = all.split_at(MOST);
-        let rest = format!("JOIN {function} AS rest({}, {}) USING (n)", all[0], rest.join(", "));
+        let rest = rest.join(", ");
+        let rest = format!("(SELECT * FROM {function} AS x({}, {rest})) AS rest(m)", all[0]);
+        let rest = format!("JOIN {rest} ON n OPERATOR(pg_catalog.=) m");
         lookup::keys_with(&self.collection, &function, &first.join(", "), &rest)
     }
 

@@ -61,12 +61,15 @@ pub fn value((dialect, device): (Dialect, Device), column: &Column, field: &str,
                 _ => instant,
             };
             let read = if of_device { device_time(device, &text, target) } else { format!("{text}::{target}") };
-            let expression = format!("CASE {json_typeof} WHEN 'number' THEN ({local})::{target} ELSE {read} END");
+            let expression = format!(
+                "CASE WHEN {json_typeof} OPERATOR(pg_catalog.=) 'number' THEN ({local})::{target} ELSE {read} END"
+            );
             ("pg_catalog.json".into(), expression)
         }
         pg_sys::JSONOID | pg_sys::JSONBOID if dialect == Dialect::WatermelonDb => {
-            let expression =
-                format!("CASE {json_typeof} WHEN 'string' THEN {text}::{target} ELSE r.{field}::{target} END");
+            let expression = format!(
+                "CASE WHEN {json_typeof} OPERATOR(pg_catalog.=) 'string' THEN {text}::{target} ELSE r.{field}::{target} END"
+            );
             ("pg_catalog.json".into(), expression)
         }
         _ if dialect == Dialect::WatermelonDb && column.facts.is_nested() => {
