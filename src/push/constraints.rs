@@ -18,19 +18,22 @@ pub struct Constraint(String);
 
 /// The constraint that raised this error at the end of a statement, if it can be deferred and is not yet.
 ///
-/// Who raises an error says what it names. So where something was deferred before, it is none that calls a function of somebody's: making it
-/// IMMEDIATE again would call that for what waits from before, too.
+/// Who raises an error says what it names. So it is none that calls a function of somebody's where something was deferred before, or where that
+/// would not run as at the commit: making it IMMEDIATE again would call it for what waits from before, or was put there meanwhile, and with the rights of
+/// whoever owns a function around this.
 pub fn to_defer(e: &SyncError, deferred: &[Constraint], before: DeferredBefore) -> Result<Option<Constraint>> {
     let [Some(schema), _, _, _, Some(name)] = &e.names else { return Ok(None) };
     if !e.code.starts_with("23") {
         return Ok(None);
     }
+    let may_call = before.nothing && deferred::is_as_at_commit();
     // SET CONSTRAINTS means all of that name in the schema: one of another table, which may be deferred already, must be left
     // alone.
     let found = spi::query_now(
-        "SELECT c.condeferrable AND (c.contype <> 't' OR $3) \
+        "SELECT c.condeferrable AND ($3 OR c.contype <> 't' AND NOT EXISTS ( \
+             SELECT FROM pg_index AS i WHERE i.indexrelid = c.conindid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))) \
          FROM pg_constraint AS c JOIN pg_namespace AS n ON n.oid = c.connamespace WHERE n.nspname = $1 AND c.conname = $2",
-        &[spi::arg(schema.as_str()), spi::arg(name.as_str()), spi::arg(before.nothing)],
+        &[spi::arg(schema.as_str()), spi::arg(name.as_str()), spi::arg(may_call)],
     )?;
     let constraint = Constraint(format!("{}.{}", pg::ident(schema), pg::ident(name)));
     let can_be = matches!(&found[..], [row] if row.bool(0)) && !deferred.contains(&constraint);

@@ -87,7 +87,7 @@ pub fn may_be_tried_out() -> Result<bool> {
 
 /// Does a trigger that fires now run with the rights and settings that it has at the commit? It does not while a function runs that is SECURITY
 /// DEFINER or has a SET clause, nor where the server does something in another's name (an index expression, a foreign key's cascade).
-fn is_as_at_commit() -> bool {
+pub fn is_as_at_commit() -> bool {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: reads variables of this backend. Each subtransaction has one level of settings (xact.c), as the transaction has, and so has each
     // function with a SET clause: the next one has the number of all, and is closed at once, with nothing set in it.

@@ -170,6 +170,42 @@ SELECT * FROM t.error(format('SELECT push_changes(%L)', :pair));
 SELECT push_changes(:pair);
 RESET ROLE;
 
+-- Nor is one believed that is named by somebody's code in a cascade, where it would run with the rights of the function around the push.
+RESET ROLE;
+SET ROLE waits_app;
+CREATE TABLE app.boards (id int PRIMARY KEY);
+INSERT INTO app.boards VALUES (1), (2);
+GRANT SELECT, REFERENCES ON app.boards TO alice;
+SELECT snapsync.enable('app.boards', name => 'boards');
+RESET ROLE;
+GRANT CREATE ON SCHEMA public TO alice;
+SET ROLE alice;
+CREATE TABLE public.queued (id int);
+CREATE FUNCTION public.tell_queued() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'queued: as % at the %', current_user, current_setting('t.at'); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER queued AFTER INSERT ON public.queued DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.tell_queued();
+CREATE TABLE public.pins (id int PRIMARY KEY, board int REFERENCES app.boards ON DELETE CASCADE);
+INSERT INTO public.pins VALUES (1, 1), (2, 2);
+CREATE FUNCTION public.complain() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO public.queued VALUES (1);
+    RAISE 'no' USING ERRCODE = CASE current_setting('t.names') WHEN 'queued' THEN '23514' ELSE '23P01' END, SCHEMA = 'public', TABLE = 'queued', CONSTRAINT = current_setting('t.names');
+END $$;
+CREATE TRIGGER complain BEFORE DELETE ON public.pins FOR EACH ROW EXECUTE FUNCTION public.complain();
+SET t.names = 'queued';
+SELECT app.push('{"boards": {"deleted": ["1"]}}');
+CREATE FUNCTION public.tell_place(id int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN IF current_setting('t.at') = 'push' THEN RAISE NOTICE 'place: as %', current_user; END IF; RETURN id; END $$;
+SET t.at = 'commit';
+CREATE TABLE public.placed (id int, CONSTRAINT placed_one EXCLUDE (public.tell_place(id) WITH =) DEFERRABLE INITIALLY DEFERRED);
+BEGIN;
+INSERT INTO public.placed VALUES (1), (1);
+DELETE FROM public.placed WHERE ctid = '(0,1)';
+SET t.at = 'push';
+SET t.names = 'placed_one';
+SELECT app.push('{"boards": {"deleted": ["1"]}}');
+:commit;
+RESET ROLE;
+
 -- What a trigger sets is set, for as long as it says: a push has no setting of its own that comes back, or is what comes back.
 CREATE TABLE sets (id int PRIMARY KEY, command text);
 CREATE FUNCTION public.on_sets() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE NEW.command; RETURN NEW; END $$;
