@@ -2,7 +2,7 @@
 //! several are equal, and heeds no cancellation meanwhile: seconds for one policy over a few tables of a thousand columns, or over one whose columns all have
 //! one alias. Whoever writes a stranger's tree asks here first.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
@@ -12,8 +12,9 @@ use crate::server::error::Result;
 use crate::server::memory;
 use crate::server::spi::{self, pointers};
 
-/// So many columns, each counted once for each join that has it, take about 20 ms.
+/// So many columns, each counted once for each join that has it, take about 20 ms; so do so many comparisons of names.
 const COLUMNS: usize = 5_000;
+const COMPARISONS: usize = 12_500_000;
 
 /// A longer tree is not even looked at.
 const BYTES: usize = 4 << 20;
@@ -24,31 +25,39 @@ pub fn is_wide(tree: &str) -> Result<bool> {
         return Ok(true);
     }
     let tree = spi::c_string(tree)?;
-    let mut columns = 0;
+    let (mut columns, mut comparisons) = (0_usize, 0_usize);
     // SAFETY: a stored tree; nodes with this tag are queries. Nobody else has them.
     unsafe {
         walk(pg_sys::stringToNode(tree.as_ptr()).cast(), &mut |node, _| {
             if (*node).type_ == pg_sys::NodeTag::T_Query {
-                columns = written_columns(node.cast()).saturating_add(columns);
+                let written = written_columns(node.cast());
+                columns = columns.saturating_add(written.columns);
+                comparisons = comparisons.saturating_add(written.comparisons);
             }
         });
     }
-    Ok(columns > COLUMNS)
+    Ok(columns > COLUMNS || comparisons > COMPARISONS)
 }
 
-/// So many columns of one name, of all tables of a query, count as their square, divided by this: few of them, in tables that are alike, are nothing.
-const EQUAL: usize = 8;
+/// What writing a query takes, each counted once for each join.
+struct Written {
+    columns: usize,
+    /// To find names for columns that are called as others are.
+    comparisons: usize,
+}
 
 /// # Safety
 /// An analyzed query.
-unsafe fn written_columns(query: *mut pg_sys::Query) -> usize {
+unsafe fn written_columns(query: *mut pg_sys::Query) -> Written {
     let (mut columns, mut joins) = (0, 1);
-    let mut names: HashMap<&CStr, usize> = HashMap::new();
+    let mut names: BTreeMap<&[u8], usize> = BTreeMap::new();
     // SAFETY: see above.
     for entry in unsafe { pointers::<pg_sys::RangeTblEntry>((*query).rtable) } {
         memory::heed();
         // SAFETY: as above; what an entry is called is NULL or an alias.
         unsafe {
+            let colnames = (*entry).eref.as_ref().map_or(std::ptr::null_mut(), |alias| alias.colnames);
+            let colnames = pointers::<pg_sys::String>(colnames);
             match (*entry).rtekind {
                 pg_sys::RTEKind::RTE_JOIN => {
                     joins += 1;
@@ -56,22 +65,32 @@ unsafe fn written_columns(query: *mut pg_sys::Query) -> usize {
                     if (*entry).alias.is_null() {
                         continue;
                     }
-                    columns += pointers::<pg_sys::String>((*(*entry).eref).colnames).len();
+                    columns += colnames.len();
                 }
                 // As many as it has now.
                 pg_sys::RTEKind::RTE_RELATION => columns += columns_of((*entry).relid),
-                _ if (*entry).eref.is_null() || (*(*entry).eref).colnames.is_null() => {}
-                _ => columns += (*(*(*entry).eref).colnames).length as usize,
+                _ => columns += colnames.len(),
             }
-            if let Some(alias) = (*entry).eref.as_ref() {
-                for name in pointers::<pg_sys::String>(alias.colnames) {
-                    *names.entry(CStr::from_ptr((*name).sval)).or_default() += 1;
-                }
+            for name in colnames {
+                *names.entry(CStr::from_ptr((*name).sval).to_bytes()).or_default() += 1;
             }
         }
     }
-    let equal: usize = names.values().map(|count| count * count / EQUAL).sum();
-    (columns + equal) * joins
+    let comparisons = tries(&names).saturating_mul(columns);
+    Written { columns: columns * joins, comparisons: comparisons.saturating_mul(joins) }
+}
+
+/// How many names are tried for those that are called as others are: `a_1`, `a_2` and so on, past all that are called so already.
+fn tries(names: &BTreeMap<&[u8], usize>) -> usize {
+    let mut tries = 0_usize;
+    for (name, count) in names.iter().filter(|(_, count)| **count > 1) {
+        memory::heed_memory();
+        let from = [name, &b"_"[..]].concat();
+        let numbered = names.range(&from[..]..).take_while(|(other, _)| other.starts_with(&from));
+        let taken: usize = numbered.map(|(_, count)| count).sum();
+        tries = tries.saturating_add((count - 1).saturating_mul(taken + count));
+    }
+    tries
 }
 
 fn columns_of(relation: pg_sys::Oid) -> usize {
@@ -84,5 +103,18 @@ fn columns_of(relation: pg_sys::Oid) -> usize {
         let natts = (*(pg_sys::GETSTRUCT(tuple) as pg_sys::Form_pg_class)).relnatts;
         pg_sys::ReleaseSysCache(tuple);
         natts as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tries;
+
+    #[test]
+    fn names_that_are_taken_are_tried_as_well() {
+        let of = |names: &[(&'static str, usize)]| tries(&names.iter().map(|(n, k)| (n.as_bytes(), *k)).collect());
+        assert_eq!(of(&[("a", 1), ("a_1", 1), ("b", 1)]), 0);
+        assert_eq!(of(&[("a", 3), ("b", 2)]), 2 * 3 + 2);
+        assert_eq!(of(&[("a", 160), ("a_1", 1), ("a_2", 1339)]), 159 * 1500 + 1338 * 1339);
     }
 }
