@@ -18,11 +18,12 @@ pub fn is_unmarked(mark: &Column) -> String {
     format!("t.{} {}", mark.ident, if is_flag(mark) { "IS NOT TRUE" } else { "IS NULL" })
 }
 
-/// What marks it.
+/// What marks it. (A time or a day without a zone is sent as one of UTC, whatever the session's zone.)
 pub fn value(mark: &Column) -> String {
-    match is_flag(mark) {
-        true => "true".into(),
-        false => format!("pg_catalog.now()::{}", mark.type_name),
+    match mark.facts.base {
+        pg_sys::BOOLOID => "true".into(),
+        pg_sys::TIMESTAMPTZOID => format!("pg_catalog.now()::{}", mark.type_name),
+        _ => format!("pg_catalog.timezone('UTC', pg_catalog.now())::{}", mark.type_name),
     }
 }
 

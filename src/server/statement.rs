@@ -23,7 +23,8 @@ pub mod kept;
 mod literals;
 pub use literals::raw_expression_tree_walker;
 
-/// Does reading a value of this type from its text run no code that somebody has made, as the type is now?
+/// Does reading a value of this type from its text run no code that somebody has made, as the type is now? Nor may it look up in arrays or rows what objects
+/// are called: they may have got other names since.
 pub fn input_runs_nothing(type_: pg_sys::Oid) -> bool {
     input_beside_runs_nothing(type_, &mut BTreeSet::new())
 }
@@ -36,12 +37,14 @@ fn input_beside_runs_nothing(type_: pg_sys::Oid, seen: &mut BTreeSet<u32>) -> bo
     }
     // SAFETY: catalog look-ups of an existing type; the descriptor of a composite one is released.
     unsafe {
-        let mut type_ = type_;
+        let (whole, mut type_) = (type_, type_);
         while pg_sys::get_element_type(type_) != pg_sys::InvalidOid {
             type_ = pg_sys::get_element_type(type_);
         }
         if pg_sys::get_typtype(type_) as u8 != pg_sys::TYPTYPE_COMPOSITE {
-            return literals::runs_nothing(type_) && pg_sys::getBaseType(type_) == type_;
+            let is_inside = type_ != whole || seen.len() > 1;
+            let looks_up = is_inside && crate::server::pg::is_object_name(type_);
+            return !looks_up && literals::runs_nothing(type_) && pg_sys::getBaseType(type_) == type_;
         }
         let descriptor = pg_sys::lookup_rowtype_tupdesc_copy(type_, -1);
         let mut fields = (0..(*descriptor).natts as usize).map(|i| crate::server::pg::attribute(descriptor, i));

@@ -179,6 +179,21 @@ SET ROLE carol;
 SELECT t.rows();
 RESET ROLE;
 
+\echo
+\echo -- So it is in columns without a zone, whose times are those of UTC, in whatever zone the session is, and the mark of a deletion as well.
+CREATE TABLE app.plain (id text PRIMARY KEY, title text, due timestamp, created_at timestamp NOT NULL DEFAULT now(), updated_at timestamp NOT NULL DEFAULT now(), deleted_at timestamp);
+GRANT ALL ON app.plain TO alice;
+SELECT snapsync.enable('app.plain', conflict => 'last_write_wins', version_column => 'updated_at', soft_delete_column => 'deleted_at');
+SET TimeZone = 'America/New_York';
+SELECT push_changes(_changes => '{"app.plain": {"created": [
+        {"id": "1", "title": "local", "due": "2026-03-01T12:00:00.000", "created_at": "2026-01-01T12:00:00.000Z", "updated_at": "2026-01-01T12:00:00.000", "deleted_at": null},
+        {"id": "2", "title": "other", "due": "2026-03-01T12:00:00+02:00", "created_at": "2026-01-01T12:00:00.000-05:00", "updated_at": "2026-01-01T12:00:00.000", "deleted_at": null}]}}'::json,
+    last_pulled_at => to_json(to_char(now() AT TIME ZONE 'UTC' + interval '5 hours 30 minutes', 'YYYY-MM-DD"T"HH24:MI:SS.US'))) IS NOT NULL;
+SELECT title, due, created_at, updated_at FROM app.plain ORDER BY id;
+SELECT push_changes('{"app.plain": {"deleted": ["1"]}}', NULL, 'watermelondb');
+SELECT deleted_at BETWEEN (now() - interval '1 minute') AT TIME ZONE 'UTC' AND (now() + interval '1 minute') AT TIME ZONE 'UTC' AS now FROM app.plain WHERE id = '1';
+RESET TimeZone;
+
 \connect postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_drift;

@@ -165,3 +165,17 @@ DELETE FROM slots WHERE id = 3;
 SELECT op, key, image FROM snapsync.change WHERE relation = 'slots'::regclass AND stamp = (SELECT max(stamp) FROM snapsync.change);
 DELETE FROM slots WHERE id = 4;
 SELECT op, key, image FROM snapsync.change WHERE relation = 'slots'::regclass AND stamp = (SELECT max(stamp) FROM snapsync.change);
+-- Objects in arrays and rows have no names that say the same later.
+CREATE TABLE named ();
+CREATE TYPE of_named AS (tab regclass, n int);
+CREATE TABLE tabs (id int PRIMARY KEY, tab regclass, tabs regclass[], one of_named);
+ALTER TABLE tabs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON tabs USING ('named'::regclass = tab OR 'named'::regclass = ANY (tabs) OR (one).tab = 'named'::regclass);
+GRANT SELECT ON tabs TO alice;
+SELECT snapsync.enable('tabs');
+INSERT INTO tabs VALUES (1, 'named', NULL, NULL), (2, NULL, '{named}', NULL), (3, NULL, NULL, ROW('named', 1)::of_named);
+SELECT t.sync('alice', 'tabs');
+DELETE FROM tabs;
+ALTER TABLE named RENAME TO named_before;
+CREATE TABLE named ();
+SELECT t.sync('alice', 'tabs');

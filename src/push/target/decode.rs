@@ -17,15 +17,23 @@ pub fn is_time(column: &Column) -> bool {
 
 /// A text that a time without an offset is. (Without backslashes, of which settings decide.)
 const WITHOUT_OFFSET: &str = "'^ *[0-9]{4,6}-[0-9]{2}-[0-9]{2}([T ][0-9:.]*)? *$'";
+const WITH_OFFSET: &str = "'^ *[0-9]{4,6}-[0-9]{2}-[0-9]{2}[T ][0-9:.]* *(Z|[+-][0-9:]+) *$'";
 
-/// The time that a text means which a device has sent: where it does not say how far it is from UTC, the device's place does.
-fn device_time(device: Device, text: &str, target: &str) -> String {
-    let offset = device.offset / 1_000_000;
-    format!(
-        "CASE WHEN ({text}) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) {WITHOUT_OFFSET} \
-         THEN pg_catalog.timezone(pg_catalog.make_interval(secs => {offset}), ({text})::pg_catalog.timestamp)::{target} \
-         ELSE ({text})::{target} END"
-    )
+/// The time that a text means which a device has sent: where it does not say how far it is from UTC, the device's place does. A column without a zone has
+/// the time of UTC.
+fn device_time(device: Device, text: &str, column: &Column) -> String {
+    let (offset, target) = (device.offset / 1_000_000, &column.type_name);
+    let like = |form: &str| format!("({text}) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) {form}");
+    let here = format!("pg_catalog.timezone(pg_catalog.make_interval(secs => {offset}), ({text})::pg_catalog.timestamp)");
+    let (without, with) = (like(WITHOUT_OFFSET), like(WITH_OFFSET));
+    match column.facts.base {
+        pg_sys::TIMESTAMPTZOID => format!("CASE WHEN {without} THEN {here}::{target} ELSE ({text})::{target} END"),
+        // (The type's own input passes an offset over.)
+        _ => format!(
+            "CASE WHEN {without} THEN pg_catalog.timezone('UTC', {here})::{target} \
+             WHEN {with} THEN pg_catalog.timezone('UTC', ({text})::pg_catalog.timestamptz)::{target} ELSE ({text})::{target} END"
+        ),
+    }
 }
 
 /// How a column of the recordset is declared, and the expression that makes its value. `field` is its name there; with
@@ -35,9 +43,9 @@ pub fn value((dialect, device): (Dialect, Device), column: &Column, field: &str,
     let plain = || (target.clone(), format!("r.{field}"));
     let text = format!("(r.{field} OPERATOR(pg_catalog.#>>) '{{}}')");
     let json_typeof = format!("pg_catalog.json_typeof(r.{field})");
-    let of_device = dialect == Dialect::Drift && column.facts.base == pg_sys::TIMESTAMPTZOID;
+    let of_device = dialect == Dialect::Drift && column.facts.base != pg_sys::DATEOID && is_time(column);
     match column.facts.base {
-        _ if is_text && of_device => ("pg_catalog.text".into(), device_time(device, &format!("r.{field}"), target)),
+        _ if is_text && of_device => ("pg_catalog.text".into(), device_time(device, &format!("r.{field}"), column)),
         _ if is_text && is_time(column) => plain(),
         pg_sys::TIMESTAMPTZOID | pg_sys::TIMESTAMPOID | pg_sys::DATEOID => {
             // A number is ms since the epoch in every dialect; a string is what the type reads. Counted in days and the
@@ -60,7 +68,7 @@ pub fn value((dialect, device): (Dialect, Device), column: &Column, field: &str,
                 pg_sys::TIMESTAMPTZOID => format!("pg_catalog.timezone('UTC', {instant})"),
                 _ => instant,
             };
-            let read = if of_device { device_time(device, &text, target) } else { format!("{text}::{target}") };
+            let read = if of_device { device_time(device, &text, column) } else { format!("{text}::{target}") };
             let expression = format!(
                 "CASE WHEN {json_typeof} OPERATOR(pg_catalog.=) 'number' THEN ({local})::{target} ELSE {read} END"
             );
