@@ -191,7 +191,7 @@ SELECT push_changes(_changes => '{"app.plain": {"created": [
     last_pulled_at => to_json(to_char(now() AT TIME ZONE 'UTC' + interval '5 hours 30 minutes', 'YYYY-MM-DD"T"HH24:MI:SS.US'))) IS NOT NULL;
 SELECT title, due, created_at, updated_at FROM app.plain ORDER BY id;
 SELECT push_changes('{"app.plain": {"deleted": ["1"]}}', NULL, 'watermelondb');
-SELECT deleted_at BETWEEN (now() - interval '1 minute') AT TIME ZONE 'UTC' AND (now() + interval '1 minute') AT TIME ZONE 'UTC' AS now FROM app.plain WHERE id = '1';
+SELECT deleted_at BETWEEN timezone('UTC', now() - interval '1 minute') AND timezone('UTC', now() + interval '1 minute') AS now FROM app.plain WHERE id = '1';
 RESET TimeZone;
 
 \connect postgres

@@ -24,7 +24,8 @@ const WITH_OFFSET: &str = "'^ *[0-9]{4,6}-[0-9]{2}-[0-9]{2}[T ][0-9:.]* *(Z|[+-]
 fn device_time(device: Device, text: &str, column: &Column) -> String {
     let (offset, target) = (device.offset / 1_000_000, &column.type_name);
     let like = |form: &str| format!("({text}) COLLATE pg_catalog.\"C\" OPERATOR(pg_catalog.~) {form}");
-    let here = format!("pg_catalog.timezone(pg_catalog.make_interval(secs => {offset}), ({text})::pg_catalog.timestamp)");
+    let here =
+        format!("pg_catalog.timezone(pg_catalog.make_interval(secs => {offset}), ({text})::pg_catalog.timestamp)");
     let (without, with) = (like(WITHOUT_OFFSET), like(WITH_OFFSET));
     match column.facts.base {
         pg_sys::TIMESTAMPTZOID => format!("CASE WHEN {without} THEN {here}::{target} ELSE ({text})::{target} END"),
