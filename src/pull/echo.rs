@@ -22,8 +22,9 @@ impl CollectionPull<'_> {
     /// Leaves out the rows of which the client knows all that happened since the cursor. Each of their entries is its own push, stored
     /// as sent, so its rows are as it has them; what is left to find out is whether it still sees them, where that could change.
     pub(super) fn leave_out_echoes(&self, rows: &mut Vec<Changed>, past: &Past) -> Result<()> {
-        // It may have been told meanwhile that they went. And what it pushed outside of what it asked for until now, it need not have kept.
-        if self.wanted.before.differs() || matches!(past, Past::Moved(moved) if moved.has_several()) {
+        // What it has of a row may be older than its push, as a standby sent it. It may have been told meanwhile that they went. And what it
+        // pushed outside of what it asked for until now, it need not have kept.
+        if !self.is_exact || self.wanted.before.differs() || matches!(past, Past::Moved(moved) if moved.has_several()) {
             return Ok(());
         }
         // Without an image nothing changed in who sees the row, unless other rows did that.
