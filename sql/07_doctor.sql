@@ -75,10 +75,23 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION snapsync.enabling_is_left_to(oid, oid) IS 'Who else than this role is to enable a table: findings()';
 
--- (Of types only those that its columns are of. Extensions' are everybody's.)
+-- (Types that its columns are of, and what these are made of: casts are looked up for what is below a domain or an array. Extensions' are everybody's.)
 CREATE FUNCTION snapsync.key_is_left_to(key oid, who oid) RETURNS text
 LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
+    WITH RECURSIVE made_of(oid) AS (
+        SELECT t.atttypid
+        FROM pg_constraint AS f JOIN pg_attribute AS t
+          ON t.attrelid = f.conrelid AND t.attnum = ANY (f.conkey) OR t.attrelid = f.confrelid AND t.attnum = ANY (f.confkey)
+        WHERE f.oid = $1
+        UNION
+        SELECT below.oid
+        FROM made_of AS m JOIN pg_type AS y ON y.oid = m.oid
+        CROSS JOIN LATERAL (SELECT y.typbasetype UNION ALL SELECT y.typelem
+                            UNION ALL SELECT rngsubtype FROM pg_range WHERE y.oid IN (rngtypid, rngmultitypid)
+                            UNION ALL SELECT atttypid FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 AND NOT attisdropped) AS below(oid)
+        WHERE below.oid <> 0
+    )
     SELECT CASE WHEN r.relowner <> $2 THEN 'owner'
                 WHEN NOT (has_table_privilege($2, f.confrelid, 'REFERENCES')
                           OR (SELECT bool_and(has_column_privilege($2, f.confrelid, attnum, 'REFERENCES')) FROM unnest(f.confkey) AS attnum))
@@ -86,10 +99,9 @@ BEGIN ATOMIC
                   OR EXISTS (SELECT FROM (VALUES (f.conrelid), (f.confrelid)) AS ends(oid) CROSS JOIN LATERAL snapsync.parts(ends.oid) AS part(oid)
                              CROSS JOIN LATERAL (SELECT relowner FROM pg_class WHERE oid = part.oid OFFSET 0) AS p
                              JOIN pg_roles AS o ON o.oid = p.relowner AND o.oid <> $2 AND NOT o.rolsuper)
-                  OR EXISTS (SELECT FROM pg_attribute AS t JOIN pg_type AS y ON y.oid = t.atttypid AND y.oid >= 16384
+                  OR EXISTS (SELECT FROM made_of AS t JOIN pg_type AS y ON y.oid = t.oid AND y.oid >= 16384
                              JOIN pg_roles AS o ON o.oid = y.typowner AND o.oid <> $2 AND NOT o.rolsuper
-                             WHERE (t.attrelid = f.conrelid AND t.attnum = ANY (f.conkey) OR t.attrelid = f.confrelid AND t.attnum = ANY (f.confkey))
-                               AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_type'::regclass AND e.objid = y.oid AND e.deptype = 'e'))
+                             WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_type'::regclass AND e.objid = y.oid AND e.deptype = 'e'))
                 THEN 'key' END
     FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.conrelid WHERE f.oid = $1;
 END;

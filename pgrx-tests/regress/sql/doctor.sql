@@ -492,6 +492,26 @@ DROP TRIGGER keep ON left_tasks;
 SELECT finding, fix, hint FROM snapsync.doctor() WHERE collection = 'left_tasks' AND finding ~ 'enforced';
 RESET ROLE;
 
+-- And where a column is of a domain, an array or a range over what somebody else has made: PostgreSQL looks casts up for what is below.
+SET ROLE bob;
+CREATE TYPE left_kind AS ENUM ('a', 'b');
+SET ROLE carol;
+CREATE DOMAIN left_list AS left_kind[];
+CREATE DOMAIN left_lists AS left_list;
+CREATE TYPE left_span AS RANGE (SUBTYPE = left_kind);
+CREATE TABLE left_roots (kind left_lists UNIQUE, span left_span UNIQUE, own int UNIQUE, who name);
+CREATE TABLE left_leaves (id int PRIMARY KEY, kind left_lists CONSTRAINT on_kind REFERENCES left_roots (kind) ON DELETE CASCADE,
+    span left_span CONSTRAINT on_span REFERENCES left_roots (span) ON DELETE CASCADE, own int CONSTRAINT on_own REFERENCES left_roots (own) ON DELETE CASCADE);
+ALTER TABLE left_leaves ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON left_leaves USING (EXISTS (SELECT FROM left_roots AS r WHERE r.kind = left_leaves.kind AND r.who = current_user));
+SET client_min_messages = warning;
+SELECT snapsync.enable('left_leaves');
+RESET client_min_messages;
+CREATE TRIGGER keep BEFORE DELETE ON left_leaves FOR EACH ROW EXECUTE FUNCTION left_keep();
+DROP TRIGGER keep ON left_leaves;
+SELECT left(finding, 20) AS finding, fix IS NOT NULL AS has_fix FROM snapsync.doctor() WHERE collection = 'left_leaves' AND finding ~ 'enforced';
+RESET ROLE;
+
 -- A number of the key that a row and "deleted" have in different words, to JavaScript.
 CREATE DOMAIN amount AS numeric(10, 2);
 CREATE TABLE amounts (id amount, n int, PRIMARY KEY (id, n));
