@@ -675,6 +675,17 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
     WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
     UNION ALL
+    -- (access.rs, owns_all_parts.)
+    SELECT 'info', s.name, format('every change in %s concerns every user: %s, a part of it, belongs to another role', a.access, others.part),
+           'Rows of it are read with its owner''s rights to learn whom a change concerns, and whoever owns a part could have SQL of his run with these. Let all '
+           'its parts belong to its owner, or to members of that role: ALTER TABLE ... OWNER TO.', NULL, NULL
+    FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation AND a.kind = 'grant' AND NOT a.untracked
+    JOIN pg_class AS r ON r.oid = a.access AND (r.relrowsecurity OR coalesce(a.predicate, 'true') <> 'true')
+    CROSS JOIN LATERAL (SELECT min(p.oid::regclass::text COLLATE "C") AS part
+                        FROM snapsync.parts(a.access) AS part(oid) CROSS JOIN LATERAL (SELECT oid, relowner FROM pg_class WHERE oid = part.oid OFFSET 0) AS p
+                        WHERE p.relowner <> r.relowner AND NOT pg_has_role(p.relowner, r.relowner, 'USAGE')) AS others
+    WHERE others.part IS NOT NULL
+    UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
            format('foreign key %I was not enforced for a time, or did not take all rows along: rows may hang on none, so new rows of %s reset those whom they concern',
                   f.conname, f.confrelid::regclass), NULL,

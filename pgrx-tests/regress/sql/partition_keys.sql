@@ -107,12 +107,17 @@ SELECT * FROM t.pull('{docs}');
 RESET ROLE;
 SELECT DISTINCT who FROM t.ran;
 TRUNCATE t.ran;
--- What changes there concerns everybody, then.
+-- What changes there concerns everybody, then, and its owner is told so.
+CREATE FUNCTION t.said() RETURNS TABLE (severity text, finding text, hint text, fix text) LANGUAGE sql AS $$
+    SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE finding ~ 'concerns every user' AND collection = 'docs' $$;
+SELECT * FROM t.said();
 SELECT t.sync('bob', 'docs');
 INSERT INTO members VALUES (2, 'carol');
 SELECT t.sync('bob', 'docs');
 DELETE FROM members;
 SELECT t.sync('bob', 'docs');
+ALTER TABLE mallory.members_2 OWNER TO CURRENT_USER;
+SELECT * FROM t.said();
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
