@@ -104,6 +104,36 @@ SELECT * FROM t.error('INSERT INTO deep VALUES (1)');
 RESET max_stack_depth;
 INSERT INTO deep VALUES (1);
 
+-- A policy that reads a temporary view, which has no rows of its own, so that every session reads it, and a column of a temporary row type.
+CREATE TEMP VIEW seen AS SELECT 1 AS id UNION ALL SELECT 2;
+GRANT SELECT ON seen TO PUBLIC;
+CREATE TYPE pg_temp.pair AS (x int, y int);
+SELECT t.secured('by_view', '', 'id IN (SELECT id FROM pg_temp.seen)'), t.secured('pairs', ', c pg_temp.pair', 'true');
+INSERT INTO by_view VALUES (1), (2);
+INSERT INTO pairs VALUES (1, (1, 2));
+SELECT t.sync('alice', 'by_view'), t.sync('alice', 'pairs');
+CREATE OR REPLACE TEMP VIEW seen AS SELECT 1 AS id;
+SELECT t.sync('alice', 'by_view');
+CREATE OR REPLACE TEMP VIEW seen AS SELECT 1 AS id UNION ALL SELECT 2;
+SELECT t.sync('alice', 'by_view');
+ALTER TYPE pg_temp.pair RENAME ATTRIBUTE y TO z;
+SELECT t.sync('alice', 'pairs');
+-- Dictionaries and configurations may be temporary, too.
+CREATE TEXT SEARCH DICTIONARY pg_temp.words (TEMPLATE = simple, ACCEPT = true);
+CREATE TEXT SEARCH CONFIGURATION pg_temp.word (PARSER = "default");
+ALTER TEXT SEARCH CONFIGURATION pg_temp.word ADD MAPPING FOR asciiword WITH pg_temp.words;
+SELECT t.secured('texts', ', v text', $$to_tsvector('pg_temp.word', v) <> ''$$);
+INSERT INTO texts VALUES (1, 'a');
+SELECT t.sync('alice', 'texts');
+ALTER TEXT SEARCH DICTIONARY pg_temp.words (ACCEPT = false);
+SELECT t.sync('alice', 'texts');
+ALTER TEXT SEARCH CONFIGURATION pg_temp.word DROP MAPPING FOR asciiword;
+SELECT t.sync('alice', 'texts');
+-- (Nothing rests on a temporary table.)
+CREATE TEMP TABLE aside (id int PRIMARY KEY);
+SELECT t.sync('alice', 'by_view'), t.sync('alice', 'pairs'), t.sync('alice', 'texts');
+DISCARD TEMP;
+
 -- An operator that makes itself the negator of one that a policy uses is planned in its place; so is one that goes.
 CREATE FUNCTION is_one(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1 = $2; END $$;
 CREATE FUNCTION is_other(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN true; END $$;

@@ -1,9 +1,13 @@
 -- What the commands that role $3 has just run have touched, and the tables $4, whose privileges they have changed. With concerned.sql.
--- Nothing rests on temporary tables; policies and owners' SQL may call a session's own functions, by their numbers.
+-- Nothing rests on temporary tables, and nobody pays for them. Policies and owners' SQL may call a session's own functions, by their numbers, and read its
+-- views, which hold no rows and so work in every session; and columns may be of its types, of which an altered row type is called by its relation.
 WITH touched AS MATERIALIZED (
     SELECT classid, objid, CASE classid WHEN 'pg_proc'::regclass THEN objid::regprocedure::text WHEN 'pg_type'::regclass THEN objid::regtype::text
                                         ELSE object_identity END AS name FROM pg_event_trigger_ddl_commands()
-    WHERE classid IS NOT NULL AND (schema_name IS DISTINCT FROM 'pg_temp' OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass))
+    WHERE classid IS NOT NULL
+      AND (schema_name IS DISTINCT FROM 'pg_temp'
+           OR classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
+           OR classid = 'pg_class'::regclass AND (SELECT relkind FROM pg_class WHERE oid = objid OFFSET 0) IN ('v', 'c'))
     UNION ALL
     SELECT 'pg_class'::regclass, oid, NULL FROM unnest($4::oid[]) AS oid),
 relation(oid) AS (
