@@ -10,6 +10,7 @@ pub mod locks;
 pub mod memory;
 pub mod modifier;
 pub mod node;
+pub mod order;
 pub mod pg;
 pub mod receiver;
 pub mod session;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::collections::registry::{self, StoredSettings};
 use crate::server::error::{code, listed, Result, SyncError};
-use crate::server::{pg, spi};
+use crate::server::{order, pg, spi};
 
 /// Key types: their text form is the same in every session and reads back as the same value. (Domains over these too.)
 const KEY_TYPES: [pg_sys::Oid; 7] = [
@@ -167,6 +167,7 @@ impl Table {
             return Err(SyncError::new(code::INVALID_PARAMETER, "scope_values needs a scope_column")
                 .hint("Name the column that divides the rows: enable(..., scope_column => 'org_id')."));
         }
+        check_version(s, attributes)?;
         self.check_scope_and_mark(s, attributes)
     }
 
@@ -285,6 +286,19 @@ impl Table {
             ));
         }
         Ok(())
+    }
+}
+
+/// A push asks whether the stored version is the greater one (push/decide/version.rs).
+fn check_version(s: &StoredSettings, attributes: &[Attribute]) -> Result<()> {
+    match s.version_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
+        Some(column) if !order::is_ordered(column.base_type()) => Err(SyncError::new(
+            code::INVALID_PARAMETER,
+            format!("version column \"{}\" has type {}", column.name, column.type_name),
+        )
+        .detail("PostgreSQL has no order for its values: none is later than another.")
+        .hint("A version column is a time or a number that grows with every change.")),
+        _ => Ok(()),
     }
 }
 

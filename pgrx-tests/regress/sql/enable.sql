@@ -183,6 +183,18 @@ SELECT * FROM t.error($$ SELECT snapsync.enable('base', columns => '{id}', exclu
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', name => 'todos') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', name => '') $$);
 SELECT * FROM t.error($$ SELECT snapsync.enable('base', conflict => 'whatever') $$);
+-- Versions are compared, so their type has an order, and that of its parts; a domain has its base's.
+CREATE TYPE moods AS ENUM ('bad', 'good');
+CREATE TYPE pair AS (a int, b json);
+CREATE DOMAIN version AS int[];
+CREATE TABLE versioned (id int PRIMARY KEY, json json, jsonb jsonb, point point, box box, xid xid, jsons json[], pair pair, text text, mood moods, ints int[],
+    domain version, range int4range, float float8, timestamptz timestamptz, uuid uuid, xid8 xid8);
+SELECT attname, e.* FROM pg_attribute
+CROSS JOIN LATERAL t.error(format('SELECT snapsync.enable(''versioned'', conflict => ''last_write_wins'', version_column => %L)', attname)) AS e
+WHERE attrelid = 'versioned'::regclass AND attnum > 1 ORDER BY attnum;
+SET client_min_messages = warning;
+DROP TABLE versioned;
+RESET client_min_messages;
 -- A refusal leaves nothing behind.
 SELECT name FROM snapsync.status ORDER BY name COLLATE "C";
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'base'::regclass AND NOT tgisinternal;
