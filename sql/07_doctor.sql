@@ -22,6 +22,13 @@ COMMENT ON FUNCTION snapsync.planned_calls(oid) IS
 'The functions in a policy, an array of oids as text, that are called when it is planned: IMMUTABLE, with nothing of a row. For doctor()';
 REVOKE EXECUTE ON FUNCTION snapsync.planned_calls(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.reads_back(type oid) RETURNS boolean
+LANGUAGE c STABLE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'snapsync_reads_back';
+COMMENT ON FUNCTION snapsync.reads_back(oid) IS
+'Are old values of columns of this type read back from the log? Of those that take code of somebody''s to read they are not. For doctor()';
+REVOKE EXECUTE ON FUNCTION snapsync.reads_back(oid) FROM PUBLIC;
+
 CREATE FUNCTION snapsync.trigger_argument("table" oid) RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'snapsync_trigger_argument';
@@ -612,6 +619,16 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM policy AS p CROSS JOIN LATERAL (SELECT snapsync.planned_calls(p.oid) AS calls OFFSET 0) AS c
     JOIN pg_proc AS f ON f.oid = ANY (c.calls::oid[])
     WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid AND e.deptype = 'e')
+    UNION ALL
+    SELECT 'warning', coalesce(m.name, m.tab),
+           format('old values of column %I (%s), which decides who sees a row, are not read back: every row that is %sdeleted, or changed there, resets everybody',
+                  t.attname, format_type(t.atttypid, t.atttypmod),
+                  -- (Whom a new row of such a table concerns is asked with the old ones.)
+                  CASE WHEN EXISTS (SELECT FROM snapsync.access AS a WHERE a.access = m.relation AND a.kind = 'grant' AND a.relation <> m.relation) THEN 'created, ' ELSE '' END),
+           'Reading one would run what somebody has made: a check of a domain within an array or a row, or what makes ranges of one''s own type. Let the column be an '
+           'array of plain values, with a CHECK of the table''s own in the domain''s place, or keep what decides in a table of its own, a row for each value.', NULL, NULL
+    FROM mine AS m JOIN pg_attribute AS t ON t.attrelid = m.relation AND t.attname = ANY (m.image) AND t.attnum > 0 AND NOT t.attisdropped
+    WHERE NOT snapsync.reads_back(t.atttypid)
     UNION ALL
     SELECT 'warning', name, format('function %s %s a policy may hide tables that decide who sees a row; changes in them go unnoticed',
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),

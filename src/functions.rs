@@ -294,6 +294,11 @@ sql_function!(snapsync_planned_calls, pg_finfo_snapsync_planned_calls, |a| {
     a.nullable(doctor::planned_calls(policy)?)
 });
 
+sql_function!(snapsync_reads_back, pg_finfo_snapsync_reads_back, |a| {
+    let type_ = a.required(0, "type", "Pass a type.")?;
+    Ok(doctor::reads_back(type_)?.into())
+});
+
 sql_function!(snapsync_trigger_argument, pg_finfo_snapsync_trigger_argument, |a| {
     a.nullable(triggers::argument(a.table()?)?)
 });

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use crate::policies::{early, wide};
 use crate::server::error::Result;
 use crate::server::spi::{self, Mode, Row};
-use crate::server::{pg, subxact};
+use crate::server::{pg, statement, subxact};
 
 /// What there is to say to the calling role: the one that the call is made with, whoever opened the session.
 pub fn findings() -> Result<Vec<Row>> {
@@ -48,5 +48,13 @@ pub fn planned_calls(policy: pg_sys::Oid) -> Result<Option<String>> {
     match subxact::try_out(|| early::calls_in(tree)) {
         Err(e) if e.is_cancellation() => Err(e),
         calls => Ok(calls.ok().map(|oids| format!("{{{}}}", oids.join(",")))),
+    }
+}
+
+/// Are old values of columns of this type read (sight/old_rows.rs)? Where that cannot be had, the type is gone, and the column with it.
+pub fn reads_back(type_: pg_sys::Oid) -> Result<bool> {
+    match subxact::try_out(|| Ok(statement::input_runs_nothing(pg::base_type(type_)))) {
+        Err(e) if e.is_cancellation() => Err(e),
+        known => Ok(known.unwrap_or(true)),
     }
 }

@@ -512,6 +512,33 @@ DROP TRIGGER keep ON left_leaves;
 SELECT left(finding, 20) AS finding, fix IS NOT NULL AS has_fix FROM snapsync.doctor() WHERE collection = 'left_leaves' AND finding ~ 'enforced';
 RESET ROLE;
 
+-- Old values whose reading would run what somebody has made: who deletes a row that nobody else has seen resets everybody.
+CREATE DOMAIN left_email AS text CHECK (VALUE LIKE '%@%');
+CREATE TYPE left_hours AS RANGE (SUBTYPE = time);
+CREATE TYPE left_contact AS (mail left_email);
+CREATE TABLE left_admins (id int PRIMARY KEY, who name, hours left_hours);
+GRANT SELECT ON left_admins TO PUBLIC;
+SELECT t.secured('left_mails', ', who name, readers left_email[], contact left_contact, mail left_email, names text[], unread left_email[]',
+    $$who = current_user OR current_user || '@x' = ANY (readers) OR (contact).mail = current_user || '@x' OR mail = current_user || '@x' OR current_user = ANY (names)
+        OR EXISTS (SELECT FROM left_admins AS a WHERE a.who = current_user AND a.hours @> '10:00'::time)$$);
+SELECT severity, collection, finding, hint, fix FROM snapsync.doctor() WHERE finding ~ 'read back';
+INSERT INTO left_mails VALUES (1, 'alice'), (2, 'bob');
+SELECT t.sync('alice', 'left_mails');
+UPDATE left_mails SET unread = '{a@x}' WHERE id = 2;
+SELECT t.sync('alice', 'left_mails');
+UPDATE left_mails SET readers = '{b@x}' WHERE id = 2;
+SELECT t.sync('alice', 'left_mails');
+DELETE FROM left_mails WHERE id = 2;
+SELECT t.sync('alice', 'left_mails');
+SELECT t.secured('left_plain', '', $$EXISTS (SELECT FROM left_admins AS a WHERE a.who = current_user AND a.hours @> '10:00'::time)$$);
+SELECT t.sync('alice', 'left_plain'), t.sync('alice', 'left_plain');
+INSERT INTO left_admins VALUES (1, 'bob'), (2, 'bob');
+SELECT t.sync('alice', 'left_plain');
+UPDATE left_admins SET hours = '[09:00,10:00]' WHERE id = 1;
+SELECT t.sync('alice', 'left_plain');
+DELETE FROM left_admins;
+SELECT t.sync('alice', 'left_plain');
+
 -- A number of the key that a row and "deleted" have in different words, to JavaScript.
 CREATE DOMAIN amount AS numeric(10, 2);
 CREATE TABLE amounts (id amount, n int, PRIMARY KEY (id, n));
