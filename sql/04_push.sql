@@ -5,6 +5,7 @@ CREATE TABLE snapsync.push (
     who                 text COLLATE "C" NOT NULL,
     push_id             uuid NOT NULL,
     digest              bytea NOT NULL,
+    since               bigint NOT NULL,
     at                  timestamptz NOT NULL,
     answer              text,
     CONSTRAINT push_pkey PRIMARY KEY (who, push_id)
@@ -13,6 +14,7 @@ COMMENT ON TABLE snapsync.push IS 'Pushes that were carried out, by push_id; kep
 COMMENT ON COLUMN snapsync.push.who IS 'JSON array: the role that pushed, and which signed-in user (sub of request.jwt.claims), if PostgREST said so; a digest of both where they are long';
 COMMENT ON COLUMN snapsync.push.push_id IS 'The client''s id of the batch';
 COMMENT ON COLUMN snapsync.push.digest IS 'SHA-256 of the batch';
+COMMENT ON COLUMN snapsync.push.since IS 'From which stamp on the log has what it changed, and what was changed after it';
 COMMENT ON COLUMN snapsync.push.at IS 'When';
 COMMENT ON COLUMN snapsync.push.answer IS 'What was answered; NULL where that had more than 1 MB';
 CREATE INDEX push_at ON snapsync.push (at);

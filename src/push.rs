@@ -18,6 +18,7 @@ use crate::server::subxact::{self, End};
 use crate::values::device::Device;
 use crate::values::{excerpt, settings};
 
+mod again;
 mod answer;
 mod apply;
 mod constraints;
@@ -79,31 +80,33 @@ pub fn push(request: &PushRequest) -> Result<String> {
     client::check(request.client_id)?;
     let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
     let raw = payload::parse(request.changes, memory::heed)?;
-    let targets = resolve(&raw, request, false)?;
-    carry_out(targets, &pusher, request)
-}
-
-/// What a push answers.
-fn carry_out(targets: Vec<Target>, pusher: &Pusher, request: &PushRequest) -> Result<String> {
     let before = DeferredBefore::look()?;
+    // Before the collections are looked at: what was carried out is answered, whatever has become of them.
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request.changes)? {
-            once::Claim::Answered(answer) => return Ok(answer),
+            once::Claim::Answered(once::Answered { answer, since }) => {
+                again::tell(&raw, request, &answer, since)?;
+                return Ok(answer);
+            }
             once::Claim::First(claim) => Some(claim),
         },
         None => None,
     };
-    let answer = if targets.is_empty() {
-        "{}".into()
-    } else {
-        let _origin = Origin::set(request.client_id);
-        pusher.carry_out(targets, request, before)?
-    };
+    let answer = carry_out(resolve(&raw, request, false)?, &pusher, request, before)?;
     if let Some(claim) = claim {
         claim.answer(&answer)?;
     }
     before.leave()?;
     Ok(answer)
+}
+
+/// What a push answers.
+fn carry_out(targets: Vec<Target>, pusher: &Pusher, request: &PushRequest, before: DeferredBefore) -> Result<String> {
+    if targets.is_empty() {
+        return Ok("{}".into());
+    }
+    let _origin = Origin::set(request.client_id);
+    pusher.carry_out(targets, request, before)
 }
 
 fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &PushRequest, settled: bool) -> Result<Vec<Target<'a>>> {

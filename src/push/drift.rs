@@ -12,6 +12,7 @@
 //! So the answer is the time of the latest change that was pushed, which its clock has passed, but not later than now. A millisecond
 //! after it, or the client pushes that change once more.
 
+use super::constraints::DeferredBefore;
 use super::target::Target;
 use super::{carry_out, payload, resolve, PushRequest, Pusher};
 use crate::push::pusher::Baseline;
@@ -45,7 +46,9 @@ pub fn push(changes: &str, device_time: &str) -> Result<i64> {
     let targets = resolve(&raw, &request, false)?;
     targets.iter().try_for_each(check)?;
     let latest = targets.iter().filter_map(|target| latest(target, device)).max();
-    carry_out(targets, &pusher, &request)?;
+    let before = DeferredBefore::look()?;
+    carry_out(targets, &pusher, &request, before)?;
+    before.leave()?;
     let next = latest.map_or(now, |latest| latest.saturating_add(TICK).min(now));
     Ok(next.saturating_sub(time::EPOCH))
 }

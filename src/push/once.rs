@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use crate::log::client;
+use crate::log::{client, clock};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::session::PerTransaction;
 use crate::server::{pg, spi, subxact};
@@ -20,7 +20,7 @@ thread_local! {
 pub enum Claim {
     /// Nobody has carried it out yet.
     First(Pending),
-    Answered(String),
+    Answered(Answered),
 }
 
 /// A claim that has to be answered.
@@ -32,11 +32,19 @@ pub struct Pending {
 const CLAIM: &str = include_str!("once/claim.sql");
 const ANSWERED: &str = include_str!("once/answered.sql");
 
-/// A push that was carried out; without an answer that was too long.
+/// A push that was carried out.
+pub struct Answered {
+    pub answer: String,
+    /// What it changed, and what was changed after it, has a stamp >= this one.
+    pub since: i64,
+}
+
+/// The same as it is kept; without an answer that was too long.
 #[derive(Deserialize)]
-struct Answered {
+struct KeptAnswer {
     same_changes: bool,
     answer: Option<String>,
+    since: i64,
 }
 
 /// A longer answer is not kept: whoever may write nothing at all gets one as long as what he sends.
@@ -52,15 +60,19 @@ const PRUNED_BYTES: i64 = 1 << 20;
 
 pub fn claim(push_id: &str, changes: &str) -> Result<Claim> {
     let who = client::who()?;
-    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(changes)];
+    // Before anything is written, or locked.
+    let since = clock::read_snapmin()?.snapmin;
+    let args = [spi::arg(who.as_str()), spi::arg(push_id), spi::arg(changes), spi::arg(since)];
     if !spi::owner_query(CLAIM, &args)?.is_empty() {
         prune_at_end();
         return Ok(Claim::First(Pending { push_id: push_id.to_string(), who }));
     }
-    let rows = spi::owner_query(ANSWERED, &args)?;
-    match rows.first().map(|row| row.json::<Answered>(0)).transpose()? {
-        Some(Answered { same_changes: true, answer: Some(answer) }) => Ok(Claim::Answered(answer)),
-        Some(Answered { same_changes: true, answer: None }) => {
+    let rows = spi::owner_query(ANSWERED, &args[..3])?;
+    match rows.first().map(|row| row.json::<KeptAnswer>(0)).transpose()? {
+        Some(KeptAnswer { same_changes: true, answer: Some(answer), since }) => {
+            Ok(Claim::Answered(Answered { answer, since }))
+        }
+        Some(KeptAnswer { same_changes: true, answer: None, .. }) => {
             Err(SyncError::new(code::CONFLICT, "push_id was carried out, and what was answered is not kept")
                 .detail("[]")
                 .hint("It had more than 1 MB. Pull, and push what is left to be pushed under a new push_id."))

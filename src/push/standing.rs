@@ -74,6 +74,12 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     Ok(missing)
 }
 
+/// Those of these ids whose rows no pull would send now.
+pub fn unsent_now<'t>(target: &Target, ids: &[&'t str]) -> Result<Vec<&'t str>> {
+    let places = places_unsent(target, ids, scopes_now(target)?.as_deref())?;
+    Ok(places.into_iter().map(|place| ids[place]).gather())
+}
+
 /// The places of those of these ids whose rows no pull would send now.
 fn places_unsent(target: &Target, ids: &[&str], scopes: Option<&[String]>) -> Result<Vec<usize>> {
     let mut stands = memory::filled(false, ids.len());

@@ -16,10 +16,11 @@ fn floor(room: &str) -> Option<usize> {
 }
 
 /// The line that a push walks, its end first: a part takes from those before it, which are below here.
-const PUSH: [&str; 18] = [
+const PUSH: [&str; 19] = [
     "drift",
     "mutate",
     "once",
+    "again",
     "answer",
     "write",
     "standing",

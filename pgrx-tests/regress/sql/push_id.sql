@@ -50,8 +50,8 @@ UPDATE snapsync.push SET at = now() - interval '8 days' WHERE who = '["alice"]';
 SELECT push_changes('{}', push_id => '00000000-0000-0000-0000-000000000004');
 SELECT who, right(push_id::text, 1) AS push_id FROM snapsync.push ORDER BY 1, 2;
 -- A push takes so many outdated answers along as are 1 MB together, and one at least.
-INSERT INTO snapsync.push (who, push_id, digest, answer, at)
-SELECT '["bob"]', gen_random_uuid(), '\x00', (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32000) WHERE i > 0), now() - interval '9 days' FROM generate_series(1, 5) AS i;
+INSERT INTO snapsync.push (who, push_id, digest, since, answer, at)
+SELECT '["bob"]', gen_random_uuid(), '\x00', 1, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 32000) WHERE i > 0), now() - interval '9 days' FROM generate_series(1, 5) AS i;
 SELECT push_changes('{}', push_id => '00000000-0000-0000-0000-000000000007');
 SELECT count(*) FROM snapsync.push WHERE who = '["bob"]' AND at < now() - interval '8 days';
 SHOW snapsync.push_retention;

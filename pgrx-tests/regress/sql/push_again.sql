@@ -1,0 +1,140 @@
+-- A batch that comes again under its push_id is not carried out again. What its client may believe wrongly of its rows then comes with the next pull,
+-- to that client alone.
+\set ECHO none
+\set test regress_push_again
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE FUNCTION t.stamp(collection text, client text) RETURNS text LANGUAGE sql AS $$
+    SELECT public.pull_changes(ARRAY[collection], client_id => client) ->> 'timestamp'
+$$;
+CREATE FUNCTION t.changes(collection text, cursor text, client text) RETURNS json LANGUAGE sql AS $$
+    SELECT public.pull_changes(ARRAY[collection], cursor, client_id => client, skip_echoes => client IS NOT NULL) -> 'changes' -> collection
+$$;
+CREATE TABLE todo (id text PRIMARY KEY, title text);
+INSERT INTO todo VALUES ('t1', 'old'), ('t2', 'old'), ('t4', 'old');
+GRANT ALL ON todo TO alice, bob;
+SELECT snapsync.enable('todo');
+SET ROLE alice;
+SELECT t.stamp('todo', 'A') AS a \gset
+\set batch '{"todo": {"created": [{"id": "t3", "title": "mine"}, {"id": "t5", "title": "mine"}], "updated": [{"id": "t1", "title": "mine"}, {"id": "t4", "title": "mine"}], "deleted": ["t2"]}}'
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000001');
+-- Its answer is lost, and it comes again at once: there is nothing to say.
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000001');
+SELECT t.changes('todo', :'a', 'A');
+-- Another device changes, deletes and brings back.
+SELECT t.stamp('todo', 'B') AS b \gset
+SELECT push_changes('{"todo": {"created": [{"id": "t2", "title": "again"}], "updated": [{"id": "t1", "title": "theirs"}, {"id": "t3", "title": "theirs"}], "deleted": ["t5"]}}', :'b', client_id => 'B');
+-- The first one pulls, keeps its own edits, which it has still to push, and pushes them.
+SELECT t.changes('todo', :'a', 'A');
+SELECT t.stamp('todo', 'A') AS a \gset
+SELECT t.stamp('todo', 'B') AS b \gset
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000001');
+SELECT t.changes('todo', :'b', 'B') AS nobody_else;
+SELECT t.changes('todo', :'a', 'A');
+-- Each time, for the answer may be lost each time; also where the batch comes with the cursor that it had first.
+SELECT t.stamp('todo', 'A') AS a \gset
+SELECT push_changes(:'batch', '1', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000001');
+SELECT t.changes('todo', :'a', 'A');
+-- In a transaction that keeps its snapshot, and in that of the first push.
+SELECT t.stamp('todo', 'A') AS a \gset
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000001');
+COMMIT;
+SELECT t.changes('todo', :'a', 'A');
+BEGIN;
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "one"}]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000002');
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "one"}]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000002');
+COMMIT;
+SELECT t.stamp('todo', 'A') AS a \gset
+-- A client without a client_id cannot be told what of it is its own: it gets all of the batch.
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "two"}], "deleted": ["t5"]}}', push_id => '00000000-0000-0000-0000-000000000003');
+SELECT t.stamp('todo', NULL) AS a \gset
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "two"}], "deleted": ["t5"]}}', push_id => '00000000-0000-0000-0000-000000000003');
+SELECT t.changes('todo', :'a', NULL);
+-- Where clients were reset, what the log has is not all.
+SELECT t.stamp('todo', 'A') AS a \gset
+\set batch '{"todo": {"updated": [{"id": "t4", "title": "mine once more"}]}}'
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000007');
+RESET ROLE;
+SELECT snapsync.reset('todo');
+SET ROLE alice;
+SELECT t.stamp('todo', 'A') AS a \gset
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000007');
+SELECT t.changes('todo', :'a', 'A');
+-- One that writes nothing.
+SELECT push_changes('{}', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000008');
+SELECT push_changes('{}', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000008');
+RESET ROLE;
+
+-- What the server made otherwise, or did not take, the client has heard before it sent the batch again; so it is with ids. Of a record that the answer
+-- names nothing is said.
+CREATE TABLE notes (id uuid PRIMARY KEY, title varchar(12) CHECK (title <> 'bad'));
+CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.title = 'nothing' THEN RETURN NULL; END IF;
+    NEW.title := upper(NEW.title);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER shouting BEFORE INSERT ON notes FOR EACH ROW EXECUTE FUNCTION shout();
+GRANT ALL ON notes TO alice;
+SELECT snapsync.enable('notes');
+SET ROLE alice;
+SELECT t.stamp('notes', 'A') AS a \gset
+\set batch '{"notes": {"created": [{"id": "00000000-0000-0000-0000-00000000000a", "title": "loud"}, {"id": "00000000-0000-0000-0000-00000000000B", "title": "LOUD"}, {"id": "00000000-0000-0000-0000-00000000000c", "title": "nothing"}, {"id": "00000000-0000-0000-0000-00000000000d", "title": "too long to be stored"}, {"id": "none", "title": "x"}]}}'
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000004', on_rejected => 'report') -> 'experimentalRejectedIds';
+SELECT t.changes('notes', :'a', 'A');
+SELECT t.stamp('notes', 'A') AS a \gset
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000004', on_rejected => 'report') -> 'experimentalRejectedIds';
+SELECT t.changes('notes', :'a', 'A');
+RESET ROLE;
+
+-- What the user does not see any more is gone for him.
+CREATE TABLE shared (id int PRIMARY KEY, list int);
+CREATE TABLE lists (id int, member name, PRIMARY KEY (id, member));
+INSERT INTO lists VALUES (1, 'alice'), (2, 'alice');
+ALTER TABLE shared ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON shared USING (list IN (SELECT id FROM lists WHERE member = current_user));
+GRANT ALL ON shared TO alice;
+GRANT SELECT ON lists TO alice;
+SELECT snapsync.enable('shared');
+SET ROLE alice;
+SELECT t.stamp('shared', 'A') AS a \gset
+SELECT push_changes('{"shared": {"created": [{"id": 1, "list": 1}, {"id": 2, "list": 2}]}}', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000005');
+RESET ROLE;
+DELETE FROM lists WHERE id = 1;
+SET ROLE alice;
+SELECT t.stamp('shared', 'A') AS a \gset
+SELECT push_changes('{"shared": {"created": [{"id": 1, "list": 1}, {"id": 2, "list": 2}]}}', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000005');
+SELECT t.changes('shared', :'a', 'A');
+RESET ROLE;
+-- Nor is all looked at, where others have done much.
+INSERT INTO shared SELECT i, 3 FROM generate_series(3, 11000) AS i;
+DELETE FROM shared WHERE list = 3;
+SET ROLE alice;
+SELECT t.stamp('shared', 'A') AS a \gset
+SELECT push_changes('{"shared": {"created": [{"id": 1, "list": 1}, {"id": 2, "list": 2}]}}', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000005');
+SELECT t.changes('shared', :'a', 'A');
+RESET ROLE;
+
+-- The answer is the first one's, whatever has become of the tables, and of what their user may do.
+ALTER TABLE todo RENAME COLUMN title TO name;
+SET ROLE alice;
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "one"}]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000002');
+RESET ROLE;
+REVOKE ALL ON todo FROM alice;
+SET ROLE alice;
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "one"}]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000002');
+RESET ROLE;
+DELETE FROM notes;
+ALTER TABLE notes ALTER COLUMN id TYPE int USING 1;
+SET ROLE alice;
+SELECT t.stamp('notes', 'A') AS a \gset
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000004', on_rejected => 'report') -> 'experimentalRejectedIds';
+SELECT t.changes('notes', :'a', 'A');
+RESET ROLE;
+DROP TABLE todo, notes;
+SET ROLE alice;
+SELECT push_changes('{"todo": {"updated": [{"id": "t4", "title": "one"}]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000002');
+SELECT push_changes(:'batch', :'a', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000004', on_rejected => 'report') -> 'experimentalRejectedIds';
+RESET ROLE;
