@@ -40,7 +40,7 @@ pub fn is_wide(tree: &str) -> Result<bool> {
 }
 
 /// What writing a query takes, each counted once for each join.
-struct Written {
+struct Effort {
     columns: usize,
     /// To find names for columns that are called as others are.
     comparisons: usize,
@@ -48,7 +48,7 @@ struct Written {
 
 /// # Safety
 /// An analyzed query.
-unsafe fn written_columns(query: *mut pg_sys::Query) -> Written {
+unsafe fn written_columns(query: *mut pg_sys::Query) -> Effort {
     let (mut columns, mut joins) = (0, 1);
     let mut names: BTreeMap<&[u8], usize> = BTreeMap::new();
     // SAFETY: see above.
@@ -77,7 +77,7 @@ unsafe fn written_columns(query: *mut pg_sys::Query) -> Written {
         }
     }
     let comparisons = tries(&names).saturating_mul(columns);
-    Written { columns: columns * joins, comparisons: comparisons.saturating_mul(joins) }
+    Effort { columns: columns * joins, comparisons: comparisons.saturating_mul(joins) }
 }
 
 /// How many names are tried for those that are called as others are: `a_1`, `a_2` and so on, past all that are called so already.
