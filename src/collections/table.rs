@@ -292,7 +292,7 @@ impl Table {
 /// A push asks whether the stored version is the greater one (push/decide/version.rs).
 fn check_version(s: &StoredSettings, attributes: &[Attribute]) -> Result<()> {
     match s.version_column.as_ref().and_then(|c| attributes.iter().find(|a| a.name == *c)) {
-        Some(column) if !order::is_ordered(column.base_type()) => Err(SyncError::new(
+        Some(column) if !order::is_ordered(column.type_oid.into()) => Err(SyncError::new(
             code::INVALID_PARAMETER,
             format!("version column \"{}\" has type {}", column.name, column.type_name),
         )

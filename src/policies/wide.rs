@@ -71,8 +71,9 @@ unsafe fn written_columns(query: *mut pg_sys::Query) -> Effort {
                 pg_sys::RTEKind::RTE_RELATION => columns += columns_of((*entry).relid),
                 _ => columns += colnames.len(),
             }
-            for name in colnames {
-                *names.entry(CStr::from_ptr((*name).sval).to_bytes()).or_default() += 1;
+            // (Those without a name were dropped before.)
+            for name in colnames.into_iter().map(|name| CStr::from_ptr((*name).sval).to_bytes()).filter(|n| !n.is_empty()) {
+                *names.entry(name).or_default() += 1;
             }
         }
     }

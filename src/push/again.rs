@@ -66,8 +66,13 @@ fn tell_of(changes: &RawCollection, request: &PushRequest, rejected: &HashSet<&s
     let mut ids = target.ids();
     ids.retain(|id| !unreadable.contains_key(*id) && !rejected.contains(target.as_sent(id)));
     let shown = shown(&target, &ids, request, since)?;
+    ids.retain(|id| !shown.contains(*id));
+    // What it deleted and no pull would send is gone for it. (Ids that never were would fill the log, too.)
+    let deletions: HashSet<&str> = target.plan.deletions.iter().map(|deletion| &*deletion.id).gather();
+    let deleted: Vec<&str> = ids.iter().copied().filter(|id| deletions.contains(id)).gather();
+    let gone: HashSet<&str> = standing::unsent_now(&target, &deleted)?.into_iter().gather();
     let mut told: Vec<(usize, String)> =
-        ids.iter().filter(|id| !shown.contains(*id)).map(|id| (0, id.to_string())).gather();
+        ids.iter().filter(|id| !gone.contains(*id)).map(|id| (0, id.to_string())).gather();
     let targets = [target];
     let target = &targets[0];
     // Other spellings of their ids are gone, of which there was word, too.

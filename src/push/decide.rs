@@ -44,7 +44,9 @@ pub enum Fate {
     /// The row stands as it is sent, as far as its columns tell; if the client has lost anything by that, it gets it with its next pull.
     Equal,
     /// The same where the caller may not write the row: nobody else is to hear of that.
-    EqualToHim,
+    EqualForHim,
+    /// So it is, and the row has more than was sent.
+    KeepForHim,
     /// There is nothing to do.
     Nothing,
     Rejected,

@@ -123,7 +123,9 @@ pub fn unsent<'t>(targets: &'t [Target], fates: &[Fates]) -> Result<Vec<(usize, 
         if !is_asked || !is_narrowed(target) {
             continue;
         }
-        let stays = |fate: &Fate| matches!(fate, Fate::Keep | Fate::Equal | Fate::EqualToHim | Fate::Nothing);
+        let stays = |fate: &Fate| {
+            matches!(fate, Fate::Keep | Fate::Equal | Fate::KeepForHim | Fate::EqualForHim | Fate::Nothing)
+        };
         let left = target.plan.records.iter().zip(&fates.records).filter(|(_, fate)| stays(fate));
         let ids: Vec<&str> = left.map(|(record, _)| &*record.id).gather();
         if ids.is_empty() {

@@ -180,7 +180,9 @@ impl<'w, 'a> Work<'w, 'a> {
             rows[item.target].insert(item.row);
         }
         for (rows, fates) in rows.iter_mut().zip(&self.decisions.fates) {
-            let told = |fate: &Fate| matches!(fate, Fate::Keep | Fate::Equal | Fate::Gone);
+            let told = |fate: &Fate| {
+                matches!(fate, Fate::Keep | Fate::Equal | Fate::KeepForHim | Fate::EqualForHim | Fate::Gone)
+            };
             memory::extend(rows, (0..).zip(&fates.records).filter(|(_, fate)| told(fate)).map(|(row, _)| row));
         }
         standing::misspelt(self.targets, &rows)
@@ -323,9 +325,14 @@ impl<'w, 'a> Work<'w, 'a> {
             let plan = &target.plan;
             let records = plan.records.iter().zip(&fates.records).map(|(record, fate)| (&*record.id, fate));
             let deletions = plan.deletions.iter().zip(&fates.deletions).map(|(deletion, fate)| (&*deletion.id, fate));
-            let stands = records.chain(deletions).filter(|(_, fate)| **fate == Fate::Keep);
-            memory::extend(&mut again, stands.map(|(id, _)| (index, id)));
-            for (fate, of) in [(Fate::Equal, &mut again), (Fate::EqualToHim, &mut to_him)] {
+            for (id, fate) in records.chain(deletions) {
+                match fate {
+                    Fate::Keep => again.push((index, id)),
+                    Fate::KeepForHim => to_him.push((index, id)),
+                    _ => {}
+                }
+            }
+            for (fate, of) in [(Fate::Equal, &mut again), (Fate::EqualForHim, &mut to_him)] {
                 let equal = (0..).zip(&fates.records).filter(|(_, f)| **f == fate).map(|(row, _)| row);
                 let lost = self.writer.lost(index, &equal.gather::<Vec<u32>>())?;
                 memory::extend(of, lost.into_iter().map(|row| (index, &*plan.records[row as usize].id)));

@@ -539,6 +539,14 @@ SELECT c.shape -> 'texts' = 'null' AS "no SQL", snapsync.policy_text(p.oid) IS N
 FROM snapsync.collection AS c JOIN pg_policy AS p ON p.polrelid = c.relation WHERE c.name = 'alike';
 ALTER POLICY p ON alike USING (true);
 SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+-- (Not what was dropped.)
+CREATE TABLE fewer (id int PRIMARY KEY);
+DO $$ BEGIN
+    EXECUTE 'ALTER TABLE fewer ' || (SELECT string_agg(format('ADD c%s int', i), ', ') FROM generate_series(1, 400) AS i);
+    EXECUTE 'ALTER TABLE fewer ' || (SELECT string_agg(format('DROP c%s', i), ', ') FROM generate_series(1, 400) AS i);
+END $$;
+ALTER POLICY p ON alike USING (EXISTS (SELECT FROM fewer AS a JOIN fewer AS b ON a.id = b.id JOIN fewer AS c ON c.id = b.id));
+SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
 -- (Few are enough where many are called as they would be then.)
 DO $$ BEGIN EXECUTE format('ALTER POLICY p ON alike USING (EXISTS (SELECT FROM wide_1 AS a (%s) WHERE a1500 > 0))', (SELECT string_agg(CASE WHEN n < 1341 THEN 'a_' || n WHEN n < 1500 THEN 'a' ELSE 'a1500' END, ', ' ORDER BY n) FROM generate_series(1, 1500) AS n)); END $$;
 SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';

@@ -117,6 +117,16 @@ SELECT push_changes('{"shared": {"created": [{"id": 1, "list": 1}, {"id": 2, "li
 SELECT t.changes('shared', :'a', 'A');
 RESET ROLE;
 
+-- Ids that never were are no word, however often they are sent.
+SET ROLE alice;
+SELECT push_changes('{"shared": {"deleted": ["99901", "99902"]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000006');
+RESET ROLE;
+SELECT count(*) FROM snapsync.change WHERE key ~ '^9990';
+SET ROLE alice;
+SELECT push_changes('{"shared": {"deleted": ["99901", "99902"]}}', client_id => 'A', push_id => '00000000-0000-0000-0000-000000000006');
+RESET ROLE;
+SELECT count(*) FROM snapsync.change WHERE key ~ '^9990';
+
 -- The answer is the first one's, whatever has become of the tables, and of what their user may do.
 ALTER TABLE todo RENAME COLUMN title TO name;
 SET ROLE alice;

@@ -142,3 +142,14 @@ RESET ROLE;
 SET ROLE bob;
 SELECT pull_changes('{shared}', :'c', client_id => 'device') #> '{changes,shared,updated}' AS "of another user";
 RESET ROLE;
+-- So it is with what he has made himself, and sends once more: columns that he did not send, and an id that the server writes otherwise.
+CREATE TABLE made (id uuid PRIMARY KEY, title text, by_server text DEFAULT 'x');
+GRANT SELECT, INSERT ON made TO alice;
+SELECT snapsync.enable('made');
+SET ROLE alice;
+\set batch '{"made": {"created": [{"id": "00000000-0000-0000-0000-00000000000B", "title": "spelled", "by_server": "x"}, {"id": "00000000-0000-0000-0000-00000000000c", "title": "lacks"}]}}'
+SELECT push_changes(:'batch', NULL, client_id => 'device');
+SELECT pull_changes('{made}') ->> 'timestamp' AS c \gset
+SELECT push_changes(:'batch', :'c', client_id => 'device');
+SELECT pull_changes('{made}', :'c', client_id => 'device') #> '{changes,made}' AS changes;
+RESET ROLE;

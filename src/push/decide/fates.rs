@@ -237,7 +237,8 @@ impl<'d, 'a> Deciding<'d, 'a> {
             _ if self.target.dialect == Dialect::Drift => Fate::Nothing,
             true if lacks => Fate::Keep,
             true => Fate::Equal,
-            false => Fate::EqualToHim,
+            false if lacks => Fate::KeepForHim,
+            false => Fate::EqualForHim,
         }
     }
 
