@@ -72,7 +72,9 @@ unsafe fn written_columns(query: *mut pg_sys::Query) -> Effort {
                 _ => columns += colnames.len(),
             }
             // (Those without a name were dropped before.)
-            for name in colnames.into_iter().map(|name| CStr::from_ptr((*name).sval).to_bytes()).filter(|n| !n.is_empty()) {
+            for name in
+                colnames.into_iter().map(|name| CStr::from_ptr((*name).sval).to_bytes()).filter(|n| !n.is_empty())
+            {
                 *names.entry(name).or_default() += 1;
             }
         }
