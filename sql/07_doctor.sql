@@ -621,11 +621,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid AND e.deptype = 'e')
     UNION ALL
     SELECT 'warning', coalesce(m.name, m.tab),
-           format('old values of column %I (%s), which decides who sees a row, are not read back: every row that is %sdeleted, or changed there, resets everybody',
+           format('old values of column %I (%s), which decides who sees a row, are not read back: every row that is %sdeleted, or changed in a column that decides, resets everybody%s',
                   t.attname, format_type(t.atttypid, t.atttypmod),
                   -- (Whom a new row of such a table concerns is asked with the old ones.)
-                  CASE WHEN EXISTS (SELECT FROM snapsync.access AS a WHERE a.access = m.relation AND a.kind = 'grant' AND a.relation <> m.relation) THEN 'created, ' ELSE '' END),
-           'Reading one would run what somebody has made: a check of a domain within an array or a row, or what makes ranges of one''s own type. Let the column be an '
+                  CASE WHEN EXISTS (SELECT FROM snapsync.access AS a WHERE a.access = m.relation AND a.kind = 'grant' AND a.relation <> m.relation) THEN 'created, ' ELSE '' END,
+                  ' of its ' || quote_ident(coalesce(m.scope_column, m.found_scope))),
+           'Reading one would run what somebody has made: a check of a domain within an array or a row, or what makes ranges of one''s own type; or it would look objects up (regclass in an array) that may be called otherwise by now. Let the column be an '
            'array of plain values, with a CHECK of the table''s own in the domain''s place, or keep what decides in a table of its own, a row for each value.', NULL, NULL
     FROM mine AS m JOIN pg_attribute AS t ON t.attrelid = m.relation AND t.attname = ANY (m.image) AND t.attnum > 0 AND NOT t.attisdropped
     WHERE NOT snapsync.reads_back(t.atttypid)
