@@ -134,7 +134,8 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     let whole = seen_by_clock.filter(|_| page.is_none());
     // It does not go back behind an odd one. Nor is it exact of a collection that a later cursor was given for, or of what pages of several
     // snapshots have; nor where an old snapshot, a standby's too, has rows as they were before a push, of which the next pull may leave out the echo (echo.rs).
-    let several = page.as_ref().is_some_and(|page| page.resumed) || request.client_id.is_some() && seen_by_clock.is_none();
+    let several =
+        page.as_ref().is_some_and(|page| page.resumed) || request.client_id.is_some() && seen_by_clock.is_none();
     let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
     let mut timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
 
