@@ -151,7 +151,7 @@ const REMEMBER_UNENFORCED: &str = "INSERT INTO snapsync.dependency (relation, cl
 /// (shape/unenforced.rs): the table may be tracked again.
 pub fn forget(relation: pg_sys::Oid) -> Result<bool> {
     spi::owner_execute(REMEMBER_UNENFORCED, &[spi::arg(relation)])?;
-    const KEPT: &str = "AND (name IS DISTINCT FROM 'unenforced' OR NOT own OR NOT EXISTS (SELECT FROM pg_constraint WHERE oid = objid OFFSET 0))";
+    const KEPT: &str = "AND (name IS DISTINCT FROM 'unenforced' OR NOT own OR NOT EXISTS (SELECT FROM pg_constraint WHERE oid = objid AND conrelid = $1 OFFSET 0))";
     for (table, but) in [("collection", ""), ("access", ""), ("dependency", KEPT)] {
         let sql = format!(
             "DELETE FROM snapsync.{table} WHERE ctid = ANY (ARRAY( \

@@ -1,4 +1,5 @@
-//! SQL that runs under the caller's search path names its operators' schema. Some forms name no operator, and look one up all the same.
+//! SQL that runs under the caller's search path names its operators' schema. Some forms name no operator, and look one up all the same. (Statements in
+//! `.sql` files run under a path of ours.)
 
 use super::source::files;
 
@@ -6,12 +7,13 @@ use super::source::files;
 const ROOMS: [&str; 5] = ["push/", "pull/", "sight/", "values/", "collections/lookup.rs"];
 
 /// Each with what makes it harmless where it comes next: a `CASE` without an operand, a comparison with NULL.
-const FORMS: [(&str, &str); 6] = [
+const FORMS: [(&str, &str); 7] = [
     ("CASE ", "WHEN "),
     (" USING (", ""),
     ("NULLIF(", ""),
     (" IN (", ""),
     (" BETWEEN ", ""),
+    (" LIKE ", ""),
     (" DISTINCT FROM ", "NULL"),
 ];
 

@@ -70,7 +70,7 @@ pub fn dropped(relation: pg_sys::Oid) -> Result<()> {
     const SQL: &str = "DELETE FROM snapsync.dependency WHERE ctid = ANY (ARRAY( \
          SELECT ctid FROM snapsync.dependency AS d \
          WHERE relation = $1 AND name = 'unenforced' AND NOT EXISTS (SELECT FROM snapsync.collection WHERE relation = $1) \
-           AND NOT EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid OFFSET 0) FOR UPDATE SKIP LOCKED))";
+           AND NOT EXISTS (SELECT FROM pg_constraint WHERE oid = d.objid AND conrelid = $1 OFFSET 0) FOR UPDATE SKIP LOCKED))";
     spi::owner_execute(SQL, &[spi::arg(relation)]).map(|_| ())
 }
 
