@@ -189,9 +189,12 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     /// Those of these records, which stand as they were sent as far as their columns tell, that are not just what was sent.
     pub fn lost(&self, target: usize, records: &[u32]) -> Result<Vec<u32>> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
         let equal = match self.echo(target)? {
-            Some(echo) if !records.is_empty() => echo.equal(&self.targets[target], records),
-            _ => HashSet::new(),
+            Some(echo) => echo.equal(&self.targets[target], records),
+            None => HashSet::new(),
         };
         Ok(records.iter().copied().filter(|row| !equal.contains(row)).gather())
     }
