@@ -52,6 +52,13 @@ pub enum Fate {
     Rejected,
 }
 
+impl Fate {
+    /// Does the stored row stand, for a record that is not refused?
+    pub fn stands(self) -> bool {
+        matches!(self, Fate::Keep | Fate::Equal | Fate::EqualForHim | Fate::KeepForHim)
+    }
+}
+
 /// The fates of one target's rows.
 pub struct Fates {
     pub records: Vec<Fate>,

@@ -47,7 +47,7 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
             || fired & UPDATE != 0 && facts.followed;
     }
     // A trigger of another table's, to which one of these has written.
-    later |= meddled && deferred::is_users_code_waiting()?;
+    later = later || meddled && deferred::is_users_code_waiting()?;
     let mut missing = Vec::new();
     for (index, items) in by_target(inserted.into_iter()) {
         let target = &targets[index];
@@ -123,9 +123,7 @@ pub fn unsent<'t>(targets: &'t [Target], fates: &[Fates]) -> Result<Vec<(usize, 
         if !is_asked || !is_narrowed(target) {
             continue;
         }
-        let stays = |fate: &Fate| {
-            matches!(fate, Fate::Keep | Fate::Equal | Fate::KeepForHim | Fate::EqualForHim | Fate::Nothing)
-        };
+        let stays = |fate: &Fate| fate.stands() || *fate == Fate::Nothing;
         let left = target.plan.records.iter().zip(&fates.records).filter(|(_, fate)| stays(fate));
         let ids: Vec<&str> = left.map(|(record, _)| &*record.id).gather();
         if ids.is_empty() {

@@ -180,9 +180,7 @@ impl<'w, 'a> Work<'w, 'a> {
             rows[item.target].insert(item.row);
         }
         for (rows, fates) in rows.iter_mut().zip(&self.decisions.fates) {
-            let told = |fate: &Fate| {
-                matches!(fate, Fate::Keep | Fate::Equal | Fate::KeepForHim | Fate::EqualForHim | Fate::Gone)
-            };
+            let told = |fate: &Fate| fate.stands() || *fate == Fate::Gone;
             memory::extend(rows, (0..).zip(&fates.records).filter(|(_, fate)| told(fate)).map(|(row, _)| row));
         }
         standing::misspelt(self.targets, &rows)

@@ -54,19 +54,22 @@ unsafe impl GlobalAlloc for Careful {
     /// As for the trait.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        or_else(unsafe { System.alloc(layout) }, layout.size(), || unsafe { System.alloc(layout) })
+        let ask = || unsafe { System.alloc(layout) };
+        or_else(ask(), layout.size(), ask)
     }
     /// # Safety
     /// As for the trait.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        or_else(unsafe { System.alloc_zeroed(layout) }, layout.size(), || unsafe { System.alloc_zeroed(layout) })
+        let ask = || unsafe { System.alloc_zeroed(layout) };
+        or_else(ask(), layout.size(), ask)
     }
     /// # Safety
     /// As for the trait.
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise; what could not be enlarged is as it was.
-        or_else(unsafe { System.realloc(place, layout, size) }, size, || unsafe { System.realloc(place, layout, size) })
+        let ask = || unsafe { System.realloc(place, layout, size) };
+        or_else(ask(), size, ask)
     }
     /// # Safety
     /// As for the trait.

@@ -1,5 +1,5 @@
--- Foreign keys from table $1 and to it that are not known yet not to have been enforced, of tracked tables, and of those that have marks: $2 all, or those that are `off` now, or made
--- `anew` without a word in the place of one that was not enforced (its name is known, and its Oid is nobody's any more); with each table that has the key
+-- Foreign keys from table $1 and to it that are not known yet not to have been enforced, of tracked tables, and of those that have marks: $2 all, or those
+-- that are `off` now, or made `anew` without a word in the place of one that was not enforced (its name is known, and its Oid is nobody's any more); with each table that has the key
 -- or whose policies may follow it: this one, the key, is it the table's own, the key's name, the tables at both ends, and does the former read the latter.
 WITH key AS MATERIALIZED (
     SELECT f.oid, f.conname, f.conrelid, f.confrelid
@@ -13,7 +13,8 @@ WITH key AS MATERIALIZED (
       AND CASE $2
           WHEN 'off' THEN EXISTS (SELECT FROM snapsync.keys_off(f.oid))
           WHEN 'anew' THEN
-              CASE WHEN jsonb_typeof(k.shape -> 'unenforced') = 'array' -- (The name that is known is of before, if nobody could look since.)
+              -- (The name that is known is of before, if nobody could look since.)
+              CASE WHEN jsonb_typeof(k.shape -> 'unenforced') = 'array'
                         AND (k.shape -> 'unenforced_names' ? f.conname::text
                              OR EXISTS (SELECT FROM snapsync.dependency WHERE relation = f.conrelid AND classid = 0 OFFSET 0))
                    THEN EXISTS (SELECT FROM jsonb_array_elements_text(k.shape -> 'unenforced') AS was(oid)
