@@ -332,6 +332,7 @@ pub fn check_columns(relation: pg_sys::Oid, s: &StoredSettings) -> Result<()> {
     let table = Table::find(relation)?;
     let attributes = table.attributes()?;
     table.check_key(&s.key, &attributes)?;
+    check_version(s, &attributes)?;
     table.check_scope_and_mark(s, &attributes)
 }
 

@@ -193,6 +193,10 @@ SELECT attname, e.* FROM pg_attribute
 CROSS JOIN LATERAL t.error(format('SELECT snapsync.enable(''versioned'', conflict => ''last_write_wins'', version_column => %L)', attname)) AS e
 WHERE attrelid = 'versioned'::regclass AND attnum > 1 ORDER BY attnum;
 SET client_min_messages = warning;
+-- Nor does a version column get such a type afterwards.
+SELECT snapsync.enable('versioned', conflict => 'last_write_wins', version_column => 'text');
+ALTER TABLE versioned ALTER text TYPE json USING to_json(text);
+ALTER TABLE versioned ALTER text TYPE int USING text::int;
 DROP TABLE versioned;
 RESET client_min_messages;
 -- A refusal leaves nothing behind.

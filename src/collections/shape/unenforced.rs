@@ -40,18 +40,23 @@ pub fn changed_by_replica(relation: pg_sys::Oid) -> Result<()> {
     if !SEEN.with(|s| s.with(|seen| seen.insert(relation.to_u32()))) {
         return Ok(());
     }
-    mark(relation, Marked::All)
+    mark(relation, Marked::All).map(|_| ())
 }
 
 /// A command has perhaps switched triggers of this table off, or of a part of it: the keys from it and to it.
 pub fn switched(relation: pg_sys::Oid) -> Result<()> {
-    mark(relation, Marked::Off)
+    mark(relation, Marked::Off).map(|_| ())
 }
 
 /// A command has changed the type of a column of this table, or of a part of it: keys from it and to it that are made anew, in the place of some that
 /// were not enforced.
 pub fn made_anew(relation: pg_sys::Oid) -> Result<()> {
-    mark(relation, Marked::Anew)
+    for table in mark(relation, Marked::Anew)? {
+        memory::heed();
+        // (Of the keys in whose place they are nothing else is told.)
+        dropped(table.into())?;
+    }
+    Ok(())
 }
 
 /// The command has given constraints other names: marks go by these where PostgreSQL makes the keys anew.
@@ -82,8 +87,8 @@ enum Marked {
     Anew,
 }
 
-/// Marks keys of a table.
-fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
+/// Marks keys of a table, or to it; gives the tables that have these.
+fn mark(relation: pg_sys::Oid, which: Marked) -> Result<BTreeSet<u32>> {
     let which = match which {
         Marked::All => "all",
         Marked::Off => "off",
@@ -92,7 +97,7 @@ fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
     let since = pg::KeptSnapshot::latest();
     let found = spi::read_now(KEYS, &[spi::arg(relation), spi::arg(which)])?;
     if found.is_empty() {
-        return Ok(());
+        return Ok(BTreeSet::new());
     }
     // (With the keys' names, for another database.)
     spi::owner_execute(
@@ -106,10 +111,12 @@ fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
             spi::arg(found.iter().map(|r| r.string(3)).gather::<Vec<_>>()),
         ],
     )?;
+    let mut tables = BTreeSet::new();
     let mut ends = BTreeSet::new();
     let mut readers = BTreeSet::new();
     for row in &found {
         memory::heed();
+        tables.insert(row.oid(4).to_u32());
         ends.extend([row.oid(4).to_u32(), row.oid(5).to_u32()]);
         readers.extend(row.bool(6).then(|| row.oid(0).to_u32()));
     }
@@ -122,7 +129,8 @@ fn mark(relation: pg_sys::Oid, which: Marked) -> Result<()> {
     }
     // Others may be making policies that follow these keys, and have not seen the marks.
     let ends: Vec<_> = ends.into_iter().map(|end| (pg_sys::RelationRelationId, pg_sys::Oid::from(end))).gather();
-    super::put_off_others(&ends, &since)
+    super::put_off_others(&ends, &since)?;
+    Ok(tables)
 }
 
 /// Marks that have come with a dump, or through an upgrade, are about keys which have other Oids here: they are found by their names. Before
