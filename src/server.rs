@@ -1,5 +1,6 @@
 //! The ground: the server's own means, made safe to use. Nothing here knows what syncing is.
 
+pub mod array;
 pub mod checked;
 pub mod commit;
 pub mod deferred;

@@ -21,7 +21,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::session::{Cached, Event};
 use crate::server::spi::{self, c_string};
 use crate::server::statement::kept::Key;
-use crate::server::{pg, slot, subxact};
+use crate::server::{array, pg, slot, subxact};
 use crate::sight::policy::query::{self, Put};
 use crate::sight::policy::{self, Condition, Judge, Shadow};
 use crate::sight::reach::Reach;
@@ -237,9 +237,8 @@ struct ScopeTexts {
 
 /// How values of a type are written.
 struct TextOutput {
+    type_: pg_sys::Oid,
     function: pg_sys::FmgrInfo,
-    /// Of an array: its elements' length, whether they are passed by value, their alignment.
-    element: (pg_sys::Oid, i16, bool, std::ffi::c_char),
 }
 
 impl ScopeTexts {
@@ -266,23 +265,11 @@ impl ScopeTexts {
             if gives == Gives::Values {
                 return self.add(datum, output);
             }
-            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-            let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-            let (element, length, by_value, align) = output.element;
-            pg_sys::deconstruct_array(
-                array,
-                element,
-                length.into(),
-                by_value,
-                align,
-                &mut values,
-                &mut nulls,
-                &mut count,
-            );
-            for i in 0..count as usize {
+            for value in array::values(datum, output.type_) {
                 memory::heed();
-                if !*nulls.add(i) {
-                    self.add(*values.add(i), output);
+                self.add(value, output);
+                if self.all {
+                    break;
                 }
             }
         }
@@ -317,10 +304,8 @@ impl TextOutput {
             }
             let (mut function, mut varlena) = (pg_sys::InvalidOid, false);
             pg_sys::getTypeOutputInfo(base, &mut function, &mut varlena);
-            let mut output = TextOutput { function: pg_sys::FmgrInfo::default(), element: (element, 0, false, 0) };
+            let mut output = TextOutput { type_: element, function: pg_sys::FmgrInfo::default() };
             pg_sys::fmgr_info(function, &mut output.function);
-            let (_, length, by_value, align) = &mut output.element;
-            pg_sys::get_typlenbyvalalign(element, length, by_value, align);
             Some(output)
         }
     }

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::server::memory::{self, Gather};
-use crate::server::pg;
+use crate::server::{array, pg};
 
 /// JSON of fewer levels is read back by any session.
 pub(super) const DEEPEST: usize = 1_000;
@@ -141,24 +141,8 @@ pub(super) unsafe fn is_deep(type_: pg_sys::Oid, datum: pg_sys::Datum) -> bool {
 /// # Safety
 /// An array of such elements.
 unsafe fn has_deep_element(element: pg_sys::Oid, datum: pg_sys::Datum) -> bool {
-    let (mut length, mut by_value, mut align) = (0, false, 0);
-    let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    // SAFETY: see above; as many values and marks of NULL are returned as it says.
-    unsafe {
-        pg_sys::get_typlenbyvalalign(element, &mut length, &mut by_value, &mut align);
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
-        pg_sys::deconstruct_array(
-            array.cast(),
-            element,
-            length.into(),
-            by_value,
-            align,
-            &mut values,
-            &mut nulls,
-            &mut count,
-        );
-        (0..count as usize).any(|i| !*nulls.add(i) && is_deep(element, *values.add(i)))
-    }
+    // SAFETY: see above.
+    unsafe { array::values(datum, element).any(|value| is_deep(element, value)) }
 }
 
 /// # Safety
