@@ -1,6 +1,6 @@
 //! Trees that take long to be written as SQL. PostgreSQL compares the name of each column of a join with those of all before it, tries name after name where
 //! several are equal, and heeds no cancellation meanwhile: seconds for one policy over a few tables of a thousand columns, or over one whose columns all have
-//! one alias. Whoever writes a stranger's tree asks here first.
+//! one alias. It does so again for each field of a row without a type that a subquery gives. Whoever writes a stranger's tree asks here first.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -26,6 +26,7 @@ pub fn is_wide(tree: &str) -> Result<bool> {
     }
     let tree = spi::c_string(tree)?;
     let (mut columns, mut comparisons) = (0_usize, 0_usize);
+    let mut names_fields = false;
     // SAFETY: a stored tree; nodes with this tag are queries. Nobody else has them.
     unsafe {
         walk(pg_sys::stringToNode(tree.as_ptr()).cast(), &mut |node, _| {
@@ -34,9 +35,25 @@ pub fn is_wide(tree: &str) -> Result<bool> {
                 columns = columns.saturating_add(written.columns);
                 comparisons = comparisons.saturating_add(written.comparisons);
             }
+            names_fields |= names_field(node);
         });
     }
-    Ok(columns > COLUMNS || comparisons > COMPARISONS)
+    Ok(columns > COLUMNS || comparisons > COMPARISONS || names_fields)
+}
+
+/// Is this a field of which only what gives the row has the name? (Nobody writes such a policy by hand.)
+///
+/// # Safety
+/// A node of an analyzed tree.
+unsafe fn names_field(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: see above; nodes with these tags are of these types.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_FieldSelect {
+            return false;
+        }
+        let of: *mut pg_sys::Node = (*node.cast::<pg_sys::FieldSelect>()).arg.cast();
+        (*of).type_ == pg_sys::NodeTag::T_Var && (*of.cast::<pg_sys::Var>()).vartype == pg_sys::RECORDOID
+    }
 }
 
 /// What writing a query takes, each counted once for each join.

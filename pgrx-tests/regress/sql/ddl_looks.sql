@@ -552,6 +552,9 @@ DO $$ BEGIN EXECUTE format('ALTER POLICY p ON alike USING (EXISTS (SELECT FROM w
 SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
 DO $$ BEGIN EXECUTE format('ALTER POLICY p ON alike USING (EXISTS (SELECT FROM (may_see() AS x CROSS JOIN wide_1) AS j (%s) WHERE a1500 > 0))', (SELECT string_agg(CASE n WHEN 1500 THEN 'a1500' ELSE 'a' END, ', ') FROM generate_series(1, 1500) AS n)); END $$;
 SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+-- And with fields whose names are looked for in what gives the row.
+ALTER POLICY p ON alike USING (EXISTS (SELECT FROM (SELECT ROW(1, 2) AS r) AS x WHERE (x.r).f1 > 0));
+SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
 
 -- In REPEATABLE READ a command looks at what is there now.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
