@@ -16,6 +16,7 @@
 //!
 //! What else the pages rest on (the history of the clock, the shape of the tables, the log since S) does not have to hold for that: the
 //! pull from S would notice and replace everything. But then the pages to come would be sent for nothing, so the pull begins anew at once.
+//! (While nobody has written on a history, the pull from S replaces everything in any case. There pages go on that were begun there, or they would not end.)
 
 use std::rc::Rc;
 
@@ -109,7 +110,7 @@ impl Asked<'_> {
     /// The token, with whose it is.
     fn identify(&self, token: Token) -> Result<Token> {
         let caller = digest(client::who()?.as_bytes());
-        Ok(Token { arguments: self.arguments(), caller, state: self.state(), ..token })
+        Ok(Token { arguments: self.arguments(), caller, state: self.state()?, ..token })
     }
 
     /// Of the arguments that say what is pulled, and how it is written.
@@ -123,9 +124,10 @@ impl Asked<'_> {
     }
 
     /// Of what a page must find as the first one found it.
-    fn state(&self) -> u64 {
+    fn state(&self) -> Result<u64> {
         let (database, system) = pg::database();
         let mut texts = vec![system.to_string(), database.to_u32().to_string(), self.role.to_string()];
+        texts.push(format!("{:?}", history::unrecorded()?));
         for collection in self.collections {
             texts.push(collection.relation.to_u32().to_string());
             texts.push(collection.shape.clone());
@@ -137,7 +139,7 @@ impl Asked<'_> {
             let mine = collection.columns.iter().filter(|c| pg::may_select(collection.relation, c.attnum));
             texts.push(format!("{:?}", mine.map(|c| (&c.name, &c.type_name)).gather::<Vec<_>>()));
         }
-        digest_of(&texts)
+        Ok(digest_of(&texts))
     }
 }
 
@@ -278,8 +280,8 @@ fn still_holds(token: &Token, asked: &Asked, snapshot: &pg::ActiveSnapshot) -> R
     if token.at as usize >= asked.collections.len() {
         return Err(malformed("It is of a collection that is not pulled."));
     }
-    // (What a branch that was lost has done, any of the pages may have shown.)
-    if !history::cursor_is_of_this_history(token.snapmin)? || !history::cursor_is_of_this_history(token.newest)? {
+    // (What a branch that was lost has done, any of the pages may have shown. The state says where the token was given.)
+    if !history::cursor_given_here_holds(token.snapmin)? || !history::cursor_given_here_holds(token.newest)? {
         return Ok(false);
     }
     Ok(!(token.whole && is_pruned(token.snapmin, asked.collections, snapshot)?))

@@ -5,6 +5,9 @@
 \set test regress_epoch
 \cd `echo "$PG_ABS_SRCDIR"`
 \i support.psql
+\set ECHO none
+\i pages.psql
+\set ECHO all
 
 CREATE TABLE todos (id int PRIMARY KEY, title text);
 SELECT snapsync.enable('todos');
@@ -17,6 +20,8 @@ INSERT INTO todos VALUES (2, 'two'); SELECT pg_sleep(0.05);
 INSERT INTO todos VALUES (3, 'three'); SELECT pg_sleep(0.3);
 INSERT INTO todos VALUES (4, 'four');
 SELECT pull_changes('{todos}') ->> 'timestamp' AS late \gset
+-- (A client in the midst of its pages.)
+SELECT c.page('midst', '{todos}', 1);
 \connect postgres
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_epoch_copy;
@@ -31,6 +36,11 @@ SELECT t.pull_ids('todos') FROM set_config('t.cursor', :'late', false);
 -- Before anybody has written: a cursor ahead of the clock is reset; an early one is good, but nobody has looked at the table in this database.
 SELECT * FROM t.pull('{todos}', :'lost');
 SELECT * FROM t.pull('{todos}', :'early');
+-- Pages have an end, also of a pull that was begun before the copy.
+SELECT c.pages('first', '{todos}', 1), c.pages('midst', '{todos}', 1);
+SELECT count(*) FROM c.wrong('first', 'todos') UNION ALL SELECT count(*) FROM c.wrong('midst', 'todos');
+SELECT c.pages('first', '{todos}', 1);
+SELECT c.page('late', '{todos}', 1);
 -- What the copy hands out before its first write must be good afterwards.
 SELECT pull_changes('{todos}') ->> 'timestamp' AS between \gset
 INSERT INTO todos VALUES (7, 'new branch'); UPDATE todos SET title = 'ONE' WHERE id = 1;
@@ -38,6 +48,9 @@ INSERT INTO todos VALUES (7, 'new branch'); UPDATE todos SET title = 'ONE' WHERE
 SELECT (pull_changes('{todos}') ->> 'timestamp')::bigint - :lost::bigint > 2 ^ 31 AS leapt;
 SELECT * FROM t.pull('{todos}', :'lost');
 SELECT * FROM t.pull('{todos}', :'early');
+SELECT c.page('late', '{todos}', 1);
+SELECT count(c.pages(who, '{todos}', 1)) FROM c.client;
+SELECT count(*) FROM c.client AS k, c.wrong(k.who, 'todos');
 SELECT bool_or(item LIKE '%new branch%') FROM t.pull('{todos}', :'late');
 SELECT bool_or(item LIKE '%new branch%') AND bool_or(item LIKE '%ONE%') FROM t.pull('{todos}', :'between');
 SELECT * FROM t.pull('{todos}');

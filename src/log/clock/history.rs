@@ -347,6 +347,25 @@ fn insert(gap: Gap) -> Result<()> {
 /// May a client trust what it holds under this cursor? Not when it is ahead of the clock (a restored backup) or was issued
 /// by a branch of history that is lost.
 pub fn cursor_is_of_this_history(cursor: i64) -> Result<bool> {
+    // No writer has recorded this history yet: what will be its gap is in doubt already.
+    is_of_this_history(cursor, |what| Ok(cursor < gap(what)?.0))
+}
+
+/// The same of a cursor that was given while `unrecorded` was what it is now: nobody has written on this history, so it has no gap yet.
+pub fn cursor_given_here_holds(cursor: i64) -> Result<bool> {
+    is_of_this_history(cursor, |_| Ok(true))
+}
+
+/// The history that this database runs on, where its log knows others and not this one, for nobody has written on it yet.
+pub fn unrecorded() -> Result<Option<String>> {
+    if pg::in_recovery() || is_known_to_be_current()? || recorded()? != Recorded::Other {
+        return Ok(None);
+    }
+    let Identity { system, timeline, database, home, place, started } = Identity::now()?;
+    Ok(Some(format!("{:?}", (system, timeline, database, home, place, started))))
+}
+
+fn is_of_this_history(cursor: i64, unrecorded: impl FnOnce(Recorded) -> Result<bool>) -> Result<bool> {
     let standby = pg::in_recovery();
     if !standby && cursor > next(read()?) {
         return Ok(false);
@@ -366,8 +385,7 @@ pub fn cursor_is_of_this_history(cursor: i64) -> Result<bool> {
             Ok(true)
         }
         Recorded::Nothing => Ok(true),
-        // No writer has recorded this history yet: what will be its gap is in doubt already.
-        what => Ok(cursor < gap(what)?.0),
+        what => unrecorded(what),
     }
 }
 
