@@ -36,11 +36,28 @@ pub struct OldRows {
 impl OldRows {
     /// None yet. The table is locked (`catalog::tracked`); this transaction itself may have altered it since it was loaded.
     pub fn of(table: &Collection) -> Result<OldRows> {
-        OldRows::called(table, "snapsync old rows of")
+        OldRows::called(table, NAME)
     }
 
     /// The same under another name, which the table's number follows.
     pub fn called(table: &Collection, name: &str) -> Result<OldRows> {
+        let mut rows = OldRows::without_images(table, name)?;
+        // An array of a domain, say, is read by the domain's check, which may be a stranger's.
+        if let Some(column) = table.image.iter().find(|column| !statement::input_runs_nothing(column.facts.base)) {
+            let message = format!("old values of column \"{}\" of table {} are not read", column.name, table.table);
+            return Err(SyncError::new(code::NOT_IN_STATE, message));
+        }
+        // SAFETY: their types are those of the table's columns.
+        rows.readers = table.image.iter().map(|column| unsafe { Reader::of(column) }).gather();
+        Ok(rows)
+    }
+
+    /// For rows that stand in the table now. (A plan that is kept reads these, too.)
+    pub fn present(table: &Collection) -> Result<OldRows> {
+        OldRows::without_images(table, NAME)
+    }
+
+    fn without_images(table: &Collection, name: &str) -> Result<OldRows> {
         let in_use = pg::InUse::mark(table.relation);
         let name = CString::new(format!("{name} {}", table.relation.to_u32())).unwrap_or_default();
         // SAFETY: the relation is locked and stays open while its descriptor is copied. What is allocated here lives in the current
@@ -55,13 +72,13 @@ impl OldRows {
             }
             pg_sys::TupleDescInitEntry(descriptor, natts as i16 + 1, NUMBER.as_ptr(), pg_sys::INT8OID, -1, 0);
             let altered = table.image.iter().chain(&table.key).any(|column| !Reader::fits(own, column));
-            let readers = table.image.iter().filter(|_| !altered).map(|column| Reader::of(column)).gather();
             pg_sys::relation_close(relation, pg_sys::NoLock as i32);
             if altered {
                 return Err(SyncError::new(code::NOT_IN_STATE, format!("table {} was altered meanwhile", table.table)));
             }
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            Ok(OldRows { table: table.relation, name, store, descriptor, readers, count: 0, _in_use: in_use })
+            let (table, readers) = (table.relation, Vec::new());
+            Ok(OldRows { table, name, store, descriptor, readers, count: 0, _in_use: in_use })
         }
     }
 
@@ -149,6 +166,7 @@ impl Drop for OldRows {
     }
 }
 
+const NAME: &str = "snapsync old rows of";
 const NUMBER: &CStr = c"snapsync number";
 
 impl Reader {
@@ -162,10 +180,7 @@ impl Reader {
         unsafe {
             place < (*descriptor).natts as usize && {
                 let attribute = pg::attribute(descriptor, place);
-                !attribute.attisdropped
-                    && pg_sys::getBaseType(attribute.atttypid) == column.facts.base
-                    // An array of a domain, say, is read by the domain's check, which may be a stranger's.
-                    && statement::input_runs_nothing(column.facts.base)
+                !attribute.attisdropped && pg_sys::getBaseType(attribute.atttypid) == column.facts.base
             }
         }
     }

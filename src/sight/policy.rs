@@ -121,8 +121,11 @@ impl Judge {
             return Ok(Some(Vec::new()));
         }
         let planned_for = if images.len() <= JUDGED_ONE_BY_ONE { 1.0 } else { images.len() as f64 };
-        let satisfying =
-            self.put(conditions, planned_for, former, |rows| images.iter().try_for_each(|image| rows.add(image)))?;
+        let satisfying = self.put(conditions, planned_for, former, || {
+            let mut rows = OldRows::of(&self.table)?;
+            images.iter().try_for_each(|image| rows.add(image))?;
+            Ok(rows)
+        })?;
         Ok(satisfying.map(|numbers| {
             let mut seen = memory::filled(false, images.len());
             numbers.into_iter().for_each(|n| seen[n as usize] = true);
@@ -147,26 +150,27 @@ impl Judge {
         if !access::owns_all_parts(table.relation)? {
             return Ok(None);
         }
-        let found = self.put(conditions, ids.len() as f64, None, |rows| {
-            spi::as_table_owner(table.relation, || query::add_present(rows, table, &Keys::of(table, ids)?))
+        let found = self.put(conditions, ids.len() as f64, None, || {
+            let mut rows = OldRows::present(table)?;
+            spi::as_table_owner(table.relation, || query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
+            Ok(rows)
         })?;
         Ok(found.map(|numbers| !numbers.is_empty()))
     }
 
-    /// Puts the conditions to the rows that `fill` adds.
+    /// Puts the conditions to such rows.
     fn put(
         &self,
         conditions: *mut pg_sys::List,
         planned_for: f64,
         former: Option<&Former>,
-        fill: impl FnOnce(&mut OldRows) -> Result<()>,
+        rows: impl FnOnce() -> Result<OldRows>,
     ) -> Result<Option<Vec<i64>>> {
         let _scratch = pg::Scratch::new(c"snapsync old rows");
         let found = subxact::run(|| {
             let _depth = spi::DepthGuard::enter();
             let _remembering = crate::server::error::Remembering::start();
-            let mut rows = OldRows::of(&self.table)?;
-            spi::pinned(|| fill(&mut rows))?;
+            let rows = spi::pinned(rows)?;
             // A plan for one row serves others; shadows are in the plan.
             let kept = planned_for == 1.0 && self.shadows.is_empty() && former.is_none();
             let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
@@ -184,7 +188,7 @@ pub fn any_stands(table: &Rc<Collection>, ids: &[&str]) -> Result<bool> {
         return Ok(false);
     }
     let _now = pg::ActiveSnapshot::take();
-    let mut rows = OldRows::of(table)?;
+    let mut rows = OldRows::present(table)?;
     spi::pinned(|| query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
     Ok(rows.count() > 0)
 }
