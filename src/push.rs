@@ -188,7 +188,13 @@ impl Pusher<'_> {
         let rows = answers.iter().map(|a| a.rows(targets[a.target].asked)).gather::<Result<Vec<_>>>()?;
         let own = targets.len();
         let mut targets = targets;
-        memory::extend(&mut targets, resolve(&rows, request, true)?);
+        let mut settled = resolve(&rows, request, true)?;
+        for one in &mut settled {
+            if let Some(sent) = targets.iter().find(|sent| sent.collection.relation == one.collection.relation) {
+                one.stand_in_for(sent);
+            }
+        }
+        memory::extend(&mut targets, settled);
         decide::settle(self, own, &targets[own..], &mut decisions)?;
         self.abort_on_rejections(&decisions.rejections, &targets)?;
         match Work::of(self, &targets, &decisions, before)?.write()? {

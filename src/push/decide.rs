@@ -47,6 +47,8 @@ pub enum Fate {
     EqualForHim,
     /// So it is, and the row has more than was sent.
     KeepForHim,
+    /// What the conflict function returned is written in its place (`settle`).
+    Asked,
     /// There is nothing to do.
     Nothing,
     Rejected,

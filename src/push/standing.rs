@@ -97,7 +97,7 @@ fn decided_anew(target: &Target, written_to: &HashSet<u32>) -> Result<bool> {
 pub fn misspelt(targets: &[Target], rows: &[HashSet<u32>]) -> Result<Vec<(usize, String)>> {
     let mut misspelt = Vec::new();
     for (index, (target, rows)) in targets.iter().zip(rows).enumerate() {
-        // Who may not read the key has no copy to mend; what a conflict function returned nobody sent.
+        // Who may not read the key has no copy to mend; for what a conflict function returned stands what was sent.
         if target.plan.spellings.is_empty() || target.settled || !target.may_read_key() {
             continue;
         }
@@ -123,7 +123,7 @@ pub fn unsent<'t>(targets: &'t [Target], fates: &[Fates]) -> Result<Vec<(usize, 
         if !is_asked || !is_narrowed(target) {
             continue;
         }
-        let stays = |fate: &Fate| fate.stands() || *fate == Fate::Nothing;
+        let stays = |fate: &Fate| fate.stands() || matches!(fate, Fate::Asked | Fate::Nothing);
         let left = target.plan.records.iter().zip(&fates.records).filter(|(_, fate)| stays(fate));
         let ids: Vec<&str> = left.map(|(record, _)| &*record.id).gather();
         if ids.is_empty() {

@@ -141,6 +141,10 @@ impl<'w, 'a> Work<'w, 'a> {
         }
     }
 
+    fn relation(&self, target: usize) -> u32 {
+        self.targets[target].collection.relation.to_u32()
+    }
+
     fn items(&self) -> impl Iterator<Item = Item> + '_ {
         self.steps.iter().flat_map(|s| &s.items).copied()
     }
@@ -176,12 +180,23 @@ impl<'w, 'a> Work<'w, 'a> {
             return Ok(Vec::new());
         }
         let mut rows: Vec<HashSet<u32>> = memory::filled(HashSet::new(), self.targets.len());
-        for item in self.items().filter(|i| i.what != What::Delete && is_written(*i)) {
-            rows[item.target].insert(item.row);
+        // What is refused of the rows that a conflict function returned, is of those for which it was asked.
+        let mut refused: HashSet<(u32, &str)> =
+            self.decisions.rejections.iter().map(|r| (self.relation(r.target), r.id.as_str())).gather();
+        for item in self.items() {
+            match is_written(item) {
+                true if item.what != What::Delete => _ = rows[item.target].insert(item.row),
+                true => {}
+                false => _ = refused.insert((self.relation(item.target), item.id(self.targets))),
+            }
         }
-        for (rows, fates) in rows.iter_mut().zip(&self.decisions.fates) {
-            let told = |fate: &Fate| fate.stands() || *fate == Fate::Gone;
-            memory::extend(rows, (0..).zip(&fates.records).filter(|(_, fate)| told(fate)).map(|(row, _)| row));
+        for (index, (rows, fates)) in rows.iter_mut().zip(&self.decisions.fates).enumerate() {
+            let (relation, records) = (self.relation(index), &self.targets[index].plan.records);
+            let told = |row: &u32| match fates.records[*row as usize] {
+                Fate::Asked => !refused.contains(&(relation, &*records[*row as usize].id)),
+                fate => fate.stands() || fate == Fate::Gone,
+            };
+            memory::extend(rows, (0..fates.records.len() as u32).filter(told));
         }
         standing::misspelt(self.targets, &rows)
     }

@@ -156,3 +156,16 @@ SELECT pull_changes('{tasks}') ->> 'timestamp' AS c \gset
 SELECT pg_typeof(push_changes(_changes => '{"tasks": {"created": [{"id": "E621E1F8-C36C-495A-93FC-0C247A3E6E5F", "t": "x", "updated_at": "2026-01-01T10:00:00.000Z", "deleted_at": null}]}}', last_pulled_at => '"2026-01-01T00:00:00.000"'));
 SELECT r ->> 'id' AS id, r ->> 't' AS t, r ->> 'deleted_at' IS NOT NULL AS deleted
 FROM json_each(pull_changes('{tasks}', :'c', dialect => 'drift') #> '{changes,tasks}') AS a, json_array_elements(a.value) AS r ORDER BY r ->> 'id' COLLATE "C";
+-- What a conflict function returns is in the place of what was sent, under the id as that was.
+RESET ROLE;
+CREATE FUNCTION theirs(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT CASE WHEN incoming ->> 'title' <> 'none' THEN incoming - 'id' ELSE 'null' END $$;
+CREATE TABLE asked (id uuid PRIMARY KEY, title text CHECK (title <> 'bad'));
+GRANT ALL ON asked TO alice;
+SELECT snapsync.enable('asked', conflict => 'custom', conflict_function => 'theirs(text,text,jsonb,jsonb)');
+SET ROLE alice;
+SELECT pull_changes('{asked}', NULL, client_id => 'a') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"asked": {"created": [{"id": "AAAAAAAA-0000-4000-8000-00000000000A", "title": "one"}, {"id": "AAAAAAAA-0000-4000-8000-00000000000B", "title": "one"}, {"id": "AAAAAAAA-0000-4000-8000-00000000000C", "title": "one"}]}}', :'c', client_id => 'a');
+SELECT push_changes('{"asked": {"created": [{"id": "AAAAAAAA-0000-4000-8000-00000000000A", "title": "two"}, {"id": "AAAAAAAA-0000-4000-8000-00000000000B", "title": "bad"}, {"id": "AAAAAAAA-0000-4000-8000-00000000000C", "title": "none"}]}}', :'c', client_id => 'b', on_rejected => 'report') ->> 'experimentalRejectedIds' AS rejected;
+SELECT * FROM t.pull('{asked}', :'c', client_id => 'b');
+SELECT push_changes('{"asked": {"created": [{"id": "AAAAAAAA-0000-4000-8000-00000000000B", "title": "bad"}]}}', :'c', client_id => 'b');
+RESET ROLE;

@@ -97,8 +97,7 @@ impl Deciding<'_, '_> {
                 return Ok(Fate::Rejected);
             }
         }
-        // What was returned is written in its place.
-        Ok(Fate::Nothing)
+        Ok(Fate::Asked)
     }
 }
 

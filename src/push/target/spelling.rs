@@ -1,5 +1,6 @@
 //! Ids as the server writes them, and as clients send them: a uuid in capitals, `007`, blanks for which a `varchar(n)` has no room.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
@@ -65,13 +66,21 @@ fn modifier(collection: &Collection, column: &Column) -> Option<i32> {
 }
 
 impl Target<'_> {
+    /// These rows are in place of those of another target, which the client has sent.
+    pub fn stand_in_for(&mut self, sent: &Target) {
+        self.spellings = OnceCell::from(sent.sent_as().clone());
+    }
+
     /// The id as its client knows it.
     pub fn as_sent<'t>(&'t self, id: &'t str) -> &'t str {
-        let spellings = self.spellings.get_or_init(|| {
+        self.sent_as().get(id).map_or(id, String::as_str)
+    }
+
+    fn sent_as(&self) -> &HashMap<String, String> {
+        self.spellings.get_or_init(|| {
             let spellings = self.plan.spellings.iter();
             spellings.map(|s| (s.id.to_string(), s.sent.to_string())).gather()
-        });
-        spellings.get(id).map_or(id, String::as_str)
+        })
     }
 
     /// Does a client that keeps rows by the texts of their ids find the row of this id by the text that it sent? (Where rows have numbers, it
