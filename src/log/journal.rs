@@ -361,6 +361,17 @@ pub fn own_stamp() -> Option<i64> {
     JOURNAL.with(|j| j.borrow().stamp)
 }
 
+/// Gives `take` the keys of this table's rows that this transaction has inserted, as far as they are not in the log yet.
+pub fn each_inserted(relation: pg_sys::Oid, mut take: impl FnMut(&str)) {
+    JOURNAL.with(|j| {
+        let j = j.borrow();
+        for entry in j.entries.iter().filter(|e| e.relation == relation && e.op == Op::Insert) {
+            memory::heed();
+            take(j.text(&entry.key));
+        }
+    });
+}
+
 /// A pull or push in a transaction that has itself written must see its own changes in the log.
 pub fn flush_before_reading() -> Result<()> {
     if JOURNAL.with(|j| j.borrow().entries.is_empty()) {

@@ -27,8 +27,10 @@ pub(super) struct Changed {
     pub has_images: bool,
     /// What the client's own pushes have made of it on the client. None: none of the entries comes from one.
     pub own: Option<PushedByClient>,
-    /// All of the entries are what the caller pushed, as he sent it.
+    /// All of the entries are what the caller pushed, as he sent it, or all since he made the row.
     pub echo: bool,
+    /// The client has made the row since, whatever was there before under its id.
+    pub made: bool,
     /// The last entry is a deletion.
     pub deleted: bool,
     pub returned: bool,
@@ -50,6 +52,7 @@ impl Changed {
             has_images: false,
             own: None,
             echo: false,
+            made: false,
             deleted: false,
             returned: false,
             unasked: false,
@@ -97,6 +100,8 @@ struct RowBatch {
     bytes: usize,
     /// The entry before comes from the client's own push.
     pushed: bool,
+    /// There is word about the last row.
+    told: bool,
     word: Word,
 }
 
@@ -135,7 +140,7 @@ impl RowBatch {
         }
         if self.rows.last().is_none_or(|row| row.id != id) {
             self.bytes += id.len();
-            self.pushed = false;
+            (self.pushed, self.told) = (false, false);
             let inserted = entries.peek().is_some_and(|e| e.op == Op::Insert);
             let echo = pull.request.skip_echoes;
             let unasked = entries.peek().is_none() && !lookup::is_as_written(pull.collection, id)?;
@@ -147,6 +152,7 @@ impl RowBatch {
         let at = self.rows.len() - 1;
         let row = &mut self.rows[at];
         row.seen |= told;
+        self.told |= told;
         row.echo &= !told;
         let mark = pull.collection.soft_delete.as_ref();
         for entry in entries {
@@ -172,7 +178,10 @@ impl RowBatch {
                 row.own = Some(if row.deleted { PushedByClient::Gone } else { PushedByClient::There });
                 self.pushed = true;
             }
-            row.echo &= own && entry.as_sent;
+            // (What others did of the one before, that the client made this one does not tell.)
+            let begins = own && entry.op == Op::Insert;
+            row.made |= begins;
+            row.echo = (row.echo || begins && pull.request.skip_echoes && !self.told) && own && entry.as_sent;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ impl CollectionPull<'_> {
         let is_echo = |row: &Changed| match there.get(&row.id) {
             _ if stays(row) => true,
             // Not one that it changed without having it whole.
-            Some(false) => row.inserted || row.first_seen.is_none_or(|seen| seen),
+            Some(false) => row.inserted || row.made || row.first_seen.is_none_or(|seen| seen),
             // It pushed the deletion: a row that is sent with the mark does not count as stored so (push/echo.rs).
             Some(true) => true,
             // Deleted, or out of its sight now.

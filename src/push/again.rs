@@ -16,6 +16,7 @@ use super::standing;
 use super::target::Target;
 use super::PushRequest;
 use crate::collections::catalog;
+use crate::log::change::Op;
 use crate::log::client::Address;
 use crate::log::journal;
 use crate::log::read::{Log, Logged, Scopes};
@@ -104,6 +105,10 @@ fn shown<'t>(target: &'t Target, ids: &[&'t str], request: &PushRequest, since: 
             for entry in entries.iter().filter(|entry| !is_word_to_others(entry)) {
                 let known = if is_his(entry) { &mut his } else { &mut doubtful };
                 known.insert(*id);
+                if is_his(entry) && entry.op == Op::Insert {
+                    // What was there before is another row.
+                    doubtful.remove(id);
+                }
             }
         }
         Ok(true)

@@ -50,6 +50,38 @@ SET ROLE alice;
 SELECT * FROM t.error(format($$SELECT push_changes('{"notes": {"created": [{"id": "was"}], "updated": [{"id": "mine", "slug": "a"}]}}', %L)$$, :'cursor'));
 RESET ROLE;
 
+-- Nor do the rows that he has made since tell that there had been another of the id: by no conflict, and by no row that he has as he sent it.
+-- (Such a policy leaves no scope.)
+ALTER POLICY own ON notes USING (lower(owner::text) = current_user::text);
+SELECT snapsync.enable('notes', exclude => '{owner}');
+SET ROLE alice;
+SELECT pull_changes('{notes}', NULL, client_id => 'phone') ->> 'timestamp' AS cursor \gset
+RESET ROLE;
+INSERT INTO notes (id, owner) VALUES ('gone', 'bob');
+SELECT pull_changes('{notes}') ->> 'timestamp' AS hers \gset
+DELETE FROM notes WHERE id = 'gone';
+SET ROLE alice;
+SELECT push_changes('{"notes": {"created": [{"id": "gone"}, {"id": "never"}]}}', :'cursor', client_id => 'phone');
+SELECT pull_changes('{notes}', :'hers', client_id => 'phone', skip_echoes => true) #> '{changes,notes}' AS notes;
+SELECT pull_changes('{notes}', :'hers', client_id => 'tablet', skip_echoes => true) #> '{changes,notes}' AS notes;
+SELECT push_changes('{"notes": {"updated": [{"id": "gone", "slug": "p"}, {"id": "never", "slug": "q"}]}}', :'hers', client_id => 'phone');
+SELECT pull_changes('{notes}', :'hers', client_id => 'phone', skip_echoes => true) #> '{changes,notes}' AS notes;
+SELECT push_changes('{"notes": {"deleted": ["gone", "never"]}}', :'hers', client_id => 'phone');
+-- (To another device it is one.)
+SELECT push_changes('{"notes": {"created": [{"id": "gone"}, {"id": "never"}]}}', :'hers', client_id => 'phone');
+SELECT push_changes('{"notes": {"updated": [{"id": "gone", "slug": "p"}, {"id": "never", "slug": "q"}]}}', :'hers', client_id => 'tablet', on_rejected => 'report') -> 'experimentalRejectedIds' AS rejected;
+RESET ROLE;
+-- So it is within one transaction.
+INSERT INTO notes (id, owner) VALUES ('before', 'bob');
+SELECT pull_changes('{notes}') ->> 'timestamp' AS hers \gset
+DELETE FROM notes WHERE id = 'before';
+SET ROLE alice;
+BEGIN;
+INSERT INTO notes (id, owner) VALUES ('before', 'alice'), ('after', 'alice');
+SELECT push_changes('{"notes": {"updated": [{"id": "before", "slug": "r"}, {"id": "after", "slug": "s"}]}}', :'hers', on_rejected => 'report');
+ROLLBACK;
+RESET ROLE;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

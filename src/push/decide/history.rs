@@ -8,7 +8,7 @@ use super::RowHistory;
 use crate::collections::catalog;
 use crate::log::change::{Image, Op};
 use crate::log::read::{self, Logged};
-use crate::log::{clock, roles};
+use crate::log::{clock, journal, roles};
 use crate::push::pusher::{Baseline, Pusher};
 use crate::push::target::{Stored, Target};
 use crate::server::error::Result;
@@ -51,8 +51,25 @@ pub(super) fn entries(pusher: &Pusher, target: &Target, newest: i64) -> Result<O
     }
     let snapshot = pg::ActiveSnapshot::take();
     let mut entries = target.logged(&target.ids(), from, &snapshot)?;
-    entries.retain(|e| pusher.is_by_others(e));
+    if entries.iter().any(|e| pusher.is_by_others(e)) {
+        let made = made_since(pusher, target, &entries);
+        entries
+            .retain(|e| pusher.is_by_others(e) && made.get(&*target.comparable(&e.key)).is_none_or(|at| e.stamp > *at));
+    } else {
+        entries.clear();
+    }
     Ok(if entries.iter().any(|e| e.op == Op::Reset) { None } else { Some(entries) })
+}
+
+/// Which of the rows the client itself has made since the baseline, by this transaction or another, and when. What others did before that is of
+/// another row: it is no conflict, which would tell that there was one.
+fn made_since(pusher: &Pusher, target: &Target, entries: &[Logged]) -> HashMap<String, i64> {
+    let made = entries.iter().filter(|e| e.op == Op::Insert && !pusher.is_by_others(e));
+    let mut made: HashMap<String, i64> = made.map(|e| (target.comparable(&e.key).into_owned(), e.stamp)).gather();
+    journal::each_inserted(target.collection.relation, |key| {
+        made.insert(target.comparable(key).into_owned(), i64::MAX);
+    });
+    made
 }
 
 /// Did others change rows of this target since the baseline that the caller sees or could see, or is that not known?
