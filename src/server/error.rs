@@ -79,6 +79,11 @@ impl SyncError {
         self.interrupts && self.code == "55P03"
     }
 
+    /// Has this very session something in use: an open cursor on a table, or rows for which deferred triggers are still to fire?
+    pub fn is_in_use(&self) -> bool {
+        self.code == "55006"
+    }
+
     /// The error that Postgres raised, whole where a statement of ours raised it.
     pub fn from_report(report: &ErrorReportWithLevel) -> Self {
         let remembered = REMEMBERED.with(|r| r.borrow_mut().take()).filter(|r| r.message == report.message());

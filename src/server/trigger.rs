@@ -116,7 +116,7 @@ pub fn set_fires(table: pg_sys::Oid, name: &str, fires: Fires) -> Result<()> {
 }
 
 /// Drops the trigger of this name, if there is one, and with it those that the server has made of it on the table's parts. The table, and
-/// the parts of a trigger for rows, are locked against everybody.
+/// the parts of a trigger for rows, are locked against everybody; one that this very session is using is an ERROR.
 pub fn remove(table: pg_sys::Oid, name: &str) -> Result<()> {
     let _remembering = Remembering::start();
     let name = spi::c_string(name)?;
@@ -136,18 +136,7 @@ pub fn remove(table: pg_sys::Oid, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to change a table that this very session is using, as ALTER TABLE does.
-pub fn check_not_in_use(table: pg_sys::Oid) {
-    let _remembering = Remembering::start();
-    // SAFETY: the table is locked; one that is gone is an ERROR.
-    unsafe {
-        let open = pg_sys::table_open(table, pg_sys::NoLock as i32);
-        pg_sys::CheckTableNotInUse(open, c"ALTER TABLE".as_ptr());
-        pg_sys::table_close(open, pg_sys::NoLock as i32);
-    }
-}
-
-/// The same where it may not write at all.
+/// Refuses to change triggers where the session may not write at all.
 pub fn check_may_write() {
     let _remembering = Remembering::start();
     // SAFETY: reads a variable of this backend.

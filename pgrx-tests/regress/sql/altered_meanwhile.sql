@@ -65,6 +65,57 @@ SELECT pull_changes('{teams}', :'cursor') -> 'experimentalStrategy';
 SELECT attname, atttypid::regtype FROM pg_attribute WHERE attrelid = 'members'::regclass AND attname = 'id';
 RESET ROLE;
 
+-- A migration that has rows of its own to be checked at its end, or a cursor open, tracks what its policies read, and lets go of it later.
+RESET ROLE;
+SET client_min_messages = warning;
+CREATE TABLE orgs (id int PRIMARY KEY);
+SELECT t.secured('todos', ', org int', 'org = 0');
+INSERT INTO orgs VALUES (1);
+INSERT INTO todos VALUES (1, 1), (2, 2);
+SELECT t.sync('alice', 'todos');
+CREATE VIEW due AS SELECT name FROM snapsync.dependency WHERE classid = 0 AND relation = 'todos'::regclass;
+BEGIN;
+CREATE TABLE joined (id int PRIMARY KEY, who name, org int REFERENCES orgs DEFERRABLE INITIALLY DEFERRED);
+GRANT SELECT ON joined TO PUBLIC;
+INSERT INTO joined VALUES (1, 'alice', 1);
+CREATE POLICY joined ON todos USING (org IN (SELECT org FROM joined WHERE who = current_user));
+INSERT INTO joined VALUES (2, 'bob', 1);
+COMMIT;
+TABLE due;
+SELECT t.sync('alice', 'todos'), t.sync('bob', 'todos');
+DELETE FROM joined WHERE id = 1;
+SELECT t.sync('alice', 'todos'), t.sync('bob', 'todos');
+BEGIN;
+INSERT INTO joined VALUES (1, 'alice', 1);
+DROP POLICY joined ON todos;
+COMMIT;
+TABLE due;
+SELECT t.sync('alice', 'todos'), t.sync('bob', 'todos');
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM joined;
+FETCH c;
+CREATE POLICY joined ON todos USING (org IN (SELECT org FROM joined WHERE who = current_user));
+COMMIT;
+TABLE due;
+SELECT t.sync('alice', 'todos'), t.sync('bob', 'todos');
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM joined;
+FETCH c;
+DROP POLICY joined ON todos;
+COMMIT;
+TABLE due;
+-- A statement that makes one itself, in its midst.
+CREATE FUNCTION opens(int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    IF $1 = 1 THEN CREATE POLICY joined ON todos USING (org IN (SELECT org FROM joined WHERE who = current_user)); END IF;
+    RETURN 2;
+END $$;
+UPDATE joined SET org = opens(id);
+ALTER TABLE joined DROP CONSTRAINT joined_org_fkey;
+UPDATE joined SET org = opens(id);
+TABLE due;
+SELECT t.sync('alice', 'todos'), t.sync('bob', 'todos');
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

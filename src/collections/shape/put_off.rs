@@ -35,7 +35,7 @@ pub(super) fn is_for_want(e: &SyncError) -> bool {
 
 /// What becomes of a look that has failed; as `look_at`.
 pub(super) fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Result<bool> {
-    let is_transient = e.is_lock_timeout() || e.code.starts_with("40");
+    let is_transient = e.is_lock_timeout() || e.is_in_use() || e.code.starts_with("40");
     let busy = e.code == BUSY || why.is_aside() && is_transient;
     // (By CASCADE, and by who owns a part of it, a stranger's command changes the table itself.)
     let barred = e.code == code::INSUFFICIENT_PRIVILEGE;
@@ -49,6 +49,7 @@ pub(super) fn not_had(relation: pg_sys::Oid, why: Because, e: SyncError) -> Resu
     }
     let reason = match () {
         _ if e.is_lock_timeout() => "another session had locked what it rests on",
+        _ if e.is_in_use() => &e.message,
         // In REPEATABLE READ, somebody else has changed it since; or both wait for each other.
         _ if busy || is_transient => "another session was changing it",
         _ => &e.message,
