@@ -66,7 +66,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     if let Some(first) = list.first().filter(|m| m.id > last + 1) {
         return Err(SyncError::new(code::INVALID_PARAMETER, "mutations are missing")
             .detail(format!("The first one sent is {}, the last one known of this client is {last}.", first.id))
-            .hint("Send all mutations after the last one that an answer named, in order."));
+            .hint("Send all mutations after the last one that is known, in order. If they are not kept (an answer named them, and the server has lost them since), go on under a new client_id, from 1."));
     }
     let new: Vec<&Mutation> = list.iter().filter(|m| m.id > last).gather();
     let failures = {
