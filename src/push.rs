@@ -39,6 +39,7 @@ mod target;
 mod write;
 
 use answer::answer;
+use apply::Care;
 use constraints::DeferredBefore;
 use decide::{Answers, Decisions};
 use payload::{BatchError, RawCollection};
@@ -149,7 +150,7 @@ impl Pusher<'_> {
                 let answers = std::mem::take(&mut decisions.answers);
                 return self.settle(targets, decisions, &answers, request, before);
             }
-            match Work::of(self, &targets, &decisions, before)?.write()? {
+            match Work::of(self, &targets, &decisions, before, Care::Full)?.write()? {
                 Written::But(failed) => return Ok(answer(decisions.rejections, failed, &targets)),
                 Written::Nothing => {}
             }
@@ -165,7 +166,7 @@ impl Pusher<'_> {
     /// locked by the UPDATE itself: 1.2 times an UPDATE without locks, where a statement for the locks made it 1.4 times.
     fn quickly(&self, targets: &[Target], before: DeferredBefore) -> Result<bool> {
         let outcome = subxact::run_or_undo(|| match decide::quickly(self, targets)? {
-            Some(decisions) => Work::of(self, targets, &decisions, before)?.quickly(),
+            Some(decisions) => Work::of(self, targets, &decisions, before, Care::Quick)?.quickly(),
             None => Ok(End::Undo(())),
         });
         match outcome {
@@ -197,7 +198,7 @@ impl Pusher<'_> {
         memory::extend(&mut targets, settled);
         decide::settle(self, own, &targets[own..], &mut decisions)?;
         self.abort_on_rejections(&decisions.rejections, &targets)?;
-        match Work::of(self, &targets, &decisions, before)?.write()? {
+        match Work::of(self, &targets, &decisions, before, Care::Full)?.write()? {
             Written::But(failed) => Ok(answer(decisions.rejections, failed, &targets)),
             Written::Nothing => Err(created_meanwhile("rows were created meanwhile")),
         }

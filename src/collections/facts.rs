@@ -20,7 +20,7 @@ pub struct Facts {
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
     pub fires_late: i16,
-    /// Those at which such a trigger may veto the change of a row.
+    /// Those at which such a trigger or rule may veto the change of a row, and do another.
     pub vetoes: i16,
     /// Whoever the policies let insert a row may see it: they ask the same of new rows as of those that are selected.
     pub shows_inserted: bool,

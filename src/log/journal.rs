@@ -10,7 +10,7 @@
 //! for the other (read.rs).
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -25,9 +25,12 @@ use crate::server::{memory, pg, talk};
 use crate::values::settings;
 
 mod net;
+mod sending;
 mod write;
 
 pub use net::Effect;
+use sending::SentStatement;
+pub use sending::{is_sending, stays, Sending, Sent, SentRows, StayedRow};
 
 /// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
 struct Entry {
@@ -89,6 +92,8 @@ struct SavepointMark {
     arena: usize,
     /// What is noted for pokes (poke.rs).
     noted: usize,
+    /// Of the statement under way.
+    reached: usize,
     /// The journal's, as it was when it began.
     in_log: i32,
     /// So many entries that were logged before it were written in it, for a pull: they stand in the log for as long as it lasts, and stay
@@ -151,7 +156,8 @@ pub fn end() {
 pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         let (entries, arena, noted) = (j.entries.len(), j.arena.len(), poke::mark());
-        let mark = SavepointMark { subtransaction: id, entries, arena, noted, in_log: j.in_log, written: 0 };
+        let reached = j.sending.as_ref().map_or(0, SentStatement::mark);
+        let mark = SavepointMark { subtransaction: id, entries, arena, noted, reached, in_log: j.in_log, written: 0 };
         j.marks.push(mark);
     });
 }
@@ -170,14 +176,17 @@ pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
         let at = j.marks.iter().rposition(|m| m.subtransaction == id);
-        let (entries, arena, noted, in_log) = at.map_or((0, 0, 0, 0), |at| {
+        let (entries, arena, noted, reached, in_log) = at.map_or((0, 0, 0, 0, 0), |at| {
             let mark = &j.marks[at];
-            (mark.entries, mark.arena, mark.noted, mark.in_log)
+            (mark.entries, mark.arena, mark.noted, mark.reached, mark.in_log)
         });
         j.entries.truncate(entries);
         j.arena.truncate(arena);
         j.in_log = in_log;
         poke::back_to(noted);
+        if let Some(sending) = &mut j.sending {
+            sending.back_to(reached);
+        }
         j.marks.truncate(at.unwrap_or(0));
     });
 }
@@ -205,7 +214,13 @@ pub fn append(change: Change) -> Result<()> {
         };
         let origin = j.origin.clone();
         let touched = change.touched.map(|t| j.store(t)).transpose()?;
-        let as_sent = j.sending.as_ref().is_some_and(|sent| sent.covers(&change));
+        let as_sent = match &mut j.sending {
+            Some(sending) => {
+                sending.reaches(&change)?;
+                sending.covers(&change)
+            }
+            None => false,
+        };
         let Change { relation, op, when, .. } = change;
         let number = j.logged;
         j.logged = number.saturating_add(1);
@@ -263,80 +278,23 @@ pub fn has_origin() -> bool {
     JOURNAL.with(|j| j.borrow().origin.is_some())
 }
 
-/// Rows of which the client that pushes them knows what they will be: by relation and key, with what happens to each.
-pub type SentRows = HashMap<u32, HashMap<Box<[u8]>, Op>>;
-
-/// What one statement of a push does to rows as the client sent them.
-struct SentStatement {
-    /// The statement's command. What a trigger, a cascade or a function of the user's does to the same rows is done by another
-    /// one, so it is never taken for what the client sent.
-    command: u32,
-    rows: SentRows,
-    stayed: Vec<StayedRow>,
+/// How many changes this transaction has logged so far.
+pub fn logged() -> i32 {
+    JOURNAL.with(|j| j.borrow().logged)
 }
 
-/// A row that a statement of a push updated, and left as it was.
-pub struct StayedRow {
-    pub relation: u32,
-    pub key: String,
-    pub scope: Option<String>,
-}
-
-impl SentStatement {
-    fn covers(&self, change: &Change) -> bool {
-        let op = self.rows.get(&change.relation.to_u32()).and_then(|keys| keys.get(change.key));
-        // Gone is gone, whoever was quicker.
-        op == Some(&change.op) && (change.op == Op::Delete || change.made_by == Some(self.command))
-    }
-}
-
-/// While this lives, one statement of a push runs; its changes of these rows are logged as what the client sent. They count as
-/// such in the end if nothing else happened to the row in this transaction (see [`net`]). The marks are on the entries, so
-/// a savepoint that is rolled back takes them along.
-pub struct Sending(Option<SentStatement>);
-
-impl Sending {
-    /// To be called immediately before the statement.
-    pub fn start(rows: SentRows) -> Sending {
-        // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
-        // SAFETY: inside a transaction that may write.
-        let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
-        let sent = SentStatement { command, rows, stayed: Vec::new() };
-        JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(sent)))
-    }
-
-    /// The rows that the statement updated and left as they were.
-    pub fn stayed(self) -> Vec<StayedRow> {
-        JOURNAL
-            .with(|j| j.borrow_mut().sending.as_mut().map(|sent| std::mem::take(&mut sent.stayed)).unwrap_or_default())
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        JOURNAL.with(|j| {
-            if let Ok(mut j) = j.try_borrow_mut() {
-                j.sending = self.0.take();
+/// Calls this with the key of each row of the table that was deleted since so many changes were logged, or of which something changed that decides who
+/// sees it. (Not of what is written to the log already.)
+pub fn taken_since(logged: i32, relation: pg_sys::Oid, each: &mut dyn FnMut(&str)) {
+    JOURNAL.with(|j| {
+        let j = j.borrow();
+        for entry in &j.entries[j.entries.partition_point(|e| e.number < logged)..] {
+            memory::heed();
+            if entry.relation == relation && entry.image.is_some() {
+                each(j.text(&entry.key));
             }
-        });
-    }
-}
-
-/// Does the statement of a push that is under way make these versions of rows?
-pub fn is_sending(made_by: u32) -> bool {
-    JOURNAL.with(|j| j.borrow().sending.as_ref().is_some_and(|sent| sent.command == made_by))
-}
-
-/// Remembers of such a row that it was updated, and stayed as it was: nothing is logged of it.
-pub fn stays(relation: pg_sys::Oid, key: &[u8], scope: Option<&[u8]>) -> Result<()> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    JOURNAL.with(|j| match &mut j.borrow_mut().sending {
-        Some(sent) => {
-            let row = StayedRow { relation: relation.to_u32(), key: text(key), scope: scope.map(text) };
-            memory::push(&mut sent.stayed, row)
         }
-        None => Ok(()),
-    })
+    });
 }
 
 /// Makes the next pulls of the row's scope send this row although it did not change: a client believes something else of it. It is a conflict

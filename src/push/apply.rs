@@ -6,17 +6,19 @@ use std::collections::{HashMap, HashSet};
 
 use super::decide::{Fates, Manner};
 use super::echo::{self, Echo};
-use super::item::{by_target, Item, What};
+use super::item::{Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
-use crate::collections::facts::{self, Facts};
-use crate::log::journal::{self, Sending, SentRows, StayedRow};
+use crate::log::journal::{self, Sending, Sent, SentRows, StayedRow};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::server::spi::{self, Mode, Planned};
 use crate::server::subxact;
-use crate::sight::policy;
+
+mod left;
+
+use left::Before;
 
 /// What statements left undone, without an error.
 #[derive(Default)]
@@ -25,6 +27,14 @@ pub struct Applied {
     pub kept: Vec<Item>,
     /// There is a row that nobody had looked at before, and the statement that should find it out did not reach it.
     pub unreached: bool,
+}
+
+/// Are rows looked at before a statement that a trigger or a rule may have do something else?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Care {
+    /// No: what only that would tell counts as refused, and everything is tried once more.
+    Quick,
+    Full,
 }
 
 /// What came of writing items one by one.
@@ -43,12 +53,17 @@ pub struct ItemWriter<'w, 'a> {
     /// By target.
     manners: Vec<Manner>,
     echoes: Vec<OnceCell<Option<Echo>>>,
+    care: Care,
+    /// So many changes were logged before.
+    logged: i32,
 }
 
 impl<'w, 'a> ItemWriter<'w, 'a> {
-    pub fn of(targets: &'w [Target<'a>], fates: &[Fates]) -> Result<Self> {
+    /// To be called before anything is written.
+    pub fn of(targets: &'w [Target<'a>], fates: &[Fates], care: Care) -> Self {
         let echoes = targets.iter().map(|_| OnceCell::new()).gather();
-        Ok(ItemWriter { targets, manners: fates.iter().map(|f| f.manner).gather(), echoes })
+        let manners = fates.iter().map(|f| f.manner).gather();
+        ItemWriter { targets, manners, echoes, care, logged: journal::logged() }
     }
 
     fn echo(&self, target: usize) -> Result<Option<&Echo>> {
@@ -61,6 +76,11 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     /// Writes the items. With `together`, all of them in one statement.
     pub fn apply(&self, items: &[Item], together: bool) -> Result<Applied> {
+        self.apply_as(items, together, false)
+    }
+
+    /// The same; `trusted`: no created row is there without its INSERT.
+    fn apply_as(&self, items: &[Item], together: bool, trusted: bool) -> Result<Applied> {
         let mut order: Vec<(usize, What)> = Vec::new();
         let mut by_statement: HashMap<(usize, What), Vec<&Item>> = HashMap::new();
         // Most often one after the other.
@@ -87,31 +107,36 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         }
         statements.retain(|s| !s.writes_nothing(self.targets));
         if together && statements.len() > 1 {
-            self.run_as_one(&statements, &mut applied)?;
+            self.run_as_one(&statements, trusted, &mut applied)?;
         } else {
             for statement in &statements {
-                self.run(statement, &mut applied)?;
+                self.run(statement, trusted, &mut applied)?;
             }
         }
         Ok(applied)
     }
 
-    fn run(&self, statement: &WriteStatement, applied: &mut Applied) -> Result<()> {
+    fn run(&self, statement: &WriteStatement, trusted: bool, applied: &mut Applied) -> Result<()> {
         let target = &self.targets[statement.target];
         let sql = statement.sql(target, self.manners[statement.target], 1);
+        let before = self.before(statement)?;
         let sending = self.sending(std::slice::from_ref(statement))?;
         let done =
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
-        self.touch(std::slice::from_ref(statement), sending)?;
-        if statement.returns() && done.len() < statement.items.len() {
-            self.check(statement, &done.into_iter().map(|(n, _)| n).gather(), applied)?;
+        let sent = sending.map(Sending::end).unwrap_or_default();
+        self.touch(std::slice::from_ref(statement), &sent)?;
+        if !statement.returns() {
+            return self.check_inserted(statement, &sent, trusted);
         }
-        Ok(())
+        if done.len() == statement.items.len() {
+            return Ok(());
+        }
+        self.check(statement, &done.into_iter().map(|(n, _)| n).gather(), &before, applied)
     }
 
     /// One statement with a WITH query for each: Postgres checks foreign keys at the end of it, so that rows may refer to each
     /// other whatever their columns and tables.
-    fn run_as_one(&self, statements: &[WriteStatement], applied: &mut Applied) -> Result<()> {
+    fn run_as_one(&self, statements: &[WriteStatement], trusted: bool, applied: &mut Applied) -> Result<()> {
         let mut with = Vec::new();
         let mut select = Vec::new();
         let mut args = Vec::new();
@@ -126,12 +151,18 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         // (As arms of a UNION ALL, a thousand of them took ten seconds to plan.)
         let reached = format!("pg_catalog.to_json(ARRAY[{}]::pg_catalog.json[])", select.join(", "));
         let sql = format!("WITH {} SELECT {reached}", with.join(", "));
+        let before = statements.iter().map(|statement| self.before(statement)).gather::<Result<Vec<Before>>>()?;
         let sending = self.sending(statements)?;
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
-        self.touch(statements, sending)?;
+        let sent = sending.map(Sending::end).unwrap_or_default();
+        self.touch(statements, &sent)?;
         let done: Vec<HashSet<u32>> = rows.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))?;
-        for (statement, done) in statements.iter().filter(|s| s.returns()).zip(&done) {
-            self.check(statement, done, applied)?;
+        let mut done = done.into_iter();
+        for (statement, before) in statements.iter().zip(&before) {
+            match statement.returns() {
+                true => self.check(statement, &done.next().unwrap_or_default(), before, applied)?,
+                false => self.check_inserted(statement, &sent, trusted)?,
+            }
         }
         Ok(())
     }
@@ -150,14 +181,15 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 memory::extend(sent.entry(target.collection.relation.to_u32()).or_default(), rows);
             }
         }
+        let watched = self.watched(statements)?;
         let updates = statements.iter().any(WriteStatement::returns);
-        Ok((updates || !sent.is_empty()).then(|| Sending::start(sent)))
+        Ok((updates || !sent.is_empty() || !watched.is_empty()).then(|| Sending::start(sent, watched)))
     }
 
     /// Of rows that these statements left as they were the log has nothing. Unless they are just what was sent, their client has them
     /// otherwise: a trigger put a column back, a value was rounded, an unwritable column was left out.
-    fn touch(&self, statements: &[WriteStatement], sending: Option<Sending>) -> Result<()> {
-        let stayed = sending.map(Sending::stayed).unwrap_or_default();
+    fn touch(&self, statements: &[WriteStatement], sent: &Sent) -> Result<()> {
+        let stayed = &sent.stayed;
         if stayed.is_empty() {
             return Ok(());
         }
@@ -199,61 +231,6 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         Ok(records.iter().copied().filter(|row| !equal.contains(row)).gather())
     }
 
-    /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller
-    /// change them, and then the client must not believe it.
-    fn check(&self, statement: &WriteStatement, done: &HashSet<u32>, applied: &mut Applied) -> Result<()> {
-        if !statement.returns() || done.len() == statement.items.len() {
-            return Ok(());
-        }
-        if self.manners[statement.target].locks_itself {
-            applied.unreached = true;
-            return Ok(());
-        }
-        let target = &self.targets[statement.target];
-        let deletes = statement.what == What::Delete;
-        let left: Vec<&Item> = statement.items.iter().copied().filter(|i| !done.contains(&i.row)).gather();
-        let soft = target.collection.soft_delete.is_some();
-        let event = if deletes && !soft { facts::DELETE } else { facts::UPDATE };
-        let may_veto = Facts::of(&target.collection)?.vetoes & event != 0;
-        let ids: Vec<&str> = left.iter().map(|i| i.id(self.targets)).gather();
-        let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().gather();
-        let what = if deletes { "deleted" } else { "updated" };
-        let unseen: Vec<&str> = (0..ids.len()).filter(|place| !visible.contains_key(place)).map(|p| ids[p]).gather();
-        if let Some(id) = left_standing(target, &unseen)?.first() {
-            // Something that this push did took it out of the caller's sight.
-            return Err(target.refused(what, id));
-        }
-        for (place, (item, id)) in left.iter().zip(&ids).enumerate() {
-            match visible.get(&place) {
-                // Marked as deleted already.
-                Some(true) if deletes && soft => {}
-                Some(_) if may_veto => applied.kept.push(**item),
-                Some(_) => return Err(target.refused(what, id)),
-                // Gone meanwhile, through this very push (a cascade): the client hears of it with its next pull.
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
-    pub fn gone(&self, failed: &[(Item, SyncError)]) -> Result<HashSet<Item>> {
-        let mut gone = HashSet::new();
-        let updates =
-            failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_) | What::Revive(_)));
-        for (target, updates) in by_target(updates) {
-            let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
-            let visible = self.targets[target].visible_now(&ids)?;
-            let visible: HashSet<usize> = visible.into_iter().map(|(place, _)| place).gather();
-            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains(place)).gather();
-            let asked: Vec<&str> = unseen.iter().map(|&place| ids[place]).gather();
-            let standing: HashSet<&str> = left_standing(&self.targets[target], &asked)?.into_iter().gather();
-            let is_gone = |place: &usize| !standing.contains(ids[*place]);
-            memory::extend(&mut gone, unseen.into_iter().filter(is_gone).map(|place| updates[place]));
-        }
-        Ok(gone)
-    }
-
     /// Writes the items, each in a subtransaction of its own where it must be: halves what fails until the culprits stand alone.
     /// With `enough`, stops when so many have failed.
     pub fn bisect(&self, items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<()> {
@@ -289,7 +266,18 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 Err(error) if subxact::is_transient(&error) => return Err(error),
                 Err(error) => e = error,
             }
-        } else if is_taken && pg::transaction_snapshot_is_fixed() && target.is_seen_later(id)? {
+        } else if is_taken && self.may_suppress(target)? {
+            // Nothing is there without the INSERT: what stood after it was of its making, whatever the log has of it.
+            match subxact::run(|| self.apply_as(&[item], false, true)) {
+                Ok(applied) => {
+                    memory::extend(&mut outcome.kept, applied.kept);
+                    return Ok(());
+                }
+                Err(error) if subxact::is_transient(&error) => return Err(error),
+                Err(error) => e = error,
+            }
+        }
+        if found.is_empty() && is_taken && pg::transaction_snapshot_is_fixed() && target.is_seen_later(id)? {
             return Err(SyncError::new(
                 code::SERIALIZATION_FAILURE,
                 "could not serialize access due to concurrent update",
@@ -300,18 +288,4 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         outcome.failed.push((item, target.about(id, e)));
         Ok(())
     }
-}
-
-/// Those of these rows, which the caller does not see any more, that stand there all the same.
-fn left_standing<'i>(target: &Target, ids: &[&'i str]) -> Result<Vec<&'i str>> {
-    if !policy::any_stands(&target.collection, ids)? {
-        return Ok(Vec::new());
-    }
-    let mut standing = Vec::new();
-    for id in ids {
-        if policy::any_stands(&target.collection, std::slice::from_ref(id))? {
-            standing.push(*id);
-        }
-    }
-    Ok(standing)
 }

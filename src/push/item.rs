@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::target::Target;
+use crate::collections::catalog::Collection;
+use crate::collections::facts::{DELETE, INSERT, UPDATE};
 
 /// One row to write or to delete.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -21,6 +23,17 @@ pub enum What {
     Revive(u32),
     Insert(u32),
     Delete,
+}
+
+impl What {
+    /// What it does to the collection's table, as `tgtype` has it.
+    pub fn event(self, collection: &Collection) -> i16 {
+        match self {
+            What::Insert(_) => INSERT,
+            What::Delete if collection.soft_delete.is_none() => DELETE,
+            What::Delete | What::Update(_) | What::Revive(_) => UPDATE,
+        }
+    }
 }
 
 impl Item {

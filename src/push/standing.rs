@@ -11,7 +11,7 @@ use super::decide::{Fate, Fates};
 use super::item::{by_target, Item, What};
 use super::order;
 use super::target::Target;
-use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
+use crate::collections::facts::{Facts, DELETE, UPDATE};
 use crate::log::client::Address;
 use crate::log::journal;
 use crate::server::error::Result;
@@ -28,7 +28,7 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     let mut fired = memory::filled(0, targets.len());
     let mut written_to: HashSet<u32> = HashSet::new();
     for item in written {
-        fired[item.target] |= event(targets, item);
+        fired[item.target] |= item.what.event(&targets[item.target].collection);
         written_to.insert(targets[item.target].collection.relation.to_u32());
         if matches!(item.what, What::Insert(_)) || is_found(targets, item) {
             inserted.push(item);
@@ -183,15 +183,6 @@ fn may_be_left_out(target: &Target, item: &Item, scopes: Option<&[String]>) -> b
     };
     let mark = collection.soft_delete.as_ref().and_then(|mark| target.plan.raw(record, &mark.name));
     !scopes.is_none_or(is_of_these) || mark.is_some_and(|raw| !matches!(raw, "null" | "false"))
-}
-
-/// What the item does to its table, as `tgtype` has it.
-fn event(targets: &[Target], item: Item) -> i16 {
-    match item.what {
-        What::Insert(_) => INSERT,
-        What::Delete if targets[item.target].collection.soft_delete.is_none() => DELETE,
-        What::Delete | What::Update(_) | What::Revive(_) => UPDATE,
-    }
 }
 
 /// Leaves word for the pusher's next pull that these rows (by target and id) are not there.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::apply::{ItemWriter, Outcome};
+use super::apply::{Care, ItemWriter, Outcome};
 use super::constraints::{self, Constraint, DeferredBefore};
 use super::decide::{Decisions, Fate, Unlocked};
 use super::item::{by_target, Item, What};
@@ -62,11 +62,12 @@ impl<'w, 'a> Work<'w, 'a> {
         targets: &'w [Target<'a>],
         decisions: &'w Decisions,
         before: DeferredBefore,
+        care: Care,
     ) -> Result<Self> {
         let stages = order::stages(targets)?;
         let otherwise = stages.iter().any(|s| s.decides).then(|| steps(targets, decisions, &stages, true));
         let steps = steps(targets, decisions, &stages, false);
-        let writer = ItemWriter::of(targets, &decisions.fates)?;
+        let writer = ItemWriter::of(targets, &decisions.fates, care);
         Ok(Work { pusher, targets, decisions, steps, otherwise, writer, before })
     }
 

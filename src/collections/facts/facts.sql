@@ -7,6 +7,8 @@ own AS (
     SELECT g.tgtype, g.tgdeferrable
     FROM tree CROSS JOIN LATERAL (SELECT * FROM pg_trigger WHERE tgrelid = tree.relid OFFSET 0) AS g
     WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgfoid <> 'snapsync.track()'::regprocedure),
+ruled AS (
+    SELECT EXISTS (SELECT FROM tree WHERE EXISTS (SELECT FROM pg_rewrite WHERE ev_class = tree.relid OFFSET 0)) AS r),
 -- By the triggers of such keys: no index has confrelid. (They may refer to a partition itself, or be one's.)
 foreign_key AS (
     SELECT coalesce(pg_partition_root(f.conrelid)::oid, f.conrelid) AS conrelid, f.confrelid, f.confkey, f.confupdtype
@@ -32,10 +34,9 @@ SELECT json_build_object(
                         CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = f.confrelid AND attnum = k.attnum OFFSET 0) AS a
                         WHERE f.confupdtype IN ('c', 'n', 'd')
                           AND a.attname <> ALL (coalesce((SELECT key FROM snapsync.collection WHERE relation = $1), '{}'))),
-    'fires', CASE WHEN EXISTS (SELECT FROM tree WHERE EXISTS (SELECT FROM pg_rewrite WHERE ev_class = tree.relid OFFSET 0)) THEN -1
-                  ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
+    'fires', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
     'fires_late', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgdeferrable), 0),
-    'vetoes', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0),
+    'vetoes', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0) END,
     -- Every permissive policy for INSERT has one for SELECT that asks the same of the same roles, and every restrictive one for SELECT
     -- one for INSERT.
     'shows_inserted',

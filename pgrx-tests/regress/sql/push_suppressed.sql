@@ -1,0 +1,265 @@
+-- Triggers and rules that do something else than a push's statement asks for, with no error: an insert that finds the row there and does nothing, a
+-- deletion that marks the row, and hides it.
+\set ECHO none
+\set test regress_push_suppressed
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = warning;
+-- A push of this device, and what its next pull brings.
+CREATE FUNCTION t.told(collection text, changes json, rejected text DEFAULT 'abort') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text;
+    answer json;
+BEGIN
+    PERFORM t.catch_up(collection);
+    BEGIN
+        said := public.push_changes(CASE WHEN changes -> collection IS NULL THEN json_build_object(collection, changes) ELSE changes END,
+                                    current_setting('t.cursor'), client_id => 'device', on_rejected => rejected);
+    EXCEPTION WHEN OTHERS THEN
+        said := SQLSTATE || ' ' || SQLERRM;
+    END;
+    answer := public.pull_changes(ARRAY[collection], current_setting('t.cursor'), client_id => 'device');
+    said := concat_ws(' ', said, answer #>> ARRAY['experimentalStrategy', 'override', collection]);
+    answer := answer #> ARRAY['changes', collection];
+    RETURN said || ' ' || coalesce((SELECT string_agg(a.key || ' ' || i.value, ', ' ORDER BY a.key, i.value::text COLLATE "C")
+                                    FROM json_each(answer) AS a, json_array_elements(a.value) AS i), 'nothing');
+END
+$$;
+-- Whoever may see the rows or not.
+CREATE FUNCTION t.rows(name text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    found text;
+BEGIN
+    EXECUTE format('SELECT string_agg(r::text, '' '' ORDER BY r::text COLLATE "C") FROM %I AS r', name) INTO found;
+    RETURN found;
+END
+$$;
+-- A synced table that anybody may write.
+CREATE FUNCTION t.table(name text, columns text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE %I (%s)', name, columns);
+    EXECUTE format('GRANT ALL ON %I TO alice, bob', name);
+    PERFORM snapsync.enable(name::regclass);
+END
+$$;
+\set ECHO all
+-- A created row that is there is updated, also where a trigger, or a rule, keeps the INSERT from failing.
+CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    found boolean;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE id = $1.id)', TG_TABLE_NAME) USING new INTO found;
+    RETURN CASE WHEN found THEN NULL ELSE new END;
+END
+$$;
+SELECT t.table('once', 'id text PRIMARY KEY, title text');
+CREATE TRIGGER once BEFORE INSERT ON once FOR EACH ROW EXECUTE FUNCTION once();
+SELECT t.table('ruled', 'id text PRIMARY KEY, title text');
+CREATE RULE once AS ON INSERT TO ruled WHERE EXISTS (SELECT FROM ruled AS r WHERE r.id = new.id) DO INSTEAD NOTHING;
+SET ROLE alice;
+SELECT t.told('once', '{"created": [{"id": "x", "title": "a"}]}');
+SELECT t.told('once', '{"created": [{"id": "x", "title": "b"}, {"id": "y", "title": "y"}]}');
+SELECT t.told('once', '{"created": [{"id": "x", "title": "b"}]}');
+SELECT t.told('once', '{"created": [{"id": "x", "title": "c"}, {"id": "z", "title": "z"}], "updated": [{"id": "y", "title": "y2"}]}', 'report');
+SELECT t.rows('once');
+SELECT t.told('ruled', '{"created": [{"id": "x", "title": "a"}]}');
+SELECT t.told('ruled', '{"created": [{"id": "x", "title": "b"}, {"id": "y", "title": "y"}]}');
+SELECT t.rows('ruled');
+RESET ROLE;
+-- One that makes another row of it.
+CREATE FUNCTION aside() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM aside WHERE id = new.id) THEN new.id := new.id || ' again'; END IF;
+    RETURN new;
+END
+$$;
+SELECT t.table('aside', 'id text PRIMARY KEY, title text');
+CREATE TRIGGER aside BEFORE INSERT ON aside FOR EACH ROW EXECUTE FUNCTION aside();
+SELECT t.told('aside', '{"created": [{"id": "x", "title": "a"}]}');
+SELECT t.told('aside', '{"created": [{"id": "x", "title": "b"}]}');
+SELECT t.rows('aside');
+-- One that writes the row itself is let alone: here the first title stays, and its client gets it.
+CREATE FUNCTION itself() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO itself VALUES (new.*) ON CONFLICT (id) DO UPDATE SET n = excluded.n;
+    RETURN NULL;
+END
+$$;
+SELECT t.table('itself', 'id text PRIMARY KEY, title text, n int');
+CREATE TRIGGER itself BEFORE INSERT ON itself FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION itself();
+SELECT t.told('itself', '{"created": [{"id": "x", "title": "a", "n": 1}]}');
+SELECT t.told('itself', '{"created": [{"id": "x", "title": "b", "n": 2}]}');
+SELECT t.rows('itself');
+-- What it takes back is not written.
+CREATE FUNCTION tries() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE tries SET title = 'tried' WHERE id = new.id;
+    IF FOUND THEN RAISE 'there'; END IF;
+    RETURN new;
+EXCEPTION WHEN raise_exception THEN RETURN NULL;
+END
+$$;
+SELECT t.table('tries', 'id text PRIMARY KEY, title text');
+CREATE TRIGGER tries BEFORE INSERT ON tries FOR EACH ROW EXECUTE FUNCTION tries();
+SELECT t.told('tries', '{"created": [{"id": "x", "title": "a"}]}');
+SELECT t.told('tries', '{"created": [{"id": "x", "title": "b"}, {"id": "y", "title": "y"}]}');
+SELECT t.rows('tries');
+-- Of several statements that run as one, and of partitions.
+SELECT t.table('tree', 'id text PRIMARY KEY, parent text REFERENCES tree, title text');
+CREATE TRIGGER once BEFORE INSERT ON tree FOR EACH ROW EXECUTE FUNCTION once();
+SELECT t.told('tree', '{"created": [{"id": "x", "title": "a"}, {"id": "y", "parent": "x"}]}');
+SELECT t.told('tree', '{"created": [{"id": "x", "title": "b"}, {"id": "y", "parent": "z"}, {"id": "z", "title": "z"}]}');
+SELECT t.rows('tree');
+CREATE TABLE parts (id text PRIMARY KEY, title text) PARTITION BY LIST (id);
+CREATE TABLE parts_x PARTITION OF parts FOR VALUES IN ('x');
+CREATE TABLE parts_y PARTITION OF parts DEFAULT;
+CREATE TRIGGER once BEFORE INSERT ON parts_x FOR EACH ROW EXECUTE FUNCTION once();
+SELECT snapsync.enable('parts');
+SELECT t.told('parts', '{"created": [{"id": "x", "title": "a"}, {"id": "y", "title": "a"}]}');
+SELECT t.told('parts', '{"created": [{"id": "x", "title": "b"}, {"id": "z", "title": "b"}]}');
+SELECT t.rows('parts');
+-- A number is another text of the same row.
+CREATE FUNCTION zeros() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.id := trim_scale(new.id); RETURN new; END $$;
+SELECT t.table('numbers', 'id numeric PRIMARY KEY, title text');
+CREATE TRIGGER zeros BEFORE INSERT ON numbers FOR EACH ROW EXECUTE FUNCTION zeros();
+CREATE TRIGGER once BEFORE INSERT ON numbers FOR EACH ROW EXECUTE FUNCTION once();
+SELECT t.told('numbers', '{"created": [{"id": "1.0", "title": "a"}, {"id": "2", "title": "a"}]}');
+SELECT t.told('numbers', '{"created": [{"id": "1.00", "title": "b"}]}');
+SELECT t.rows('numbers');
+-- A row that the same push has made, by a trigger of another one's.
+CREATE FUNCTION twin() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO twins VALUES (new.twin, 'made'); RETURN new; END $$;
+SELECT t.table('makers', 'id text PRIMARY KEY, twin text');
+SELECT t.table('twins', 'id text PRIMARY KEY, title text');
+CREATE TRIGGER twin AFTER INSERT ON makers FOR EACH ROW EXECUTE FUNCTION twin();
+CREATE TRIGGER once BEFORE INSERT ON twins FOR EACH ROW EXECUTE FUNCTION once();
+SELECT t.told('twins', '{"makers": {"created": [{"id": "m", "twin": "x"}]}, "twins": {"created": [{"id": "x", "title": "sent"}, {"id": "y", "title": "sent"}]}}');
+SELECT t.rows('twins');
+-- Of a row that alice does not see nothing is said but that hers is not there.
+SELECT t.table('rooms', 'id text PRIMARY KEY, owner name DEFAULT CURRENT_USER, title text');
+CREATE TRIGGER once BEFORE INSERT ON rooms FOR EACH ROW EXECUTE FUNCTION once();
+ALTER TABLE rooms ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON rooms USING (owner = CURRENT_USER);
+INSERT INTO rooms VALUES ('x', 'bob', 'his');
+SET ROLE alice;
+SELECT t.told('rooms', '{"created": [{"id": "x", "title": "mine"}, {"id": "y", "title": "mine"}]}');
+SELECT t.told('rooms', '{"created": [{"id": "y", "title": "mine 2"}]}');
+SELECT t.rows('rooms');
+-- One that is there, and that no policy lets her write so, is an error.
+RESET ROLE;
+ALTER POLICY own ON rooms WITH CHECK (title <> 'mine 3');
+SET ROLE alice;
+SELECT t.told('rooms', '{"created": [{"id": "y", "title": "mine 3"}, {"id": "z", "title": "mine"}]}', 'report');
+RESET ROLE;
+SELECT t.rows('rooms');
+-- While the table is not tracked nothing says what a statement has written: what is there only with it, it has.
+ALTER TABLE once DISABLE TRIGGER "00_snapsync_track";
+SELECT push_changes('{"once": {"created": [{"id": "off", "title": "o"}, {"id": "off 2", "title": "o"}]}}', client_id => 'device');
+ALTER TABLE once ENABLE ALWAYS TRIGGER "00_snapsync_track";
+SELECT t.rows('once');
+
+-- A deletion that marks the row, which policies hide then.
+CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    EXECUTE format('UPDATE %I SET gone = true WHERE id = $1.id', TG_TABLE_NAME) USING old;
+    RETURN NULL;
+END
+$$;
+SELECT t.table('marked', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
+ALTER TABLE marked ENABLE ROW LEVEL SECURITY;
+CREATE POLICY there ON marked USING (NOT gone);
+CREATE TRIGGER mark BEFORE DELETE ON marked FOR EACH ROW EXECUTE FUNCTION mark();
+INSERT INTO marked SELECT i, 't' FROM generate_series(1, 5) AS i;
+SET ROLE alice;
+SELECT t.told('marked', '{"deleted": ["1"]}');
+SELECT t.told('marked', '{"deleted": ["2", "1"], "created": [{"id": "new", "title": "n"}]}', 'report');
+RESET ROLE;
+SELECT t.rows('marked');
+-- What hides it need not stand in the row.
+CREATE TABLE trash (id text PRIMARY KEY);
+GRANT SELECT ON trash TO alice, bob;
+CREATE FUNCTION throw() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO trash VALUES (old.id); RETURN NULL; END $$;
+SELECT t.table('things', 'id text PRIMARY KEY, title text');
+ALTER TABLE things ENABLE ROW LEVEL SECURITY;
+CREATE POLICY there ON things USING (id NOT IN (SELECT t.id FROM trash AS t));
+CREATE TRIGGER throw BEFORE DELETE ON things FOR EACH ROW EXECUTE FUNCTION throw();
+INSERT INTO things SELECT i, 't' FROM generate_series(1, 5) AS i;
+SET ROLE alice;
+SELECT t.told('things', '{"deleted": ["1"]}');
+SELECT t.told('things', '{"deleted": ["2", "3"], "updated": [{"id": "4", "title": "t4"}, {"id": "5", "title": "t5"}]}');
+RESET ROLE;
+SELECT t.rows('things');
+-- An edit that a trigger takes for something else.
+CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF new.title <> 'done' OR pg_trigger_depth() > 1 THEN RETURN new; END IF;
+    UPDATE archived SET gone = true WHERE id = old.id;
+    RETURN NULL;
+END
+$$;
+SELECT t.table('archived', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
+ALTER TABLE archived ENABLE ROW LEVEL SECURITY;
+CREATE POLICY there ON archived USING (NOT gone);
+CREATE TRIGGER archive BEFORE UPDATE ON archived FOR EACH ROW EXECUTE FUNCTION archive();
+INSERT INTO archived SELECT i, 't' FROM generate_series(1, 5) AS i;
+SET ROLE alice;
+SELECT t.told('archived', '{"updated": [{"id": "1", "title": "done"}, {"id": "2", "title": "t2"}]}');
+SELECT t.told('archived', '{"updated": [{"id": "3", "title": "done"}], "created": [{"id": "n", "title": "n"}, {"id": "4", "title": "t4"}]}', 'report');
+RESET ROLE;
+SELECT t.rows('archived');
+-- Marked along with another row, of this table or another, before its own deletion.
+CREATE FUNCTION along() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    UPDATE leaves SET gone = true WHERE parent = old.id OR id = old.id;
+    RETURN CASE WHEN TG_TABLE_NAME = 'leaves' THEN NULL ELSE old END;
+END
+$$;
+SELECT t.table('leaves', 'id text PRIMARY KEY, parent text, gone boolean NOT NULL DEFAULT false');
+SELECT t.table('boughs', 'id text PRIMARY KEY');
+ALTER TABLE leaves ENABLE ROW LEVEL SECURITY;
+CREATE POLICY there ON leaves USING (NOT gone);
+CREATE TRIGGER along BEFORE DELETE ON leaves FOR EACH ROW EXECUTE FUNCTION along();
+CREATE TRIGGER along BEFORE DELETE ON boughs FOR EACH ROW EXECUTE FUNCTION along();
+INSERT INTO leaves VALUES ('a', NULL), ('b', 'a'), ('c', NULL), ('d', 'bough'), ('e', 'bough 2');
+INSERT INTO boughs VALUES ('bough'), ('bough 2');
+SET ROLE alice;
+SELECT t.told('leaves', '{"deleted": ["a", "b"]}');
+SELECT t.told('leaves', '{"boughs": {"deleted": ["bough"]}, "leaves": {"deleted": ["d"]}}');
+SELECT t.told('leaves', '{"leaves": {"deleted": ["e", "c"]}, "boughs": {"deleted": ["bough 2"]}}');
+RESET ROLE;
+SELECT t.rows('leaves');
+-- What the push itself takes out of its sight is refused as ever, whatever triggers the table has: the edit would be lost.
+CREATE TABLE members (id text PRIMARY KEY, list text, who name);
+CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(new, old); END $$;
+SELECT t.table('entries', 'id text PRIMARY KEY, list text, title text');
+GRANT ALL ON members TO alice, bob;
+SELECT snapsync.enable('members');
+ALTER TABLE entries ENABLE ROW LEVEL SECURITY;
+CREATE POLICY lists ON entries USING (list IN (SELECT m.list FROM members AS m WHERE m.who = CURRENT_USER));
+CREATE TRIGGER touched BEFORE UPDATE OR DELETE ON entries FOR EACH ROW EXECUTE FUNCTION touched();
+CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN DELETE FROM members WHERE who = 'alice'; RETURN NULL; END $$;
+SELECT t.table('leavers', 'id text PRIMARY KEY');
+CREATE TRIGGER leave AFTER INSERT ON leavers FOR EACH ROW EXECUTE FUNCTION leave();
+INSERT INTO members VALUES ('1', 'l', 'alice'), ('2', 'l', 'bob');
+INSERT INTO entries SELECT i, 'l', 't' FROM generate_series(1, 3) AS i;
+SET ROLE alice;
+SELECT t.told('entries', '{"leavers": {"created": [{"id": "1"}]}, "entries": {"updated": [{"id": "1", "title": "lost"}]}}');
+SELECT t.told('entries', '{"leavers": {"created": [{"id": "1"}]}, "entries": {"updated": [{"id": "1", "title": "lost"}]}}', 'report');
+RESET ROLE;
+SELECT t.rows('entries');
+
+-- A rule that does more, and before: it hides the rows, or what it does to them keeps them.
+SELECT t.table('also', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
+ALTER TABLE also ENABLE ROW LEVEL SECURITY;
+CREATE POLICY there ON also USING (NOT gone);
+CREATE POLICY keeps ON also AS RESTRICTIVE FOR DELETE USING (title <> 'kept');
+CREATE RULE marks AS ON DELETE TO also DO ALSO UPDATE also SET gone = old.id <> '3', title = 'kept' WHERE id = old.id;
+INSERT INTO also SELECT i, 't' FROM generate_series(1, 4) AS i;
+SET ROLE alice;
+SELECT t.told('also', '{"deleted": ["1"]}');
+SELECT t.told('also', '{"deleted": ["2", "3"]}', 'report');
+RESET ROLE;
+SELECT t.rows('also');
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_push_suppressed;

@@ -1,0 +1,188 @@
+//! What a statement of a push left undone, or did otherwise, with no error: triggers and rules of the table's owner do that, and so do policies.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use super::{Applied, Care, ItemWriter};
+use crate::collections::facts::{Facts, INSERT};
+use crate::log::journal::{self, Sent};
+use crate::push::item::{by_target, Item, What};
+use crate::push::statement::WriteStatement;
+use crate::push::target::Target;
+use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::{self, Gather};
+use crate::sight::policy;
+
+/// What is known when a statement begins.
+pub(super) struct Before {
+    /// So many changes were logged.
+    logged: i32,
+    /// Its items whose rows the caller sees, where it may be vetoed and that is looked at.
+    seen: HashSet<u32>,
+}
+
+impl ItemWriter<'_, '_> {
+    pub(super) fn before(&self, statement: &WriteStatement) -> Result<Before> {
+        let mut seen = HashSet::new();
+        if self.care == Care::Full && statement.returns() && self.may_veto(statement)? {
+            let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
+            let visible = self.targets[statement.target].visible_now(&ids)?;
+            seen = visible.into_iter().map(|(place, _)| statement.items[place].row).gather();
+        }
+        Ok(Before { logged: journal::logged(), seen })
+    }
+
+    /// May a trigger or a rule veto what it does to a row, or do something else?
+    fn may_veto(&self, statement: &WriteStatement) -> Result<bool> {
+        let collection = &self.targets[statement.target].collection;
+        Ok(Facts::of(collection)?.vetoes & statement.what.event(collection) != 0)
+    }
+
+    /// The tables of which these statements, which run as one, have to be told what they inserted: no error and a row that is there are no proof.
+    pub(super) fn watched(&self, statements: &[WriteStatement]) -> Result<HashSet<u32>> {
+        let mut watched = HashSet::new();
+        for statement in statements.iter().filter(|s| !s.returns()) {
+            let target = &self.targets[statement.target];
+            if self.may_suppress(target)? {
+                watched.insert(target.collection.relation.to_u32());
+            }
+        }
+        Ok(watched)
+    }
+
+    /// May a trigger or a rule have an INSERT do nothing, or something else, of which the caller could see what stands?
+    pub(super) fn may_suppress(&self, target: &Target) -> Result<bool> {
+        Ok(Facts::of(&target.collection)?.vetoes & INSERT != 0 && target.may_read_key())
+    }
+
+    /// A row that is there, and that the INSERT has not written: a trigger or a rule ignores what is there already. It is what it would be without
+    /// them, a key that is taken.
+    pub(super) fn check_inserted(&self, statement: &WriteStatement, sent: &Sent, trusted: bool) -> Result<()> {
+        let target = &self.targets[statement.target];
+        if trusted || !self.may_suppress(target)? {
+            return Ok(());
+        }
+        let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
+        match unwritten(target, &ids, sent)?.first() {
+            Some(place) => {
+                let message =
+                    format!("a row of collection \"{}\" is there already and was not written", target.collection.name);
+                Err(target.about(ids[*place], SyncError::new(code::UNIQUE_VIOLATION, message)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller
+    /// change them, and then the client must not believe it.
+    pub(super) fn check(
+        &self,
+        statement: &WriteStatement,
+        done: &HashSet<u32>,
+        before: &Before,
+        applied: &mut Applied,
+    ) -> Result<()> {
+        let target = &self.targets[statement.target];
+        if done.len() == statement.items.len() {
+            return Ok(());
+        }
+        if self.manners[statement.target].locks_itself {
+            applied.unreached = true;
+            return Ok(());
+        }
+        let deletes = statement.what == What::Delete;
+        let (soft, may_veto) = (target.collection.soft_delete.is_some(), self.may_veto(statement)?);
+        let left: Vec<&Item> = statement.items.iter().copied().filter(|i| !done.contains(&i.row)).gather();
+        let ids: Vec<&str> = left.iter().map(|i| i.id(self.targets)).gather();
+        let visible: HashMap<usize, bool> = target.visible_now(&ids)?.into_iter().gather();
+        let what = if deletes { "deleted" } else { "updated" };
+        let unseen = (0..ids.len()).filter(|place| !visible.contains_key(place));
+        let unseen: Vec<(&Item, &str)> = unseen.map(|place| (left[place], ids[place])).gather();
+        let since = match (deletes, may_veto) {
+            (true, _) => Some(self.logged),
+            // It would be lost by the order in which the push is written.
+            (false, may_veto) => may_veto.then_some(before.logged),
+        };
+        if let Some(id) = left_standing(target, &not_taken(target, &unseen, &before.seen, since))?.first() {
+            // Something that this push did took it out of the caller's sight.
+            return Err(target.refused(what, id));
+        }
+        for (place, (item, id)) in left.iter().zip(&ids).enumerate() {
+            match visible.get(&place) {
+                // Marked as deleted already.
+                Some(true) if deletes && soft => {}
+                Some(_) if may_veto => applied.kept.push(**item),
+                Some(_) => return Err(target.refused(what, id)),
+                // Gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with its next pull.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
+    pub fn gone(&self, failed: &[(Item, SyncError)]) -> Result<HashSet<Item>> {
+        let mut gone = HashSet::new();
+        let updates =
+            failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_) | What::Revive(_)));
+        for (target, updates) in by_target(updates) {
+            let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
+            let visible = self.targets[target].visible_now(&ids)?;
+            let visible: HashSet<usize> = visible.into_iter().map(|(place, _)| place).gather();
+            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains(place)).gather();
+            let asked: Vec<&str> = unseen.iter().map(|&place| ids[place]).gather();
+            let standing: HashSet<&str> = left_standing(&self.targets[target], &asked)?.into_iter().gather();
+            let is_gone = |place: &usize| !standing.contains(ids[*place]);
+            memory::extend(&mut gone, unseen.into_iter().filter(is_gone).map(|place| updates[place]));
+        }
+        Ok(gone)
+    }
+}
+
+/// The places of those of these ids whose rows the caller sees, and of which nothing was logged: no statement wrote them.
+fn unwritten(target: &Target, ids: &[&str], sent: &Sent) -> Result<Vec<usize>> {
+    let relation = target.collection.relation;
+    let doubtful: Vec<usize> = (0..ids.len()).filter(|place| !sent.reached(relation, ids[*place])).gather();
+    let asked: Vec<&str> = doubtful.iter().map(|place| ids[*place]).gather();
+    // The server may write the id otherwise.
+    let stored = target.ids_now(&asked)?;
+    let stands = |at: &usize| stored.get(at).is_some_and(|id| !sent.reached(relation, id));
+    Ok((0..doubtful.len()).filter(stands).map(|at| doubtful[at]).gather())
+}
+
+/// Those of these rows, which the caller does not see any more, that no trigger is known to have taken: it may have marked them instead of deleting them. Of
+/// such a row the log has something since so many changes were logged; or the statement began with the row in sight, and what shows it has changed. Either
+/// tells its client.
+fn not_taken<'i>(
+    target: &Target,
+    unseen: &[(&Item, &'i str)],
+    seen_before: &HashSet<u32>,
+    since: Option<i32>,
+) -> Vec<&'i str> {
+    let unseen = unseen.iter().filter(|(item, _)| !seen_before.contains(&item.row));
+    let mut left: Vec<&str> = unseen.map(|(_, id)| *id).gather();
+    let Some(since) = since.filter(|_| !left.is_empty()) else { return left };
+    let asked: HashSet<Cow<str>> = left.iter().map(|id| target.comparable(id)).gather();
+    let mut taken = HashSet::new();
+    journal::taken_since(since, target.collection.relation, &mut |key| {
+        if let Some(id) = asked.get(&target.comparable(key)) {
+            taken.insert(id.to_string());
+        }
+    });
+    left.retain(|id| !taken.contains(&*target.comparable(id)));
+    left
+}
+
+/// Those of these rows, which the caller does not see any more, that stand there all the same.
+fn left_standing<'i>(target: &Target, ids: &[&'i str]) -> Result<Vec<&'i str>> {
+    if !policy::any_stands(&target.collection, ids)? {
+        return Ok(Vec::new());
+    }
+    let mut standing = Vec::new();
+    for id in ids {
+        if policy::any_stands(&target.collection, std::slice::from_ref(id))? {
+            standing.push(*id);
+        }
+    }
+    Ok(standing)
+}
