@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
-use super::decide::{Fates, Manner};
+use super::decide::Fates;
 use super::echo::{self, Echo};
 use super::item::{Item, What};
 use super::statement::WriteStatement;
@@ -50,8 +50,7 @@ pub struct Outcome {
 /// Writes rows of these targets.
 pub struct ItemWriter<'w, 'a> {
     targets: &'w [Target<'a>],
-    /// By target.
-    manners: Vec<Manner>,
+    fates: &'w [Fates],
     echoes: Vec<OnceCell<Option<Echo>>>,
     care: Care,
     /// So many changes were logged before.
@@ -60,10 +59,9 @@ pub struct ItemWriter<'w, 'a> {
 
 impl<'w, 'a> ItemWriter<'w, 'a> {
     /// To be called before anything is written.
-    pub fn of(targets: &'w [Target<'a>], fates: &[Fates], care: Care) -> Self {
+    pub fn of(targets: &'w [Target<'a>], fates: &'w [Fates], care: Care) -> Self {
         let echoes = targets.iter().map(|_| OnceCell::new()).gather();
-        let manners = fates.iter().map(|f| f.manner).gather();
-        ItemWriter { targets, manners, echoes, care, logged: journal::logged() }
+        ItemWriter { targets, fates, echoes, care, logged: journal::logged() }
     }
 
     fn echo(&self, target: usize) -> Result<Option<&Echo>> {
@@ -118,7 +116,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     fn run(&self, statement: &WriteStatement, trusted: bool, applied: &mut Applied) -> Result<()> {
         let target = &self.targets[statement.target];
-        let sql = statement.sql(target, self.manners[statement.target], 1);
+        let sql = statement.sql(target, self.fates[statement.target].manner, 1);
         let before = self.before(statement)?;
         let sending = self.sending(std::slice::from_ref(statement))?;
         let done =
@@ -126,7 +124,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let sent = sending.map(Sending::end).unwrap_or_default();
         self.touch(std::slice::from_ref(statement), &sent)?;
         if !statement.returns() {
-            return self.check_inserted(statement, &sent, trusted);
+            return self.check_inserted(statement, &sent, trusted, applied);
         }
         if done.len() == statement.items.len() {
             return Ok(());
@@ -141,7 +139,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let mut select = Vec::new();
         let mut args = Vec::new();
         for (i, statement) in statements.iter().enumerate() {
-            let sql = statement.sql(&self.targets[statement.target], self.manners[statement.target], i + 1);
+            let sql = statement.sql(&self.targets[statement.target], self.fates[statement.target].manner, i + 1);
             with.push(format!("s{i} AS ({sql})"));
             if statement.returns() {
                 select.push(format!("pg_catalog.to_json(ARRAY(SELECT n FROM s{i}))"));
@@ -161,7 +159,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         for (statement, before) in statements.iter().zip(&before) {
             match statement.returns() {
                 true => self.check(statement, &done.next().unwrap_or_default(), before, applied)?,
-                false => self.check_inserted(statement, &sent, trusted)?,
+                false => self.check_inserted(statement, &sent, trusted, applied)?,
             }
         }
         Ok(())
@@ -266,7 +264,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 Err(error) if subxact::is_transient(&error) => return Err(error),
                 Err(error) => e = error,
             }
-        } else if is_taken && self.may_suppress(target)? {
+        } else if is_taken && target.may_suppress_inserts()? {
             // Nothing is there without the INSERT: what stood after it was of its making, whatever the log has of it.
             match subxact::run(|| self.apply_as(&[item], false, true)) {
                 Ok(applied) => {

@@ -67,6 +67,8 @@ pub struct Fates {
     pub deletions: Vec<Fate>,
     /// Rows are to be deleted that could not be locked: who may delete need not be allowed to update.
     pub deletes_unlocked: bool,
+    /// Records to be inserted although their rows stand: a trigger or a rule may ignore what is there, and the caller may not update them.
+    pub repeated: HashSet<u32>,
     /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
     seen: HashSet<i64>,
     pub manner: Manner,
@@ -74,8 +76,8 @@ pub struct Fates {
 
 impl Fates {
     pub fn of_none() -> Fates {
-        let (records, deletions, seen) = (Vec::new(), Vec::new(), HashSet::new());
-        Fates { records, deletions, deletes_unlocked: false, seen, manner: Manner::default() }
+        let (records, deletions, repeated, seen) = (Vec::new(), Vec::new(), HashSet::new(), HashSet::new());
+        Fates { records, deletions, deletes_unlocked: false, repeated, seen, manner: Manner::default() }
     }
 }
 

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 
 use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, TableFacts};
 use crate::collections::catalog::{Collection, Column};
-use crate::collections::facts::Facts;
+use crate::collections::facts::{Facts, INSERT};
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
@@ -172,6 +172,11 @@ impl<'a> Target<'a> {
     /// May policies let the caller insert rows that he does not see then?
     pub fn may_hide_inserted(&self) -> Result<bool> {
         Ok(pg::rls_active(self.collection.relation) && !Facts::of(&self.collection)?.shows_inserted)
+    }
+
+    /// May a trigger or a rule have an INSERT do nothing, or something else, of which the caller could see what stands?
+    pub fn may_suppress_inserts(&self) -> Result<bool> {
+        Ok(Facts::of(&self.collection)?.vetoes & INSERT != 0 && self.may_read_key())
     }
 
     pub fn may_read_key(&self) -> bool {

@@ -202,9 +202,14 @@ impl<'w, 'a> Work<'w, 'a> {
         standing::misspelt(self.targets, &rows)
     }
 
+    /// Is it to be inserted, and was not there when that was decided?
+    fn is_new(&self, item: &Item) -> bool {
+        matches!(item.what, What::Insert(_)) && !self.decisions.fates[item.target].repeated.contains(&item.row)
+    }
+
     /// Has somebody else created rows that were to be inserted?
     fn created_meanwhile(&self) -> Result<bool> {
-        for (target, items) in by_target(self.items().filter(|i| matches!(i.what, What::Insert(_)))) {
+        for (target, items) in by_target(self.items().filter(|i| self.is_new(i))) {
             let ids: Vec<&str> = items.iter().map(|i| i.id(self.targets)).gather();
             if !self.targets[target].visible_now(&ids)?.is_empty() {
                 return Ok(true);
@@ -236,7 +241,7 @@ impl<'w, 'a> Work<'w, 'a> {
             return Ok(true);
         }
         for (target, items) in by_target(items) {
-            let (inserted, stood) = items.into_iter().gather_parts(|i| matches!(i.what, What::Insert(_)));
+            let (inserted, stood) = items.into_iter().gather_parts(|i| self.is_new(i));
             let ids = |items: Vec<Item>| items.iter().map(|i| i.id(targets)).gather();
             let written = Unlocked { inserted: ids(inserted), stood: ids(stood) };
             if self.decisions.outdated(self.pusher, target, &targets[target], &written)? {
@@ -330,9 +335,9 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Who believes something else of a row than what stands gets the row, or hears that it is gone, with the next pull.
     fn tell(&self, surprises: &Surprises) -> Result<()> {
         let targets = self.targets;
-        // Whether a trigger or a policy kept a deletion off is not known, so others hear nothing of it.
-        let (undeleted, unchanged): (Vec<Item>, Vec<Item>) =
-            surprises.kept.iter().copied().gather_parts(|item| item.what == What::Delete);
+        // Whether a trigger or a policy kept a deletion off is not known, so others hear nothing of it. Nor do they of a row that the pusher may only insert.
+        let (for_him, unchanged): (Vec<Item>, Vec<Item>) =
+            surprises.kept.iter().copied().gather_parts(|item| matches!(item.what, What::Delete | What::Insert(_)));
         let mut again: Vec<(usize, &str)> = unchanged.iter().map(|item| (item.target, item.id(targets))).gather();
         let mut to_him = Vec::new();
         for (index, (target, fates)) in targets.iter().zip(&self.decisions.fates).enumerate() {
@@ -354,7 +359,7 @@ impl<'w, 'a> Work<'w, 'a> {
         }
         let unseen = standing::touch(targets, &again)?;
         let misspelt = surprises.misspelt.iter().map(|(target, id)| (*target, id.as_str()));
-        let missing = surprises.missing.iter().chain(&undeleted).map(|i| (i.target, i.id(targets)));
+        let missing = surprises.missing.iter().chain(&for_him).map(|i| (i.target, i.id(targets)));
         let deleted = self.decisions.fates.iter().enumerate().flat_map(|(index, fates)| {
             let rows = fates.records.iter().enumerate().filter(|(_, fate)| **fate == Fate::Gone);
             rows.map(move |(row, _)| (index, &*targets[index].plan.records[row].id))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::{Applied, Care, ItemWriter};
-use crate::collections::facts::{Facts, INSERT};
+use crate::collections::facts::Facts;
 use crate::log::journal::{self, Sent};
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
@@ -43,34 +43,38 @@ impl ItemWriter<'_, '_> {
         let mut watched = HashSet::new();
         for statement in statements.iter().filter(|s| !s.returns()) {
             let target = &self.targets[statement.target];
-            if self.may_suppress(target)? {
+            if target.may_suppress_inserts()? {
                 watched.insert(target.collection.relation.to_u32());
             }
         }
         Ok(watched)
     }
 
-    /// May a trigger or a rule have an INSERT do nothing, or something else, of which the caller could see what stands?
-    pub(super) fn may_suppress(&self, target: &Target) -> Result<bool> {
-        Ok(Facts::of(&target.collection)?.vetoes & INSERT != 0 && target.may_read_key())
-    }
-
     /// A row that is there, and that the INSERT has not written: a trigger or a rule ignores what is there already. It is what it would be without
-    /// them, a key that is taken.
-    pub(super) fn check_inserted(&self, statement: &WriteStatement, sent: &Sent, trusted: bool) -> Result<()> {
+    /// them, a key that is taken; but it stays so where that was known, and the caller may not update it.
+    pub(super) fn check_inserted(
+        &self,
+        statement: &WriteStatement,
+        sent: &Sent,
+        trusted: bool,
+        applied: &mut Applied,
+    ) -> Result<()> {
         let target = &self.targets[statement.target];
-        if trusted || !self.may_suppress(target)? {
+        if trusted || !target.may_suppress_inserts()? {
             return Ok(());
         }
+        let repeated = &self.fates[statement.target].repeated;
         let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
-        match unwritten(target, &ids, sent)?.first() {
-            Some(place) => {
-                let message =
-                    format!("a row of collection \"{}\" is there already and was not written", target.collection.name);
-                Err(target.about(ids[*place], SyncError::new(code::UNIQUE_VIOLATION, message)))
+        for place in unwritten(target, &ids, sent)? {
+            let item = statement.items[place];
+            if !repeated.contains(&item.row) {
+                let name = &target.collection.name;
+                let message = format!("a row of collection \"{name}\" is there already and was not written");
+                return Err(target.about(ids[place], SyncError::new(code::UNIQUE_VIOLATION, message)));
             }
-            None => Ok(()),
+            applied.kept.push(*item);
         }
+        Ok(())
     }
 
     /// Rows that an UPDATE or DELETE did not reach: a trigger of the table's owner kept them, or no policy lets the caller
@@ -86,7 +90,7 @@ impl ItemWriter<'_, '_> {
         if done.len() == statement.items.len() {
             return Ok(());
         }
-        if self.manners[statement.target].locks_itself {
+        if self.fates[statement.target].manner.locks_itself {
             applied.unreached = true;
             return Ok(());
         }

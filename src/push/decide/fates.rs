@@ -122,7 +122,11 @@ impl<'d, 'a> Deciding<'d, 'a> {
         for (row, record) in (0..).zip(&target.plan.records) {
             memory::heed();
             let fate = self.record(&known, row, record)?;
-            fates.records.push(self.permitted_record(row, &record.id, fate));
+            let fate = self.permitted_record(row, &record.id, fate);
+            if fate == Fate::Insert && self.stored[row as usize].visible {
+                fates.repeated.insert(row);
+            }
+            fates.records.push(fate);
         }
         for (row, deletion) in (0..).zip(&target.plan.deletions) {
             memory::heed();
@@ -175,6 +179,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let revives = self.revives(row, record);
         let write = match stored.visible {
             true if revives => Fate::Revive,
+            true if record.created && self.may_only_insert(row)? => Fate::Insert,
             true => Fate::Update,
             // Whether an updated record exists is for Postgres to say where the caller may not read the key.
             false if self.blind && !record.created => Fate::Update,
@@ -185,6 +190,10 @@ impl<'d, 'a> Deciding<'d, 'a> {
         // Before any conflict: of rows that the caller may not write he is not told what became of them.
         if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
+        }
+        // Nor of those that he may only insert.
+        if !is_equal && stored.visible && write == Fate::Insert {
+            return Ok(write);
         }
         // One that is created says nothing of what was there before, as where rows are deleted and gone.
         let buried = revives && !record.created && !matches!(self.pusher.baseline, Baseline::None);
@@ -264,6 +273,12 @@ impl<'d, 'a> Deciding<'d, 'a> {
             (ConflictPolicy::ServerWins | ConflictPolicy::LastWriteWins, _) => self.stands(id),
             (ConflictPolicy::Custom, _) => self.ask(id, None)?,
         })
+    }
+
+    /// Is it for a trigger or a rule to say what becomes of a created record whose row stands? The caller may not update it.
+    fn may_only_insert(&self, row: u32) -> Result<bool> {
+        let may_update = self.stored[row as usize].locked && !self.is_denied(row, Fate::Update);
+        Ok(!may_update && self.target.may_suppress_inserts()?)
     }
 
     /// May the caller do this to no row, with these columns? To find it out row by row would take as many statements.
