@@ -30,7 +30,7 @@ mod write;
 
 pub use net::Effect;
 use sending::SentStatement;
-pub use sending::{is_sending, stays, Sending, Sent, SentRows, StayedRow};
+pub use sending::{is_sending, stays, Outcomes, Sending, SentRows, StayedRow};
 
 /// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
 struct Entry {

@@ -9,7 +9,7 @@ use super::echo::{self, Echo};
 use super::item::{Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
-use crate::log::journal::{self, Sending, Sent, SentRows, StayedRow};
+use crate::log::journal::{self, Outcomes, Sending, SentRows, StayedRow};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
@@ -18,7 +18,7 @@ use crate::server::subxact;
 
 mod left;
 
-use left::Before;
+use left::Beforehand;
 
 /// What statements left undone, without an error.
 #[derive(Default)]
@@ -149,7 +149,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         // (As arms of a UNION ALL, a thousand of them took ten seconds to plan.)
         let reached = format!("pg_catalog.to_json(ARRAY[{}]::pg_catalog.json[])", select.join(", "));
         let sql = format!("WITH {} SELECT {reached}", with.join(", "));
-        let before = statements.iter().map(|statement| self.before(statement)).gather::<Result<Vec<Before>>>()?;
+        let before = statements.iter().map(|statement| self.before(statement)).gather::<Result<Vec<Beforehand>>>()?;
         let sending = self.sending(statements)?;
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         let sent = sending.map(Sending::end).unwrap_or_default();
@@ -186,7 +186,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     /// Of rows that these statements left as they were the log has nothing. Unless they are just what was sent, their client has them
     /// otherwise: a trigger put a column back, a value was rounded, an unwritable column was left out.
-    fn touch(&self, statements: &[WriteStatement], sent: &Sent) -> Result<()> {
+    fn touch(&self, statements: &[WriteStatement], sent: &Outcomes) -> Result<()> {
         let stayed = &sent.stayed;
         if stayed.is_empty() {
             return Ok(());

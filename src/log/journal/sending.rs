@@ -67,7 +67,7 @@ pub struct Sending(Option<SentStatement>);
 
 /// What came of a statement.
 #[derive(Default)]
-pub struct Sent {
+pub struct Outcomes {
     /// The rows that it updated and left as they were.
     pub stayed: Vec<StayedRow>,
     /// By the tables that were watched: the keys of which something was logged.
@@ -76,7 +76,7 @@ pub struct Sent {
     reset: HashSet<u32>,
 }
 
-impl Sent {
+impl Outcomes {
     /// Was something logged of this row of a table that was watched?
     pub fn reached(&self, relation: pg_sys::Oid, key: &str) -> bool {
         let relation = relation.to_u32();
@@ -95,14 +95,14 @@ impl Sending {
         JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(sent)))
     }
 
-    pub fn end(self) -> Sent {
+    pub fn end(self) -> Outcomes {
         let (stayed, keys) = JOURNAL.with(|j| {
             let mut j = j.borrow_mut();
             let taken =
                 |sent: &mut SentStatement| (std::mem::take(&mut sent.stayed), std::mem::take(&mut sent.reached));
             j.sending.as_mut().map(taken).unwrap_or_default()
         });
-        let mut sent = Sent { stayed, ..Sent::default() };
+        let mut sent = Outcomes { stayed, ..Outcomes::default() };
         for (relation, key) in keys {
             memory::heed();
             match key {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Applied, Care, ItemWriter};
 use crate::collections::facts::Facts;
-use crate::log::journal::{self, Sent};
+use crate::log::journal::{self, Outcomes};
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
@@ -14,7 +14,7 @@ use crate::server::memory::{self, Gather};
 use crate::sight::policy;
 
 /// What is known when a statement begins.
-pub(super) struct Before {
+pub(super) struct Beforehand {
     /// So many changes were logged.
     logged: i32,
     /// Its items whose rows the caller sees, where it may be vetoed and that is looked at.
@@ -22,14 +22,14 @@ pub(super) struct Before {
 }
 
 impl ItemWriter<'_, '_> {
-    pub(super) fn before(&self, statement: &WriteStatement) -> Result<Before> {
+    pub(super) fn before(&self, statement: &WriteStatement) -> Result<Beforehand> {
         let mut seen = HashSet::new();
         if self.care == Care::Full && statement.returns() && self.may_veto(statement)? {
             let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
             let visible = self.targets[statement.target].visible_now(&ids)?;
             seen = visible.into_iter().map(|(place, _)| statement.items[place].row).gather();
         }
-        Ok(Before { logged: journal::logged(), seen })
+        Ok(Beforehand { logged: journal::logged(), seen })
     }
 
     /// May a trigger or a rule veto what it does to a row, or do something else?
@@ -55,7 +55,7 @@ impl ItemWriter<'_, '_> {
     pub(super) fn check_inserted(
         &self,
         statement: &WriteStatement,
-        sent: &Sent,
+        sent: &Outcomes,
         trusted: bool,
         applied: &mut Applied,
     ) -> Result<()> {
@@ -83,7 +83,7 @@ impl ItemWriter<'_, '_> {
         &self,
         statement: &WriteStatement,
         done: &HashSet<u32>,
-        before: &Before,
+        before: &Beforehand,
         applied: &mut Applied,
     ) -> Result<()> {
         let target = &self.targets[statement.target];
@@ -144,7 +144,7 @@ impl ItemWriter<'_, '_> {
 }
 
 /// The places of those of these ids whose rows the caller sees, and of which nothing was logged: no statement wrote them.
-fn unwritten(target: &Target, ids: &[&str], sent: &Sent) -> Result<Vec<usize>> {
+fn unwritten(target: &Target, ids: &[&str], sent: &Outcomes) -> Result<Vec<usize>> {
     let relation = target.collection.relation;
     let doubtful: Vec<usize> = (0..ids.len()).filter(|place| !sent.reached(relation, ids[*place])).gather();
     let asked: Vec<&str> = doubtful.iter().map(|place| ids[*place]).gather();
