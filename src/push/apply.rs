@@ -9,6 +9,7 @@ use super::echo::{self, Echo};
 use super::item::{Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
+use crate::collections::facts::{DELETE, INSERT};
 use crate::log::journal::{self, Outcomes, Sending, SentRows, StayedRow};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -104,6 +105,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             memory::extend(&mut applied.kept, items.map(|item| **item));
         }
         statements.retain(|s| !s.writes_nothing(self.targets));
+        statements.iter().try_for_each(|s| refuse_ruled(s, &self.targets[s.target]))?;
         if together && statements.len() > 1 {
             self.run_as_one(&statements, trusted, &mut applied)?;
         } else {
@@ -286,4 +288,21 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         outcome.failed.push((item, target.about(id, e)));
         Ok(())
     }
+}
+
+/// PostgreSQL does not tell which rows a statement has changed if a rule has something else done instead (and from a function's rows of no type it may not
+/// even survive that).
+fn refuse_ruled(statement: &WriteStatement, target: &Target) -> Result<()> {
+    let event = statement.what.event(&target.collection);
+    if event == INSERT || !target.is_ruled(event)? {
+        return Ok(());
+    }
+    let (event, collection) = (if event == DELETE { "DELETE" } else { "UPDATE" }, &target.collection.name);
+    Err(target.while_pushing(
+        SyncError::new(
+            code::FEATURE_NOT_SUPPORTED,
+            format!("cannot push to collection \"{collection}\", whose table has a rule ON {event} DO INSTEAD"),
+        )
+        .hint("Use a BEFORE trigger in place of the rule."),
+    ))
 }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::pusher::{Baseline, Pusher};
 use super::rejection::Rejection;
 use super::target::{Stored, Target};
+use crate::collections::facts::INSERT;
 use crate::log::change::Op;
 use crate::log::clock;
 use crate::log::read::Logged;
@@ -216,7 +217,7 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
     for (index, target) in targets.iter().enumerate() {
         let manner = Manner {
             locks_itself: assumed[index] == Some(Fate::Update),
-            shows_inserted: target.may_read_key() && target.may_hide_inserted()?,
+            shows_inserted: target.may_read_key() && target.may_hide_inserted()? && !target.is_ruled(INSERT)?,
         };
         if let Some(fate) = assumed[index] {
             // What others did since the baseline is a conflict, or may be. Of rows that the caller never saw nothing is said, and nothing done: in

@@ -174,6 +174,11 @@ impl<'a> Target<'a> {
         Ok(pg::rls_active(self.collection.relation) && !Facts::of(&self.collection)?.shows_inserted)
     }
 
+    /// May a rule have something else done in place of this (`facts::INSERT`, ...)?
+    pub fn is_ruled(&self, event: i16) -> Result<bool> {
+        Ok(Facts::of(&self.collection)?.instead & event != 0)
+    }
+
     /// May a trigger or a rule have an INSERT do nothing, or something else, of which the caller could see what stands?
     pub fn may_suppress_inserts(&self) -> Result<bool> {
         Ok(Facts::of(&self.collection)?.vetoes & INSERT != 0 && self.may_read_key())

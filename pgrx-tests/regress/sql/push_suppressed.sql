@@ -287,6 +287,23 @@ SELECT t.told('also', '{"deleted": ["1"]}');
 SELECT t.told('also', '{"deleted": ["2", "3"]}', 'report');
 RESET ROLE;
 SELECT t.rows('also');
+
+-- A rule that does something else instead: PostgreSQL tells nobody which rows that were, so such a row cannot be pushed, and others can.
+SELECT t.table('instead', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
+SELECT t.table('returns', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
+CREATE RULE marks AS ON DELETE TO instead DO INSTEAD UPDATE instead SET gone = true WHERE id = old.id;
+CREATE RULE marks AS ON DELETE TO returns DO INSTEAD UPDATE returns SET gone = true WHERE id = old.id RETURNING returns.*;
+CREATE RULE stays AS ON UPDATE TO returns WHERE old.title = 'kept' DO INSTEAD NOTHING;
+CREATE RULE twice AS ON INSERT TO instead WHERE EXISTS (SELECT FROM instead WHERE id = new.id) DO INSTEAD NOTHING;
+INSERT INTO instead SELECT i, 't' FROM generate_series(1, 2) AS i;
+INSERT INTO returns SELECT i, 't' FROM generate_series(1, 2) AS i;
+SET ROLE alice;
+SELECT t.told('instead', '{"deleted": ["1"]}');
+SELECT t.told('instead', '{"created": [{"id": "3"}, {"id": "2", "title": "u"}], "deleted": ["1"]}', 'report');
+SELECT t.told('returns', '{"updated": [{"id": "1", "title": "u"}]}');
+SELECT t.told('returns', '{"created": [{"id": "3"}], "updated": [{"id": "1", "title": "u"}], "deleted": ["2"]}', 'report');
+RESET ROLE;
+SELECT t.rows('instead'), t.rows('returns');
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
