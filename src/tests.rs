@@ -100,6 +100,48 @@ mod tests {
         poke::back_to(0);
     }
 
+    /// Whether they take long to be written is asked of the listed ones alone.
+    #[pg_test]
+    fn trees_that_are_written_are_those_listed() {
+        let column = if cfg!(feature = "pg18") { ", w int GENERATED ALWAYS AS (id + 1) VIRTUAL" } else { "" };
+        let tables = format!(
+            "CREATE TYPE public.told AS (a int); \
+             CREATE FUNCTION public.tell(public.told, int DEFAULT 3) RETURNS json LANGUAGE sql BEGIN ATOMIC SELECT '1'::json; END; \
+             CREATE CAST (public.told AS json) WITH FUNCTION public.tell(public.told, int); \
+             CREATE TABLE public.below (id int PRIMARY KEY{column}); \
+             CREATE VIEW public.above AS SELECT id FROM public.below; \
+             CREATE FUNCTION public.says(int DEFAULT 7) RETURNS bool STABLE LANGUAGE sql \
+                 BEGIN ATOMIC SELECT EXISTS (SELECT FROM public.above AS a WHERE a.id = $1); END; \
+             CREATE TABLE public.judged (id int, v public.told{column}, PRIMARY KEY (id)) PARTITION BY LIST (id); \
+             CREATE TABLE public.judged_1 PARTITION OF public.judged FOR VALUES IN (1); \
+             CREATE TABLE public.judged_2 PARTITION OF public.judged FOR VALUES IN (2); \
+             ALTER TABLE public.judged ENABLE ROW LEVEL SECURITY; \
+             ALTER TABLE public.judged_1 ENABLE ROW LEVEL SECURITY; \
+             CREATE POLICY p ON public.judged USING (public.says()); \
+             CREATE POLICY p ON public.judged_1 USING (id > 1); \
+             CREATE POLICY p ON public.judged_2 USING (id > 2); \
+             CREATE POLICY q ON public.judged_1 FOR INSERT WITH CHECK (id > 3); \
+             SELECT snapsync.enable('public.judged')"
+        );
+        Spi::run(&tables).expect("a collection");
+        let relation: pg_sys::Oid =
+            Spi::get_one("SELECT 'public.judged'::regclass::oid").expect("a query").expect("it");
+        let of_it = |sql: &str| sql.replace("$1", &format!("{relation}::oid")).replace("$2", "false");
+        // Each is there by its digest, then.
+        let written = of_it(include_str!("collections/shape/definition/trees.sql"));
+        let written = written.replace("DISTINCT md5(concat", "DISTINCT (concat");
+        let written: String =
+            Spi::get_one(&format!("SELECT t::text FROM ({written}) AS r(t)")).expect("a query").expect("it");
+        let digests = written.split(|c: char| !c.is_ascii_hexdigit()).filter(|digest| digest.len() == 32);
+        let written: BTreeSet<String> = digests.map(str::to_string).collect();
+        let listed = of_it(include_str!("collections/shape/definition/stored.sql"));
+        let listed: Vec<String> =
+            Spi::get_one(&format!("SELECT array_agg(md5(t)) FROM ({listed}) AS r(t)")).expect("a query").expect("some");
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), written);
+        // Two policies, a view, and two functions with their defaults; with columns that are computed, more.
+        assert!(written.len() >= 7, "{written:?}");
+    }
+
     /// An application may ask for its own INSERT's id after our flush (PDO::lastInsertId).
     #[pg_test]
     fn a_stamp_leaves_lastval_alone() {

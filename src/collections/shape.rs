@@ -295,7 +295,7 @@ impl Look {
         let old = spi::read_now("SELECT shape FROM snapsync.collection WHERE relation = $1", &[spi::arg(relation)])?;
         let old_shape = old.first().map(|r| r.string(0)).unwrap_or_default();
         Ok(Some(Look {
-            shape: definition::read(relation, &old_shape)?,
+            shape: definition::read(relation, &old_shape, is_for_owner(relation, why)?)?,
             old_shape,
             known: edges::known(relation)?,
             edges,
@@ -321,6 +321,12 @@ impl Look {
             || dependency::owners_moved(&self.known_objects, &self.objects)
             || self.lost
     }
+}
+
+/// Is it the table's owner who has the look, or a superuser who changes the table itself? Strangers are all others, also a superuser whose command is about
+/// something else.
+fn is_for_owner(relation: pg_sys::Oid, why: Because) -> Result<bool> {
+    Ok(registry::may(relation, registry::Right::Own)? && !(why.is_aside() && dependency::is_strangers(relation)?))
 }
 
 /// Brings up to date what is derived from one table; returns the tables that are tracked from now on for its sake.

@@ -24,7 +24,7 @@ pub mod depends;
 mod owned_reads;
 pub mod tree;
 
-use analysis::{Analysis, Level, Occurrence};
+use analysis::{Analysis, ForeignKeys, Level, Occurrence};
 pub use owned_reads::{calls, take_scope_values, without_scopes};
 use owned_reads::{OwnedReads, PredicateReads};
 use tree::{vars, walk};
@@ -176,7 +176,7 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
-        unsafe { Analysis::of(relation, &mut occurrences, false).expression(node, &[Level::Policy]) }
+        unsafe { Analysis::of(relation, &mut occurrences, None).expression(node, &[Level::Policy]) }
     })?;
     let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
     let is_root = |o: &Occurrence| o.relation == access.to_u32();
@@ -189,13 +189,13 @@ fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<
 
 /// Where the policies name tables, as far as the analysis comes; and how often they do.
 fn occurrences(relation: pg_sys::Oid) -> Result<(Vec<Occurrence>, BTreeMap<u32, usize>)> {
-    let mut occurrences = Vec::new();
+    let (mut occurrences, mut keys) = (Vec::new(), ForeignKeys::default());
     let mut read: BTreeMap<u32, usize> = BTreeMap::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
         unsafe {
             tree::relations_read(node).into_iter().for_each(|(oid, n)| *read.entry(oid).or_insert(0) += n);
-            Analysis::of(relation, &mut occurrences, true).expression(node, &[Level::Policy])
+            Analysis::of(relation, &mut occurrences, Some(&mut keys)).expression(node, &[Level::Policy])
         }
     })?;
     Ok((occurrences, read))

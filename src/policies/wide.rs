@@ -1,6 +1,7 @@
 //! Trees that take long to be written as SQL. PostgreSQL compares the name of each column of a join with those of all before it, tries name after name where
 //! several are equal, and heeds no cancellation meanwhile: seconds for one policy over a few tables of a thousand columns, or over one whose columns all have
-//! one alias. It does so again for each field of a row without a type that a subquery gives. Whoever writes a stranger's tree asks here first.
+//! one alias. It does so again for each field of a row without a type that a subquery gives. Whoever writes a stranger's tree asks here first: of many that are
+//! written at once, for all of them together.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -16,29 +17,12 @@ use crate::server::spi::{self, pointers};
 const COLUMNS: usize = 5_000;
 const COMPARISONS: usize = 12_500_000;
 
-/// A longer tree is not even looked at.
+/// More than that is not even looked at.
 const BYTES: usize = 4 << 20;
 
 /// Does this tree, in the form in which catalogs store it, take long to be written?
 pub fn is_wide(tree: &str) -> Result<bool> {
-    if tree.len() > BYTES {
-        return Ok(true);
-    }
-    let tree = spi::c_string(tree)?;
-    let (mut columns, mut comparisons) = (0_usize, 0_usize);
-    let mut names_fields = false;
-    // SAFETY: a stored tree; nodes with this tag are queries. Nobody else has them.
-    unsafe {
-        walk(pg_sys::stringToNode(tree.as_ptr()).cast(), &mut |node, _| {
-            if (*node).type_ == pg_sys::NodeTag::T_Query {
-                let written = written_columns(node.cast());
-                columns = columns.saturating_add(written.columns);
-                comparisons = comparisons.saturating_add(written.comparisons);
-            }
-            names_fields |= names_field(node);
-        });
-    }
-    Ok(columns > COLUMNS || comparisons > COMPARISONS || names_fields)
+    Effort::default().grows_long(tree)
 }
 
 /// Is this a field of which only what gives the row has the name? (Nobody writes such a policy by hand.)
@@ -56,16 +40,51 @@ unsafe fn names_field(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// What writing a query takes, each counted once for each join.
-struct Effort {
+/// What writing a query takes, or all that are written at once: each column is counted once for each join.
+#[derive(Default)]
+pub struct Effort {
+    bytes: usize,
     columns: usize,
     /// To find names for columns that are called as others are.
     comparisons: usize,
+    names_fields: bool,
 }
 
+impl Effort {
+    /// Does it take long to write this tree, too?
+    pub fn grows_long(&mut self, tree: &str) -> Result<bool> {
+        self.bytes = self.bytes.saturating_add(tree.len());
+        if self.bytes > BYTES {
+            return Ok(true);
+        }
+        let tree = spi::c_string(tree)?;
+        // SAFETY: a stored tree; nodes with this tag are queries. Nobody else has them.
+        unsafe {
+            walk(pg_sys::stringToNode(tree.as_ptr()).cast(), &mut |node, _| {
+                if (*node).type_ == pg_sys::NodeTag::T_Query {
+                    self.add_query(node.cast());
+                }
+                self.names_fields |= names_field(node);
+            });
+        }
+        Ok(self.columns > COLUMNS || self.comparisons > COMPARISONS || self.names_fields)
+    }
+
+    /// # Safety
+    /// An analyzed query.
+    unsafe fn add_query(&mut self, query: *mut pg_sys::Query) {
+        // SAFETY: see above.
+        let (columns, comparisons) = unsafe { written_columns(query) };
+        self.columns = self.columns.saturating_add(columns);
+        self.comparisons = self.comparisons.saturating_add(comparisons);
+    }
+}
+
+/// How many columns, and comparisons of names.
+///
 /// # Safety
 /// An analyzed query.
-unsafe fn written_columns(query: *mut pg_sys::Query) -> Effort {
+unsafe fn written_columns(query: *mut pg_sys::Query) -> (usize, usize) {
     let (mut columns, mut joins) = (0, 1);
     let mut names: BTreeMap<&[u8], usize> = BTreeMap::new();
     // SAFETY: see above.
@@ -97,7 +116,7 @@ unsafe fn written_columns(query: *mut pg_sys::Query) -> Effort {
         }
     }
     let comparisons = tries(&names).saturating_mul(columns);
-    Effort { columns: columns * joins, comparisons: comparisons.saturating_mul(joins) }
+    (columns * joins, comparisons.saturating_mul(joins))
 }
 
 /// What a number is put behind: a long name is cut to make room for it.

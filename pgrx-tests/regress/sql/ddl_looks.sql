@@ -555,6 +555,115 @@ SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHE
 -- And with fields whose names are looked for in what gives the row.
 ALTER POLICY p ON alike USING (EXISTS (SELECT FROM (SELECT ROW(1, 2) AS r) AS x WHERE (x.r).f1 > 0));
 SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+-- So it is with what is long only together, and with the body of a function that makes JSON of a column.
+ALTER POLICY p ON alike USING (EXISTS (SELECT FROM wide_1, wide_2));
+SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+CREATE POLICY q ON alike USING (EXISTS (SELECT FROM wide_1, wide_3));
+SELECT c.shape -> 'texts' = 'null' AS "no SQL", bool_or(snapsync.policy_text(p.oid) IS NULL) AS "nor for doctor"
+FROM snapsync.collection AS c JOIN pg_policy AS p ON p.polrelid = c.relation WHERE c.name = 'alike' GROUP BY 1;
+DROP POLICY q ON alike;
+SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+CREATE TYPE told AS (a int);
+ALTER TABLE alike ADD v told;
+DO $$ BEGIN EXECUTE format('CREATE FUNCTION tell(told) RETURNS json LANGUAGE sql BEGIN ATOMIC SELECT ''1''::json WHERE EXISTS (SELECT FROM wide_1 AS a (%s)); END', (SELECT string_agg('a', ', ') FROM generate_series(1, 1500))); END $$;
+CREATE CAST (told AS json) WITH FUNCTION tell(told);
+SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+DROP TYPE told CASCADE;
+SELECT c.shape -> 'texts' = 'null' AS "no SQL" FROM snapsync.collection AS c WHERE c.name = 'alike';
+
+-- For a stranger's command nothing is written at all: what was written stands while its tree is the same. A stranger is also a superuser, unless he changes the
+-- table itself.
+SET ROLE ddl_bert;
+CREATE FUNCTION bert.asks() RETURNS boolean STABLE LANGUAGE sql AS 'SELECT true';
+CREATE TABLE bert.asked (id int PRIMARY KEY);
+GRANT SELECT, TRIGGER ON bert.asked TO ddl_mallory;
+GRANT SELECT ON bert.asked TO alice;
+RESET ROLE;
+CREATE FUNCTION t.texts(of regclass) RETURNS text LANGUAGE sql AS $$
+    SELECT coalesce(shape #>> '{texts,policies,0,3}', 'none') FROM snapsync.collection WHERE relation = of
+$$;
+SET ROLE ddl_mallory;
+CREATE TABLE mallory.asking (id int PRIMARY KEY);
+ALTER TABLE mallory.asking ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON mallory.asking USING (bert.asks() AND EXISTS (SELECT FROM bert.asked AS a WHERE a.id = asking.id));
+SELECT snapsync.enable('mallory.asking');
+GRANT SELECT ON mallory.asking TO alice;
+GRANT USAGE ON SCHEMA mallory TO alice;
+RESET ROLE;
+INSERT INTO bert.asked VALUES (1);
+INSERT INTO mallory.asking VALUES (1);
+SELECT t.texts('mallory.asking');
+SET ROLE ddl_bert;
+ALTER TABLE bert.asked RENAME id TO uid;
+RESET ROLE;
+SELECT t.texts('mallory.asking');
+ALTER FUNCTION bert.asks() COST 10;
+SELECT t.texts('mallory.asking');
+SET ROLE ddl_bert;
+CREATE OR REPLACE FUNCTION bert.asks() RETURNS boolean STABLE LANGUAGE sql AS 'SELECT NOT false';
+RESET ROLE;
+SELECT t.texts('mallory.asking');
+-- Its owner's next look makes up for it, of which clients hear nothing.
+SELECT t.sync('alice', 'mallory.asking');
+SELECT t.sync('alice', 'mallory.asking');
+SET ROLE ddl_mallory;
+ALTER TABLE mallory.asking ALTER id SET STATISTICS 10;
+RESET ROLE;
+SELECT t.texts('mallory.asking');
+SELECT t.sync('alice', 'mallory.asking');
+CREATE OR REPLACE FUNCTION bert.asks() RETURNS boolean STABLE LANGUAGE sql AS 'SELECT true';
+SELECT t.texts('mallory.asking');
+ALTER TABLE mallory.asking ALTER id SET STATISTICS 11;
+SELECT t.texts('mallory.asking');
+-- In another database, where nothing compares, clients begin anew; what is written is written there for whoever comes first.
+CREATE OR REPLACE FUNCTION bert.asks() RETURNS boolean STABLE LANGUAGE sql AS 'SELECT NOT false';
+SELECT t.sync('alice', 'mallory.asking');
+UPDATE snapsync.collection SET shape = jsonb_set(shape, '{identity}', '"another"') WHERE relation = 'mallory.asking'::regclass;
+ALTER FUNCTION bert.asks() COST 11;
+SELECT t.texts('mallory.asking');
+SELECT t.sync('alice', 'mallory.asking');
+ALTER TABLE mallory.asking ALTER id SET STATISTICS 12;
+SELECT t.sync('alice', 'mallory.asking');
+UPDATE snapsync.collection SET shape = jsonb_set(shape, '{identity}', '"another"') WHERE relation = 'mallory.asking'::regclass;
+ALTER FUNCTION bert.asks() COST 12;
+SELECT t.texts('mallory.asking');
+SELECT t.sync('alice', 'mallory.asking');
+
+-- Whether triggers keep rows of a table that is read is asked once, however many columns are compared with others; and who is a stranger does not
+-- pay for many of them.
+SET ROLE ddl_mallory;
+SET client_min_messages = warning;
+DO $$ BEGIN EXECUTE (SELECT 'CREATE TABLE mallory.one (id int PRIMARY KEY, ' || string_agg(format('c%s int', i), ', ') || ')' FROM generate_series(1, 9) AS i); END $$;
+CREATE TABLE mallory.other (LIKE mallory.one INCLUDING ALL);
+CREATE TABLE mallory.keyed (id int PRIMARY KEY, one int REFERENCES mallory.one);
+ALTER TABLE mallory.keyed ENABLE ROW LEVEL SECURITY;
+CREATE FUNCTION mallory.stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+DO $$ BEGIN FOR i IN 1..600 LOOP EXECUTE format('CREATE TRIGGER x%s BEFORE UPDATE ON mallory.one FOR EACH ROW EXECUTE FUNCTION mallory.stay()', i); END LOOP; END $$;
+CREATE POLICY p ON mallory.keyed USING (bert.asks() AND EXISTS (SELECT FROM mallory.one AS a, mallory.other AS b WHERE a.id = one AND a.c1 = b.c1));
+SELECT snapsync.enable('mallory.keyed');
+RESET client_min_messages;
+RESET ROLE;
+SELECT t.reads_of('ALTER TABLE mallory.keyed ALTER one SET STATISTICS 10') AS for_one \gset
+DO $$ BEGIN
+    EXECUTE 'ALTER POLICY p ON mallory.keyed USING (bert.asks() AND EXISTS (SELECT FROM mallory.one AS a, mallory.other AS b WHERE a.id = one AND '
+        || (SELECT string_agg(format('a.c%s = b.c%s', i, j), ' AND ') FROM generate_series(1, 9) AS i, generate_series(1, 9) AS j) || '))';
+END $$;
+SELECT t.reads_of('ALTER TABLE mallory.keyed ALTER one SET STATISTICS 11') - :for_one < 500 AS few_more;
+SET ROLE ddl_mallory;
+DO $$ BEGIN EXECUTE format('CREATE FUNCTION mallory.long() RETURNS bool STABLE LANGUAGE sql AS %L', 'SELECT true --' || repeat('x', 250000)); END $$;
+ALTER POLICY p ON mallory.keyed USING (bert.asks() AND mallory.long() AND EXISTS (SELECT FROM mallory.other AS a WHERE a.id = one));
+SET ROLE ddl_bert;
+ALTER FUNCTION bert.asks() COST 13;
+RESET ROLE;
+SELECT name FROM snapsync.dependency WHERE relation = 'mallory.keyed'::regclass AND classid = 0;
+SET ROLE ddl_mallory;
+ALTER POLICY p ON mallory.keyed USING (bert.asks() AND mallory.long() AND EXISTS (SELECT FROM mallory.one AS a WHERE a.id = one));
+SET ROLE ddl_bert;
+ALTER FUNCTION bert.asks() COST 14;
+RESET ROLE;
+SELECT name FROM snapsync.dependency WHERE relation = 'mallory.keyed'::regclass AND classid = 0;
+DROP TABLE mallory.keyed, mallory.one, mallory.other, mallory.asking, bert.asked;
+DROP FUNCTION mallory.long(), mallory.stay(), bert.asks();
 
 -- In REPEATABLE READ a command looks at what is there now.
 BEGIN ISOLATION LEVEL REPEATABLE READ;

@@ -33,8 +33,9 @@ pub fn is_large(relation: pg_sys::Oid) -> Result<bool> {
     Ok(spi::read_now(SIZE, &args)?.first().and_then(|r| r.i64(0)).is_some_and(|size| size > LARGE))
 }
 
-/// What the table looks like, as JSON text.
-pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
+/// What the table looks like, as JSON text. Trees are written as SQL for their owner: whoever comes by from elsewhere does not pay for somebody
+/// else's policies. In another database they are for everybody, if there is anything to compare them with.
+pub fn read(relation: pg_sys::Oid, old: &str, for_owner: bool) -> Result<String> {
     let shape = spi::read_now(SHAPE, &[spi::arg(relation)])?;
     let mut shape = parsed(shape.first().and_then(|r| r.text(0)).unwrap_or_default());
     let trees = spi::read_now(TREES, &[spi::arg(relation), spi::arg(false)])?;
@@ -42,10 +43,11 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
         shape.insert("trees".into(), parsed(trees));
     }
     let old = parsed(old);
-    let still_so = || old["identity"] == shape["identity"] && old["trees"] == shape["trees"];
-    let texts = match texts(relation)? {
+    let here = old["identity"] == shape["identity"];
+    let is_written = for_owner || !here && !old["texts"].is_null();
+    let texts = match if is_written { texts(relation)? } else { None } {
         Some(texts) => parsed(&texts),
-        None if still_so() => old["texts"].clone(),
+        None if here && old["trees"] == shape["trees"] => old["texts"].clone(),
         None => serde_json::Value::Null,
     };
     let dropped = columns::dropped_since(&old, &shape);
@@ -56,8 +58,8 @@ pub fn read(relation: pg_sys::Oid, old: &str) -> Result<String> {
     Ok(shape.to_string())
 }
 
-/// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself, or if they take
-/// long to be written. What is locked for it is let go.
+/// The trees as SQL, which another database can compare; None while another session keeps a table that they read to itself, or if all of them
+/// take long to be written. What is locked for it is let go.
 fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
     let locked = spi::read_now(LOCKED, &[spi::arg(relation)])?;
     let locked: Vec<pg_sys::Oid> = locked.iter().map(|r| r.oid(0)).collect();
@@ -65,8 +67,9 @@ fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
         if !locked.into_iter().all(pg::lock_without_waiting) {
             return Ok(None);
         }
+        let mut effort = wide::Effort::default();
         for tree in spi::read_now(STORED, &[spi::arg(relation)])? {
-            if tree.text(0).map_or(Ok(false), wide::is_wide)? {
+            if tree.text(0).map_or(Ok(false), |tree| effort.grows_long(tree))? {
                 return Ok(None);
             }
         }

@@ -11,6 +11,10 @@ use crate::server::error::Result;
 use crate::server::memory;
 use crate::server::spi::{self, pointers};
 
+mod keys;
+
+pub(super) use keys::ForeignKeys;
+
 /// One place in a policy where a table is read.
 pub(super) struct Occurrence {
     pub(super) relation: u32,
@@ -47,17 +51,19 @@ pub(super) struct Analysis<'a> {
     relation: pg_sys::Oid,
     occurrences: &'a mut Vec<Occurrence>,
     /// Which foreign keys the policies follow is asked, too.
-    ties: bool,
-    /// What `references` has answered.
-    references: HashMap<(ColumnRef, ColumnRef), bool>,
+    keys: Option<&'a mut ForeignKeys>,
 }
 
 /// A column of a table, seen from some place in the tree.
 pub(super) type ColumnRef = (pg_sys::Oid, i16);
 
 impl<'a> Analysis<'a> {
-    pub(super) fn of(relation: pg_sys::Oid, occurrences: &'a mut Vec<Occurrence>, ties: bool) -> Analysis<'a> {
-        Analysis { relation, occurrences, ties, references: HashMap::new() }
+    pub(super) fn of(
+        relation: pg_sys::Oid,
+        occurrences: &'a mut Vec<Occurrence>,
+        keys: Option<&'a mut ForeignKeys>,
+    ) -> Analysis<'a> {
+        Analysis { relation, occurrences, keys }
     }
 
     /// Looks at the subqueries of an expression that stands inside `levels`.
@@ -97,7 +103,7 @@ impl<'a> Analysis<'a> {
             }
             // What chooses among the rows after the comparison of `IN` was made with one of them lets others matter.
             let asked = asked.filter(|_| inner_only && tree::returns_rows_as_they_are(query));
-            let tied = if self.ties { self.tied(query, asked, &levels, &conditions)? } else { BTreeSet::new() };
+            let tied = self.tied(query, asked, &levels, &conditions)?;
             let whole = tree::whole_rows(query);
             let local = local_conditions(&conditions);
             for (i, rte) in pointers::<pg_sys::RangeTblEntry>((*query).rtable).into_iter().enumerate() {
@@ -142,6 +148,9 @@ impl<'a> Analysis<'a> {
         levels: &[Level],
         conditions: &[*mut pg_sys::Node],
     ) -> Result<BTreeSet<usize>> {
+        if self.keys.is_none() {
+            return Ok(BTreeSet::new());
+        }
         // SAFETY: as above.
         unsafe {
             // Equalities between two columns, each with the entry it belongs to here (None: the policy's table).
@@ -211,12 +220,7 @@ impl<'a> Analysis<'a> {
     }
 
     fn references(&mut self, from: ColumnRef, to: ColumnRef) -> Result<bool> {
-        if let Some(known) = self.references.get(&(from, to)) {
-            return Ok(*known);
-        }
-        let found = references(from, to)?;
-        self.references.insert((from, to), found);
-        Ok(found)
+        self.keys.as_mut().map_or(Ok(false), |keys| keys.lead(from, to))
     }
 
     /// The table column behind a Var: with its entry number if it is of this query, None if it is the policy's table.
@@ -338,17 +342,6 @@ unsafe fn naming(relation: pg_sys::Oid, named: &BTreeSet<i16>) -> *mut pg_sys::L
         let names = pg_sys::lappend(std::ptr::null_mut(), pg_sys::pstrdup(c"r".as_ptr()).cast());
         pg_sys::deparse_context_for_plan_tree(&mut statement, names)
     }
-}
-
-const REFERENCES: &str = include_str!("analysis/references.sql");
-
-/// Is `from` a column with a foreign key to `to`, which is what rows of that table are known by in the log, and has it been enforced
-/// since it was made? Not with its triggers disabled, nor with session_replication_role = replica (shape/unenforced.rs), nor by
-/// logical replication, nor for tables that inherit. Another key of the row would come and go unnoticed while the row is there; and
-/// so would one that equals another of a different text (numeric, or a collation that is not deterministic).
-fn references(from: ColumnRef, to: ColumnRef) -> Result<bool> {
-    let rows = spi::read_now(REFERENCES, &[spi::arg(from.0), spi::arg(to.0), spi::arg(from.1), spi::arg(to.1)])?;
-    Ok(!rows.is_empty())
 }
 
 const NEVER_NULL: &str = include_str!("analysis/never_null.sql");

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-use super::analysis::Analysis;
+use super::analysis::{Analysis, ForeignKeys};
 use super::{any_of, depends, tree, walk};
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::{code, Result, SyncError};
@@ -128,7 +128,7 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
             called = depends::functions_called(tree.cast());
             named = depends::objects_named(tree.cast());
             read = tree::relations_read(tree.cast());
-            Analysis::of(relation, &mut occurrences, true).query(tree, None, &[])
+            Analysis::of(relation, &mut occurrences, Some(&mut ForeignKeys::default())).query(tree, None, &[])
         }
     })?;
     let relations = read.keys().copied();

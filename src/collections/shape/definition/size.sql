@@ -11,6 +11,15 @@ function(oid) AS MATERIALIZED (
     SELECT k.castfunc
     FROM made_of CROSS JOIN LATERAL (SELECT castfunc FROM pg_cast WHERE castsource = made_of.oid AND casttarget = 'json'::regtype OFFSET 0) AS k),
 part(oid) AS MATERIALIZED (SELECT p.oid FROM snapsync.parts($1) AS p(oid) LIMIT $3),
+-- What policies read is read with all that inherits from it, and asked for its foreign keys and what may keep rows from following them.
+below(oid) AS (
+    SELECT child.oid
+    FROM read CROSS JOIN LATERAL (
+        WITH RECURSIVE tree(oid) AS (
+            SELECT read.objid UNION
+            SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i)
+        SELECT oid FROM tree LIMIT $3) AS child
+    WHERE read.classid = 'pg_class'::regclass AND read.objid <> $1),
 thing AS (
     SELECT 1 FROM read
     UNION ALL SELECT 1 FROM (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' LIMIT $3) AS key
@@ -18,13 +27,12 @@ thing AS (
     UNION ALL SELECT 1 FROM (SELECT FROM pg_index WHERE indrelid = $1 AND indisunique LIMIT $3) AS index
     -- (All that is looked up of a partition, its triggers among it.)
     UNION ALL SELECT 1 FROM part CROSS JOIN (VALUES (1), (2), (3)) AS counts WHERE part.oid <> $1
-    -- (What policies read is read with all that inherits from it.)
-    UNION ALL SELECT 1 FROM read CROSS JOIN LATERAL (
-        WITH RECURSIVE tree(oid) AS (
-            SELECT read.objid UNION
-            SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i)
-        SELECT FROM tree LIMIT $3) AS child
-        WHERE read.classid = 'pg_class'::regclass AND read.objid <> $1
+    -- (A trigger, and a key, is read much faster than all else.)
+    UNION ALL SELECT 1 FROM below CROSS JOIN LATERAL (
+        SELECT FROM generate_series(0, (
+            SELECT count(*) / 4
+            FROM (SELECT FROM (SELECT FROM pg_trigger WHERE tgrelid = below.oid OFFSET 0) AS g
+                  UNION ALL SELECT FROM (SELECT FROM pg_constraint WHERE conrelid = below.oid AND contype = 'f' OFFSET 0) AS f LIMIT 4 * $3) AS of_it))) AS counts
     UNION ALL SELECT 1 FROM type
     UNION ALL SELECT 1 FROM type CROSS JOIN LATERAL (SELECT FROM pg_enum WHERE enumtypid = type.oid LIMIT $3) AS label
     UNION ALL SELECT 1 FROM type
