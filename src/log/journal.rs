@@ -130,6 +130,11 @@ pub fn has_logged() -> bool {
     })
 }
 
+/// The tables whose changes are logged and not yet written.
+pub fn tables() -> Vec<pg_sys::Oid> {
+    JOURNAL.with(|j| j.borrow().relations(0)).into_iter().map(pg_sys::Oid::from).collect()
+}
+
 /// When the transaction has ended. Nothing here may fail: that would take the backend down.
 pub fn end() {
     with_log(|j| {

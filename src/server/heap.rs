@@ -65,6 +65,48 @@ pub fn file_of(table: pg_sys::Oid) -> Option<(u32, u32)> {
     }
 }
 
+/// So many blocks of a table are read to find a row.
+const FEW: u32 = 64;
+
+/// Does a table have no row that others have put there, as far as this snapshot sees? Only its beginning is read: where nobody sees a row of that, the table
+/// counts as empty. (Of one whose rows stand elsewhere nobody knows.)
+pub fn is_empty(table: pg_sys::Oid, snapshot: &pg::ActiveSnapshot) -> bool {
+    let Some((_, blocks)) = file_of(table) else { return false };
+    if blocks == 0 {
+        return true;
+    }
+    // SAFETY: a heap (file_of), which is locked (callers). On an ERROR the resource owner lets go of the scan's buffer. A tuple is valid until the next one.
+    unsafe {
+        let open = pg_sys::relation_open(table, pg_sys::NoLock as i32);
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::heap_beginscan(open, snapshot.raw(), 0, none, std::ptr::null_mut(), flags);
+        pg_sys::heap_setscanlimits(scan, 0, blocks.min(FEW));
+        let mut found = false;
+        while !found {
+            memory::heed();
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            found = !is_own(&*(*tuple).t_data);
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        !found
+    }
+}
+
+/// Has this transaction made the row version?
+fn is_own(header: &pg_sys::HeapTupleHeaderData) -> bool {
+    let frozen = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID) as u16;
+    // SAFETY: a heap tuple's header says who made it; the rest reads variables of this backend.
+    unsafe {
+        header.t_infomask & frozen != frozen
+            && pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmin)
+    }
+}
+
 /// How many rows a table had when it was last vacuumed or analyzed. Less than nothing where that is not known.
 pub fn rows_then(table: pg_sys::Oid) -> f64 {
     // SAFETY: the table is locked (callers).

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use super::columns;
 use crate::policies::wide;
 use crate::server::error::Result;
-use crate::server::{pg, spi, subxact};
+use crate::server::{heap, memory, pg, spi, subxact};
 
 /// What is compared always, by names that are the same after a dump and restore.
 const SHAPE: &str = include_str!("definition/shape.sql");
@@ -85,8 +85,15 @@ pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &s
     let untold = !here && (old["texts"].is_null() || new["texts"].is_null());
     // A restore computes anew what a dump leaves out, and another order of texts may compare them otherwise.
     let anew = !here && (differs("collation") || computes_anew(relation)?);
+    // Devices have what a dump did not take along, or a restore left out.
+    let empty = !here && is_empty(relation)?;
     let parts = ["off", "security", "partitions", "composites", if here { "trees" } else { "texts" }];
-    if untold || anew || parts.into_iter().any(differs) || columns::readers(old, new) != columns::readers(new, old) {
+    if untold
+        || anew
+        || empty
+        || parts.into_iter().any(differs)
+        || columns::readers(old, new) != columns::readers(new, old)
+    {
         return Ok(true);
     }
     // A label of an enum that is no more was renamed; a new one changes no row.
@@ -111,6 +118,25 @@ fn computes_anew(relation: pg_sys::Oid) -> Result<bool> {
         &[spi::arg(relation)],
     )?;
     Ok(!rows.is_empty())
+}
+
+/// Has the table no row, in none of its parts? True also where another session keeps one to itself. No code of anybody's runs for it.
+fn is_empty(relation: pg_sys::Oid) -> Result<bool> {
+    const PARTS: &str = "SELECT part.oid FROM snapsync.parts($1) AS part(oid) \
+         CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = part.oid AND relkind <> 'p' OFFSET 0) AS r";
+    let parts = spi::read_now(PARTS, &[spi::arg(relation)])?;
+    let parts: Vec<pg_sys::Oid> = parts.iter().map(|r| r.oid(0)).collect();
+    // What is locked for it is let go.
+    subxact::try_out(|| {
+        let snapshot = pg::ActiveSnapshot::latest();
+        for part in parts {
+            memory::heed();
+            if pg::lock_without_waiting(part) && !heap::is_empty(part, &snapshot) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
 }
 
 /// A shape's text, for comparing.

@@ -89,15 +89,23 @@ pub fn adopt_if_all_are_seen() -> Result<()> {
 
 /// True if nothing is left to look at.
 fn look() -> Result<bool> {
-    let args = |but: &[pg_sys::Oid]| [spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec())];
+    let args = |but: &[pg_sys::Oid], only: Option<&[pg_sys::Oid]>| {
+        let (of_some, some) = (only.is_some(), only.unwrap_or_default().to_vec());
+        [spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec()), spi::arg(of_some), spi::arg(some)]
+    };
     unenforced::find_keys_anew()?;
     let began = Instant::now();
     let mut busy = Vec::new();
+    // First those where it has written: did any row come along with the table? Later its own would stand for them (definition.rs).
+    let mut written = Some(journal::tables()).filter(|tables| !tables.is_empty());
     for _ in 0..AT_ONCE {
         memory::heed();
-        let next = spi::owner_query(NEXT, &args(&busy))?;
+        let mut next = spi::owner_query(NEXT, &args(&busy, written.as_deref()))?;
+        if next.is_empty() && written.take().is_some() {
+            next = spi::owner_query(NEXT, &args(&busy, None))?;
+        }
         let Some(relation) = next.first().map(|row| row.oid(0)) else {
-            let settled = spi::read_now(LEFT, &args(&[]))?.is_empty();
+            let settled = spi::read_now(LEFT, &args(&[], None))?.is_empty();
             if settled {
                 adopt_if_all_are_seen()?;
             }
