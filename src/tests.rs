@@ -109,9 +109,9 @@ mod tests {
              CREATE FUNCTION public.tell(public.told, int DEFAULT 3) RETURNS json LANGUAGE sql BEGIN ATOMIC SELECT '1'::json; END; \
              CREATE CAST (public.told AS json) WITH FUNCTION public.tell(public.told, int); \
              CREATE TABLE public.below (id int PRIMARY KEY{column}); \
-             CREATE VIEW public.above AS SELECT id FROM public.below; \
+             CREATE VIEW public.through AS SELECT id FROM public.below; \
              CREATE FUNCTION public.says(int DEFAULT 7) RETURNS bool STABLE LANGUAGE sql \
-                 BEGIN ATOMIC SELECT EXISTS (SELECT FROM public.above AS a WHERE a.id = $1); END; \
+                 BEGIN ATOMIC SELECT EXISTS (SELECT FROM public.through AS a WHERE a.id = $1); END; \
              CREATE TABLE public.judged (id int, v public.told{column}, PRIMARY KEY (id)) PARTITION BY LIST (id); \
              CREATE TABLE public.judged_1 PARTITION OF public.judged FOR VALUES IN (1); \
              CREATE TABLE public.judged_2 PARTITION OF public.judged FOR VALUES IN (2); \
@@ -127,7 +127,7 @@ mod tests {
         let relation: pg_sys::Oid =
             Spi::get_one("SELECT 'public.judged'::regclass::oid").expect("a query").expect("it");
         let of_it = |sql: &str| sql.replace("$1", &format!("{relation}::oid")).replace("$2", "false");
-        // Each is there by its digest, then.
+        // Each is there by its digest, then. (The view's stands behind its name, which ends in no such letter.)
         let written = of_it(include_str!("collections/shape/definition/trees.sql"));
         let written = written.replace("DISTINCT md5(concat", "DISTINCT (concat");
         let written: String =
