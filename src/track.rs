@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 
 use crate::collections::registry;
 use crate::collections::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
-use crate::log::change::{Change, Op, When};
+use crate::log::change::{Before, Change, New, Op, When};
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -27,7 +27,7 @@ mod text;
 mod version;
 
 use text::{write_image, write_text, OutputSettings};
-use version::{made_by, when};
+use version::{made_by, old, taken_by, Left};
 
 /// A column of the relation that fires, which may be a partition with another column order than the root.
 struct TrackedColumn {
@@ -140,12 +140,9 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         BUFFERS.with(|buffers| {
             let b = &mut *buffers.borrow_mut();
             let logged = match event {
-                pg_sys::TRIGGER_EVENT_INSERT => inserted(&tracker, data.tg_trigslot, b, made_by(data.tg_trigtuple)),
-                pg_sys::TRIGGER_EVENT_DELETE => deleted(&tracker, data.tg_trigslot, b, when(data.tg_trigtuple)),
-                _ => {
-                    let (when, made_by) = (when(data.tg_trigtuple), made_by(data.tg_newtuple));
-                    updated(&tracker, data.tg_trigslot, data.tg_newslot, b, when, made_by)
-                }
+                pg_sys::TRIGGER_EVENT_INSERT => inserted(&tracker, data, b),
+                pg_sys::TRIGGER_EVENT_DELETE => deleted(&tracker, data, b),
+                _ => updated(&tracker, data, b),
             };
             b.give_back();
             logged
@@ -154,8 +151,9 @@ pub unsafe fn track(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 }
 
 /// # Safety
-/// The slot holds a row of the tracker's relation.
-unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Result<()> {
+/// The call's data, for a row of the tracker's relation that was inserted.
+unsafe fn inserted(t: &Tracker, data: &pg_sys::TriggerData, b: &mut Buffers) -> Result<()> {
+    let new = data.tg_trigslot;
     // SAFETY: `new` is the inserted row (caller).
     unsafe {
         write_key(&t.key, new, &mut b.key, &mut b.parts);
@@ -163,71 +161,103 @@ unsafe fn inserted(t: &Tracker, new: Slot, b: &mut Buffers, made_by: u32) -> Res
         if !limit::check(t, new, &mut b.image)? {
             return Ok(());
         }
-        let change = Change::of(t.root, Op::Insert, &b.key, When::InsertedBy(made_by));
-        journal::append(Change { scope, made_by: Some(made_by), ..change })
+        let when = When { old: Before::None, command: made_by(data.tg_trigtuple), new: left(t, data, &b.key) };
+        journal::append(Change { scope, ..Change::of(t.root, Op::Insert, &b.key, when) })
     }
 }
 
 /// # Safety
-/// The slot holds a row of the tracker's relation.
-unsafe fn deleted(t: &Tracker, old: Slot, b: &mut Buffers, when: When) -> Result<()> {
-    // SAFETY: `old` is the deleted row (caller).
+/// The call's data, for a row of the tracker's relation that was deleted.
+unsafe fn deleted(t: &Tracker, data: &pg_sys::TriggerData, b: &mut Buffers) -> Result<()> {
+    let row = data.tg_trigslot;
+    // SAFETY: `row` is the deleted row (caller).
     unsafe {
-        write_key(&t.key, old, &mut b.key, &mut b.parts);
-        if !write_image(t, old, &mut b.image) {
+        write_key(&t.key, row, &mut b.key, &mut b.parts);
+        if !write_image(t, row, &mut b.image) {
             return journal::reset(t.root);
         }
-        let scope = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
+        let scope = write_scope(t, row, &mut b.scope).then_some(b.scope.as_slice());
+        let when = When { old: old(data.tg_trigtuple), command: taken_by(data.tg_trigtuple), new: New::Gone };
         journal::append(Change { image: Some(&b.image), scope, ..Change::of(t.root, Op::Delete, &b.key, when) })
     }
 }
 
 /// # Safety
-/// The slots hold two versions of a row of the tracker's relation.
-unsafe fn updated(t: &Tracker, old: Slot, new: Slot, b: &mut Buffers, when: When, made_by: u32) -> Result<()> {
+/// The call's data, for a row of the tracker's relation that was updated.
+unsafe fn updated(t: &Tracker, data: &pg_sys::TriggerData, b: &mut Buffers) -> Result<()> {
+    let (row, new) = (data.tg_trigslot, data.tg_newslot);
     // SAFETY: both versions of the row (caller).
     unsafe {
-        slot::read(old, t.last);
+        slot::read(row, t.last);
         slot::read(new, t.last);
-        let image_changed = differs(&t.image, old, new);
-        let key_changed = differs(&t.key, old, new);
-        if !image_changed && !key_changed && !differs(&t.rest, old, new) {
-            if journal::is_sending(made_by) {
-                write_key(&t.key, old, &mut b.key, &mut b.parts);
+        let image_changed = differs(&t.image, row, new);
+        let key_changed = differs(&t.key, row, new);
+        if !image_changed && !key_changed && !differs(&t.rest, row, new) {
+            if journal::is_sending(made_by(data.tg_newtuple)) {
+                write_key(&t.key, row, &mut b.key, &mut b.parts);
                 let scope = write_scope(t, new, &mut b.new_scope).then_some(b.new_scope.as_slice());
                 journal::stays(t.root, &b.key, scope)?;
             }
             return Ok(());
         }
-        write_key(&t.key, old, &mut b.key, &mut b.parts);
-        write_touched(t, old, new, &mut b.touched);
+        write_key(&t.key, row, &mut b.key, &mut b.parts);
+        write_touched(t, row, new, &mut b.touched);
         let scope = write_scope(t, new, &mut b.new_scope).then_some(b.new_scope.as_slice());
-        let update = Change {
-            scope,
-            touched: t.touched.then_some(b.touched.as_slice()),
-            made_by: Some(made_by),
-            ..Change::of(t.root, Op::Update, &b.key, when)
+        let moved = key_changed && {
+            write_key(&t.key, new, &mut b.new_key, &mut b.parts);
+            b.key != b.new_key
         };
+        let key = if moved { &b.new_key } else { &b.key };
+        let (old, command) = (old(data.tg_trigtuple), made_by(data.tg_newtuple));
+        let when = When { old, command, new: left(t, data, key) };
+        let touched = t.touched.then_some(b.touched.as_slice());
+        let update = Change { scope, touched, ..Change::of(t.root, Op::Update, &b.key, when) };
         if !image_changed && !key_changed {
             return journal::append(update);
         }
-        let scope_before = write_scope(t, old, &mut b.scope).then_some(b.scope.as_slice());
+        let scope_before = write_scope(t, row, &mut b.scope).then_some(b.scope.as_slice());
         if !limit::check(t, new, &mut b.image)? {
             return Ok(());
         }
-        if !write_image(t, old, &mut b.image) {
+        if !write_image(t, row, &mut b.image) {
             return journal::reset(t.root);
         }
         let image = Some(b.image.as_slice());
-        write_key(&t.key, new, &mut b.new_key, &mut b.parts);
-        if b.key != b.new_key {
+        if moved {
             // Another key is another row to every client.
-            let gone = Change { image, scope: scope_before, ..Change::of(t.root, Op::Delete, &b.key, when) };
-            journal::append(gone)?;
-            let come = Change::of(t.root, Op::Insert, &b.new_key, When::InsertedBy(made_by));
-            return journal::append(Change { scope, made_by: Some(made_by), ..come });
+            let gone = Change::of(t.root, Op::Delete, &b.key, When { new: New::Gone, ..when });
+            journal::append(Change { image, scope: scope_before, ..gone })?;
+            let come = Change::of(t.root, Op::Insert, &b.new_key, When { old: Before::None, ..when });
+            return journal::append(Change { scope, ..come });
         }
         journal::append(Change { image, scope_before: Some(scope_before), ..update })
+    }
+}
+
+/// What has become of the row that a change has made, under this key.
+///
+/// # Safety
+/// The call's data, for a row of the tracker's relation that was inserted or updated.
+unsafe fn left(t: &Tracker, data: &pg_sys::TriggerData, key: &[u8]) -> New {
+    // SAFETY: see above; what is looked at are versions of rows of the same table.
+    unsafe {
+        let tuple = if data.tg_newtuple.is_null() { data.tg_trigtuple } else { data.tg_newtuple };
+        match Left::of(tuple) {
+            Left::Stands => New::Stands,
+            Left::Gone => New::Gone,
+            Left::Changed(next) => {
+                let (mut other, mut parts) = (Vec::new(), Vec::new());
+                let there = version::is_there(data.tg_relation, next, |slot| {
+                    write_key(&t.key, slot, &mut other, &mut parts);
+                    other == key
+                });
+                if there {
+                    New::Changed
+                } else {
+                    New::Gone
+                }
+            }
+        }
     }
 }
 

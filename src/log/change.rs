@@ -124,39 +124,52 @@ pub struct Change<'a> {
     pub scope_before: Option<Option<&'a [u8]>>,
     pub when: When,
     pub touched: Option<&'a [u8]>,
-    /// The command that made the new version of the row; None where there is none.
-    pub made_by: Option<u32>,
 }
 
 impl<'a> Change<'a> {
     /// Without any of what only some changes have.
     pub fn of(relation: pg_sys::Oid, op: Op, key: &'a [u8], when: When) -> Self {
         let (image, scope, scope_before) = (None, None, None);
-        Change { relation, op, key, image, scope, scope_before, when, touched: None, made_by: None }
+        Change { relation, op, key, image, scope, scope_before, when, touched: None }
     }
 }
 
-/// When in its transaction a change happened: the order of the changes of one key. Triggers do not fire in that order (those
-/// of a statement inside another one fire first).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum When {
-    /// The old row version was there before the transaction: this is the key's first change.
-    First,
-    /// A version was inserted by this command.
-    InsertedBy(u32),
-    /// The old version was made by this command of the transaction itself. Nobody outside ever saw it.
-    AfterCommand(u32),
+/// Where in its transaction a change happened: what journal/net.rs puts the changes of one key in order by. Triggers do not fire in that order
+/// (those of a statement inside another one fire first), nor do the numbers of commands say it (the outer one goes on after the inner one).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct When {
+    pub old: Before,
+    /// The command that did it.
+    pub command: u32,
+    pub new: New,
+}
+
+/// The row version that was changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Before {
+    /// There was none.
+    None,
+    /// It was there before the transaction: this is the key's first change.
+    Found,
+    /// This command of the transaction itself had made it. Nobody outside ever saw it.
+    MadeBy(u32),
+}
+
+/// What has become of the row, under this key, by the time that the trigger fires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum New {
+    /// It is as the change left it.
+    Stands,
+    /// Its version has another one after it.
+    Changed,
+    Gone,
 }
 
 impl When {
-    /// Command by command; a version is made before it is changed.
-    pub fn order(self) -> (u64, u8) {
-        match self {
-            When::First => (0, 0),
-            When::InsertedBy(command) => (u64::from(command) + 1, 0),
-            When::AfterCommand(command) => (u64::from(command) + 1, 1),
-        }
-    }
+    /// Of what is said of a whole table.
+    pub const RESET: When = When { old: Before::Found, command: 0, new: New::Gone };
+    /// Of what is no change: after all that are.
+    pub const SAID: When = When { old: Before::MadeBy(u32::MAX), command: u32::MAX, new: New::Stands };
 }
 
 /// Old values of a row, as the log holds them: a jsonb object of texts (track.rs). It owns its bytes: memory contexts come and go while

@@ -242,7 +242,7 @@ pub fn append(change: Change) -> Result<()> {
 /// Logs that every client must forget what it has of `relation`.
 pub fn reset(relation: pg_sys::Oid) -> Result<()> {
     horizon::want();
-    append(Change::of(relation, Op::Reset, b"", When::First))
+    append(Change::of(relation, Op::Reset, b"", When::RESET))
 }
 
 /// When a subtransaction is about to end well. Otherwise a loop that begins one for each row would keep them all: none of them has
@@ -305,18 +305,15 @@ pub fn taken_since(logged: i32, relation: pg_sys::Oid, each: &mut dyn FnMut(&str
 /// Makes the next pulls of the row's scope send this row although it did not change: a client believes something else of it. It is a conflict
 /// to nobody.
 pub fn touch(relation: pg_sys::Oid, key: &str, scope: Option<&str>) -> Result<()> {
-    // After whatever else happened to the row.
-    let when = When::AfterCommand(u32::MAX);
     let scope = scope.map(str::as_bytes);
-    append(Change { touched: Some(&[]), scope, ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+    append(Change { touched: Some(&[]), scope, ..Change::of(relation, Op::Update, key.as_bytes(), When::SAID) })
 }
 
 /// Tells a client of this user, with its next pull, that this row is not there.
 pub fn notify(relation: pg_sys::Oid, key: &str, address: &Address) -> Result<()> {
     let _address = Origin::set(Some(&address.text));
-    let (scope, when) = (Some(address.who.as_bytes()), When::AfterCommand(u32::MAX));
-    let touched = Some(&NOTICE[0].to_ne_bytes()[..]);
-    append(Change { touched, scope, ..Change::of(relation, Op::Update, key.as_bytes(), when) })
+    let (scope, touched) = (Some(address.who.as_bytes()), Some(&NOTICE[0].to_ne_bytes()[..]));
+    append(Change { touched, scope, ..Change::of(relation, Op::Update, key.as_bytes(), When::SAID) })
 }
 
 /// What this transaction's entries have as their stamp, if it has written some already.

@@ -1,4 +1,31 @@
 //! What a transaction's log amounts to: one entry per key, however often the row was changed.
+//!
+//! The changes of a key are not logged in the order in which they happened: a statement inside another one (in a trigger, in a function) logs
+//! before the outer one does, which may have changed the row before and may do so after it. Nor do their commands say it: the inner one has the
+//! larger number. What is needed of the order is found like this.
+//!
+//! *What the server grants.* (1) A command changes only versions that commands before it have made (`HeapTupleSatisfiesUpdate`). So along a row's
+//! versions the numbers grow. (2) Of one key there is one row at a time. (3) A statement's triggers fire at its end, in the order of its changes. So what is
+//! done inside a statement while it changes rows is logged before all that it changes itself. (4) While an inner statement runs, the outer one changes
+//! nothing.
+//!
+//! *The first state.* Of two changes that took a version away (UPDATE, DELETE), the one with the smaller command came first. Else the larger one came
+//! inside the smaller one, before it, and took another version away. The one that the smaller took was made after that (2), by a command with a number still smaller
+//! (1), which is outside of both, and so it could not have been made then (4).
+//!
+//! *The last state.* The changes are gone through as they were logged. The row is there by what b made (`born`), of command m:
+//! - b finds its version standing. Then this is the row (2).
+//! - b finds that it has versions after it, and the last one stands. If what was known as the newest so far is of a larger command than m, and nothing
+//!   that is logged has taken its row away, then it made one of these versions. (Had it been made before b's version, then inside of m. So had it been taken away, and
+//!   that were logged, by (3).) Else none of those after b's is known, and b says where the row is.
+//! - b finds the row gone. It is not by b.
+//! - A DELETE that is logged after b took away the row by b, if the version that it took was made by m or a later command. For it happened after b: had it happened before,
+//!   then inside of m, and it had been logged before (3). If that version was made by an earlier command, it is none of those from b on (1).
+//!
+//! Updates that change nothing which is synced are not logged. They make versions, but the row stays there, and its image and scope stay as they were: none of the
+//! above needs them.
+//!
+//! *Was there a row?* If a change found one, yes. Else there were as many as at the end, less those inserted, and those deleted besides.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeSet, HashMap};
@@ -7,8 +34,8 @@ use std::ops::Range;
 use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
-use super::Journal;
-use crate::log::change::{bucket, notice_bucket, Op, Salt, When, NOTICE, NO_BUCKET};
+use super::{Entry, Journal};
+use crate::log::change::{bucket, notice_bucket, Before, New, Op, Salt, NOTICE, NO_BUCKET};
 use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
@@ -17,9 +44,10 @@ use crate::server::memory::Gather;
 /// The net effect of a transaction on one key, as nobody outside can see anything in between: the first old state, the last
 /// new one.
 pub struct Net {
+    op: Op,
     first: usize,
     last: usize,
-    image: Option<(When, Range<usize>)>,
+    image: Option<(u32, Range<usize>)>,
     /// All of it was one client's push (or nobody's).
     one_origin: bool,
     /// The union of the columns touched; None: not known.
@@ -29,13 +57,102 @@ pub struct Net {
     /// The transaction made the row, and what it did to it afterwards may stand in a part that is written already. By this entry readers know
     /// that nobody saw the states told there.
     made_before: bool,
+    /// Where it was changed more than once.
+    course: Option<Box<Course>>,
+}
+
+/// What is known of a key while its changes are gone through.
+#[derive(Default)]
+struct Course {
+    /// The first INSERT that was logged.
+    inserted: Option<usize>,
+    /// What took the first version away, and the last row.
+    taken: Option<usize>,
+    deleted: Option<usize>,
+    /// What made the newest row that is known, and whether that is there.
+    born: Option<usize>,
+    there: bool,
+    /// So many more were inserted than deleted.
+    balance: i32,
+}
+
+impl Course {
+    /// Of one change.
+    fn of(at: usize, entries: &[Entry]) -> Course {
+        let mut course = Course::default();
+        course.add(at, entries);
+        course
+    }
+
+    /// The next change, as it was logged; see above.
+    fn add(&mut self, at: usize, entries: &[Entry]) {
+        let entry = &entries[at];
+        // It says where the row was; where it is, its changes say.
+        if entry.is_touch() {
+            return;
+        }
+        let (when, command) = (entry.when, |at: usize| entries[at].when.command);
+        match entry.op {
+            Op::Insert => {
+                self.inserted = self.inserted.or(Some(at));
+                self.balance += 1;
+            }
+            Op::Update | Op::Delete => {
+                let is_first = |known| {
+                    let known: &Entry = &entries[known];
+                    (when.old != Before::Found, when.command) < (known.when.old != Before::Found, known.when.command)
+                };
+                if self.taken.is_none_or(is_first) {
+                    self.taken = Some(at);
+                }
+            }
+            Op::Reset => {}
+        }
+        if entry.op == Op::Delete {
+            self.balance -= 1;
+            if self.deleted.is_none_or(|known| command(known) < when.command) {
+                self.deleted = Some(at);
+            }
+            if let (Before::MadeBy(made_by), Some(born)) = (when.old, self.born) {
+                self.there &= made_by < command(born);
+            }
+            return;
+        }
+        let is_born = match when.new {
+            New::Stands => true,
+            New::Changed => !(self.there && self.born.is_some_and(|born| command(born) > when.command)),
+            New::Gone => false,
+        };
+        if is_born {
+            (self.born, self.there) = (Some(at), true);
+        }
+    }
+
+    /// What comes of it, and which entries say how the row was found, and how it is left. Of a part of the changes, where others are written
+    /// already, too. `only`: what there is where nothing was changed.
+    fn end(&self, only: usize, entries: &[Entry]) -> (Op, usize, usize, bool) {
+        let found = self.taken.filter(|at| entries[*at].when.old == Before::Found);
+        // (Only where a key may stand twice for a while, as a deferred one, is it there without being known to be.)
+        let there = self.there || found.is_some() && self.balance >= 0 && self.deleted.is_some();
+        let was_there = found.is_some() || self.inserted.is_none() || i32::from(there) > self.balance;
+        let first = if was_there { self.taken } else { self.inserted };
+        let last = if there { self.born.or(self.inserted) } else { self.deleted };
+        let (first, last) = (first.unwrap_or(only), last.unwrap_or(only));
+        let op = match (was_there, there || self.deleted.is_none()) {
+            (true, true) => Op::Update,
+            (true, false) => Op::Delete,
+            (false, _) => Op::Insert,
+        };
+        (op, first, last, was_there || there || self.balance != 0)
+    }
 }
 
 impl Net {
     /// Of one entry.
-    fn of(at: usize, image: Option<(When, Range<usize>)>, touched: Option<&[u8]>, as_sent: bool) -> Net {
+    fn of(at: usize, image: Option<(u32, Range<usize>)>, touched: Option<&[u8]>, as_sent: bool) -> Net {
         let touched = touched.map(<[u8]>::to_vec);
-        Net { first: at, last: at, image, one_origin: true, touched, as_sent, made_before: false }
+        let (op, course) = (Op::Update, None);
+        Net { op, first: at, last: at, image, one_origin: true, touched, as_sent, made_before: false, course }
     }
 }
 
@@ -66,7 +183,7 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
             nets.push(Net::of(i, None, touched, false));
             continue;
         }
-        let image = entry.image.clone().map(|image| (entry.when, image));
+        let image = entry.image.clone().map(|image| (entry.when.command, image));
         match at.entry((relation, &journal.arena[entry.key.clone()])) {
             Vacant(slot) => {
                 slot.insert(nets.len());
@@ -74,22 +191,10 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
             }
             Occupied(slot) => {
                 let net = &mut nets[*slot.get()];
-                let order = entry.when.order();
-                if order < entries[net.first].when.order() {
-                    net.first = i;
-                }
-                let last = &entries[net.last];
-                // Where the row is then, its changes say. A touch says where it was.
-                let is_later = match (entry.is_touch(), last.is_touch()) {
-                    (false, false) => order > last.when.order(),
-                    (touches, touched) => touched || !touches,
-                };
-                if is_later {
-                    net.last = i;
-                }
+                net.course.get_or_insert_with(|| Box::new(Course::of(net.first, entries))).add(i, entries);
                 // The earliest: changes without an image left the image's columns alone.
                 if let Some((when, _)) = &image {
-                    if net.image.as_ref().is_none_or(|(known, _)| when.order() < known.order()) {
+                    if net.image.as_ref().is_none_or(|(known, _)| when < known) {
                         net.image = image;
                     }
                 }
@@ -107,14 +212,19 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
         }
     }
     nets.retain_mut(|net| {
-        let (first, last) = (&entries[net.first], &entries[net.last]);
-        if first.op == Op::Insert {
+        if entries[net.first].op == Op::Reset {
+            net.op = Op::Reset;
+            return true;
+        }
+        let course = net.course.take().map_or_else(|| Course::of(net.first, entries), |course| *course);
+        let is_told;
+        (net.op, net.first, net.last, is_told) = course.end(net.first, entries);
+        if net.op == Op::Insert {
             // What the row was in between, nobody else could see; and inserted and deleted again, it never was.
             net.image = None;
-            net.made_before = first.number < journal.flushed;
-            return last.op != Op::Delete || net.made_before;
+            net.made_before = entries[net.first].number < journal.flushed;
         }
-        true
+        is_told || net.made_before
     });
     Ok(nets)
 }
@@ -162,18 +272,13 @@ impl<'a> Effect<'a> {
 pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterator<Item = Effect<'a>> + 'a {
     nets.iter().flat_map(move |net| {
         let (first, last) = (&journal.entries[net.first], &journal.entries[net.last]);
-        let op = match (first.op, last.op) {
-            (Op::Reset, _) => Op::Reset,
-            (Op::Insert, _) => Op::Insert,
-            (_, Op::Delete) => Op::Delete,
-            _ => Op::Update,
-        };
-        let ord = if last.when == When::First { i32::MIN + last.number } else { last.number };
+        let op = net.op;
+        let ord = if last.when.old == Before::Found { i32::MIN + last.number } else { last.number };
         let row = |scope: Option<&Range<usize>>| Effect {
             ord,
             relation: first.relation,
             op,
-            inner: matches!(op, Op::Update | Op::Delete) && first.when != When::First,
+            inner: matches!(op, Op::Update | Op::Delete) && first.when.old != Before::Found,
             scope: scope.map(|s| journal.text(s)),
             key: journal.text(&first.key),
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
@@ -191,4 +296,215 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
         let moved = moved && (op == Op::Update || net.made_before);
         std::iter::once(row(after)).chain(moved.then(|| row(before)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::change::When;
+
+    /// A version of the row with our key, as the server would have it.
+    #[derive(Clone)]
+    struct Version {
+        maker: Option<u32>,
+        ended: bool,
+        next: Option<usize>,
+        image: usize,
+        scope: usize,
+    }
+
+    /// A transaction that runs statements inside statements, in which rows of one key come and go.
+    struct World {
+        choices: std::vec::IntoIter<u8>,
+        versions: Vec<Version>,
+        alive: Option<usize>,
+        journal: Journal,
+        command: u32,
+        logged: i32,
+    }
+
+    /// A change whose trigger has not fired yet.
+    struct Queued {
+        op: Op,
+        old: Option<usize>,
+        new: Option<usize>,
+        command: u32,
+    }
+
+    impl World {
+        fn new(choices: Vec<u8>, found: bool) -> World {
+            let row = Version { maker: None, ended: false, next: None, image: 0, scope: 0 };
+            let (versions, alive) = if found { (vec![row], Some(0)) } else { (Vec::new(), None) };
+            let choices = choices.into_iter();
+            World { choices, versions, alive, journal: Journal::default(), command: 0, logged: 0 }
+        }
+
+        fn choose(&mut self, of: u8) -> u8 {
+            self.choices.next().map_or(0, |choice| choice % of)
+        }
+
+        fn make(&mut self, command: u32, image: usize, scope: usize) -> usize {
+            self.versions.push(Version { maker: Some(command), ended: false, next: None, image, scope });
+            self.alive = Some(self.versions.len() - 1);
+            self.versions.len() - 1
+        }
+
+        fn statement(&mut self, depth: u8) {
+            let command = self.command;
+            self.command += 1;
+            let mut queue = Vec::new();
+            for _ in 0..self.choose(5) {
+                self.step(command, depth, &mut queue);
+            }
+            for change in queue {
+                self.fire(&change);
+                if self.choose(6) == 1 {
+                    self.inner(depth);
+                }
+            }
+        }
+
+        /// A statement in a trigger or function, maybe in a subtransaction that is rolled back.
+        fn inner(&mut self, depth: u8) {
+            if depth == 0 {
+                return;
+            }
+            let before = (self.versions.clone(), self.alive, self.journal.entries.len());
+            let rolled_back = self.choose(5) == 1;
+            self.statement(depth - 1);
+            if rolled_back {
+                (self.versions, self.alive) = (before.0, before.1);
+                self.journal.entries.truncate(before.2);
+            }
+        }
+
+        fn step(&mut self, command: u32, depth: u8, queue: &mut Vec<Queued>) {
+            let seen = self.alive.filter(|at| self.versions[*at].maker.is_none_or(|maker| maker < command));
+            match (self.choose(8), seen) {
+                (1 | 2, _) => self.inner(depth),
+                (3 | 4, _) if self.alive.is_none() => {
+                    let (image, scope) = (self.versions.len() + 1, usize::from(self.choose(3)));
+                    let new = Some(self.make(command, image, scope));
+                    queue.push(Queued { op: Op::Insert, old: None, new, command });
+                }
+                (5, Some(at)) => {
+                    (self.versions[at].ended, self.alive) = (true, None);
+                    queue.push(Queued { op: Op::Delete, old: Some(at), new: None, command });
+                }
+                (what @ (6 | 7), Some(at)) => {
+                    let Version { image, scope, .. } = self.versions[at];
+                    // Another image, and maybe another scope, or the same; or nothing that is synced.
+                    let (image, scope) = match (what, self.choose(2)) {
+                        (6, 0) => (self.versions.len() + 1, usize::from(self.choose(3))),
+                        _ => (image, scope),
+                    };
+                    let new = self.make(command, image, scope);
+                    (self.versions[at].ended, self.versions[at].next) = (true, Some(new));
+                    if what == 6 {
+                        queue.push(Queued { op: Op::Update, old: Some(at), new: Some(new), command });
+                    }
+                }
+                _ => {}
+            }
+        }
+
+        fn text(&mut self, text: String) -> Range<usize> {
+            let from = self.journal.arena.len();
+            self.journal.arena.extend(text.bytes());
+            from..self.journal.arena.len()
+        }
+
+        fn fire(&mut self, change: &Queued) {
+            let old = change.old.map(|at| self.versions[at].clone());
+            let new = change.new.map(|at| self.versions[at].clone());
+            let left = |world: &World, mut at: usize| {
+                let changed = world.versions[at].ended;
+                while let Some(next) = world.versions[at].next {
+                    at = next;
+                }
+                match (world.versions[at].ended, changed) {
+                    (true, _) => New::Gone,
+                    (_, true) => New::Changed,
+                    _ => New::Stands,
+                }
+            };
+            let when = When {
+                old: old.as_ref().map_or(Before::None, |old| old.maker.map_or(Before::Found, Before::MadeBy)),
+                command: change.command,
+                new: change.new.map_or(New::Gone, |at| left(self, at)),
+            };
+            let has_image = match (&old, &new) {
+                (Some(old), Some(new)) => old.image != new.image,
+                (Some(_), None) => true,
+                _ => false,
+            };
+            let scope = new.as_ref().or(old.as_ref()).map(|v| v.scope).unwrap_or_default();
+            let key = self.text("k".into());
+            let scope = Some(self.text(format!("s{scope}")));
+            let before = old.as_ref().map_or(0, |old| old.scope);
+            let before = (change.op == Op::Update && has_image).then(|| Some(self.text(format!("s{before}"))));
+            let image = old.filter(|_| has_image).map(|old| self.text(format!("i{}", old.image)));
+            self.journal.entries.push(Entry {
+                relation: pg_sys::Oid::from(1),
+                op: change.op,
+                key,
+                image,
+                scope,
+                scope_before: before,
+                when,
+                number: self.logged,
+                origin: None,
+                touched: None,
+                as_sent: false,
+            });
+            self.logged += 1;
+        }
+
+        /// Op, scopes and image of what is to be told.
+        fn told(&self, found: bool) -> Option<(Op, BTreeSet<String>, Option<String>)> {
+            let scope = |at: usize| format!("s{}", self.versions[at].scope);
+            let (first, last) = (found.then_some(0), self.alive);
+            let scopes = first.into_iter().chain(last).map(scope).collect();
+            let op = match (first, last) {
+                (None, None) => return None,
+                (None, Some(_)) => Op::Insert,
+                (Some(_), None) => Op::Delete,
+                (Some(_), Some(_)) => Op::Update,
+            };
+            let has_images = self.journal.entries.iter().any(|entry| entry.image.is_some());
+            (!self.journal.entries.is_empty()).then(|| (op, scopes, (found && has_images).then(|| "i0".to_string())))
+        }
+    }
+
+    fn check(choices: Vec<u8>, found: bool) {
+        let mut world = World::new(choices, found);
+        for _ in 0..3 {
+            world.statement(3);
+        }
+        let nets = effects(&world.journal, 0).expect("memory");
+        let effects: Vec<Effect> = entries(&world.journal, &nets).collect();
+        let scopes: Vec<&str> = effects.iter().filter_map(|effect| effect.scope).collect();
+        let told = effects.first().map(|effect| {
+            (effect.op, scopes.iter().map(ToString::to_string).collect(), effect.image.map(str::to_string))
+        });
+        let course: Vec<_> = world.journal.entries.iter().map(|e| (e.op, e.when)).collect();
+        assert_eq!(told, world.told(found), "{course:?}");
+        assert_eq!(scopes.len(), scopes.iter().collect::<BTreeSet<_>>().len(), "{course:?}");
+    }
+
+    #[test]
+    fn inserted_twice_by_one_command() {
+        // Inserted; inside of that deleted; inserted again.
+        check(vec![3, 3, 0, 1, 0, 1, 5, 0, 3, 1], false);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+        #[test]
+        fn statements_inside_statements(choices in proptest::collection::vec(0u8..=255, 0..120), found: bool) {
+            check(choices, found);
+        }
+    }
 }

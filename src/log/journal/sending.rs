@@ -37,7 +37,7 @@ impl SentStatement {
     pub(super) fn covers(&self, change: &Change) -> bool {
         let op = self.rows.get(&change.relation.to_u32()).and_then(|keys| keys.get(change.key));
         // Gone is gone, whoever was quicker.
-        op == Some(&change.op) && (change.op == Op::Delete || change.made_by == Some(self.command))
+        op == Some(&change.op) && (change.op == Op::Delete || change.when.command == self.command)
     }
 
     /// Remembers that something is logged of this row, whoever does it.
