@@ -136,7 +136,9 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     // snapshots have; nor where an old snapshot, a standby's too, has rows as they were before a push, of which the next pull may leave out the echo (echo.rs).
     let several =
         page.as_ref().is_some_and(|page| page.resumed) || request.client_id.is_some() && seen_by_clock.is_none();
-    let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
+    let inexact = |odd| {
+        several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c & !clock::UNRECORDED >= odd))
+    };
     let mut timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
 
     let filters = Filters::parse(request, dialect)?;
@@ -159,12 +161,11 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         };
         let wanted = filters.wanted(name, collection)?;
         let from = wanted.start(from, page.is_some());
-        if wanted.may_send_unchanged() && snapmin < timestamp & !1 {
+        if wanted.may_send_unchanged() && snapmin < clock::stamp_of(timestamp) {
             // The client has these as an older snapshot shows them, not as they were at its cursor.
-            timestamp = (page.as_mut().map_or(snapmin, |page| page.cursor(snapmin)) & !1) + 1;
+            timestamp = clock::stamp_of(page.as_mut().map_or(snapmin, |page| page.cursor(snapmin))) + clock::INEXACT;
         }
-        // (Every other number is a stamp.)
-        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / 2 } else { 0 };
+        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
         let is_exact = exact::is_exact(since.of(name));
         let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };
         let cause = length::told(request, name, || match (&mut page, from) {
@@ -181,7 +182,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         }
     }
     out.end_object();
-    end(page.map_or(Ok(None), Page::next)?, timestamp, place, &replaced, &mut out);
+    end(page.map_or(Ok(None), Page::next)?, standing.mark(timestamp), place, &replaced, &mut out);
     durable::flush();
     Ok(out.done())
 }
@@ -339,7 +340,7 @@ fn begin(
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match start {
         Start::Stamp(c) => snapmin.max(c),
-        _ => standing.limit(snapmin)?,
+        _ => snapmin,
     };
     Ok((start, timestamp))
 }
@@ -348,11 +349,11 @@ fn start(cursor: Cursor) -> Result<Start> {
     match cursor {
         Cursor::Start => Ok(Start::Nothing),
         Cursor::Stamp(cursor) => {
-            let stamp = cursor & !1;
-            Ok(if history::cursor_is_of_this_history(stamp)? {
-                Start::Stamp(stamp)
-            } else {
-                Start::Anything(Cause::Cursor)
+            let stamp = clock::stamp_of(cursor);
+            Ok(match history::cursor_is_of_this_history(stamp)? {
+                true if cursor & clock::UNRECORDED != 0 => Start::Anything(Cause::Role),
+                true => Start::Stamp(stamp),
+                false => Start::Anything(Cause::Cursor),
             })
         }
         Cursor::At { micros_since_unix_epoch } => {

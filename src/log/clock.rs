@@ -3,7 +3,7 @@
 //! > Every change that is not visible to a pull's snapshot carries a stamp >= the snapmin that the pull returns.
 //!
 //! A **writer**, once per transaction, while it commits (`journal::flush`), in one critical section on the clock's page:
-//!  1. `stamp` = the next even number after `last_value`
+//!  1. `stamp` = the next multiple of four after `last_value`
 //!  2. takes a share lock on the advisory tag (stamp, field4 = 3): "I stamp this". Everybody sees it in `pg_locks`.
 //!  3. `last_value = stamp`. It then writes its entries and commits; the lock goes after the commit is visible. (Where it fails, before the
 //!     ERROR is sent to the client: server/talk.rs.)
@@ -15,8 +15,8 @@
 //! had either not reached its critical section by 1, so stamp(t) > n, hence stamp(t) >= next(n) >= snapmin; or had released
 //! its lock before 2, so its commit was visible before 3 and the snapshot sees it, a contradiction. QED
 //!
-//! No stamp is odd. So a cursor can be, and mean the stamp before it: pulls say by that that their snapshot has seen more than what came
-//! before (pull/exact.rs).
+//! Stamps are multiples of four. So a cursor can be another number, and mean the stamp before it: pulls say by that that their snapshot has seen more
+//! than what came before ([`INEXACT`], pull/exact.rs), or that the role stood otherwise than recorded ([`UNRECORDED`], roles.rs).
 //!
 //! Snapmins never go back: what is registered after a reader's 1 is larger than its n. So a stamp once found finished stays
 //! so, and step 2 need not look at it again.
@@ -56,9 +56,9 @@ pub mod position;
 /// Cursors and stamps start at 1: 0 and null mean "nothing yet" (WatermelonDB: a timestamp must be > 0).
 pub const FIRST: i64 = 1;
 
-/// How many values are logged ahead. nextval uses 32; a reader must see the logged value flushed (see `read_durable`), so
-/// a larger step makes that wait 32 times rarer. A crash skips at most this many numbers.
-const LOGGED_AHEAD: i64 = 1024;
+/// How many values are logged ahead: those of 1,024 transactions. nextval uses 32; a reader must see the logged value flushed (see
+/// `read_durable`), so a larger step makes that wait 32 times rarer. A crash skips at most this many numbers.
+const LOGGED_AHEAD: i64 = 4096;
 
 /// What `log_cnt` is when nothing that is logged ahead is left. A sequence that somebody else has set has 0 there.
 const OURS: i64 = 1;
@@ -162,9 +162,21 @@ fn read_durable() -> Result<(i64, bool)> {
     }
 }
 
+/// From one stamp to the next.
+pub const STEP: i64 = 4;
+
+/// What a cursor can say besides its stamp.
+pub const INEXACT: i64 = 1;
+pub const UNRECORDED: i64 = 2;
+
+/// The stamp that a cursor means.
+pub fn stamp_of(cursor: i64) -> i64 {
+    cursor & !(STEP - 1)
+}
+
 /// The stamp after this value of the clock.
 pub fn next(clock: i64) -> i64 {
-    (clock | 1).saturating_add(1)
+    (clock | (STEP - 1)).saturating_add(1)
 }
 
 /// Moves the clock on to the next stamp, atomically, and returns it, registered. Taking that lock under the page's is what makes
@@ -345,7 +357,7 @@ fn first_unfinished(newest: i64) -> Result<Option<i64>> {
     let (of, finished) = FINISHED.with(Cell::get);
     // Not if the clock is another one, or was set back.
     let known = of == clock && (0..=2 * LOOKED_UP).contains(&(newest - finished));
-    let mut stamps = (next(finished)..=newest).step_by(2);
+    let mut stamps = (next(finished)..=newest).step_by(STEP as usize);
     let first = if known { stamps.find(|&stamp| is_registered(stamp)) } else { registered_min(FIRST) };
     let first = first.filter(|&stamp| stamp <= newest);
     FINISHED.with(|f| f.set((clock, first.map_or(newest, |stamp| stamp - 1))));
@@ -354,8 +366,8 @@ fn first_unfinished(newest: i64) -> Result<Option<i64>> {
 
 /// The smallest registered stamp after this one and up to `newest`.
 fn first_registered_between(after: i64, newest: i64) -> Option<i64> {
-    match (newest - after) / 2 {
-        ..=LOOKED_UP => (next(after)..=newest).step_by(2).find(|&stamp| is_registered(stamp)),
+    match (newest - after) / STEP {
+        ..=LOOKED_UP => (next(after)..=newest).step_by(STEP as usize).find(|&stamp| is_registered(stamp)),
         _ => registered_min(after + 1).filter(|&stamp| stamp <= newest),
     }
 }

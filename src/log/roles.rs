@@ -5,9 +5,13 @@
 //! recorded in `snapsync.role` by writers, with their stamp, whenever they find it changed. A pull compares: its role's
 //! standing now against the recorded one, and its cursor against that record's stamp.
 //!
-//! *Why this is enough.* A pull whose role does not stand as recorded (or is not recorded) replaces everything and hands out
-//! a cursor no larger than the record's stamp s. A later pull with a cursor > s has been given it by a pull that saw the
-//! record (else s >= that cursor, by the clock's invariant) and stood as recorded; if it still does, nothing has changed.
+//! *Why this is enough.* A pull whose role does not stand as recorded replaces everything, and says so in the cursor that it hands out
+//! (`clock::UNRECORDED`): the next pull replaces everything, too, however the role stands by then. One whose role is not recorded replaces
+//! everything, and its cursor is no larger than the stamp s of the record that comes (by the clock's invariant). So a later pull with a cursor > s that does
+//! not say so has been given it by a pull that saw the record and stood as recorded; if it still does, nothing has changed.
+//!
+//! A push goes by the stamp of the cursor, however the role stood: this is the snapmin of the pull that gave it, so all that the client has not seen has
+//! that stamp or a later one. (What a role may see is asked anew with each push.)
 //!
 //! *Within a pull.* Its statements are planned one after the other, each with the roles as they are then. So it counts only if its role has stood the same
 //! all the time, not there and back either ([`RoleWatch`]). Of what happens to a role only that counts which a standing is made of: any role may give
@@ -66,33 +70,25 @@ pub fn record(stamp: i64) -> Result<()> {
     if RECORDED.with(|r| r.look(|recorded| *recorded == Some(table))) {
         return Ok(());
     }
-    let (right, digested, marked) = {
+    let (right, digested) = {
         let now = pg::ActiveSnapshot::latest();
-        let (recorded, marked) = (recorded_inputs(&now)?, has_marks(&now)?);
-        let digested = !marked && recorded.is_some() && recorded == inputs()?;
-        (digested || Differences::find(&now)?.are_none(), digested, marked)
+        let recorded = recorded_inputs(&now)?;
+        let digested = recorded.is_some() && recorded == inputs()?;
+        (digested || Differences::find(&now)?.are_none(), digested)
     };
     if right {
         if RECORDING.with(|r| r.with(|then| then.is_none())) {
             RECORDED.with(|r| r.remember(then, |recorded| *recorded = Some(table)));
         }
         // The next one need not compare them.
-        if !digested && RECORDING_ROLES.try_take() {
-            begin_recording();
-            write(stamp)?;
+        if digested {
+            return Ok(());
         }
-        return Ok(());
     }
-    begin_recording();
-    // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him. Pulls are right without a
-    // record, pushes must know that there was none.
+    // Whoever records now may be long (a bulk transaction) or prepared: nobody waits for him, and the next writer finds what he lacks.
     if RECORDING_ROLES.try_take() {
-        return write(stamp);
-    }
-    if !marked {
-        let mut table = pg::OwnWriter::open(&TABLE)?;
-        put(&mut table, None, format!("{MARK}{stamp}").as_bytes(), "", stamp);
-        table.close();
+        begin_recording();
+        write(stamp)?;
     }
     Ok(())
 }
@@ -107,15 +103,6 @@ fn recorded_inputs(now: &pg::ActiveSnapshot) -> Result<Option<String>> {
     Ok(pg::row_by_name(&TABLE, c"role_pkey", c"", now, |row| row.column(STANDING))?.flatten())
 }
 
-/// How the names of marks begin: the server reserves `pg_` for its own roles, and calls none of them so. And between which names they are.
-const MARK: &str = "pg_ ";
-const MARKS: (&CStr, &CStr) = (c"pg_ ", c"pg_!");
-
-/// Has a writer left a mark that it could not record?
-fn has_marks(snapshot: &pg::ActiveSnapshot) -> Result<bool> {
-    pg::has_name_between(&TABLE, c"role_pkey", MARKS, snapshot)
-}
-
 /// Of what all standings are made now. The active snapshot is of this moment.
 fn inputs() -> Result<Option<String>> {
     let rows = spi::as_owner(|| spi::query(INPUTS, &[], Mode::Read))?;
@@ -126,7 +113,7 @@ fn inputs() -> Result<Option<String>> {
 struct Differences {
     /// Each role that stands otherwise than recorded, with its standing and the record's place.
     changed: Vec<(CString, String, Option<pg_sys::ItemPointerData>)>,
-    /// Records of roles that are gone, and marks.
+    /// Records of roles that are gone.
     gone: Vec<pg_sys::ItemPointerData>,
 }
 
@@ -210,8 +197,8 @@ fn put(
 pub enum Standing {
     /// As recorded with this stamp.
     Since(i64),
-    /// Otherwise than recorded with this stamp.
-    Changed(i64),
+    /// Otherwise than recorded.
+    Changed,
     /// Not recorded.
     Unknown,
 }
@@ -222,23 +209,12 @@ impl Standing {
         matches!(self, Standing::Since(stamp) if cursor > stamp)
     }
 
-    /// Is this the cursor that pulls hand out while the role stands otherwise than recorded? Then no writer has committed since
-    /// (it would have recorded the change, or left a mark that it could not), so whoever holds the cursor has seen all there is.
-    pub fn stands_for_now(self, cursor: i64, snapshot: &pg::ActiveSnapshot) -> Result<bool> {
-        if self != Standing::Changed(cursor) {
-            return Ok(false);
+    /// The cursor that a pull hands out.
+    pub fn mark(self, cursor: i64) -> i64 {
+        match self {
+            Standing::Changed => cursor | clock::UNRECORDED,
+            _ => cursor,
         }
-        Ok(!has_marks(snapshot)?)
-    }
-
-    /// The largest cursor that may be handed out. One less if a writer was in progress when snapmin was computed: it may have
-    /// read the roles before they changed.
-    pub fn limit(self, snapmin: i64) -> Result<i64> {
-        Ok(match self {
-            Standing::Changed(stamp) if !pg::in_recovery() && snapmin > clock::read()? => snapmin.min(stamp),
-            Standing::Changed(stamp) => snapmin.min(stamp - 1),
-            _ => snapmin,
-        })
     }
 }
 
@@ -254,7 +230,7 @@ pub fn standing(snapshot: &pg::ActiveSnapshot) -> Result<Standing> {
     Ok(match recorded {
         None => Standing::Unknown,
         Some((true, stamp)) => Standing::Since(stamp),
-        Some((false, stamp)) => Standing::Changed(stamp),
+        Some((false, _)) => Standing::Changed,
     })
 }
 

@@ -19,7 +19,7 @@ use crate::values::cursor::Cursor;
 
 /// Does a cursor say so?
 pub(super) fn is_exact(cursor: Cursor) -> bool {
-    matches!(cursor, Cursor::Stamp(stamp) if stamp % 2 == 0)
+    matches!(cursor, Cursor::Stamp(stamp) if stamp & clock::INEXACT == 0)
 }
 
 /// The cursor to return, which changes from this stamp on follow. That it cannot be exact, and so must be
@@ -32,9 +32,9 @@ pub(super) fn cursor(
     collections: &[Rc<Collection>],
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<i64> {
-    let stamp = stamp & !1;
-    if inexact(stamp + 1) || stamp < clock::FIRST {
-        return Ok(stamp + 1);
+    let stamp = clock::stamp_of(stamp);
+    if inexact(stamp + clock::INEXACT) || stamp < clock::FIRST {
+        return Ok(stamp + clock::INEXACT);
     }
     // Nobody was committing, and nobody has begun to since.
     let is_whole = match clock {
@@ -44,7 +44,7 @@ pub(super) fn cursor(
         _ => false,
     };
     let exact = is_whole || snapmin >= stamp && !has_seen_since(stamp, collections, snapshot)?;
-    Ok(if exact { stamp } else { stamp + 1 })
+    Ok(if exact { stamp } else { stamp + clock::INEXACT })
 }
 
 /// Does the snapshot see changes from this stamp on in tables that decide who sees what, or in those that they, or a filter, decide about?

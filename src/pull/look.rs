@@ -106,7 +106,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
             dialect: asked.dialect,
             request: &asked.request,
             wanted: asked.filters.wanted(name, collection)?,
-            transactions: (snapmin - *stamp).max(0) / 2,
+            transactions: (snapmin - *stamp).max(0) / clock::STEP,
             new_columns: &[],
             is_exact: exact::is_exact(cursor),
         };
@@ -120,7 +120,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
         watch(&mut watched, collection, buckets)?;
     }
     let stuck = is_stuck(cursor, snapmin);
-    let inexact = |odd| matches!(cursor, Cursor::Stamp(c) if c >= odd);
+    let inexact = |odd| matches!(cursor, Cursor::Stamp(c) if c & !clock::UNRECORDED >= odd);
     let cursor = match settled && changed.is_empty() {
         true => Cursor::Stamp(exact::cursor(timestamp, &inexact, snapmin, clock, &collections, &snapshot)?),
         false => cursor,
@@ -129,7 +129,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
 }
 
 fn is_stuck(cursor: Cursor, snapmin: i64) -> bool {
-    matches!(cursor, Cursor::Stamp(c) if snapmin <= c & !1)
+    matches!(cursor, Cursor::Stamp(c) if snapmin <= clock::stamp_of(c))
 }
 
 /// Would a pull return no later cursor than this now?

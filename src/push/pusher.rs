@@ -1,9 +1,8 @@
 //! Who pushes, and what of the others' changes he can not have seen.
 
 use crate::log::read::Logged;
-use crate::log::{clock, journal, roles};
+use crate::log::{clock, journal};
 use crate::server::error::{code, Result, SyncError};
-use crate::server::pg;
 use crate::values::cursor::{self, Cursor};
 use crate::values::settings;
 
@@ -40,14 +39,8 @@ pub fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     Ok(match cursor {
         Cursor::Start => Baseline::None,
         Cursor::Stamp(cursor) => {
-            let stamp = cursor & !1;
-            // Clock, then snapshot (clock.rs): who is about to commit is a conflict, also if the snapshot does not see his record.
-            pg::accept_invalidations();
-            let clock = clock::read_snapmin()?;
-            let snapshot = pg::ActiveSnapshot::take();
-            if roles::standing(&snapshot)?.stands_for_now(stamp, &snapshot)? {
-                Baseline::Stamp(clock.snapmin)
-            } else if clock::history::cursor_is_of_this_history(stamp)? {
+            let stamp = clock::stamp_of(cursor);
+            if clock::history::cursor_is_of_this_history(stamp)? {
                 Baseline::Stamp(stamp)
             } else {
                 Baseline::Unknown

@@ -13,8 +13,8 @@ mod setting;
 mod snapshot;
 
 pub use own_rows::{
-    being_made, each_row, has_name_between, has_row_of, has_row_with, is_being_changed, made_since, only_row,
-    others_have_changed, row_by_name, versions_since, CatalogIndex, OwnRow,
+    being_made, each_row, has_row_of, has_row_with, is_being_changed, made_since, only_row, others_have_changed,
+    row_by_name, versions_since, CatalogIndex, OwnRow,
 };
 pub use own_table::{own_index, OwnIndexes, OwnTable, OwnWriter, WrittenBy, DROPPED, REGTABLE};
 pub use setting::has_setting_of_dumps;

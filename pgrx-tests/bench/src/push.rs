@@ -152,9 +152,9 @@ pub fn one(cluster: &Cluster, sizes: &Sizes, report: &mut Report) -> Result<()> 
             let rows = singles(t, t.pushes)?;
             t.written[0] += t.pushes;
             t.pulled()?;
-            // Each push moves the clock on by two, so these are the cursors of pulls in between.
-            let seconds = timed_each(rows.len(), |i| t.push("created", &rows[i], t.cursor + 2 * i as i64))?;
-            let expected = t.cursor + 2 * rows.len() as i64;
+            // Each push moves the clock on by four, so these are the cursors of pulls in between.
+            let seconds = timed_each(rows.len(), |i| t.push("created", &rows[i], t.cursor + 4 * i as i64))?;
+            let expected = t.cursor + 4 * rows.len() as i64;
             t.pulled()?;
             ensure!(t.cursor == expected, "the clock stands at {}, not {expected}", t.cursor);
             if run == 0 {

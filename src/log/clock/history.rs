@@ -64,8 +64,8 @@ const STARTS: i64 = 1000;
 /// Where a clock that has reached `clock` leaps to: to what the time says, or by `least` where it is ahead of time, and on by `random`.
 ///
 /// Time alone makes the leap larger than any of a sibling that began earlier, and than all that it has handed out since (fewer than
-/// 2^20 a second). What is random parts siblings that begin in the same second, or have a clock that is ahead of time: of two with
-/// 10^7 stamps each, they meet with a probability of 2 * 10^7 / 2^36 = 0.0003.
+/// 2^18 a second). What is random parts siblings that begin in the same second, or have a clock that is ahead of time: of two with
+/// 10^7 stamps each, they meet with a probability of 4 * 10^7 / 2^36 = 0.0006.
 ///
 /// *How long it lasts.* Time reaches 2^52 in 2156. A restore while the clock is ahead of time takes 2^32 + 2^35 (mean), that is
 /// 10 hours of time: 100,000 restores one after another, or a server that starts anew every ten seconds for seven years, before

@@ -108,20 +108,6 @@ pub fn row_by_name<R>(
     first_row(table, Some((index, &[is(FIRST, pg_sys::F_NAMEEQ, pg_sys::Datum::from(name.as_ptr()))])), snapshot, read)
 }
 
-/// Has one of the extension's own tables a row whose first column, a unique name, is between these two?
-pub fn has_name_between(
-    table: &OwnTable,
-    index: &'static CStr,
-    (after, before): (&CStr, &CStr),
-    snapshot: &ActiveSnapshot,
-) -> Result<bool> {
-    let conditions = [
-        (FIRST, pg_sys::BTGreaterStrategyNumber, pg_sys::F_NAMEGT, pg_sys::Datum::from(after.as_ptr())),
-        (FIRST, pg_sys::BTLessStrategyNumber, pg_sys::F_NAMELT, pg_sys::Datum::from(before.as_ptr())),
-    ];
-    Ok(first_row(table, Some((index, &conditions)), snapshot, |_| ())?.is_some())
-}
-
 /// Reads the first row of one of the extension's own tables: most have no other.
 pub fn only_row<R>(table: &OwnTable, snapshot: &ActiveSnapshot, read: impl FnOnce(&OwnRow) -> R) -> Result<Option<R>> {
     first_row(table, None, snapshot, read)

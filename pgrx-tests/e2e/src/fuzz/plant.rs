@@ -85,7 +85,7 @@ impl Plant {
             Self::OldRole => "UPDATE snapsync.role SET stamp = 1 WHERE stamp > $1",
             Self::DropReset => "DELETE FROM snapsync.change WHERE stamp > $1 AND op = 'R'",
             Self::LowStamp => {
-                "UPDATE snapsync.change SET stamp = greatest(stamp - 3, 1) WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 5 = 0"
+                "UPDATE snapsync.change SET stamp = greatest(stamp - 5, 1) WHERE stamp > $1 AND op <> 'R' AND hashtext(key || stamp) % 5 = 0"
             }
         }
     }
