@@ -21,6 +21,7 @@ use crate::log::client::Address;
 use crate::log::clock::{self, history, horizon};
 use crate::log::{poke, roles, salt, wake};
 use crate::server::error::Result;
+use crate::server::memory::Gather;
 use crate::server::{memory, pg, talk};
 use crate::values::settings;
 
@@ -132,7 +133,7 @@ pub fn has_logged() -> bool {
 
 /// The tables whose changes are logged and not yet written.
 pub fn tables() -> Vec<pg_sys::Oid> {
-    JOURNAL.with(|j| j.borrow().relations(0)).into_iter().map(pg_sys::Oid::from).collect()
+    JOURNAL.with(|j| j.borrow().relations(0)).into_iter().map(pg_sys::Oid::from).gather()
 }
 
 /// When the transaction has ended. Nothing here may fail: that would take the backend down.
