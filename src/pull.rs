@@ -136,9 +136,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     // snapshots have; nor where an old snapshot, a standby's too, has rows as they were before a push, of which the next pull may leave out the echo (echo.rs).
     let several =
         page.as_ref().is_some_and(|page| page.resumed) || request.client_id.is_some() && seen_by_clock.is_none();
-    let inexact = |odd| {
-        several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c & !clock::UNRECORDED >= odd))
-    };
+    let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
     let mut timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
 
     let filters = Filters::parse(request, dialect)?;

@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 
 use crate::collections::registry;
 use crate::collections::triggers::{Spec, ROW_TRIGGER, TRUNCATE_TRIGGER};
-use crate::log::change::{Before, Change, New, Op, When};
+use crate::log::change::{Change, New, OldVersion, Op, When};
 use crate::log::journal;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -161,7 +161,7 @@ unsafe fn inserted(t: &Tracker, data: &pg_sys::TriggerData, b: &mut Buffers) -> 
         if !limit::check(t, new, &mut b.image)? {
             return Ok(());
         }
-        let when = When { old: Before::None, command: made_by(data.tg_trigtuple), new: left(t, data, &b.key) };
+        let when = When { old: OldVersion::None, command: made_by(data.tg_trigtuple), new: left(t, data, &b.key) };
         journal::append(Change { scope, ..Change::of(t.root, Op::Insert, &b.key, when) })
     }
 }
@@ -227,7 +227,7 @@ unsafe fn updated(t: &Tracker, data: &pg_sys::TriggerData, b: &mut Buffers) -> R
             // Another key is another row to every client.
             let gone = Change::of(t.root, Op::Delete, &b.key, When { new: New::Gone, ..when });
             journal::append(Change { image, scope: scope_before, ..gone })?;
-            let come = Change::of(t.root, Op::Insert, &b.new_key, When { old: Before::None, ..when });
+            let come = Change::of(t.root, Op::Insert, &b.new_key, When { old: OldVersion::None, ..when });
             return journal::append(Change { scope, ..come });
         }
         journal::append(Change { image, scope_before: Some(scope_before), ..update })

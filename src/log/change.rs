@@ -138,7 +138,7 @@ impl<'a> Change<'a> {
 /// (those of a statement inside another one fire first), nor do the numbers of commands say it (the outer one goes on after the inner one).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct When {
-    pub old: Before,
+    pub old: OldVersion,
     /// The command that did it.
     pub command: u32,
     pub new: New,
@@ -146,7 +146,7 @@ pub struct When {
 
 /// The row version that was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Before {
+pub enum OldVersion {
     /// There was none.
     None,
     /// It was there before the transaction: this is the key's first change.
@@ -167,9 +167,9 @@ pub enum New {
 
 impl When {
     /// Of what is said of a whole table.
-    pub const RESET: When = When { old: Before::Found, command: 0, new: New::Gone };
+    pub const RESET: When = When { old: OldVersion::Found, command: 0, new: New::Gone };
     /// Of what is no change: after all that are.
-    pub const SAID: When = When { old: Before::MadeBy(u32::MAX), command: u32::MAX, new: New::Stands };
+    pub const SAID: When = When { old: OldVersion::MadeBy(u32::MAX), command: u32::MAX, new: New::Stands };
 }
 
 /// Old values of a row, as the log holds them: a jsonb object of texts (track.rs). It owns its bytes: memory contexts come and go while

@@ -120,7 +120,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
         watch(&mut watched, collection, buckets)?;
     }
     let stuck = is_stuck(cursor, snapmin);
-    let inexact = |odd| matches!(cursor, Cursor::Stamp(c) if c & !clock::UNRECORDED >= odd);
+    let inexact = |odd| matches!(cursor, Cursor::Stamp(c) if c >= odd);
     let cursor = match settled && changed.is_empty() {
         true => Cursor::Stamp(exact::cursor(timestamp, &inexact, snapmin, clock, &collections, &snapshot)?),
         false => cursor,

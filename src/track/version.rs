@@ -2,23 +2,23 @@
 
 use pgrx::pg_sys;
 
-use crate::log::change::Before;
+use crate::log::change::OldVersion;
 use crate::server::slot::Slot;
 
 /// When this old version was made.
 ///
 /// # Safety
 /// A version as it is in the table.
-pub unsafe fn old(old: pg_sys::HeapTuple) -> Before {
+pub unsafe fn old(old: pg_sys::HeapTuple) -> OldVersion {
     // SAFETY: see above; a version of the running transaction has a command number.
     unsafe {
         let header = (*old).t_data;
         // Known to have committed (or frozen): not of the running transaction.
         let committed = (*header).t_infomask & pg_sys::HEAP_XMIN_COMMITTED as u16 != 0;
         if !committed && pg_sys::TransactionIdIsCurrentTransactionId((*header).t_choice.t_heap.t_xmin) {
-            Before::MadeBy(made_by(old))
+            OldVersion::MadeBy(made_by(old))
         } else {
-            Before::Found
+            OldVersion::Found
         }
     }
 }

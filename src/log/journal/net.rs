@@ -35,7 +35,7 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use super::{Entry, Journal};
-use crate::log::change::{bucket, notice_bucket, Before, New, Op, Salt, NOTICE, NO_BUCKET};
+use crate::log::change::{bucket, notice_bucket, New, OldVersion, Op, Salt, NOTICE, NO_BUCKET};
 use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
@@ -100,7 +100,8 @@ impl Course {
             Op::Update | Op::Delete => {
                 let is_first = |known| {
                     let known: &Entry = &entries[known];
-                    (when.old != Before::Found, when.command) < (known.when.old != Before::Found, known.when.command)
+                    (when.old != OldVersion::Found, when.command)
+                        < (known.when.old != OldVersion::Found, known.when.command)
                 };
                 if self.taken.is_none_or(is_first) {
                     self.taken = Some(at);
@@ -113,7 +114,7 @@ impl Course {
             if self.deleted.is_none_or(|known| command(known) < when.command) {
                 self.deleted = Some(at);
             }
-            if let (Before::MadeBy(made_by), Some(born)) = (when.old, self.born) {
+            if let (OldVersion::MadeBy(made_by), Some(born)) = (when.old, self.born) {
                 self.there &= made_by < command(born);
             }
             return;
@@ -131,7 +132,7 @@ impl Course {
     /// What comes of it, and which entries say how the row was found, and how it is left. Of a part of the changes, where others are written
     /// already, too. `only`: what there is where nothing was changed.
     fn end(&self, only: usize, entries: &[Entry]) -> (Op, usize, usize, bool) {
-        let found = self.taken.filter(|at| entries[*at].when.old == Before::Found);
+        let found = self.taken.filter(|at| entries[*at].when.old == OldVersion::Found);
         // (Only where a key may stand twice for a while, as a deferred one, is it there without being known to be.)
         let there = self.there || found.is_some() && self.balance >= 0 && self.deleted.is_some();
         let was_there = found.is_some() || self.inserted.is_none() || i32::from(there) > self.balance;
@@ -273,12 +274,12 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
     nets.iter().flat_map(move |net| {
         let (first, last) = (&journal.entries[net.first], &journal.entries[net.last]);
         let op = net.op;
-        let ord = if last.when.old == Before::Found { i32::MIN + last.number } else { last.number };
+        let ord = if last.when.old == OldVersion::Found { i32::MIN + last.number } else { last.number };
         let row = |scope: Option<&Range<usize>>| Effect {
             ord,
             relation: first.relation,
             op,
-            inner: matches!(op, Op::Update | Op::Delete) && first.when.old != Before::Found,
+            inner: matches!(op, Op::Update | Op::Delete) && first.when.old != OldVersion::Found,
             scope: scope.map(|s| journal.text(s)),
             key: journal.text(&first.key),
             image: net.image.as_ref().map(|(_, i)| journal.text(i)),
@@ -431,7 +432,9 @@ mod tests {
                 }
             };
             let when = When {
-                old: old.as_ref().map_or(Before::None, |old| old.maker.map_or(Before::Found, Before::MadeBy)),
+                old: old
+                    .as_ref()
+                    .map_or(OldVersion::None, |old| old.maker.map_or(OldVersion::Found, OldVersion::MadeBy)),
                 command: change.command,
                 new: change.new.map_or(New::Gone, |at| left(self, at)),
             };
