@@ -170,6 +170,11 @@ impl When {
     pub const RESET: When = When { old: OldVersion::Found, command: 0, new: New::Gone };
     /// Of what is no change: after all that are.
     pub const SAID: When = When { old: OldVersion::MadeBy(u32::MAX), command: u32::MAX, new: New::Stands };
+
+    /// Is it of a statement's change of a row?
+    pub fn is_of_command(self) -> bool {
+        self != When::RESET && self != When::SAID
+    }
 }
 
 /// Old values of a row, as the log holds them: a jsonb object of texts (track.rs). It owns its bytes: memory contexts come and go while

@@ -25,10 +25,12 @@ use crate::server::memory::Gather;
 use crate::server::{memory, pg, talk};
 use crate::values::settings;
 
+mod nesting;
 mod net;
 mod sending;
 mod write;
 
+use nesting::Nesting;
 pub use net::Effect;
 use sending::SentStatement;
 pub use sending::{is_sending, stays, Outcomes, Sending, SentRows, StayedRow};
@@ -67,6 +69,10 @@ struct Journal {
     arena: Vec<u8>,
     /// Open subtransactions: their id and where the log stood when they began.
     marks: Vec<SavepointMark>,
+    nesting: Nesting,
+    /// Parts of savepoints that are written, while entries from before them are not: the numbers of the first entry in each, and of the first one after it. In
+    /// their order.
+    written_inside: Vec<(i32, i32)>,
     /// What this transaction's entries have as their stamp, once some are written.
     stamp: Option<i64>,
     /// That is only a number: the transaction has no stamp yet.
@@ -145,6 +151,8 @@ pub fn end() {
         j.entries.shrink_to(1 << 12);
         j.arena.shrink_to(1 << 18);
         j.marks.clear();
+        j.nesting = Nesting::default();
+        j.written_inside.clear();
         j.stamp = None;
         j.early = false;
         j.drawn = None;
@@ -227,12 +235,14 @@ pub fn append(change: Change) -> Result<()> {
             }
             None => false,
         };
+        j.nesting.add(&change);
         let Change { relation, op, when, .. } = change;
         let number = j.logged;
         j.logged = number.saturating_add(1);
         let entry = Entry { relation, op, key, image, scope, scope_before, when, number, origin, touched, as_sent };
         memory::push(&mut j.entries, entry)?;
-        Ok(j.committing || j.is_full(j.innermost()))
+        // (In our own trigger.)
+        Ok(j.committing || j.is_full(j.innermost(), 1))
     })?;
     if full {
         flush(Flush::Innermost)?;
@@ -251,7 +261,7 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
 pub fn before_release() -> Result<()> {
     let full = JOURNAL.with(|j| {
         let j = j.borrow();
-        j.is_full(j.outer())
+        j.is_full(j.outer(), 0)
     });
     if full {
         flush(Flush::Outer)?;
@@ -387,8 +397,10 @@ impl Journal {
         }
     }
 
-    fn is_full(&self, (entries, arena): (usize, usize)) -> bool {
-        self.entries.len() - entries >= settings::flush_threshold() || self.arena.len() - arena >= LARGEST_ARENA
+    /// Is there enough for a part of the log, and may one end here (nesting.rs)?
+    fn is_full(&self, (entries, arena): (usize, usize), outside: i32) -> bool {
+        self.nesting.is_settled(self.entries.len() - entries, settings::flush_threshold(), outside)
+            || self.nesting.is_settled(self.arena.len() - arena, LARGEST_ARENA, outside)
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
@@ -477,14 +489,18 @@ fn flush(which: Flush) -> Result<()> {
     })?;
     JOURNAL.with(|j| {
         let j = &mut *j.borrow_mut();
+        if matches!(which, Flush::Innermost | Flush::Outer) && from > 0 {
+            let inside = (j.entries[from].number, j.logged);
+            memory::push(&mut j.written_inside, inside)?;
+        }
         (j.flushed, j.in_log) = (j.logged, j.logged);
         j.entries.truncate(done.0);
         j.arena.truncate(done.1);
         if which == Flush::All {
             j.wrote(done.0);
         }
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Sees to it that the entries have a number, and at the end the transaction its stamp.

@@ -136,6 +136,12 @@ pub fn remove(table: pg_sys::Oid, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// How many triggers are being fired, one inside of another.
+pub fn depth() -> i32 {
+    // SAFETY: reads a variable of this backend; the arguments are not looked at.
+    unsafe { pg_sys::pg_trigger_depth(std::ptr::null_mut()).value() as i32 }
+}
+
 /// Refuses to change triggers where the session may not write at all.
 pub fn check_may_write() {
     let _remembering = Remembering::start();

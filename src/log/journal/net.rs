@@ -25,6 +25,10 @@
 //! Updates that change nothing which is synced are not logged. They make versions, but the row stays there, and its image and scope stay as they were: none of the
 //! above needs them.
 //!
+//! All of this goes for changes of which all are there. Of a transaction that is written in parts each part is one such, for no statement goes on
+//! from one to the next (nesting.rs), and what comes before and after a savepoint that is written already is not put together. So the parts are one
+//! after the other, and readers find first what leads from the row as it was found.
+//!
 //! *Was there a row?* If a change found one, yes. Else there were as many as at the end, less those inserted, and those deleted besides.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
@@ -171,9 +175,14 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     // A reset says all there is to say about its relation.
     let resets = entries[from..].iter().filter(|e| e.op == Op::Reset);
     let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).gather();
+    // What was logged before this number, and what comes now, were not one after the other: changes in between are written.
+    let (mut inside, mut before) = (journal.written_inside.iter().peekable(), 0);
     for (i, entry) in entries.iter().enumerate().skip(from) {
         memory::heed();
         memory::check()?;
+        while let Some((first, _)) = inside.next_if(|(_, after)| *after <= entry.number) {
+            before = before.max(*first);
+        }
         let relation = entry.relation.to_u32();
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
             continue;
@@ -190,9 +199,14 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
                 slot.insert(nets.len());
                 nets.push(Net::of(i, image, touched, entry.as_sent));
             }
+            Occupied(mut slot) if entries[nets[*slot.get()].last].number < before => {
+                slot.insert(nets.len());
+                nets.push(Net::of(i, image, touched, entry.as_sent));
+            }
             Occupied(slot) => {
                 let net = &mut nets[*slot.get()];
                 net.course.get_or_insert_with(|| Box::new(Course::of(net.first, entries))).add(i, entries);
+                net.last = i;
                 // The earliest: changes without an image left the image's columns alone.
                 if let Some((when, _)) = &image {
                     if net.image.as_ref().is_none_or(|(known, _)| when < known) {

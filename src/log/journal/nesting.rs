@@ -1,0 +1,64 @@
+//! Statements inside statements, and when a part of the journal may be written.
+//!
+//! What a statement does inside another one (in a trigger, in a function) is logged before what the outer one did before it (net.rs). Entries of one key
+//! that are written in several parts say in which order to read them by when they were logged. So a part ends where no outer statement may still have
+//! something to log about its keys:
+//! - Our own trigger is not fired inside of another one.
+//! - Of no table a statement has logged something and then an earlier one has, as long as that one may go on. When a later statement logs outside of all triggers,
+//!   it is over.
+//!
+//! Where only the first does not hold the outer statement may be one of a table that is not tracked, and go on for ever: then a part of several times the
+//! length is written. (What is not seen: statements in a function that a statement calls in its expressions, until that logs itself.)
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::log::change::Change;
+use crate::server::trigger;
+
+/// So many times as much is kept inside of triggers.
+const INSIDE: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Nesting {
+    /// The table of the change before, and the largest command that has changed it.
+    last: Option<(u32, u32)>,
+    /// The same of other tables.
+    others: HashMap<u32, u32>,
+    /// The largest command of all.
+    newest: u32,
+    /// Tables of which an earlier statement has logged something after a later one.
+    open: BTreeSet<u32>,
+}
+
+impl Nesting {
+    /// A change is logged.
+    pub fn add(&mut self, change: &Change) {
+        // (What is said of a row is no change of a statement's.)
+        if !change.when.is_of_command() {
+            return;
+        }
+        let (relation, command) = (change.relation.to_u32(), change.when.command);
+        let known = match self.last {
+            Some((last, known)) if last == relation => known,
+            last => {
+                self.others.extend(last);
+                self.others.get(&relation).copied().unwrap_or(0)
+            }
+        };
+        if command < known {
+            self.open.insert(relation);
+        }
+        self.last = Some((relation, known.max(command)));
+        if command > self.newest {
+            self.newest = command;
+            if !self.open.is_empty() && trigger::depth() == 1 {
+                self.open.clear();
+            }
+        }
+    }
+
+    /// May a part of this length be written, where `most` is what one has? `outside`: how deep triggers are fired inside of triggers where none is inside of another.
+    pub fn is_settled(&self, length: usize, most: usize, outside: i32) -> bool {
+        length >= most && self.open.is_empty() && (length >= most.saturating_mul(INSIDE) || trigger::depth() <= outside)
+    }
+}
