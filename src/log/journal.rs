@@ -25,12 +25,12 @@ use crate::server::memory::Gather;
 use crate::server::{memory, pg, talk};
 use crate::values::settings;
 
-mod nesting;
+mod inside;
 mod net;
 mod sending;
 mod write;
 
-use nesting::Nesting;
+use inside::Statements;
 pub use net::Effect;
 use sending::SentStatement;
 pub use sending::{is_sending, stays, Outcomes, Sending, SentRows, StayedRow};
@@ -69,7 +69,7 @@ struct Journal {
     arena: Vec<u8>,
     /// Open subtransactions: their id and where the log stood when they began.
     marks: Vec<SavepointMark>,
-    nesting: Nesting,
+    statements: Statements,
     /// Parts of savepoints that are written, while entries from before them are not: the numbers of the first entry in each, and of the first one after it. In
     /// their order.
     written_inside: Vec<(i32, i32)>,
@@ -151,7 +151,7 @@ pub fn end() {
         j.entries.shrink_to(1 << 12);
         j.arena.shrink_to(1 << 18);
         j.marks.clear();
-        j.nesting = Nesting::default();
+        j.statements = Statements::default();
         j.written_inside.clear();
         j.stamp = None;
         j.early = false;
@@ -235,7 +235,7 @@ pub fn append(change: Change) -> Result<()> {
             }
             None => false,
         };
-        j.nesting.add(&change);
+        j.statements.add(&change);
         let Change { relation, op, when, .. } = change;
         let number = j.logged;
         j.logged = number.saturating_add(1);
@@ -397,10 +397,10 @@ impl Journal {
         }
     }
 
-    /// Is there enough for a part of the log, and may one end here (nesting.rs)?
+    /// Is there enough for a part of the log, and may one end here (inside.rs)?
     fn is_full(&self, (entries, arena): (usize, usize), outside: i32) -> bool {
-        self.nesting.is_settled(self.entries.len() - entries, settings::flush_threshold(), outside)
-            || self.nesting.is_settled(self.arena.len() - arena, LARGEST_ARENA, outside)
+        self.statements.is_settled(self.entries.len() - entries, settings::flush_threshold(), outside)
+            || self.statements.is_settled(self.arena.len() - arena, LARGEST_ARENA, outside)
     }
 
     fn text(&self, range: &Range<usize>) -> &str {

@@ -26,7 +26,7 @@
 //! above needs them.
 //!
 //! All of this goes for changes of which all are there. Of a transaction that is written in parts each part is one such, for no statement goes on
-//! from one to the next (nesting.rs), and what comes before and after a savepoint that is written already is not put together. So the parts are one
+//! from one to the next (inside.rs), and what comes before and after a savepoint that is written already is not put together. So the parts are one
 //! after the other, and readers find first what leads from the row as it was found.
 //!
 //! *Was there a row?* If a change found one, yes. Else there were as many as at the end, less those inserted, and those deleted besides.
@@ -161,6 +161,22 @@ impl Net {
     }
 }
 
+/// Savepoints that are written already.
+struct WrittenInside<'a> {
+    parts: std::iter::Peekable<std::slice::Iter<'a, (i32, i32)>>,
+    before: i32,
+}
+
+impl WrittenInside<'_> {
+    /// What was logged before the number that is returned, and what was at this one, were not one after the other: changes in between are written.
+    fn before(&mut self, number: i32) -> i32 {
+        while let Some((first, _)) = self.parts.next_if(|(_, after)| *after <= number) {
+            self.before = self.before.max(*first);
+        }
+        self.before
+    }
+}
+
 /// The net effects of the entries from this one on, in the order of the keys' first appearance.
 pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     let entries = &journal.entries;
@@ -175,14 +191,11 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
     // A reset says all there is to say about its relation.
     let resets = entries[from..].iter().filter(|e| e.op == Op::Reset);
     let reset: BTreeSet<u32> = resets.map(|e| e.relation.to_u32()).gather();
-    // What was logged before this number, and what comes now, were not one after the other: changes in between are written.
-    let (mut inside, mut before) = (journal.written_inside.iter().peekable(), 0);
+    let mut inside = WrittenInside { parts: journal.written_inside.iter().peekable(), before: 0 };
     for (i, entry) in entries.iter().enumerate().skip(from) {
         memory::heed();
         memory::check()?;
-        while let Some((first, _)) = inside.next_if(|(_, after)| *after <= entry.number) {
-            before = before.max(*first);
-        }
+        let before = inside.before(entry.number);
         let relation = entry.relation.to_u32();
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
             continue;

@@ -19,7 +19,7 @@ use crate::server::trigger;
 const INSIDE: usize = 4;
 
 #[derive(Default)]
-pub(super) struct Nesting {
+pub(super) struct Statements {
     /// The table of the change before, and the largest command that has changed it.
     last: Option<(u32, u32)>,
     /// The same of other tables.
@@ -30,7 +30,7 @@ pub(super) struct Nesting {
     open: BTreeSet<u32>,
 }
 
-impl Nesting {
+impl Statements {
     /// A change is logged.
     pub fn add(&mut self, change: &Change) {
         // (What is said of a row is no change of a statement's.)
@@ -41,7 +41,9 @@ impl Nesting {
         let known = match self.last {
             Some((last, known)) if last == relation => known,
             last => {
-                self.others.extend(last);
+                if let Some((table, command)) = last {
+                    self.others.insert(table, command);
+                }
                 self.others.get(&relation).copied().unwrap_or(0)
             }
         };
