@@ -146,13 +146,14 @@ fn may_read_mark(target: &Target) -> bool {
     mark.is_none_or(|mark| pg::may_select(target.collection.relation, mark.attnum))
 }
 
-/// Was it a new row to its client, or what a conflict function made of one, and there already: in another scope, or marked as deleted?
+/// Was it a new row to its client, or what a conflict function made of one, and there already: in another scope, or marked as deleted? (In another scope it may
+/// be for who edited it before it went there: clients keep such a row when the collection is replaced.)
 fn is_found(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
     match item.what {
         What::Update(_) => {
             let is_new = target.settled || target.plan.records[item.row as usize].created;
-            is_narrowed(target) && (is_new || !may_read_mark(target))
+            target.collection.scope_values.is_some() || is_narrowed(target) && (is_new || !may_read_mark(target))
         }
         What::Revive(_) => true,
         What::Insert(_) | What::Delete => false,

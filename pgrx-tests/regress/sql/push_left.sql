@@ -95,6 +95,20 @@ SET ROLE bob;
 SELECT t.pull_ids('notes');
 RESET ROLE;
 
+-- A row that its client edited before it went to another scope, and kept for that edit when the collection was replaced.
+CREATE TABLE memos (id int PRIMARY KEY, room text, body text);
+GRANT ALL ON memos TO alice, bob;
+SELECT snapsync.enable('memos', scope_column => 'room', scope_values => $$ARRAY['mine']$$);
+INSERT INTO memos VALUES (1, 'theirs', 'x'), (2, 'mine', 'x');
+SELECT t.catch_up('memos');
+SET ROLE alice;
+SELECT t.told('memos', '{"updated": [{"id": 1, "body": "edited"}, {"id": 2, "body": "edited"}]}');
+SELECT t.told('memos', '{"updated": [{"id": 1, "body": "edited"}, {"id": 2, "body": "edited"}]}');
+SET ROLE bob;
+SELECT t.pull_ids('memos');
+RESET ROLE;
+TABLE memos;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
