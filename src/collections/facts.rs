@@ -22,6 +22,8 @@ pub struct Facts {
     pub fires_late: i16,
     /// Those at which such a trigger or rule may veto the change of a row, and do another.
     pub vetoes: i16,
+    /// There are rules.
+    pub ruled: bool,
     /// Those for which a rule may have something else done instead.
     pub instead: i16,
     /// Whoever the policies let insert a row may see it: they ask the same of new rows as of those that are selected.
@@ -54,6 +56,7 @@ impl Facts {
             fires: -1,
             fires_late: -1,
             vetoes: -1,
+            ruled: true,
             instead: -1,
             shows_inserted: false,
         }

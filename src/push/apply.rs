@@ -9,7 +9,7 @@ use super::echo::{self, Echo};
 use super::item::{Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
-use crate::collections::facts::{DELETE, INSERT};
+use crate::collections::facts::{Facts, DELETE, INSERT};
 use crate::log::journal::{self, Outcomes, Sending, SentRows, StayedRow};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -100,7 +100,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         for nothing in statements.iter().filter(|s| s.writes_nothing(self.targets)) {
             let target = &self.targets[nothing.target];
             // Who may not read the key has no copy to mend.
-            let lost = |i: &&&Item| !echo::is_known(target, &target.plan.records[i.row as usize]);
+            let lost = |i: &&&Item| target.settled || !echo::is_known(target, &target.plan.records[i.row as usize]);
             let items = nothing.items.iter().filter(|_| target.may_read_key()).filter(lost);
             memory::extend(&mut applied.kept, items.map(|item| **item));
         }
@@ -183,7 +183,11 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         }
         let watched = self.watched(statements)?;
         let updates = statements.iter().any(WriteStatement::returns);
-        Ok((updates || !sent.is_empty() || !watched.is_empty()).then(|| Sending::start(sent, watched)))
+        let mut ruled = false;
+        for statement in statements {
+            ruled |= Facts::of(&self.targets[statement.target].collection)?.ruled;
+        }
+        Ok((updates || !sent.is_empty() || !watched.is_empty()).then(|| Sending::start(sent, watched, ruled)))
     }
 
     /// Of rows that these statements left as they were the log has nothing. Unless they are just what was sent, their client has them

@@ -67,7 +67,10 @@ impl Echo {
                 let group = &target.plan.groups[group as usize];
                 if is_complete(target, self, group) {
                     let forms = forms(target, self, group);
-                    let whole = records().filter(|r| r.exact_key && r.whole_key && target.plan.readonly(r).is_empty());
+                    // Of a row that its client did not make it has more than it sends of a change.
+                    let has_all = others(target, group).next().is_none();
+                    let whole = records().filter(|r| has_all || r.created);
+                    let whole = whole.filter(|r| r.exact_key && r.whole_key && target.plan.readonly(r).is_empty());
                     let kept = whole.filter(|r| keeps(target, &forms, target.plan.fields(r)));
                     memory::extend(&mut keys, kept.map(|r| (r.id.as_bytes().into(), Op::Insert)));
                 }
@@ -129,10 +132,15 @@ fn is_written_whole(target: &Target, record: &Record) -> bool {
 
 /// Will a new row with these columns have nothing in the others that its client could see?
 fn is_complete(target: &Target, echo: &Echo, group: &Group) -> bool {
+    !others(target, group).any(|c| echo.stores.filled.contains(&c.name))
+}
+
+/// The other columns that its client could see.
+fn others<'t>(target: &'t Target, group: &'t Group) -> impl Iterator<Item = &'t Column> {
     let collection = &target.collection;
     let others = collection.columns.iter().filter(|c| !collection.key.iter().any(|k| k.attnum == c.attnum));
-    let mut others = others.filter(|c| !group.columns.contains(&c.name.as_str()));
-    !others.any(|c| echo.stores.filled.contains(&c.name) && pg::may_select(collection.relation, c.attnum))
+    let others = others.filter(|c| !group.columns.contains(&c.name.as_str()));
+    others.filter(|c| pg::may_select(collection.relation, c.attnum))
 }
 
 /// Does each of these columns give back what it takes from this record?

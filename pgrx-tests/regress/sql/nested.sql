@@ -107,7 +107,7 @@ CALL t.tries(100);
 SELECT said FROM t.said WHERE said LIKE '%BUT HAS%' LIMIT 3;
 SELECT count(*) > 50 FROM t.said WHERE said NOT LIKE '%nothing';
 -- So it is of transactions that are written in parts.
-SET snapsync.flush_threshold = 2;
+SET snapsync.flush_threshold = 6;
 SELECT setseed(0.72) IS NOT NULL;
 CALL t.tries(100);
 SELECT said FROM t.said WHERE said LIKE '%BUT HAS%' LIMIT 3;
@@ -174,7 +174,7 @@ SELECT t.sync('alice', 'games'), t.sync('bob', 'games'), t.sync('carol', 'games'
 -- A trigger of one row's that changes the next, of which the same statement has something to log.
 CREATE FUNCTION t.back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE cards SET owner = 'alice' WHERE id = new.id + 1; RETURN NULL; END $$;
 CREATE TRIGGER back AFTER UPDATE ON cards FOR EACH ROW WHEN (new.owner = 'carol') EXECUTE FUNCTION t.back();
-SET snapsync.flush_threshold = 1;
+SET snapsync.flush_threshold = 3;
 BEGIN;
 UPDATE cards SET owner = 'alice';
 UPDATE cards SET owner = 'carol' WHERE id < 5;

@@ -153,3 +153,39 @@ SELECT pull_changes('{made}') ->> 'timestamp' AS c \gset
 SELECT push_changes(:'batch', :'c', client_id => 'device');
 SELECT pull_changes('{made}', :'c', client_id => 'device') #> '{changes,made}' AS changes;
 RESET ROLE;
+-- A rule that does more has its own commands run before the one that changes the rows.
+CREATE TABLE ruled (id int PRIMARY KEY, price numeric(10,1), title text);
+CREATE TABLE noted (id int);
+CREATE RULE notes AS ON UPDATE TO ruled DO ALSO INSERT INTO noted VALUES (old.id);
+CREATE RULE more AS ON UPDATE TO ruled DO ALSO INSERT INTO noted VALUES (new.id);
+INSERT INTO ruled VALUES (1, 3.1, 'x'), (2, 3.1, 'x');
+GRANT ALL ON ruled, noted TO alice;
+SELECT snapsync.enable('ruled');
+SET ROLE alice;
+SELECT pull_changes('{ruled}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"ruled": {"updated": [{"id": 1, "price": 3.14}, {"id": 2, "price": 3.2}]}}', :'c', client_id => 'device');
+SELECT pull_changes('{ruled}', :'c', client_id => 'device') #> '{changes,ruled,updated}' AS updated;
+RESET ROLE;
+-- A row that is made anew by what was sent of a change has not what its client has in the other columns.
+CREATE TABLE remade (id int PRIMARY KEY, n int, title text);
+INSERT INTO remade VALUES (1, 1, 'x'), (2, 1, 'x');
+GRANT ALL ON remade TO alice;
+SELECT snapsync.enable('remade');
+SELECT pull_changes('{remade}') ->> 'timestamp' AS c \gset
+DELETE FROM remade;
+SET ROLE alice;
+SELECT push_changes('{"remade": {"updated": [{"id": 1, "n": 1}, {"id": 2, "n": 2, "title": "all"}], "created": [{"id": 3, "n": 3}]}}', client_id => 'device');
+SELECT pull_changes('{remade}', :'c', client_id => 'device', skip_echoes => true) #> '{changes,remade}' AS changes;
+RESET ROLE;
+-- What a conflict function leaves as it is, its client has otherwise.
+CREATE FUNCTION leaves(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{}'::jsonb $$;
+SELECT snapsync.enable('ruled', conflict => 'custom', conflict_function => 'leaves(text,text,jsonb,jsonb)');
+SET ROLE alice;
+SELECT pull_changes('{ruled}') ->> 'timestamp' AS before \gset
+RESET ROLE;
+UPDATE ruled SET title = 'theirs' WHERE id = 1;
+SET ROLE alice;
+SELECT pull_changes('{ruled}') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"ruled": {"updated": [{"id": 1, "title": "mine"}]}}', :'before', client_id => 'device');
+SELECT pull_changes('{ruled}', :'c', client_id => 'device') #> '{changes,ruled,updated}' AS updated;
+RESET ROLE;

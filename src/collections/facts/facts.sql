@@ -37,6 +37,7 @@ SELECT json_build_object(
     'fires', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
     'fires_late', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgdeferrable), 0),
     'vetoes', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0) END,
+    'ruled', (SELECT r FROM ruled),
     -- (A rule of a part's is for who names the part.)
     'instead', (SELECT coalesce(bit_or(CASE ev_type WHEN '2' THEN 16 WHEN '3' THEN 4 WHEN '4' THEN 8 ELSE 0 END), 0)
                 FROM pg_rewrite WHERE ev_class = $1 AND is_instead AND ev_enabled <> 'D'),

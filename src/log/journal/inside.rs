@@ -7,15 +7,16 @@
 //! - Of no table a statement has logged something and then an earlier one has, as long as that one may go on. When a later statement logs outside of all triggers,
 //!   it is over.
 //!
-//! Where only the first does not hold the outer statement may be one of a table that is not tracked, and go on for ever: then a part of several times the
-//! length is written. (What is not seen: statements in a function that a statement calls in its expressions, until that logs itself.)
+//! Such a statement may go on for ever, and the outer one may be of a table that is not tracked. So a part of several times the length is written all the same:
+//! what a transaction keeps in memory is bounded. (Nor is seen what a statement does in a function that another one calls in its expressions, until that logs
+//! itself.) Readers may then take a state that was there in between for the one that was found. docs/how-it-works.md says so.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::log::change::Change;
 use crate::server::trigger;
 
-/// So many times as much is kept inside of triggers.
+/// So many times as much is kept inside of statements.
 const INSIDE: usize = 4;
 
 #[derive(Default)]
@@ -61,6 +62,6 @@ impl Statements {
 
     /// May a part of this length be written, where `most` is what one has? `outside`: how deep triggers are fired inside of triggers where none is inside of another.
     pub fn is_settled(&self, length: usize, most: usize, outside: i32) -> bool {
-        length >= most && self.open.is_empty() && (length >= most.saturating_mul(INSIDE) || trigger::depth() <= outside)
+        length >= most && (length >= most.saturating_mul(INSIDE) || self.open.is_empty() && trigger::depth() <= outside)
     }
 }

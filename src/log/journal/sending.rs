@@ -18,6 +18,8 @@ pub(super) struct SentStatement {
     /// The statement's command. What a trigger, a cascade or a function of the user's does to the same rows is done by another
     /// one, so it is never taken for what the client sent.
     command: u32,
+    /// A rule has other commands run before it.
+    ruled: bool,
     rows: SentRows,
     stayed: Vec<StayedRow>,
     /// Of these tables it is asked which rows something was logged of.
@@ -87,11 +89,11 @@ impl Outcomes {
 
 impl Sending {
     /// To be called immediately before the statement.
-    pub fn start(rows: SentRows, watched: HashSet<u32>) -> Sending {
+    pub fn start(rows: SentRows, watched: HashSet<u32>, ruled: bool) -> Sending {
         // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
         // SAFETY: inside a transaction that may write.
         let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
-        let sent = SentStatement { command, rows, stayed: Vec::new(), watched, reached: Vec::new() };
+        let sent = SentStatement { command, ruled, rows, stayed: Vec::new(), watched, reached: Vec::new() };
         JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(sent)))
     }
 
@@ -124,9 +126,10 @@ impl Drop for Sending {
     }
 }
 
-/// Does the statement of a push that is under way make these versions of rows?
+/// Does the statement of a push that is under way make these versions of rows? (Beside a rule, maybe. A row is sent once more then, which does no harm.)
 pub fn is_sending(made_by: u32) -> bool {
-    JOURNAL.with(|j| j.borrow().sending.as_ref().is_some_and(|sent| sent.command == made_by))
+    let makes = |sent: &SentStatement| sent.command == made_by || sent.ruled && sent.command < made_by;
+    JOURNAL.with(|j| j.borrow().sending.as_ref().is_some_and(makes))
 }
 
 /// Remembers of such a row that it was updated, and stayed as it was: nothing is logged of it.
