@@ -105,8 +105,8 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
                         unsafe { commit::run_on_commit_actions() };
                     }
                     once::before_commit();
-                    unseen::look_at_some()?;
                 }
+                unseen::look_at_some(prepared)?;
                 journal::before_commit(prepared)?;
                 versions::before_commit(prepared)
             };

@@ -193,7 +193,9 @@ unsafe fn updated(t: &Tracker, data: &pg_sys::TriggerData, b: &mut Buffers) -> R
         let image_changed = differs(&t.image, row, new);
         let key_changed = differs(&t.key, row, new);
         if !image_changed && !key_changed && !differs(&t.rest, row, new) {
-            if journal::is_sending(made_by(data.tg_newtuple)) {
+            let command = made_by(data.tg_newtuple);
+            journal::fires(command);
+            if journal::is_sending(command) {
                 write_key(&t.key, row, &mut b.key, &mut b.parts);
                 let scope = write_scope(t, new, &mut b.new_scope).then_some(b.new_scope.as_slice());
                 journal::stays(t.root, &b.key, scope)?;

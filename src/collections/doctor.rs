@@ -25,10 +25,11 @@ pub fn policy_text(policy: pg_sys::Oid) -> Result<Option<String>> {
         if !locked.iter().all(|r| pg::lock_without_waiting(r.oid(0))) {
             return Ok(None);
         }
-        const STORED: &str = "SELECT polqual::text FROM pg_policy WHERE oid = $1";
-        let stored = spi::owner_query(STORED, &[spi::arg(policy)])?;
-        if stored.first().and_then(|r| r.text(0)).map_or(Ok(false), wide::is_wide)? {
-            return Ok(None);
+        const STORED: &str = "SELECT polqual::text, polrelid FROM pg_policy WHERE oid = $1";
+        for stored in &spi::owner_query(STORED, &[spi::arg(policy)])? {
+            if stored.text(0).map_or(Ok(false), |tree| wide::is_wide(tree, stored.oid(1)))? {
+                return Ok(None);
+            }
         }
         const TEXT: &str = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE oid = $1";
         let rows = spi::owner_query(TEXT, &[spi::arg(policy)])?;

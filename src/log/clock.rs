@@ -356,7 +356,7 @@ fn first_unfinished(newest: i64) -> Result<Option<i64>> {
     let clock = pg::relation_oid(c"clock")?;
     let (of, finished) = FINISHED.with(Cell::get);
     // Not if the clock is another one, or was set back.
-    let known = of == clock && (0..=2 * LOOKED_UP).contains(&(newest - finished));
+    let known = of == clock && (0..=STEP * LOOKED_UP).contains(&(newest - finished));
     let mut stamps = (next(finished)..=newest).step_by(STEP as usize);
     let first = if known { stamps.find(|&stamp| is_registered(stamp)) } else { registered_min(FIRST) };
     let first = first.filter(|&stamp| stamp <= newest);

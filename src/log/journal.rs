@@ -22,7 +22,7 @@ use crate::log::clock::{self, history, horizon};
 use crate::log::{poke, roles, salt, wake};
 use crate::server::error::Result;
 use crate::server::memory::Gather;
-use crate::server::{memory, pg, talk};
+use crate::server::{memory, pg, talk, trigger};
 use crate::values::settings;
 
 mod inside;
@@ -73,6 +73,8 @@ struct Journal {
     /// Parts of savepoints that are written, while entries from before them are not: the numbers of the first entry in each, and of the first one after it. In
     /// their order.
     written_inside: Vec<(i32, i32)>,
+    /// The tables of the parts that are written.
+    in_parts: BTreeSet<u32>,
     /// What this transaction's entries have as their stamp, once some are written.
     stamp: Option<i64>,
     /// That is only a number: the transaction has no stamp yet.
@@ -137,9 +139,15 @@ pub fn has_logged() -> bool {
     })
 }
 
-/// The tables whose changes are logged and not yet written.
+/// The tables whose rows the transaction has changed. (Maybe in a savepoint that is rolled back.)
 pub fn tables() -> Vec<pg_sys::Oid> {
-    JOURNAL.with(|j| j.borrow().relations(0)).into_iter().map(pg_sys::Oid::from).gather()
+    let tables = JOURNAL.with(|j| {
+        let j = j.borrow();
+        let mut tables = j.relations(0);
+        tables.extend(&j.in_parts);
+        tables
+    });
+    tables.into_iter().map(pg_sys::Oid::from).gather()
 }
 
 /// When the transaction has ended. Nothing here may fail: that would take the backend down.
@@ -153,6 +161,7 @@ pub fn end() {
         j.marks.clear();
         j.statements = Statements::default();
         j.written_inside.clear();
+        j.in_parts.clear();
         j.stamp = None;
         j.early = false;
         j.drawn = None;
@@ -235,7 +244,10 @@ pub fn append(change: Change) -> Result<()> {
             }
             None => false,
         };
-        j.statements.add(&change);
+        // (What is said of a row is no change of a statement's.)
+        if change.when.is_of_command() {
+            j.statements.fires(change.when.command);
+        }
         let Change { relation, op, when, .. } = change;
         let number = j.logged;
         j.logged = number.saturating_add(1);
@@ -260,7 +272,10 @@ pub fn reset(relation: pg_sys::Oid) -> Result<()> {
 /// enough for a flush of its own.
 pub fn before_release() -> Result<()> {
     let full = JOURNAL.with(|j| {
-        let j = j.borrow();
+        let mut j = j.borrow_mut();
+        if trigger::depth() == 0 {
+            j.statements.none_fires();
+        }
         j.is_full(j.outer(), 0)
     });
     if full {
@@ -330,6 +345,11 @@ pub fn notify(relation: pg_sys::Oid, key: &str, address: &Address) -> Result<()>
 /// What this transaction's entries have as their stamp, if it has written some already.
 pub fn own_stamp() -> Option<i64> {
     JOURNAL.with(|j| j.borrow().stamp)
+}
+
+/// A command has changed a row, and nothing of it is logged.
+pub fn fires(command: u32) {
+    JOURNAL.with(|j| j.borrow_mut().statements.fires(command));
 }
 
 /// Gives `take` the keys of this table's rows that this transaction has inserted, as far as they are not in the log yet.
@@ -494,6 +514,7 @@ fn flush(which: Flush) -> Result<()> {
             memory::push(&mut j.written_inside, inside)?;
         }
         (j.flushed, j.in_log) = (j.logged, j.logged);
+        j.in_parts.extend(relations);
         j.entries.truncate(done.0);
         j.arena.truncate(done.1);
         if which == Flush::All {

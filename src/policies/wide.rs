@@ -20,9 +20,9 @@ const COMPARISONS: usize = 12_500_000;
 /// More than that is not even looked at.
 const BYTES: usize = 4 << 20;
 
-/// Does this tree, in the form in which catalogs store it, take long to be written?
-pub fn is_wide(tree: &str) -> Result<bool> {
-    Effort::default().grows_long(tree)
+/// Does this tree of the table's, in the form in which catalogs store it, take long to be written?
+pub fn is_wide(tree: &str, table: pg_sys::Oid) -> Result<bool> {
+    Effort::default().grows_long(tree, table)
 }
 
 /// Is this a field of which only what gives the row has the name? (Nobody writes such a policy by hand.)
@@ -51,8 +51,11 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// Does it take long to write this tree, too?
-    pub fn grows_long(&mut self, tree: &str) -> Result<bool> {
+    /// Does it take long to write this tree, too, by the columns of this table, if it is one of a table's?
+    pub fn grows_long(&mut self, tree: &str, table: pg_sys::Oid) -> Result<bool> {
+        // (Each is compared with all before it, whether the tree names them or not.)
+        let columns = columns_of(table);
+        self.comparisons = self.comparisons.saturating_add(columns * columns / 2);
         self.bytes = self.bytes.saturating_add(tree.len());
         if self.bytes > BYTES {
             return Ok(true);

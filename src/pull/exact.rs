@@ -3,7 +3,7 @@
 //! A pull's snapshot has seen all changes before its snapmin, and maybe some after it. Of a collection's own rows these come once more, and
 //! no harm is done. But a membership that came and went after the cursor leaves a client with rows or without them, as its pull has seen it
 //! come or not; and a row that came after the cursor is with the client or not, when a membership goes. So a pull that has seen such changes
-//! says so: it returns the odd number after its snapmin, which is no stamp.
+//! says so: its cursor is odd, which no stamp is.
 
 use std::collections::HashSet;
 use std::rc::Rc;

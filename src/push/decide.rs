@@ -27,6 +27,7 @@ mod version;
 
 pub use ask::Answers;
 use fates::Deciding;
+pub use history::changed_by_others;
 
 /// What to do with a row of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -204,7 +205,9 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
         if !target.misfits.is_empty() || !target.unreadable_ids()?.is_empty() {
             return Ok(None);
         }
-        assumed.push(target.is_all_new().then_some(Fate::Insert));
+        // (Where an INSERT may find a row and do something else to it, it is not the INSERT that says that there is one.)
+        let is_told = !target.may_suppress_inserts()? || !target.weighs_stored();
+        assumed.push((target.is_all_new() && is_told).then_some(Fate::Insert));
     }
     if let ([target], [assumed]) = (targets, &mut assumed[..]) {
         if target.can_lock_itself() {

@@ -174,6 +174,11 @@ impl<'a> Target<'a> {
         Ok(pg::rls_active(self.collection.relation) && !Facts::of(&self.collection)?.shows_inserted)
     }
 
+    /// Does it depend on more of a stored row than that it is there, what becomes of a created one?
+    pub fn weighs_stored(&self) -> bool {
+        self.collection.conflict == ConflictPolicy::LastWriteWins || self.collection.soft_delete.is_some()
+    }
+
     /// May a rule have something else done in place of this (`facts::INSERT`, ...)?
     pub fn is_ruled(&self, event: i16) -> Result<bool> {
         Ok(Facts::of(&self.collection)?.instead & event != 0)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::apply::{Care, ItemWriter, Outcome};
 use super::constraints::{self, Constraint, DeferredBefore};
-use super::decide::{Decisions, Fate, Unlocked};
+use super::decide::{self, Decisions, Fate, Unlocked};
 use super::item::{by_target, Item, What};
 use super::pusher::Pusher;
 use super::rejection::Rejection;
@@ -16,6 +16,7 @@ use crate::log::clock;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
+use crate::values::conflict::ConflictPolicy;
 
 mod violators;
 
@@ -251,18 +252,42 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(true)
     }
 
+    /// Those of these created records whose rows the push itself has brought into its own sight (it joins who sees them), and others have changed since its cursor.
+    fn changed_before(&self, updated: &[Item]) -> Result<Vec<Item>> {
+        let mut conflicts = Vec::new();
+        for (index, items) in by_target(updated.iter().copied()) {
+            let target = &self.targets[index];
+            if target.collection.conflict != ConflictPolicy::ClientWins {
+                let ids: Vec<&str> = items.iter().map(|item| item.id(self.targets)).gather();
+                let changed = decide::changed_by_others(self.pusher, target, &ids)?;
+                memory::extend(&mut conflicts, items.iter().copied().filter(|i| changed.contains(i.id(self.targets))));
+            }
+        }
+        Ok(conflicts)
+    }
+
+    fn conflict(&self, item: Item) -> Rejection {
+        let (target, id) = (item.target, item.id(self.targets).to_string());
+        Rejection { target, id, error: decide::conflict_error(), expected: false }
+    }
+
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
     /// With it come the rows that are missing.
     fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Outcome, Vec<Item>)>> {
         let mut steps = self.steps.clone();
         let mut refused: Vec<(Item, SyncError)> = Vec::new();
         loop {
+            let mut conflicts: Vec<Item> = Vec::new();
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
                 let outcome = self.bisect(&steps)?;
                 let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
                 let unlocked = self.unlocked().filter(|item| !failed.contains(item));
                 if !self.undisturbed(outcome.updated.iter().copied().chain(unlocked))? {
+                    return Ok(End::Undo(()));
+                }
+                conflicts = self.changed_before(&outcome.updated)?;
+                if !conflicts.is_empty() {
                     return Ok(End::Undo(()));
                 }
                 match self.before.check(deferred) {
@@ -284,6 +309,15 @@ impl<'w, 'a> Work<'w, 'a> {
                         Some((_, e)) if !self.pusher.report => Err(e.clone()),
                         _ => Ok(Some((outcome, missing))),
                     };
+                }
+                Ok(End::Undo(())) if !conflicts.is_empty() => {
+                    let is_left = |i: &Item| !conflicts.iter().any(|c| (c.target, c.row) == (i.target, i.row));
+                    steps.iter_mut().for_each(|step| step.items.retain(is_left));
+                    if !self.pusher.report {
+                        let rejections: Vec<Rejection> = conflicts.iter().map(|item| self.conflict(*item)).gather();
+                        return Err(decide::conflicts_error(&rejections, self.targets));
+                    }
+                    memory::extend(&mut refused, conflicts.into_iter().map(|item| (item, decide::conflict_error())));
                 }
                 Ok(End::Undo(())) => return Ok(None),
                 Err(e) if subxact::is_transient(&e) => return Err(e),

@@ -55,3 +55,24 @@ SELECT * FROM two ORDER BY no;
 SELECT * FROM t.error($$SELECT push_changes('{"one": {"updated": [{"id": "1", "a": "other"}]}}', current_setting('t.cursor'))$$);
 -- A column that there is not.
 SELECT t.push('{"one": {"updated": [{"id": "1", "a": "unknown"}]}}');
+
+-- A row that exists, and that its pusher sees only since he has joined by the same push: what others did to it since his cursor is a conflict.
+RESET ROLE;
+CREATE TABLE joined (id text PRIMARY KEY, who name DEFAULT current_user, team text);
+CREATE TABLE boards (id text PRIMARY KEY, team text, title text);
+ALTER TABLE boards ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON boards USING (EXISTS (SELECT FROM joined AS j WHERE j.team = boards.team AND j.who = current_user)) WITH CHECK (true);
+GRANT ALL ON joined, boards TO alice, bob;
+SELECT snapsync.enable('boards'), snapsync.enable('joined');
+INSERT INTO joined VALUES ('2', 'bob', 't');
+INSERT INTO boards VALUES ('x', 't', 'a'), ('y', 't', 'a');
+SET ROLE alice;
+SELECT pull_changes('{joined,boards}') ->> 'timestamp' AS c \gset
+RESET ROLE;
+UPDATE boards SET title = 'by bob' WHERE id = 'x';
+SET ROLE alice;
+\set batch '{"joined": {"created": [{"id": "3", "team": "t"}]}, "boards": {"created": [{"id": "x", "team": "t", "title": "mine"}, {"id": "y", "team": "t", "title": "mine"}, {"id": "z", "team": "t", "title": "mine"}]}}'
+SELECT push_changes(:'batch', :'c');
+SELECT push_changes(:'batch', :'c', on_rejected => 'report') -> 'rejected' AS rejected;
+SELECT * FROM boards ORDER BY id;
+RESET ROLE;

@@ -288,6 +288,36 @@ SELECT t.told('also', '{"deleted": ["2", "3"]}', 'report');
 RESET ROLE;
 SELECT t.rows('also');
 
+-- A trigger of another row's may change the one that was not inserted.
+SELECT t.table('counted', 'id text PRIMARY KEY, title text, n int DEFAULT 0');
+CREATE FUNCTION ignores() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM counted WHERE id = new.id) THEN RETURN NULL; END IF; RETURN new; END $$;
+CREATE FUNCTION counts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE counted SET n = n + 1 WHERE id <> new.id; RETURN NULL; END $$;
+CREATE TRIGGER ignores BEFORE INSERT ON counted FOR EACH ROW EXECUTE FUNCTION ignores();
+CREATE TRIGGER counts AFTER INSERT ON counted FOR EACH ROW EXECUTE FUNCTION counts();
+INSERT INTO counted VALUES ('x', 'a');
+SET ROLE alice;
+SELECT t.told('counted', '{"created": [{"id": "x", "title": "b"}, {"id": "y", "title": "c"}]}');
+RESET ROLE;
+SELECT t.rows('counted');
+
+-- Where the stored row has a version, or a mark, it is looked at before a trigger that does it in its own way.
+SELECT t.table('versioned', 'id text PRIMARY KEY, title text, version int');
+SELECT snapsync.enable('versioned', conflict => 'last_write_wins', version_column => 'version');
+CREATE FUNCTION upserts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE versioned SET title = new.title, version = new.version WHERE id = new.id;
+    IF FOUND THEN RETURN NULL; END IF;
+    RETURN new;
+END
+$$;
+CREATE TRIGGER upserts BEFORE INSERT ON versioned FOR EACH ROW EXECUTE FUNCTION upserts();
+INSERT INTO versioned VALUES ('x', 'newer', 5);
+SET ROLE alice;
+SELECT t.told('versioned', '{"created": [{"id": "x", "title": "older", "version": 2}, {"id": "y", "title": "new", "version": 1}]}');
+SELECT t.told('versioned', '{"created": [{"id": "x", "title": "latest", "version": 6}]}');
+RESET ROLE;
+SELECT t.rows('versioned');
+
 -- A rule that does something else instead: PostgreSQL tells nobody which rows that were, so such a row cannot be pushed, and others can.
 SELECT t.table('instead', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
 SELECT t.table('returns', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');

@@ -40,7 +40,7 @@ SELECT json_build_object(
     'ruled', (SELECT r FROM ruled),
     -- (A rule of a part's is for who names the part.)
     'instead', (SELECT coalesce(bit_or(CASE ev_type WHEN '2' THEN 16 WHEN '3' THEN 4 WHEN '4' THEN 8 ELSE 0 END), 0)
-                FROM pg_rewrite WHERE ev_class = $1 AND is_instead AND ev_enabled <> 'D'),
+                FROM pg_rewrite WHERE ev_class = $1 AND is_instead AND ev_enabled IN ('O', 'A')),
     -- Every permissive policy for INSERT has one for SELECT that asks the same of the same roles, and every restrictive one for SELECT
     -- one for INSERT.
     'shows_inserted',

@@ -69,7 +69,7 @@ fn texts(relation: pg_sys::Oid) -> Result<Option<String>> {
         }
         let mut effort = wide::Effort::default();
         for tree in spi::read_now(STORED, &[spi::arg(relation)])? {
-            if tree.text(0).map_or(Ok(false), |tree| effort.grows_long(tree))? {
+            if tree.text(0).map_or(Ok(false), |text| effort.grows_long(text, tree.oid(1)))? {
                 return Ok(None);
             }
         }
@@ -121,7 +121,7 @@ fn computes_anew(relation: pg_sys::Oid) -> Result<bool> {
 }
 
 /// Has the table no row, in none of its parts? True also where another session keeps one to itself. No code of anybody's runs for it.
-fn is_empty(relation: pg_sys::Oid) -> Result<bool> {
+pub(super) fn is_empty(relation: pg_sys::Oid) -> Result<bool> {
     const PARTS: &str = "SELECT part.oid FROM snapsync.parts($1) AS part(oid) \
          CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = part.oid AND relkind <> 'p' OFFSET 0) AS r";
     let parts = spi::read_now(PARTS, &[spi::arg(relation)])?;

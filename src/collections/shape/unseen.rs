@@ -31,8 +31,8 @@ thread_local! {
     static SETTLED: Cell<Option<pg::OwnFile>> = const { Cell::new(None) };
 }
 
-/// A transaction that has logged something is about to commit.
-pub fn look_at_some() -> Result<()> {
+/// A transaction that has logged something is about to commit, or to be prepared, which looks at none.
+pub fn look_at_some(prepared: bool) -> Result<()> {
     // First, for processes without a database commit, too, where the library is preloaded. They cannot read catalogs.
     if !journal::has_logged() {
         return Ok(());
@@ -53,6 +53,11 @@ pub fn look_at_some() -> Result<()> {
     let _snapshot = pg::ActiveSnapshot::latest();
     if !dependency::are_foreign()? {
         SETTLED.set(Some(home));
+        return Ok(());
+    }
+    // (What cannot be had now is as if nobody had written: a later look may find his rows.)
+    _ = subxact::run(|| spi::quietly(|| spi::without_waiting(reset_empty)));
+    if prepared {
         return Ok(());
     }
     // Nothing of this is the writer's fault, nor his wish: not even a `statement_timeout` is an error of his commit.
@@ -89,23 +94,15 @@ pub fn adopt_if_all_are_seen() -> Result<()> {
 
 /// True if nothing is left to look at.
 fn look() -> Result<bool> {
-    let args = |but: &[pg_sys::Oid], only: Option<&[pg_sys::Oid]>| {
-        let (of_some, some) = (only.is_some(), only.unwrap_or_default().to_vec());
-        [spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec()), spi::arg(of_some), spi::arg(some)]
-    };
+    let args = |but: &[pg_sys::Oid]| [spi::arg(ROW_TRIGGER), spi::arg(TRUNCATE_TRIGGER), spi::arg(but.to_vec())];
     unenforced::find_keys_anew()?;
     let began = Instant::now();
     let mut busy = Vec::new();
-    // First those where it has written: did any row come along with the table? Later its own would stand for them (definition.rs).
-    let mut written = Some(journal::tables()).filter(|tables| !tables.is_empty());
     for _ in 0..AT_ONCE {
         memory::heed();
-        let mut next = spi::owner_query(NEXT, &args(&busy, written.as_deref()))?;
-        if next.is_empty() && written.take().is_some() {
-            next = spi::owner_query(NEXT, &args(&busy, None))?;
-        }
+        let next = spi::owner_query(NEXT, &args(&busy))?;
         let Some(relation) = next.first().map(|row| row.oid(0)) else {
-            let settled = spi::read_now(LEFT, &args(&[], None))?.is_empty();
+            let settled = spi::read_now(LEFT, &args(&[]))?.is_empty();
             if settled {
                 adopt_if_all_are_seen()?;
             }
@@ -123,6 +120,19 @@ fn look() -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Of the tables where this transaction has written, and at which nobody has looked: where no other row came along, devices have what a restore left out. His
+/// own would stand for them in a later look (definition.rs), whoever is at the table now.
+fn reset_empty() -> Result<()> {
+    const UNSEEN: &str = "SELECT relation::oid FROM snapsync.collection AS c WHERE relation::oid = ANY ($1) AND NOT snapsync.is_seen_here(relation)";
+    for row in &spi::read_now(UNSEEN, &[spi::arg(journal::tables())])? {
+        memory::heed();
+        if definition::is_empty(row.oid(0))? {
+            journal::reset(row.oid(0))?;
+        }
+    }
+    Ok(())
 }
 
 /// False if somebody else was at it: another transaction tries again.

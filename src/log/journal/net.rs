@@ -29,7 +29,8 @@
 //! from one to the next (inside.rs), and what comes before and after a savepoint that is written already is not put together. So the parts are one
 //! after the other, and readers find first what leads from the row as it was found.
 //!
-//! *Was there a row?* If a change found one, yes. Else there were as many as at the end, less those inserted, and those deleted besides.
+//! *Was there a row?* If a change found one, yes; also if the first one took a version away that is older than any INSERT's here, for it is of none of these (1). (So it may
+//! be in a part that ends inside of a statement: a pull in a trigger has one written.) Else there were as many as at the end, less those inserted, and those deleted besides.
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeSet, HashMap};
@@ -68,8 +69,9 @@ pub struct Net {
 /// What is known of a key while its changes are gone through.
 #[derive(Default)]
 struct Course {
-    /// The first INSERT that was logged.
+    /// The first INSERT that was logged, and the earliest command of any.
     inserted: Option<usize>,
+    inserted_by: Option<u32>,
     /// What took the first version away, and the last row.
     taken: Option<usize>,
     deleted: Option<usize>,
@@ -99,6 +101,7 @@ impl Course {
         match entry.op {
             Op::Insert => {
                 self.inserted = self.inserted.or(Some(at));
+                self.inserted_by = Some(self.inserted_by.map_or(when.command, |known| known.min(when.command)));
                 self.balance += 1;
             }
             Op::Update | Op::Delete => {
@@ -139,7 +142,13 @@ impl Course {
         let found = self.taken.filter(|at| entries[*at].when.old == OldVersion::Found);
         // (Only where a key may stand twice for a while, as a deferred one, is it there without being known to be.)
         let there = self.there || found.is_some() && self.balance >= 0 && self.deleted.is_some();
-        let was_there = found.is_some() || self.inserted.is_none() || i32::from(there) > self.balance;
+        // (1), where not all that happened is logged.
+        let is_older = |made_by| self.inserted_by.is_none_or(|inserted| made_by < inserted);
+        let is_before = |at: usize| matches!(entries[at].when.old, OldVersion::MadeBy(made_by) if is_older(made_by));
+        let was_there = found.is_some()
+            || self.inserted.is_none()
+            || self.taken.is_some_and(is_before)
+            || i32::from(there) > self.balance;
         let first = if was_there { self.taken } else { self.inserted };
         let last = if there { self.born.or(self.inserted) } else { self.deleted };
         let (first, last) = (first.unwrap_or(only), last.unwrap_or(only));

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use pgrx::pg_sys;
 
 use super::JOURNAL;
-use crate::log::change::{Change, Op};
+use crate::log::change::{Change, OldVersion, Op};
 use crate::server::error::Result;
 use crate::server::memory;
 
@@ -24,6 +24,8 @@ pub(super) struct SentStatement {
     stayed: Vec<StayedRow>,
     /// Of these tables it is asked which rows something was logged of.
     watched: HashSet<u32>,
+    /// Its own changes of these are being logged: all rows are there.
+    fires: bool,
     /// (A reset has no key.)
     reached: Vec<(u32, Option<Box<[u8]>>)>,
 }
@@ -46,6 +48,11 @@ impl SentStatement {
     pub(super) fn reaches(&mut self, change: &Change) -> Result<()> {
         let relation = change.relation.to_u32();
         if !self.watched.contains(&relation) {
+            return Ok(());
+        }
+        self.fires |= change.when.command == self.command;
+        // (A trigger in front of the INSERT may do it in its own way. Those that fire when it is done may change any row.)
+        if self.fires && change.op == Op::Update && change.when.old == OldVersion::Found {
             return Ok(());
         }
         let key = (change.op != Op::Reset).then(|| change.key.into());
@@ -93,7 +100,8 @@ impl Sending {
         // The number of the next command: the running one's, which is marked as used, so that SPI begins another one.
         // SAFETY: inside a transaction that may write.
         let command = unsafe { pg_sys::GetCurrentCommandId(true) } + 1;
-        let sent = SentStatement { command, ruled, rows, stayed: Vec::new(), watched, reached: Vec::new() };
+        let sent =
+            SentStatement { command, ruled, rows, stayed: Vec::new(), watched, fires: false, reached: Vec::new() };
         JOURNAL.with(|j| Sending(j.borrow_mut().sending.replace(sent)))
     }
 

@@ -528,13 +528,13 @@ impl<'a> Player<'a> {
         client.asked = Some(asked);
         let timeline = &self.timelines[client.actor];
         named.extend(client.pushed.iter().cloned());
-        let is_leak = |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(since & !1, id);
+        let is_leak = |id: &&(String, String)| !named.contains(*id) && !timeline.saw_since(since & !3, id);
         if let Some((table, id)) = sent.iter().find(is_leak) {
             let text = format!("{} {} was sent {table} {id}, cursor {cursor:?}: {answer}", caller.role, caller.claims);
             return Err(Found { kind: Kind::Leak, text });
         }
         // What the new cursor does not lie behind may come again.
-        if client.replica.cursor().map(|c| c & !1) > Some(self.clock) {
+        if client.replica.cursor().map(|c| c & !3) > Some(self.clock) {
             client.since.clear();
             client.pushed.clear();
         }

@@ -7,15 +7,16 @@ told_by(type, function) AS MATERIALIZED (
 SELECT json_build_object(
     'policies', (
         SELECT json_agg(json_build_array(p.polname, p.polpermissive,
-                            (SELECT json_agg(CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END ORDER BY 1) FROM unnest(p.polroles) AS role),
-                            CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE md5(p.polqual::text) END)
+                            (SELECT json_agg(r.name ORDER BY r.name)
+                             FROM unnest(p.polroles) AS role CROSS JOIN LATERAL (SELECT CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END) AS r(name)),
+                            md5(CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE p.polqual::text END))
                         ORDER BY p.polname)
         FROM pg_policy AS p
         WHERE p.polrelid = c.relation AND p.polcmd IN ('*', 'r')),
     'partition_policies', (
         SELECT json_agg(json_build_array(k.oid::regclass::text, k.relforcerowsecurity, k.relowner::regrole::text,
-                            (SELECT json_agg(json_build_array(p.polname, p.polpermissive, p.polroles::regrole[]::text,
-                                                 CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE md5(p.polqual::text) END)
+                            (SELECT json_agg(json_build_array(p.polname, p.polpermissive, (SELECT json_agg(role::regrole::text ORDER BY role::regrole::text) FROM unnest(p.polroles) AS role),
+                                                 md5(CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE p.polqual::text END))
                                              ORDER BY p.polname)
                              FROM pg_policy AS p
                              WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r')))

@@ -1,10 +1,9 @@
 -- A table that nobody has looked at in this database, and that has its triggers $1 and $2, on all of its parts: in the middle of a
--- restore nothing is sure of it. Not one of $3, nor one with which somebody has failed; with $4, one of $5. (unseen.rs)
+-- restore nothing is sure of it. Not one of $3, nor one with which somebody has failed. (unseen.rs)
 SELECT c.relation::oid
 FROM snapsync.collection AS c
 WHERE NOT snapsync.is_seen_here(c.relation)
   AND c.relation::oid <> ALL ($3::oid[])
-  AND (NOT $4 OR c.relation::oid = ANY ($5::oid[]))
   AND EXISTS (SELECT FROM pg_class AS r WHERE r.oid = c.relation AND NOT r.relispartition OFFSET 0)
   AND NOT EXISTS (SELECT FROM snapsync.dependency AS d WHERE d.relation = c.relation AND d.classid = 0)
   AND NOT EXISTS (
