@@ -103,8 +103,9 @@ struct SavepointMark {
     noted: usize,
     /// Of the statement under way.
     reached: usize,
-    /// The journal's, as it was when it began.
+    /// The journal's, as they were when it began.
     in_log: i32,
+    written_inside: usize,
     /// So many entries that were logged before it were written in it, for a pull: they stand in the log for as long as it lasts, and stay
     /// there if it ends well.
     written: usize,
@@ -180,7 +181,9 @@ pub fn subtransaction_began(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         let (entries, arena, noted) = (j.entries.len(), j.arena.len(), poke::mark());
         let reached = j.sending.as_ref().map_or(0, SentStatement::mark);
-        let mark = SavepointMark { subtransaction: id, entries, arena, noted, reached, in_log: j.in_log, written: 0 };
+        let (in_log, written_inside) = (j.in_log, j.written_inside.len());
+        let mark =
+            SavepointMark { subtransaction: id, entries, arena, noted, reached, in_log, written_inside, written: 0 };
         j.marks.push(mark);
     });
 }
@@ -199,13 +202,14 @@ pub fn subtransaction_rolled_back(id: pg_sys::SubTransactionId) {
     with_log(|j| {
         // A subtransaction without a mark was open before this library was loaded, so all that is logged is its own.
         let at = j.marks.iter().rposition(|m| m.subtransaction == id);
-        let (entries, arena, noted, reached, in_log) = at.map_or((0, 0, 0, 0, 0), |at| {
+        let (entries, arena, noted, reached, in_log, inside) = at.map_or((0, 0, 0, 0, 0, 0), |at| {
             let mark = &j.marks[at];
-            (mark.entries, mark.arena, mark.noted, mark.reached, mark.in_log)
+            (mark.entries, mark.arena, mark.noted, mark.reached, mark.in_log, mark.written_inside)
         });
         j.entries.truncate(entries);
         j.arena.truncate(arena);
         j.in_log = in_log;
+        j.written_inside.truncate(inside);
         poke::back_to(noted);
         if let Some(sending) = &mut j.sending {
             sending.back_to(reached);

@@ -189,6 +189,26 @@ UPDATE cards SET note = note;
 UPDATE cards SET owner = 'carol' WHERE id < 5;
 COMMIT;
 SELECT t.sync('alice', 'cards'), t.sync('bob', 'cards'), t.sync('carol', 'cards');
+-- A savepoint that was written and is rolled back leaves the rest in one piece.
+SET snapsync.flush_threshold = 20;
+CREATE TABLE loose (id int PRIMARY KEY, owner name);
+ALTER TABLE loose ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON loose USING (lower(owner) = current_user::text);
+GRANT SELECT ON loose TO PUBLIC;
+SELECT snapsync.enable('loose');
+INSERT INTO loose VALUES (1, 'alice');
+SELECT t.sync('alice', 'loose'), t.sync('bob', 'loose');
+BEGIN;
+UPDATE loose SET owner = owner;
+INSERT INTO loose SELECT i, 'carol' FROM generate_series(11, 20) AS i;
+DELETE FROM loose WHERE id = 1;
+SAVEPOINT s;
+INSERT INTO loose SELECT i, 'carol' FROM generate_series(101, 140) AS i;
+ROLLBACK TO s;
+INSERT INTO loose VALUES (1, 'bob');
+COMMIT;
+SELECT t.sync('alice', 'loose'), t.sync('bob', 'loose');
+SET snapsync.flush_threshold = 3;
 -- What a cascade does is logged behind what the triggers of the parents have done in between.
 CREATE TABLE parents (id int PRIMARY KEY);
 CREATE TABLE children (id int PRIMARY KEY, owner name, parent int REFERENCES parents ON DELETE CASCADE);

@@ -318,6 +318,26 @@ SELECT t.told('versioned', '{"created": [{"id": "x", "title": "latest", "version
 RESET ROLE;
 SELECT t.rows('versioned');
 
+-- Who may only insert hears of a conflict where such a trigger would change the row for him.
+SELECT t.table('theirs', 'id text PRIMARY KEY, title text');
+REVOKE UPDATE, DELETE ON theirs FROM alice;
+CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    UPDATE theirs SET title = new.title WHERE id = new.id;
+    IF FOUND THEN RETURN NULL; END IF;
+    RETURN new;
+END
+$$;
+CREATE TRIGGER theirs BEFORE INSERT ON theirs FOR EACH ROW EXECUTE FUNCTION theirs();
+INSERT INTO theirs VALUES ('x', 'a');
+SELECT t.catch_up('theirs');
+SELECT current_setting('t.cursor') AS c \gset
+UPDATE theirs SET title = 'by bob';
+SET ROLE alice;
+SELECT * FROM t.error(format($$SELECT push_changes('{"theirs": {"created": [{"id": "x", "title": "mine"}]}}', %L, client_id => 'device')$$, :'c'));
+RESET ROLE;
+SELECT t.rows('theirs');
+
 -- A rule that does something else instead: PostgreSQL tells nobody which rows that were, so such a row cannot be pushed, and others can.
 SELECT t.table('instead', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');
 SELECT t.table('returns', 'id text PRIMARY KEY, title text, gone boolean NOT NULL DEFAULT false');

@@ -191,8 +191,10 @@ impl<'d, 'a> Deciding<'d, 'a> {
         if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
         }
-        // Nor of those that he may only insert.
-        if !is_equal && stored.visible && write == Fate::Insert {
+        // Nor of those that he may only insert. (A trigger may do more for him than he may.)
+        let is_refused =
+            || -> Result<bool> { Ok(!known.changed.contains_key(id) || !self.target.may_suppress_inserts()?) };
+        if !is_equal && stored.visible && write == Fate::Insert && is_refused()? {
             return Ok(write);
         }
         // One that is created says nothing of what was there before, as where rows are deleted and gone.

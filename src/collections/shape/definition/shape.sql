@@ -57,7 +57,7 @@ SELECT json_build_object(
     'readers', (
         SELECT json_agg(reader ORDER BY reader)
         FROM (SELECT CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END AS reader
-              FROM aclexplode(r.relacl) AS x
+              FROM aclexplode(coalesce(r.relacl, acldefault('r', r.relowner))) AS x
               WHERE x.privilege_type = 'SELECT'
               UNION
               SELECT a.attname || ' ' || CASE x.grantee WHEN 0 THEN 'public' ELSE x.grantee::regrole::text END

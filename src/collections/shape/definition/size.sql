@@ -55,6 +55,11 @@ FROM (SELECT $2 * count(*) FROM (SELECT FROM thing LIMIT $3) AS things
       FROM part
       CROSS JOIN LATERAL (SELECT polqual, polroles FROM pg_policy WHERE polrelid = part.oid AND polcmd IN ('*', 'r') OFFSET 0) AS p
       UNION ALL
+      -- (Of each that a privilege is given to, the name is looked up and compared.)
+      SELECT 4 * (SELECT coalesce(sum(snapsync.raw_length(a.acl)), 0)
+                  FROM (SELECT relacl AS acl FROM pg_class WHERE oid = $1
+                        UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = $1 AND attacl IS NOT NULL) AS a)
+      UNION ALL
       SELECT octet_length(w.ev_action::text)
       FROM read CROSS JOIN LATERAL (SELECT ev_action FROM pg_rewrite WHERE ev_class = read.objid AND ev_type = '1' OFFSET 0) AS w
       WHERE read.classid = 'pg_class'::regclass
