@@ -45,6 +45,8 @@ pub struct Outcome {
     pub kept: Vec<Item>,
     /// Those that were to be inserted, and were there by then.
     pub updated: Vec<Item>,
+    /// Those that are left, for the policy wants the stored ones to stand.
+    pub stood: Vec<Item>,
     pub failed: Vec<(Item, SyncError)>,
 }
 

@@ -119,6 +119,11 @@ pub fn conflict_error() -> SyncError {
     SyncError::new(code::CONFLICT, "the row was changed on the server since last_pulled_at")
 }
 
+/// Where the policy wants it so.
+pub fn stands_error() -> SyncError {
+    SyncError::new(code::CONFLICT, "the row was changed on the server, and the stored one stands")
+}
+
 /// All conflicts of a push as one error, in the form that clients parse.
 pub fn conflicts_error(rejections: &[Rejection], targets: &[Target]) -> SyncError {
     let mut list: Vec<(&str, &str)> =

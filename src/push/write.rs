@@ -99,16 +99,17 @@ impl<'w, 'a> Work<'w, 'a> {
             return Ok(Written::Nothing);
         }
         let Some((outcome, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
-        let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
+        let failed: HashSet<Item> =
+            outcome.failed.iter().map(|(item, _)| *item).chain(outcome.stood.iter().copied()).gather();
         let misspelt = self.misspelt(|item| !failed.contains(&item))?;
         self.tell(&Surprises { kept: outcome.kept, missing, misspelt })?;
-        let failed = outcome.failed.into_iter().map(|(item, error)| Rejection {
-            target: item.target,
-            id: item.id(self.targets).to_string(),
-            error,
-            expected: false,
-        });
-        Ok(Written::But(failed.gather()))
+        let failed = outcome.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
+        let stood = outcome.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));
+        Ok(Written::But(failed.chain(stood).gather()))
+    }
+
+    fn rejection(&self, item: Item, error: SyncError, expected: bool) -> Rejection {
+        Rejection { target: item.target, id: item.id(self.targets).to_string(), error, expected }
     }
 
     /// All of it, in this order, or nothing: then what it failed with.
@@ -266,16 +267,12 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(conflicts)
     }
 
-    fn conflict(&self, item: Item) -> Rejection {
-        let (target, id) = (item.target, item.id(self.targets).to_string());
-        Rejection { target, id, error: decide::conflict_error(), expected: false }
-    }
-
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
     /// With it come the rows that are missing.
     fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Outcome, Vec<Item>)>> {
         let mut steps = self.steps.clone();
         let mut refused: Vec<(Item, SyncError)> = Vec::new();
+        let mut stood: Vec<Item> = Vec::new();
         loop {
             let mut conflicts: Vec<Item> = Vec::new();
             let attempt = subxact::run_or_undo(|| {
@@ -305,19 +302,27 @@ impl<'w, 'a> Work<'w, 'a> {
             match attempt {
                 Ok(End::Keep((mut outcome, missing))) => {
                     memory::extend(&mut outcome.failed, refused);
+                    outcome.stood = stood;
                     return match outcome.failed.first() {
                         Some((_, e)) if !self.pusher.report => Err(e.clone()),
                         _ => Ok(Some((outcome, missing))),
                     };
                 }
                 Ok(End::Undo(())) if !conflicts.is_empty() => {
-                    let is_left = |i: &Item| !conflicts.iter().any(|c| (c.target, c.row) == (i.target, i.row));
-                    steps.iter_mut().for_each(|step| step.items.retain(is_left));
-                    if !self.pusher.report {
-                        let rejections: Vec<Rejection> = conflicts.iter().map(|item| self.conflict(*item)).gather();
+                    // (By their records: these were to be inserted.)
+                    let of: HashSet<(usize, u32)> = conflicts.iter().map(|c| (c.target, c.row)).gather();
+                    let is_left = |i: &Item| i.what != What::Delete && of.contains(&(i.target, i.row));
+                    let left = steps.iter().flat_map(|step| &step.items).copied().filter(is_left);
+                    let (conflicts, stands) =
+                        left.gather_parts(|i| self.targets[i.target].collection.conflict.refuses());
+                    steps.iter_mut().for_each(|step| step.items.retain(|i| !is_left(i)));
+                    if !conflicts.is_empty() && !self.pusher.report {
+                        let conflict = |item| self.rejection(item, decide::conflict_error(), false);
+                        let rejections: Vec<Rejection> = conflicts.into_iter().map(conflict).gather();
                         return Err(decide::conflicts_error(&rejections, self.targets));
                     }
                     memory::extend(&mut refused, conflicts.into_iter().map(|item| (item, decide::conflict_error())));
+                    memory::extend(&mut stood, stands);
                 }
                 Ok(End::Undo(())) => return Ok(None),
                 Err(e) if subxact::is_transient(&e) => return Err(e),

@@ -65,14 +65,27 @@ CREATE POLICY p ON boards USING (EXISTS (SELECT FROM joined AS j WHERE j.team = 
 GRANT ALL ON joined, boards TO alice, bob;
 SELECT snapsync.enable('boards'), snapsync.enable('joined');
 INSERT INTO joined VALUES ('2', 'bob', 't');
-INSERT INTO boards VALUES ('x', 't', 'a'), ('y', 't', 'a');
+INSERT INTO boards VALUES ('x', 't', 'a'), ('y', 't', 'a'), ('gone', 'own', 'a');
+INSERT INTO joined VALUES ('1', 'alice', 'own');
 SET ROLE alice;
 SELECT pull_changes('{joined,boards}') ->> 'timestamp' AS c \gset
 RESET ROLE;
 UPDATE boards SET title = 'by bob' WHERE id = 'x';
 SET ROLE alice;
-\set batch '{"joined": {"created": [{"id": "3", "team": "t"}]}, "boards": {"created": [{"id": "x", "team": "t", "title": "mine"}, {"id": "y", "team": "t", "title": "mine"}, {"id": "z", "team": "t", "title": "mine"}]}}'
+\set batch '{"joined": {"created": [{"id": "3", "team": "t"}]}, "boards": {"created": [{"id": "x", "team": "t", "title": "mine"}, {"id": "y", "team": "t", "title": "mine"}, {"id": "z", "team": "t", "title": "mine"}], "deleted": ["gone"]}}'
 SELECT push_changes(:'batch', :'c');
 SELECT push_changes(:'batch', :'c', on_rejected => 'report') -> 'rejected' AS rejected;
+SELECT * FROM boards ORDER BY id;
+-- (Under other policies the stored one stands.)
+RESET ROLE;
+DELETE FROM joined WHERE who = 'alice';
+DELETE FROM boards WHERE id = 'z';
+SELECT snapsync.enable('boards', conflict => 'server_wins');
+SET ROLE alice;
+SELECT pull_changes('{joined,boards}') ->> 'timestamp' AS c \gset
+RESET ROLE;
+UPDATE boards SET title = 'by bob again' WHERE id = 'x';
+SET ROLE alice;
+SELECT push_changes(:'batch', :'c') -> 'experimentalRejectedIds' AS rejected;
 SELECT * FROM boards ORDER BY id;
 RESET ROLE;

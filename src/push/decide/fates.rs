@@ -169,6 +169,20 @@ impl<'d, 'a> Deciding<'d, 'a> {
         self.rejections.iter().map(|r| r.id.clone()).gather()
     }
 
+    /// A row that stands, and that the caller may only insert. A trigger may do more for him than he may.
+    fn only_inserted(&mut self, known: &Known, row: u32, id: &str) -> Result<Fate> {
+        if !self.target.may_suppress_inserts()? {
+            return Ok(Fate::Insert);
+        }
+        Ok(match (known.policy, known.changed.get(id), known.versions.records.get(&row)) {
+            (ConflictPolicy::LastWriteWins, _, Some(None)) => self.stands(id),
+            (ConflictPolicy::LastWriteWins, _, Some(Some(e))) => self.reject(id, e.clone()),
+            (ConflictPolicy::LastWriteWins | ConflictPolicy::ClientWins, ..) | (_, None, _) => Fate::Insert,
+            (ConflictPolicy::ServerWins, ..) => self.stands(id),
+            (_, change, _) => self.conflict(id, change),
+        })
+    }
+
     fn record(&mut self, known: &Known, row: u32, record: &Record<'a>) -> Result<Fate> {
         let id = &*record.id;
         let stored = self.stored[row as usize];
@@ -191,11 +205,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
         if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
         }
-        // Nor of those that he may only insert. (A trigger may do more for him than he may.)
-        let is_refused =
-            || -> Result<bool> { Ok(!known.changed.contains_key(id) || !self.target.may_suppress_inserts()?) };
-        if !is_equal && stored.visible && write == Fate::Insert && is_refused()? {
-            return Ok(write);
+        // Nor of those that he may only insert.
+        if !is_equal && stored.visible && write == Fate::Insert {
+            return self.only_inserted(known, row, id);
         }
         // One that is created says nothing of what was there before, as where rows are deleted and gone.
         let buried = revives && !record.created && !matches!(self.pusher.baseline, Baseline::None);
@@ -335,8 +347,8 @@ impl<'d, 'a> Deciding<'d, 'a> {
 
     /// What is stored stands because the policy wants it so.
     fn stands(&mut self, id: &str) -> Fate {
-        let error = SyncError::new(code::CONFLICT, "the row was changed on the server, and the stored one stands");
-        self.rejections.push(Rejection { target: self.index, id: id.to_string(), error, expected: true });
+        let (id, error) = (id.to_string(), super::stands_error());
+        self.rejections.push(Rejection { target: self.index, id, error, expected: true });
         Fate::Rejected
     }
 
