@@ -1,5 +1,5 @@
 -- The policies of table $1, and the views and functions that they read, each with its tree: with $2 as SQL, which takes a lock on each table
--- that it reads; else as it is stored; what text search configurations among them do; types that they name; and casts to json. (A materialized view's row in pg_class is written anew by every REFRESH.)
+-- that it reads (of long texts, the digest); else as it is stored; what text search configurations among them do; types that they name; and casts to json. (A materialized view's row in pg_class is written anew by every REFRESH.)
 WITH read AS MATERIALIZED (SELECT * FROM snapsync.rests_on($1, scopes => true)),
 told_by(type, function) AS MATERIALIZED (
     SELECT castsource, castfunc FROM snapsync.made_of($1) AS m(oid)
@@ -9,14 +9,16 @@ SELECT json_build_object(
         SELECT json_agg(json_build_array(p.polname, p.polpermissive,
                             (SELECT json_agg(r.name ORDER BY r.name)
                              FROM unnest(p.polroles) AS role CROSS JOIN LATERAL (SELECT CASE role WHEN 0 THEN 'public' ELSE role::regrole::text END) AS r(name)),
-                            md5(CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE p.polqual::text END))
+                            CASE WHEN $2 THEN (SELECT CASE WHEN octet_length(x) > 10000 THEN md5(x) ELSE x END FROM pg_get_expr(p.polqual, p.polrelid) AS x)
+                                 ELSE md5(p.polqual::text) END)
                         ORDER BY p.polname)
         FROM pg_policy AS p
         WHERE p.polrelid = c.relation AND p.polcmd IN ('*', 'r')),
     'partition_policies', (
         SELECT json_agg(json_build_array(k.oid::regclass::text, k.relforcerowsecurity, k.relowner::regrole::text,
                             (SELECT json_agg(json_build_array(p.polname, p.polpermissive, (SELECT json_agg(role::regrole::text ORDER BY role::regrole::text) FROM unnest(p.polroles) AS role),
-                                                 md5(CASE WHEN $2 THEN pg_get_expr(p.polqual, p.polrelid) ELSE p.polqual::text END))
+                                                 CASE WHEN $2 THEN (SELECT CASE WHEN octet_length(x) > 10000 THEN md5(x) ELSE x END FROM pg_get_expr(p.polqual, p.polrelid) AS x)
+                                 ELSE md5(p.polqual::text) END)
                                              ORDER BY p.polname)
                              FROM pg_policy AS p
                              WHERE p.polrelid = k.oid AND p.polcmd IN ('*', 'r')))
