@@ -118,7 +118,8 @@ thread_local! {
 /// When the transaction is about to commit, or to be prepared.
 pub fn before_commit(prepared: bool) -> Result<()> {
     // From its stamp on everybody's cursor waits for the transaction: what takes long comes before.
-    if JOURNAL.with(|j| j.borrow().arena.len() >= LONG_TO_WRITE) {
+    let is_long = |j: &Journal| j.arena.len() >= LONG_TO_WRITE || j.entries.len() >= settings::flush_threshold();
+    if JOURNAL.with(|j| is_long(&j.borrow())) {
         flush(Flush::All)?;
     }
     poke::merge(0, 0);

@@ -57,8 +57,14 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
             continue;
         }
         // What becomes of them at the commit nobody knows now. Of a row that is there the word is harmless: the client gets it once more.
+        let mut items = items;
         if later {
-            memory::extend(&mut missing, items);
+            // (An edited row's client has it, and hears by its entry.)
+            let (new, edited) = items.into_iter().gather_parts(|i| !is_edited(targets, *i));
+            memory::extend(&mut missing, new);
+            items = edited;
+        }
+        if items.is_empty() {
             continue;
         }
         let scopes = scopes_now(target)?;
@@ -153,11 +159,18 @@ fn is_found(targets: &[Target], item: Item) -> bool {
     match item.what {
         What::Update(_) => {
             let is_new = target.settled || target.plan.records[item.row as usize].created;
-            target.collection.scope_values.is_some() || is_narrowed(target) && (is_new || !may_read_mark(target))
+            is_edited(targets, item) || is_narrowed(target) && (is_new || !may_read_mark(target))
         }
         What::Revive(_) => true,
         What::Insert(_) | What::Delete => false,
     }
+}
+
+/// Is it a row that its client had, of a collection where it may be in another scope by now?
+fn is_edited(targets: &[Target], item: Item) -> bool {
+    let target = &targets[item.target];
+    let is_new = || target.settled || target.plan.records[item.row as usize].created;
+    matches!(item.what, What::Update(_)) && target.collection.scope_values.is_some() && !is_new()
 }
 
 /// The scopes that `scope_values` gives the caller; None for all. (Where it fails his pulls will say so.)
