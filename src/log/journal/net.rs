@@ -26,7 +26,7 @@
 //! above needs them.
 //!
 //! All of this goes for changes of which all are there. Of a transaction that is written in parts each part is one such, for no statement goes on
-//! from one to the next (inside.rs), and what comes before and after a savepoint that is written already is not put together. So the parts are one
+//! from one to the next (as far as inside.rs waits for its end), and what comes before and after a savepoint that is written already is not put together. So the parts are one
 //! after the other, and readers find first what leads from the row as it was found.
 //!
 //! *Was there a row?* If a change found one, yes; also if the first one took a version away that is older than any INSERT's here, for it is of none of these (1). (So it may

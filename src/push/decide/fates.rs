@@ -170,17 +170,14 @@ impl<'d, 'a> Deciding<'d, 'a> {
     }
 
     /// A row that stands, and that the caller may only insert. A trigger may do more for him than he may.
-    fn only_inserted(&mut self, known: &Known, row: u32, id: &str) -> Result<Fate> {
-        if !self.target.may_suppress_inserts()? {
-            return Ok(Fate::Insert);
-        }
-        Ok(match (known.policy, known.changed.get(id), known.versions.records.get(&row)) {
+    fn only_inserted(&mut self, known: &Known, row: u32, id: &str) -> Fate {
+        match (known.policy, known.changed.get(id), known.versions.records.get(&row)) {
             (ConflictPolicy::LastWriteWins, _, Some(None)) => self.stands(id),
             (ConflictPolicy::LastWriteWins, _, Some(Some(e))) => self.reject(id, e.clone()),
             (ConflictPolicy::LastWriteWins | ConflictPolicy::ClientWins, ..) | (_, None, _) => Fate::Insert,
             (ConflictPolicy::ServerWins, ..) => self.stands(id),
             (_, change, _) => self.conflict(id, change),
-        })
+        }
     }
 
     fn record(&mut self, known: &Known, row: u32, record: &Record<'a>) -> Result<Fate> {
@@ -207,7 +204,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         }
         // Nor of those that he may only insert.
         if !is_equal && stored.visible && write == Fate::Insert {
-            return self.only_inserted(known, row, id);
+            return Ok(self.only_inserted(known, row, id));
         }
         // One that is created says nothing of what was there before, as where rows are deleted and gone.
         let buried = revives && !record.created && !matches!(self.pusher.baseline, Baseline::None);
