@@ -28,30 +28,24 @@ use crate::values::settings;
 mod inside;
 mod net;
 mod sending;
+mod texts;
 mod write;
 
 use inside::Statements;
 pub use net::Effect;
 use sending::SentStatement;
 pub use sending::{is_sending, stays, Outcomes, Sending, SentRows, StayedRow};
+use texts::Texts;
 
-/// One change as the trigger saw it. Texts live in the journal's arena; an absent range is SQL NULL.
+/// One change as the trigger saw it. A bulk transaction has as many as it changes rows.
 struct Entry {
     relation: pg_sys::Oid,
     op: Op,
-    key: Range<usize>,
-    /// The old row's part that decides who could see it, as JSON text.
-    image: Option<Range<usize>>,
-    scope: Option<Range<usize>>,
-    /// Where the row's scope was before an UPDATE that moved it.
-    scope_before: Option<Option<Range<usize>>>,
+    texts: Texts,
     when: When,
     /// How many were logged before it in this transaction.
     number: i32,
     origin: Option<Rc<str>>,
-    /// The columns that an UPDATE touched, as int2 numbers of the root table in native byte order; None where nobody asked
-    /// (see `Spec::touched`) or where the row came into being.
-    touched: Option<Range<usize>>,
     /// This change is what the client sent, no more and no less: see [`Sending`].
     as_sent: bool,
 }
@@ -59,7 +53,7 @@ struct Entry {
 impl Entry {
     /// Is it of [`touch`]?
     fn is_touch(&self) -> bool {
-        self.op == Op::Update && self.image.is_none() && self.touched.as_ref().is_some_and(Range::is_empty)
+        self.op == Op::Update && self.texts.image().is_none() && self.texts.touched().is_some_and(|t| t.is_empty())
     }
 }
 
@@ -233,15 +227,8 @@ pub fn append(change: Change) -> Result<()> {
     memory::check()?;
     let full = JOURNAL.with(|j| -> Result<bool> {
         let mut j = j.borrow_mut();
-        let key = j.store(change.key)?;
-        let image = change.image.map(|i| j.store(i)).transpose()?;
-        let scope = change.scope.map(|s| j.store(s)).transpose()?;
-        let scope_before = match change.scope_before {
-            Some(before) => Some(before.map(|s| j.store(s)).transpose()?),
-            None => None,
-        };
+        let texts = Texts::store(&mut j.arena, &change);
         let origin = j.origin.clone();
-        let touched = change.touched.map(|t| j.store(t)).transpose()?;
         let as_sent = match &mut j.sending {
             Some(sending) => {
                 sending.reaches(&change)?;
@@ -256,7 +243,7 @@ pub fn append(change: Change) -> Result<()> {
         let Change { relation, op, when, .. } = change;
         let number = j.logged;
         j.logged = number.saturating_add(1);
-        let entry = Entry { relation, op, key, image, scope, scope_before, when, number, origin, touched, as_sent };
+        let entry = Entry { relation, op, texts, when, number, origin, as_sent };
         memory::push(&mut j.entries, entry)?;
         // (In our own trigger.)
         Ok(j.committing || j.is_full(j.innermost(), 1))
@@ -326,8 +313,8 @@ pub fn taken_since(logged: i32, relation: pg_sys::Oid, each: &mut dyn FnMut(&str
         let j = j.borrow();
         for entry in &j.entries[j.entries.partition_point(|e| e.number < logged)..] {
             memory::heed();
-            if entry.relation == relation && entry.image.is_some() {
-                each(j.text(&entry.key));
+            if entry.relation == relation && entry.texts.image().is_some() {
+                each(j.text(entry.texts.key()));
             }
         }
     });
@@ -363,7 +350,7 @@ pub fn each_inserted(relation: pg_sys::Oid, mut take: impl FnMut(&str)) {
         let j = j.borrow();
         for entry in j.entries.iter().filter(|e| e.relation == relation && e.op == Op::Insert) {
             memory::heed();
-            take(j.text(&entry.key));
+            take(j.text(entry.texts.key()));
         }
     });
 }
@@ -380,12 +367,6 @@ pub fn flush_before_reading() -> Result<()> {
 }
 
 impl Journal {
-    fn store(&mut self, bytes: &[u8]) -> Result<Range<usize>> {
-        let start = self.arena.len();
-        memory::append(&mut self.arena, bytes);
-        Ok(start..self.arena.len())
-    }
-
     /// The tables of the entries from this one on.
     fn relations(&self, from: usize) -> BTreeSet<u32> {
         let mut relations = BTreeSet::new();
@@ -428,16 +409,17 @@ impl Journal {
             || self.statements.is_settled(self.arena.len() - arena, LARGEST_ARENA, outside)
     }
 
-    fn text(&self, range: &Range<usize>) -> &str {
-        // SAFETY: the arena only ever receives the bytes of Postgres texts in a UTF8 database (checked at CREATE EXTENSION).
-        unsafe { std::str::from_utf8_unchecked(&self.arena[range.clone()]) }
+    /// A key, image or scope.
+    fn text(&self, range: Range<usize>) -> &str {
+        // SAFETY: these are the bytes of Postgres texts in a UTF8 database (checked at CREATE EXTENSION).
+        unsafe { std::str::from_utf8_unchecked(&self.arena[range]) }
     }
 }
 
 /// Texts of so many bytes are written as if they were `snapsync.flush_threshold` entries: an image may have 16 MB.
 const LARGEST_ARENA: usize = 64 << 20;
 
-/// So many are written before the transaction has its stamp: texts are compressed.
+/// Texts of so many bytes are written before the transaction has its stamp: they are compressed. (So are `snapsync.flush_threshold` entries.)
 const LONG_TO_WRITE: usize = 4 << 20;
 
 /// Which entries a flush writes.

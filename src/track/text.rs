@@ -9,6 +9,7 @@ use super::{TrackedColumn, Tracker};
 use crate::server::error::SyncError;
 use crate::server::slot::{value, Slot};
 use crate::server::{memory, pg, spi, statement, subxact};
+use crate::values::json::{escape_json, format_uuid};
 
 /// The image: a JSON object of the columns' text forms, which read back as the same values. json and jsonb values are stored as text
 /// too: nested as jsonb, JSON null would become SQL NULL and numbers would be rewritten. False where there can be no image: what a
@@ -40,7 +41,7 @@ pub(super) unsafe fn write_image(t: &Tracker, slot: Slot, out: &mut Vec<u8>) -> 
                 if std::str::from_utf8(&text).is_err() || column.zoned && changes_zones(column, &text) {
                     return false;
                 }
-                crate::values::json::escape_json(out, &text);
+                escape_json(out, &text);
             }
         }
         if out.len() > LARGEST_IMAGE {
@@ -100,9 +101,9 @@ pub(super) unsafe fn write_text(column: &TrackedColumn, datum: pg_sys::Datum, ou
             pg_sys::INT8OID => memory::append(out, itoa::Buffer::new().format(datum.value() as i64).as_bytes()),
             pg_sys::INT2OID => memory::append(out, itoa::Buffer::new().format(datum.value() as i16).as_bytes()),
             pg_sys::UUIDOID => {
-                let bytes = std::slice::from_raw_parts(datum.cast_mut_ptr::<u8>(), 16);
-                let uuid = uuid::Uuid::from_slice(bytes).unwrap_or_default();
-                memory::append(out, uuid.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+                let mut text = [0; 36];
+                format_uuid(&*datum.cast_mut_ptr::<[u8; 16]>(), &mut text);
+                memory::append(out, &text);
             }
             pg_sys::TEXTOID | pg_sys::VARCHAROID => {
                 let text: Option<&str> = <&str>::from_datum(datum, false);

@@ -28,7 +28,7 @@ mod writer;
 
 pub use datetime::write_timestamp_utc;
 use datetime::{date_millis, timestamp_millis, write_date, write_date_utc, write_timestamp, Zone};
-pub use escape::escape_json;
+pub use escape::{escape_json, format_uuid};
 use jsonb::write_jsonb;
 use numeric::write_numeric;
 #[cfg(feature = "pg_test")]
@@ -375,7 +375,7 @@ impl Write {
                 Write::Name => escape_json(out, CStr::from_ptr(value.cast_mut_ptr()).to_bytes()),
                 Write::Uuid => {
                     let mut text = [b'"'; 38];
-                    escape::format_uuid(&*value.cast_mut_ptr::<[u8; 16]>(), (&mut text[1..37]).try_into().unwrap());
+                    format_uuid(&*value.cast_mut_ptr::<[u8; 16]>(), (&mut text[1..37]).try_into().unwrap());
                     out.put(&text);
                 }
                 Write::Date => write_date(out, value.value() as i32),
@@ -442,7 +442,7 @@ impl Write {
             match self {
                 Write::Uuid => {
                     let mut text = [0; 36];
-                    escape::format_uuid(&*value.cast_mut_ptr::<[u8; 16]>(), &mut text);
+                    format_uuid(&*value.cast_mut_ptr::<[u8; 16]>(), &mut text);
                     memory::append(id, &text);
                 }
                 Write::Int2 => memory::append(id, itoa::Buffer::new().format(value.value() as i16).as_bytes()),

@@ -52,7 +52,8 @@ pub struct Net {
     op: Op,
     first: usize,
     last: usize,
-    image: Option<(u32, Range<usize>)>,
+    /// The change that has the first old state.
+    image: Option<usize>,
     /// All of it was one client's push (or nobody's).
     one_origin: bool,
     /// The union of the columns touched; None: not known.
@@ -163,7 +164,7 @@ impl Course {
 
 impl Net {
     /// Of one entry.
-    fn of(at: usize, image: Option<(u32, Range<usize>)>, touched: Option<&[u8]>, as_sent: bool) -> Net {
+    fn of(at: usize, image: Option<usize>, touched: Option<&[u8]>, as_sent: bool) -> Net {
         let touched = touched.map(<[u8]>::to_vec);
         let (op, course) = (Op::Update, None);
         Net { op, first: at, last: at, image, one_origin: true, touched, as_sent, made_before: false, course }
@@ -209,14 +210,14 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
         if entry.op != Op::Reset && !reset.is_empty() && reset.contains(&relation) {
             continue;
         }
-        let touched = entry.touched.as_ref().map(|t| &journal.arena[t.clone()]);
+        let touched = entry.texts.touched().map(|t| &journal.arena[t]);
         // It says nothing about the row to anybody else.
         if touched == Some(&NOTICE[0].to_ne_bytes()) {
             nets.push(Net::of(i, None, touched, false));
             continue;
         }
-        let image = entry.image.clone().map(|image| (entry.when.command, image));
-        match at.entry((relation, &journal.arena[entry.key.clone()])) {
+        let image = entry.texts.image().map(|_| i);
+        match at.entry((relation, &journal.arena[entry.texts.key()])) {
             Vacant(slot) => {
                 slot.insert(nets.len());
                 nets.push(Net::of(i, image, touched, entry.as_sent));
@@ -230,17 +231,16 @@ pub(super) fn effects(journal: &Journal, from: usize) -> Result<Vec<Net>> {
                 net.course.get_or_insert_with(|| Box::new(Course::of(net.first, entries))).add(i, entries);
                 net.last = i;
                 // The earliest: changes without an image left the image's columns alone.
-                if let Some((when, _)) = &image {
-                    if net.image.as_ref().is_none_or(|(known, _)| when < known) {
-                        net.image = image;
-                    }
+                let is_earlier = |known: usize| entry.when.command < entries[known].when.command;
+                if image.is_some() && net.image.is_none_or(is_earlier) {
+                    net.image = image;
                 }
                 // Two changes: even if both are the client's, what it has in between is not known here.
                 net.as_sent = false;
                 net.one_origin &= entry.origin == entries[net.first].origin;
-                net.touched = match (net.touched.take(), &entry.touched) {
+                net.touched = match (net.touched.take(), touched) {
                     (Some(mut before), Some(now)) => {
-                        memory::append(&mut before, &journal.arena[now.clone()]);
+                        memory::append(&mut before, now);
                         Some(before)
                     }
                     _ => None,
@@ -311,26 +311,23 @@ pub(super) fn entries<'a>(journal: &'a Journal, nets: &'a [Net]) -> impl Iterato
         let (first, last) = (&journal.entries[net.first], &journal.entries[net.last]);
         let op = net.op;
         let ord = if last.when.old == OldVersion::Found { i32::MIN + last.number } else { last.number };
-        let row = |scope: Option<&Range<usize>>| Effect {
+        let row = |scope: Option<&'a str>| Effect {
             ord,
             relation: first.relation,
             op,
             inner: matches!(op, Op::Update | Op::Delete) && first.when.old != OldVersion::Found,
-            scope: scope.map(|s| journal.text(s)),
-            key: journal.text(&first.key),
-            image: net.image.as_ref().map(|(_, i)| journal.text(i)),
+            scope,
+            key: journal.text(first.texts.key()),
+            image: net.image.and_then(|at| journal.entries[at].texts.image()).map(|image| journal.text(image)),
             origin: if net.one_origin { first.origin.as_deref() } else { None },
             touched: net.touched.as_deref(),
             as_sent: net.as_sent,
         };
-        let before = match &first.scope_before {
-            Some(before) => before.as_ref(),
-            None => first.scope.as_ref(),
-        };
-        let after = if op == Op::Delete { before } else { last.scope.as_ref() };
-        let moved = before.map(|s| journal.text(s)) != after.map(|s| journal.text(s));
+        let text = |range: Option<Range<usize>>| range.map(|range| journal.text(range));
+        let before = text(first.texts.scope_before().unwrap_or_else(|| first.texts.scope()));
+        let after = if op == Op::Delete { before } else { text(last.texts.scope()) };
         // A row that moved between scopes concerns both.
-        let moved = moved && (op == Op::Update || net.made_before);
+        let moved = before != after && (op == Op::Update || net.made_before);
         std::iter::once(row(after)).chain(moved.then(|| row(before)))
     })
 }
@@ -340,7 +337,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::log::change::When;
+    use crate::log::change::{Change, When};
+    use crate::log::journal::Texts;
 
     /// A version of the row with our key, as the server would have it.
     #[derive(Clone)]
@@ -447,12 +445,6 @@ mod tests {
             }
         }
 
-        fn text(&mut self, text: String) -> Range<usize> {
-            let from = self.journal.arena.len();
-            self.journal.arena.extend(text.bytes());
-            from..self.journal.arena.len()
-        }
-
         fn fire(&mut self, change: &Queued) {
             let old = change.old.map(|at| self.versions[at].clone());
             let new = change.new.map(|at| self.versions[at].clone());
@@ -480,24 +472,19 @@ mod tests {
                 _ => false,
             };
             let scope = new.as_ref().or(old.as_ref()).map(|v| v.scope).unwrap_or_default();
-            let key = self.text("k".into());
-            let scope = Some(self.text(format!("s{scope}")));
-            let before = old.as_ref().map_or(0, |old| old.scope);
-            let before = (change.op == Op::Update && has_image).then(|| Some(self.text(format!("s{before}"))));
-            let image = old.filter(|_| has_image).map(|old| self.text(format!("i{}", old.image)));
-            self.journal.entries.push(Entry {
-                relation: pg_sys::Oid::from(1),
-                op: change.op,
-                key,
-                image,
-                scope,
-                scope_before: before,
-                when,
-                number: self.logged,
-                origin: None,
-                touched: None,
-                as_sent: false,
-            });
+            let scope = format!("s{scope}");
+            let before = format!("s{}", old.as_ref().map_or(0, |old| old.scope));
+            let image = old.filter(|_| has_image).map(|old| format!("i{}", old.image));
+            let (relation, op) = (pg_sys::Oid::from(1), change.op);
+            let logged = Change {
+                image: image.as_deref().map(str::as_bytes),
+                scope: Some(scope.as_bytes()),
+                scope_before: (op == Op::Update && has_image).then_some(Some(before.as_bytes())),
+                ..Change::of(relation, op, b"k", when)
+            };
+            let texts = Texts::store(&mut self.journal.arena, &logged);
+            let (number, origin, as_sent) = (self.logged, None, false);
+            self.journal.entries.push(Entry { relation, op, texts, when, number, origin, as_sent });
             self.logged += 1;
         }
 
@@ -512,7 +499,7 @@ mod tests {
                 (Some(_), None) => Op::Delete,
                 (Some(_), Some(_)) => Op::Update,
             };
-            let has_images = self.journal.entries.iter().any(|entry| entry.image.is_some());
+            let has_images = self.journal.entries.iter().any(|entry| entry.texts.image().is_some());
             (!self.journal.entries.is_empty()).then(|| (op, scopes, (found && has_images).then(|| "i0".to_string())))
         }
     }
