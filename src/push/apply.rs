@@ -43,12 +43,14 @@ pub enum Care {
 pub struct Outcome {
     /// As in [`Applied`].
     pub kept: Vec<Item>,
-    /// Those that were to be inserted, and were there by then.
-    pub updated: Vec<Item>,
-    /// Those that are left, for the policy wants the stored ones to stand.
-    pub stood: Vec<Item>,
+    /// Those that were to be inserted, and were there by then. What becomes of them is still to be decided.
+    pub found: Vec<Item>,
     pub failed: Vec<(Item, SyncError)>,
 }
+
+/// So many WITH queries one statement has at most. PostgreSQL compares the name of each with all others, without asking whether it is to stop, and its memory
+/// for them grows as their square, too.
+const MOST_AT_ONCE: usize = 500;
 
 /// Writes rows of these targets.
 pub struct ItemWriter<'w, 'a> {
@@ -139,6 +141,10 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     /// One statement with a WITH query for each: Postgres checks foreign keys at the end of it, so that rows may refer to each
     /// other whatever their columns and tables.
     fn run_as_one(&self, statements: &[WriteStatement], trusted: bool, applied: &mut Applied) -> Result<()> {
+        if statements.len() > MOST_AT_ONCE {
+            // (They are halved then, as whatever fails.)
+            return Err(SyncError::new(code::PROGRAM_LIMIT, "too many sets of columns for one statement"));
+        }
         let mut with = Vec::new();
         let mut select = Vec::new();
         let mut args = Vec::new();
@@ -199,11 +205,14 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         if stayed.is_empty() {
             return Ok(());
         }
+        let mut by_target: HashMap<usize, HashMap<Cow<str>, &StayedRow>> = HashMap::new();
         for statement in statements {
             let (target, what) = (&self.targets[statement.target], statement.what);
             let relation = target.collection.relation;
-            let rows = stayed.iter().filter(|row| row.relation == relation.to_u32());
-            let rows: HashMap<Cow<str>, &StayedRow> = rows.map(|row| (target.comparable(&row.key), row)).gather();
+            let rows = by_target.entry(statement.target).or_insert_with(|| {
+                let rows = stayed.iter().filter(|row| row.relation == relation.to_u32());
+                rows.map(|row| (target.comparable(&row.key), row)).gather()
+            });
             // Who may not read the key has no copy to mend.
             if rows.is_empty() || !target.may_read_key() {
                 continue;
@@ -253,26 +262,18 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         Ok(())
     }
 
-    /// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else,
-    /// it is an update after all: a created row that exists is updated.
+    /// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else, or that has come
+    /// into sight, it is not the INSERT that failed.
     fn failed(&self, item: Item, e: SyncError, outcome: &mut Outcome) -> Result<()> {
         let (target, id) = (&self.targets[item.target], item.id(self.targets));
         let is_taken = matches!(item.what, What::Insert(_)) && e.code == code::UNIQUE_VIOLATION;
         let mut e = e;
         let found = if is_taken { target.visible_now(&[id])? } else { Vec::new() };
-        if let Some((_, deleted)) = found.first() {
-            let group = target.group_of_update(item.row);
-            let update = Item { what: if *deleted { What::Revive(group) } else { What::Update(group) }, ..item };
-            match subxact::run(|| self.apply(&[update], false)) {
-                Ok(applied) => {
-                    memory::extend(&mut outcome.kept, applied.kept);
-                    outcome.updated.push(update);
-                    return Ok(());
-                }
-                Err(error) if subxact::is_transient(&error) => return Err(error),
-                Err(error) => e = error,
-            }
-        } else if is_taken && target.may_suppress_inserts()? {
+        if !found.is_empty() {
+            outcome.found.push(item);
+            return Ok(());
+        }
+        if is_taken && target.may_suppress_inserts()? {
             // Nothing is there without the INSERT: what stood after it was of its making, whatever the log has of it.
             match subxact::run(|| self.apply_as(&[item], false, true)) {
                 Ok(applied) => {
@@ -283,7 +284,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 Err(error) => e = error,
             }
         }
-        if found.is_empty() && is_taken && pg::transaction_snapshot_is_fixed() && target.is_seen_later(id)? {
+        if is_taken && pg::transaction_snapshot_is_fixed() && target.is_seen_later(id)? {
             return Err(SyncError::new(
                 code::SERIALIZATION_FAILURE,
                 "could not serialize access due to concurrent update",

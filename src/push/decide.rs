@@ -27,7 +27,6 @@ mod version;
 
 pub use ask::Answers;
 use fates::Deciding;
-pub use history::changed_by_others;
 
 /// What to do with a row of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,6 +165,26 @@ pub fn decide(pusher: &Pusher, targets: &[Target]) -> Result<Decisions> {
 /// first of which has this index. A function can have changed any row, so they are looked at once more.
 pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut Decisions) -> Result<()> {
     with_care(pusher, first, targets, decisions, |one| Ok(one.settled())).map(|_| ())
+}
+
+/// What becomes of records that were to be inserted and whose rows are there by now: the push itself has brought them into the caller's sight, or has had
+/// them made. It is what had become of them if he had seen them before. By row; with the reasons of those that are refused.
+pub fn found(
+    pusher: &Pusher,
+    index: usize,
+    target: &Target,
+    rows: &[u32],
+) -> Result<(HashMap<u32, Fate>, Vec<Rejection>)> {
+    let mut stored = memory::filled(Stored::default(), target.ids().len());
+    let ids: Vec<&str> = rows.iter().map(|row| &*target.plan.records[*row as usize].id).gather();
+    let locked: HashSet<usize> = target.lock(&ids)?.into_iter().map(|(at, _)| at).gather();
+    for (at, deleted) in target.visible_now(&ids)? {
+        stored[rows[at] as usize] = Stored { visible: true, locked: locked.contains(&at), deleted };
+    }
+    let newest = clock::read_snapmin()?.newest;
+    let mut one = Deciding::new(pusher, index, target, stored, newest, false);
+    let fates = if target.settled { one.settled() } else { one.fates()? };
+    Ok((rows.iter().map(|row| (*row, fates.records[*row as usize])).gather(), one.rejections))
 }
 
 /// Locks the rows of these targets, and adds what `fates` says about each. All entries of the log that were not seen then carry a stamp

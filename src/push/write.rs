@@ -1,7 +1,7 @@
 //! Writing what was decided: all at once in one subtransaction, which is what almost every push gets; and only if that fails in
 //! halves of halves, to find out which rows cannot be written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::apply::{Care, ItemWriter, Outcome};
 use super::constraints::{self, Constraint, DeferredBefore};
@@ -16,7 +16,7 @@ use crate::log::clock;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
-use crate::values::conflict::ConflictPolicy;
+use crate::values::dialect::Dialect;
 
 mod violators;
 
@@ -43,6 +43,24 @@ pub struct Surprises {
     pub missing: Vec<Item>,
     /// Written under ids that the server writes otherwise: their targets, and the ids as they were sent.
     pub misspelt: Vec<(usize, String)>,
+}
+
+/// What came of writing rows one by one.
+#[derive(Default)]
+struct Partial {
+    /// As in [`Surprises`].
+    kept: Vec<Item>,
+    /// Those that were to be inserted, and were there by then.
+    found: Vec<Item>,
+    /// Those of them that are left, for the policy wants the stored ones to stand.
+    stood: Vec<Item>,
+    failed: Vec<(Item, SyncError)>,
+}
+
+impl Partial {
+    fn unwritten(&self) -> impl Iterator<Item = Item> + '_ {
+        self.failed.iter().map(|(item, _)| *item).chain(self.stood.iter().copied())
+    }
 }
 
 /// What was decided, on its way into the tables.
@@ -98,14 +116,15 @@ impl<'w, 'a> Work<'w, 'a> {
         if failure.code == code::UNIQUE_VIOLATION && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
-        let Some((outcome, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
-        let failed: HashSet<Item> =
-            outcome.failed.iter().map(|(item, _)| *item).chain(outcome.stood.iter().copied()).gather();
-        let misspelt = self.misspelt(|item| !failed.contains(&item))?;
-        self.tell(&Surprises { kept: outcome.kept, missing, misspelt })?;
-        let failed = outcome.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
-        let stood = outcome.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));
-        Ok(Written::But(failed.chain(stood).gather()))
+        let Some((partial, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
+        let unwritten: HashSet<Item> = partial.unwritten().gather();
+        let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
+        let stood = partial.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));
+        let rejections: Vec<Rejection> = rejected.chain(stood).gather();
+        self.pusher.abort_on_rejections(&rejections, self.targets)?;
+        let misspelt = self.misspelt(|item| !unwritten.contains(&item))?;
+        self.tell(&Surprises { kept: partial.kept, missing, misspelt })?;
+        Ok(Written::But(rejections))
     }
 
     fn rejection(&self, item: Item, error: SyncError, expected: bool) -> Rejection {
@@ -211,6 +230,10 @@ impl<'w, 'a> Work<'w, 'a> {
 
     /// Has somebody else created rows that were to be inserted?
     fn created_meanwhile(&self) -> Result<bool> {
+        // Or a conflict function has.
+        if self.targets.iter().any(|target| target.settled) {
+            return Ok(false);
+        }
         for (target, items) in by_target(self.items().filter(|i| self.is_new(i))) {
             let ids: Vec<&str> = items.iter().map(|i| i.id(self.targets)).gather();
             if !self.targets[target].visible_now(&ids)?.is_empty() {
@@ -253,76 +276,36 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(true)
     }
 
-    /// Those of these created records whose rows the push itself has brought into its own sight (it joins who sees them), and others have changed since its cursor.
-    fn changed_before(&self, updated: &[Item]) -> Result<Vec<Item>> {
-        let mut conflicts = Vec::new();
-        for (index, items) in by_target(updated.iter().copied()) {
-            let target = &self.targets[index];
-            if target.collection.conflict != ConflictPolicy::ClientWins {
-                let ids: Vec<&str> = items.iter().map(|item| item.id(self.targets)).gather();
-                let changed = decide::changed_by_others(self.pusher, target, &ids)?;
-                memory::extend(&mut conflicts, items.iter().copied().filter(|i| changed.contains(i.id(self.targets))));
-            }
-        }
-        Ok(conflicts)
-    }
-
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
     /// With it come the rows that are missing.
-    fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Outcome, Vec<Item>)>> {
+    fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Partial, Vec<Item>)>> {
         let mut steps = self.steps.clone();
         let mut refused: Vec<(Item, SyncError)> = Vec::new();
-        let mut stood: Vec<Item> = Vec::new();
         loop {
-            let mut conflicts: Vec<Item> = Vec::new();
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
-                let outcome = self.bisect(&steps)?;
-                let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
-                let unlocked = self.unlocked().filter(|item| !failed.contains(item));
-                if !self.undisturbed(outcome.updated.iter().copied().chain(unlocked))? {
-                    return Ok(End::Undo(()));
-                }
-                conflicts = self.changed_before(&outcome.updated)?;
-                if !conflicts.is_empty() {
+                let partial = self.bisect(&steps)?;
+                let unwritten: HashSet<Item> = partial.unwritten().gather();
+                let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
+                if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
                     return Ok(End::Undo(()));
                 }
                 match self.before.check(deferred) {
                     // Aborted in any case, and by an error that names its record.
-                    Err(_) if !outcome.failed.is_empty() && !self.pusher.report => {
-                        return Ok(End::Keep((outcome, Vec::new())))
+                    Err(_) if !partial.failed.is_empty() && !self.pusher.report => {
+                        return Ok(End::Keep((partial, Vec::new())))
                     }
                     checked => checked?,
                 }
                 constraints::settle(deferred)?;
-                let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !failed.contains(i));
+                let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !unwritten.contains(i));
                 let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
-                Ok(End::Keep((outcome, missing)))
+                Ok(End::Keep((partial, missing)))
             });
             match attempt {
-                Ok(End::Keep((mut outcome, missing))) => {
-                    memory::extend(&mut outcome.failed, refused);
-                    outcome.stood = stood;
-                    return match outcome.failed.first() {
-                        Some((_, e)) if !self.pusher.report => Err(e.clone()),
-                        _ => Ok(Some((outcome, missing))),
-                    };
-                }
-                Ok(End::Undo(())) if !conflicts.is_empty() => {
-                    // (By their records: these were to be inserted.)
-                    let of: HashSet<(usize, u32)> = conflicts.iter().map(|c| (c.target, c.row)).gather();
-                    let is_left = |i: &Item| i.what != What::Delete && of.contains(&(i.target, i.row));
-                    let left = steps.iter().flat_map(|step| &step.items).copied().filter(is_left);
-                    let (conflicts, stands) =
-                        left.gather_parts(|i| self.targets[i.target].collection.conflict.refuses());
-                    steps.iter_mut().for_each(|step| step.items.retain(|i| !is_left(i)));
-                    if !conflicts.is_empty() && !self.pusher.report {
-                        let conflict = |item| self.rejection(item, decide::conflict_error(), false);
-                        let rejections: Vec<Rejection> = conflicts.into_iter().map(conflict).gather();
-                        return Err(decide::conflicts_error(&rejections, self.targets));
-                    }
-                    memory::extend(&mut refused, conflicts.into_iter().map(|item| (item, decide::conflict_error())));
-                    memory::extend(&mut stood, stands);
+                Ok(End::Keep((mut partial, missing))) => {
+                    memory::extend(&mut partial.failed, refused);
+                    return Ok(Some((partial, missing)));
                 }
                 Ok(End::Undo(())) => return Ok(None),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
@@ -341,10 +324,9 @@ impl<'w, 'a> Work<'w, 'a> {
         }
     }
 
-    fn bisect(&self, steps: &[Step]) -> Result<Outcome> {
+    fn bisect(&self, steps: &[Step]) -> Result<Partial> {
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
-        let mut outcome = Outcome::default();
-        let mut lost: Vec<(Item, SyncError)> = Vec::new();
+        let (mut partial, mut outcome) = (Partial::default(), Outcome::default());
         let mut left: Vec<Step> = steps.iter().cloned().gather();
         let mut before = usize::MAX;
         for _ in 0..ROUNDS {
@@ -352,6 +334,8 @@ impl<'w, 'a> Work<'w, 'a> {
             for step in &left {
                 self.writer.bisect(&step.items, step.together, enough, &mut outcome)?;
             }
+            let found = std::mem::take(&mut outcome.found);
+            self.write_found(&found, enough, &mut outcome, &mut partial)?;
             let failed = outcome.failed.len();
             // What was written since may be what the others waited for.
             if failed == 0 || failed >= before || failed >= enough {
@@ -360,15 +344,55 @@ impl<'w, 'a> Work<'w, 'a> {
             before = failed;
             let gone = self.writer.gone(&outcome.failed)?;
             let (gone, again) = outcome.failed.drain(..).gather_parts(|(item, _)| gone.contains(item));
-            memory::extend(&mut lost, gone);
+            memory::extend(&mut partial.failed, gone);
             outcome.failed = again;
             let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
             for step in &mut left {
                 step.items.retain(|i| failed.contains(i));
             }
         }
-        memory::extend(&mut outcome.failed, lost);
-        Ok(outcome)
+        memory::extend(&mut partial.kept, outcome.kept);
+        memory::extend(&mut partial.failed, outcome.failed);
+        Ok(partial)
+    }
+
+    /// Decides about records that were to be inserted and whose rows are there by now, and writes them where that is what becomes of them.
+    fn write_found(&self, found: &[Item], enough: usize, outcome: &mut Outcome, partial: &mut Partial) -> Result<()> {
+        for (index, items) in by_target(found.iter().copied()) {
+            let target = &self.targets[index];
+            let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
+            let (fates, rejections) = decide::found(self.pusher, index, target, &rows)?;
+            let mut errors: HashMap<String, Rejection> = rejections.into_iter().map(|r| (r.id.clone(), r)).gather();
+            let mut updates: Vec<Item> = Vec::new();
+            for item in &items {
+                memory::heed();
+                let (item, group) = (*item, target.group_of_update(item.row));
+                let update = Item { what: What::Update(group), ..item };
+                partial.found.push(update);
+                match fates[&item.row] {
+                    // (Its INSERT has been tried.)
+                    Fate::Update | Fate::Insert => updates.push(update),
+                    Fate::Revive => updates.push(Item { what: What::Revive(group), ..item }),
+                    Fate::Keep => partial.kept.push(update),
+                    Fate::Rejected => match errors.remove(item.id(self.targets)) {
+                        Some(Rejection { expected: false, error, .. }) => partial.failed.push((item, error)),
+                        _ => partial.stood.push(item),
+                    },
+                    Fate::Nothing if target.dialect == Dialect::Drift => {}
+                    // A conflict function is not asked any more.
+                    Fate::Nothing => partial.stood.push(item),
+                    // What is said of a row that is to be inserted only its client hears.
+                    _ => partial.kept.push(item),
+                }
+            }
+            let failed = outcome.failed.len();
+            self.writer.bisect(&updates, false, failed.saturating_add(enough), outcome)?;
+            let to_insert: HashMap<u32, Item> = items.into_iter().map(|item| (item.row, item)).gather();
+            for (item, _) in &mut outcome.failed[failed..] {
+                *item = to_insert[&item.row];
+            }
+        }
+        Ok(())
     }
 
     /// Who believes something else of a row than what stands gets the row, or hears that it is gone, with the next pull.

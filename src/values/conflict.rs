@@ -38,11 +38,6 @@ impl ConflictPolicyError {
 }
 
 impl ConflictPolicy {
-    /// Does a push fail by a conflict that is not to be settled?
-    pub fn refuses(self) -> bool {
-        matches!(self, ConflictPolicy::Reject | ConflictPolicy::Merge)
-    }
-
     /// All policies, in the order of the documentation.
     pub const ALL: [ConflictPolicy; 6] = [
         ConflictPolicy::Reject,

@@ -16,11 +16,12 @@ CREATE FUNCTION t.count(answer json) RETURNS TABLE (rejected bigint, code text, 
     SELECT count(*), e ->> 'code', e ->> 'message' FROM json_array_elements(answer -> 'rejected') AS e GROUP BY 2, 3
 $$;
 CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree, c0 int, c1 int, c2 int, c3 int, c4 int, c5 int, c6 int, c7 int, c8 int, c9 int, c10 int);
-SELECT snapsync.enable('tree');
+CREATE TABLE forest (id int PRIMARY KEY, parent int REFERENCES forest, c0 int, c1 int, c2 int, c3 int, c4 int, c5 int, c6 int, c7 int, c8 int, c9 int, c10 int, c11 int, c12 int);
+SELECT snapsync.enable('tree'), snapsync.enable('forest');
 INSERT INTO tree (id) SELECT generate_series(1, 1500);
 DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE wide (id int PRIMARY KEY, %s)', string_agg('c' || i || ' int', ', ')) FROM generate_series(1, 1500) AS i); END $$;
 SELECT snapsync.enable('wide');
-GRANT ALL ON tree, wide TO alice;
+GRANT ALL ON tree, forest, wide TO alice;
 SET ROLE alice;
 -- What is asked is made before the clock runs.
 SELECT array_agg('n' || i) AS names FROM generate_series(1, 60000) AS i \gset
@@ -38,6 +39,10 @@ SELECT json_build_object('notes', json_build_object('created', json_agg(json_bui
 SELECT json_build_object('tree', json_build_object('updated', json_agg(r))) AS tree
 FROM (SELECT (json_object_agg('c' || i, n) FILTER (WHERE n >> i & 1 = 1)::jsonb || jsonb_build_object('id', n, 'parent', n % 1500 + 1)) AS r
       FROM generate_series(1, 1500) AS n, generate_series(0, 10) AS i GROUP BY n) AS x \gset
+-- So many that one statement for all would take PostgreSQL some GB, and a time in which nothing ends it; the rows are new, and each has the one before it as its parent.
+SELECT json_build_object('forest', json_build_object('created', json_agg(r))) AS forest
+FROM (SELECT (json_object_agg('c' || i, n) FILTER (WHERE n >> i & 1 = 1)::jsonb || jsonb_build_object('id', n, 'parent', nullif(n - 1, 0))) AS r
+      FROM generate_series(1, 6000) AS n, generate_series(0, 12) AS i GROUP BY n ORDER BY n) AS x \gset
 -- Each has another column of a wide table, and every other row has one more, of which the client does not know.
 SELECT json_build_object('wide', json_build_object('created', json_agg(json_build_object('id', i, 'c' || i, i)))) AS wide FROM generate_series(1, 1200) AS i \gset
 SET statement_timeout = '8s';
@@ -57,6 +62,8 @@ SELECT count(*), min(message) FROM t.count(push_changes(:'some_unreadable', on_r
 SELECT * FROM t.count(push_changes(:'misfits', on_rejected => 'report'));
 SELECT push_changes(:'tree');
 SELECT count(*) FROM tree WHERE parent = id % 1500 + 1 AND num_nulls(c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10) = 11 - length(replace(id::bit(11)::text, '0', ''));
+SELECT push_changes(:'forest');
+SELECT count(*), count(parent) FROM forest;
 SELECT push_changes(:'wide');
 UPDATE wide SET c1500 = 0 WHERE id % 2 = 0;
 SELECT pull_changes('{wide}') ->> 'timestamp' AS cursor \gset

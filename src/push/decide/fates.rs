@@ -172,7 +172,8 @@ impl<'d, 'a> Deciding<'d, 'a> {
     /// A row that stands, and that the caller may only insert. A trigger may do more for him than he may.
     fn only_inserted(&mut self, known: &Known, row: u32, id: &str) -> Fate {
         match (known.policy, known.changed.get(id), known.versions.records.get(&row)) {
-            (ConflictPolicy::LastWriteWins, _, Some(None)) => self.stands(id),
+            (ConflictPolicy::LastWriteWins, _, Some(None)) if self.target.dialect == Dialect::Drift => Fate::Nothing,
+            (ConflictPolicy::LastWriteWins, _, Some(None)) => Fate::KeepForHim,
             (ConflictPolicy::LastWriteWins, _, Some(Some(e))) => self.reject(id, e.clone()),
             (ConflictPolicy::LastWriteWins | ConflictPolicy::ClientWins, ..) | (_, None, _) => Fate::Insert,
             (ConflictPolicy::ServerWins, ..) => self.stands(id),
@@ -202,7 +203,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
         if !is_equal && self.is_denied(row, write) {
             return Ok(self.deny(id));
         }
-        // Nor of those that he may only insert.
+        // Those that he may only insert have answers of their own.
         if !is_equal && stored.visible && write == Fate::Insert {
             return Ok(self.only_inserted(known, row, id));
         }

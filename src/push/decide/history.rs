@@ -72,14 +72,6 @@ fn made_since(pusher: &Pusher, target: &Target, entries: &[Logged]) -> HashMap<S
     made
 }
 
-/// Which of these rows others have changed since the baseline, whoever saw them. To be asked of rows that the caller sees.
-pub fn changed_by_others(pusher: &Pusher, target: &Target, ids: &[&str]) -> Result<HashSet<String>> {
-    let newest = clock::read_snapmin()?.newest;
-    let ids: HashSet<&str> = ids.iter().copied().gather();
-    let entries = entries(pusher, target, newest)?.unwrap_or_default();
-    Ok(entries.into_iter().map(|entry| entry.key).filter(|key| ids.contains(key.as_str())).gather())
-}
-
 /// Did others change rows of this target since the baseline that the caller sees or could see, or is that not known?
 pub(super) fn are_known(pusher: &Pusher, index: usize, target: &Target, newest: i64) -> Result<bool> {
     let Some(entries) = entries(pusher, target, newest)? else { return Ok(true) };

@@ -1,0 +1,77 @@
+-- Created rows that exist, and that their pusher sees only since the same push let him join who sees them: the collection's policy decides, as if he had seen them before.
+\set ECHO none
+\set test regress_push_joined
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+
+CREATE TABLE joined (id text PRIMARY KEY, who name DEFAULT current_user, team text);
+CREATE TABLE boards (id text PRIMARY KEY, team text, title text, body text, v int, gone boolean NOT NULL DEFAULT false);
+ALTER TABLE boards ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON boards USING (EXISTS (SELECT FROM joined AS j WHERE j.team = boards.team AND j.who = current_user)) WITH CHECK (true);
+GRANT ALL ON joined, boards TO alice, bob;
+SELECT snapsync.enable('boards'), snapsync.enable('joined');
+
+-- Bob's rows; those whose id begins with "c" change after alice's cursor.
+CREATE PROCEDURE t.begin_with(policy text, VARIADIC others text[]) LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM joined;
+    DELETE FROM boards;
+    EXECUTE format('SELECT snapsync.enable(''boards'', conflict => %L %s)', policy, array_to_string(others, ' '));
+    INSERT INTO joined VALUES ('2', 'bob', 't');
+    INSERT INTO boards VALUES ('a', 't', 'old', 'old', 9, false), ('b', 't', 'old', 'old', 1, false), ('n', 't', 'old', 'old', 1, false), ('t', 't', 'old', 'old', 9, true), ('u', 't', 'old', 'old', 1, true);
+    INSERT INTO boards SELECT 'c' || n, 't', 'old', 'old', v FROM (VALUES (1, 9), (2, 1)) AS r(n, v);
+    COMMIT;
+    PERFORM t.catch_up('boards');
+    UPDATE boards SET title = 'by bob' WHERE id LIKE 'c%';
+    COMMIT;
+END
+$$;
+CREATE FUNCTION t.push(changes text) RETURNS text LANGUAGE sql AS $$
+    SELECT public.push_changes(changes::json, nullif(current_setting('t.cursor'), ''), on_rejected => 'report')::text $$;
+GRANT USAGE ON SCHEMA t TO alice;
+\set batch '{"joined": {"created": [{"id": "3", "team": "t"}]}, "boards": {"created": [{"id": "a", "team": "t", "title": "mine", "v": 5}, {"id": "b", "team": "t", "title": "mine", "v": 5}, {"id": "c1", "team": "t", "title": "mine", "v": 5}, {"id": "c2", "team": "t", "title": "mine", "v": 5}, {"id": "n", "team": "t", "title": "mine"}, {"id": "t", "team": "t", "title": "mine", "v": 5}, {"id": "u", "team": "t", "title": "mine", "v": 5}]}}'
+
+\echo The larger version wins, whatever the cursor, and a record without one is refused.
+CALL t.begin_with('last_write_wins', ', version_column => ''v'', soft_delete_column => ''gone''');
+SET ROLE alice;
+SELECT t.push(:'batch');
+SELECT id, title, v, gone FROM boards ORDER BY id;
+SELECT c.key, jsonb_agg(coalesce(r ->> 'id', r #>> '{}') ORDER BY coalesce(r ->> 'id', r #>> '{}')) FROM jsonb_each(public.pull_changes('{boards}', current_setting('t.cursor'))::jsonb #> '{changes,boards}') AS c(key, rows), jsonb_array_elements(c.rows) AS r GROUP BY 1 ORDER BY 1;
+RESET ROLE;
+
+\echo So is it without a cursor.
+CALL t.begin_with('last_write_wins', ', version_column => ''v'', soft_delete_column => ''gone''');
+SELECT set_config('t.cursor', NULL, false);
+SET ROLE alice;
+SELECT t.push(:'batch');
+SELECT id, title, v, gone FROM boards ORDER BY id;
+RESET ROLE;
+
+\echo Two that changed other columns are merged.
+CALL t.begin_with('merge', ', soft_delete_column => ''gone''');
+SET ROLE alice;
+SELECT t.push('{"joined": {"created": [{"id": "3", "team": "t"}]}, "boards": {"updated": [{"id": "c1", "body": "mine"}, {"id": "c2", "title": "mine"}]}}');
+SELECT id, title, body FROM boards WHERE id LIKE 'c%' ORDER BY id;
+RESET ROLE;
+
+\echo All conflicts are named, where nothing is reported.
+CALL t.begin_with('reject', ', soft_delete_column => ''gone''');
+SET ROLE alice;
+SELECT * FROM t.error(format('SELECT push_changes(%L, current_setting(''t.cursor''))', :'batch'));
+RESET ROLE;
+
+\echo A row that a conflict function makes, and the same push creates.
+CREATE TABLE logs (id text PRIMARY KEY, a text);
+CREATE TABLE files (id text PRIMARY KEY, a text);
+GRANT ALL ON logs, files TO alice;
+CREATE FUNCTION noted(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$
+    INSERT INTO logs VALUES ('log', 'by the function');
+    SELECT incoming || '{"a": "both"}' $$;
+SELECT snapsync.enable('logs'), snapsync.enable('files', conflict => 'custom', conflict_function => 'noted(text, text, jsonb, jsonb)');
+INSERT INTO files VALUES ('1', 'old');
+SELECT t.catch_up('files');
+UPDATE files SET a = 'server';
+SET ROLE alice;
+SELECT t.push('{"logs": {"created": [{"id": "log", "a": "mine"}]}, "files": {"updated": [{"id": "1", "a": "mine"}]}}');
+SELECT 'logs' AS of, * FROM logs UNION ALL SELECT 'files', * FROM files;
+RESET ROLE;
