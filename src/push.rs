@@ -14,6 +14,7 @@ use crate::log::client;
 use crate::log::journal::{self, Origin};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
+use crate::server::pg;
 use crate::server::subxact::{self, End};
 use crate::values::device::Device;
 use crate::values::{excerpt, settings};
@@ -79,6 +80,7 @@ pub fn push(request: &PushRequest) -> Result<String> {
         }
     };
     client::check(request.client_id)?;
+    pg::check_may_write(c"push_changes()");
     let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
     let raw = payload::parse(request.changes, memory::heed)?;
     let before = DeferredBefore::look()?;

@@ -154,6 +154,7 @@ fn lock_to_disable(relation: pg_sys::Oid) -> Result<()> {
 
 /// Makes every client forget what it has of this collection and take it anew.
 pub fn reset(relation: pg_sys::Oid) -> Result<()> {
+    pg::check_may_write(c"snapsync.reset()");
     let table = Table::find(relation)?;
     table.check_owner("reset")?;
     check_enabled(&table)?;

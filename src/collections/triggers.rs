@@ -270,7 +270,7 @@ impl TriggerPlan {
     /// This very session may be using the tables, as it may beside CREATE TRIGGER: a statement under way fires the triggers that were there when it
     /// began, and what it has changed without ours, the transaction's reset says.
     fn carry_out(&self) -> Result<()> {
-        trigger::check_may_write();
+        pg::check_may_write(c"CREATE TRIGGER");
         spi::as_owner(|| {
             for &(table, name, step) in &self.steps {
                 memory::heed();

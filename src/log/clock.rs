@@ -14,12 +14,14 @@
 //! *Proof.* Let t be a writer that the snapshot does not see. If t's lock was there in 2: snapmin <= stamp(t). If not, t
 //! had either not reached its critical section by 1, so stamp(t) > n, hence stamp(t) >= next(n) >= snapmin; or had released
 //! its lock before 2, so its commit was visible before 3 and the snapshot sees it, a contradiction. QED
+//! (The server leaves a holder out as soon as its transaction is none of the running ones, a moment before its lock goes: its commit is visible by then. PREPARE hands
+//! the lock over before that. Entries that are written early carry a number, for which readers take the transaction's stamp: `draw`.)
 //!
 //! Stamps are multiples of four. So a cursor can be another number, and mean the stamp before it: pulls say by that that their snapshot has seen more
 //! than what came before ([`INEXACT`], pull/exact.rs), or that the role stood otherwise than recorded ([`UNRECORDED`], roles.rs).
 //!
-//! Snapmins never go back: what is registered after a reader's 1 is larger than its n. So a stamp once found finished stays
-//! so, and step 2 need not look at it again.
+//! Snapmins never go back, whoever reads: what is registered after a reader's 1 is larger than its n. So a stamp once found finished stays
+//! so, step 2 need not look at it again, and what a later reader finds registered up to that n the earlier one found, too.
 //!
 //! A reader whose snapshot is older than step 1 (REPEATABLE READ, SERIALIZABLE) or that has no lock table (hot standby)
 //! uses the largest `snapsync.horizon.snapmin` that its snapshot sees. A writer w put it there: computed by steps 1 and 2
@@ -79,7 +81,7 @@ fn is_foreign(data: &SequenceData) -> bool {
     data.log_cnt < OURS
 }
 
-/// The value of the sequence before its first advance reads as 0.
+/// The last value that was given. (A sequence that begins with one has not given it yet.)
 fn current(data: &SequenceData) -> i64 {
     if data.is_called {
         data.last_value
@@ -196,7 +198,7 @@ fn advance_to(next: impl Fn(i64) -> i64, register: bool) -> Result<i64> {
     loop {
         match try_advance(&next, leap, register)? {
             Advance::To(value) => return Ok(value),
-            Advance::Foreign(clock) => leap = Some(history::target(clock.max(horizon::newest()?), false)?),
+            Advance::Foreign(clock) => leap = Some(history::target(history::reached(clock)?, false)?),
             Advance::Unregistered(value) => why_unregistered(value)?,
         }
     }
@@ -303,6 +305,21 @@ pub fn register_and_stamp() -> Result<i64> {
     let stamp = advance()?;
     talk::hold(tag(stamp), pg_sys::ShareLock);
     Ok(stamp)
+}
+
+/// What the next writer does before it takes its stamp, without one: the history that this database runs on is recorded, and a clock that somebody has set back leaps. It
+/// stands, whatever becomes of the transaction. A push must do it before it judges its cursor: where nobody else writes, it would be refused by what its own commit puts
+/// right, and never commit.
+pub fn settle() -> Result<()> {
+    if history::ensure()? && was_set()? {
+        advance_past(FIRST)?;
+    }
+    Ok(())
+}
+
+fn was_set() -> Result<bool> {
+    // SAFETY: only reads under a share lock.
+    unsafe { with_page(pg_sys::BUFFER_LOCK_SHARE, |_, buffer| is_foreign(data(pg_sys::BufferGetPage(buffer)))) }
 }
 
 /// A number that nobody else has, for entries that are written before their transaction commits. It is no stamp: nothing is registered,

@@ -4,7 +4,7 @@ use std::ffi::{c_char, CStr, CString};
 
 use pgrx::{pg_sys, IntoDatum};
 
-use crate::server::error::{code, Result, SyncError};
+use crate::server::error::{code, Remembering, Result, SyncError};
 use crate::server::session::{Cached, Event};
 
 mod own_rows;
@@ -152,6 +152,13 @@ pub fn is_object_name(base: pg_sys::Oid) -> bool {
 pub fn current_user() -> pg_sys::Oid {
     // SAFETY: reads a backend-local variable.
     unsafe { pg_sys::GetUserId() }
+}
+
+/// Refuses a command that writes, in PostgreSQL's words, where the transaction may not: what is written past the SQL layer nothing else would refuse.
+pub fn check_may_write(command: &CStr) {
+    let _remembering = Remembering::start();
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::PreventCommandIfReadOnly(command.as_ptr()) }
 }
 
 pub fn in_recovery() -> bool {

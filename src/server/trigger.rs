@@ -142,13 +142,6 @@ pub fn depth() -> i32 {
     unsafe { pg_sys::pg_trigger_depth(std::ptr::null_mut()).value() as i32 }
 }
 
-/// Refuses to change triggers where the session may not write at all.
-pub fn check_may_write() {
-    let _remembering = Remembering::start();
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::PreventCommandIfReadOnly(c"CREATE TRIGGER".as_ptr()) }
-}
-
 /// The table of a trigger that this transaction has dropped.
 pub fn table_of_dropped(trigger: pg_sys::Oid) -> Option<pg_sys::Oid> {
     let mut table = None;

@@ -86,6 +86,12 @@ fn random_below(bound: i64) -> Result<i64> {
     Ok(i64::from_ne_bytes(bytes).rem_euclid(bound))
 }
 
+/// How far the clock has been, as far as is known, where it is here now.
+pub(super) fn reached(clock: i64) -> Result<i64> {
+    let ends = gaps()?.iter().map(|gap| gap.to).max();
+    Ok(clock.max(horizon::newest()?).max(ends.unwrap_or(clock)))
+}
+
 /// The target of a leap from here; `lost`: a branch of history may be lost, or one that nothing is known of.
 pub(super) fn target(clock: i64, lost: bool) -> Result<i64> {
     let (least, spread) = if lost { (LEAP, SPREAD) } else { (LEAP_AT_START, SPREAD_AT_START) };
@@ -295,7 +301,7 @@ fn record() -> Result<()> {
             let ((from, lost), clock) = (gap(what)?, read()?);
             // Where nothing is recorded the extension may have been there before, and dropped: of that one nothing is known but that its
             // clock was ahead of time, too. What `enable` resets is older than this leap; cursors beyond would be valid once the clock has come there.
-            let to = target(clock.max(horizon::newest()?), lost || what == Recorded::Nothing)?;
+            let to = target(reached(clock)?, lost || what == Recorded::Nothing)?;
             let gap = if what == Recorded::Nothing { Gap { from: 0, to: 0, lost } } else { Gap { from, to, lost } };
             insert(gap)?;
             advance_past(to)
