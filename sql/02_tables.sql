@@ -35,7 +35,7 @@ CREATE SEQUENCE snapsync.clock AS bigint MINVALUE 1 START 1 CACHE 1;
 -- stamps a second since 2020 is more than any server commits, and stays exact in JavaScript until 2292.
 SELECT pg_catalog.setval('snapsync.clock',
     1048576 OPERATOR(pg_catalog.*) (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.-) 1577836800)::bigint);
-COMMENT ON SEQUENCE snapsync.clock IS 'Stamps of committed changes; a cursor is one of these numbers';
+COMMENT ON SEQUENCE snapsync.clock IS 'Stamps of committed changes: multiples of four; a cursor is one of them, or up to three larger';
 
 CREATE TABLE snapsync.collection (
     relation            snapsync.regtable NOT NULL,
