@@ -180,12 +180,16 @@ COMMENT ON COLUMN snapsync.salt.salt IS 'A random number';
 
 CREATE TABLE snapsync.early (
     early               bigint NOT NULL,
-    stamp               bigint NOT NULL
+    stamp               bigint NOT NULL,
+    class               smallint NOT NULL
 );
 COMMENT ON TABLE snapsync.early IS 'Transactions that wrote entries before they committed: which stamp they got';
 COMMENT ON COLUMN snapsync.early.early IS 'What their entries have as stamp';
 COMMENT ON COLUMN snapsync.early.stamp IS 'What counts';
+COMMENT ON COLUMN snapsync.early.class IS 'In how many bytes the one is away from the other, less one';
+CREATE INDEX early_number ON snapsync.early (early);
 CREATE INDEX early_stamp ON snapsync.early (stamp);
+CREATE INDEX early_class ON snapsync.early (class, stamp);
 
 CREATE TABLE snapsync.compaction (
     number              bigint NOT NULL

@@ -31,6 +31,16 @@ pub mod column {
 pub mod early {
     pub const NUMBER: i16 = 1;
     pub const STAMP: i16 = 2;
+    pub const CLASS: i16 = 3;
+
+    /// So many bits of the distance between number and stamp make one class.
+    pub const CLASS_BITS: u32 = 8;
+
+    /// What class they are of: by how many bytes the distance is written, less one.
+    pub fn class_of(number: i64, stamp: i64) -> i16 {
+        let distance = stamp.saturating_sub(number).max(1);
+        (distance.ilog2() / CLASS_BITS) as i16
+    }
 }
 
 pub const LOG: OwnTable = OwnTable {
@@ -57,7 +67,7 @@ pub const BY_STAMP: [i16; 2] = [column::RELATION, column::STAMP];
 
 pub const EARLY: OwnTable = OwnTable {
     name: c"early",
-    columns: &[(pg_sys::INT8OID, false), (pg_sys::INT8OID, false)],
+    columns: &[(pg_sys::INT8OID, false), (pg_sys::INT8OID, false), (pg_sys::INT2OID, false)],
     written: WrittenBy::Catalog,
 };
 
@@ -229,6 +239,17 @@ impl Image {
             let text = value.val.string;
             Some(std::slice::from_raw_parts(text.val.cast::<u8>(), text.len as usize))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::early::class_of;
+
+    #[test]
+    fn a_distance_has_its_class() {
+        assert_eq!([1, 255, 256, 65_535, 65_536].map(|distance| class_of(7, 7 + distance)), [0, 0, 1, 1, 2]);
+        assert_eq!((class_of(7, 7), class_of(0, i64::MAX)), (0, 7));
     }
 }
 

@@ -8,19 +8,21 @@ use std::rc::Rc;
 
 use pgrx::{pg_sys, FromDatum, IntoDatum};
 
-use crate::log::change::{self, column, early, Image, Op, Salt, BY_BUCKET, BY_STAMP, EARLY, LOG, NOTICE, NO_BUCKET};
+use crate::log::change::{self, column, Image, Op, Salt, BY_BUCKET, BY_STAMP, LOG, NOTICE, NO_BUCKET};
 use crate::log::client;
 use crate::log::clock::durable;
 use crate::log::journal;
 use crate::log::salt;
 use crate::server::error::{code, Result, SyncError};
-use crate::server::memory::{self, Gather};
+use crate::server::memory;
 use crate::server::pg;
 
+mod early;
 mod entries;
 mod part;
 mod window;
 
+use early::Early;
 pub use entries::Entries;
 pub use window::Window;
 
@@ -117,9 +119,6 @@ impl Picked<'_> {
     }
 }
 
-/// Numbers of entries, and the stamps that they stand for.
-type EarlyStamps = Vec<(i64, i64)>;
-
 /// The log, open for reading.
 pub struct Log<'a> {
     relation: pg_sys::Relation,
@@ -127,8 +126,10 @@ pub struct Log<'a> {
     by_stamp: pg_sys::Relation,
     snapshot: &'a pg::ActiveSnapshot,
     salts: OnceCell<Vec<Salt>>,
-    /// What `snapsync.early` has of stamps from one on.
-    early: RefCell<Option<(i64, EarlyStamps)>>,
+    /// The number of entries that was last looked up, and its stamp.
+    last_early: Cell<Early>,
+    /// By stamps: what was under way when they were drawn.
+    under_way: RefCell<Vec<(i64, Rc<Vec<Early>>)>>,
 }
 
 impl<'a> Log<'a> {
@@ -141,8 +142,8 @@ impl<'a> Log<'a> {
             let by_stamp = pg::own_index(relation, c"change_relation_stamp", &BY_STAMP)?;
             let [by_bucket, by_stamp] =
                 [by_bucket, by_stamp].map(|index| pg_sys::index_open(index, pg_sys::AccessShareLock as c_int));
-            let (salts, early) = (OnceCell::new(), RefCell::new(None));
-            Ok(Log { relation, by_bucket, by_stamp, snapshot, salts, early })
+            let (salts, last_early, under_way) = (OnceCell::new(), Cell::default(), RefCell::default());
+            Ok(Log { relation, by_bucket, by_stamp, snapshot, salts, last_early, under_way })
         }
     }
 
@@ -184,25 +185,25 @@ impl<'a> Log<'a> {
         left: Option<&Cell<usize>>,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
-        let early = self.early(window.from)?;
+        let mut beside: Vec<i64> = Vec::new();
+        let own = journal::own_stamp().map(|own| (own, own));
+        for early in self.under_way(window.from)?.iter().copied().chain(own) {
+            memory::extend(&mut beside, window.has_beside(early).then_some(early.0));
+        }
         let mut each = |mut entry: Logged| {
-            if let Ok(at) = early.binary_search_by_key(&entry.stamp, |(number, _)| *number) {
-                if !window.has(early[at]) {
-                    return Ok(());
-                }
-                entry.stamp = early[at].1;
+            let number = entry.stamp;
+            entry.stamp = self.stamp_of(number)?;
+            match window.has((number, entry.stamp)) {
+                true => each(entry),
+                false => Ok(()),
             }
-            each(entry)
         };
         // Of this bucket, or of all: stamps in the window, and those that are such by `early`.
         self.each_bucket(scopes, &mut |bucket, scopes| {
             let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
             let picked = Picked { scopes, longest, wanted, left };
             self.scan(relation, bucket, window.keys(), picked, &mut each)?;
-            for (number, _) in early.iter().filter(|early| window.has_beside(**early)) {
-                self.scan(relation, bucket, vec![stamp_is(*number)], picked, &mut each)?;
-            }
-            Ok(())
+            beside.iter().try_for_each(|number| self.scan(relation, bucket, vec![stamp_is(*number)], picked, &mut each))
         })
     }
 
@@ -234,53 +235,6 @@ impl<'a> Log<'a> {
             }
             Scopes::All => each(None, None),
         }
-    }
-
-    /// Which numbers of entries stand for stamps from this one on, in order: those of transactions that flushed early. This transaction's
-    /// own number stands for itself, wherever the cursor is: its pulls have seen some of its entries, not all.
-    fn early(&self, from: i64) -> Result<EarlyStamps> {
-        let mut known = self.early.borrow_mut();
-        // The snapshot shows the same each time: what is asked for further on is there already.
-        if known.as_ref().is_none_or(|(since, _)| *since > from) {
-            *known = Some((from, self.read_early(from)?));
-        }
-        let known = known.iter().flat_map(|(_, found)| found).filter(|(_, stamp)| *stamp >= from);
-        let mut found: EarlyStamps = known.copied().gather();
-        if let Some(own) = journal::own_stamp() {
-            if let Err(at) = found.binary_search_by_key(&own, |(number, _)| *number) {
-                found.insert(at, (own, own));
-            }
-        }
-        Ok(found)
-    }
-
-    /// The numbers that the table has, in order.
-    fn read_early(&self, from: i64) -> Result<EarlyStamps> {
-        let mut found = Vec::new();
-        // SAFETY: the table exists, and its index is looked up under a lock on it; on an ERROR the resource owner closes both.
-        unsafe {
-            let relation = EARLY.open(pg_sys::AccessShareLock)?;
-            let index = pg::own_index(relation, c"early_stamp", &[early::STAMP])?;
-            let mut key =
-                scan_key(early::STAMP, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_INT8GE, from.into_datum());
-            let scan = pg_sys::systable_beginscan(relation, index, true, self.snapshot.raw(), 1, &mut key);
-            loop {
-                memory::heed();
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
-                let mut null = false;
-                let number = pg_sys::heap_getattr(tuple, c_int::from(early::NUMBER), (*relation).rd_att, &mut null);
-                let stamp = pg_sys::heap_getattr(tuple, c_int::from(early::STAMP), (*relation).rd_att, &mut null);
-                found.push((number.value() as i64, stamp.value() as i64));
-            }
-            pg_sys::systable_endscan(scan);
-            pg_sys::table_close(relation, pg_sys::AccessShareLock as c_int);
-        }
-        found.sort_unstable();
-        found.dedup_by_key(|(number, _)| *number);
-        Ok(found)
     }
 
     fn scan(

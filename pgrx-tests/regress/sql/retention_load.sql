@@ -14,7 +14,7 @@ CREATE PROCEDURE t.fill() LANGUAGE plpgsql AS $$
 DECLARE base bigint := (SELECT min(stamp) FROM snapsync.change);
 BEGIN
     INSERT INTO snapsync.change (relation, ord, stamp, op, key) SELECT 'todos', 0, base - 10000 + n, 'U', n FROM generate_series(1, 2000) AS n;
-    INSERT INTO snapsync.early SELECT base - 10000 + n, base + 10000 + n FROM generate_series(1901, 22000) AS n;
+    INSERT INTO snapsync.early SELECT base - 10000 + n, base + 10000 + n, 1 FROM generate_series(1901, 22000) AS n;
     INSERT INTO snapsync.horizon SELECT base, now() - interval '2 days';
 END $$;
 CREATE FUNCTION t.reads() RETURNS bigint LANGUAGE sql AS $$

@@ -18,7 +18,7 @@ const WRITTEN: [&OwnTable; 6] =
 
 /// The indexes of all, those of constraints, too: code knows them by name, or a statement goes by what they make unique. PostgreSQL lets an
 /// index of an extension's table go as any other. (The test `own_tables` tries to drop each one that there is.)
-const INDEXES: [&str; 22] = [
+const INDEXES: [&str; 24] = [
     "access_access",
     "access_pkey",
     "change_relation_bucket_stamp",
@@ -29,6 +29,8 @@ const INDEXES: [&str; 22] = [
     "dependency_name",
     "dependency_object",
     "dependency_relation",
+    "early_class",
+    "early_number",
     "early_stamp",
     "horizon_at",
     "horizon_snapmin",

@@ -8,7 +8,7 @@ use pgrx::{pg_sys, IntoDatum};
 
 use super::net::{self, Effect, Net};
 use super::Journal;
-use crate::log::change::{column, Op, Salt, BY_BUCKET, BY_STAMP, EARLY, LOG};
+use crate::log::change::{column, early, Op, Salt, BY_BUCKET, BY_STAMP, EARLY, LOG};
 use crate::log::clock;
 use crate::server::error::Result;
 use crate::server::memory::Gather;
@@ -175,7 +175,8 @@ pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
     // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its index.
     unsafe {
         let indexes = pg::OwnIndexes::open(&EARLY, relation)?;
-        let tuple = EARLY.row(relation, &[Some(number.into()), Some(stamp.into())]);
+        let class = early::class_of(number, stamp).into_datum();
+        let tuple = EARLY.row(relation, &[Some(number.into()), Some(stamp.into()), class]);
         indexes.insert(relation, tuple);
         pg_sys::heap_freetuple(tuple);
         indexes.close();

@@ -32,8 +32,7 @@ impl Log<'_> {
 
     /// The entries of the transaction with this stamp in these scopes, if they are more than so many.
     pub fn large(&self, relation: pg_sys::Oid, stamp: i64, scopes: Scopes, many: usize) -> Result<Option<LogPart>> {
-        let early = self.early(stamp)?.into_iter().find(|(_, stands_for)| *stands_for == stamp);
-        let number = early.map_or(stamp, |(number, _)| number);
+        let number = self.number_of(stamp)?.unwrap_or(stamp);
         let (file, compactions) = self.places()?;
         let mut part = LogPart { file, compactions, number, block: u32::MAX, last: 0, inner: false };
         let mut count = 0;

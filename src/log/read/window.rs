@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pgrx::{pg_sys, IntoDatum};
 
-use super::{scan_key, stamp_from, stamp_is, Entries, Log, Scopes};
+use super::{scan_key, stamp_from, stamp_is, Early, Entries, Log, Scopes};
 use crate::log::change::{column, Op, NO_BUCKET};
 use crate::log::{clock, journal};
 use crate::server::error::Result;
@@ -29,7 +29,7 @@ impl Window {
     }
 
     /// Is this number of entries, which stands for this stamp, in it?
-    pub(super) fn has(self, (number, stamp): (i64, i64)) -> bool {
+    pub(super) fn has(self, (number, stamp): Early) -> bool {
         match journal::own_stamp() {
             Some(own) if own == number => self.own,
             _ => self.reaches(stamp),
@@ -41,7 +41,7 @@ impl Window {
     }
 
     /// Is it to be looked for by its own, because the number is none of these stamps?
-    pub(super) fn has_beside(self, early: (i64, i64)) -> bool {
+    pub(super) fn has_beside(self, early: Early) -> bool {
         self.has(early) && !self.reaches(early.0)
     }
 
@@ -88,7 +88,6 @@ impl Log<'_> {
         scopes: Scopes,
         entries: usize,
     ) -> Result<Option<WindowEnd>> {
-        let early = self.early(from)?;
         let mut found = First { wanted: entries, counted: 0, by_stamp: BTreeMap::new() };
         let own = journal::own_stamp();
         self.each_bucket(scopes, &mut |bucket, _| {
@@ -102,14 +101,13 @@ impl Log<'_> {
                 if found.is_past(number) {
                     return Ok(false);
                 }
-                let stamp = early.binary_search_by_key(&number, |(number, _)| *number);
                 if Some(number) != own {
-                    found.add(stamp.map_or(number, |at| early[at].1), size);
+                    found.add(self.stamp_of(number)?, size);
                 }
                 Ok(true)
             })?;
             // Of transactions that were under way when the window's first stamp was drawn.
-            for &(number, stamp) in early.iter().filter(|(number, _)| *number < from && Some(*number) != own) {
+            for &(number, stamp) in self.under_way(from)?.iter() {
                 memory::heed();
                 let mut count = 0;
                 if !found.is_past(stamp) {
@@ -163,10 +161,9 @@ impl Log<'_> {
             Ok(more)
         })?;
         // What stands for a stamp from there on, and is further back. The running transaction's own it always reads.
-        let (early, own, begun) = (self.early(from)?, journal::own_stamp(), from);
-        for (number, stamp) in early.into_iter().filter(|(number, _)| *number < begun && Some(*number) != own) {
+        for (number, stamp) in self.under_way(from)?.iter() {
             let mut more = true;
-            self.tuples(relation, None, vec![stamp_is(number)], |tuple| {
+            self.tuples(relation, None, vec![stamp_is(*number)], |tuple| {
                 more = goes_on(tuple);
                 Ok(more)
             })?;
@@ -187,9 +184,9 @@ impl Log<'_> {
             })
         };
         look(stamp_from(from))?;
-        for (number, _) in self.early(from)?.iter().filter(|(number, _)| *number < from) {
-            look(stamp_is(*number))?;
-        }
+        let numbers = self.under_way(from)?;
+        let own = journal::own_stamp().filter(|own| *own < from);
+        numbers.iter().map(|(number, _)| *number).chain(own).try_for_each(|number| look(stamp_is(number)))?;
         Ok(found)
     }
 
