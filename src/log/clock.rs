@@ -310,7 +310,7 @@ pub fn register_and_stamp() -> Result<i64> {
 /// What the next writer does before it takes its stamp, without one: the history that this database runs on is recorded, and a clock that somebody has set back leaps. It
 /// stands, whatever becomes of the transaction. A push must do it before it judges its cursor: where nobody else writes, it would be refused by what its own commit puts
 /// right, and never commit.
-pub fn settle() -> Result<()> {
+pub fn catch_up() -> Result<()> {
     if history::ensure()? && was_set()? {
         advance_past(FIRST)?;
     }

@@ -1,4 +1,8 @@
 //! Runs the statements: all rows of a set at once, or, where that fails, in halves of halves.
+//!
+//! What a statement is taken to have done hangs on four things besides its answer: [`Manner`](super::decide::Manner) (what its target's statements find out by themselves),
+//! [`Care`] (are rows looked at before it, to tell a veto from a policy), `Fates::repeated` (created rows that are known to stand, for a trigger to answer), and `trusted` (a
+//! created row that is known not to be there without its INSERT).
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -222,7 +226,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 items.filter(|i| rows.contains_key(&target.comparable(i.id(self.targets)))).gather();
             // A deletion that left the row as it was is none; and what a conflict function returned nobody sent.
             let as_sent = match self.echo(statement.target)?.filter(|_| !target.settled) {
-                Some(echo) => echo.kept(target, what, &items),
+                Some(echo) => echo.as_sent(target, what, &items),
                 None => HashSet::new(),
             };
             for id in items.iter().map(|i| i.id(self.targets)).filter(|id| !as_sent.contains(id.as_bytes())) {

@@ -46,7 +46,7 @@ pub fn defer(constraints: &[Constraint]) -> Result<()> {
 }
 
 /// Makes them IMMEDIATE again, as the caller had them. What they have to say was heard by [`DeferredBefore::check`].
-pub fn settle(constraints: &[Constraint]) -> Result<()> {
+pub fn undefer(constraints: &[Constraint]) -> Result<()> {
     set(constraints, "IMMEDIATE")
 }
 
@@ -75,7 +75,7 @@ impl DeferredBefore {
         if self.nothing && deferred::may_be_tried_out()? {
             return deferred::try_out();
         }
-        subxact::try_out(|| settle(own))
+        subxact::try_out(|| undefer(own))
     }
 
     /// The call is at its end, and what it has left was checked: the next one in the transaction need not take that for somebody else's.

@@ -61,7 +61,10 @@ impl Echo {
                 }
             }
             What::Update(_) if !self.computed => {
-                memory::extend(&mut keys, self.kept(target, what, items).into_iter().map(|id| (id.into(), Op::Update)));
+                memory::extend(
+                    &mut keys,
+                    self.as_sent(target, what, items).into_iter().map(|id| (id.into(), Op::Update)),
+                );
             }
             What::Insert(group) if self.stores.inserts => {
                 let group = &target.plan.groups[group as usize];
@@ -81,7 +84,7 @@ impl Echo {
     }
 
     /// The ids of the items of an update whose rows will be, as far as it sets them, what was sent, and of which the client knows the rest.
-    pub fn kept<'t>(&self, target: &'t Target, what: What, items: &[&Item]) -> HashSet<&'t [u8]> {
+    pub fn as_sent<'t>(&self, target: &'t Target, what: What, items: &[&Item]) -> HashSet<&'t [u8]> {
         let mut kept = HashSet::new();
         if let What::Update(group) = what {
             if self.stores.updates {

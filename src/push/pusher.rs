@@ -39,7 +39,7 @@ pub fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
     Ok(match cursor {
         Cursor::Start => Baseline::None,
         Cursor::Stamp(cursor) => {
-            clock::settle()?;
+            clock::catch_up()?;
             let stamp = clock::stamp_of(cursor);
             if clock::history::cursor_is_of_this_history(stamp)? {
                 Baseline::Stamp(stamp)

@@ -190,7 +190,7 @@ impl<'w, 'a> Work<'w, 'a> {
             return Ok(End::Undo(()));
         }
         self.before.check(deferred)?;
-        constraints::settle(deferred)?;
+        constraints::undefer(deferred)?;
         let missing = standing::missing(self.targets, &self.decisions.fates, self.items())?;
         Ok(End::Keep(Surprises { kept, missing, misspelt: self.misspelt(|_| true)? }))
     }
@@ -297,7 +297,7 @@ impl<'w, 'a> Work<'w, 'a> {
                     }
                     checked => checked?,
                 }
-                constraints::settle(deferred)?;
+                constraints::undefer(deferred)?;
                 let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !unwritten.contains(i));
                 let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
                 Ok(End::Keep((partial, missing)))
