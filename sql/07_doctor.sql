@@ -6,8 +6,9 @@
 -- else, who is told in the hint: it may take other rights, run SQL of the owner's in the name of who gives it, or make him stand up for
 -- what the owner may not do (triggers on others' tables, others' functions). SET ROLE is no way around: a function can RESET it.
 --
--- Nothing here runs what users can give: catalogs are read, and policies are deparsed. Of long texts the beginning is looked at: one
--- owner's function of 256 MB must not keep the others from their findings.
+-- Nothing here runs what users can give: catalogs are read, and policies are deparsed. Of long texts the beginning is looked at, and each
+-- is searched once, however many policies rest on it: one owner's function of 256 MB, or a hundred of them in the policies of a hundred
+-- tables, must not keep the others from their findings.
 
 CREATE FUNCTION snapsync.policy_text(policy oid) RETURNS text
 LANGUAGE c STABLE PARALLEL UNSAFE
@@ -265,29 +266,40 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     LEFT JOIN pg_roles AS r ON r.oid = g.grantee
     WHERE g.grantee = 0 OR NOT (r.rolsuper OR r.rolbypassrls)
 ), called AS MATERIALIZED (
-    SELECT p.relation, p.name, p.oid AS policy, p.polname, p.qual, p.code, f.oid AS fn, left(f.prosrc, 100000) AS prosrc, format('%I.%I(', n.nspname, f.proname) AS opening,
-           f.pronargs = 0 AND f.provolatile = 's' AS once
+    SELECT p.oid AS policy, f.oid AS fn, format('%I.%I(', n.nspname, f.proname) AS opening, f.pronargs = 0 AND f.provolatile = 's' AS once
     FROM policy AS p
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = d.refobjid JOIN pg_namespace AS n ON n.oid = f.pronamespace
 ), read(relation, classid, objid, direct) AS MATERIALIZED (
     SELECT s.relation, r.classid, r.objid, r.direct FROM synced AS s CROSS JOIN LATERAL snapsync.rests_on(s.relation) AS r WHERE s.relrowsecurity
+), in_scopes(name, fn) AS MATERIALIZED (
+    SELECT DISTINCT s.name, named.oid
+    FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
+    CROSS JOIN LATERAL snapsync.procedure_of(called.signature) AS named(oid)
+    WHERE s.access_tables IS NULL
+), body(oid, fn, body) AS NOT MATERIALIZED (
+    SELECT f.oid, f.oid::regprocedure::text, b.body
+    FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass UNION SELECT fn FROM called UNION SELECT fn FROM in_scopes) AS d(oid)
+    JOIN pg_proc AS f ON f.oid = d.oid CROSS JOIN LATERAL (SELECT left(f.prosrc, 100000) AS body OFFSET 0) AS b
+), searched(oid, fn, reads, looks_at_time, claims) AS MATERIALIZED (
+    -- What bodies seem to do. (No dependency says what they read; of bodies in standard SQL, which are no texts, one does.)
+    SELECT b.oid, b.fn, b.body ~* '\m(?:from|join)\M',
+           b.body ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
+               OR b.body ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M',
+           regexp_count(b.body, 'current_setting') > regexp_count(b.body, '\msub\M')
+    FROM body AS b
 ), hidden AS (
-    -- Functions among these that seem to read tables: no dependency says which (of bodies in standard SQL, one does).
-    SELECT s.name, f.oid::regprocedure::text AS fn, bool_or(r.direct) AS direct
+    -- Functions among these that seem to read tables.
+    SELECT s.name, f.fn, bool_or(r.direct) AS direct
     FROM synced AS s
     JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
-    JOIN pg_proc AS f ON f.oid = r.objid
-    WHERE s.access_tables IS NULL AND left(f.prosrc, 100000) ~* '\m(?:from|join)\M'
+    JOIN searched AS f ON f.oid = r.objid AND f.reads
+    WHERE s.access_tables IS NULL
     GROUP BY 1, 2
 ), hidden_scope AS (
-    SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn
-    FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
-    CROSS JOIN LATERAL snapsync.procedure_of(called.signature) AS named(oid) JOIN pg_proc AS f ON f.oid = named.oid
-    WHERE s.access_tables IS NULL
-      AND (left(f.prosrc, 100000) ~* '\m(?:from|join)\M'
-           OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid
-                         AND b.refclassid = 'pg_class'::regclass))
+    SELECT c.name, f.fn
+    FROM in_scopes AS c JOIN searched AS f ON f.oid = c.fn
+    WHERE f.reads OR EXISTS (SELECT FROM pg_depend AS b WHERE b.classid = 'pg_proc'::regclass AND b.objid = f.oid AND b.refclassid = 'pg_class'::regclass)
 ), overloaded AS (
     -- Functions that somebody else has made beside one that an owner's SQL calls, under the same name, where that one takes arguments of
     -- any type, or leaves some to their defaults. (The casts of all others are stored: nothing fits better.)
@@ -298,42 +310,49 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     JOIN pg_proc AS f ON f.oid >= 16384 AND f.oid::regprocedure::text = called.signature
      AND (f.pronargdefaults > 0 OR EXISTS (SELECT FROM unnest(f.proargtypes) AS a(oid) JOIN pg_type AS y ON y.oid = a.oid AND y.typtype = 'p'))
     JOIN pg_proc AS o ON o.pronamespace = f.pronamespace AND o.proname = f.proname AND o.oid <> f.oid AND o.proowner NOT IN (f.proowner, s.relowner)
-), tree(name, place, tree) AS (
+), tree(classid, objid, place, tree) AS MATERIALIZED (
     -- What decides, as the catalogs store it: literals in it are bytes, and names have no spaces, so nothing in it is taken for another thing.
-    SELECT p.name, format('policy %I', p.polname), left(q.polqual::text, 1000000) FROM policy AS p JOIN pg_policy AS q ON q.oid = p.oid
+    SELECT 'pg_policy'::regclass::oid, q.oid, format('policy %I', q.polname), left(q.polqual::text, 1000000) FROM pg_policy AS q WHERE q.oid IN (SELECT oid FROM policy)
     UNION ALL
-    SELECT s.name, 'view ' || w.ev_class::regclass, left(w.ev_action::text, 1000000)
-    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_class'::regclass
-    JOIN pg_rewrite AS w ON w.ev_class = r.objid AND w.ev_type = '1' AND w.ev_class >= 16384
+    SELECT 'pg_class'::regclass, w.ev_class, 'view ' || w.ev_class::regclass, left(w.ev_action::text, 1000000)
+    FROM pg_rewrite AS w WHERE w.ev_class IN (SELECT objid FROM read WHERE classid = 'pg_class'::regclass) AND w.ev_type = '1' AND w.ev_class >= 16384
     UNION ALL
-    SELECT s.name, 'function ' || f.oid::regprocedure, left(f.prosqlbody::text, 1000000)
-    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
-), system(name, place, what) AS (
+    SELECT 'pg_proc'::regclass, f.oid, 'function ' || f.oid::regprocedure, left(f.prosqlbody::text, 1000000)
+    FROM pg_proc AS f WHERE f.oid IN (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass) AND f.prosqlbody IS NOT NULL
+), asks(classid, objid, place, what) AS MATERIALIZED (
     -- Of the roles, only what the calling one is a member of is followed.
-    SELECT t.name, t.place, k.oid::regclass::text
+    SELECT t.classid, t.objid, t.place, k.oid::regclass::text
     FROM tree AS t CROSS JOIN LATERAL regexp_matches(t.tree, ':rtekind 0 :relid (\d{1,5}) ', 'g') AS m(relid)
     JOIN pg_class AS k ON k.oid = m.relid[1]::oid AND k.oid < 16384
     UNION
-    SELECT t.name, t.place, f.proname || '()'
+    SELECT t.classid, t.objid, t.place, f.proname || '()'
     FROM tree AS t
     CROSS JOIN LATERAL regexp_matches(t.tree, ':funcid (\d{1,5}) [^{}()]*:args \((\{SQLVALUEFUNCTION :op (?:9|10|11) )?', 'g') AS m(called)
     JOIN pg_proc AS f ON f.oid = m.called[1]::oid AND f.oid < 16384 AND f.proname ~ '^(?:has_[a-z_]+_privilege|pg_has_role)$'
     WHERE NOT (f.proname = 'pg_has_role' AND (f.pronargs = 2 OR m.called[2] IS NOT NULL))
     UNION
-    SELECT s.name, 'function ' || f.oid::regprocedure, lower(coalesce(m.found[1] || '()', m.found[2] || '()', m.found[3]))
-    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
-    CROSS JOIN LATERAL regexp_matches(left(f.prosrc, 100000), '\m(has_[a-z_]+_privilege)\s*\('
+    SELECT 'pg_proc'::regclass, b.oid, 'function ' || b.fn, lower(coalesce(m.found[1] || '()', m.found[2] || '()', m.found[3]))
+    FROM body AS b
+    CROSS JOIN LATERAL regexp_matches(b.body, '\m(has_[a-z_]+_privilege)\s*\('
         '|\m(pg_has_role)\s*\(\s*(?!current_user|current_role)(?=[^(),]*,[^(),]*,)'
         '|\m(?:from|join)\s+((?:pg_catalog\.)?pg_\w+|information_schema\.\w+)', 'gi') AS m(found)
-), by_name AS (
+), system(name, place, what) AS (
+    SELECT p.name, a.place, a.what FROM policy AS p JOIN asks AS a ON a.classid = 'pg_policy'::regclass AND a.objid = p.oid
+    UNION
+    SELECT s.name, a.place, a.what
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation JOIN asks AS a ON a.classid = r.classid AND a.objid = r.objid
+), names(oid, fn, other) AS MATERIALIZED (
     -- Functions that a body names, which is a text: those that the asking role can replace, and no extension brings.
-    SELECT DISTINCT s.name, f.oid::regprocedure::text AS fn, g.oid::regprocedure::text AS other
-    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
-    JOIN pg_proc AS f ON f.oid = r.objid AND f.prosqlbody IS NULL
-    CROSS JOIN LATERAL (SELECT DISTINCT m[1] AS name FROM regexp_matches(left(f.prosrc, 100000), '\m([[:alpha:]_][\w$]{0,62})"?\s*\(', 'g') AS m) AS named
-    JOIN pg_proc AS g ON g.proname IN (named.name, lower(named.name)) AND g.oid >= 16384 AND g.oid <> f.oid AND pg_has_role(who, g.proowner, 'USAGE')
-    WHERE NOT EXISTS (SELECT FROM read AS o WHERE o.relation = s.relation AND o.classid = 'pg_proc'::regclass AND o.objid = g.oid)
-      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = g.oid AND e.deptype = 'e')
+    SELECT b.oid, b.fn, g.oid
+    FROM body AS b JOIN pg_proc AS f ON f.oid = b.oid AND f.prosqlbody IS NULL
+    CROSS JOIN LATERAL (SELECT DISTINCT spelt.name
+                        FROM regexp_matches(b.body, '\m([[:alpha:]_][\w$]{0,62})"?\s*\(', 'g') AS m CROSS JOIN LATERAL (VALUES (m[1]), (lower(m[1]))) AS spelt(name)) AS named
+    JOIN pg_proc AS g ON g.proname = named.name AND g.oid >= 16384 AND g.oid <> b.oid AND pg_has_role(who, g.proowner, 'USAGE')
+    WHERE NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_proc'::regclass AND e.objid = g.oid AND e.deptype = 'e')
+), by_name AS (
+    SELECT DISTINCT s.name, n.fn, n.other::regprocedure::text AS other
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN names AS n ON n.oid = r.objid
+    WHERE NOT EXISTS (SELECT FROM read AS o WHERE o.relation = s.relation AND o.classid = 'pg_proc'::regclass AND o.objid = n.other)
 ), declared AS (
     SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
     FROM synced AS s, jsonb_each_text(s.access_tables) AS d
@@ -433,21 +452,18 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM policy WHERE code ~ '\mFOR (?:UPDATE|NO KEY UPDATE|SHARE|KEY SHARE)\M'
     UNION ALL
     SELECT DISTINCT 'warning', s.name,
-           format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.oid::regprocedure),
+           format('function %s in a policy looks at the time: no change tells a client that time alone has shown or hidden a row', f.fn),
            'What is changed or deleted after time has hidden it is told to nobody. Let a job write what the time decides into a column, and the policy read that instead of the time; or let clients start from a null cursor from time to time.', NULL, NULL
-    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN pg_proc AS f ON f.oid = r.objid
-    WHERE left(f.prosrc, 100000) ~* '\m(?:now|transaction_timestamp|statement_timestamp|clock_timestamp|timeofday) *\('
-       OR left(f.prosrc, 100000) ~* '\m(?:current_date|current_time|current_timestamp|localtime|localtimestamp)\M'
+    FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN searched AS f ON f.oid = r.objid AND f.looks_at_time
     UNION ALL
     -- A setting or a claim that says who the user is (sub) is the same for as long as a cursor is good.
     SELECT 'info', p.name,
            format('policy %I asks for a setting or a claim of the token: no change tells a client that another value shows or hides rows', p.polname),
            'Let clients start from a null cursor when the value changes, or keep it in a table, which is noticed.', NULL, NULL
     FROM policy AS p
-    WHERE regexp_count(p.qual, '\mcurrent_setting\(')
-          + coalesce((SELECT sum((length(p.qual) - length(replace(p.qual, c.opening, ''))) / length(c.opening)) FROM called AS c
-                       WHERE c.policy = p.oid AND regexp_count(c.prosrc, 'current_setting') > regexp_count(c.prosrc, '\msub\M')), 0)
-          > regexp_count(p.qual, $r$\msub'$r$)
+    LEFT JOIN (SELECT p.oid, sum((length(p.qual) - length(replace(p.qual, c.opening, ''))) / length(c.opening)) AS times
+               FROM policy AS p JOIN called AS c ON c.policy = p.oid JOIN searched AS f ON f.oid = c.fn AND f.claims GROUP BY p.oid) AS asks ON asks.oid = p.oid
+    WHERE regexp_count(p.qual, '\mcurrent_setting\(') + coalesce(asks.times, 0) > regexp_count(p.qual, $r$\msub'$r$)
     UNION ALL
     SELECT 'warning', p.name,
            format('policy %I does not look at the scope column %I: rows that it shows outside of what scope_values gives are not synced',

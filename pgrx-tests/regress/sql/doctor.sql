@@ -545,5 +545,30 @@ CREATE TABLE amounts (id amount, n int, PRIMARY KEY (id, n));
 SELECT snapsync.enable('amounts');
 SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'amounts' AND finding ~ 'numeric';
 
+-- Each function's body is searched once, however many tables' policies rest on it.
+CREATE SCHEMA many AUTHORIZATION bob;
+SET ROLE bob;
+SET client_min_messages = warning;
+DO $$ BEGIN
+    FOR i IN 1..30 LOOP
+        EXECUTE format('CREATE FUNCTION many.f%s(int) RETURNS boolean LANGUAGE plpgsql STABLE AS %L', i,
+            'BEGIN RETURN true; END --' || repeat('from x join now () has_a_privilege( pg_has_role ( current_setting ', 800));
+    END LOOP;
+    FOR j IN 1..30 LOOP
+        EXECUTE format('CREATE TABLE many.t%s (id int PRIMARY KEY)', j);
+        EXECUTE format('ALTER TABLE many.t%s ENABLE ROW LEVEL SECURITY', j);
+        EXECUTE format('CREATE POLICY p ON many.t%s USING (%s)', j, (SELECT string_agg(format('many.f%s(id)', i), ' AND ') FROM generate_series(1, 30) AS i));
+        PERFORM snapsync.enable(format('many.t%s', j)::regclass);
+    END LOOP;
+END $$;
+RESET client_min_messages;
+RESET ROLE;
+SET statement_timeout = '30s';
+SELECT f.finding, count(*) FROM (SELECT regexp_replace(finding, '\mf\d+\M', 'f_', 'g') AS finding FROM snapsync.doctor() WHERE collection ~ '^many\.' AND finding ~ 'function') AS f GROUP BY 1 ORDER BY f.finding COLLATE "C";
+RESET statement_timeout;
+SET client_min_messages = warning;
+DROP SCHEMA many CASCADE;
+RESET client_min_messages;
+
 \set ECHO none
 \c postgres
