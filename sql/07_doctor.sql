@@ -270,8 +270,24 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM policy AS p
     JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass
     JOIN pg_proc AS f ON f.oid = d.refobjid JOIN pg_namespace AS n ON n.oid = f.pronamespace
+), judging(oid) AS (
+    -- The tables whose policies run where those of a synced one do: what these read as their caller has policies of its own for him.
+    SELECT relation::regclass FROM synced WHERE relrowsecurity
+    UNION
+    SELECT c.oid::regclass
+    FROM judging AS j CROSS JOIN LATERAL snapsync.rests_on(j.oid) AS r
+    JOIN pg_class AS c ON c.oid = r.objid AND c.relrowsecurity WHERE r.classid = 'pg_class'::regclass AND r.direct
+), read_by(relation, classid, objid, direct) AS MATERIALIZED (
+    SELECT j.oid, r.classid, r.objid, r.direct FROM judging AS j CROSS JOIN LATERAL snapsync.rests_on(j.oid) AS r
 ), read(relation, classid, objid, direct) AS MATERIALIZED (
-    SELECT s.relation, r.classid, r.objid, r.direct FROM synced AS s CROSS JOIN LATERAL snapsync.rests_on(s.relation) AS r WHERE s.relrowsecurity
+    SELECT r.relation, r.classid, r.objid, r.direct FROM read_by AS r WHERE r.relation IN (SELECT relation::regclass FROM synced)
+), beyond(name, relation, other) AS (
+    -- Which of these tables a synced one's policies read, at whatever depth.
+    SELECT s.name, s.relation::regclass, s.relation::regclass FROM synced AS s WHERE s.access_tables IS NULL
+    UNION
+    SELECT b.name, b.relation, c.oid::regclass
+    FROM beyond AS b JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_class'::regclass AND r.direct
+    JOIN pg_class AS c ON c.oid = r.objid AND c.relrowsecurity
 ), in_scopes(name, fn) AS MATERIALIZED (
     SELECT DISTINCT s.name, named.oid
     FROM synced AS s, jsonb_array_elements_text(s.scope_reads -> 'functions') AS called(signature)
@@ -279,7 +295,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE s.access_tables IS NULL
 ), body(oid, fn, body) AS NOT MATERIALIZED (
     SELECT f.oid, f.oid::regprocedure::text, b.body
-    FROM (SELECT objid FROM read WHERE classid = 'pg_proc'::regclass UNION SELECT fn FROM called UNION SELECT fn FROM in_scopes) AS d(oid)
+    FROM (SELECT objid FROM read_by WHERE classid = 'pg_proc'::regclass UNION SELECT fn FROM called UNION SELECT fn FROM in_scopes) AS d(oid)
     JOIN pg_proc AS f ON f.oid = d.oid CROSS JOIN LATERAL (SELECT left(f.prosrc, 100000) AS body OFFSET 0) AS b
 ), searched(oid, fn, reads, looks_at_time, claims) AS MATERIALIZED (
     -- What bodies seem to do. (No dependency says what they read; of bodies in standard SQL, which are no texts, one does.)
@@ -295,6 +311,14 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass
     JOIN searched AS f ON f.oid = r.objid AND f.reads
     WHERE s.access_tables IS NULL
+    GROUP BY 1, 2
+), hidden_beyond AS (
+    -- And in the policies of tables that its policies read: what is named for these counts for themselves only.
+    SELECT b.name, f.fn, min(b.other::text COLLATE "C") AS other
+    FROM beyond AS b
+    JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass
+    JOIN searched AS f ON f.oid = r.objid AND f.reads
+    WHERE b.other <> b.relation AND NOT EXISTS (SELECT FROM read AS o WHERE o.relation = b.relation AND o.classid = r.classid AND o.objid = r.objid)
     GROUP BY 1, 2
 ), hidden_scope AS (
     SELECT c.name, f.fn
@@ -651,6 +675,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                                    fn, CASE WHEN direct THEN 'in' ELSE 'behind' END),
            'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
     FROM hidden
+    UNION ALL
+    SELECT 'warning', name, format('function %s in or behind a policy of %s, which a policy reads, may hide tables that decide who sees a row; changes in them go unnoticed', fn, other),
+           'Name them for this collection, too: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
+    FROM hidden_beyond
     UNION ALL
     SELECT 'warning', name, format('%s asks the system''s catalogs (%s): no change there is noticed', place,
                                    string_agg(what, ', ' ORDER BY what COLLATE "C")),
