@@ -177,10 +177,21 @@ impl<'a> Keys<'a> {
         join(self.collection, &format!("{name} AS r"))
     }
 
-    /// The condition that the collection's row `t` has none of these keys.
+    /// The condition that the collection's row `t` has none of these keys. (A hash table of them is made once, wherever it is asked; by NOT EXISTS
+    /// the planner would compare each row with each key where it expects one row, also where there are many.)
     pub fn without(&self) -> String {
-        let name = self.name().to_string_lossy();
-        format!("NOT EXISTS (SELECT FROM {name} AS r WHERE {})", on(self.collection))
+        let (name, key) = (self.name().to_string_lossy(), &self.collection.key);
+        if !self.fit_into_hash_table() {
+            return format!("NOT EXISTS (SELECT FROM {name} AS r WHERE {})", on(self.collection));
+        }
+        let own: Vec<String> = key.iter().map(|k| format!("t.{}", k.ident)).collect();
+        let keys: Vec<String> = (0..key.len()).map(|i| format!("r.k{i}")).collect();
+        format!("NOT ({}) OPERATOR(pg_catalog.=) ANY (SELECT {} FROM {name} AS r)", own.join(", "), keys.join(", "))
+    }
+
+    /// Does the planner let a hash table of them be made?
+    pub fn fit_into_hash_table(&self) -> bool {
+        fit_into_hash_table(self.collection.key.iter().map(|k| k.facts.base), self.count)
     }
 
     pub fn planned(&self) -> Planned {
@@ -226,6 +237,17 @@ pub fn is_as_written(collection: &Collection, id: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// Does the planner let a hash table of so many rows of these types be made? (As subplan_is_hashable in plan/subselect.c estimates it, and twice that.) Where it does
+/// not, it has them read one by one for each row that it asks about.
+fn fit_into_hash_table(types: impl Iterator<Item = pg_sys::Oid>, count: usize) -> bool {
+    const HEADER: usize = 24;
+    // SAFETY: look-ups.
+    unsafe {
+        let width: usize = types.map(|base| pg_sys::get_typavgwidth(base, -1) as usize + 8).sum();
+        count.saturating_mul(2 * (HEADER + width)) <= pg_sys::get_hash_memory_limit()
+    }
+}
+
 /// Values of one type as a relation with the column `v`.
 pub struct TextStore {
     store: *mut pg_sys::Tuplestorestate,
@@ -252,6 +274,13 @@ impl TextStore {
             }
             Ok(values)
         }
+    }
+
+    /// Does the planner let a hash table of them be made?
+    pub fn fit_into_hash_table(&self) -> bool {
+        // SAFETY: a descriptor of one column.
+        let base = unsafe { crate::server::pg::attribute(self.descriptor, 0) }.atttypid;
+        fit_into_hash_table([base].into_iter(), self.count)
     }
 
     /// What a statement that names it so needs beside the tables.

@@ -343,7 +343,13 @@ impl CollectionPull<'_> {
             );
             let (column, name) = (&linked.column, linked.name.to_string_lossy());
             let is_of_it = format!("t.{column} OPERATOR(pg_catalog.=) ANY (SELECT r.v FROM {name} AS r)");
-            conditions.push(if link == Some(i) { is_of_it } else { format!("({is_of_it}) IS NOT TRUE") });
+            if link != Some(i) {
+                conditions.push(format!("({is_of_it}) IS NOT TRUE"));
+                continue;
+            }
+            // By the first the planner can begin with an index; the second is asked of each row before the policies (`Delta::change`).
+            conditions.push(format!("t.{column} OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.v FROM {name} AS r))"));
+            memory::extend(&mut conditions, linked.values.fit_into_hash_table().then_some(is_of_it));
         }
         if own.count() > 0 {
             beside.push(own.relation());

@@ -23,7 +23,7 @@ use crate::policies::access::depends;
 use crate::policies::access::tree::{columns_read, relation_entries, relations_read, walk};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::node::{list, node};
+use crate::server::node::list;
 use crate::server::spi::{self, pointers};
 use crate::server::{pg, subxact};
 use crate::sight::old_rows::OldRows;
@@ -306,24 +306,17 @@ impl FormerTable<'_> {
         }
     }
 
-    /// `NOT EXISTS (SELECT FROM changed WHERE its key = table.key)`, the table being entry 1.
+    /// `NOT table.key = ANY (SELECT FROM changed)`, the table being entry 1. What a policy asks by EXISTS is asked for each row, and NOT EXISTS in there would read
+    /// all of the changed keys each time; a hash table of them is made once, if the planner lets it be made. (None of them is NULL.)
     ///
     /// # Safety
     /// The changed keys are registered in the environment.
     unsafe fn not_changed(&self, environment: *mut pg_sys::QueryEnvironment) -> *mut pg_sys::Node {
         // SAFETY: nodes of our own.
         unsafe {
-            let keys: *mut pg_sys::Query = node(NodeTag::T_Query);
-            (*keys).commandType = pg_sys::CmdType::CMD_SELECT;
-            (*keys).canSetTag = true;
-            (*keys).rtable = list(&[query::entry_named(self.changed.name(), environment)]);
-            let same = query::same_key(self.table, &self.rows, (1, 1), 1);
-            (*keys).jointree = pg_sys::makeFromExpr(list(&[query::reference(1)]), same);
-            let exists: *mut pg_sys::SubLink = node(NodeTag::T_SubLink);
-            (*exists).subLinkType = pg_sys::SubLinkType::EXISTS_SUBLINK;
-            (*exists).subselect = keys.cast();
-            (*exists).location = -1;
-            pg_sys::makeBoolExpr(pg_sys::BoolExprType::NOT_EXPR, list(&[exists]), -1).cast()
+            let keys = query::entry_named(self.changed.name(), environment);
+            let changed = query::has_one_of(self.table, &self.rows, keys, self.changed.fit_into_hash_table());
+            pg_sys::makeBoolExpr(pg_sys::BoolExprType::NOT_EXPR, list(&[changed]), -1).cast()
         }
     }
 }

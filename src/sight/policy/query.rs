@@ -195,48 +195,118 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
 ///
 /// # Safety
 /// Rows of this table; both are read as entries of these numbers.
-pub(super) unsafe fn same_key(
+unsafe fn same_key(table: &Collection, rows: &OldRows, of_table: (i32, u32), of_keys: i32) -> *mut pg_sys::Node {
+    // SAFETY: columns that the keys have; nodes of our own.
+    unsafe { key_is(table, rows, of_table, |i, base| key_column(of_keys, i, base).cast()) }
+}
+
+/// A column of keys (`Keys`), which are an entry of this number.
+///
+/// # Safety
+/// A built-in type.
+unsafe fn key_column(keys: i32, i: i16, base: pg_sys::Oid) -> *mut pg_sys::Var {
+    // SAFETY: a look-up; a node of our own.
+    unsafe { pg_sys::makeVar(keys, i, base, -1, pg_sys::get_typcollation(base), 0) }
+}
+
+/// The same with what `key` gives for each column of the key, by number from 1 and type.
+///
+/// # Safety
+/// As above.
+unsafe fn key_is(
     table: &Collection,
     rows: &OldRows,
-    of_table: (i32, u32),
-    of_keys: i32,
+    (number, up): (i32, u32),
+    key: impl Fn(i16, pg_sys::Oid) -> *mut pg_sys::Expr,
 ) -> *mut pg_sys::Node {
     let mut same: *mut pg_sys::List = std::ptr::null_mut();
     // SAFETY: columns that the table has; nodes of our own.
     unsafe {
         for (i, column) in table.key.iter().enumerate() {
             let own = pg::attribute(rows.descriptor(), column.attnum as usize - 1);
-            let (number, up) = of_table;
             let own = pg_sys::makeVar(number, column.attnum, own.atttypid, own.atttypmod, own.attcollation, up);
             let base = column.facts.base;
-            let key = pg_sys::makeVar(of_keys, i as i16 + 1, base, -1, pg_sys::get_typcollation(base), 0);
-            same = pg_sys::lappend(same, equal(own, key, base).cast());
+            same = pg_sys::lappend(same, equal(own, key(i as i16 + 1, base), base).cast());
         }
         pg_sys::make_ands_explicit(same).cast()
     }
+}
+
+/// `table.key = ANY (SELECT the keys)`, the table being entry 1 of the query around; or the same by EXISTS, if they are not to be hashed.
+///
+/// # Safety
+/// The keys are a range table entry of this table's.
+pub(super) unsafe fn has_one_of(
+    table: &Collection,
+    rows: &OldRows,
+    keys: *mut pg_sys::RangeTblEntry,
+    hashed: bool,
+) -> *mut pg_sys::Node {
+    // SAFETY: nodes of our own.
+    unsafe {
+        let query: *mut pg_sys::Query = node(NodeTag::T_Query);
+        (*query).commandType = pg_sys::CmdType::CMD_SELECT;
+        (*query).canSetTag = true;
+        (*query).rtable = list(&[keys]);
+        let same = if hashed { std::ptr::null_mut() } else { same_key(table, rows, (1, 1), 1) };
+        (*query).jointree = pg_sys::makeFromExpr(list(&[reference(1)]), same);
+        let link: *mut pg_sys::SubLink = node(NodeTag::T_SubLink);
+        (*link).subLinkType = pg_sys::SubLinkType::EXISTS_SUBLINK;
+        (*link).subselect = query.cast();
+        (*link).location = -1;
+        if hashed {
+            (*link).subLinkType = pg_sys::SubLinkType::ANY_SUBLINK;
+            for (i, column) in (1..).zip(&table.key) {
+                let value = key_column(1, i, column.facts.base).cast();
+                let target = pg_sys::makeTargetEntry(value, i, std::ptr::null_mut(), false);
+                (*query).targetList = pg_sys::lappend((*query).targetList, target.cast());
+            }
+            (*link).testexpr = key_is(table, rows, (1, 0), |i, base| output(i, base).cast());
+        }
+        link.cast()
+    }
+}
+
+/// A column that a subquery gives, in the test of its ANY.
+///
+/// # Safety
+/// A built-in type.
+unsafe fn output(i: i16, base: pg_sys::Oid) -> *mut pg_sys::Param {
+    let output: *mut pg_sys::Param = node(NodeTag::T_Param);
+    // SAFETY: a look-up; just made.
+    unsafe {
+        (*output).paramkind = pg_sys::ParamKind::PARAM_SUBLINK;
+        (*output).paramid = i32::from(i);
+        (*output).paramtype = base;
+        (*output).paramtypmod = -1;
+        (*output).paramcollid = pg_sys::get_typcollation(base);
+        (*output).location = -1;
+    }
+    output
 }
 
 /// `own = key`, by the type's own equality.
 ///
 /// # Safety
 /// The first is of this type or of a domain over it, the second of this type, which has an equality.
-unsafe fn equal(own: *mut pg_sys::Var, key: *mut pg_sys::Var, base: pg_sys::Oid) -> *mut pg_sys::Expr {
+unsafe fn equal(own: *mut pg_sys::Var, key: *mut pg_sys::Expr, base: pg_sys::Oid) -> *mut pg_sys::Expr {
     // SAFETY: look-ups of a built-in type; nodes of our own.
     unsafe {
         let operator = (*pg_sys::lookup_type_cache(base, pg_sys::TYPECACHE_EQ_OPR as i32)).eq_opr;
         let (mut left, mut right) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
         pg_sys::op_input_types(operator, &mut left, &mut right);
         // varchar's equality is that of text.
-        let as_input = |var: *mut pg_sys::Var| -> *mut pg_sys::Expr {
-            if (*var).vartype == left {
-                return var.cast();
+        let as_input = |value: *mut pg_sys::Expr| -> *mut pg_sys::Expr {
+            if pg_sys::exprType(value.cast()) == left {
+                return value;
             }
             let implicit = pg_sys::CoercionForm::COERCE_IMPLICIT_CAST;
-            pg_sys::makeRelabelType(var.cast(), left, -1, (*var).varcollid, implicit).cast()
+            let collation = pg_sys::exprCollation(value.cast());
+            pg_sys::makeRelabelType(value, left, -1, collation, implicit).cast()
         };
         let collation = (*own).varcollid;
         let (bool, no_collation) = (pg_sys::BOOLOID, pg_sys::InvalidOid);
-        pg_sys::make_opclause(operator, bool, false, as_input(own), as_input(key), no_collation, collation)
+        pg_sys::make_opclause(operator, bool, false, as_input(own.cast()), as_input(key), no_collation, collation)
     }
 }
 
