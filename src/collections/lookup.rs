@@ -19,7 +19,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::collections::catalog::Collection;
 use crate::server::error::Result;
-use crate::server::memory;
+use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Planned};
 use crate::values::wire_id;
 
@@ -184,8 +184,8 @@ impl<'a> Keys<'a> {
         if !self.fit_into_hash_table() {
             return format!("NOT EXISTS (SELECT FROM {name} AS r WHERE {})", on(self.collection));
         }
-        let own: Vec<String> = key.iter().map(|k| format!("t.{}", k.ident)).collect();
-        let keys: Vec<String> = (0..key.len()).map(|i| format!("r.k{i}")).collect();
+        let own: Vec<String> = key.iter().map(|k| format!("t.{}", k.ident)).gather();
+        let keys: Vec<String> = (0..key.len()).map(|i| format!("r.k{i}")).gather();
         format!("NOT ({}) OPERATOR(pg_catalog.=) ANY (SELECT {} FROM {name} AS r)", own.join(", "), keys.join(", "))
     }
 
