@@ -438,7 +438,9 @@ impl Moved<'_> {
             }
         }
         // Others may be the client's own: it knows them if they could be seen when they came to be as they are.
-        let sights = |row: &Changed| match row.seen || row.deleted {
+        // So it does others' that came when it had deleted its own, which it must hear of then.
+        let known = |row: &Changed| row.deleted || row.seen && !(row.echo && row.others);
+        let sights = |row: &Changed| match known(row) {
             true => 0..0,
             false => row.since.map_or(0..0, |since| self.delta.sights(Some(since), None)),
         };
@@ -446,7 +448,10 @@ impl Moved<'_> {
         for sight in 0..last {
             let ids: Vec<&str> = rows.iter().filter(|row| sights(row).contains(&sight)).map(|row| &*row.id).gather();
             let there = pull.there_during(&ids, Some(sight), self)?;
-            rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| row.seen = true);
+            rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| {
+                row.seen = true;
+                row.echo &= !row.others;
+            });
         }
         // What the client asked for until now it may have pushed since the cursor. Who sees the row may be told its id.
         if pull.wanted.before.differs() {

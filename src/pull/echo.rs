@@ -28,11 +28,13 @@ impl CollectionPull<'_> {
             return Ok(());
         }
         // Without an image nothing changed in who sees the row, unless other rows did that.
-        let stays = |row: &Changed| !row.has_images && matches!(past, Past::Steady(_));
+        let stays = |row: &Changed| !row.has_images && !row.others && matches!(past, Past::Steady(_));
         let moved: Vec<&str> = rows.iter().filter(|r| r.echo && !stays(r)).map(|r| &*r.id).gather();
         let there = if moved.is_empty() { HashMap::new() } else { self.there(&moved)? };
         let is_echo = |row: &Changed| match there.get(&row.id) {
             _ if stays(row) => true,
+            // It deleted its row. Of others' since then the caller could see nothing, unless it is there for him now.
+            there if row.others => there.is_none(),
             // Not one that it changed without having it whole.
             Some(false) => row.inserted || row.made || row.first_seen.is_none_or(|seen| seen),
             // It pushed the deletion: a row that is sent with the mark does not count as stored so (push/echo.rs).

@@ -229,6 +229,69 @@ RESET t.lax;
 SELECT * FROM t.echo('owned');
 RESET ROLE;
 
+-- A row that the client has deleted, and others' of the same id since: nothing is said unless the caller sees one of these, or could. (Whoever sets
+-- such a trap would hear of rows that he never sees.)
+CREATE TABLE slugs (id text PRIMARY KEY, owner text NOT NULL DEFAULT current_user, reader text, n int);
+ALTER TABLE slugs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON slugs USING (owner = current_user OR reader = current_user);
+GRANT ALL ON slugs TO alice, bob;
+CREATE TABLE rooms (room int, who text, PRIMARY KEY (room, who));
+CREATE TABLE papers (id text PRIMARY KEY, room int);
+ALTER TABLE papers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY room ON papers USING (room IN (SELECT r.room FROM rooms AS r WHERE r.who = current_user));
+GRANT ALL ON papers, rooms TO alice, bob;
+SELECT snapsync.enable('slugs'), snapsync.enable('papers');
+INSERT INTO rooms VALUES (1, 'alice'), (2, 'alice'), (3, 'bob');
+SET ROLE alice;
+SELECT t.catch_up('slugs', 'papers') \g /dev/null
+SELECT t.push('{"slugs": {"created": [{"id": "nobody"}, {"id": "kept"}, {"id": "gone"}, {"id": "shown"}, {"id": "shows"}, {"id": "device"}, {"id": "mine"}]},
+                "papers": {"created": [{"id": "nobody", "room": 1}, {"id": "kept", "room": 1}, {"id": "gone", "room": 1}, {"id": "shown", "room": 1}, {"id": "shows", "room": 1}]}}');
+SELECT t.catch_up('slugs', 'papers') \g /dev/null
+SELECT t.push('{"slugs": {"deleted": ["nobody", "kept", "gone", "shown", "shows", "device", "mine"]}, "papers": {"deleted": ["nobody", "kept", "gone", "shown", "shows"]}}');
+SELECT current_setting('t.cursor') AS before \gset
+RESET ROLE;
+INSERT INTO slugs VALUES ('kept', 'bob', NULL), ('gone', 'bob', NULL), ('shown', 'bob', 'alice'), ('shows', 'bob', NULL), ('device', 'alice', NULL), ('mine', 'bob', NULL);
+INSERT INTO papers VALUES ('kept', 3), ('gone', 3), ('shown', 2), ('shows', 3);
+UPDATE slugs SET n = 1 WHERE id IN ('kept', 'gone');
+UPDATE slugs SET reader = NULL WHERE id = 'shown';
+UPDATE slugs SET reader = 'alice' WHERE id = 'shows';
+DELETE FROM slugs WHERE id IN ('gone', 'device', 'mine');
+DELETE FROM papers WHERE id = 'gone';
+SET ROLE alice;
+SELECT t.push('{"slugs": {"created": [{"id": "mine", "owner": "alice", "reader": null, "n": 2}]}}');
+SELECT id, comes FROM t.echo('slugs');
+-- So it is where the caller's access has moved.
+RESET ROLE;
+DELETE FROM rooms WHERE room = 2 AND who = 'alice';
+UPDATE papers SET room = 1 WHERE id = 'shows';
+SET ROLE alice;
+SELECT set_config('t.cursor', :'before', false) \g /dev/null
+SELECT id, comes FROM t.echo('papers');
+RESET ROLE;
+
+-- Word of a row that was not stored, and that another device makes then: it comes in the same way, whatever others had of that id.
+CREATE TABLE vetoed (id text PRIMARY KEY, owner name NOT NULL DEFAULT current_user, n int);
+CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN new.n < 0 THEN NULL ELSE new END; END $$;
+CREATE TRIGGER veto BEFORE INSERT ON vetoed FOR EACH ROW EXECUTE FUNCTION veto();
+ALTER TABLE vetoed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON vetoed USING (owner = current_user);
+GRANT ALL ON vetoed TO alice, bob;
+SELECT snapsync.enable('vetoed');
+SET ROLE alice;
+SELECT t.catch_up('vetoed') \g /dev/null
+SET ROLE bob;
+INSERT INTO vetoed VALUES ('before');
+DELETE FROM vetoed;
+SET ROLE alice;
+SELECT t.push('{"vetoed": {"created": [{"id": "nobody", "n": -1}, {"id": "before", "n": -1}, {"id": "between", "n": -1}]}}');
+SET ROLE bob;
+INSERT INTO vetoed VALUES ('between');
+DELETE FROM vetoed;
+SET ROLE alice;
+INSERT INTO vetoed VALUES ('nobody'), ('before'), ('between');
+SELECT id, what FROM t.come('vetoed', false, NULL) ORDER BY id;
+RESET ROLE;
+
 -- Scopes: a row that moves out of those asked for is gone there.
 CREATE TABLE scoped (id int PRIMARY KEY, org int, n int);
 SELECT snapsync.enable('scoped', scope_column => 'org');
