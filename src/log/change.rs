@@ -190,14 +190,18 @@ impl When {
 /// Old values of a row, as the log holds them: a jsonb object of texts (track.rs). It owns its bytes: memory contexts come and go while
 /// old rows are judged.
 #[derive(Clone)]
-pub struct Image(Rc<Vec<u64>>);
+pub struct Image {
+    words: Rc<Vec<u64>>,
+    /// The row was so until this stamp.
+    pub until: i64,
+}
 
 impl Image {
     /// A copy.
     ///
     /// # Safety
     /// A jsonb, toasted or not.
-    pub unsafe fn of(jsonb: pg_sys::Datum) -> Result<Image> {
+    pub unsafe fn of(jsonb: pg_sys::Datum, until: i64) -> Result<Image> {
         let stored: *mut pg_sys::varlena = jsonb.cast_mut_ptr();
         let mut words = Vec::new();
         // SAFETY: see above; what detoasting has allocated is freed here.
@@ -211,17 +215,17 @@ impl Image {
                 pg_sys::pfree(plain.cast());
             }
         }
-        Ok(Image(Rc::new(words)))
+        Ok(Image { words: Rc::new(words), until })
     }
 
     /// The jsonb, for as long as this lives.
     pub fn datum(&self) -> pg_sys::Datum {
-        pg_sys::Datum::from(self.0.as_ptr())
+        pg_sys::Datum::from(self.words.as_ptr())
     }
 
     /// In bytes, more or less.
     pub fn size(&self) -> usize {
-        self.0.len() * 8
+        self.words.len() * 8
     }
 
     /// The text of a column's value; None for NULL, and for a column that the image does not have.
@@ -257,10 +261,10 @@ mod tests {
 impl Image {
     /// One that is known by this number.
     pub fn numbered(number: u64) -> Image {
-        Image(Rc::new(vec![number]))
+        Image { words: Rc::new(vec![number]), until: 0 }
     }
 
     pub fn number(&self) -> u64 {
-        self.0[0]
+        self.words[0]
     }
 }

@@ -45,6 +45,12 @@ pub struct Logged {
 }
 
 impl Logged {
+    /// What its number stands for.
+    fn stamp_with(&mut self, stamp: i64) {
+        self.stamp = stamp;
+        self.image.iter_mut().for_each(|image| image.until = stamp);
+    }
+
     /// Is it only for the client that its `origin` names, and not about a change?
     pub fn is_notice(&self) -> bool {
         self.touched.as_deref() == Some(&NOTICE)
@@ -192,7 +198,7 @@ impl<'a> Log<'a> {
         }
         let mut each = |mut entry: Logged| {
             let number = entry.stamp;
-            entry.stamp = self.stamp_of(number)?;
+            entry.stamp_with(self.stamp_of(number)?);
             match window.has((number, entry.stamp)) {
                 true => each(entry),
                 false => Ok(()),
@@ -283,13 +289,14 @@ impl<'a> Log<'a> {
             // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
             let wanted = |key: &str| op == Op::Reset || picked.wanted.is_none_or(|wanted| wanted(key));
             let entry = |key: String| -> Result<Logged> {
+                let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
                 Ok(Logged {
-                    stamp: self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64),
+                    stamp,
                     ord: self.value(tuple, column::ORD).map_or(0, |d| d.value() as i32),
                     op,
                     inner,
                     key,
-                    image: self.value(tuple, column::IMAGE).map(|d| Image::of(d)).transpose()?,
+                    image: self.value(tuple, column::IMAGE).map(|d| Image::of(d, stamp)).transpose()?,
                     origin: origin.get_or_init(read_origin).clone(),
                     touched: self.value(tuple, column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
                     as_sent: self.value(tuple, column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),

@@ -53,6 +53,8 @@ pub struct Judge {
     /// The condition's text, where it is not that of the table's policies.
     text: Option<CString>,
     shadows: Vec<Shadow>,
+    /// Who judges states that ended after these stamps, in order: of what was put back by then some has come again, as another row.
+    later: Vec<(i64, Judge)>,
     _in_use: pg::InUse,
 }
 
@@ -70,7 +72,13 @@ const JUDGED_ONE_BY_ONE: usize = 100;
 
 impl Judge {
     fn new(table: &Rc<Collection>, condition: Condition, text: Option<CString>, shadows: Vec<Shadow>) -> Judge {
-        Judge { table: Rc::clone(table), condition, text, shadows, _in_use: pg::InUse::mark(table.relation) }
+        let (table, later, in_use) = (Rc::clone(table), Vec::new(), pg::InUse::mark(table.relation));
+        Judge { table, condition, text, shadows, later, _in_use: in_use }
+    }
+
+    /// States that ended after this stamp, and after that of any added before, are this one's to judge.
+    pub(in crate::sight) fn add_later(&mut self, stamp: i64, judge: Judge) {
+        self.later.push((stamp, judge));
     }
 
     /// By the policies, as they are now, that let the calling role select. None when rows cannot be judged by them.
@@ -103,7 +111,19 @@ impl Judge {
 
     /// For each image: does it satisfy? None when that cannot be told.
     pub fn of(&self, images: &[Image]) -> Result<Option<Vec<bool>>> {
-        self.of_images(images, None)
+        if self.later.is_empty() {
+            return self.of_images(images, None);
+        }
+        let mut seen = memory::filled(false, images.len());
+        for number in 0..=self.later.len() {
+            let whose = |image: &Image| self.later.partition_point(|(stamp, _)| *stamp < image.until);
+            let asked: Vec<usize> = (0..images.len()).filter(|&i| whose(&images[i]) == number).gather();
+            let part: Vec<Image> = asked.iter().map(|&i| images[i].clone()).gather();
+            let judge = if number == 0 { self } else { &self.later[number - 1].1 };
+            let Some(found) = judge.of_images(&part, None)? else { return Ok(None) };
+            asked.into_iter().zip(found).for_each(|(i, found)| seen[i] = found);
+        }
+        Ok(Some(seen))
     }
 
     /// The same, with the tables that the condition reads as they were.
@@ -138,6 +158,9 @@ impl Judge {
     /// They are read as the table's owner, for the caller himself may have nothing to do with it: a function that a policy calls does. So they are not
     /// where a part of the table belongs to somebody who is not the owner anyway.
     pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
+        if let Some((_, last)) = self.later.last() {
+            return last.any_present(ids);
+        }
         let conditions = match self.condition {
             Condition::All => return Ok(Some(!ids.is_empty())),
             Condition::None => return Ok(Some(false)),

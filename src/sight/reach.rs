@@ -258,18 +258,24 @@ impl<'a> Reach<'a> {
             if row.id != key {
                 row = AccessRow { id: key.to_string(), ..AccessRow::default() };
             }
+            // What comes once a row was deleted is another row, and concerns whom its own states concern. One of which no state concerns the caller
+            // changes nothing that policies say to him: it ends no sight of his, though he saw the row before it. That one, put back as a
+            // shadow, is none to what hangs on the new one (`judge`). Where anything else moved, all new parents end sights (`add_unjudged`).
+            if row.deleted.zip(changes.first()).is_some_and(|(deleted, entry)| deleted < entry.stamp) {
+                row = AccessRow { id: std::mem::take(&mut row.id), life: row.life + 1, ..AccessRow::default() };
+            }
             for entry in changes {
                 memory::extend(&mut row.images, entry.image.clone());
                 let counts = match entry.op {
                     Op::Update => entry.image.is_some(),
                     // The same key again is another row to those that hang on it.
-                    Op::Insert => !access.parent || row.deleted,
+                    Op::Insert => !access.parent || row.life > 0 || row.deleted.is_some(),
                     Op::Delete | Op::Reset => !access.parent,
                 };
                 if counts && row.stamps.last() != Some(&entry.stamp) {
                     row.stamps.push(entry.stamp);
                 }
-                row.deleted |= entry.op == Op::Delete;
+                row.deleted = (entry.op == Op::Delete).then_some(entry.stamp);
             }
             if !row.stamps.is_empty() {
                 batch.add(&mut row);
@@ -352,7 +358,28 @@ impl<'a> Reach<'a> {
 
     /// Who tells which old rows of this table the caller could see, in the company of others that are gone. None when that cannot be
     /// told.
+    ///
+    /// A parent that was deleted with stamp d is company to states that ended with d or before: what hung on its key had to go, or to change, with it or
+    /// before. The key may come again with a later stamp e, as a row that the caller never sees. What hangs on that one has seen it committed, or came with
+    /// it, so states of that end after e; and between d and e nothing hangs on the key. So with each such e begins another judge, for what
+    /// ended after it: by the parents that went after it, which all that could be company to these did. Up to the first e all that are gone serve.
     pub fn judge(&mut self, collection: &Rc<Collection>) -> Result<Option<Judge>> {
+        let mut again = BTreeSet::new();
+        let Some(mut judge) = self.judge_before(collection, &mut again)? else { return Ok(None) };
+        if again.len() > AGAIN {
+            return Ok(None);
+        }
+        for stamp in again {
+            memory::heed();
+            let mut since = Reach::since(stamp + 1, self.snapshot);
+            let Some(later) = since.judge_before(collection, &mut BTreeSet::new())? else { return Ok(None) };
+            judge.add_later(stamp, later);
+        }
+        Ok(Some(judge))
+    }
+
+    /// Of what ended before parents' keys came again; adds when they did.
+    fn judge_before(&mut self, collection: &Rc<Collection>, again: &mut BTreeSet<i64>) -> Result<Option<Judge>> {
         let mut shadows = Vec::new();
         if pg::rls_active(collection.relation) {
             // Rows of other tables that are gone only matter where rows hang on them: a deleted grant that concerns the caller
@@ -363,7 +390,7 @@ impl<'a> Reach<'a> {
                     return Ok(None);
                 }
                 let Some(table) = catalog::tracked(access.relation)? else { return Ok(None) };
-                match self.shadow(table, access.whole)? {
+                match self.shadow(table, access.whole, again)? {
                     Told::Cannot => return Ok(None),
                     Told::Nothing => {}
                     Told::Gone(shadow) => shadows.push(shadow),
@@ -378,8 +405,8 @@ impl<'a> Reach<'a> {
         Reach::since(stamp + 1, self.snapshot).judge(collection)
     }
 
-    /// The rows of a parent table that are gone and that the caller could see.
-    fn shadow(&mut self, table: Rc<Collection>, whole: bool) -> Result<Told> {
+    /// The rows of a parent table that are gone and that the caller could see; adds when their keys came again.
+    fn shadow(&mut self, table: Rc<Collection>, whole: bool, again: &mut BTreeSet<i64>) -> Result<Told> {
         let entries = self.entries(table.relation)?;
         if table.image.is_empty() {
             return Ok(Told::Nothing);
@@ -387,11 +414,9 @@ impl<'a> Reach<'a> {
         let mut gone = Gone::default();
         let mut scratch = pg::Scratch::new(c"snapsync parents");
         let mut told = true;
-        entries.each(&mut |_, changes| {
-            memory::extend(
-                &mut gone.batch,
-                changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image.clone()),
-            );
+        entries.each(&mut |key, changes| {
+            let deleted = changes.iter().filter(|e| e.op == Op::Delete).filter_map(|e| e.image.clone());
+            memory::extend(&mut gone.batch, deleted.map(|image| (key.to_string(), image)));
             if gone.batch.len() >= BATCH {
                 told = self.see(&table, whole, &mut gone, &mut scratch)?;
             }
@@ -404,6 +429,18 @@ impl<'a> Reach<'a> {
         if gone.seen.is_empty() {
             return Ok(Told::Nothing);
         }
+        let mut last = None::<String>;
+        entries.each(&mut |key, changes| {
+            for entry in changes.iter().filter(|entry| !entry.is_notice()) {
+                if entry.op == Op::Insert && last.take_if(|deleted| deleted == key).is_some() {
+                    again.insert(entry.stamp);
+                }
+                if entry.op == Op::Delete && gone.keys.contains(&(key.to_string(), entry.stamp)) {
+                    last = Some(key.to_string());
+                }
+            }
+            Ok(again.len() <= AGAIN)
+        })?;
         Ok(Shadow::of(table, &gone.seen)?.map_or(Told::Cannot, Told::Gone))
     }
 
@@ -426,9 +463,12 @@ impl<'a> Reach<'a> {
             gone.judge = made?;
         }
         let Some(judge) = &gone.judge else { return Ok(false) };
-        let Some(could_see) = judge.of(&gone.batch)? else { return Ok(false) };
-        let seen = gone.batch.drain(..).zip(could_see).filter(|(_, s)| *s).map(|(image, _)| image);
-        memory::extend(&mut gone.seen, seen);
+        let images: Vec<Image> = gone.batch.iter().map(|(_, image)| image.clone()).gather();
+        let Some(could_see) = judge.of(&images)? else { return Ok(false) };
+        for ((key, image), _) in gone.batch.drain(..).zip(could_see).filter(|(_, seen)| *seen) {
+            memory::extend(&mut gone.keys, Some((key, image.until)));
+            memory::push(&mut gone.seen, image)?;
+        }
         scratch.reset();
         Ok(true)
     }
@@ -437,6 +477,9 @@ impl<'a> Reach<'a> {
 /// So many images are judged at a time, and so many bytes of them.
 pub const BATCH: usize = 1_000;
 pub const BATCH_BYTES: usize = 4 << 20;
+
+/// Of parents that the caller could see so many keys may come again as rows that do not concern him, before old rows cannot be judged.
+const AGAIN: usize = 16;
 
 /// A table whose policies, or `scope_values`, read another one.
 struct VisitedReading {
@@ -487,8 +530,11 @@ enum Tellers {
 #[derive(Default)]
 struct Gone {
     judge: Option<Judge>,
-    batch: Vec<Image>,
+    /// With their keys.
+    batch: Vec<(String, Image)>,
     seen: Vec<Image>,
+    /// The keys of these, and when they were deleted.
+    keys: HashSet<(String, i64)>,
 }
 
 /// What happened to a user's access since a cursor.

@@ -223,13 +223,14 @@ impl Sorted {
             let value = |column: i16| crate::server::slot::value(self.row, column);
             let (op, inner) =
                 value(column::OP).and_then(|d| Op::from_byte(d.value() as u8)).unwrap_or((Op::Reset, false));
+            let stamp = value(column::STAMP).map_or(0, |d| d.value() as i64);
             Ok(Some(Logged {
-                stamp: value(column::STAMP).map_or(0, |d| d.value() as i64),
+                stamp,
                 ord: value(column::ORD).map_or(0, |d| d.value() as i32),
                 op,
                 inner,
                 key: value(column::KEY).and_then(|d| String::from_datum(d, false)).unwrap_or_default(),
-                image: value(column::IMAGE).map(|d| Image::of(d)).transpose()?,
+                image: value(column::IMAGE).map(|d| Image::of(d, stamp)).transpose()?,
                 origin: value(column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from),
                 touched: value(column::TOUCHED).and_then(|d| Vec::<i16>::from_datum(d, false)),
                 as_sent: value(column::AS_SENT).is_some_and(|d| d.value() as u8 != 0),

@@ -99,7 +99,7 @@ impl Log<'_> {
                 per_row.run(|| self.decode(tuple, picked, &mut found))?;
                 count += found.len();
                 for mut entry in found.drain(..).filter(|entry| !entry.inner) {
-                    entry.stamp = stamp;
+                    entry.stamp_with(stamp);
                     entries.add(entry, self)?;
                 }
             }

@@ -19,10 +19,11 @@ impl AccessBatch {
         let images = std::mem::take(&mut row.images);
         self.bytes += row.id.len() + images.iter().map(Image::size).sum::<usize>();
         self.images += images.len();
-        match self.rows.last_mut().filter(|last| last.id == row.id) {
+        match self.rows.last_mut().filter(|last| last.id == row.id && last.life == row.life) {
             Some(last) => {
                 memory::extend(&mut last.images, images);
                 last.stamps.clone_from(&row.stamps);
+                last.deleted = row.deleted;
             }
             // What led to the state that comes now counts, too.
             None => self.rows.push(AccessRow { images, ..row.clone() }),
@@ -38,10 +39,13 @@ impl AccessBatch {
 #[derive(Default, Clone)]
 pub struct AccessRow {
     pub id: String,
+    /// So often the key had come again: it is another row each time.
+    pub life: usize,
     pub images: Vec<Image>,
     /// Of the changes that count.
     pub stamps: Vec<i64>,
-    pub deleted: bool,
+    /// It was deleted with this stamp.
+    pub deleted: Option<i64>,
 }
 
 /// For each of these rows: does it concern the caller, as it was or as it is, by one of these judges? It does where that cannot be told.
@@ -55,7 +59,7 @@ pub fn concerned(judges: &[Judge], rows: &[AccessRow]) -> Result<Vec<bool>> {
         for (row, concerned) in rows.iter().zip(&mut concerned) {
             *concerned |= seen.by_ref().take(row.images.len()).fold(false, |any, seen| any | seen);
         }
-        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at]).gather();
+        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at] && rows[at].deleted.is_none()).gather();
         find_present(judge, rows, &open, &mut concerned, &mut looks)?;
     }
     Ok(concerned)
