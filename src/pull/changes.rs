@@ -151,10 +151,7 @@ impl RowBatch {
             (self.pushed, self.told, self.begun) = (false, false, false);
             let echo = pull.request.skip_echoes;
             let unasked = entries.peek().is_none() && !lookup::is_as_written(pull.collection, id)?;
-            memory::push(
-                &mut self.rows,
-                Changed { echo, unasked, ..Changed::unknown(id.to_string(), false, false) },
-            )?;
+            memory::push(&mut self.rows, Changed { echo, unasked, ..Changed::unknown(id.to_string(), false, false) })?;
         }
         let at = self.rows.len() - 1;
         let row = &mut self.rows[at];
