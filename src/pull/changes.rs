@@ -188,6 +188,10 @@ impl RowBatch {
             if entry.op == Op::Insert || entry.image.is_some() {
                 row.since = Some(entry.stamp);
             }
+            if entry.op == Op::Insert && self.told {
+                // What the client pushed was not there, and is now: it has that row.
+                row.own.get_or_insert(PushedByClient::There);
+            }
             if own {
                 row.own = Some(if row.deleted { PushedByClient::Gone } else { PushedByClient::There });
                 self.pushed = true;

@@ -269,7 +269,7 @@ SELECT set_config('t.cursor', :'before', false) \g /dev/null
 SELECT id, comes FROM t.echo('papers');
 RESET ROLE;
 
--- Word of a row that was not stored, and that another device makes then: it comes in the same way, whatever others had of that id.
+-- Word of a row that was not stored, and that another device makes then: the client has it, whatever others had of that id.
 CREATE TABLE vetoed (id text PRIMARY KEY, owner name NOT NULL DEFAULT current_user, n int);
 CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN new.n < 0 THEN NULL ELSE new END; END $$;
 CREATE TRIGGER veto BEFORE INSERT ON vetoed FOR EACH ROW EXECUTE FUNCTION veto();
