@@ -50,9 +50,9 @@ pub struct Surprises {
 struct Partial {
     /// As in [`Surprises`].
     kept: Vec<Item>,
-    /// Those that were to be inserted, and were there by then.
+    /// Those that were to be inserted, and were there by then, as updates.
     found: Vec<Item>,
-    /// Those of them that are left, for the policy wants the stored ones to stand.
+    /// Those of them, as they were to be inserted, that are left, for the policy wants the stored ones to stand.
     stood: Vec<Item>,
     failed: Vec<(Item, SyncError)>,
 }
@@ -281,10 +281,11 @@ impl<'w, 'a> Work<'w, 'a> {
     fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Partial, Vec<Item>)>> {
         let mut steps = self.steps.clone();
         let mut refused: Vec<(Item, SyncError)> = Vec::new();
+        let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         loop {
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
-                let partial = self.bisect(&steps)?;
+                let partial = self.bisect(&steps, enough)?;
                 let unwritten: HashSet<Item> = partial.unwritten().gather();
                 let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
                 if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
@@ -324,8 +325,7 @@ impl<'w, 'a> Work<'w, 'a> {
         }
     }
 
-    fn bisect(&self, steps: &[Step]) -> Result<Partial> {
-        let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
+    fn bisect(&self, steps: &[Step], enough: usize) -> Result<Partial> {
         let (mut partial, mut outcome) = (Partial::default(), Outcome::default());
         let mut left: Vec<Step> = steps.iter().cloned().gather();
         let mut before = usize::MAX;
@@ -333,9 +333,10 @@ impl<'w, 'a> Work<'w, 'a> {
             outcome.failed.clear();
             for step in &left {
                 self.writer.bisect(&step.items, step.together, enough, &mut outcome)?;
+                // Before the next step: parents are deleted last.
+                let found = std::mem::take(&mut outcome.found);
+                self.write_found(&found, enough, &mut outcome, &mut partial)?;
             }
-            let found = std::mem::take(&mut outcome.found);
-            self.write_found(&found, enough, &mut outcome, &mut partial)?;
             let failed = outcome.failed.len();
             // What was written since may be what the others waited for.
             if failed == 0 || failed >= before || failed >= enough {

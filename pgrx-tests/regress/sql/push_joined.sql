@@ -75,3 +75,32 @@ SET ROLE alice;
 SELECT t.push('{"logs": {"created": [{"id": "log", "a": "mine"}]}, "files": {"updated": [{"id": "1", "a": "mine"}]}}');
 SELECT 'logs' AS of, * FROM logs UNION ALL SELECT 'files', * FROM files;
 RESET ROLE;
+
+\echo A row that comes into sight is given another parent before its former one is deleted, with what hangs on it.
+RESET ROLE;
+CREATE TABLE lists (id text PRIMARY KEY);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists ON DELETE CASCADE, team text, pos int, UNIQUE (team, pos) DEFERRABLE INITIALLY DEFERRED);
+ALTER TABLE todos ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON todos USING (team IN (SELECT team FROM joined WHERE who = current_user)) WITH CHECK (true);
+GRANT ALL ON lists, todos TO alice, bob;
+SELECT snapsync.enable('lists'), snapsync.enable('todos');
+INSERT INTO lists VALUES ('1'), ('2');
+INSERT INTO todos VALUES ('x', '1', 't', 1), ('z', '2', 't', 2);
+DELETE FROM joined;
+SELECT t.catch_up('todos');
+SET ROLE alice;
+BEGIN;
+SELECT t.push('{"joined": {"created": [{"id": "3", "team": "t"}]}, "todos": {"created": [{"id": "x", "list": "2", "team": "t", "pos": 5}]}, "lists": {"deleted": ["1"]}}');
+SELECT * FROM todos ORDER BY id;
+ROLLBACK;
+
+\echo Among those that violate a deferred constraint is one that comes into sight.
+BEGIN;
+SELECT t.push('{"joined": {"created": [{"id": "3", "team": "t"}]}, "todos": {"created": [{"id": "x", "list": "2", "team": "t", "pos": 2}, {"id": "n", "team": "t", "pos": 7}]}}');
+SELECT * FROM todos ORDER BY id;
+ROLLBACK;
+BEGIN;
+SELECT t.push('{"joined": {"created": [{"id": "3", "team": "t"}]}, "todos": {"created": [{"id": "x", "list": "1", "team": "t", "pos": 3}, {"id": "y", "team": "t", "pos": 1}, {"id": "w", "team": "t", "pos": 2}]}}');
+SELECT * FROM todos ORDER BY id;
+ROLLBACK;
+RESET ROLE;

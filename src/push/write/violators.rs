@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use super::Work;
-use crate::push::apply::{ItemWriter, Outcome};
 use crate::push::constraints::{self, Constraint, DeferredBefore};
 use crate::push::item::Item;
 use crate::push::steps::Step;
@@ -16,7 +15,7 @@ use crate::server::subxact;
 /// time costs as much as the push.
 const PROBES: usize = 1_000;
 
-impl Work<'_, '_> {
+impl<'w, 't> Work<'w, 't> {
     /// A deferred constraint does not say which row violates it: the rows that have to be left out for all of them to hold.
     pub(super) fn violators(
         &self,
@@ -26,7 +25,7 @@ impl Work<'_, '_> {
     ) -> Result<Vec<(Item, SyncError)>> {
         let suspects = suspects(self.targets, steps, e);
         let mut search = ViolatorSearch {
-            writer: &self.writer,
+            work: self,
             steps,
             deferred,
             before: self.before,
@@ -50,8 +49,8 @@ impl Work<'_, '_> {
 }
 
 /// The search for rows that violate deferred constraints.
-struct ViolatorSearch<'s, 't> {
-    writer: &'s ItemWriter<'s, 't>,
+struct ViolatorSearch<'s, 'w, 't> {
+    work: &'s Work<'w, 't>,
     steps: &'s [Step],
     deferred: &'s [Constraint],
     before: DeferredBefore,
@@ -64,7 +63,7 @@ struct ViolatorSearch<'s, 't> {
     exhausted: &'s SyncError,
 }
 
-impl ViolatorSearch<'_, '_> {
+impl ViolatorSearch<'_, '_, '_> {
     /// Takes as many of these in again as can pass with what is in already: all, or those of the halves.
     fn sift(&mut self, candidates: &[Item]) -> Result<()> {
         if candidates.is_empty() {
@@ -92,10 +91,9 @@ impl ViolatorSearch<'_, '_> {
     fn passes(&self) -> Result<Option<SyncError>> {
         let outcome = subxact::try_out(|| {
             constraints::defer(self.deferred)?;
-            for step in self.steps {
-                let items: Vec<Item> = step.items.iter().copied().filter(|i| !self.without.contains(i)).gather();
-                self.writer.bisect(&items, step.together, usize::MAX, &mut Outcome::default())?;
-            }
+            let mut steps: Vec<Step> = self.steps.iter().cloned().gather();
+            steps.iter_mut().for_each(|step| step.items.retain(|item| !self.without.contains(item)));
+            self.work.bisect(&steps, usize::MAX)?;
             self.before.check(self.deferred)
         });
         match outcome {
