@@ -141,15 +141,13 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
 
     let filters = Filters::parse(request, dialect)?;
     filters.check(&names, &collections)?;
-    let mut reaches: BTreeMap<i64, Reach> = BTreeMap::new();
-
+    let (mut reaches, mut replaced): (BTreeMap<i64, Reach>, Vec<(&str, Cause)>) = Default::default();
     let mut out = begun();
-    let mut replaced: Vec<(&str, Cause)> = Vec::new();
     for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
         let ((from, _), new_columns) = (starts[at], &new_columns[at]);
-        let resumed = page.as_ref().is_some_and(|page| page.resumed);
+        let resumed = page.as_ref().is_some_and(|p| p.resumed);
         let may_differ = !new_columns.is_empty() || collection.unsure || filters.name(name);
         let nothing = !resumed && !may_differ && is_log_empty(from, seen_by_clock);
         let Some(place) = place.filter(|_| !nothing) else {
@@ -158,11 +156,9 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
             continue;
         };
         let wanted = filters.wanted(name, collection)?;
-        let from = wanted.start(from, page.is_some());
-        if wanted.may_send_unchanged() && snapmin < clock::stamp_of(timestamp) {
-            // The client has these as an older snapshot shows them, not as they were at its cursor.
-            timestamp = clock::stamp_of(page.as_mut().map_or(snapmin, |page| page.cursor(snapmin))) + clock::INEXACT;
-        }
+        let is_older = matches!(from, Start::Stamp(cursor) if snapmin < cursor);
+        let from = wanted.start(from, page.is_some(), is_older);
+        let as_seen = page.is_some() || wanted.may_send_unchanged() || !new_columns.is_empty();
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
         let is_exact = exact::is_exact(since.of(name));
         let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };
@@ -174,6 +170,10 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
             }
             (None, _) => pull.write(from, None, &mut out),
         })?;
+        if (as_seen || cause.is_some() || !matches!(from, Start::Stamp(_))) && snapmin < clock::stamp_of(timestamp) {
+            // Rows came for another reason than that they have changed. The client has these as an older snapshot shows them, not as they were at its cursor.
+            timestamp = clock::stamp_of(page.as_mut().map_or(snapmin, |page| page.cursor(snapmin))) + clock::INEXACT;
+        }
         memory::extend(&mut replaced, cause.map(|cause| (&**name, cause)));
         if let Some(page) = &mut page {
             page.cut_before(at + 1, names.len(), out.length());
@@ -262,8 +262,9 @@ struct Observed {
 fn observe(lsn: bool) -> Result<Observed> {
     let old_snapshot = pg::in_recovery() || pg::transaction_snapshot_is_fixed();
     durable::start();
-    // (Before both: position.rs.)
+    // (Before all: position.rs, and history.rs.)
     let reached = lsn.then(position::reached);
+    let replayed = (pg::in_recovery() && !pg::transaction_snapshot_is_fixed()).then(position::reached);
     let (seen_by_clock, snapshot) = if old_snapshot {
         (None, pg::ActiveSnapshot::take())
     } else {
@@ -272,7 +273,7 @@ fn observe(lsn: bool) -> Result<Observed> {
     };
     let snapmin = match seen_by_clock {
         Some(clock) => clock.snapmin,
-        None => horizon::snapmin_of_old_snapshot()?,
+        None => history::past_gap(horizon::snapmin_of_old_snapshot()?, replayed, &snapshot)?,
     };
     let lsn = reached.map(|reached| position::of_pull(reached, seen_by_clock, snapmin)).transpose()?;
     let place = lsn.map(|lsn| (position::text(lsn), position::text_of(&snapshot)));

@@ -58,9 +58,9 @@ impl WantedRows {
     }
 
     /// Where the pull begins, if it would begin there for a client that asks for what it asked for before.
-    pub fn start(&self, start: Start, in_pages: bool) -> Start {
-        // What came with other scopes has no entries, and is in no window of the log. (Of keys each is told.)
-        let untold = self.untold || in_pages && self.keys.is_none() && self.before.differs();
+    pub fn start(&self, start: Start, in_pages: bool, under_older: bool) -> Start {
+        // What came with other scopes has no entries, and is in no window of the log; nor is it what a snapshot from before the cursor shows of them. (Of keys each is told.)
+        let untold = self.untold || (in_pages || under_older) && self.keys.is_none() && self.before.differs();
         match start {
             Start::Stamp(_) if untold => Start::Anything(Cause::Filter),
             other => other,
