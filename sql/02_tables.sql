@@ -227,7 +227,9 @@ CREATE TABLE snapsync.epoch (
     started             timestamptz NOT NULL,
     lost                boolean NOT NULL,
     gap_from            bigint NOT NULL,
-    gap_to              bigint NOT NULL
+    gap_to              bigint NOT NULL,
+    snapmin             bigint NOT NULL,
+    lsn                 pg_lsn NOT NULL
 );
 COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on: a fail-over, a restore, a copy or a start of the server begins a new one';
 COMMENT ON COLUMN snapsync.epoch.number IS 'Order';
@@ -240,6 +242,8 @@ COMMENT ON COLUMN snapsync.epoch.started IS 'When the server was started';
 COMMENT ON COLUMN snapsync.epoch.lost IS 'A branch of history may have been lost; otherwise the server was only started';
 COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from a branch of history that was lost';
 COMMENT ON COLUMN snapsync.epoch.gap_to IS 'The clock leapt to here; smaller cursors of the gap are reset';
+COMMENT ON COLUMN snapsync.epoch.snapmin IS 'No transaction of earlier histories that was still under way then has a smaller stamp, and none of this one';
+COMMENT ON COLUMN snapsync.epoch.lsn IS 'Up to where the WAL was flushed then';
 
 CREATE TABLE snapsync.role (
     role                name NOT NULL,

@@ -44,7 +44,7 @@ use apply::Care;
 use constraints::DeferredBefore;
 use decide::{Answers, Decisions};
 use payload::{BatchError, RawCollection};
-use pusher::{baseline, Pusher};
+use pusher::{baseline, Baseline, Pusher};
 use rejection::Rejection;
 use target::Target;
 use write::{Work, Written};
@@ -81,7 +81,7 @@ pub fn push(request: &PushRequest) -> Result<String> {
     };
     client::check(request.client_id)?;
     pg::check_may_write(c"push_changes()");
-    let pusher = Pusher { baseline: baseline(request.last_pulled_at)?, client_id: request.client_id, report };
+    let cursor = pusher::cursor(request.last_pulled_at)?;
     let raw = payload::parse(request.changes, memory::heed)?;
     let before = DeferredBefore::look()?;
     // Before the collections are looked at: what was carried out is answered, whatever has become of them.
@@ -95,7 +95,10 @@ pub fn push(request: &PushRequest) -> Result<String> {
         },
         None => None,
     };
-    let answer = carry_out(resolve(&raw, request, false)?, &pusher, request, before)?;
+    let targets = resolve(&raw, request, false)?;
+    // Who has nothing to write begins no history.
+    let baseline = if targets.is_empty() { Baseline::None } else { baseline(cursor)? };
+    let answer = carry_out(targets, &Pusher { baseline, client_id: request.client_id, report }, request, before)?;
     if let Some(claim) = claim {
         claim.answer(&answer)?;
     }

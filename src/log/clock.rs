@@ -307,11 +307,11 @@ pub fn register_and_stamp() -> Result<i64> {
     Ok(stamp)
 }
 
-/// What the next writer does before it takes its stamp, without one: the history that this database runs on is recorded, and a clock that somebody has set back leaps. It
+/// What the next writer does before it takes its stamp: the history that this database runs on is recorded, and a clock that somebody has set back leaps. It
 /// stands, whatever becomes of the transaction. A push must do it before it judges its cursor: where nobody else writes, it would be refused by what its own commit puts
 /// right, and never commit.
 pub fn catch_up() -> Result<()> {
-    if history::ensure()? && was_set()? {
+    if history::ensure_next()? && was_set()? {
         advance_past(FIRST)?;
     }
     Ok(())
@@ -333,7 +333,7 @@ const EARLY: i64 = 1;
 
 /// Is it such a number?
 pub fn is_early(number: i64) -> bool {
-    number != stamp_of(number)
+    number - stamp_of(number) == EARLY
 }
 
 /// What a reader learns from the clock.

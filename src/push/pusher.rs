@@ -30,12 +30,16 @@ impl Pusher<'_> {
     }
 }
 
-pub fn baseline(last_pulled_at: Option<&str>) -> Result<Baseline> {
-    let cursor = cursor::parse(last_pulled_at).map_err(|e| {
+pub fn cursor(last_pulled_at: Option<&str>) -> Result<Cursor> {
+    cursor::parse(last_pulled_at).map_err(|e| {
         SyncError::new(code::INVALID_PARAMETER, "malformed last_pulled_at")
             .detail(e.to_string())
             .hint("Pass the timestamp of the last pull, an ISO 8601 time, or null to overwrite whatever changed.")
-    })?;
+    })
+}
+
+/// Of a push that has something to write.
+pub fn baseline(cursor: Cursor) -> Result<Baseline> {
     Ok(match cursor {
         Cursor::Start => Baseline::None,
         Cursor::Stamp(cursor) => {

@@ -40,7 +40,19 @@ SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
 SELECT push_changes('{"todos": {"updated": [{"id": 2, "title": "mine"}]}}', :'c');
 SELECT * FROM todos ORDER BY id;
 
--- Who may not write begins nothing.
+-- Also where each transaction keeps its snapshot: the history says what it began with.
+UPDATE snapsync.epoch SET place = '';
+\connect
+SET default_transaction_isolation = 'repeatable read';
+\set batch '{"todos": {"updated": [{"id": 2, "title": "mine again"}]}}'
+SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
+SELECT push_changes(:'batch', :'c');
+\echo :SQLSTATE
+SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
+SELECT push_changes(:'batch', :'c');
+RESET default_transaction_isolation;
+
+-- Who may not write begins nothing, nor who has nothing to write or no collection.
 UPDATE snapsync.epoch SET place = '';
 \connect
 BEGIN READ ONLY;
@@ -50,6 +62,8 @@ ROLLBACK;
 BEGIN READ ONLY;
 SELECT snapsync.reset('todos');
 ROLLBACK;
+SELECT push_changes('{"todos": {"updated": []}}', '5');
+SELECT push_changes('{"nonsense": {"updated": [{"id": 2}]}}', '5');
 SELECT count(*) FROM snapsync.epoch WHERE place <> '';
 \connect postgres
 DROP DATABASE regress_push_moved_copy;

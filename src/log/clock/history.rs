@@ -33,7 +33,7 @@ use std::time::UNIX_EPOCH;
 
 use pgrx::{pg_sys, IntoDatum};
 
-use super::{advance_past, horizon, next, read};
+use super::{advance_past, first_unfinished, horizon, next, position, read};
 use crate::log::RECORDING_HISTORY;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::Gather;
@@ -116,6 +116,8 @@ pub const EPOCH: OwnTable = OwnTable {
         (pg_sys::BOOLOID, false),
         (pg_sys::INT8OID, false),
         (pg_sys::INT8OID, false),
+        (pg_sys::INT8OID, false),
+        (pg_sys::PG_LSNOID, false),
     ],
     written: WrittenBy::Heap,
 };
@@ -274,6 +276,11 @@ fn is_at_home() -> Result<bool> {
     })
 }
 
+/// A push's, before it judges its cursor: the same where a history has ended that was recorded. (A database without any may be one that is just being restored.)
+pub(super) fn ensure_next() -> Result<bool> {
+    Ok(is_known_to_be_current()? || recorded()? != Recorded::Nothing && ensure()?)
+}
+
 /// A writer's first act in a backend: records on which history it is, where nobody has yet. False: there is nothing to record now, of a
 /// horizon or roles neither; the stamps handed out meanwhile lie in the gap that will be.
 pub fn ensure() -> Result<bool> {
@@ -335,6 +342,9 @@ fn insert(gap: Gap) -> Result<()> {
         gap.lost.into_datum(),
         gap.from.into_datum(),
         gap.to.into_datum(),
+        // No stamp has been drawn on this history yet: what is registered was prepared before it.
+        first_unfinished(read()?)?.unwrap_or(gap.to).into_datum(),
+        Some(pg_sys::Datum::from(position::reached())),
     ];
     let relation = EPOCH.open(pg_sys::RowExclusiveLock)?;
     // SAFETY: one tuple of the table's own shape. The table has no index. A frozen tuple is visible at once and for ever: to be
@@ -393,6 +403,31 @@ fn is_of_this_history(cursor: i64, unrecorded: impl FnOnce(Recorded) -> Result<b
         Recorded::Nothing => Ok(true),
         what => unrecorded(what),
     }
+}
+
+/// The snapmin of a pull whose snapshot is an old one, and which knows this one by the horizons: these are silent until somebody has committed on this history. It may
+/// be in the gap before it then, and its cursor good for no pull and no push. So it is what the history began with.
+///
+/// *Proof.* On the server that records it no stamp is drawn on a history before it is recorded; so whatever of this history a snapshot does not see has a stamp after the
+/// gap. What was before is visible to all snapshots taken here, but for what was prepared, which is registered. A snapshot of the time before, that a session has kept when the
+/// standby that it is on was promoted, is told by itself. A standby sees what was before once it has replayed as much as was flushed then: `replayed`, asked before its snapshot was taken.
+pub fn past_gap(snapmin: i64, replayed: Option<position::Lsn>, snapshot: &pg::ActiveSnapshot) -> Result<i64> {
+    let in_gap = |gap: &Gap| gap.from <= snapmin && snapmin < gap.to;
+    // SAFETY: an active snapshot of transactions.
+    let is_of_standby = unsafe { (*snapshot.raw()).takenDuringRecovery };
+    if !gaps()?.iter().any(in_gap) || is_of_standby && !pg::in_recovery() {
+        return Ok(snapmin);
+    }
+    let row = spi::as_owner(|| {
+        let _now = pg::ActiveSnapshot::latest();
+        let newest =
+            "SELECT gap_from, gap_to, snapmin, (lsn - '0/0')::bigint FROM snapsync.epoch ORDER BY number DESC LIMIT 1";
+        spi::query(newest, &[], spi::Mode::Read)
+    })?;
+    let columns = row.first().and_then(|row| Some((row.i64(0)?, row.i64(1)?, row.i64(2)?, row.i64(3)?)));
+    let Some((from, to, began_with, lsn)) = columns else { return Ok(snapmin) };
+    let replayed = !is_of_standby || replayed.is_some_and(|replayed| lsn as u64 <= replayed);
+    Ok(if from <= snapmin && snapmin < to && replayed { snapmin.max(began_with) } else { snapmin })
 }
 
 /// Is there no branch that may be lost between these two, neither of which is in a gap? (For times: a plain start is not in question.)
