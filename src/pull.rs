@@ -158,7 +158,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         let wanted = filters.wanted(name, collection)?;
         let is_older = matches!(from, Start::Stamp(cursor) if snapmin < cursor);
         let from = wanted.start(from, page.is_some(), is_older);
-        let as_seen = page.is_some() || wanted.may_send_unchanged() || !new_columns.is_empty();
+        let as_seen = page.is_some() || wanted.may_send_unchanged() || since.names_columns(name);
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
         let is_exact = exact::is_exact(since.of(name));
         let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };

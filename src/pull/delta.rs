@@ -114,6 +114,10 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Overlap));
         }
         let access_moved = !stamps.is_empty();
+        // Or it knows that one by what it asked for until now: a state that is none of those looked back at.
+        if !self.is_exact && access_moved && self.wanted.before.differs() {
+            return Ok(Some(Cause::Filter));
+        }
         // Between the cursor and now the client asked for what the owner gave it then, which it may have pulled, or pushed into.
         if access_moved && matches!(self.wanted.before, LastScopes::Owners { named_now: true }) {
             return Ok(Some(Cause::Filter));

@@ -89,6 +89,11 @@ impl Since {
         self.own.get(name).copied().unwrap_or(self.cursor)
     }
 
+    /// Does the client say that it has got columns of it? They may not be known here (a standby that lags).
+    pub fn names_columns(&self, name: &str) -> bool {
+        self.new_columns.contains_key(name)
+    }
+
     /// The columns of it that the client has only just got. (Others may be the client's alone, or hidden from the caller.)
     pub fn new_columns(&self, name: &str, collection: &Collection) -> Vec<Column> {
         let Some(asked) = self.new_columns.get(name) else { return Vec::new() };

@@ -78,7 +78,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     keep(&who, client_id, &failures)?;
     if reached > last {
         spi::owner_execute(
-            "UPDATE snapsync.mutation_client SET last_id = $3, at = now() WHERE who = $1 AND client_id = $2",
+            "UPDATE snapsync.mutation_client SET last_id = greatest(last_id, $3), at = now() WHERE who = $1 AND client_id = $2",
             &[spi::arg(who.as_str()), spi::arg(client_id), spi::arg(reached)],
         )?;
         once::prune_at_end();
