@@ -247,17 +247,6 @@ impl Image {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::early::class_of;
-
-    #[test]
-    fn a_distance_has_its_class() {
-        assert_eq!([1, 255, 256, 65_535, 65_536].map(|distance| class_of(7, 7 + distance)), [0, 0, 1, 1, 2]);
-        assert_eq!((class_of(7, 7), class_of(0, i64::MAX)), (0, 7));
-    }
-}
-
-#[cfg(test)]
 impl Image {
     /// One that is known by this number.
     pub fn numbered(number: u64) -> Image {
@@ -266,5 +255,16 @@ impl Image {
 
     pub fn number(&self) -> u64 {
         self.words[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::early::class_of;
+
+    #[test]
+    fn a_distance_has_its_class() {
+        assert_eq!([1, 255, 256, 65_535, 65_536].map(|distance| class_of(7, 7 + distance)), [0, 0, 1, 1, 2]);
+        assert_eq!((class_of(7, 7), class_of(0, i64::MAX)), (0, 7));
     }
 }
