@@ -45,7 +45,7 @@ mod tests {
             "relation snapsync.regtable, ord integer, stamp bigint, op \"char\", bucket smallint, scope text, key text, image jsonb, origin text, \
              columns smallint[], as_sent boolean, keys text[]"
         );
-        assert_eq!(columns("early"), "early bigint, stamp bigint");
+        assert_eq!(columns("early"), "early bigint, stamp bigint, class smallint");
         assert_eq!(
             columns("horizon"),
             "snapmin bigint, at timestamp with time zone, newest bigint, lsn pg_lsn, system bigint, beyond bigint"
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(
             columns("epoch"),
             "number integer, system text, timeline bigint, database bigint, home bigint, place text, \
-             started timestamp with time zone, lost boolean, gap_from bigint, gap_to bigint"
+             started timestamp with time zone, lost boolean, gap_from bigint, gap_to bigint, snapmin bigint, lsn pg_lsn"
         );
     }
 

@@ -100,7 +100,8 @@ pub(super) fn target(clock: i64, lost: bool) -> Result<i64> {
     }
     // SAFETY: reads the clock.
     let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    Ok(leap(clock, least, now, random_below(spread)?))
+    // (A stamp, as cursors mean them: else one that means the end would lie before it.)
+    Ok(next(leap(clock, least, now, random_below(spread)?)))
 }
 
 pub const EPOCH: OwnTable = OwnTable {
@@ -343,7 +344,7 @@ fn insert(gap: Gap) -> Result<()> {
         gap.from.into_datum(),
         gap.to.into_datum(),
         // No stamp has been drawn on this history yet: what is registered was prepared before it.
-        first_unfinished(read()?)?.unwrap_or(gap.to).into_datum(),
+        first_unfinished(read()?)?.unwrap_or(next(gap.to)).into_datum(),
         Some(pg_sys::Datum::from(position::reached())),
     ];
     let relation = EPOCH.open(pg_sys::RowExclusiveLock)?;
@@ -409,13 +410,19 @@ fn is_of_this_history(cursor: i64, unrecorded: impl FnOnce(Recorded) -> Result<b
 /// be in the gap before it then, and its cursor good for no pull and no push. So it is what the history began with.
 ///
 /// *Proof.* On the server that records it no stamp is drawn on a history before it is recorded; so whatever of this history a snapshot does not see has a stamp after the
-/// gap. What was before is visible to all snapshots taken here, but for what was prepared, which is registered. A snapshot of the time before, that a session has kept when the
+/// gap. What was before is visible to all snapshots taken here, but for what was prepared. That is registered, if it had not ended by then; and to a snapshot from before it ended it is
+/// under way, so one to which anything is under way is not believed. A snapshot of the time before, that a session has kept when the
 /// standby that it is on was promoted, is told by itself. A standby sees what was before once it has replayed as much as was flushed then: `replayed`, asked before its snapshot was taken.
 pub fn past_gap(snapmin: i64, replayed: Option<position::Lsn>, snapshot: &pg::ActiveSnapshot) -> Result<i64> {
     let in_gap = |gap: &Gap| gap.from <= snapmin && snapmin < gap.to;
-    // SAFETY: an active snapshot of transactions.
-    let is_of_standby = unsafe { (*snapshot.raw()).takenDuringRecovery };
-    if !gaps()?.iter().any(in_gap) || is_of_standby && !pg::in_recovery() {
+    // SAFETY: an active snapshot of transactions. (A standby's has all that is under way in the second list.)
+    let (is_of_standby, all_ended) = unsafe {
+        let snapshot = &*snapshot.raw();
+        let of_standby = snapshot.takenDuringRecovery;
+        let under_way = if of_standby { snapshot.subxcnt > 0 || snapshot.suboverflowed } else { snapshot.xcnt > 0 };
+        (of_standby, !under_way)
+    };
+    if !gaps()?.iter().any(in_gap) || !all_ended || is_of_standby && !pg::in_recovery() {
         return Ok(snapmin);
     }
     let row = spi::as_owner(|| {
