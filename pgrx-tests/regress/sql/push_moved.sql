@@ -50,6 +50,17 @@ SELECT push_changes(:'batch', :'c');
 \echo :SQLSTATE
 SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
 SELECT push_changes(:'batch', :'c');
+-- And after another move, before anybody has committed on the first one.
+UPDATE snapsync.epoch SET place = '';
+\connect
+SET default_transaction_isolation = 'repeatable read';
+SELECT push_changes(:'batch', :'c');
+UPDATE snapsync.epoch SET place = '';
+\connect
+SET default_transaction_isolation = 'repeatable read';
+SELECT push_changes(:'batch', :'c');
+SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
+SELECT push_changes(:'batch', :'c');
 RESET default_transaction_isolation;
 
 -- Who may not write begins nothing, nor who has nothing to write or no collection.

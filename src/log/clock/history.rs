@@ -427,14 +427,14 @@ pub fn past_gap(snapmin: i64, replayed: Option<position::Lsn>, snapshot: &pg::Ac
     }
     let row = spi::as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
-        let newest =
-            "SELECT gap_from, gap_to, snapmin, (lsn - '0/0')::bigint FROM snapsync.epoch ORDER BY number DESC LIMIT 1";
+        // (The gap may be an earlier one's: of a history on which nobody has committed either.)
+        let newest = "SELECT gap_to, snapmin, (lsn - '0/0')::bigint FROM snapsync.epoch ORDER BY number DESC LIMIT 1";
         spi::query(newest, &[], spi::Mode::Read)
     })?;
-    let columns = row.first().and_then(|row| Some((row.i64(0)?, row.i64(1)?, row.i64(2)?, row.i64(3)?)));
-    let Some((from, to, began_with, lsn)) = columns else { return Ok(snapmin) };
+    let columns = row.first().and_then(|row| Some((row.i64(0)?, row.i64(1)?, row.i64(2)?)));
+    let Some((to, began_with, lsn)) = columns else { return Ok(snapmin) };
     let replayed = !is_of_standby || replayed.is_some_and(|replayed| lsn as u64 <= replayed);
-    Ok(if from <= snapmin && snapmin < to && replayed { snapmin.max(began_with) } else { snapmin })
+    Ok(if snapmin < to && replayed { snapmin.max(began_with) } else { snapmin })
 }
 
 /// Is there no branch that may be lost between these two, neither of which is in a gap? (For times: a plain start is not in question.)
