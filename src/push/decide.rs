@@ -168,7 +168,7 @@ pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut
 }
 
 /// What becomes of records that were to be inserted and whose rows are there by now: the push itself has brought them into the caller's sight, or has had
-/// them made. It is what had become of them if he had seen them before. By row; with the reasons of those that are refused.
+/// them made. It is what would have become of them if he had seen them before. By row; with the reasons of those that are refused.
 pub fn found(
     pusher: &Pusher,
     index: usize,
