@@ -138,7 +138,6 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         page.as_ref().is_some_and(|page| page.resumed) || request.client_id.is_some() && seen_by_clock.is_none();
     let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
     let mut timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
-
     let filters = Filters::parse(request, dialect)?;
     filters.check(&names, &collections)?;
     let (mut reaches, mut replaced): (BTreeMap<i64, Reach>, Vec<(&str, Cause)>) = Default::default();
@@ -147,20 +146,22 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         out.name(name);
         let place = page.as_mut().map_or(Some(Place::Begin), |page| page.place(at));
         let ((from, _), new_columns) = (starts[at], &new_columns[at]);
-        let resumed = page.as_ref().is_some_and(|p| p.resumed);
-        let may_differ = !new_columns.is_empty() || collection.unsure || filters.name(name);
-        let nothing = !resumed && !may_differ && is_log_empty(from, seen_by_clock);
+        let resumed = page.as_ref().is_some_and(|page| page.resumed);
+        let may_differ = resumed || !new_columns.is_empty() || collection.unsure || filters.name(name);
+        let nothing = !may_differ && is_log_empty(from, seen_by_clock);
         let Some(place) = place.filter(|_| !nothing) else {
             may_read(collection)?;
             out.raw(NOTHING);
             continue;
         };
         let wanted = filters.wanted(name, collection)?;
-        let is_older = matches!(from, Start::Stamp(cursor) if snapmin < cursor);
+        let is_exact = exact::is_exact(since.of(name));
+        // (What an inexact cursor's answer had seen besides, this snapshot may not see, of another server or beside others' commits.)
+        let beside = !is_exact && seen_by_clock.is_none_or(|clock| clock.snapmin <= clock.newest);
+        let is_older = matches!(from, Start::Stamp(cursor) if beside || snapmin < cursor);
         let from = wanted.start(from, page.is_some(), is_older);
         let as_seen = page.is_some() || wanted.may_send_unchanged() || since.names_columns(name);
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
-        let is_exact = exact::is_exact(since.of(name));
         let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };
         let cause = length::told(request, name, || match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out),

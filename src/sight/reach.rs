@@ -5,6 +5,7 @@
 //! columns that policies read does; its deleted rows are put back while old rows of its children are judged, because a
 //! cascade takes both at once.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
@@ -47,6 +48,8 @@ pub struct Reach<'a> {
     unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
     judging: HashSet<u32>,
+    /// So many more may be judged by what is left of them, here and in all that this one asks (see `judge`).
+    left: Rc<Cell<usize>>,
 }
 
 impl<'a> Reach<'a> {
@@ -61,6 +64,7 @@ impl<'a> Reach<'a> {
             concerned: HashMap::new(),
             unjudged: HashMap::new(),
             judging: HashSet::new(),
+            left: Rc::new(Cell::new(LATER)),
         }
     }
 
@@ -371,7 +375,12 @@ impl<'a> Reach<'a> {
         }
         for stamp in again {
             memory::heed();
-            let mut since = Reach::since(stamp + 1, self.snapshot);
+            let left = self.left.get();
+            if left == 0 {
+                return Ok(None);
+            }
+            self.left.set(left - 1);
+            let mut since = Reach { left: Rc::clone(&self.left), ..Reach::since(stamp + 1, self.snapshot) };
             let Some(later) = since.judge_before(collection, &mut BTreeSet::new())? else { return Ok(None) };
             judge.add_later(stamp, later);
         }
@@ -480,6 +489,9 @@ pub const BATCH_BYTES: usize = 4 << 20;
 
 /// Of parents that the caller could see so many keys may come again as rows that do not concern him, before old rows cannot be judged.
 const AGAIN: usize = 16;
+
+/// And so many judges are made for that, at all depths together: parents of parents come again, too.
+const LATER: usize = 64;
 
 /// A table whose policies, or `scope_values`, read another one.
 struct VisitedReading {

@@ -134,6 +134,51 @@ DELETE FROM members WHERE id = 2;
 SELECT t.hears(:'c', collections => '{members,papers}'), t.hears(:'c', collections => '{papers}', client => 'device');
 INSERT INTO members VALUES (2, 2, 'bob'); UPDATE members SET room = 1 WHERE id = 2; DELETE FROM members WHERE id = 2;
 SELECT t.hears(:'c', collections => '{members,papers}'), t.hears(:'c', collections => '{papers}', client => 'device');
+
+-- Parents of parents of parents that come again: so many judges are made, and no more (it were 17 to the power of the depth).
+CREATE TABLE teams (id text PRIMARY KEY, parent text NOT NULL);
+INSERT INTO teams VALUES ('mine', 'alice'), ('other', 'bob');
+ALTER TABLE teams ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON teams USING (parent = current_user);
+CREATE TABLE d0 (LIKE teams INCLUDING ALL, FOREIGN KEY (parent) REFERENCES teams ON DELETE CASCADE);
+CREATE TABLE d1 (LIKE teams INCLUDING ALL, FOREIGN KEY (parent) REFERENCES d0 ON DELETE CASCADE);
+CREATE TABLE d2 (LIKE teams INCLUDING ALL, FOREIGN KEY (parent) REFERENCES d1 ON DELETE CASCADE);
+CREATE TABLE d3 (LIKE teams INCLUDING ALL, FOREIGN KEY (parent) REFERENCES d2 ON DELETE CASCADE);
+CREATE TABLE d4 (LIKE teams INCLUDING ALL, FOREIGN KEY (parent) REFERENCES d3 ON DELETE CASCADE);
+CREATE PROCEDURE t.deep() LANGUAGE plpgsql AS $$
+DECLARE
+    parents text[] := '{teams,d0,d1,d2,d3,d4}';
+BEGIN
+    FOR i IN 2 .. 6 LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', parents[i]);
+        EXECUTE format('CREATE POLICY p ON %I USING (parent IN (SELECT id FROM %I))', parents[i], parents[i - 1]);
+        EXECUTE format('GRANT ALL ON %I TO alice', parents[i]);
+        PERFORM snapsync.enable(parents[i]::regclass);
+        EXECUTE format('INSERT INTO %I SELECT %L || n, %L FROM generate_series(1, 20) AS n', parents[i], 'k', CASE i WHEN 2 THEN 'mine' ELSE 'k20' END);
+        EXECUTE format('INSERT INTO %I VALUES (%L, %L)', parents[i], 'other', 'other');
+    END LOOP;
+    COMMIT;
+    PERFORM set_config('t.deep', t.cursor(), false);
+    COMMIT;
+    FOR i IN REVERSE 5 .. 2 LOOP
+        FOR n IN 1 .. 16 LOOP
+            EXECUTE format('DELETE FROM %I WHERE id = %L', parents[i], 'k' || n);
+            COMMIT;
+            EXECUTE format('INSERT INTO %I VALUES (%L, %L)', parents[i], 'k' || n, 'other');
+            COMMIT;
+        END LOOP;
+    END LOOP;
+    FOR i IN REVERSE 6 .. 2 LOOP
+        EXECUTE format('DELETE FROM %I WHERE id = %L', parents[i], 'k19');
+        COMMIT;
+    END LOOP;
+END $$;
+GRANT ALL ON teams TO alice;
+SELECT snapsync.enable('teams');
+CALL t.deep();
+SET statement_timeout = '5s';
+SELECT t.hears(current_setting('t.deep'), collections => '{d4}') LIKE '%by access%' AS replaced;
+RESET statement_timeout;
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
