@@ -314,12 +314,16 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     GROUP BY 1, 2
 ), hidden_beyond AS (
     -- And in the policies of tables that its policies read: what is named for these counts for themselves only.
-    SELECT b.name, f.fn, min(b.other::text COLLATE "C") AS other
-    FROM beyond AS b
-    JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass
-    JOIN searched AS f ON f.oid = r.objid AND f.reads
-    WHERE b.other <> b.relation AND NOT EXISTS (SELECT FROM read AS o WHERE o.relation = b.relation AND o.classid = r.classid AND o.objid = r.objid)
-    GROUP BY 1, 2
+    -- (One finding for each collection, however many there are.)
+    SELECT h.name, count(*) AS functions, (array_agg(h.fn ORDER BY h.fn COLLATE "C"))[1:3] AS first, min(h.other) AS other
+    FROM (SELECT b.name, b.relation, r.objid, f.fn, min(b.other::text COLLATE "C") AS other
+          FROM beyond AS b
+          JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass
+          JOIN searched AS f ON f.oid = r.objid AND f.reads
+          WHERE b.other <> b.relation
+          GROUP BY 1, 2, 3, 4) AS h
+    WHERE (h.relation, h.objid) NOT IN (SELECT o.relation, o.objid FROM read AS o WHERE o.classid = 'pg_proc'::regclass)
+    GROUP BY 1
 ), hidden_scope AS (
     SELECT c.name, f.fn
     FROM in_scopes AS c JOIN searched AS f ON f.oid = c.fn
@@ -676,7 +680,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Name them: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
     FROM hidden
     UNION ALL
-    SELECT 'warning', name, format('function %s in or behind a policy of %s, which a policy reads, may hide tables that decide who sees a row; changes in them go unnoticed', fn, other),
+    SELECT 'warning', name,
+           CASE functions WHEN 1 THEN format('function %s in or behind a policy of %s, which a policy reads, may hide tables that decide who sees a row; changes in them go unnoticed', first[1], other)
+           ELSE format('%s functions in or behind policies of tables that a policy reads (%s, ...) may hide tables that decide who sees a row; changes in them go unnoticed', functions, array_to_string(first, ', ')) END,
            'Name them for this collection, too: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
     FROM hidden_beyond
     UNION ALL

@@ -156,8 +156,8 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         };
         let wanted = filters.wanted(name, collection)?;
         let is_exact = exact::is_exact(since.of(name));
-        // (What an inexact cursor's answer had seen besides, this snapshot may not see, of another server or beside others' commits.)
-        let beside = !is_exact && seen_by_clock.is_none_or(|clock| clock.snapmin <= clock.newest);
+        // (What an inexact cursor's answer had seen besides, this snapshot may not see, beside others' commits; nor on a standby what the client has pushed.)
+        let beside = pg::in_recovery() || !is_exact && seen_by_clock.is_none_or(|clock| clock.snapmin <= clock.newest);
         let is_older = matches!(from, Start::Stamp(cursor) if beside || snapmin < cursor);
         let from = wanted.start(from, page.is_some(), is_older);
         let as_seen = page.is_some() || wanted.may_send_unchanged() || since.names_columns(name);
