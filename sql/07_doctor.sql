@@ -314,15 +314,15 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     GROUP BY 1, 2
 ), hidden_beyond AS (
     -- And in the policies of tables that its policies read: what is named for these counts for themselves only.
-    -- (One finding for each collection, however many there are.)
-    SELECT h.name, count(*) AS functions, (array_agg(h.fn ORDER BY h.fn COLLATE "C"))[1:3] AS first, min(h.other) AS other
-    FROM (SELECT b.name, b.relation, r.objid, f.fn, min(b.other::text COLLATE "C") AS other
-          FROM beyond AS b
-          JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass
-          JOIN searched AS f ON f.oid = r.objid AND f.reads
-          WHERE b.other <> b.relation
-          GROUP BY 1, 2, 3, 4) AS h
-    WHERE (h.relation, h.objid) NOT IN (SELECT o.relation, o.objid FROM read AS o WHERE o.classid = 'pg_proc'::regclass)
+    -- (One finding for each collection, however many there are. Those that its own policies rest on are told already.)
+    SELECT h.name, count(*) AS functions, (array_agg(f.fn ORDER BY f.fn COLLATE "C"))[1:3] AS first, min(h.other) AS other
+    FROM (SELECT e.relation, e.objid, min(e.name) AS name, min(e.other) AS other
+          FROM (SELECT b.relation, r.objid, b.name, b.other::text COLLATE "C" AS other, false AS own
+                FROM beyond AS b JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass WHERE b.other <> b.relation
+                UNION ALL
+                SELECT o.relation, o.objid, NULL, NULL, true FROM read AS o WHERE o.classid = 'pg_proc'::regclass) AS e
+          GROUP BY 1, 2 HAVING NOT bool_or(e.own)) AS h
+    JOIN searched AS f ON f.oid = h.objid AND f.reads
     GROUP BY 1
 ), hidden_scope AS (
     SELECT c.name, f.fn
