@@ -146,3 +146,14 @@ SELECT * FROM t.failed(push_mutations('[{"id": 1500, "name": "none"}, {"id": 150
 RESET ROLE;
 SELECT count(*), min(id), max(id) FROM snapsync.mutation_failure WHERE client_id = 'many';
 DROP ROLE nobody_at_all;
+
+-- A mutator that sends mutations of its own client: none of them is carried out twice.
+CREATE TABLE carried_out (what text);
+CREATE FUNCTION notes(args json) RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ INSERT INTO carried_out VALUES (args ->> 'what') $$;
+CREATE FUNCTION nests(args json) RETURNS json LANGUAGE sql AS $$ SELECT push_mutations('[{"id": 1, "name": "notes", "args": {"what": "inner"}}, {"id": 2, "name": "notes", "args": {"what": "second"}}]', 'nested') $$;
+SELECT snapsync.register_mutator('notes', 'notes(json)'), snapsync.register_mutator('nests', 'nests(json)');
+SET ROLE alice;
+SELECT push_mutations('[{"id": 1, "name": "nests"}]', 'nested') -> 'failures';
+SELECT push_mutations('[{"id": 2, "name": "notes", "args": {"what": "again"}}, {"id": 3, "name": "notes", "args": {"what": "next"}}]', 'nested');
+RESET ROLE;
+SELECT * FROM carried_out;
