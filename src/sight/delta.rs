@@ -168,7 +168,7 @@ impl<'a> Delta<'a> {
         // SAFETY: a rewritten tree of our own. Its entry of the collection has the policies as conditions of its own.
         unsafe {
             let (_, entry) = self.entry(tree)?;
-            let (link, without) = (take(tree, is_link), take(tree, is_without));
+            let (link, without) = (take(tree, |part| is_link(part)), take(tree, |part| is_without(part)));
             let now = (*entry).securityQuals;
             match seen {
                 Seen::OnlyNow => {
@@ -295,7 +295,7 @@ unsafe fn is_link(part: *mut pg_sys::Node) -> bool {
 ///
 /// # Safety
 /// A rewritten tree of our own.
-unsafe fn take(tree: *mut pg_sys::Query, is: unsafe fn(*mut pg_sys::Node) -> bool) -> *mut pg_sys::List {
+unsafe fn take(tree: *mut pg_sys::Query, is: impl Fn(*mut pg_sys::Node) -> bool) -> *mut pg_sys::List {
     // SAFETY: see above.
     unsafe {
         let mut parts = Vec::new();

@@ -172,7 +172,7 @@ unsafe fn insert_few(journal: &Journal, nets: &[Net], salt: Option<Salt>) -> Res
 /// Inside a transaction that holds an xid.
 pub(super) unsafe fn insert_early(number: i64, stamp: i64) -> Result<()> {
     let relation = EARLY.open(pg_sys::RowExclusiveLock)?;
-    // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its index.
+    // SAFETY: one tuple of the table's own shape (sql/02_tables.sql), inserted with its indexes.
     unsafe {
         let indexes = pg::OwnIndexes::open(&EARLY, relation)?;
         let class = early::class_of(number, stamp).into_datum();
