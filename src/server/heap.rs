@@ -143,7 +143,7 @@ impl Unseen {
             if !snapshot.suboverflowed {
                 memory::extend(&mut running, numbers(snapshot.subxip, snapshot.subxcnt.max(0) as usize));
             }
-            let next = pg_sys::ReadNextFullTransactionId().value;
+            let next = pg::next_full_xid();
             let own = pg_sys::GetTopTransactionIdIfAny();
             (snapshot.xmin, snapshot.xmax, running, !snapshot.suboverflowed, next, own)
         };
@@ -152,10 +152,7 @@ impl Unseen {
             (pg_sys::TransactionId::INVALID, true) => end,
             _ => first,
         };
-        let with_epoch = |number: u32| {
-            let same = next & !u64::from(u32::MAX) | u64::from(number);
-            same.wrapping_sub(if same > next { 1 << 32 } else { 0 })
-        };
+        let with_epoch = |number: u32| pg::full_xid(number.into(), next);
         let mut from = with_epoch(end.into_inner());
         running.retain(|number| with_epoch(*number) < from);
         running.sort_unstable_by_key(|number| with_epoch(*number));

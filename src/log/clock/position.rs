@@ -73,20 +73,14 @@ pub fn text_of(snapshot: &pg::ActiveSnapshot) -> String {
             false => (snapshot.xip, snapshot.xcnt),
         };
         let unseen: &[_] = if count == 0 { &[] } else { std::slice::from_raw_parts(list, count as usize) };
-        (snapshot.xmin, snapshot.xmax, unseen, pg_sys::ReadNextFullTransactionId().value)
+        (snapshot.xmin, snapshot.xmax, unseen, pg::next_full_xid())
     };
-    let full = |xid: pg_sys::TransactionId| full_xid(xid.into(), next);
+    let full = |xid| pg::full_xid(xid, next);
     let mut unseen: Vec<u64> = unseen.iter().map(|xid| full(*xid)).filter(|xid| *xid < full(xmax)).gather();
     unseen.sort_unstable();
     unseen.dedup();
     let unseen: Vec<String> = unseen.iter().map(u64::to_string).gather();
     format!("{}:{}:{}", full(xmin), full(xmax), unseen.join(","))
-}
-
-/// A transaction's number with the epoch: it is below the next one.
-fn full_xid(xid: u32, next: u64) -> u64 {
-    let epoch = next >> 32;
-    (if xid > next as u32 { epoch.saturating_sub(1) } else { epoch }) << 32 | u64::from(xid)
 }
 
 #[cfg(test)]
@@ -97,12 +91,5 @@ mod tests {
     fn a_position_is_written_as_postgresql_does() {
         assert_eq!(text(0), "0/0");
         assert_eq!(text(0x16_B374_D848), "16/B374D848");
-    }
-
-    #[test]
-    fn a_transaction_is_below_the_next_one() {
-        assert_eq!(full_xid(700, 701), 700);
-        assert_eq!(full_xid(700, 5 << 32 | 701), 5 << 32 | 700);
-        assert_eq!(full_xid(u32::MAX, 5 << 32 | 701), 4 << 32 | u64::from(u32::MAX));
     }
 }

@@ -37,6 +37,18 @@ impl ActiveSnapshot {
     }
 }
 
+/// The next transaction's number with the epoch.
+pub fn next_full_xid() -> u64 {
+    // SAFETY: reads a shared counter.
+    unsafe { pg_sys::ReadNextFullTransactionId().value }
+}
+
+/// A transaction's number with the epoch, so that it is no other's ever: below the next one.
+pub fn full_xid(xid: pg_sys::TransactionId, next: u64) -> u64 {
+    let (xid, epoch) = (xid.into_inner(), next >> 32);
+    (if xid > next as u32 { epoch.saturating_sub(1) } else { epoch }) << 32 | u64::from(xid)
+}
+
 /// What was committed at one instant, to be asked later what has come since.
 pub struct KeptSnapshot(pg_sys::Snapshot);
 
@@ -117,5 +129,18 @@ impl Beheld {
     pub unsafe fn sees(self, relation: pg_sys::Relation, slot: *mut pg_sys::TupleTableSlot) -> bool {
         // SAFETY: see above.
         self.asked.is_none_or(|asked| unsafe { pg_sys::table_tuple_satisfies_snapshot(relation, slot, asked) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_below_the_next_one() {
+        let full_xid = |xid: u32, next| full_xid(xid.into(), next);
+        assert_eq!(full_xid(700, 701), 700);
+        assert_eq!(full_xid(700, 5 << 32 | 701), 5 << 32 | 700);
+        assert_eq!(full_xid(u32::MAX, 5 << 32 | 701), 4 << 32 | u64::from(u32::MAX));
     }
 }
