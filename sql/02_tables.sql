@@ -229,7 +229,8 @@ CREATE TABLE snapsync.epoch (
     gap_from            bigint NOT NULL,
     gap_to              bigint NOT NULL,
     snapmin             bigint NOT NULL,
-    lsn                 pg_lsn NOT NULL
+    lsn                 pg_lsn NOT NULL,
+    next_xid            bigint NOT NULL
 );
 COMMENT ON TABLE snapsync.epoch IS 'The histories this database has run on: a fail-over, a restore, a copy or a start of the server begins a new one';
 COMMENT ON COLUMN snapsync.epoch.number IS 'Order';
@@ -244,6 +245,7 @@ COMMENT ON COLUMN snapsync.epoch.gap_from IS 'Cursors from here on may come from
 COMMENT ON COLUMN snapsync.epoch.gap_to IS 'The clock leapt to here; smaller cursors of the gap are reset';
 COMMENT ON COLUMN snapsync.epoch.snapmin IS 'No transaction of earlier histories that was still under way then has a smaller stamp, and none of this one';
 COMMENT ON COLUMN snapsync.epoch.lsn IS 'Up to where the WAL was flushed then';
+COMMENT ON COLUMN snapsync.epoch.next_xid IS 'Transactions from here on (with the epoch) have begun since';
 
 CREATE TABLE snapsync.role (
     role                name NOT NULL,

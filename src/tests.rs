@@ -54,7 +54,8 @@ mod tests {
         assert_eq!(
             columns("epoch"),
             "number integer, system text, timeline bigint, database bigint, home bigint, place text, \
-             started timestamp with time zone, lost boolean, gap_from bigint, gap_to bigint, snapmin bigint, lsn pg_lsn"
+             started timestamp with time zone, lost boolean, gap_from bigint, gap_to bigint, snapmin bigint, lsn pg_lsn, \
+             next_xid bigint"
         );
     }
 

@@ -63,6 +63,30 @@ SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
 SELECT push_changes(:'batch', :'c');
 RESET default_transaction_isolation;
 
+-- Transactions that have begun since the move do not matter, whatever they write. (Prepared here, to have them beside this session.) One that was prepared before may be of
+-- the history that has ended: nothing is believed beside it.
+UPDATE snapsync.epoch SET place = '';
+\connect
+SET default_transaction_isolation = 'repeatable read';
+SELECT push_changes(:'batch', :'c');
+BEGIN;
+SELECT pg_current_xact_id() IS NOT NULL AS writes;
+PREPARE TRANSACTION 'regress_push_moved';
+-- (Others end; to snapshots from now on that one is under way.)
+SELECT pg_current_xact_id() IS NOT NULL AS writes;
+SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
+SELECT push_changes('{"todos": {"updated": [{"id": 2, "title": "mine for the third time"}]}}', :'c');
+UPDATE snapsync.epoch SET place = '';
+\connect
+SET default_transaction_isolation = 'repeatable read';
+SELECT push_changes(:'batch', :'c');
+SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
+SELECT push_changes(:'batch', :'c');
+\echo :SQLSTATE
+COMMIT PREPARED 'regress_push_moved';
+SELECT pull_changes('{todos}', :'c') ->> 'timestamp' AS c \gset
+SELECT push_changes(:'batch', :'c');
+
 -- Who may not write begins nothing, nor who has nothing to write or no collection.
 UPDATE snapsync.epoch SET place = '';
 \connect

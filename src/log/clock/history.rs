@@ -119,6 +119,7 @@ pub const EPOCH: OwnTable = OwnTable {
         (pg_sys::INT8OID, false),
         (pg_sys::INT8OID, false),
         (pg_sys::PG_LSNOID, false),
+        (pg_sys::INT8OID, false),
     ],
     written: WrittenBy::Heap,
 };
@@ -346,6 +347,7 @@ fn insert(gap: Gap) -> Result<()> {
         // No stamp has been drawn on this history yet: what is registered was prepared before it.
         first_unfinished(read()?)?.unwrap_or(next(gap.to)).into_datum(),
         Some(pg_sys::Datum::from(position::reached())),
+        Some(pg_sys::Datum::from(pg::next_full_xid())),
     ];
     let relation = EPOCH.open(pg_sys::RowExclusiveLock)?;
     // SAFETY: one tuple of the table's own shape. The table has no index. A frozen tuple is visible at once and for ever: to be
@@ -411,30 +413,29 @@ fn is_of_this_history(cursor: i64, unrecorded: impl FnOnce(Recorded) -> Result<b
 ///
 /// *Proof.* On the server that records it no stamp is drawn on a history before it is recorded; so whatever of this history a snapshot does not see has a stamp after the
 /// gap. What was before is visible to all snapshots taken here, but for what was prepared. That is registered, if it had not ended by then; and to a snapshot from before it ended it is
-/// under way, so one to which anything is under way is not believed. A snapshot of the time before, that a session has kept when the
-/// standby that it is on was promoted, is told by itself. A standby sees what was before once it has replayed as much as was flushed then: `replayed`, asked before its snapshot was taken.
+/// under way. So one is not believed to which a transaction is under way that had begun when the history was recorded: in whatever database, for a snapshot does not say
+/// in which. A snapshot of the time before, that a session has kept when the standby that it is on was promoted, is told by itself. A standby sees what was before once it
+/// has replayed as much as was flushed then: `replayed`, asked before its snapshot was taken.
 pub fn past_gap(snapmin: i64, replayed: Option<position::Lsn>, snapshot: &pg::ActiveSnapshot) -> Result<i64> {
     let in_gap = |gap: &Gap| gap.from <= snapmin && snapmin < gap.to;
-    // SAFETY: an active snapshot of transactions. (A standby's has all that is under way in the second list.)
-    let (is_of_standby, all_ended) = unsafe {
-        let snapshot = &*snapshot.raw();
-        let of_standby = snapshot.takenDuringRecovery;
-        let under_way = if of_standby { snapshot.subxcnt > 0 || snapshot.suboverflowed } else { snapshot.xcnt > 0 };
-        (of_standby, !under_way)
-    };
-    if !gaps()?.iter().any(in_gap) || !all_ended || is_of_standby && !pg::in_recovery() {
+    // SAFETY: an active snapshot of transactions.
+    let is_of_standby = unsafe { (*snapshot.raw()).takenDuringRecovery };
+    if !gaps()?.iter().any(in_gap) || is_of_standby && !pg::in_recovery() {
         return Ok(snapmin);
     }
     let row = spi::as_owner(|| {
         let _now = pg::ActiveSnapshot::latest();
         // (The gap may be an earlier one's: of a history on which nobody has committed either.)
-        let newest = "SELECT gap_to, snapmin, (lsn - '0/0')::bigint FROM snapsync.epoch ORDER BY number DESC LIMIT 1";
+        let newest = "SELECT gap_to, snapmin, (lsn - '0/0')::bigint, next_xid, system FROM snapsync.epoch ORDER BY number DESC LIMIT 1";
         spi::query(newest, &[], spi::Mode::Read)
     })?;
-    let columns = row.first().and_then(|row| Some((row.i64(0)?, row.i64(1)?, row.i64(2)?)));
-    let Some((to, began_with, lsn)) = columns else { return Ok(snapmin) };
+    let Some(row) = row.first() else { return Ok(snapmin) };
+    let columns = (row.i64(0), row.i64(1), row.i64(2), row.i64(3));
+    let (Some(to), Some(began_with), Some(lsn), Some(next_xid)) = columns else { return Ok(snapmin) };
     let replayed = !is_of_standby || replayed.is_some_and(|replayed| lsn as u64 <= replayed);
-    Ok(if snapmin < to && replayed { snapmin.max(began_with) } else { snapmin })
+    // (A dump brings another server's numbers along.)
+    let all_since = row.string(4) == pg::database().1.to_string() && snapshot.oldest_under_way() >= next_xid as u64;
+    Ok(if snapmin < to && replayed && all_since { snapmin.max(began_with) } else { snapmin })
 }
 
 /// Is there no branch that may be lost between these two, neither of which is in a gap? (For times: a plain start is not in question.)

@@ -32,6 +32,11 @@ impl ActiveSnapshot {
             ActiveSnapshot(snapshot)
         }
     }
+    /// The oldest transaction that is under way to it, a standby's too; where there is none, the first that it cannot see.
+    pub fn oldest_under_way(&self) -> u64 {
+        // SAFETY: an active snapshot of transactions.
+        full_xid(unsafe { (*self.0).xmin }, next_full_xid())
+    }
     pub fn raw(&self) -> pg_sys::Snapshot {
         self.0
     }
