@@ -33,6 +33,7 @@ mod echo;
 mod exact;
 mod length;
 mod look;
+mod next_cursor;
 mod pages;
 mod rows;
 pub mod schema;
@@ -44,6 +45,8 @@ mod wanted;
 
 use arrays::Arrays;
 use delta::Past;
+use exact::Basis;
+use next_cursor::{Extent, NextCursor};
 use pages::{Asked, Page};
 use since::Since;
 use wanted::{Filters, WantedRows};
@@ -89,6 +92,22 @@ enum Start {
     Stamp(i64),
 }
 
+impl Start {
+    fn or_anew_if(self, so: bool, cause: Cause) -> Start {
+        match self {
+            Start::Stamp(_) if so => Start::Anything(cause),
+            other => other,
+        }
+    }
+
+    fn cause(self) -> Option<Cause> {
+        match self {
+            Start::Anything(cause) => Some(cause),
+            _ => None,
+        }
+    }
+}
+
 /// How often a pull begins anew because the caller's role was changed while it ran.
 const ATTEMPTS: usize = 3;
 
@@ -113,31 +132,23 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         catalog::collection(name)?;
     }
 
-    let Observed { seen_by_clock, snapshot, snapmin, place } = observe(request.lsn)?;
+    let observed = observe(request.lsn)?;
+    let (snapshot, snapmin, seen_by_clock) = (&observed.snapshot, observed.snapmin, observed.seen_by_clock);
     // Settings, functions and privileges change without a lock on the table. Who did so with a stamp below snapmin has sent
     // his invalidations before he released it, so before step 2: what is read from now on is as new as the snapshot.
     pg::accept_invalidations();
     let collections = names.iter().map(|n| catalog::collection(n)).gather::<Result<Vec<_>>>()?;
     let _in_use: Vec<pg::InUse> = collections.iter().map(|c| pg::InUse::mark(c.relation)).gather();
-    let standing = roles::standing(&snapshot)?;
+    let standing = roles::standing(snapshot)?;
     let asked = Asked { request, names: &names, cursor: since.cursor, dialect, collections: &collections, role };
-    let mut page = Page::begin(&asked, &snapshot, snapmin, seen_by_clock.is_some())?;
+    let mut page = Page::begin(&asked, snapshot, snapmin, seen_by_clock.is_some())?;
     let new_columns: Vec<_> = names.iter().zip(&collections).map(|(n, c)| since.new_columns(n, c)).gather();
     let begin = |cursor, new: &[Column]| begin(cursor, new, &standing, snapmin, page.as_ref());
     let starts = names.iter().zip(&new_columns).map(|(name, new)| begin(since.of(name), new));
     let starts: Vec<(Start, i64)> = starts.gather::<Result<_>>()?;
-    // One for all of them. To whom had a later one of some collection, changes between come again.
     let earliest = starts.iter().map(|(_, timestamp)| *timestamp).min();
-    let timestamp = if let Some(earliest) = earliest { earliest } else { begin(since.cursor, &[])?.1 };
-    let timestamp = page.as_mut().map_or(timestamp, |page| page.cursor(timestamp));
-    // Earlier pages may have seen less than this one.
-    let whole = seen_by_clock.filter(|_| page.is_none());
-    // It does not go back behind an odd one. Nor is it exact of a collection that a later cursor was given for, or of what pages of several
-    // snapshots have; nor where an old snapshot, a standby's too, has rows as they were before a push, of which the next pull may leave out the echo (echo.rs).
-    let several =
-        page.as_ref().is_some_and(|page| page.resumed) || request.client_id.is_some() && seen_by_clock.is_none();
-    let inexact = |odd| several || names.iter().any(|name| matches!(since.of(name), Cursor::Stamp(c) if c >= odd));
-    let mut timestamp = exact::cursor(timestamp, &inexact, snapmin, whole, &collections, &snapshot)?;
+    let earliest = if let Some(earliest) = earliest { earliest } else { begin(since.cursor, &[])?.1 };
+    let mut next = NextCursor::begin(earliest, &since, (request, &names), &observed, &collections, page.as_mut())?;
     let filters = Filters::parse(request, dialect)?;
     filters.check(&names, &collections)?;
     let (mut reaches, mut replaced): (BTreeMap<i64, Reach>, Vec<(&str, Cause)>) = Default::default();
@@ -155,33 +166,29 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
             continue;
         };
         let wanted = filters.wanted(name, collection)?;
-        let is_exact = exact::is_exact(since.of(name));
-        // (What an inexact cursor's answer had seen besides, this snapshot may not see, beside others' commits; nor on a standby what the client has pushed.)
-        let beside = pg::in_recovery() || !is_exact && seen_by_clock.is_none_or(|clock| clock.snapmin <= clock.newest);
-        let is_older = matches!(from, Start::Stamp(cursor) if beside || snapmin < cursor);
-        let from = wanted.start(from, page.is_some(), is_older);
-        let as_seen = page.is_some() || wanted.may_send_unchanged() || since.names_columns(name);
+        let basis = Basis::of(from, since.of(name), &observed);
+        let from = wanted.start(from, page.is_some(), basis.may_lack);
+        // (They may not be known here yet.)
+        let from = from.or_anew_if(basis.older && since.names_columns(name), Cause::Columns);
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
-        let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, is_exact };
-        let cause = length::told(request, name, || match (&mut page, from) {
+        let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, basis };
+        let told = length::told(request, name, || match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out),
             (None, Start::Stamp(stamp)) => {
-                let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, &snapshot));
+                let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, snapshot));
                 pull.write(from, Some(reach), &mut out)
             }
             (None, _) => pull.write(from, None, &mut out),
         })?;
-        if (as_seen || cause.is_some() || !matches!(from, Start::Stamp(_))) && snapmin < clock::stamp_of(timestamp) {
-            // Rows came for another reason than that they have changed. The client has these as an older snapshot shows them, not as they were at its cursor.
-            timestamp = clock::stamp_of(page.as_mut().map_or(snapmin, |page| page.cursor(snapmin))) + clock::INEXACT;
-        }
-        memory::extend(&mut replaced, cause.map(|cause| (&**name, cause)));
+        next.tell(from, &told, page.as_mut());
+        memory::extend(&mut replaced, told.cause().map(|cause| (&**name, cause)));
         if let Some(page) = &mut page {
             page.cut_before(at + 1, names.len(), out.length());
         }
     }
     out.end_object();
-    end(page.map_or(Ok(None), Page::next)?, standing.mark(timestamp), place, &replaced, &mut out);
+    let timestamp = next.end(standing, &starts, page.as_ref());
+    end(page.map_or(Ok(None), Page::next)?, timestamp, observed.place, &replaced, &mut out);
     durable::flush();
     Ok(out.done())
 }
@@ -332,10 +339,10 @@ fn begin(
     let start = match start(cursor)? {
         // What the role may see has changed otherwise than by changes of rows.
         Start::Stamp(stamp) if !standing.held_since(stamp) => Start::Anything(Cause::Role),
-        // Rows that did not change come in no window of the log.
-        Start::Stamp(_) if page.is_some() && !new_columns.is_empty() => Start::Anything(Cause::Pages),
         other => other,
     };
+    // Rows that did not change come in no window of the log.
+    let start = start.or_anew_if(page.is_some() && !new_columns.is_empty(), Cause::Pages);
     let start = page.map_or(start, |page| page.start(start));
     // An older snapshot's snapmin can be less than the cursor; what lies between, the client has already.
     let timestamp = match start {
@@ -351,7 +358,8 @@ fn start(cursor: Cursor) -> Result<Start> {
         Cursor::Stamp(cursor) => {
             let stamp = clock::stamp_of(cursor);
             Ok(match history::cursor_is_of_this_history(stamp)? {
-                true if cursor & clock::UNRECORDED != 0 => Start::Anything(Cause::Role),
+                true if cursor - stamp == clock::UNRECORDED => Start::Anything(Cause::Role),
+                true if cursor - stamp == clock::WENT_BACK => Start::Anything(Cause::Cursor),
                 true => Start::Stamp(stamp),
                 false => Start::Anything(Cause::Cursor),
             })
@@ -391,8 +399,7 @@ struct CollectionPull<'a> {
     request: &'a PullRequest<'a>,
     /// Which rows.
     wanted: WantedRows,
-    /// Its cursor says what it knows of memberships and the like.
-    is_exact: bool,
+    basis: Basis,
     /// So many have changed something since the cursor.
     transactions: i64,
     /// The columns that the client has only just got: rows that have a value there come besides those that changed.
@@ -400,23 +407,20 @@ struct CollectionPull<'a> {
 }
 
 impl CollectionPull<'_> {
-    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`; says why when it replaces what the client has.
-    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Option<Cause>> {
+    /// Appends `{"created":[...],"updated":[...],"deleted":[...]}`.
+    fn write(&self, from: Start, reach: Option<&mut Reach>, out: &mut Writer<Output>) -> Result<Extent> {
         if let Some(keys) = &self.wanted.keys {
             return self.write_keys(from, keys, reach, out);
         }
         let from = match (from, reach) {
             (Start::Stamp(stamp), Some(reach)) => match self.write_since(stamp, reach, out)? {
-                None => return Ok(None),
+                None => return Ok(Extent::Changes),
                 Some(cause) => Start::Anything(cause),
             },
             (from, _) => from,
         };
         self.write_all(from, out)?;
-        Ok(match from {
-            Start::Anything(cause) => Some(cause),
-            _ => None,
-        })
+        Ok(Extent::All(from.cause()))
     }
 
     /// The changes since this stamp; says why, with nothing written, when the client must replace what it has.

@@ -18,7 +18,8 @@
 //! the lock over before that. Entries that are written early carry a number, for which readers take the transaction's stamp: `draw`.)
 //!
 //! Stamps are multiples of four. So a cursor can be another number, and mean the stamp before it: pulls say by that that their snapshot has seen more
-//! than what came before ([`INEXACT`], pull/exact.rs), or that the role stood otherwise than recorded ([`UNRECORDED`], roles.rs).
+//! than what came before ([`INEXACT`], pull/exact.rs), that the role stood otherwise than recorded ([`UNRECORDED`], roles.rs), or that the stamp is older
+//! than what the client has ([`WENT_BACK`], pull/next_cursor.rs).
 //!
 //! Snapmins never go back, whoever reads: what is registered after a reader's 1 is larger than its n. So a stamp once found finished stays
 //! so, step 2 need not look at it again, and what a later reader finds registered up to that n the earlier one found, too.
@@ -167,9 +168,10 @@ fn read_durable() -> Result<(i64, bool)> {
 /// From one stamp to the next.
 pub const STEP: i64 = 4;
 
-/// What a cursor can say besides its stamp.
+/// What a cursor can say besides its stamp: that its snapshot had seen more, or that the next pull replaces what the client has, and why.
 pub const INEXACT: i64 = 1;
 pub const UNRECORDED: i64 = 2;
+pub const WENT_BACK: i64 = 3;
 
 /// The stamp that a cursor means.
 pub fn stamp_of(cursor: i64) -> i64 {

@@ -212,7 +212,7 @@ impl Standing {
     /// The cursor that a pull hands out.
     pub fn mark(self, cursor: i64) -> i64 {
         match self {
-            Standing::Changed => cursor | clock::UNRECORDED,
+            Standing::Changed => clock::stamp_of(cursor) + clock::UNRECORDED,
             _ => cursor,
         }
     }

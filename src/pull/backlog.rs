@@ -7,6 +7,7 @@
 
 use super::arrays::{Added, Arrays};
 use super::delta::Past;
+use super::next_cursor::Extent;
 use super::pages::Page;
 use super::walk::Walked;
 use super::{CollectionPull, Start};
@@ -40,7 +41,7 @@ struct Piece {
 }
 
 impl CollectionPull<'_> {
-    /// Appends what the page has of this collection, the one at this place of the call; says why when a replacement begins here.
+    /// Appends what the page has of this collection, the one at this place of the call.
     pub(super) fn write_page(
         &self,
         from: Start,
@@ -48,7 +49,7 @@ impl CollectionPull<'_> {
         at: usize,
         page: &mut Page,
         out: &mut Writer<Output>,
-    ) -> Result<Option<Cause>> {
+    ) -> Result<Extent> {
         let begins = matches!(place, Place::Begin | Place::Changes(_));
         let (changes, place) = match (place, from) {
             (Place::Begin, Start::Stamp(from)) => {
@@ -74,7 +75,7 @@ impl CollectionPull<'_> {
                     if let Some(changes) = next {
                         page.cut(at, Place::Changes(changes));
                     }
-                    return Ok(None);
+                    return Ok(Extent::Changes);
                 }
                 Err(cause) => {
                     out.back_to(before);
@@ -90,10 +91,7 @@ impl CollectionPull<'_> {
         if let Some(place) = self.write_rows(from, place, page, out)? {
             page.cut(at, place);
         }
-        Ok(match from {
-            Start::Anything(cause) if begins => Some(cause),
-            _ => None,
-        })
+        Ok(Extent::All(from.cause().filter(|_| begins)))
     }
 
     /// Rows from there on, as many as the page has room for; where the others begin.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::arrays::{Added, Arrays};
 use super::changes::Changed;
 use super::delta::Past;
+use super::next_cursor::Extent;
 use super::pages::Page;
 use super::{CollectionPull, Start};
 use crate::log::clock::durable;
@@ -39,31 +40,32 @@ enum SaidOfKeys {
 }
 
 impl CollectionPull<'_> {
-    /// All that is to be said of these keys; says why if the client must replace what it has.
+    /// All that is to be said of these keys.
     pub(super) fn write_keys(
         &self,
         from: Start,
         keys: &KeySet,
         reach: Option<&mut Reach>,
         out: &mut Writer<Output>,
-    ) -> Result<Option<Cause>> {
+    ) -> Result<Extent> {
         let mut rows = None;
         if let (Start::Stamp(stamp), Some(reach)) = (from, reach) {
             match self.changed_of(keys, reach)? {
                 SaidOfKeys::Rows(changed) => rows = Some(changed),
                 SaidOfKeys::Moved(stamps, tables) if keys.count() > FEW => {
                     if self.write_moved(stamp, stamps, &tables, reach, out)?.is_none() {
-                        return Ok(None);
+                        return Ok(Extent::Changes);
                     }
                 }
                 SaidOfKeys::Moved(..) | SaidOfKeys::Cannot => {}
             }
         }
+        let told = if rows.is_some() { Extent::Changes } else { Extent::All(self.replaces(from)) };
         let mut rows = rows.unwrap_or_else(|| self.each_of(keys, from));
         let mut arrays = Arrays::begin(self, out)?;
         arrays.add(self, &mut rows, None)?;
         arrays.end();
-        Ok(self.replaces(from))
+        Ok(told)
     }
 
     /// What a page has room for, of the ids after this one.
@@ -75,14 +77,15 @@ impl CollectionPull<'_> {
         at: usize,
         page: &mut Page,
         out: &mut Writer<Output>,
-    ) -> Result<Option<Cause>> {
-        let told = match from {
+    ) -> Result<Extent> {
+        let said = match from {
             Start::Stamp(stamp) => self.changed_of(keys, &mut Reach::since(stamp, page.snapshot))?,
             _ => SaidOfKeys::Cannot,
         };
-        let mut rows = match told {
-            SaidOfKeys::Rows(rows) => rows,
-            _ => self.each_of(keys, from),
+        let (told, mut rows) = match said {
+            SaidOfKeys::Rows(rows) => (Extent::Changes, rows),
+            // Why is said where it begins.
+            _ => (Extent::All(self.replaces(from).filter(|_| after.is_none())), self.each_of(keys, from)),
         };
         if from == Start::Nothing || !keys.gained.is_empty() {
             // If the pull began anew, it would not be known which of these the client was sent.
@@ -98,8 +101,7 @@ impl CollectionPull<'_> {
             page.cut(at, rows.map_or(Place::Begin, |rows| Place::Rows(Some(rows))));
         }
         arrays.end();
-        // Why is said where it begins.
-        Ok(self.replaces(from).filter(|_| after.is_none()))
+        Ok(told)
     }
 
     /// What the client asked for before cannot be told: what it has beside these rows is not known.
@@ -138,7 +140,8 @@ impl CollectionPull<'_> {
 
     /// What the log says of them.
     fn changed_of(&self, keys: &KeySet, reach: &mut Reach) -> Result<SaidOfKeys> {
-        if !self.new_columns.is_empty() || self.wanted.before.differs() {
+        let unchanged_come = self.basis.older && !keys.gained.is_empty();
+        if unchanged_come || !self.new_columns.is_empty() || self.wanted.before.differs() {
             return Ok(SaidOfKeys::Cannot);
         }
         let mut found = self.derived(reach)?;

@@ -110,12 +110,12 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Columns));
         }
         // Of one change the client knows or does not; of several it may know any.
-        if !self.is_exact && stamps.len() > 1 {
+        if !self.basis.exact && stamps.len() > 1 {
             return Ok(Some(Cause::Overlap));
         }
         let access_moved = !stamps.is_empty();
         // Or it knows that one by what it asked for until now: a state that is none of those looked back at.
-        if !self.is_exact && access_moved && self.wanted.before.differs() {
+        if !self.basis.exact && access_moved && self.wanted.before.differs() {
             return Ok(Some(Cause::Filter));
         }
         // Between the cursor and now the client asked for what the owner gave it then, which it may have pulled, or pushed into.
@@ -147,7 +147,7 @@ impl CollectionPull<'_> {
         let Some(entries) = self.entries_in(read.as_deref(), reach)? else { return Ok(Some(Cause::Filter)) };
         // The snapshot of such a cursor has seen some of these changes, maybe, and not the one of access; or the other way round. Or a row
         // that came since is with the client already, which asks for other scopes now.
-        if !self.is_exact && !entries.is_empty() {
+        if !self.basis.exact && !entries.is_empty() {
             return Ok(Some(if access_moved { Cause::Overlap } else { Cause::Filter }));
         }
         // A client that was ended after it took an answer and before it kept the cursor has what came into view since, and went again. So

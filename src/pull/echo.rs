@@ -24,7 +24,10 @@ impl CollectionPull<'_> {
     pub(super) fn leave_out_echoes(&self, rows: &mut Vec<Changed>, past: &Past) -> Result<()> {
         // What it has of a row may be older than its push, as a standby sent it. It may have been told meanwhile that they went. And what it
         // pushed outside of what it asked for until now, it need not have kept.
-        if !self.is_exact || self.wanted.before.differs() || matches!(past, Past::Moved(moved) if moved.has_several()) {
+        if !self.basis.exact
+            || self.wanted.before.differs()
+            || matches!(past, Past::Moved(moved) if moved.has_several())
+        {
             return Ok(());
         }
         // Without an image nothing changed in who sees the row, unless other rows did that.

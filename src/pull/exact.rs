@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use super::{Observed, Start};
 use crate::collections::catalog::{self, Collection};
 use crate::log::clock::{self, Reading};
 use crate::log::journal;
@@ -16,6 +17,27 @@ use crate::server::memory::Gather;
 use crate::server::pg;
 use crate::sight::reach::Reach;
 use crate::values::cursor::Cursor;
+
+/// What the changes that a collection is told build on: how this snapshot stands to what the client has.
+pub(super) struct Basis {
+    /// Its cursor says what it knows of memberships and the like.
+    pub exact: bool,
+    /// The snapshot is older than the cursor.
+    pub older: bool,
+    /// It may lack something that the client has.
+    pub may_lack: bool,
+}
+
+impl Basis {
+    pub fn of(from: Start, cursor: Cursor, seen: &Observed) -> Basis {
+        let exact = is_exact(cursor);
+        let Start::Stamp(stamp) = from else { return Basis { exact, older: false, may_lack: false } };
+        let older = seen.snapmin < stamp;
+        // What an inexact cursor's answer had seen besides, this snapshot may not see, beside others' commits; nor on a standby what the client has pushed.
+        let beside = !exact && seen.seen_by_clock.is_none_or(|clock| clock.snapmin <= clock.newest);
+        Basis { exact, older, may_lack: older || beside || pg::in_recovery() }
+    }
+}
 
 /// Does a cursor say so?
 pub(super) fn is_exact(cursor: Cursor) -> bool {

@@ -108,7 +108,7 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
             wanted: asked.filters.wanted(name, collection)?,
             transactions: (snapmin - *stamp).max(0) / clock::STEP,
             new_columns: &[],
-            is_exact: exact::is_exact(cursor),
+            basis: exact::Basis { exact: exact::is_exact(cursor), older: false, may_lack: false },
         };
         let happened = pull.happened(*stamp, asked.wanted, reach)?;
         if happened.actions.has(asked.wanted) {
@@ -205,7 +205,7 @@ impl CollectionPull<'_> {
 
     fn happened_to_keys(&self, from: i64, keys: &KeySet, reach: &mut Reach) -> Result<Happened> {
         let mut out = Writer::new(Output::new());
-        if self.write_keys(Start::Stamp(from), keys, Some(reach), &mut out)?.is_some() {
+        if self.write_keys(Start::Stamp(from), keys, Some(reach), &mut out)?.cause().is_some() {
             return Ok(Happened::anything());
         }
         let settled = matches!(reach.movement(self.collection, true)?, Movement::None { .. });

@@ -99,6 +99,7 @@ const FIRST: Token = Token {
     whole: true,
     begun: false,
     again: false,
+    changes: false,
     arguments: 0,
     caller: 0,
     state: 0,

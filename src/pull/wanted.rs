@@ -52,19 +52,11 @@ impl LastScopes {
 }
 
 impl WantedRows {
-    /// Can rows come that have not changed since the cursor?
-    pub fn may_send_unchanged(&self) -> bool {
-        self.keys.is_some() || self.before.differs()
-    }
-
     /// Where the pull begins, if it would begin there for a client that asks for what it asked for before.
-    pub fn start(&self, start: Start, in_pages: bool, under_older: bool) -> Start {
-        // What came with other scopes has no entries, and is in no window of the log; nor is it what a snapshot from before the cursor shows of them. (Of keys each is told.)
-        let untold = self.untold || (in_pages || under_older) && self.keys.is_none() && self.before.differs();
-        match start {
-            Start::Stamp(_) if untold => Start::Anything(Cause::Filter),
-            other => other,
-        }
+    pub fn start(&self, start: Start, in_pages: bool, may_lack: bool) -> Start {
+        // What came with other scopes has no entries, and is in no window of the log; nor is it what a snapshot that lacks something shows of them. (Of keys each is told.)
+        let untold = self.untold || (in_pages || may_lack) && self.keys.is_none() && self.before.differs();
+        start.or_anew_if(untold, Cause::Filter)
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Token {
     pub begun: bool,
     /// The pull has begun anew after that: everything is replaced.
     pub again: bool,
+    /// Of some collection nothing but changes was sent.
+    pub changes: bool,
     /// Of the call's arguments, which stay the same.
     pub arguments: u64,
     /// Of the caller.
@@ -154,7 +156,9 @@ impl Token {
         memory::append(&mut bytes, &self.snapmin.to_be_bytes());
         memory::append(&mut bytes, &self.newest.to_be_bytes());
         memory::append(&mut bytes, &self.until.to_be_bytes());
-        bytes.push(u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2);
+        bytes.push(
+            u8::from(self.whole) | u8::from(self.begun) << 1 | u8::from(self.again) << 2 | u8::from(self.changes) << 3,
+        );
         for digest in [self.arguments, self.caller, self.state] {
             memory::append(&mut bytes, &digest.to_be_bytes());
         }
@@ -273,8 +277,8 @@ impl Rest<'_> {
 
     fn token(mut self) -> Option<Token> {
         let (snapmin, newest, until) = (self.stamp()?, self.stamp()?, self.stamp()?);
-        let flags = self.byte().filter(|flags| *flags < 8)?;
-        let (whole, begun, again) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+        let flags = self.byte().filter(|flags| *flags < 16)?;
+        let [whole, begun, again, changes] = [1, 2, 4, 8].map(|flag| flags & flag != 0);
         let (arguments, caller, state) = (self.digest()?, self.digest()?, self.digest()?);
         let at = self.chunk().map(u32::from_be_bytes)?;
         let place = match self.byte()? {
@@ -290,7 +294,7 @@ impl Rest<'_> {
             }
             _ => return None,
         };
-        let token = Token { snapmin, newest, until, whole, begun, again, arguments, caller, state, at, place };
+        let token = Token { snapmin, newest, until, whole, begun, again, changes, arguments, caller, state, at, place };
         self.0.is_empty().then_some(token)
     }
 }
@@ -369,14 +373,15 @@ mod tests {
     }
 
     fn token() -> impl Strategy<Value = Token> {
-        (any::<[i64; 3]>(), any::<[bool; 3]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
-            |([snapmin, newest, until], [whole, begun, again], [arguments, caller, state], at, place)| Token {
+        (any::<[i64; 3]>(), any::<[bool; 4]>(), any::<[u64; 3]>(), any::<u32>(), place()).prop_map(
+            |([snapmin, newest, until], [whole, begun, again, changes], [arguments, caller, state], at, place)| Token {
                 snapmin,
                 newest,
                 until,
                 whole,
                 begun,
                 again,
+                changes,
                 arguments,
                 caller,
                 state,
@@ -432,6 +437,7 @@ mod tests {
             whole: true,
             begun: false,
             again: false,
+            changes: false,
             arguments: 1,
             caller: 2,
             state: 3,
