@@ -123,6 +123,16 @@ SELECT * FROM t.push('{"custom": {"updated": [{"id": "2", "a": "text"}]}}');
 SELECT * FROM t.push('{"custom": {"updated": [{"id": "2", "a": "fail"}, {"id": "3", "a": "client"}]}}', true);
 SELECT id, a, b FROM custom ORDER BY id;
 
+-- Where "id" is one of several key columns, that is what the function is given and returns by that name, though the client's "id" is the whole key.
+CREATE TABLE events (org int, id int, a text, b text, PRIMARY KEY (org, id));
+CREATE FUNCTION both_sides(collection text, id text, stored jsonb, incoming jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT coalesce(stored || incoming, stored, incoming) $$;
+SELECT snapsync.enable('events', conflict => 'custom', conflict_function => 'both_sides(text, text, jsonb, jsonb)');
+INSERT INTO events VALUES (1, 7, 'old', 'old'), (1, 8, 'old', 'old');
+SELECT pull_changes('{events}', dialect => 'watermelondb') ->> 'timestamp' AS c \gset
+UPDATE events SET a = 'server';
+SELECT push_changes('{"events": {"updated": [{"id": "1.7", "b": "client"}], "deleted": ["1.8"]}}', :'c', dialect => 'watermelondb');
+SELECT * FROM events ORDER BY id;
+
 -- A repeated push without push_id, from the same cursor: the rows are stored already. By the same client also if they differ.
 SELECT t.catch_up('reject');
 SELECT * FROM t.push('{"reject": {"created": [{"id": "n", "a": "new", "b": "new"}]}}');

@@ -136,7 +136,7 @@ fn statement(target: &Target, signature: &str) -> String {
         conditions.push(format!("t.{} OPERATOR(pg_catalog.=) {value}", column.ident));
         field(&column.name, base, &value);
     }
-    if !collection.key_is_id() && target.id_field() == IdField::WireId {
+    if target.id_field() == IdField::WireId && !collection.key_is_id() && !has_part_named_id(target) {
         field("id", "pg_catalog.text", "$2");
     }
     format!(
@@ -152,8 +152,17 @@ fn statement(target: &Target, signature: &str) -> String {
     )
 }
 
-/// The key's columns with the values that they have in this id, as JSON.
+/// What says which row a record is of: the key's columns with the values that they have in this id, as JSON; or the whole id, where that stands in place of one of them.
 fn key(target: &Target, id: &str) -> Vec<(String, String)> {
+    if has_part_named_id(target) {
+        return vec![("id".into(), json::text(id))];
+    }
     let key = target.collection.key.iter().zip(target.plan.key_parts(id));
     key.map(|(column, part)| (column.name.clone(), json::text(&part))).gather()
+}
+
+/// Is the whole id called as one of the columns that it is made of?
+fn has_part_named_id(target: &Target) -> bool {
+    let key = &target.collection.key;
+    target.id_field() == IdField::WireId && key.len() > 1 && key.iter().any(|column| column.name == "id")
 }
