@@ -92,6 +92,13 @@ impl Judge {
         Some(Judge::new(table, selectable(table.relation), None, shadows))
     }
 
+    /// By the policies, as they are now, that let the calling role delete. (Those of rows that stand in the table; who deletes by a column must see the row besides.)
+    pub fn of_deletions(table: &Rc<Collection>) -> Judge {
+        let bound = pg::rls_active(table.relation);
+        let condition = if bound { permitted(table.relation, DELETES) } else { Condition::All };
+        Judge::new(table, condition, Some(c"snapsync: deletions".to_owned()), Vec::new())
+    }
+
     /// Where there is no old row to judge.
     pub fn of_none(table: &Rc<Collection>) -> Judge {
         Judge::new(table, Condition::None, None, Vec::new())
@@ -268,6 +275,15 @@ pub fn in_scopes(alias: &str, scope: &Column, parameter: usize) -> String {
 /// add_security_quals (rowsecurity.c) each stands before the next, so that a function in a permissive policy is given no row that a
 /// restrictive one hides: the function may name another without its schema, which is then the caller's.
 pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
+    permitted(relation, SELECTS)
+}
+
+/// `pg_policy.polcmd`.
+const SELECTS: u8 = b'r';
+const DELETES: u8 = b'd';
+
+/// The same of a command that goes by its policies' USING.
+fn permitted(relation: pg_sys::Oid, command: u8) -> Condition {
     let role = pg::current_user();
     let (mut permissive, mut all) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the relation is locked, so its policies stay while it is open; the trees are copied. The lists are palloc'd.
@@ -276,7 +292,8 @@ pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
         let policies = (*open).rd_rsdesc;
         let policies = if policies.is_null() { Vec::new() } else { pointers((*policies).policies) };
         for policy in policies.into_iter().map(|p: *mut pg_sys::RowSecurityPolicy| &*p) {
-            if !matches!(policy.polcmd as u8, b'*' | b'r') || policy.qual.is_null() || !applies(policy, role) {
+            let is_for = policy.polcmd as u8 == command || policy.polcmd as u8 == b'*';
+            if !is_for || policy.qual.is_null() || !applies(policy, role) {
                 continue;
             }
             let copy = pg_sys::copyObjectImpl(policy.qual.cast());

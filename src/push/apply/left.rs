@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::{Applied, Care, ItemWriter};
-use crate::collections::facts::Facts;
+use crate::collections::facts::{Facts, DELETE};
 use crate::log::journal::{self, Outcomes};
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::sight::policy;
+use crate::server::pg;
+use crate::sight::policy::{self, Judge};
 
 /// What is known when a statement begins.
 pub(super) struct Beforehand {
@@ -111,17 +112,39 @@ impl ItemWriter<'_, '_> {
             // Something that this push did took it out of the caller's sight.
             return Err(target.refused(what, id));
         }
-        for (place, (item, id)) in left.iter().zip(&ids).enumerate() {
-            match visible.get(&place) {
-                // Marked as deleted already.
-                Some(true) if deletes && soft => {}
-                Some(_) if may_veto => applied.kept.push(**item),
-                Some(_) => return Err(target.refused(what, id)),
-                // Gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with its next pull.
-                None => {}
+        // (Not those that are marked as deleted already; nor what is gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with
+        // its next pull.)
+        let stands = |place: &usize| visible.get(place).is_some_and(|marked| !(*marked && deletes && soft));
+        let kept: Vec<usize> = (0..ids.len()).filter(stands).gather();
+        let vetoed = if may_veto { self.may_change(statement, &kept, &ids)? } else { HashSet::new() };
+        for place in kept {
+            if !vetoed.contains(&place) {
+                return Err(target.refused(what, ids[place]));
             }
+            applied.kept.push(*left[place]);
         }
         Ok(())
+    }
+
+    /// Which of these rows the policies let the caller change now: what the statement did not reach of them, a trigger kept. The others may have been kept by a
+    /// policy: what it goes by can have changed since they were locked, through this very push, or others'.
+    fn may_change(&self, statement: &WriteStatement, places: &[usize], ids: &[&str]) -> Result<HashSet<usize>> {
+        let target = &self.targets[statement.target];
+        if statement.what.event(&target.collection) == DELETE {
+            let _now = pg::ActiveSnapshot::take();
+            let judge = Judge::of_deletions(&target.collection);
+            let mut found = HashSet::new();
+            for &place in places {
+                memory::heed();
+                // (Where that cannot be told, he hears of the row, as of one that a trigger kept.)
+                if judge.any_present(std::slice::from_ref(&ids[place]))?.unwrap_or(true) {
+                    found.insert(place);
+                }
+            }
+            return Ok(found);
+        }
+        let asked: Vec<&str> = places.iter().map(|&place| ids[place]).gather();
+        Ok(target.lock(&asked)?.into_iter().map(|(at, _)| places[at]).gather())
     }
 
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
