@@ -230,7 +230,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
     let Some(read) = rows.first().map(|row| row.json::<TableRead>(0)).transpose()? else { return Ok(None) };
     let Some((table, relname)) = pg::qualified_name(relation) else { return Ok(None) };
     let name = stored.name.unwrap_or_default();
-    let all = columns(relation);
+    let all = columns(relation)?;
     let named = |n: &String| {
         all.iter().find(|c| c.name == *n).cloned().ok_or_else(|| {
             SyncError::new(code::UNDEFINED_COLUMN, format!("column \"{n}\" of collection \"{name}\" does not exist"))
@@ -283,7 +283,12 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
 }
 
 /// The live columns of a relation that the caller has locked.
-pub fn columns(relation: pg_sys::Oid) -> Vec<Column> {
+pub fn columns(relation: pg_sys::Oid) -> Result<Vec<Column>> {
+    // (Types' names are compared between sessions, in tokens of pages.)
+    spi::pinned(|| Ok(live_columns(relation)))
+}
+
+fn live_columns(relation: pg_sys::Oid) -> Vec<Column> {
     // SAFETY: the relation is locked (callers), so its descriptor stays while it is open here.
     unsafe {
         let open = pg_sys::relation_open(relation, pg_sys::NoLock as i32);

@@ -288,7 +288,7 @@ impl CollectionPull<'_> {
 
     /// The links of each sight, for statements; and behind them those of all.
     fn linked(&self, links: Vec<Option<Vec<Link>>>) -> Result<Vec<Option<Vec<Linked>>>> {
-        let columns = catalog::columns(self.collection.relation);
+        let columns = catalog::columns(self.collection.relation)?;
         let of_sight = |links: &[Link]| -> Result<Option<Vec<Linked>>> {
             let mut linked = Vec::new();
             for (i, link) in links.iter().enumerate() {

@@ -316,4 +316,11 @@ COMMIT;
 SELECT c.pages('p', '{todos}', 2) > 0;
 SELECT * FROM c.wrong('p', 'todos');
 
+-- Pages go on in another session, whatever that has set.
+CREATE TABLE c.token AS SELECT pull_changes('{todos}', page_size => 2) ->> 'next' AS next;
+\connect
+SET quote_all_identifiers = on;
+SET search_path = pg_catalog;
+SELECT public.pull_changes('{todos}', page_size => 2, next => (SELECT next FROM c.token)) ->> 'reason' AS begun_anew;
+
 DROP OWNED BY pages_user; DROP ROLE pages_user, pages_team;

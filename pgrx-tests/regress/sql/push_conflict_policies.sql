@@ -132,6 +132,14 @@ SELECT pull_changes('{events}', dialect => 'watermelondb') ->> 'timestamp' AS c 
 UPDATE events SET a = 'server';
 SELECT push_changes('{"events": {"updated": [{"id": "1.7", "b": "client"}], "deleted": ["1.8"]}}', :'c', dialect => 'watermelondb');
 SELECT * FROM events ORDER BY id;
+-- So it is where "id" is a column beside the key.
+CREATE TABLE pages (id serial PRIMARY KEY, slug text NOT NULL UNIQUE, a text, b text);
+SELECT snapsync.enable('pages', key => '{slug}', conflict => 'custom', conflict_function => 'both_sides(text, text, jsonb, jsonb)');
+INSERT INTO pages (slug, a, b) VALUES ('x', 'old', 'old');
+SELECT pull_changes('{pages}', dialect => 'watermelondb') ->> 'timestamp' AS c \gset
+UPDATE pages SET a = 'server';
+SELECT push_changes('{"pages": {"updated": [{"id": "x", "b": "client"}]}}', :'c', dialect => 'watermelondb');
+SELECT * FROM pages ORDER BY id;
 
 -- A repeated push without push_id, from the same cursor: the rows are stored already. By the same client also if they differ.
 SELECT t.catch_up('reject');

@@ -136,8 +136,11 @@ fn statement(target: &Target, signature: &str) -> String {
         conditions.push(format!("t.{} OPERATOR(pg_catalog.=) {value}", column.ident));
         field(&column.name, base, &value);
     }
-    if target.id_field() == IdField::WireId && !collection.key_is_id() && !has_part_named_id(target) {
+    // (A column "id" is what the function knows by that name.)
+    if target.id_field() == IdField::WireId && collection.column("id").is_none() {
         field("id", "pg_catalog.text", "$2");
+    } else if target.id_field() == IdField::WireId && !collection.key_is_id() {
+        names.push(pg::literal("id"));
     }
     format!(
         "SELECT CASE WHEN pg_catalog.jsonb_typeof(f.v) OPERATOR(pg_catalog.=) 'object' THEN f.v OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[] \
