@@ -78,9 +78,21 @@ impl Device {
     }
 
     pub fn pull(&mut self, client: &mut Client) -> Result<()> {
+        self.pull_with(client, None)
+    }
+
+    /// The same of a device whose app was updated: it gets rows that have not changed, as whatever snapshot has them.
+    pub fn migrate(&mut self, client: &mut Client) -> Result<()> {
+        self.pull_with(client, Some(r#"{"from": 1, "tables": [], "columns": [{"table": "items", "columns": ["v"]}]}"#))
+    }
+
+    fn pull_with(&mut self, client: &mut Client, migration: Option<&str>) -> Result<()> {
         let names: Vec<&str> = TABLES.to_vec();
         let cursor = self.replica.cursor().map(|c| c.to_string());
-        let row = client.query_one("SELECT pull_changes($1, $2)::text", &[&names, &cursor])?;
+        let migration = cursor.as_ref().and(migration);
+        self.replica.may_step_back(migration.is_some());
+        let sql = "SELECT pull_changes($1, $2, migration => $3::text::jsonb)::text";
+        let row = client.query_one(sql, &[&names, &cursor, &migration])?;
         self.replaced += self.replica.apply(row.get(0), |_, _| ())?.resets;
         Ok(())
     }

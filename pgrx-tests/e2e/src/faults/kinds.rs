@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{ensure, Result};
 use clap::ValueEnum;
@@ -234,14 +235,33 @@ fn fail_over(seed: u64, random: &mut StdRng) -> Result<Outcome> {
     let load = Load::start(&address, &[address.clone(), address.clone(), there.clone()], seed, Mix::default());
     pause(1500);
     let mut owner = standby.connect("postgres")?;
+    // It may have received more than it shows, when the primary is lost.
+    let replays_late = random.random_bool(0.5);
+    if replays_late {
+        owner.batch_execute("SELECT pg_wal_replay_pause()")?;
+        pause(random.random_range(400..800));
+    }
     owner.batch_execute("ALTER SYSTEM SET primary_conninfo = 'host=/nowhere'")?;
     owner.batch_execute("SELECT pg_reload_conf()")?;
+    // (Whose startup process pauses ends no receiver.)
+    for row in owner.query("SELECT pid::text FROM pg_stat_wal_receiver", &[])? {
+        Command::new("kill").arg(row.get::<_, String>(0)).status()?;
+    }
     pause(random.random_range(200..1200));
     primary.crash()?;
+    if replays_late {
+        pause(200);
+        owner.batch_execute("SELECT pg_wal_replay_resume()")?;
+    }
     owner.execute("SELECT pg_promote()", &[])?;
     resolve(&there)?;
-    address.move_to(&standby, DATABASE);
-    pause(3000);
+    // (What writers write afterwards would put right what devices have of lost commits.)
+    if replays_late {
+        pause(300);
+    } else {
+        address.move_to(&standby, DATABASE);
+        pause(3000);
+    }
     let (_, devices) = load.end();
     resolve(&there)?;
     check(&there, devices)

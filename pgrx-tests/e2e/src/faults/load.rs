@@ -200,9 +200,16 @@ fn pull_once(
     if random.random_bool(0.1) {
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_class LIMIT 1")?;
         pause(random.random_range(0..50));
-        device.pull(client)?;
+        pull(device, client, random)?;
         client.batch_execute("COMMIT")?;
         return Ok(());
+    }
+    pull(device, client, random)
+}
+
+fn pull(device: &mut Device, client: &mut Client, random: &mut StdRng) -> Result<()> {
+    if random.random_bool(0.1) {
+        return device.migrate(client);
     }
     device.pull(client)
 }
