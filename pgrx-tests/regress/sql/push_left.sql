@@ -75,7 +75,7 @@ SET ROLE bob;
 SELECT t.told('notes', '{"updated": [{"id": 1, "body": "older", "version": 1}]}', NULL);
 RESET ROLE;
 SELECT op FROM t.log();
--- A trigger that may keep a deletion off is not what did: no policy lets alice delete. Where that is not known, she gets the row, and nobody else.
+-- A trigger that may keep a deletion off is not what did: no policy lets alice delete.
 CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF TG_OP = 'DELETE' THEN RETURN old; END IF; new.version := new.version; RETURN new; END $$;
 CREATE TRIGGER stamp BEFORE UPDATE OR DELETE ON notes FOR EACH ROW EXECUTE FUNCTION stamp();
 CREATE TRIGGER stamp BEFORE UPDATE OR DELETE ON likes FOR EACH ROW EXECUTE FUNCTION stamp();
