@@ -8,7 +8,7 @@ t := pgrx-tests
 help:        ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-setup:       ## install what is missing (apt-get, as root or through sudo); all the others do it first
+setup:       ## install what is missing (apt-get, as root or through sudo); all the others do it first, install only what it takes to build
 	@$t/setup.sh
 
 demo: setup  ## two WatermelonDB devices and a third of another tenant work offline, sync and converge
@@ -23,7 +23,8 @@ up: setup    ## a development cluster with the extension in database snapsync_de
 down: setup  ## stop and remove it
 	@$t/dev.sh down
 
-install: setup ## build and install into PG_CONFIG's own directories (DESTDIR is honoured)
+install:     ## build and install into PG_CONFIG's own directories (DESTDIR is honoured)
+	@$t/setup.sh build
 	@$t/install.sh system
 
 test:        ## all tiers of tests, one summary

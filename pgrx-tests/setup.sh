@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian or Ubuntu machine, as root or through sudo. Quiet and quick when nothing is.
-#   setup.sh [PROGRAM...]   and these programs, where the package has the program's name (chromium only if it can be had)
+#   setup.sh build          what building the extension takes, for `make install`: a C compiler, clang, Rust, the server's headers
+#   setup.sh [PROGRAM...]   what tests and demos take besides: Node, the test programs of PostgreSQL, a server; and these programs, where
+#                           the package has the program's name (chromium only if it can be had)
 . "$(dirname "$0")/env.sh"
+build_only=
+[ "${1:-}" != build ] || { build_only=yes && shift; }
 
 missing=()
 need() { # PACKAGE... unless the command before them succeeds: `have cc || need build-essential`
@@ -11,8 +15,10 @@ have() { command -v "$1" >/dev/null; }
 
 if ! have cc || ! have c++ || ! have make; then need build-essential; fi
 have pkg-config || need pkg-config
-have python3 || need python3 # node-gyp, where an npm package has no prebuilt binary
-have setpriv || need util-linux
+if [ -z "$build_only" ]; then
+	have python3 || need python3 # node-gyp, where an npm package has no prebuilt binary
+	have setpriv || need util-linux
+fi
 # bindgen wants libclang and clang's own headers.
 if [ -z "${LIBCLANG_PATH:-}" ]; then
 	if ! have clang || ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; then need clang libclang-dev; fi
@@ -30,7 +36,10 @@ elif ! pg_config=$(find_pg_config); then
 	# The one that was asked for, the distribution's default, or the headers for what is there already.
 	major=${PG:-}
 	[ -n "$major" ] || major=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | cut -d/ -f5 | sort -n | tail -n 1) || true
-	need postgresql-common "postgresql-${major:-DEFAULT}" "postgresql-server-dev-${major:-DEFAULT}" "postgresql-client-${major:-DEFAULT}"
+	need "postgresql-${major:-DEFAULT}" "postgresql-server-dev-${major:-DEFAULT}"
+	[ -n "$build_only" ] || need postgresql-common "postgresql-client-${major:-DEFAULT}"
+elif [ -n "$build_only" ]; then
+	:
 elif [ ! -x "$(dirname "$("$pg_config" --pgxs)")/../test/isolation/pg_isolation_regress" ]; then
 	case $pg_config in
 	/usr/lib/postgresql/*) need "postgresql-client-$(basename "${pg_config%/bin/pg_config}")" ;;
@@ -38,7 +47,9 @@ elif [ ! -x "$(dirname "$("$pg_config" --pgxs)")/../test/isolation/pg_isolation_
 	esac
 fi
 
-if have node; then
+if [ -n "$build_only" ]; then
+	:
+elif have node; then
 	have npm || need npm
 	[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || die "node $(node --version) is too old: 18 or newer is needed"
 else
@@ -61,7 +72,7 @@ for program in "$@"; do
 done
 
 # Only `make lint` wants it, and says so where it is not there.
-have shellcheck || [ ${#missing[@]} = 0 ] || need shellcheck
+have shellcheck || [ -n "$build_only" ] || [ ${#missing[@]} = 0 ] || need shellcheck
 
 sudo=()
 [ "$(id -u)" = 0 ] || sudo=(sudo)
