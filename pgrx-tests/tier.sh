@@ -159,10 +159,11 @@ clients)
 	"$here/install.sh" private
 	npm_modules
 	cd "$here/clients" || exit
-	files=(test/*.test.mjs)
+	# As by hand (clients/README.md); without a name, node finds all that are in test/.
+	files=()
 	# shellcheck disable=SC2086 # several names
 	if [ -n "${T:-}" ]; then mapfile -t files < <(printf 'test/%s.test.mjs\n' $T); fi
-	"$here/cluster.sh" with clients node --test "${files[@]}"
+	"$here/cluster.sh" with clients npm test --silent -- "${files[@]}"
 	;;
 demo)
 	"$here/install.sh" private
