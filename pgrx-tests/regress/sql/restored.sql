@@ -108,6 +108,26 @@ SELECT t.unseen() - count(*) BETWEEN -8 AND -1 FROM snapsync.collection;
 CALL t.write();
 SELECT t.unseen();
 SELECT count(*) FROM snapsync.dependency WHERE classid = 0;
+-- doctor() gives the statement that looks: an owner's at his table, a superuser's at all. It can be given again, and leaves nothing behind.
+\connect regress_restored
+SET ROLE carol;
+CREATE TABLE hers (id int PRIMARY KEY);
+SELECT snapsync.enable('hers');
+RESET ROLE;
+:again
+:load
+:there
+SET ROLE carol;
+SELECT collection, hint, fix FROM snapsync.doctor() WHERE finding ~ 'looked';
+SELECT fix FROM snapsync.doctor() WHERE finding ~ 'looked' \gexec
+SELECT fix FROM snapsync.doctor() WHERE finding ~ 'looked';
+RESET ROLE;
+SELECT DISTINCT hint, fix FROM snapsync.doctor() WHERE finding ~ 'looked';
+SELECT DISTINCT fix FROM snapsync.doctor() WHERE finding ~ 'looked' \gexec
+SELECT t.unseen();
+CREATE SCHEMA IF NOT EXISTS snapsync;
+\connect regress_restored
+DROP TABLE hers;
 -- What ends a look, a writer's statement_timeout, says nothing of the table.
 :again
 :load
