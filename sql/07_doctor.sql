@@ -601,13 +601,16 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'warning', s.name,
            format('it was called %s when it got its name, and another table is called so now: clients go on with this one', s.qualified_name),
-           CASE WHEN s.passes AND other.relowner = s.relowner
+           CASE WHEN fit.fits
                 THEN 'To sync that table in its place, with the same settings, run the fix; or give this one another name.'
                 ELSE 'Give this one another name; or call snapsync.disable() for it, and let the other table''s owner call snapsync.enable().' END,
-           CASE WHEN s.passes AND other.relowner = s.relowner
-                     AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
+           CASE WHEN fit.fits AND NOT EXISTS (SELECT FROM snapsync.collection AS c WHERE c.relation = other.oid AND c.name IS NOT NULL)
                 THEN format('SELECT snapsync.disable(%L), snapsync.enable(%L, name => %L%s);', s.tab, other.oid::regclass, s.name, s.settings) END, snapsync.enabling_is_left_to(s.relation, who)
     FROM synced AS s JOIN own AS other ON other.own_name = s.qualified_name AND other.oid <> s.relation
+    CROSS JOIN LATERAL (SELECT s.passes AND other.relowner = s.relowner AND NOT EXISTS (
+        SELECT FROM unnest(s.key || s.columns || s.exclude || s.readonly || ARRAY[s.scope_column, s.version_column, s.soft_delete_column]) AS c(named)
+        WHERE c.named IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = other.oid AND a.attname = c.named AND NOT a.attisdropped)) AS fits) AS fit
     WHERE s.qualified_name <> s.own_name
     UNION ALL
     SELECT 'warning', s.name, format('clients know %s as %I, which is this table''s own name', o.relation, o.name),

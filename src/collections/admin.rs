@@ -83,7 +83,7 @@ pub fn enable(relation: pg_sys::Oid, settings: EnableArguments) -> Result<()> {
     let hidden = sent && !has_id(&new.key) && !has_id(&new.exclude);
     if hidden && old.is_none_or(|o| o.key != new.key) {
         pgrx::notice!(
-            "the dialect watermelondb does not send column \"id\" of table \"{}\": its \"id\" is made of the key",
+            "the dialects watermelondb and drift do not send column \"id\" of table \"{}\": its \"id\" is made of the key",
             table.name
         );
     }

@@ -14,14 +14,24 @@ const LONGEST: usize = 200;
 /// A device that has no id must not share one with others that have none: their changes would be taken for its own.
 pub fn check(client_id: Option<&str>) -> Result<()> {
     match client_id {
-        Some("") => Err(SyncError::new(code::INVALID_PARAMETER, "malformed client_id")
-            .detail("It is empty.")
-            .hint("Pass a random uuid that the device keeps, or leave client_id out.")),
-        Some(id) if id.len() > LONGEST => Err(SyncError::new(code::INVALID_PARAMETER, "malformed client_id")
-            .detail(format!("It has {} bytes, {LONGEST} at most.", id.len()))
-            .hint("Pass a random uuid that the device keeps.")),
-        _ => Ok(()),
+        Some("") => Err(malformed("It is empty.").hint("Pass a random uuid that the device keeps, or leave client_id out.")),
+        Some(id) => check_required(id),
+        None => Ok(()),
     }
+}
+
+/// Where it cannot be left out.
+pub fn check_required(client_id: &str) -> Result<()> {
+    let detail = match client_id.len() {
+        0 => "It is empty.".to_string(),
+        1..=LONGEST => return Ok(()),
+        len => format!("It has {len} bytes, {LONGEST} at most."),
+    };
+    Err(malformed(detail).hint("Pass a random uuid that the device keeps."))
+}
+
+fn malformed(detail: impl Into<String>) -> SyncError {
+    SyncError::new(code::INVALID_PARAMETER, "malformed client_id").detail(detail)
 }
 
 /// Whom a notice in the log is for (push/standing.rs).

@@ -102,9 +102,9 @@ impl Since {
     }
 }
 
-/// `{"projects": 217344552435714, "tasks": null}`.
+/// `{"projects": 217344552435712, "tasks": null}`.
 fn own(text: Option<&str>) -> Result<BTreeMap<String, Cursor>> {
-    const HINT: &str = "Name each collection with the timestamp of its previous pull, or null: {\"projects\": 217344552435714, \"tasks\": null}.";
+    const HINT: &str = "Name each collection with the timestamp of its previous pull, or null: {\"projects\": 217344552435712, \"tasks\": null}.";
     let Some(text) = text else { return Ok(BTreeMap::new()) };
     let cursors: BTreeMap<String, Checked<Box<RawValue>>> =
         serde_json::from_str(text).map_err(|_| invalid("since", "It is not an object.", HINT))?;

@@ -48,7 +48,7 @@ pub fn push_mutations(mutations: &str, client_id: &str) -> Result<String> {
     let hint = "Send [{\"id\": 1, \"name\": \"like_quote\", \"args\": {...}}, ...], with ids that count 1, 2, 3 for each client.";
     let malformed =
         |detail: String| SyncError::new(code::INVALID_PARAMETER, "malformed mutations").detail(detail).hint(hint);
-    client::check(Some(client_id))?;
+    client::check_required(client_id)?;
     let list: Vec<Mutation> =
         list::parse(mutations, memory::heed).map_err(|e| malformed(format!("They cannot be read: {e}.")))?;
     for (at, m) in list.iter().enumerate() {

@@ -83,13 +83,7 @@ impl Filter {
             };
             for column in columns.keys() {
                 if !is_scope(collection, column) && !keys::is_key(collection, column, dialect) {
-                    let (column, name) = (excerpt::name(column), excerpt::name(name));
-                    return Err(SyncError::new(
-                        code::INVALID_PARAMETER,
-                        format!("column \"{column}\" is neither the scope column nor the key of collection \"{name}\""),
-                    )
-                    .detail(keys::called(collection, dialect))
-                    .hint("Filter by the key, or by a scope column: snapsync.enable(..., scope_column => '...')."));
+                    return Err(cannot_filter(name, collection, column, dialect));
                 }
             }
         }
@@ -164,6 +158,21 @@ impl Filter {
         }
         Ok(Some(ids))
     }
+}
+
+/// A scope that the policies give is shown by `snapsync.status`, and yet no client can filter by it.
+fn cannot_filter(name: &str, collection: &Collection, column: &str, dialect: Dialect) -> SyncError {
+    let found = collection.logged_scope.as_ref().is_some_and(|scope| scope.name == column);
+    let (column, name, called) = (excerpt::name(column), excerpt::name(name), keys::called(collection, dialect));
+    let error = |message| SyncError::new(code::INVALID_PARAMETER, message);
+    if found {
+        return error(format!("collection \"{name}\" cannot be filtered by column \"{column}\""))
+            .detail(format!("It is a scope that was found in the policies, which makes pulls cheaper and nothing else. {called}"))
+            .hint(format!("Let the table's owner name it: snapsync.enable(..., scope_column => '{column}')."));
+    }
+    error(format!("column \"{column}\" is neither the scope column nor the key of collection \"{name}\""))
+        .detail(called)
+        .hint("Filter by the key, or by a scope column: snapsync.enable(..., scope_column => '...').")
 }
 
 fn is_scope(collection: &Collection, column: &str) -> bool {

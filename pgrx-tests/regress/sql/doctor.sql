@@ -141,6 +141,10 @@ SELECT t.table('orders', ', "secret ''s" text', 'USING (true)'), t.table('orders
 SELECT snapsync.enable('orders', exclude => '{"secret ''s"}', readonly => '{owner}', conflict => 'merge');
 ALTER TABLE orders RENAME TO orders_old; ALTER TABLE orders_new RENAME TO orders;
 SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'orders';
+-- (Not with settings that name what the other one has not.)
+ALTER TABLE orders RENAME "secret 's" TO other;
+SELECT hint, fix FROM snapsync.doctor() WHERE collection = 'orders';
+ALTER TABLE orders RENAME other TO "secret 's";
 INSERT INTO orders VALUES (1, 'o', 's');
 SELECT fix FROM t.doctor('orders') \gexec
 SELECT name, qualified_name, relation, key, columns, exclude, readonly, conflict FROM snapsync.collection WHERE name = 'orders';

@@ -195,7 +195,7 @@ SELECT t.pages(10, current_setting('t.at_pages'), '{"notes": {"org": [1, 2]}}', 
 -- What cannot be meant.
 CREATE TABLE amounts (n numeric PRIMARY KEY, id int);
 CREATE TABLE codes (code text PRIMARY KEY, id int);
-SELECT snapsync.enable('amounts'), snapsync.enable('codes');
+SELECT snapsync.enable('amounts'), snapsync.enable('codes'), t.secured('owned', ', owner text', 'owner = current_user');
 \set VERBOSITY default
 SELECT pull_changes('{notes}', filter => '{"notes": {"body": "x"}}');
 SELECT pull_changes('{notes}', filter => '{"notes": {"id": "x"}}');
@@ -207,6 +207,7 @@ SELECT pull_changes('{amounts}', filter => '{"amounts": {"n": 1}}');
 SELECT pull_changes('{codes}', filter => '{"codes": {"id": 1}}');
 SELECT pull_changes('{codes}', filter => '{"codes": {"id": "a"}}', dialect => 'watermelondb') -> 'changes';
 SELECT pull_changes('{codes}', filter => '{"codes": {"code": "a"}}') -> 'changes';
+SELECT pull_changes('{owned}', filter => '{"owned": {"owner": "a"}}');
 SELECT pull_changes('{notes}', filter => '{"orgs": {"id": 1}}');
 SELECT pull_changes('{notes}', last_filter => '[]');
 SELECT pull_changes('{notes}', last_filter => '{"notes": 1}');
