@@ -14,7 +14,9 @@ const LONGEST: usize = 200;
 /// A device that has no id must not share one with others that have none: their changes would be taken for its own.
 pub fn check(client_id: Option<&str>) -> Result<()> {
     match client_id {
-        Some("") => Err(malformed("It is empty.").hint("Pass a random uuid that the device keeps, or leave client_id out.")),
+        Some("") => {
+            Err(malformed("It is empty.").hint("Pass a random uuid that the device keeps, or leave client_id out."))
+        }
         Some(id) => check_required(id),
         None => Ok(()),
     }

@@ -167,7 +167,9 @@ fn cannot_filter(name: &str, collection: &Collection, column: &str, dialect: Dia
     let error = |message| SyncError::new(code::INVALID_PARAMETER, message);
     if found {
         return error(format!("collection \"{name}\" cannot be filtered by column \"{column}\""))
-            .detail(format!("It is a scope that was found in the policies, which makes pulls cheaper and nothing else. {called}"))
+            .detail(format!(
+                "It is a scope that was found in the policies, which makes pulls cheaper and nothing else. {called}"
+            ))
             .hint(format!("Let the table's owner name it: snapsync.enable(..., scope_column => '{column}')."));
     }
     error(format!("column \"{column}\" is neither the scope column nor the key of collection \"{name}\""))
