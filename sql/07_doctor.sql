@@ -746,7 +746,8 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE k.key = '{}'
     UNION ALL
     SELECT 'info', s.name, format('every change in %s concerns every user: it has no row-level security and no predicate', a.access),
-           'Give it policies, or name it with a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
+           'Give it policies; or let each policy that reads it ask for the caller''s rows, through no view and by a condition on plain columns of it alone, as in user_id = '
+           '(SELECT auth.uid()). For functions that read it a predicate speaks: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
     WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
     UNION ALL
@@ -812,8 +813,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
     UNION ALL
     SELECT 'info', s.name, format('a pull reads the changes that all users make in %s, which decides who sees a row, 10 to 20 us for each', a.access),
-           'Where every policy that reads it asks that the same column equal something of the caller''s, as in user_id = (SELECT auth.uid()), it '
-           'reads those of his own rows only.', NULL, NULL
+           CASE WHEN k.name IS NULL
+                THEN 'Where everything that reads it (policies, scope_values, predicates of access_tables) asks that the same column, a uuid, a text or an integer, '
+                     'equal something of the caller''s, as in user_id = (SELECT auth.uid()), it reads those of his own rows only. So it does where its own '
+                     'policies ask that, and those that read it ask for no row in particular. What it equals has to be STABLE, and no view may stand between.'
+                ELSE 'It is synced itself, so it goes by the column that its own policies compare with something of the caller''s, as in user_id = '
+                     '(SELECT auth.uid()). Where these compare none, name one for it: enable(..., scope_column => ...).' END, NULL, NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation AND a.kind = 'grant' AND NOT a.untracked AND a.access <> a.relation
     JOIN snapsync.collection AS k ON k.relation = a.access
     JOIN pg_class AS r ON r.oid = a.access AND (r.relrowsecurity OR coalesce(a.predicate, 'true') <> 'true')

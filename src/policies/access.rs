@@ -25,7 +25,7 @@ mod owned_reads;
 pub mod tree;
 
 use analysis::{Analysis, ForeignKeys, Level, Occurrence};
-pub use owned_reads::{calls, take_scope_values, without_scopes};
+pub use owned_reads::{bounds, calls, take_scope_values, without_scopes};
 use owned_reads::{OwnedReads, PredicateReads};
 use tree::{vars, walk};
 
@@ -67,6 +67,8 @@ pub enum Concerns {
         texts: Vec<String>,
         /// What the texts may call.
         calls: BTreeSet<String>,
+        /// They speak of each place where the table is read: rows for which none holds have no effect anywhere.
+        all_places: bool,
     },
 }
 
@@ -100,7 +102,17 @@ pub fn concerns(
         // place without any lets every row matter.
         let trees = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>();
         let calls = calls(owned_reads);
-        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts, calls }));
+        // So do those of `scope_values`; where these put none, he speaks for them.
+        let mut all_places = true;
+        for (name, predicate) in OwnedReads::stored(owned_reads).tables {
+            if is_meant(&name)? {
+                match predicate.filter(|predicate| predicate != "true") {
+                    Some(predicate) => texts.push(predicate),
+                    None => all_places = false,
+                }
+            }
+        }
+        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts, calls, all_places }));
     }
     for (name, predicate) in OwnedReads::stored(owned_reads).tables {
         if is_meant(&name)? {
@@ -116,7 +128,7 @@ pub fn concerns(
     if trees.is_empty() && texts.is_empty() {
         return Ok(Concerns::Everybody);
     }
-    Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads) })
+    Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads), all_places: true })
 }
 
 /// Did the owner name `access`, or a table that rests on it, because functions read it?

@@ -34,6 +34,39 @@ unsafe extern "C-unwind" {
     fn expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
     fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
+    #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_mutator_impl")]
+    fn expression_tree_mutator(node: *mut pg_sys::Node, mutator: Mutator, context: *mut c_void) -> *mut pg_sys::Node;
+}
+
+type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
+
+/// A copy of an expression in which nodes have given way to what `put` gives for them. What is given is not looked into; subqueries stay what they are.
+///
+/// # Safety
+/// The node is NULL or of a parsed expression; what is put there is an expression, where one was.
+pub unsafe fn replaced(
+    node: *mut pg_sys::Node,
+    put: &mut dyn FnMut(*mut pg_sys::Node) -> Option<*mut pg_sys::Node>,
+) -> *mut pg_sys::Node {
+    struct Context<'a>(&'a mut dyn FnMut(*mut pg_sys::Node) -> Option<*mut pg_sys::Node>);
+    /// # Safety
+    /// Called by `expression_tree_mutator`, with what `replaced` gave it.
+    #[pg_guard]
+    unsafe extern "C-unwind" fn copy(node: *mut pg_sys::Node, context: *mut c_void) -> *mut pg_sys::Node {
+        // SAFETY: called with nodes of the expression and the context given below.
+        unsafe {
+            if node.is_null() || (*node).type_ == NodeTag::T_Query {
+                return node;
+            }
+            match ((*context.cast::<Context>()).0)(node) {
+                Some(other) => other,
+                None => expression_tree_mutator(node, copy, context),
+            }
+        }
+    }
+    let mut context = Context(put);
+    // SAFETY: the context outlives the copying; an ERROR in it unwinds.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| copy(node, (&raw mut context).cast())) }
 }
 
 /// Calls `each` for every node of an expression and of its subqueries, with the number of subqueries around it; for a subquery

@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -17,10 +16,9 @@ use crate::log::change::{Image, Op};
 use crate::log::journal;
 use crate::log::read::{Entries, Log, Scopes, Wanted};
 use crate::policies::access::{self, Concerns};
-use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
-use crate::server::{pg, subxact};
+use crate::server::pg;
 use crate::sight::cause::Cause;
 use crate::sight::ends::{Ends, Unjudged};
 use crate::sight::policy::{self, Judge, Shadow};
@@ -29,8 +27,8 @@ mod batch;
 mod part;
 
 use batch::{concerned, AccessBatch, AccessRow};
-use part::AccessPart;
 pub use part::ReadTable;
+use part::{condition_of, AccessPart};
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
 pub struct Reach<'a> {
@@ -332,10 +330,10 @@ impl<'a> Reach<'a> {
                 None => Tellers::Everybody,
             },
             Concerns::Satisfying { .. } if !access::may_judge_all(reader, table.relation) => Tellers::Everybody,
-            Concerns::Satisfying { trees, texts, calls } => {
+            Concerns::Satisfying { trees, texts, calls, .. } => {
                 let mut judges: Vec<Judge> = trees.iter().map(|tree| Judge::by_condition(table, tree)).gather();
                 for text in texts {
-                    match condition_of(table, text, calls, reader)? {
+                    match condition_of(table.relation, text, calls, reader)? {
                         Some(tree) => judges.push(Judge::by_condition(table, &tree)),
                         None => return Ok(Tellers::Everybody),
                     }
@@ -565,24 +563,4 @@ enum Told {
     /// None.
     Nothing,
     Gone(Shadow),
-}
-
-/// The condition that an owner has given in `access_tables` or `scope_values` for rows of this table, as a tree: nodeToString of an
-/// expression over range table entry 1. Its names are looked up with the rights of the owner of `reader`. None where it cannot be read.
-fn condition_of(
-    table: &Collection,
-    text: &str,
-    calls: &BTreeSet<String>,
-    reader: pg_sys::Oid,
-) -> Result<Option<CString>> {
-    let read = subxact::run(|| {
-        let statement = owned::read(reader, &Purpose::Rows(table.relation), text, calls)?;
-        // SAFETY: an analyzed SELECT from one table, which is range table entry 1.
-        Ok(unsafe { CStr::from_ptr(pg_sys::nodeToString((*(*statement.tree()).jointree).quals.cast())).to_owned() })
-    });
-    match read {
-        Ok(condition) => Ok(Some(condition)),
-        Err(e) if subxact::is_transient(&e) => Err(e),
-        Err(_) => Ok(None),
-    }
 }

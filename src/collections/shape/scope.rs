@@ -7,10 +7,10 @@ use super::definition;
 use crate::collections::registry::{self, Right, StoredSettings};
 use crate::collections::triggers;
 use crate::policies::access::{self, Concerns};
-use crate::policies::scope::read::Readers;
+use crate::policies::scope::read::{Conditions, Readers};
 use crate::policies::scope::{self, ScopeFinding};
 use crate::server::error::{Result, SyncError};
-use crate::server::memory;
+use crate::server::memory::{self, Gather};
 use crate::server::{pg, spi};
 
 /// What was found when the table was looked at last.
@@ -90,8 +90,9 @@ fn readers(first: pg_sys::Oid, relation: pg_sys::Oid, most: usize) -> Result<(Re
         let Some(stored) = registry::load(reader)? else { continue };
         let (declared, owned_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
         match access::concerns(reader, relation, row.text(1), declared, owned_reads)? {
-            Concerns::Satisfying { trees, texts, .. } if texts.is_empty() && !trees.is_empty() => {
-                memory::extend(&mut readers.conditions, [trees]);
+            Concerns::Satisfying { trees, texts, all_places: true, .. } => {
+                let texts = texts.iter().map(|text| access::bounds(owned_reads, text)).gather();
+                memory::extend(&mut readers.conditions, [Conditions { trees, texts }]);
             }
             Concerns::WhoSees => any_unasked = true,
             _ => {}

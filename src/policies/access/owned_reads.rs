@@ -7,10 +7,12 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 
-use super::analysis::{Analysis, ForeignKeys};
+use super::analysis::{Analysis, ForeignKeys, Occurrence};
 use super::{any_of, depends, tree, walk};
 use crate::policies::owned::{self, Purpose};
+use crate::policies::scope::read;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory::Gather;
 use crate::server::spi;
 
 /// What the owner's SQL reads. Looked at once, by `enable`, because its names mean what they mean there.
@@ -29,6 +31,9 @@ pub struct OwnedReads {
     /// What it names that somebody has made, with who that was.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     owners: BTreeSet<String>,
+    /// Of the conditions among `tables`: the columns that each bounds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    bounds: BTreeMap<String, BTreeSet<String>>,
     /// Of predicates of `access_tables`, by their stored text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     predicates: BTreeMap<String, PredicateReads>,
@@ -41,6 +46,9 @@ pub(super) struct PredicateReads {
     functions: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     owners: BTreeSet<String>,
+    /// The columns that are something of the caller's wherever it is true.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    bounds: BTreeSet<String>,
 }
 
 impl PredicateReads {
@@ -49,7 +57,7 @@ impl PredicateReads {
     pub(super) unsafe fn of(table: pg_sys::Oid, tree: *mut pg_sys::Query) -> Result<PredicateReads> {
         let mut columns = BTreeSet::new();
         // SAFETY: the tree is only read; nodes with this tag are of this type. A column that a tree has just named has a name.
-        let (called, named) = unsafe {
+        let (called, named, bounds) = unsafe {
             let condition = (*(*tree).jointree).quals;
             walk(condition, &mut |node, depth| {
                 if (*node).type_ == pg_sys::NodeTag::T_Var {
@@ -60,10 +68,11 @@ impl PredicateReads {
                     }
                 }
             });
-            (depends::functions_called(condition), depends::objects_named(condition))
+            let bounds = read::bounded(table, &[condition])?;
+            (depends::functions_called(condition), depends::objects_named(condition), bounds)
         };
         let owners = depends::owners(&named, None)?;
-        Ok(PredicateReads { columns, functions: depends::signatures(&called)?, owners })
+        Ok(PredicateReads { columns, functions: depends::signatures(&called)?, owners, bounds })
     }
 }
 
@@ -90,6 +99,12 @@ impl OwnedReads {
         self.functions.into_iter().chain(self.owners).chain(predicates).collect()
     }
 
+    /// The columns that a condition of the owner's bounds, by its stored text.
+    fn bounds_of(mut self, text: &str) -> BTreeSet<String> {
+        let predicate = self.predicates.remove(text).map(|p| p.bounds);
+        predicate.or_else(|| self.bounds.remove(text)).unwrap_or_default()
+    }
+
     /// Are the columns and functions there that this predicate names?
     pub(super) fn is_whole(&self, predicate: &str, table: pg_sys::Oid) -> Result<bool> {
         let Some(reads) = self.predicates.get(predicate) else { return Ok(false) };
@@ -100,6 +115,11 @@ impl OwnedReads {
 /// What an owner's SQL may call, of what is stored of it.
 pub fn calls(owned_reads: Option<&str>) -> BTreeSet<String> {
     OwnedReads::stored(owned_reads).calls()
+}
+
+/// The columns that a condition of the owner's bounds, of what is stored of his SQL.
+pub fn bounds(owned_reads: Option<&str>, text: &str) -> BTreeSet<String> {
+    OwnedReads::stored(owned_reads).bounds_of(text)
 }
 
 /// What is stored of what the owner's SQL reads, of a part that is there and one that is given now.
@@ -151,8 +171,22 @@ pub fn take_scope_values(relation: pg_sys::Oid, given: &str, beside: Option<&str
             } else {
                 Some("true".to_string())
             };
+            if let Some(text) = predicate.as_ref().filter(|_| understood) {
+                let bounds = Some(bounds_in(oid, &all)?).filter(|bounds| !bounds.is_empty());
+                reads.bounds.extend(bounds.map(|bounds| (text.clone(), bounds)));
+            }
             reads.tables.insert(row.string(0), predicate);
         }
     }
     Ok((stored, reads.written()?))
+}
+
+/// The columns that all conditions on this table bound, at the places where it is read.
+fn bounds_in(table: u32, at: &[&Occurrence]) -> Result<BTreeSet<String>> {
+    let trees = at.iter().filter_map(|o| o.predicate.as_ref());
+    // SAFETY: the texts of trees that this server wrote, in this session.
+    unsafe {
+        let trees: Vec<_> = trees.map(|p| pg_sys::stringToNode(p.tree.as_ptr()).cast()).gather();
+        read::bounded(table.into(), &trees)
+    }
 }

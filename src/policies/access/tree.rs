@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::server::memory;
 pub use crate::server::node::walk;
-use crate::server::node::walk_but;
+use crate::server::node::{replaced, walk_but};
 use crate::server::spi::pointers;
 
 /// Adds the AND-ed conditions of a FROM clause (WHERE and ON of inner joins); false if there is another kind of join.
@@ -138,6 +138,95 @@ pub(super) unsafe fn asserted(node: *mut pg_sys::Node) -> Vec<*mut pg_sys::SubLi
         }
     }
     found
+}
+
+/// Does the subquery say the same for each row, as what it selects would without it? It stands for itself: `(SELECT auth.uid())`, with nothing in
+/// a FROM clause, and nothing of the queries around it.
+///
+/// # Safety
+/// A subquery of a parsed tree.
+unsafe fn is_constant(link: *mut pg_sys::SubLink) -> bool {
+    let mut alone = true;
+    // SAFETY: a tree that nobody changes (callers); nodes with this tag are queries.
+    unsafe {
+        let query = (*link).subselect;
+        walk(query, &mut |inner, _| {
+            if (*inner).type_ == pg_sys::NodeTag::T_Query {
+                let query = &*inner.cast::<pg_sys::Query>();
+                alone &= query.rtable.is_null() && query.cteList.is_null();
+            }
+        });
+        alone && is_uncorrelated(query.cast()) && !pg_sys::contain_volatile_functions(query)
+    }
+}
+
+/// Could the expression let out something of a row, in an error or through a function of somebody's own? PostgreSQL knows, but takes it for granted
+/// of subqueries, `coalesce` and domains, also where nothing of the row is in them: these are left out.
+///
+/// # Safety
+/// An expression of a parsed tree.
+pub(super) unsafe fn may_let_out(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: a tree that nobody changes (callers); nodes with this tag are of this type. What is given instead is made here, or a test, in which
+    // parameters stand for what the subquery gives.
+    unsafe {
+        if !sublinks(node).into_iter().all(|link| is_constant(link)) {
+            return true;
+        }
+        let alone = replaced(node, &mut |inner| match (*inner).type_ {
+            T_SubLink if !(*inner.cast::<pg_sys::SubLink>()).testexpr.is_null() => {
+                Some((*inner.cast::<pg_sys::SubLink>()).testexpr)
+            }
+            T_SubLink => Some(pg_sys::makeBoolConst(false, true)),
+            T_CoalesceExpr | T_CoerceToDomain if pg_sys::contain_var_clause(inner) => Some(inner),
+            T_CoalesceExpr | T_CoerceToDomain => Some(pg_sys::makeBoolConst(false, true)),
+            _ => None,
+        });
+        pg_sys::contain_leaked_vars(alone)
+    }
+}
+
+/// What `(SELECT expression)` gives, if there is no more to it.
+///
+/// # Safety
+/// An expression of a parsed tree.
+pub unsafe fn selected(node: *mut pg_sys::Node) -> Option<*mut pg_sys::Node> {
+    // SAFETY: nodes with these tags are of these types.
+    unsafe {
+        let link = node.cast::<pg_sys::SubLink>();
+        if (*node).type_ != pg_sys::NodeTag::T_SubLink || (*link).subLinkType != pg_sys::SubLinkType::EXPR_SUBLINK {
+            return None;
+        }
+        let query = (*link).subselect.cast::<pg_sys::Query>();
+        let from = (*query).jointree;
+        let alone =
+            (*query).rtable.is_null() && (*query).cteList.is_null() && (from.is_null() || (*from).quals.is_null());
+        match pointers::<pg_sys::TargetEntry>((*query).targetList)[..] {
+            [target] if alone && returns_rows_as_they_are(query) => Some((*target).expr.cast()),
+            _ => None,
+        }
+    }
+}
+
+/// Does the query refer to nothing around it?
+///
+/// # Safety
+/// A query of a parsed or a rewritten tree.
+pub unsafe fn is_uncorrelated(query: *mut pg_sys::Query) -> bool {
+    let mut inside = true;
+    // SAFETY: nodes with these tags are of these types.
+    unsafe {
+        walk(query.cast(), &mut |node, depth| match (*node).type_ {
+            pg_sys::NodeTag::T_Var => inside &= (*node.cast::<pg_sys::Var>()).varlevelsup < depth,
+            pg_sys::NodeTag::T_Aggref => inside &= (*node.cast::<pg_sys::Aggref>()).agglevelsup < depth,
+            pg_sys::NodeTag::T_GroupingFunc => inside &= (*node.cast::<pg_sys::GroupingFunc>()).agglevelsup < depth,
+            pg_sys::NodeTag::T_Param => {
+                inside &= (*node.cast::<pg_sys::Param>()).paramkind != pg_sys::ParamKind::PARAM_EXTERN;
+            }
+            _ => {}
+        });
+    }
+    inside
 }
 
 /// The Vars in an expression, not those in its subqueries.

@@ -5,7 +5,7 @@
 
 use pgrx::pg_sys::{self, NodeTag};
 
-use crate::policies::access::tree::{and_parts, strip, walk};
+use crate::policies::access::tree::{self, and_parts, strip, walk};
 use crate::server::memory;
 use crate::server::node::{list, node};
 use crate::server::spi::pointers;
@@ -492,7 +492,10 @@ unsafe fn is_constant(expression: *mut pg_sys::Node) -> bool {
     // SAFETY: nodes with these tags are of these types.
     unsafe {
         let is = |x: *mut pg_sys::Node| (*strip(x)).type_ == NodeTag::T_Const;
-        let x = strip(expression);
+        let mut x = strip(expression);
+        while let Some(alone) = tree::selected(x) {
+            x = strip(alone);
+        }
         is(x)
             || (*x).type_ == NodeTag::T_ArrayExpr
                 && pointers::<pg_sys::Node>((*x.cast::<pg_sys::ArrayExpr>()).elements).into_iter().all(is)

@@ -2,6 +2,7 @@
 //! something of the caller's wherever they read this one (`members.user_id = auth.uid()`). As with a collection's own scope, what the entries
 //! carry is decided here, and no more: which of them a pull reads is found out when it runs (sight/reach/part.rs).
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 
 use pgrx::pg_sys;
@@ -15,10 +16,37 @@ use crate::server::spi;
 /// Who reads a table.
 #[derive(Default)]
 pub struct Readers {
-    /// For each table whose policies do, the conditions that these put on its rows: nodeToString of expressions over range table entry 1.
-    pub conditions: Vec<Vec<CString>>,
+    /// For each table whose policies or owner's words do.
+    pub conditions: Vec<Conditions>,
     /// Some put none, and see what the table's own policies let them: the column that these divide it by.
     pub own: Option<String>,
+}
+
+/// Which of a table's rows matter to one that reads it.
+#[derive(Default)]
+pub struct Conditions {
+    /// Those for which one of these conditions of policies is true: nodeToString of expressions over range table entry 1.
+    pub trees: Vec<CString>,
+    /// And by each text of the owner's: the columns that it bounds (`bounded`).
+    pub texts: Vec<BTreeSet<String>>,
+}
+
+/// The columns that are equal to something of the caller's wherever one of these conditions on a table's rows is true.
+///
+/// # Safety
+/// Expressions over range table entry 1, which are only read.
+pub unsafe fn bounded(relation: pg_sys::Oid, conditions: &[*mut pg_sys::Node]) -> Result<BTreeSet<String>> {
+    let (mut compared, mut nodes) = (BTreeSet::new(), 0);
+    conditions.iter().for_each(|tree| nodes += columns_compared(*tree, &mut compared));
+    let candidates = candidates(relation)?;
+    if nodes.saturating_mul(candidates.len()) > MOST {
+        return Ok(BTreeSet::new());
+    }
+    let is_bounded = |c: &ScopeCandidate| {
+        let search = Search { column: Some(c.attnum), ..Search::default() };
+        compared.contains(&c.attnum) && bound(&search, conditions).is_some()
+    };
+    Ok(candidates.into_iter().filter(|c| is_bounded(c)).map(|c| c.name).gather())
 }
 
 /// Is there a column of this name, and can it be the one?
@@ -34,24 +62,28 @@ fn candidates(relation: pg_sys::Oid) -> Result<Vec<ScopeCandidate>> {
 /// the clients of all that read the table are reset.
 pub fn column(relation: pg_sys::Oid, readers: &Readers, known: Option<&str>) -> Result<Option<String>> {
     let candidates = candidates(relation)?;
-    let (mut compared, mut nodes) = (std::collections::BTreeSet::new(), 0);
-    let mut parsed: Vec<Vec<*mut pg_sys::Node>> = Vec::new();
-    for trees in &readers.conditions {
+    let (mut compared, mut nodes) = (BTreeSet::new(), 0);
+    let mut parsed: Vec<(Vec<*mut pg_sys::Node>, &[BTreeSet<String>])> = Vec::new();
+    for Conditions { trees, texts } in &readers.conditions {
         memory::heed();
         // SAFETY: the texts of trees that this server wrote, in this session.
         let trees: Vec<*mut pg_sys::Node> =
             trees.iter().map(|tree| unsafe { pg_sys::stringToNode(tree.as_ptr()).cast() }).gather();
         trees.iter().for_each(|tree| nodes += columns_compared(*tree, &mut compared));
-        parsed.push(trees);
+        memory::push(&mut parsed, (trees, &texts[..]))?;
     }
     let served = |candidate: &ScopeCandidate| {
         let search = Search { column: Some(candidate.attnum), ..Search::default() };
-        let bounds = parsed.iter().filter_map(|trees| bound(&search, trees));
+        let by_texts = parsed.iter().filter(|(_, texts)| texts.iter().all(|text| text.contains(&candidate.name)));
+        let bounds =
+            by_texts.filter_map(|(trees, _)| if trees.is_empty() { Some(Vec::new()) } else { bound(&search, trees) });
         let own = usize::from(readers.own.as_ref() == Some(&candidate.name));
         bounds.fold((own, 0u8), |(served, dearest), bound| (served + 1, dearest.max(dearness(&bound))))
     };
     let is_known = |candidate: &&ScopeCandidate| known == Some(&*candidate.name);
-    let is_asked = |c: &ScopeCandidate| compared.contains(&c.attnum) || readers.own.as_ref() == Some(&c.name);
+    let is_named = |c: &ScopeCandidate| parsed.iter().any(|(_, texts)| texts.iter().any(|text| text.contains(&c.name)));
+    let is_asked =
+        |c: &ScopeCandidate| compared.contains(&c.attnum) || readers.own.as_ref() == Some(&c.name) || is_named(c);
     let few = nodes.saturating_mul(candidates.len()) <= MOST;
     let ranked = candidates.iter().filter(|c| few && is_asked(c)).map(|c| (served(c), c));
     let ranked: Vec<_> = ranked.filter(|((served, _), _)| *served > 0).gather();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys::{self, NodeTag};
 
-use crate::policies::access::tree::{self, walk};
+use crate::policies::access::tree;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::spi::pointers;
@@ -167,13 +167,13 @@ unsafe fn linked(
                 let column = own(left, 0)?;
                 let output = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next()?;
                 let is_output = (*tree::strip(right)).type_ == NodeTag::T_Param;
-                (is_output && is_same_type(column, (*output).expr.cast()) && is_uncorrelated(query))
+                (is_output && is_same_type(column, (*output).expr.cast()) && tree::is_uncorrelated(query))
                     .then_some((column.varattno, query))
             }
             pg_sys::SubLinkType::ARRAY_SUBLINK if !member.is_null() => {
                 let column = own(member, 0)?;
                 let output = pointers::<pg_sys::TargetEntry>((*query).targetList).into_iter().next()?;
-                (is_same_type(column, (*output).expr.cast()) && is_uncorrelated(query))
+                (is_same_type(column, (*output).expr.cast()) && tree::is_uncorrelated(query))
                     .then_some((column.varattno, query))
             }
             pg_sys::SubLinkType::EXISTS_SUBLINK => {
@@ -199,7 +199,7 @@ unsafe fn linked(
                         (*query).targetList = pg_sys::lappend(std::ptr::null_mut(), target.cast());
                         (*query).sortClause = std::ptr::null_mut();
                         let attnum = column.varattno;
-                        return is_uncorrelated(query).then_some((attnum, query));
+                        return tree::is_uncorrelated(query).then_some((attnum, query));
                     }
                 }
                 None
@@ -233,27 +233,6 @@ unsafe fn is_same_type(column: &pg_sys::Var, output: *mut pg_sys::Node) -> bool 
     let (a, b) = unsafe { (pg_sys::getBaseType(column.vartype), pg_sys::getBaseType(pg_sys::exprType(output))) };
     let is_text = |t| t == pg_sys::TEXTOID || t == pg_sys::VARCHAROID;
     TYPES.contains(&a) && (a == b || is_text(a) && is_text(b))
-}
-
-/// Does the query refer to nothing around it?
-///
-/// # Safety
-/// A query of a rewritten tree.
-unsafe fn is_uncorrelated(query: *mut pg_sys::Query) -> bool {
-    let mut inside = true;
-    // SAFETY: nodes with these tags are of these types.
-    unsafe {
-        walk(query.cast(), &mut |node, depth| match (*node).type_ {
-            NodeTag::T_Var => inside &= (*node.cast::<pg_sys::Var>()).varlevelsup < depth,
-            NodeTag::T_Aggref => inside &= (*node.cast::<pg_sys::Aggref>()).agglevelsup < depth,
-            NodeTag::T_GroupingFunc => inside &= (*node.cast::<pg_sys::GroupingFunc>()).agglevelsup < depth,
-            NodeTag::T_Param => {
-                inside &= (*node.cast::<pg_sys::Param>()).paramkind != pg_sys::ParamKind::PARAM_EXTERN;
-            }
-            _ => {}
-        });
-    }
-    inside
 }
 
 /// What a query gives in its first column; None where that is too much.

@@ -6,8 +6,9 @@
 //! *Why no more is needed.* Each place where the reader's policies read the table puts one of these conditions on its rows alone, and a row
 //! for which it is not true has no effect there (analysis.rs: the conditions of a WHERE with inner joins only). Or it is read there as the
 //! caller, under its own policies, and what bounds the column in these asks no table, so it said the same at any time. So the reader's policies
-//! say the same of any two states of the table that have the same rows in the part. Where one place has no such condition, or the table is
-//! read through a view, by a function or by an owner's text, the whole table is the part.
+//! say the same of any two states of the table that have the same rows in the part. So it is where `scope_values` read it; and where a function
+//! does, its owner has said by a predicate which rows have an effect there. Where one place has no such condition, or the table is read through a
+//! view, the whole table is the part.
 //!
 //! *Why the entries of the buckets of V, and of none, tell the part.* An entry stands in the bucket of the value that its row has behind
 //! the change, and in that of the value before (`journal/net.rs`). So a change that takes a row out of the part or into it, or leaves it there with
@@ -21,14 +22,19 @@
 //! Of parents all is read: their deleted rows are put back while old rows are judged, and a key that comes again has to be known.
 
 use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
+
+use pgrx::pg_sys;
 
 use crate::collections::catalog::{Access, Collection};
 use crate::policies::access::{self, Concerns};
+use crate::policies::owned::{self, Purpose};
 use crate::server::error::Result;
 use crate::server::memory::Gather;
 use crate::server::pg;
-use crate::sight::scope::derived;
+use crate::server::subxact;
+use crate::sight::scope::derived::{self, OwnedConditions};
 
 /// The values of the column that the table's entries carry; None: all rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,14 +44,16 @@ impl AccessPart {
     /// Of a table, by one that reads it.
     pub fn of(table: &Collection, access: &Access, reader: &Collection) -> Result<AccessPart> {
         let (relation, column) = (table.relation, table.logged_scope.as_ref());
-        let Some(column) = column.filter(|_| !access.parent && !access.hidden) else { return Ok(AccessPart(None)) };
+        let Some(column) = column.filter(|_| !access.parent) else { return Ok(AccessPart(None)) };
         let values = match &access.concerns {
-            Concerns::Satisfying { trees, texts, .. }
-                if texts.is_empty() && access::may_judge_all(reader.relation, relation) =>
+            Concerns::Satisfying { trees, texts, calls, all_places: true }
+                if access::may_judge_all(reader.relation, relation) =>
             {
-                derived::satisfying(relation, column.attnum, trees)?
+                let reader = reader.relation;
+                let read = |text: &str| condition_of(relation, text, calls, reader);
+                derived::satisfying(relation, column.attnum, trees, &OwnedConditions { reader, texts, read: &read })?
             }
-            Concerns::WhoSees if reader.scope_values.is_none() && pg::rls_active(relation) => {
+            Concerns::WhoSees if !access.hidden && reader.scope_values.is_none() && pg::rls_active(relation) => {
                 derived::seen(relation, column.attnum)?
             }
             _ => None,
@@ -82,6 +90,26 @@ impl ReadTable {
             }
         }
         merged
+    }
+}
+
+/// The condition that an owner has given in `access_tables` or `scope_values` for rows of this table, as a tree: nodeToString of an
+/// expression over range table entry 1. Its names are looked up with the rights of the owner of `reader`. None where it cannot be read.
+pub(super) fn condition_of(
+    table: pg_sys::Oid,
+    text: &str,
+    calls: &BTreeSet<String>,
+    reader: pg_sys::Oid,
+) -> Result<Option<CString>> {
+    let read = subxact::run(|| {
+        let statement = owned::read(reader, &Purpose::Rows(table), text, calls)?;
+        // SAFETY: an analyzed SELECT from one table, which is range table entry 1.
+        Ok(unsafe { CStr::from_ptr(pg_sys::nodeToString((*(*statement.tree()).jointree).quals.cast())).to_owned() })
+    });
+    match read {
+        Ok(condition) => Ok(Some(condition)),
+        Err(e) if subxact::is_transient(&e) => Err(e),
+        Err(_) => Ok(None),
     }
 }
 

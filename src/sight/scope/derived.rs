@@ -64,7 +64,7 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
     if !pg::rls_active(relation) {
         return Ok(Derived::default());
     }
-    let bound = || derive(relation, column.attnum);
+    let bound = || Ok(derive(relation, column.attnum));
     let known_as = KnownAs { relation, text: &format!("{TEXT} of {}", column.attnum) };
     let (form, mut sources) = form(&known_as, bound)?;
     let Some(form) = form else { return Ok(Derived::default()) };
@@ -81,49 +81,73 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
     let dearest = dearest(transactions);
     let mut asked = ask(&known_as, &form, sources.take(), shadows, dearest)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(&known_as, &form, bound(), shadows, dearest)?;
+        asked = ask(&known_as, &form, bound()?, shadows, dearest)?;
     }
     let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
     Ok(Derived { scopes: Some(scopes.into_iter().gather()), judge })
 }
 
+/// An owner's conditions on the rows of a table, and how one of them becomes a tree.
+pub struct OwnedConditions<'a> {
+    /// The table for which they were given.
+    pub reader: pg_sys::Oid,
+    pub texts: &'a [String],
+    /// None where it cannot be read any more.
+    pub read: &'a dyn Fn(&str) -> Result<Option<CString>>,
+}
+
 /// The values that a column of a table can have in rows for which one of these conditions on its rows alone holds, for the caller; None: any,
 /// for all that is known. In order. The conditions are nodeToString of expressions over range table entry 1.
-pub fn satisfying(relation: pg_sys::Oid, column: i16, conditions: &[CString]) -> Result<Option<Vec<String>>> {
-    // They are the name that plans are kept under.
-    if conditions.iter().map(|tree| tree.as_bytes().len()).sum::<usize>() > LONGEST {
+pub fn satisfying(
+    relation: pg_sys::Oid,
+    column: i16,
+    conditions: &[CString],
+    owned: &OwnedConditions,
+) -> Result<Option<Vec<String>>> {
+    let trees: Vec<_> = conditions.iter().map(|tree| tree.to_string_lossy()).gather();
+    let texts = owned.texts.iter().map(|text| format!("{} {text}", text.len()));
+    // They are the name that plans are kept under. An owner's words mean what they may mean to him: what is found is for his table.
+    let mut name = format!("{TEXT} of {column} by {}", trees.join(" or "));
+    if !owned.texts.is_empty() {
+        name += &format!(" and of {}: {}", owned.reader.to_u32(), texts.gather::<Vec<_>>().join(" or "));
+    }
+    if name.len() > LONGEST {
         return Ok(None);
     }
     let bound = || {
-        let of = |tree: &CString| {
+        let (mut parts, mut given) = (Vec::new(), Vec::new());
+        for text in owned.texts {
+            let Some(tree) = (owned.read)(text)? else { return Ok(None) };
+            memory::push(&mut given, tree)?;
+        }
+        for tree in conditions.iter().chain(&given) {
             // SAFETY: the text of a tree that this server wrote, in this session.
-            unsafe {
+            let found = unsafe {
                 let tree = pg_sys::stringToNode(tree.as_ptr()).cast();
                 Search { column: Some(column), ..Search::default() }.bound(tree)
-            }
-        };
-        let parts = conditions.iter().map(of).gather::<Option<Vec<_>>>()?;
-        Some(parts.into_iter().flatten().gather::<Vec<_>>())
+            };
+            let Some(found) = found else { return Ok(None) };
+            memory::extend(&mut parts, found);
+        }
+        Ok(Some(parts))
     };
-    let texts: Vec<_> = conditions.iter().map(|tree| tree.to_string_lossy()).gather();
-    let known_as = KnownAs { relation, text: &format!("{TEXT} of {column} by {}", texts.join(" or ")) };
-    values_at_any_time(&known_as, bound)
+    values_at_any_time(&KnownAs { relation, text: &name }, bound)
 }
 
 /// The same of the rows that the caller's policies let him see, now and at any time since they were made: of policies that ask other tables
 /// that cannot be said. For whom policies do not spare.
 pub fn seen(relation: pg_sys::Oid, column: i16) -> Result<Option<Vec<String>>> {
     let known_as = KnownAs { relation, text: &format!("{TEXT} of {column}") };
-    values_at_any_time(&known_as, || derive(relation, column))
+    values_at_any_time(&known_as, || Ok(derive(relation, column)))
 }
 
-fn values_at_any_time(known_as: &KnownAs, bound: impl Fn() -> Sources) -> Result<Option<Vec<String>>> {
+fn values_at_any_time(known_as: &KnownAs, bound: impl Fn() -> Result<Sources>) -> Result<Option<Vec<String>>> {
     let (form, mut sources) = form(known_as, &bound)?;
     let Some(form) = form.filter(|form| form.reads.is_empty()) else { return Ok(None) };
     let dearest = dearest(0);
     let mut asked = ask(known_as, &form, sources.take(), &[], dearest)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(known_as, &form, bound(), &[], dearest)?;
+        asked = ask(known_as, &form, bound()?, &[], dearest)?;
     }
     let ScopesAsked::Scopes(values) = asked else { return Ok(None) };
     Ok(Some(values.into_iter().gather()))
@@ -154,13 +178,13 @@ fn derive(relation: pg_sys::Oid, column: i16) -> Option<Vec<BoundPart>> {
 type Sources = Option<Vec<BoundPart>>;
 
 /// The form of the bound; and its queries, if they had to be made for it.
-fn form(known_as: &KnownAs, bound: impl Fn() -> Sources) -> Result<(Option<Rc<BoundForm>>, Sources)> {
+fn form(known_as: &KnownAs, bound: impl Fn() -> Result<Sources>) -> Result<(Option<Rc<BoundForm>>, Sources)> {
     let key = Key::of(known_as.relation, Some(&c_string(known_as.text)?));
     let then = FORMS.with(Cached::now);
     if let Some(known) = FORMS.with(|f| f.look(|forms| forms.get(&key).cloned())) {
         return Ok((known, None));
     }
-    let sources = bound();
+    let sources = bound()?;
     let form = sources.as_ref().map(|sources| {
         // SAFETY: queries of our own, which are only read.
         let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
