@@ -812,6 +812,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            '(SELECT ...), it is found by itself. Or name one: enable(..., scope_column => ..., scope_values => ...).', NULL, NULL
     FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
     UNION ALL
+    SELECT 'info', s.name, s.no_scope || ': a pull without filter reads the changes of all users, about 5 us for each',
+           'Let scope_values say which of its values are the caller''s: enable(..., scope_values => ...). Or take it away, if clients need not filter by it: '
+           'enable(..., scope_column => '''').', NULL, NULL
+    FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NOT NULL AND s.scope_values IS NULL AND s.no_scope IS NOT NULL
+    UNION ALL
     SELECT 'info', s.name, format('a pull reads the changes that all users make in %s, which decides who sees a row, 10 to 20 us for each', a.access),
            CASE WHEN k.name IS NULL
                 THEN 'Where everything that reads it (policies, scope_values, predicates of access_tables) asks that the same column, a uuid, a text or an integer, '

@@ -72,8 +72,48 @@ struct ScopeCandidate {
 /// Each column that is compared is tried with each condition, in whatever session looks at the table: so many nodes are looked at, at most.
 const MOST: usize = 500_000;
 
+/// What there is to choose from.
+struct Choice {
+    policies: Vec<Policy>,
+    columns: Vec<ScopeCandidate>,
+}
+
+impl Choice {
+    /// The column that serves the most roles; of these the one whose values are found with the least work.
+    fn best(&self) -> Option<&ScopeCandidate> {
+        let ranked = self.columns.iter().filter_map(|c| rank(c, &self.policies).map(|rank| (rank, c)));
+        let best = ranked.min_by_key(|((served, dearness), c)| (std::cmp::Reverse(*served), *dearness, c.attnum));
+        best.map(|(_, column)| column)
+    }
+}
+
 /// Looks for the column, in the policies as they are now.
 pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
+    let choice = match choice(relation)? {
+        Ok(choice) => choice,
+        Err(none) => return Ok(none),
+    };
+    Ok(match choice.best() {
+        Some(column) => ScopeFinding { column: Some(column.name.clone()), reason: None },
+        None => ScopeFinding { column: None, reason: reason(&choice.policies, &choice.columns) },
+    })
+}
+
+/// Where the owner has named a column that the policies do not bound, and they do bound another: what that means.
+pub fn beside(relation: pg_sys::Oid, named: &str) -> Result<ScopeFinding> {
+    let Ok(choice) = choice(relation)? else { return Ok(ScopeFinding::default()) };
+    if choice.columns.iter().any(|c| c.name == named && rank(c, &choice.policies).is_some()) {
+        return Ok(ScopeFinding::default());
+    }
+    let reason = choice.best().map(|best| {
+        let (named, best) = (pg::ident(named), pg::ident(&best.name));
+        format!("scope_column {named} takes the place of {best}, by which the policies divide the rows")
+    });
+    Ok(ScopeFinding { column: None, reason })
+}
+
+/// What the policies compare; or that there is nothing to choose from.
+fn choice(relation: pg_sys::Oid) -> Result<std::result::Result<Choice, ScopeFinding>> {
     let stored: Vec<StoredPolicy> = spi::typed(&spi::read_now(POLICIES, &[spi::arg(relation)])?)?;
     let mut policies = Vec::new();
     for StoredPolicy { name, permissive, roles, condition } in stored {
@@ -84,7 +124,7 @@ pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
         policies.push(Policy { name, permissive, roles, condition });
     }
     if !policies.iter().any(|p| p.permissive) {
-        return Ok(ScopeFinding::default());
+        return Ok(Err(ScopeFinding::default()));
     }
     let columns: Vec<ScopeCandidate> = spi::typed(&spi::read_now(CANDIDATES, &[spi::arg(relation)])?)?;
     let (mut compared, mut nodes) = (BTreeSet::new(), 0);
@@ -93,15 +133,9 @@ pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
     if nodes.saturating_mul(columns.len()) > MOST {
         let reason =
             format!("its policies compare {} columns in too many conditions to choose among them", columns.len());
-        return Ok(ScopeFinding { column: None, reason: Some(reason) });
+        return Ok(Err(ScopeFinding { column: None, reason: Some(reason) }));
     }
-    // The one that serves the most roles; of these the one whose values are found with the least work.
-    let ranked = columns.iter().filter_map(|c| rank(c, &policies).map(|rank| (rank, c)));
-    let best = ranked.min_by_key(|((served, dearness), c)| (std::cmp::Reverse(*served), *dearness, c.attnum));
-    Ok(match best {
-        Some((_, column)) => ScopeFinding { column: Some(column.name.clone()), reason: None },
-        None => ScopeFinding { column: None, reason: reason(&policies, &columns) },
-    })
+    Ok(Ok(Choice { policies, columns }))
 }
 
 /// For how many roles a column is bounded, and how dear that is; None: for none.

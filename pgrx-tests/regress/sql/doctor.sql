@@ -94,6 +94,57 @@ SELECT * FROM t.doctor('scoped') WHERE finding ~ 'scope';
 SELECT snapsync.enable('scoped', scope_values => '');
 SELECT * FROM t.doctor('scoped') WHERE finding ~ 'scope';
 DROP TABLE scoped;
+-- A named column in the place of the one that the policies compare: a pull without a filter reads all changes, unless something says which are the caller's.
+SELECT t.table('named', ', org int', 'USING (owner = (SELECT auth.uid()))');
+SELECT snapsync.enable('named', scope_column => 'org');
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'named' AND finding ~ 'scope';
+SELECT snapsync.enable('named', scope_values => 'ARRAY[''1'']');
+SELECT * FROM t.doctor('named') WHERE finding ~ 'takes the place';
+SELECT snapsync.enable('named', scope_values => '');
+ALTER POLICY p1 ON named USING (owner = (SELECT auth.uid()) AND org = (SELECT auth.uid())::int);
+SELECT * FROM t.doctor('named') WHERE finding ~ 'takes the place';
+ALTER POLICY p1 ON named USING (owner LIKE (SELECT auth.uid()));
+SELECT * FROM t.doctor('named') WHERE finding ~ 'takes the place';
+ALTER POLICY p1 ON named USING (owner = (SELECT auth.uid()));
+SELECT * FROM t.doctor('named') WHERE finding ~ 'takes the place';
+SELECT snapsync.enable('named', scope_column => '');
+SELECT * FROM t.doctor('named') WHERE finding ~ 'scope';
+DROP TABLE named;
+
+-- Memberships, in each way that the documentation has: nobody's pull reads what others do to theirs, and doctor() says no such thing.
+CREATE FUNCTION t.mates(policy text, own text, settings text) RETURNS text LANGUAGE plpgsql SET client_min_messages = warning AS $$
+DECLARE answer text;
+BEGIN
+    CREATE TABLE mates (who text, org int, PRIMARY KEY (who, org));
+    CREATE FUNCTION my_orgs() RETURNS SETOF int STABLE SECURITY DEFINER LANGUAGE sql AS 'SELECT org FROM public.mates WHERE who = auth.uid()';
+    GRANT SELECT ON mates TO authenticated;
+    IF own <> '' THEN
+        EXECUTE format('CREATE POLICY own ON mates USING (%s)', own);
+        ALTER TABLE mates ENABLE ROW LEVEL SECURITY;
+    END IF;
+    PERFORM t.table('members_only', ', org int', format('USING (%s)', policy));
+    EXECUTE format('SELECT snapsync.enable(''members_only''%s)', settings);
+    SELECT coalesce(found_scope, '-') INTO answer FROM snapsync.collection WHERE relation = 'mates'::regclass;
+    SELECT concat_ws('; ', answer, string_agg(finding, '; ' ORDER BY finding)) INTO answer
+    FROM snapsync.doctor() WHERE collection = 'members_only' AND finding ~ 'every user|all users';
+    DROP TABLE members_only, mates CASCADE;
+    DROP FUNCTION my_orgs;
+    RETURN answer;
+END $$;
+SELECT own, settings <> '' AS more, t.mates(policy, own, settings), count(*)
+FROM unnest('{org IN (SELECT org FROM mates WHERE who = auth.uid()),org IN (SELECT m.org FROM mates AS m WHERE m.who = (SELECT auth.uid())),'
+            'org = ANY (ARRAY(SELECT m.org FROM mates AS m WHERE m.who = (SELECT auth.uid()))),'
+            'EXISTS (SELECT FROM mates AS m WHERE m.org = members_only.org AND m.who = (SELECT auth.jwt() ->> $$sub$$))}'::text[]) AS policy,
+     unnest('{"",who = auth.uid(),who = (SELECT auth.uid())}'::text[]) AS own,
+     unnest(ARRAY['', $$, scope_column => 'org', scope_values => '(SELECT array_agg(org::text) FROM mates WHERE who = auth.uid())'$$,
+                  $$, access_tables => '{"mates": "who = (SELECT auth.uid())"}'$$]) AS settings
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+SELECT t.mates('org IN (SELECT my_orgs())', own, settings)
+FROM unnest('{"",who = auth.uid()}'::text[]) AS own,
+     unnest(ARRAY[$$, access_tables => '{"mates": "who = auth.uid()"}'$$, $$, scope_column => 'org', scope_values => '(SELECT array_agg(org::text) FROM mates WHERE who = (SELECT auth.uid()))', access_tables => '{"mates": "who = (SELECT auth.uid())"}'$$]) AS settings;
+-- Where it is so, the hint says what there is to do.
+SELECT t.mates('org IN (SELECT m.org FROM mates AS m WHERE m.who LIKE (SELECT auth.uid()))', '', '');
+SELECT t.mates('org IN (SELECT m.org FROM mates AS m WHERE m.who > (SELECT auth.uid()))', '', '');
 
 -- Soft deletion: an UPDATE, after which the row must pass a policy for SELECT.
 SELECT t.table('soft', ', gone timestamptz', 'FOR SELECT USING (gone IS NULL)', 'FOR UPDATE USING (true)', 'FOR INSERT WITH CHECK (true)');

@@ -110,6 +110,9 @@ SELECT snapsync.enable('todos');
 SELECT name, scope, scope_from, no_scope FROM snapsync.status ORDER BY name;
 SELECT snapsync.enable('todos', scope_column => 'org');
 SELECT name, scope, scope_from FROM snapsync.status WHERE name = 'todos';
+SELECT found_scope, no_scope FROM snapsync.collection WHERE relation = 'todos'::regclass;
+SELECT snapsync.enable('todos', scope_column => 'owner');
+SELECT found_scope, no_scope FROM snapsync.collection WHERE relation = 'todos'::regclass;
 SELECT snapsync.enable('todos', scope_column => '');
 SELECT name, scope, scope_from FROM snapsync.status WHERE name = 'todos';
 

@@ -28,8 +28,12 @@ pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFin
 
 /// The same after a change of how this table reads it.
 fn wanted_by(reader: Option<pg_sys::Oid>, relation: pg_sys::Oid, stored: &StoredSettings) -> Result<ScopeFinding> {
-    if stored.scope_column.is_some() {
-        return Ok(ScopeFinding::default());
+    if let Some(named) = &stored.scope_column {
+        // The entries carry this one. Where nothing says which of its values are the caller's, another might have served better.
+        return match (&stored.name, &stored.scope_values) {
+            (Some(_), None) => scope::beside(relation, named),
+            _ => Ok(ScopeFinding::default()),
+        };
     }
     let known = known(relation)?;
     let found = match stored.name {
