@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hostile;
 use super::kind::OpKind;
-use super::policy_grammar::{Expr, Policy};
+use super::policy_grammar::{asked, Expr, Policy};
 use super::schema::{my_orgs, Ask, ScopeValues, Soft, World, KEYS, MEMBERS, ORGS, USERS};
 use super::settings::{Settings, Side};
 use super::{Abilities, Level};
@@ -488,7 +488,11 @@ impl Generator<'_> {
             0 => format!("DROP POLICY IF EXISTS {known} ON {}", table.name),
             1 => {
                 let using = Expr::random(self.rng, self.level, can, at, 2);
-                format!("ALTER POLICY {known} ON {} USING ({})", table.name, using.sql(&self.world.tables, table))
+                format!(
+                    "ALTER POLICY {known} ON {} USING ({})",
+                    table.name,
+                    asked(self.rng.random_bool(0.5), using.sql(&self.world.tables, table))
+                )
             }
             _ => {
                 let name = format!("p{}", self.policies);

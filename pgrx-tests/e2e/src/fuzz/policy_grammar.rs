@@ -72,6 +72,9 @@ pub struct Policy {
     /// empty: PUBLIC
     pub roles: Vec<String>,
     pub using: Expr,
+    /// who asks is asked for as Supabase advises: `(SELECT me())`
+    #[serde(default)]
+    pub selects: bool,
 }
 
 impl Expr {
@@ -252,6 +255,15 @@ impl Expr {
     }
 }
 
+/// The condition, with who asks as a subquery or as it is.
+pub fn asked(selects: bool, condition: String) -> String {
+    if selects {
+        condition.replace("public.me()", "me()").replace("me()", "(SELECT public.me())")
+    } else {
+        condition
+    }
+}
+
 impl Policy {
     pub fn random(rng: &mut StdRng, level: Level, can: Abilities, at: usize, name: String) -> Self {
         let roles = match rng.random_range(0..10) {
@@ -266,7 +278,13 @@ impl Policy {
             select_only: rng.random_bool(0.4),
             roles: roles.into_iter().map(str::to_owned).collect(),
             using: Expr::random(rng, level, can, at, 2),
+            selects: rng.random_bool(0.5),
         }
+    }
+
+    /// The condition.
+    pub fn sql(&self, tables: &[Table], table: &Table) -> String {
+        asked(self.selects, self.using.sql(tables, table))
     }
 
     pub fn create(&self, tables: &[Table], table: &Table) -> String {
@@ -277,7 +295,7 @@ impl Policy {
             if self.permissive { "PERMISSIVE" } else { "RESTRICTIVE" },
             if self.select_only { "SELECT" } else { "ALL" },
             if self.roles.is_empty() { "PUBLIC".to_owned() } else { self.roles.join(", ") },
-            self.using.sql(tables, table)
+            self.sql(tables, table)
         )
     }
 }

@@ -10,7 +10,7 @@ use crate::postgrest::Caller;
 use crate::replica::Spec;
 
 use super::hostile;
-use super::policy_grammar::{Expr, Policy};
+use super::policy_grammar::{asked, Expr, Policy};
 use super::settings::{Settings, Side};
 use super::{Abilities, Level};
 
@@ -442,11 +442,12 @@ impl World {
         let mut ddl = Vec::new();
         for table in self.collections() {
             let mut arguments = format!("'{}'", table.name);
+            let selects = table.policies.first().is_some_and(|p| p.selects);
             if table.scoped {
                 arguments += ", scope_column => 'org'";
             }
             if let Some(values) = table.scope_values {
-                arguments += &format!(", scope_values => $${}$$", values.sql(self.hostile));
+                arguments += &format!(", scope_values => $${}$$", asked(selects, values.sql(self.hostile)));
             }
             if table.soft.is_some() {
                 arguments += ", soft_delete_column => 'gone'";
@@ -457,7 +458,7 @@ impl World {
             if table.hides_members() {
                 let since = if self.hostile { SINCE } else { "" };
                 let declared = if table.predicate {
-                    format!(r#"{{"members": "usr = public.me(){since}"}}"#)
+                    asked(selects, format!(r#"{{"members": "usr = public.me(){since}"}}"#))
                 } else {
                     r#"["members"]"#.to_owned()
                 };
