@@ -35,10 +35,14 @@ unsafe extern "C-unwind" {
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
     fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_mutator_impl")]
-    fn expression_tree_mutator(node: *mut pg_sys::Node, mutator: Mutator, context: *mut c_void) -> *mut pg_sys::Node;
+    fn expression_tree_mutator(
+        node: *mut pg_sys::Node,
+        mutator: NodeMutator,
+        context: *mut c_void,
+    ) -> *mut pg_sys::Node;
 }
 
-type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
+type NodeMutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
 
 /// A copy of an expression in which nodes have given way to what `put` gives for them. What is given is not looked into; subqueries stay what they are.
 ///
