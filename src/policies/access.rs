@@ -9,7 +9,7 @@
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
 
 use pgrx::pg_sys;
@@ -67,8 +67,6 @@ pub enum Concerns {
         texts: Vec<String>,
         /// What the texts may call.
         calls: BTreeSet<String>,
-        /// They speak of each place where the table is read: rows for which none holds have no effect anywhere.
-        all_places: bool,
     },
 }
 
@@ -102,17 +100,16 @@ pub fn concerns(
         // place without any lets every row matter.
         let trees = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>();
         let calls = calls(owned_reads);
-        // So do those of `scope_values`; where these put none, he speaks for them.
-        let mut all_places = true;
+        // So do those of `scope_values`.
         for (name, predicate) in OwnedReads::stored(owned_reads).tables {
             if is_meant(&name)? {
-                match predicate.filter(|predicate| predicate != "true") {
+                match predicate {
                     Some(predicate) => texts.push(predicate),
-                    None => all_places = false,
+                    None => return Ok(Concerns::Everybody),
                 }
             }
         }
-        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts, calls, all_places }));
+        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts, calls }));
     }
     for (name, predicate) in OwnedReads::stored(owned_reads).tables {
         if is_meant(&name)? {
@@ -128,7 +125,7 @@ pub fn concerns(
     if trees.is_empty() && texts.is_empty() {
         return Ok(Concerns::Everybody);
     }
-    Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads), all_places: true })
+    Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads) })
 }
 
 /// Did the owner name `access`, or a table that rests on it, because functions read it?
@@ -218,7 +215,6 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     let (occurrences, read) = occurrences(relation)?;
     // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
     let mut found: BTreeMap<u32, AccessFinding> = BTreeMap::new();
-    let everybody = |access| AccessFinding { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
     let mut undeclared = Vec::new();
     let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
     occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
@@ -242,6 +238,8 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
         merge(&mut found, AccessFinding { access: oid, kind, predicate, whole });
     }
     let owned_reads = OwnedReads::stored(owned_reads);
+    // What `scope_values` read without a condition on it alone.
+    let mut unbounded: HashSet<pg_sys::Oid> = HashSet::new();
     for (name, predicate) in &owned_reads.tables {
         let access = named(name)?;
         match relkind(access)? {
@@ -249,15 +247,16 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
             Some('r' | 'p') => {
                 let all = predicate.as_deref() == Some("true");
                 let predicate = predicate.clone().filter(|_| all || depends::may_read_all(relation, access));
+                if all || predicate.is_none() {
+                    unbounded.insert(pg::root_of(access));
+                }
                 merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
                 depends::children(access)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
                 if all || pg::root_of(access) != access {
-                    depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
+                    unbounded.extend(everything_under(access, &mut found)?);
                 }
             }
-            Some('v' | 'm') => {
-                depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)))
-            }
+            Some('v' | 'm') => unbounded.extend(everything_under(access, &mut found)?),
             _ => {}
         }
     }
@@ -273,7 +272,7 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
         // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
         // a change does not concern, nor a change of what that table's policies read.
         if predicate.is_none() {
-            depends::tables_under(access)?.into_iter().for_each(|base| merge(&mut found, everybody(base)));
+            everything_under(access, &mut found)?;
         }
         // One that names something that is gone cannot be read any more.
         let predicate = match predicate {
@@ -281,10 +280,25 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
             _ => Some("true".into()),
         };
         merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
+        // Nor does he speak for what stands in `scope_values`.
+        if unbounded.contains(&pg::root_of(access)) {
+            merge(&mut found, everybody(access));
+        }
     }
     // Not what the policies read of it without one, in a way that the analysis does not understand.
     undeclared.into_iter().for_each(|access| merge(&mut found, everybody(access)));
     Ok(found.into_values().collect())
+}
+
+fn everybody(access: pg_sys::Oid) -> AccessFinding {
+    AccessFinding { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true }
+}
+
+/// Adds all tables that a view, or a table's policies, rest on, for everybody; which these are.
+fn everything_under(access: pg_sys::Oid, found: &mut BTreeMap<u32, AccessFinding>) -> Result<Vec<pg_sys::Oid>> {
+    let tables = depends::tables_under(access)?;
+    tables.iter().for_each(|table| merge(found, everybody(*table)));
+    Ok(tables.into_iter().map(pg::root_of).collect())
 }
 
 /// The table of this full name; none (any more): InvalidOid.

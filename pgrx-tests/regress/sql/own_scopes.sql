@@ -268,3 +268,44 @@ SELECT json_array_length(c -> 'created') + json_array_length(c -> 'updated') AS 
 FROM (SELECT pull_changes('{papers}', :'cursor', client_id => client) #> '{changes,papers}' FROM unnest('{phone,tablet}'::text[]) AS client) AS p(c);
 RESET ROLE;
 SELECT reads('bob', 'papers', :'cursor');
+
+-- An owner's predicate speaks for functions. What scope_values read, by a view or as far as the caller may see it, moves scopes whatever it says.
+CREATE TABLE staff (id int PRIMARY KEY, org int, who text, role text);
+ALTER TABLE staff ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON staff USING (who = me());
+CREATE VIEW my_staff WITH (security_invoker = true) AS SELECT org FROM staff WHERE who = me();
+GRANT SELECT ON staff, my_staff TO PUBLIC;
+CREATE FUNCTION is_admin(org int) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS
+    $$ SELECT EXISTS (SELECT FROM public.staff AS s WHERE s.org = is_admin.org AND s.who = session_user AND s.role = 'admin') $$;
+CREATE TABLE plans (id int PRIMARY KEY, org int, open boolean);
+ALTER TABLE plans ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON plans USING (open OR is_admin(org));
+GRANT SELECT ON plans TO PUBLIC;
+INSERT INTO plans SELECT i, 1 + i % 2, true FROM generate_series(1, 4) AS i;
+CREATE FUNCTION plans(reads text) RETURNS void LANGUAGE sql AS $$
+    SELECT snapsync.enable('plans', scope_column => 'org', scope_values => format('(SELECT array_agg(org::text) FROM %s)', reads),
+                           access_tables => '{"public.staff": "who = me() AND role = ''admin''"}')
+$$;
+-- What comes when alice joins another organisation, and when she has left her own.
+SELECT plans('my_staff');
+INSERT INTO staff VALUES (1, 1, 'alice', 'viewer');
+SET ROLE alice;
+SELECT pull_changes('{plans}') ->> 'timestamp' AS c \gset
+RESET ROLE;
+INSERT INTO staff VALUES (2, 2, 'alice', 'viewer');
+SET ROLE alice;
+SELECT p -> 'reason' AS reason, p #> '{changes,plans}' AS plans FROM pull_changes('{plans}', :'c') AS p;
+SELECT pull_changes('{plans}', :'c') ->> 'timestamp' AS c \gset
+RESET ROLE;
+DELETE FROM staff WHERE id = 1;
+SET ROLE alice;
+SELECT p -> 'reason' AS reason, p #> '{changes,plans}' AS plans FROM pull_changes('{plans}', :'c') AS p;
+RESET ROLE;
+SELECT plans('staff');
+SET ROLE alice;
+SELECT pull_changes('{plans}') ->> 'timestamp' AS c \gset
+RESET ROLE;
+UPDATE staff SET org = 1;
+SET ROLE alice;
+SELECT p -> 'reason' AS reason, p #> '{changes,plans}' AS plans FROM pull_changes('{plans}', :'c') AS p;
+RESET ROLE;

@@ -94,7 +94,7 @@ fn readers(first: pg_sys::Oid, relation: pg_sys::Oid, most: usize) -> Result<(Re
         let Some(stored) = registry::load(reader)? else { continue };
         let (declared, owned_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
         match access::concerns(reader, relation, row.text(1), declared, owned_reads)? {
-            Concerns::Satisfying { trees, texts, all_places: true, .. } => {
+            Concerns::Satisfying { trees, texts, .. } => {
                 let texts = texts.iter().map(|text| access::bounds(owned_reads, text)).gather();
                 memory::extend(&mut readers.conditions, [Conditions { trees, texts }]);
             }

@@ -46,9 +46,7 @@ impl AccessPart {
         let (relation, column) = (table.relation, table.logged_scope.as_ref());
         let Some(column) = column.filter(|_| !access.parent) else { return Ok(AccessPart(None)) };
         let values = match &access.concerns {
-            Concerns::Satisfying { trees, texts, calls, all_places: true }
-                if access::may_judge_all(reader.relation, relation) =>
-            {
+            Concerns::Satisfying { trees, texts, calls } if access::may_judge_all(reader.relation, relation) => {
                 let reader = reader.relation;
                 let read = |text: &str| condition_of(relation, text, calls, reader);
                 derived::satisfying(relation, column.attnum, trees, &OwnedConditions { reader, texts, read: &read })?
