@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 
 use crate::server::error::{Remembering, Result};
 use crate::server::session::PerTransaction;
-use crate::server::{locks, memory, subxact};
+use crate::server::{locks, memory, pg, subxact};
 
 /// Fires it now, while an error can still be told apart from others and answered; then it is put back, to fire at commit as usual, and what the
 /// transaction has set by SET CONSTRAINTS is as it was. All of that is what rolling back does.
@@ -39,7 +39,7 @@ pub fn is_any_waiting() -> Result<bool> {
     if unsafe { pg_sys::GetTopTransactionIdIfAny() } == pg_sys::TransactionId::INVALID {
         return Ok(false);
     }
-    let now = (command(), role());
+    let now = (pg::next_command(), role());
     if TRIED_OUT.with(|t| t.with(|tried_out| *tried_out == Some(now))) {
         return Ok(false);
     }
@@ -51,19 +51,9 @@ thread_local! {
     static TRIED_OUT: PerTransaction<Option<(pg_sys::CommandId, pg_sys::Oid)>> = PerTransaction::until_rollback();
 }
 
-/// All that is deferred now has been tried out, and holds.
+/// All that is deferred now has been tried out, and holds. (What a statement around this one has written it queues at its end.)
 pub fn is_tried_out() {
-    TRIED_OUT.with(|t| t.with(|tried_out| *tried_out = Some((command(), role()))));
-}
-
-/// Of the command that comes next: a larger one whenever something was written since. (What a statement around this one has written it queues at its
-/// end.)
-fn command() -> pg_sys::CommandId {
-    // SAFETY: inside a transaction, in a function that may write.
-    unsafe {
-        pg_sys::CommandCounterIncrement();
-        pg_sys::GetCurrentCommandId(false)
-    }
+    TRIED_OUT.with(|t| t.with(|tried_out| *tried_out = Some((pg::next_command(), role()))));
 }
 
 /// As whom a trigger fires at the commit, as things are: the session's user, or the one of its SET ROLE.

@@ -18,7 +18,7 @@ pub use own_rows::{
 };
 pub use own_table::{own_index, OwnIndexes, OwnTable, OwnWriter, WrittenBy, DROPPED, REGTABLE};
 pub use setting::has_setting_of_dumps;
-pub use snapshot::{full_xid, next_full_xid, ActiveSnapshot, Beheld, KeptSnapshot};
+pub use snapshot::{full_xid, next_command, next_full_xid, ActiveSnapshot, Beheld, KeptSnapshot};
 
 thread_local! {
     /// The extension's own relations, as far as they have been looked up: 2 % of a one-row transaction.

@@ -58,6 +58,13 @@ pub struct Judge {
     _in_use: pg::InUse,
 }
 
+/// What is to become of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Update,
+    Delete,
+}
+
 /// Which rows satisfy.
 pub(in crate::sight) enum Condition {
     All,
@@ -92,11 +99,15 @@ impl Judge {
         Some(Judge::new(table, selectable(table.relation), None, shadows))
     }
 
-    /// By the policies, as they are now, that let the calling role delete. (Those of rows that stand in the table; who deletes by a column must see the row besides.)
-    pub fn of_deletions(table: &Rc<Collection>) -> Judge {
+    /// By the policies, as they are now, that let the calling role change rows that stand in the table. (By which rows he sees, it is not asked.)
+    pub fn of_changes(table: &Rc<Collection>, change: Change) -> Judge {
+        let (command, text) = match change {
+            Change::Update => (UPDATES, c"snapsync: updates"),
+            Change::Delete => (DELETES, c"snapsync: deletions"),
+        };
         let bound = pg::rls_active(table.relation);
-        let condition = if bound { permitted(table.relation, DELETES) } else { Condition::All };
-        Judge::new(table, condition, Some(c"snapsync: deletions".to_owned()), Vec::new())
+        let condition = if bound { permitted(table.relation, command) } else { Condition::All };
+        Judge::new(table, condition, Some(text.to_owned()), Vec::new())
     }
 
     /// Where there is no old row to judge.
@@ -160,22 +171,27 @@ impl Judge {
         }))
     }
 
-    /// Does any row that stands in the table now, with one of these ids, satisfy? None when that cannot be told.
+    /// Does any row that stands in the table, with one of these ids, satisfy? None when that cannot be told.
+    pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
+        Ok(self.count_present(ids)?.map(|count| count > 0))
+    }
+
+    /// How many rows that stand in the table, to the active snapshot, with one of these ids, satisfy? None when that cannot be told.
     ///
     /// They are read as the table's owner, for the caller himself may have nothing to do with it: a function that a policy calls does. So they are not
     /// where a part of the table belongs to somebody who is not the owner anyway.
-    pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
+    pub fn count_present(&self, ids: &[&str]) -> Result<Option<usize>> {
         if let Some((_, last)) = self.later.last() {
-            return last.any_present(ids);
+            return last.count_present(ids);
         }
         let conditions = match self.condition {
-            Condition::All => return Ok(Some(!ids.is_empty())),
-            Condition::None => return Ok(Some(false)),
+            Condition::All => return Ok(Some(ids.len())),
+            Condition::None => return Ok(Some(0)),
             Condition::Where(conditions) => conditions,
         };
         let table = &self.table;
         if ids.is_empty() {
-            return Ok(Some(false));
+            return Ok(Some(0));
         }
         if !access::owns_all_parts(table.relation)? {
             return Ok(None);
@@ -185,7 +201,7 @@ impl Judge {
             spi::as_table_owner(table.relation, || query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
             Ok(rows)
         })?;
-        Ok(found.map(|numbers| !numbers.is_empty()))
+        Ok(found.map(|numbers| numbers.len()))
     }
 
     /// Puts the conditions to such rows.
@@ -280,6 +296,7 @@ pub(in crate::sight) fn selectable(relation: pg_sys::Oid) -> Condition {
 
 /// `pg_policy.polcmd`.
 const SELECTS: u8 = b'r';
+const UPDATES: u8 = b'w';
 const DELETES: u8 = b'd';
 
 /// The same of a command that goes by its policies' USING.

@@ -354,6 +354,31 @@ SELECT t.told('returns', '{"updated": [{"id": "1", "title": "u"}]}');
 SELECT t.told('returns', '{"created": [{"id": "3"}], "updated": [{"id": "1", "title": "u"}], "deleted": ["2"]}', 'report');
 RESET ROLE;
 SELECT t.rows('instead'), t.rows('returns');
+
+-- A policy lets nobody change what is closed already. A trigger that closes the row in place of deleting or changing it was let do so all the same.
+CREATE FUNCTION closes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' OR new.title = 'close' THEN
+        UPDATE closing SET closed = true, title = 'closed' WHERE id = old.id;
+        RETURN NULL;
+    END IF;
+    RETURN new;
+END
+$$;
+SELECT t.table('closing', 'id text PRIMARY KEY, title text, closed boolean NOT NULL DEFAULT false');
+ALTER TABLE closing ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON closing FOR SELECT USING (true);
+CREATE POLICY u ON closing FOR UPDATE USING (NOT closed) WITH CHECK (true);
+CREATE POLICY d ON closing FOR DELETE USING (NOT closed);
+CREATE TRIGGER closes BEFORE UPDATE OR DELETE ON closing FOR EACH ROW EXECUTE FUNCTION closes();
+INSERT INTO closing SELECT i, 't' FROM generate_series(1, 4) AS i;
+SET ROLE alice;
+SELECT t.told('closing', '{"deleted": ["1"]}');
+SELECT t.told('closing', '{"deleted": ["1", "2"]}', 'report');
+SELECT t.told('closing', '{"updated": [{"id": "3", "title": "close"}]}');
+SELECT t.told('closing', '{"updated": [{"id": "3", "title": "close"}, {"id": "4", "title": "x"}]}', 'report');
+RESET ROLE;
+SELECT t.rows('closing');
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -12,12 +12,14 @@ use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
-use crate::sight::policy::{self, Judge};
+use crate::sight::policy::{self, Change, Judge};
 
 /// What is known when a statement begins.
 pub(super) struct Beforehand {
     /// So many changes were logged.
     logged: i32,
+    /// The number of its command.
+    command: u32,
     /// Its items whose rows the caller sees, where it may be vetoed and that is looked at.
     seen: HashSet<u32>,
 }
@@ -30,7 +32,7 @@ impl ItemWriter<'_, '_> {
             let visible = self.targets[statement.target].visible_now(&ids)?;
             seen = visible.into_iter().map(|(place, _)| statement.items[place].row).gather();
         }
-        Ok(Beforehand { logged: journal::logged(), seen })
+        Ok(Beforehand { logged: journal::logged(), command: pg::next_command(), seen })
     }
 
     /// May a trigger or a rule veto what it does to a row, or do something else?
@@ -116,7 +118,7 @@ impl ItemWriter<'_, '_> {
         // its next pull.)
         let stands = |place: &usize| visible.get(place).is_some_and(|marked| !(*marked && deletes && soft));
         let kept: Vec<usize> = (0..ids.len()).filter(stands).gather();
-        let vetoed = if may_veto { self.may_change(statement, &kept, &ids)? } else { HashSet::new() };
+        let vetoed = if may_veto { self.may_change(statement, &kept, &ids, before)? } else { HashSet::new() };
         for place in kept {
             if !vetoed.contains(&place) {
                 return Err(target.refused(what, ids[place]));
@@ -126,25 +128,32 @@ impl ItemWriter<'_, '_> {
         Ok(())
     }
 
-    /// Which of these rows the policies let the caller change now: what the statement did not reach of them, a trigger kept. The others may have been kept by a
-    /// policy: what it goes by can have changed since they were locked, through this very push, or others'.
-    fn may_change(&self, statement: &WriteStatement, places: &[usize], ids: &[&str]) -> Result<HashSet<usize>> {
-        let target = &self.targets[statement.target];
-        if statement.what.event(&target.collection) == DELETE {
-            let _now = pg::ActiveSnapshot::take();
-            let judge = Judge::of_deletions(&target.collection);
-            let mut found = HashSet::new();
-            for &place in places {
-                memory::heed();
-                // (Where that cannot be told, he hears of the row, as of one that a trigger kept.)
-                if judge.any_present(std::slice::from_ref(&ids[place]))?.unwrap_or(true) {
-                    found.insert(place);
-                }
-            }
-            return Ok(found);
-        }
+    /// Which of these rows, as the statement met them, the policies let the caller change: these a trigger kept. The others a policy did: what it goes by can
+    /// have changed since they were locked, through this very push, or others'. (As they are now, the trigger may have made what the policy refuses: a mark, say.)
+    fn may_change(
+        &self,
+        statement: &WriteStatement,
+        places: &[usize],
+        ids: &[&str],
+        before: &Beforehand,
+    ) -> Result<HashSet<usize>> {
+        let collection = &self.targets[statement.target].collection;
+        let change = if statement.what.event(collection) == DELETE { Change::Delete } else { Change::Update };
+        let _then = pg::ActiveSnapshot::before_command(before.command);
+        let judge = Judge::of_changes(collection, change);
         let asked: Vec<&str> = places.iter().map(|&place| ids[place]).gather();
-        Ok(target.lock(&asked)?.into_iter().map(|(at, _)| places[at]).gather())
+        // (Where that cannot be told, he hears of the row, as of one that a trigger kept.)
+        if judge.count_present(&asked)?.is_none_or(|count| count == asked.len()) {
+            return Ok(places.iter().copied().gather());
+        }
+        let mut found = HashSet::new();
+        for &place in places {
+            memory::heed();
+            if judge.any_present(std::slice::from_ref(&ids[place]))?.unwrap_or(true) {
+                found.insert(place);
+            }
+        }
+        Ok(found)
     }
 
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.

@@ -32,6 +32,16 @@ impl ActiveSnapshot {
             ActiveSnapshot(snapshot)
         }
     }
+    /// What stood there when this transaction's commands had come to this one, as far as it is about its own changes.
+    pub fn before_command(command: pg_sys::CommandId) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::PushCopiedSnapshot(pg_sys::GetTransactionSnapshot());
+            let snapshot = pg_sys::GetActiveSnapshot();
+            (*snapshot).curcid = command;
+            ActiveSnapshot(snapshot)
+        }
+    }
     /// The oldest transaction that is under way to it, a standby's too; where there is none, the first that it cannot see.
     pub fn oldest_under_way(&self) -> u64 {
         // SAFETY: an active snapshot of transactions.
@@ -39,6 +49,15 @@ impl ActiveSnapshot {
     }
     pub fn raw(&self) -> pg_sys::Snapshot {
         self.0
+    }
+}
+
+/// The number of this transaction's command that comes next: a larger one whenever something was written since.
+pub fn next_command() -> pg_sys::CommandId {
+    // SAFETY: inside a transaction, in a function that may write.
+    unsafe {
+        pg_sys::CommandCounterIncrement();
+        pg_sys::GetCurrentCommandId(false)
     }
 }
 
