@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use pgrx::pg_sys;
 use serde::Deserialize;
 
 use crate::collections::catalog::Collection;
@@ -14,6 +15,8 @@ use crate::server::spi;
 pub struct Facts {
     /// The tables whose foreign keys refer to it.
     pub referenced_by: Vec<u32>,
+    /// The tables that its policies read, also those for writing.
+    pub read_by_policies: Vec<u32>,
     /// Such a key follows an update, of a column that updates may change.
     pub followed: bool,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
@@ -37,6 +40,12 @@ pub const UPDATE: i16 = 16;
 
 const FACTS: &str = include_str!("facts/facts.sql");
 const STORES: &str = include_str!("facts/stores.sql");
+const HANGING: &str = include_str!("facts/hanging.sql");
+
+/// The foreign keys that refer to these tables, and to those that have them, and so on: who is referred to, and by whom. Roots for partitions.
+pub fn hanging_on(tables: Vec<pg_sys::Oid>) -> Result<Vec<(u32, u32)>> {
+    spi::query_now(HANGING, &[spi::arg(tables)])?.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))
+}
 
 impl Facts {
     pub fn of(collection: &Collection) -> Result<&Facts> {
@@ -52,6 +61,7 @@ impl Facts {
     fn of_what_is_gone() -> Facts {
         Facts {
             referenced_by: Vec::new(),
+            read_by_policies: Vec::new(),
             followed: true,
             fires: -1,
             fires_late: -1,

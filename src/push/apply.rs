@@ -251,19 +251,22 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     }
 
     /// Writes the items, each in a subtransaction of its own where it must be: halves what fails until the culprits stand alone.
-    /// With `enough`, stops when so many have failed.
-    pub fn bisect(&self, items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<()> {
-        if items.is_empty() || outcome.failed.len() >= enough {
-            return Ok(());
+    /// Stops when so many of them have failed as are `enough`. Returns how many it has come to.
+    pub fn bisect(&self, items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<usize> {
+        if items.is_empty() {
+            return Ok(0);
         }
-        subxact::in_halves(items, &|items: &[Item]| self.apply(items, together), &mut |tried| {
+        let enough = outcome.failed.len().saturating_add(enough);
+        let is_done = subxact::in_halves(items, &|items: &[Item]| self.apply(items, together), &mut |tried| {
             match tried {
                 Ok(applied) => memory::extend(&mut outcome.kept, applied.kept),
                 Err((item, e)) => self.failed(item, e, outcome)?,
             }
             Ok(outcome.failed.len() < enough)
         })?;
-        Ok(())
+        let last = outcome.failed.last().filter(|_| !is_done);
+        let place = last.and_then(|(last, _)| items.iter().position(|item| item == last));
+        Ok(place.map_or(items.len(), |place| place + 1))
     }
 
     /// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else, or that has come

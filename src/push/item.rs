@@ -37,6 +37,16 @@ impl What {
 }
 
 impl Item {
+    /// Is it to be written in the same way, to the same table?
+    pub fn is_like(&self, other: &Item) -> bool {
+        self.target == other.target && std::mem::discriminant(&self.what) == std::mem::discriminant(&other.what)
+    }
+
+    /// (One that takes the mark of deletion away is as good as an insert.)
+    pub fn is_update(&self) -> bool {
+        matches!(self.what, What::Update(_))
+    }
+
     pub fn id<'t>(&self, targets: &'t [Target]) -> &'t str {
         let plan = &targets[self.target].plan;
         match self.what {

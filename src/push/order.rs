@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::target::Target;
 use crate::collections::catalog::{self, Collection};
-use crate::collections::facts::Facts;
+use crate::collections::facts::{self, Facts};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 
@@ -64,6 +64,50 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
         targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather(),
     };
     Ok(components(&parents).into_iter().map(stage).gather())
+}
+
+/// What the stages of a push have to do with each other beyond that: only a push that fails asks.
+pub struct Ties {
+    /// The stages whose rows hang on those of this one, by foreign keys of whatever tables in between: what becomes of them where one is deleted.
+    pub below: Vec<Vec<usize>>,
+    /// All stages: those first that hang on others, or whose policies read others, as far as that is no circle.
+    pub children_first: Vec<usize>,
+}
+
+impl Ties {
+    pub fn of(targets: &[Target], stages: &[Stage]) -> Result<Ties> {
+        let relation = |target: usize| targets[target].collection.relation;
+        let all =
+            || stages.iter().enumerate().flat_map(|(s, stage)| stage.targets.iter().map(move |t| (relation(*t), s)));
+        let stage_of: HashMap<u32, usize> = all().map(|(relation, stage)| (relation.to_u32(), stage)).gather();
+        let mut hanging: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (parent, child) in facts::hanging_on(all().map(|(relation, _)| relation).gather())? {
+            memory::heed();
+            hanging.entry(parent).or_default().push(child);
+        }
+        let mut below: Vec<Vec<usize>> = memory::list(stages.len());
+        let mut reads: Vec<Vec<usize>> = memory::list(stages.len());
+        for stage in stages {
+            let mut open: Vec<u32> = stage.targets.iter().map(|t| relation(*t).to_u32()).gather();
+            let (mut reached, mut read) = (HashSet::new(), HashSet::new());
+            while let Some(table) = open.pop() {
+                memory::heed();
+                let children = hanging.get(&table).into_iter().flatten().copied();
+                memory::extend(&mut open, children.filter(|child| reached.insert(*child)));
+            }
+            for target in &stage.targets {
+                let collection = &targets[*target].collection;
+                memory::extend(&mut read, Facts::of(collection)?.read_by_policies.iter().copied());
+                memory::extend(&mut read, read_by_policies(collection)?);
+            }
+            let stages_of = |tables: HashSet<u32>| tables.iter().filter_map(|t| stage_of.get(t)).copied().gather();
+            below.push(stages_of(reached));
+            reads.push(stages_of(read));
+        }
+        let mut children_first: Vec<usize> = components(&reads).into_iter().flatten().gather();
+        children_first.reverse();
+        Ok(Ties { below, children_first })
+    }
 }
 
 /// The tables that decide who sees the collection's rows: those that its policies read, and what the policies of these read.

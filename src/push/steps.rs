@@ -1,8 +1,13 @@
-//! What was decided, as items to write in the order in which they can be written.
+//! What was decided, as items to write, in the orders in which it may be possible to write them.
+//!
+//! Whoever worked offline did one thing after the other, and a push does not say in which order. Foreign keys leave some open: a parent is
+//! inserted before its children, and deleted after them, but whether it was updated before they were or after is not known. So there are few orders, of as
+//! few statements each, which are tried one after the other ([`Order`]). That is no search: where rows of one table want different orders, they are written one by one
+//! (write/singly.rs).
 
 use super::decide::{Decisions, Fate};
 use super::item::{Item, What};
-use super::order::Stage;
+use super::order::{Stage, Ties};
 use super::target::Target;
 
 use crate::server::memory::{self, Gather};
@@ -14,34 +19,116 @@ pub struct Step {
     pub together: bool,
 }
 
-/// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
-/// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
-/// the same push has just given another parent. Rows that decide who sees others of the push are inserted before these, and changed and
-/// deleted after them: who edits an item and leaves its list meant the edit first. `first`: changed and deleted before them, too, which is
-/// the other order that can have been meant.
-pub fn steps(targets: &[Target], decisions: &Decisions, stages: &[Stage], first: bool) -> Vec<Step> {
-    let deletions = |stage: &Stage| {
+/// Which order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Parents are written before their children: who opens a project and adds to it. Rows that decide who sees others of the push are inserted before these, and
+    /// changed and deleted after them: who edits an item and leaves its list meant the edit first.
+    ParentsFirst,
+    /// The same, but these are changed and deleted before the others, too: who joins a list again and edits its items.
+    DecidingFirst,
+    /// The first, but who gives a unique value up goes before who takes it: deletions before updates, and these before inserts.
+    ValuesFirst,
+    /// The first turned around as far as foreign keys allow: who edits items, and closes then what they hang on (archives it, signs it, gives it away, deletes it).
+    ChildrenFirst,
+}
+
+/// Sorts what was decided.
+pub struct Sorter<'s, 'a> {
+    pub targets: &'s [Target<'a>],
+    pub decisions: &'s Decisions,
+    pub stages: &'s [Stage],
+}
+
+impl Sorter<'_, '_> {
+    /// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
+    /// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
+    /// the same push has just given another parent. `deciding_first`: in the order of that name.
+    pub fn parents_first(&self, deciding_first: bool) -> Vec<Step> {
+        let waits = |stage: &&Stage| stage.referenced || stage.decides && !deciding_first;
+        let is_late = |stage: &Stage, item: &Item| !deciding_first && stage.is_changed_late(item);
+        let begin = self.stages.iter().rev().filter(|s| !waits(s)).map(|stage| self.deletions(stage));
+        let last = self.stages.iter().rev().filter(waits).map(|stage| self.deletions(stage));
+        let written = [false, true].into_iter().flat_map(|late| {
+            self.deciding_ahead().map(move |stage| self.writes(stage, |item| is_late(stage, item) == late))
+        });
+        in_use(begin.chain(written).chain(last))
+    }
+
+    /// Rows that others refer to are deleted first, too, unless others that hang on them are changed: ON DELETE CASCADE would take them.
+    pub fn values_first(&self, ties: &Ties) -> Vec<Step> {
+        let is_changed = |stage: &usize| {
+            let changed = |target: &usize| {
+                self.decisions.fates[*target].records.iter().any(|f| matches!(f, Fate::Update | Fate::Revive))
+            };
+            self.stages[*stage].targets.iter().any(changed)
+        };
+        let waits = |stage: &usize| self.stages[*stage].decides || ties.below[*stage].iter().any(is_changed);
+        let places = || (0..self.stages.len()).rev();
+        let begin = places().filter(|s| !waits(s)).map(|s| self.deletions(&self.stages[s]));
+        let last = places().filter(waits).map(|s| self.deletions(&self.stages[s]));
+        let kinds = [(false, false), (false, true), (true, false)];
+        let written = self.deciding_ahead().flat_map(|stage| {
+            let is = move |item: &Item| (stage.is_changed_late(item), !stage.circular && !item.is_update());
+            kinds.into_iter().filter(|(late, _)| !late).map(move |kind| self.writes(stage, |item| is(item) == kind))
+        });
+        let late = self.deciding_ahead().map(|stage| self.writes(stage, |item| stage.is_changed_late(item)));
+        in_use(begin.chain(written).chain(late).chain(last))
+    }
+
+    /// What others of the push refer to is inserted, parents before children. Then each stage is written as a whole, its deletions last. A row is
+    /// deleted when all have been written that hang on it, for the reason that `parents_first` has.
+    pub fn children_first(&self, ties: &Ties) -> Vec<Step> {
+        let inserts = |stage: usize| self.writes(&self.stages[stage], |item| !item.is_update());
+        let is_parent = |stage: &usize| !ties.below[*stage].is_empty();
+        let mut steps: Vec<Step> = (0..self.stages.len()).filter(is_parent).map(inserts).gather();
+        let mut written = memory::filled(false, self.stages.len());
+        let mut to_delete: Vec<usize> = Vec::new();
+        for &stage in &ties.children_first {
+            memory::heed();
+            if !is_parent(&stage) {
+                steps.push(inserts(stage));
+            }
+            steps.push(self.writes(&self.stages[stage], Item::is_update));
+            written[stage] = true;
+            to_delete.push(stage);
+            let (ready, waiting) = to_delete.into_iter().gather_parts(|s| ties.below[*s].iter().all(|b| written[*b]));
+            memory::extend(&mut steps, ready.into_iter().map(|stage: usize| self.deletions(&self.stages[stage])));
+            to_delete = waiting;
+        }
+        in_use(steps.into_iter())
+    }
+
+    /// Those that decide, or that these refer to, before the others.
+    fn deciding_ahead(&self) -> impl Iterator<Item = &Stage> + '_ {
+        let ahead = self.stages.iter().filter(|stage| stage.early);
+        ahead.chain(self.stages.iter().filter(|stage| !stage.early))
+    }
+
+    fn deletions(&self, stage: &Stage) -> Step {
         let rows = |&target: &usize| {
-            let fates = decisions.fates[target].deletions.iter().enumerate();
+            let fates = self.decisions.fates[target].deletions.iter().enumerate();
             let doomed = fates.filter(|(_, fate)| **fate == Fate::Delete);
             doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).gather::<Vec<_>>()
         };
         Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
-    };
-    let writes = |stage: &Stage, late: bool| {
-        let rows = |&target: &usize| writes_of(target, &targets[target], &decisions.fates[target].records);
-        // What refers to each other in a circle is written by one statement, which sees everything as it was before.
-        let is_late = |item: &Item| !first && stage.decides && !stage.circular && matches!(item.what, What::Update(_));
-        let items = stage.targets.iter().flat_map(rows).filter(|item| is_late(item) == late).gather();
-        Step { items, together: stage.circular }
-    };
-    let waits = |s: &&Stage| s.referenced || s.decides && !first;
-    let begin = stages.iter().rev().filter(|s| !waits(s)).map(deletions);
-    let last = stages.iter().rev().filter(waits).map(deletions);
-    let (ahead, rest): (Vec<&Stage>, Vec<&Stage>) = stages.iter().gather_parts(|stage| stage.early);
-    let in_order = || ahead.iter().chain(&rest);
-    let written = [false, true].into_iter().flat_map(|late| in_order().map(move |stage| writes(stage, late)));
-    begin.chain(written).chain(last).filter(|s| !s.items.is_empty()).gather()
+    }
+
+    fn writes(&self, stage: &Stage, wanted: impl Fn(&Item) -> bool) -> Step {
+        let rows = |&target: &usize| writes_of(target, &self.targets[target], &self.decisions.fates[target].records);
+        Step { items: stage.targets.iter().flat_map(rows).filter(wanted).gather(), together: stage.circular }
+    }
+}
+
+impl Stage {
+    /// What refers to each other in a circle is written by one statement, which sees everything as it was before.
+    fn is_changed_late(&self, item: &Item) -> bool {
+        self.decides && !self.circular && item.is_update()
+    }
+}
+
+fn in_use(steps: impl Iterator<Item = Step>) -> Vec<Step> {
+    steps.filter(|step| !step.items.is_empty()).gather()
 }
 
 fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {

@@ -7,11 +7,12 @@ use super::apply::{Care, ItemWriter};
 use super::constraints::{self, Constraint, DeferredBefore};
 use super::decide::{self, Decisions, Fate, Unlocked};
 use super::item::{by_target, Item, What};
+use super::order::{self, Stage, Ties};
 use super::pusher::Pusher;
 use super::rejection::Rejection;
-use super::steps::{steps, Step};
+use super::standing;
+use super::steps::{Order, Sorter, Step};
 use super::target::Target;
-use super::{order, standing};
 use crate::log::clock;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -39,14 +40,28 @@ pub struct Surprises {
     pub misspelt: Vec<(usize, String)>,
 }
 
+/// All of it was tried at once.
+struct Attempt {
+    order: Order,
+    steps: Vec<Step>,
+    /// What had to be deferred.
+    deferred: Vec<Constraint>,
+    /// Why it failed.
+    error: SyncError,
+}
+
+fn items(steps: &[Step]) -> impl Iterator<Item = Item> + '_ {
+    steps.iter().flat_map(|step| &step.items).copied()
+}
+
 /// What was decided, on its way into the tables.
 pub struct Work<'w, 'a> {
     pusher: &'w Pusher<'w>,
     targets: &'w [Target<'a>],
     decisions: &'w Decisions,
+    stages: Vec<Stage>,
+    /// In the first order.
     steps: Vec<Step>,
-    /// In the other order, if there is one: who opens a list and adds to it meant the list first.
-    otherwise: Option<Vec<Step>>,
     writer: ItemWriter<'w, 'a>,
     before: DeferredBefore,
 }
@@ -60,10 +75,9 @@ impl<'w, 'a> Work<'w, 'a> {
         care: Care,
     ) -> Result<Self> {
         let stages = order::stages(targets)?;
-        let otherwise = stages.iter().any(|s| s.decides).then(|| steps(targets, decisions, &stages, true));
-        let steps = steps(targets, decisions, &stages, false);
+        let steps = Sorter { targets, decisions, stages: &stages }.parents_first(false);
         let writer = ItemWriter::of(targets, &decisions.fates, care);
-        Ok(Work { pusher, targets, decisions, steps, otherwise, writer, before })
+        Ok(Work { pusher, targets, decisions, stages, steps, writer, before })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.
@@ -75,24 +89,22 @@ impl<'w, 'a> Work<'w, 'a> {
         }
     }
 
-    /// Applies what was decided.
+    /// Applies what was decided: in the first order in which all of it can be written, or, if there is none, what can be.
     pub fn write(&self) -> Result<Written> {
-        let mut deferred: Vec<Constraint> = Vec::new();
-        let mut failure = match self.write_all(&self.steps, &mut deferred)? {
-            Ok(written) => return Ok(written),
-            Err(e) => e,
-        };
-        if let Some(steps) = &self.otherwise {
-            let mut other: Vec<Constraint> = Vec::new();
-            match self.write_all(steps, &mut other)? {
+        let mut attempts: Vec<Attempt> = Vec::new();
+        for order in [Order::ParentsFirst, Order::DecidingFirst, Order::ValuesFirst, Order::ChildrenFirst] {
+            let Some(steps) = self.in_order(order, &attempts)? else { continue };
+            let mut deferred: Vec<Constraint> = Vec::new();
+            match self.write_all(&steps, &mut deferred)? {
                 Ok(written) => return Ok(written),
-                Err(e) => failure = e,
+                Err(error) => attempts.push(Attempt { order, steps, deferred, error }),
             }
         }
-        if failure.code == code::UNIQUE_VIOLATION && self.created_meanwhile()? {
+        if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
-        let Some((partial, missing)) = self.one_by_one(&deferred)? else { return Ok(Written::Nothing) };
+        let turned = attempts.iter().find(|attempt| attempt.order == Order::ChildrenFirst);
+        let Some((partial, missing)) = self.one_by_one(&attempts[0], turned)? else { return Ok(Written::Nothing) };
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
         let stood = partial.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));
@@ -101,6 +113,22 @@ impl<'w, 'a> Work<'w, 'a> {
         let misspelt = self.misspelt(|item| !unwritten.contains(&item))?;
         self.tell(&Surprises { kept: partial.kept, missing, misspelt })?;
         Ok(Written::But(rejections))
+    }
+
+    /// What is to be written, in this order; None where that would change nothing of what was tried already.
+    fn in_order(&self, order: Order, tried: &[Attempt]) -> Result<Option<Vec<Step>>> {
+        let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
+        let ties = || Ties::of(self.targets, &self.stages);
+        let is_taken = |e: &SyncError| [code::UNIQUE_VIOLATION, code::EXCLUSION_VIOLATION].contains(&e.code.as_str());
+        let steps = match order {
+            Order::ParentsFirst => self.steps.clone(),
+            Order::DecidingFirst if self.stages.iter().any(|stage| stage.decides) => sorter.parents_first(true),
+            Order::ValuesFirst if tried.iter().any(|attempt| is_taken(&attempt.error)) => sorter.values_first(&ties()?),
+            Order::ChildrenFirst => sorter.children_first(&ties()?),
+            _ => return Ok(None),
+        };
+        let is_same = |attempt: &Attempt| items(&attempt.steps).eq(items(&steps));
+        Ok((!tried.iter().any(is_same)).then_some(steps))
     }
 
     fn rejection(&self, item: Item, error: SyncError, expected: bool) -> Rejection {
@@ -144,7 +172,7 @@ impl<'w, 'a> Work<'w, 'a> {
     }
 
     fn items(&self) -> impl Iterator<Item = Item> + '_ {
-        self.steps.iter().flat_map(|s| &s.items).copied()
+        items(&self.steps)
     }
 
     /// Everything in as few statements as possible: what was kept as it was; None where a statement did not reach what nobody had looked at.

@@ -31,6 +31,7 @@ pub mod code {
     pub const PROGRAM_LIMIT: &str = "54000";
     pub const NOT_IN_STATE: &str = "55000";
     pub const UNIQUE_VIOLATION: &str = "23505";
+    pub const EXCLUSION_VIOLATION: &str = "23P01";
     pub const GENERATED_ALWAYS: &str = "428C9";
     pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const OUT_OF_MEMORY: &str = "53200";

@@ -29,6 +29,11 @@ reading AS (
     SELECT * FROM policy WHERE cmd IN ('r', '*'))
 SELECT json_build_object(
     'referenced_by', (SELECT coalesce(json_agg(DISTINCT conrelid::oid::int8), '[]') FROM foreign_key),
+    'read_by_policies', (
+        SELECT coalesce(json_agg(DISTINCT coalesce(pg_partition_root(d.refobjid)::oid, d.refobjid)::int8), '[]')
+        FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 OFFSET 0) AS p
+        CROSS JOIN LATERAL (SELECT refobjid FROM pg_depend
+                            WHERE classid = 'pg_policy'::regclass AND objid = p.oid AND refclassid = 'pg_class'::regclass OFFSET 0) AS d),
     -- (The key's own columns no update changes.)
     'followed', EXISTS (SELECT FROM foreign_key AS f CROSS JOIN LATERAL unnest(f.confkey) AS k(attnum)
                         CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = f.confrelid AND attnum = k.attnum OFFSET 0) AS a

@@ -157,10 +157,9 @@ impl ItemWriter<'_, '_> {
     }
 
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
-    pub fn gone(&self, failed: &[(Item, SyncError)]) -> Result<HashSet<Item>> {
+    pub fn gone(&self, failed: &[Item]) -> Result<HashSet<Item>> {
         let mut gone = HashSet::new();
-        let updates =
-            failed.iter().map(|(item, _)| *item).filter(|i| matches!(i.what, What::Update(_) | What::Revive(_)));
+        let updates = failed.iter().copied().filter(|i| matches!(i.what, What::Update(_) | What::Revive(_)));
         for (target, updates) in by_target(updates) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let visible = self.targets[target].visible_now(&ids)?;

@@ -1,25 +1,39 @@
-//! Which rows cannot be written, where all at once they could not: the others are.
+//! Which rows cannot be written, where all at once they could not in any order: the others are.
+//!
+//! Step by step, each in halves of halves; and then once more, for what was written since may be what the others waited for: a parent that came, a value that was given
+//! up, a project that was opened. What nobody can wait for is that something was not written yet. So it depends on the order of the steps what can be
+//! written, and two are tried: the first one, and that which has last what may close something.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Work;
+use super::{items, Attempt, Work};
 use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
 use crate::push::decide::{self, Fate};
 use crate::push::item::{by_target, Item, What};
 use crate::push::rejection::Rejection;
 use crate::push::standing;
-use crate::push::steps::Step;
+use crate::push::steps::{Order, Step};
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 use crate::values::dialect::Dialect;
 
-/// With `abort`, how many culprits are looked for before giving up: enough to see whether the order was all that was wrong.
+/// With `abort`, how many culprits of one kind are looked for before giving up: enough to see whether the order was all that was wrong. What else the push has is tried
+/// all the same: it may be what these wait for.
 const ENOUGH: usize = 32;
 
 /// How often what failed is tried again because something else has been written since.
 const ROUNDS: usize = 8;
+
+/// How rows are tried.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// So many that fail are enough, of one kind in one step.
+    pub(super) enough: usize,
+    /// What failed is tried again after each step that wrote something, and not only after all of them: the next may close what it hangs on.
+    pub(super) again: bool,
+}
 
 /// What came of writing rows one by one.
 #[derive(Default)]
@@ -39,35 +53,51 @@ impl Partial {
     }
 }
 
+/// With the rows that are missing.
+type Found = (Partial, Vec<Item>);
+
 impl Work<'_, '_> {
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
-    /// With it come the rows that are missing.
-    pub(super) fn one_by_one(&self, deferred: &[Constraint]) -> Result<Option<(Partial, Vec<Item>)>> {
-        let mut steps = self.steps.clone();
+    ///
+    /// In the first order, as long as no other has fewer that cannot be.
+    pub(super) fn one_by_one(&self, first: &Attempt, turned: Option<&Attempt>) -> Result<Option<Found>> {
+        let Some(turned) = turned else { return self.singly(first) };
+        let refused = match self.singly_but(0, first)? {
+            End::Keep(done) => return Ok(done),
+            End::Undo(refused) => refused,
+        };
+        // With `abort` the whole push is, unless there are none.
+        let most = if self.pusher.report { refused.0.failed.len() - 1 } else { 0 };
+        match self.singly_but(most, turned) {
+            Ok(End::Keep(done)) => return Ok(done),
+            Ok(End::Undo(_)) => {}
+            Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(_) => {}
+        }
+        match self.pusher.report {
+            true => self.singly(first),
+            false => Ok(Some(refused)),
+        }
+    }
+
+    /// Undone where more than so many fail.
+    fn singly_but(&self, most: usize, attempt: &Attempt) -> Result<End<Option<Found>, Found>> {
+        subxact::run_or_undo(|| {
+            Ok(match self.singly(attempt)? {
+                Some(found) if found.0.failed.len() > most => End::Undo(found),
+                done => End::Keep(done),
+            })
+        })
+    }
+
+    /// In the order of this attempt.
+    fn singly(&self, attempt: &Attempt) -> Result<Option<Found>> {
+        let (mut steps, deferred) = (attempt.steps.clone(), &attempt.deferred);
         let mut refused: Vec<(Item, SyncError)> = Vec::new();
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
+        let pace = Pace { enough, again: attempt.order == Order::ChildrenFirst };
         loop {
-            let attempt = subxact::run_or_undo(|| {
-                constraints::defer(deferred)?;
-                let partial = self.bisect(&steps, enough)?;
-                let unwritten: HashSet<Item> = partial.unwritten().gather();
-                let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
-                if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
-                    return Ok(End::Undo(()));
-                }
-                match self.before.check(deferred) {
-                    // Aborted in any case, and by an error that names its record.
-                    Err(_) if !partial.failed.is_empty() && !self.pusher.report => {
-                        return Ok(End::Keep((partial, Vec::new())))
-                    }
-                    checked => checked?,
-                }
-                constraints::undefer(deferred)?;
-                let written = steps.iter().flat_map(|s| &s.items).copied().filter(|i| !unwritten.contains(i));
-                let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
-                Ok(End::Keep((partial, missing)))
-            });
-            match attempt {
+            match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
                     memory::extend(&mut partial.failed, refused);
                     return Ok(Some((partial, missing)));
@@ -75,7 +105,7 @@ impl Work<'_, '_> {
                 Ok(End::Undo(())) => return Ok(None),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
                 Err(e) => {
-                    let violators = self.violators(&steps, deferred, &e)?;
+                    let violators = self.violators(&steps, deferred, pace, &e)?;
                     if violators.is_empty() {
                         return Err(e);
                     }
@@ -89,40 +119,96 @@ impl Work<'_, '_> {
         }
     }
 
-    pub(super) fn bisect(&self, steps: &[Step], enough: usize) -> Result<Partial> {
-        let (mut partial, mut outcome) = (Partial::default(), Outcome::default());
+    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<Found, ()>> {
+        constraints::defer(deferred)?;
+        let partial = self.bisect(steps, pace)?;
+        let unwritten: HashSet<Item> = partial.unwritten().gather();
+        let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
+        if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
+            return Ok(End::Undo(()));
+        }
+        match self.before.check(deferred) {
+            // Aborted in any case, and by an error that names its record.
+            Err(_) if !partial.failed.is_empty() && !self.pusher.report => return Ok(End::Keep((partial, Vec::new()))),
+            checked => checked?,
+        }
+        constraints::undefer(deferred)?;
+        let written = items(steps).filter(|i| !unwritten.contains(i));
+        let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
+        Ok(End::Keep((partial, missing)))
+    }
+
+    /// (With `abort` not all that cannot be written are among those that failed.)
+    pub(super) fn bisect(&self, steps: &[Step], pace: Pace) -> Result<Partial> {
+        let mut partial = Partial::default();
         let mut left: Vec<Step> = steps.iter().cloned().gather();
+        let mut errors: HashMap<Item, SyncError> = HashMap::new();
         let mut before = usize::MAX;
         for _ in 0..ROUNDS {
-            outcome.failed.clear();
-            for step in &left {
-                self.writer.bisect(&step.items, step.together, enough, &mut outcome)?;
-                // Before the next step: parents are deleted last.
-                let found = std::mem::take(&mut outcome.found);
-                self.write_found(&found, enough, &mut outcome, &mut partial)?;
+            for step in 0..left.len() {
+                let has_written = self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
+                if pace.again && has_written {
+                    for earlier in &mut left[..step] {
+                        self.write_step(earlier, pace, &mut errors, &mut partial)?;
+                    }
+                }
             }
-            let failed = outcome.failed.len();
+            let unwritten = items(&left).count();
             // What was written since may be what the others waited for.
-            if failed == 0 || failed >= before || failed >= enough {
+            if unwritten == 0 || unwritten >= before {
                 break;
             }
-            before = failed;
-            let gone = self.writer.gone(&outcome.failed)?;
-            let (gone, again) = outcome.failed.drain(..).gather_parts(|(item, _)| gone.contains(item));
-            memory::extend(&mut partial.failed, gone);
-            outcome.failed = again;
-            let failed: HashSet<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
+            before = unwritten;
+            let failed: Vec<Item> = items(&left).filter(|item| errors.contains_key(item)).gather();
+            let gone = self.writer.gone(&failed)?;
             for step in &mut left {
-                step.items.retain(|i| failed.contains(i));
+                step.items.retain(|item| !gone.contains(item));
             }
+            memory::extend(&mut partial.failed, gone.into_iter().filter_map(|item| errors.remove_entry(&item)));
         }
-        memory::extend(&mut partial.kept, outcome.kept);
-        memory::extend(&mut partial.failed, outcome.failed);
+        memory::extend(&mut partial.failed, items(&left).filter_map(|item| errors.remove_entry(&item)));
         Ok(partial)
     }
 
-    /// Decides about records that were to be inserted and whose rows are there by now, and writes them where that is what becomes of them.
-    fn write_found(&self, found: &[Item], enough: usize, outcome: &mut Outcome, partial: &mut Partial) -> Result<()> {
+    /// Writes what can be written of a step, and leaves the rest in it. Has anything been?
+    fn write_step(
+        &self,
+        step: &mut Step,
+        pace: Pace,
+        errors: &mut HashMap<Item, SyncError>,
+        partial: &mut Partial,
+    ) -> Result<bool> {
+        let all = std::mem::take(&mut step.items);
+        let mut rest = &all[..];
+        while !rest.is_empty() {
+            let mut outcome = Outcome::default();
+            let (tried, untried) = rest.split_at(self.writer.bisect(rest, step.together, pace.enough, &mut outcome)?);
+            // Before the next step: parents are deleted last.
+            let found = std::mem::take(&mut outcome.found);
+            let mut left: HashSet<Item> = self.write_found(&found, pace.enough, &mut outcome, partial)?;
+            memory::extend(&mut left, outcome.failed.iter().map(|(item, _)| *item));
+            memory::extend(&mut step.items, tried.iter().copied().filter(|item| left.contains(item)));
+            memory::extend(&mut partial.kept, outcome.kept);
+            memory::extend(errors, outcome.failed);
+            let of_a_kind =
+                untried.iter().take_while(|item| tried.last().is_some_and(|last| item.is_like(last))).count();
+            let (untried, others) = untried.split_at(of_a_kind);
+            memory::extend(&mut step.items, untried.iter().copied());
+            rest = others;
+        }
+        Ok(step.items.len() < all.len())
+    }
+
+    /// Decides about records that were to be inserted and whose rows are there by now, and writes them where that is what becomes of them. Those to which it has
+    /// not come are returned.
+    fn write_found(
+        &self,
+        found: &[Item],
+        enough: usize,
+        outcome: &mut Outcome,
+        partial: &mut Partial,
+    ) -> Result<HashSet<Item>> {
+        let mut untried = HashSet::new();
         for (index, items) in by_target(found.iter().copied()) {
             let target = &self.targets[index];
             let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
@@ -151,12 +237,13 @@ impl Work<'_, '_> {
                 }
             }
             let failed = outcome.failed.len();
-            self.writer.bisect(&updates, false, failed.saturating_add(enough), outcome)?;
+            let tried = self.writer.bisect(&updates, false, enough, outcome)?;
             let to_insert: HashMap<u32, Item> = items.into_iter().map(|item| (item.row, item)).gather();
             for (item, _) in &mut outcome.failed[failed..] {
                 *item = to_insert[&item.row];
             }
+            memory::extend(&mut untried, updates[tried..].iter().map(|item| to_insert[&item.row]));
         }
-        Ok(())
+        Ok(untried)
     }
 }

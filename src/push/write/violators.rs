@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::singly::Pace;
 use super::Work;
 use crate::push::constraints::{self, Constraint, DeferredBefore};
 use crate::push::item::Item;
@@ -21,6 +22,7 @@ impl<'w, 't> Work<'w, 't> {
         &self,
         steps: &[Step],
         deferred: &[Constraint],
+        pace: Pace,
         e: &SyncError,
     ) -> Result<Vec<(Item, SyncError)>> {
         let suspects = suspects(self.targets, steps, e);
@@ -29,6 +31,7 @@ impl<'w, 't> Work<'w, 't> {
             steps,
             deferred,
             before: self.before,
+            pace: Pace { enough: usize::MAX, again: pace.again },
             without: suspects.iter().copied().gather(),
             refused: Vec::new(),
             probes: 0,
@@ -54,6 +57,7 @@ struct ViolatorSearch<'s, 'w, 't> {
     steps: &'s [Step],
     deferred: &'s [Constraint],
     before: DeferredBefore,
+    pace: Pace,
     /// Rows that are left out so far.
     without: HashSet<Item>,
     /// Those of them that were tried alone, with why they did not pass.
@@ -93,7 +97,7 @@ impl ViolatorSearch<'_, '_, '_> {
             constraints::defer(self.deferred)?;
             let mut steps: Vec<Step> = self.steps.iter().cloned().gather();
             steps.iter_mut().for_each(|step| step.items.retain(|item| !self.without.contains(item)));
-            self.work.bisect(&steps, usize::MAX)?;
+            self.work.bisect(&steps, self.pace)?;
             self.before.check(self.deferred)
         });
         match outcome {

@@ -1,0 +1,223 @@
+-- In which order a push is written: whoever worked offline did one thing after the other, and the push does not say which came first. What could be written
+-- online, one after the other, is written by one push, whatever the order of the collections, and nothing of it is rejected.
+\set ECHO none
+\set test regress_push_order
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = warning;
+CREATE TABLE t.tables (name text PRIMARY KEY);
+CREATE TABLE t.rows (name text, doc jsonb);
+-- What stands now is what each push begins with.
+CREATE FUNCTION t.begin_with() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    of text;
+BEGIN
+    DELETE FROM t.rows;
+    FOR of IN SELECT name FROM t.tables LOOP
+        EXECUTE format('INSERT INTO t.rows SELECT %L, to_jsonb(r) FROM %I AS r', of, of);
+    END LOOP;
+END
+$$;
+CREATE FUNCTION t.tables(VARIADIC names text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    of text;
+BEGIN
+    DELETE FROM t.tables;
+    FOREACH of IN ARRAY names LOOP
+        EXECUTE format('GRANT ALL ON %I TO alice', of);
+        PERFORM snapsync.enable(of::regclass);
+        INSERT INTO t.tables VALUES (of);
+    END LOOP;
+    PERFORM t.begin_with();
+END
+$$;
+-- The push with its collections in this order or the other, what it answers, and how the rows differ from those that it began with. All is undone.
+CREATE FUNCTION t.try(changes jsonb, names text[], rejected text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    payload text;
+    answer text;
+    of text;
+    now text := '';
+    line text;
+BEGIN
+    SELECT '{' || string_agg(format('%s: %s', to_json(n), changes -> n), ', ' ORDER BY ord) || '}' INTO payload
+    FROM unnest(names) WITH ORDINALITY AS u(n, ord) WHERE changes ? n;
+    BEGIN
+        SET LOCAL ROLE alice;
+        answer := public.push_changes(payload::json, client_id => 'c', on_rejected => rejected);
+        RESET ROLE;
+        FOR of IN SELECT name FROM t.tables ORDER BY name LOOP
+            EXECUTE format('SELECT string_agg(coalesce(c.doc::text, ''gone '' || (b.doc ->> ''id'')), '' '' ORDER BY coalesce(c.doc, b.doc) ->> ''id'') '
+                           'FROM (SELECT doc FROM t.rows WHERE name = %1$L) AS b FULL JOIN (SELECT to_jsonb(r) AS doc FROM %1$I AS r) AS c ON c.doc ->> ''id'' = b.doc ->> ''id'' '
+                           'WHERE c.doc IS DISTINCT FROM b.doc', of) INTO line;
+            now := now || CASE WHEN length(line) > 400 THEN format(E'\n  %s: %s characters', of, length(line)) ELSE coalesce(format(E'\n  %s: %s', of, line), '') END;
+        END LOOP;
+        RAISE 'undone' USING ERRCODE = 'TT000';
+    EXCEPTION
+        WHEN SQLSTATE 'TT000' THEN RETURN left((answer::jsonb - 'rejected')::text, 400) || now;
+        WHEN OTHERS THEN RETURN SQLSTATE || ' ' || SQLERRM;
+    END;
+END
+$$;
+-- In both orders, with abort and with report: one line where they agree.
+CREATE FUNCTION t.push(changes jsonb) RETURNS TABLE (answer text) LANGUAGE sql AS $$
+    WITH tried AS (
+        SELECT t.try(changes, n, r) AS said, format('%s, %s', w, r) AS how
+        FROM (VALUES ('forth', ARRAY(SELECT name FROM t.tables ORDER BY name)), ('back', ARRAY(SELECT name FROM t.tables ORDER BY name DESC))) AS v(w, n),
+             unnest('{abort,report}'::text[]) AS r)
+    SELECT CASE WHEN count(*) OVER () = 1 THEN said ELSE hows || ': ' || said END
+    FROM (SELECT said, string_agg(how, '; ' ORDER BY how) AS hows FROM tried GROUP BY said) AS s ORDER BY hows $$;
+\set ECHO all
+
+-- A unique value goes from rows that are deleted to created ones; others refer to the table, so its rows are deleted last.
+CREATE TABLE lists (id text PRIMARY KEY, name text UNIQUE);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists ON DELETE CASCADE, title text);
+INSERT INTO lists SELECT 'o' || n, 'n' || n FROM generate_series(1, 40) AS n;
+INSERT INTO todos VALUES ('t', 'o1', 'open');
+SELECT t.tables('lists', 'todos');
+CREATE FUNCTION t.created(n int) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_agg(jsonb_build_object('id', 'x' || i, 'name', 'n' || i)) FROM generate_series(1, n) AS i $$;
+CREATE FUNCTION t.ids(n int) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_agg('o' || i) FROM generate_series(1, n) AS i $$;
+SELECT t.push(jsonb_build_object('lists', jsonb_build_object('created', t.created(n), 'deleted', t.ids(n)))) FROM unnest('{3,31,32,40}'::int[]) AS n;
+-- From edited ones to created ones.
+SELECT t.push(jsonb_build_object('lists', jsonb_build_object('created', t.created(40), 'updated',
+    (SELECT jsonb_agg(jsonb_build_object('id', 'o' || i, 'name', 'old ' || i)) FROM generate_series(1, 40) AS i)))) ;
+-- Half and half, and a row that hangs on one of the deleted lists moves to one of the created.
+SELECT t.push(jsonb_build_object('lists', jsonb_build_object('created', t.created(40), 'deleted', t.ids(20), 'updated',
+    (SELECT jsonb_agg(jsonb_build_object('id', 'o' || i, 'name', 'old ' || i)) FROM generate_series(21, 40) AS i)),
+    'todos', '{"updated": [{"id": "t", "list": "x40"}]}'::jsonb));
+-- It moves off a list that is deleted: no order takes it along.
+SELECT t.push(jsonb_build_object('lists', jsonb_build_object('created', t.created(3), 'deleted', t.ids(3)), 'todos', '{"updated": [{"id": "t", "list": "o9"}]}'::jsonb));
+-- Between them is a table that the push does not name.
+CREATE TABLE parts (id text PRIMARY KEY, todo text REFERENCES todos ON DELETE CASCADE);
+CREATE TABLE notes (id text PRIMARY KEY, part text REFERENCES parts ON DELETE CASCADE);
+INSERT INTO todos VALUES ('u', 'o9', 'open');
+INSERT INTO parts VALUES ('p', 't'), ('q', 'u');
+INSERT INTO notes VALUES ('n', 'p');
+SELECT t.tables('lists', 'todos', 'notes');
+SELECT t.push(jsonb_build_object('lists', jsonb_build_object('created', t.created(3), 'deleted', t.ids(3)), 'notes', '{"updated": [{"id": "n", "part": "q"}]}'::jsonb));
+-- With some that nothing helps.
+SELECT t.push(jsonb_build_object('lists', jsonb_build_object('created', t.created(40) || '[{"id": "y", "name": "n40"}]', 'deleted', t.ids(40))));
+DROP TABLE notes, parts, todos, lists;
+
+-- What somebody did last closes a project to further changes, by what INSERT and UPDATE policies ask.
+CREATE TABLE orgs (id text PRIMARY KEY, closed boolean NOT NULL DEFAULT false);
+CREATE TABLE projects (id text PRIMARY KEY, org text REFERENCES orgs, archived boolean NOT NULL DEFAULT false);
+CREATE TABLE tasks (id text PRIMARY KEY, project text REFERENCES projects ON DELETE CASCADE, title text);
+ALTER TABLE projects ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tasks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON projects FOR SELECT USING (true);
+CREATE POLICY s ON tasks FOR SELECT USING (true);
+CREATE POLICY i ON projects FOR INSERT WITH CHECK (NOT (SELECT closed FROM orgs AS o WHERE o.id = org));
+CREATE POLICY u ON projects FOR UPDATE USING (NOT (SELECT closed FROM orgs AS o WHERE o.id = org));
+CREATE POLICY d ON projects FOR DELETE USING (NOT (SELECT closed FROM orgs AS o WHERE o.id = org));
+CREATE POLICY i ON tasks FOR INSERT WITH CHECK (NOT (SELECT archived FROM projects AS p WHERE p.id = project));
+CREATE POLICY u ON tasks FOR UPDATE USING (NOT (SELECT archived FROM projects AS p WHERE p.id = project));
+CREATE POLICY d ON tasks FOR DELETE USING (NOT (SELECT archived FROM projects AS p WHERE p.id = project));
+INSERT INTO orgs VALUES ('o', false), ('c', true);
+INSERT INTO projects VALUES ('p', 'o', false), ('a', 'o', true), ('c', 'c', false), ('d', 'c', true);
+INSERT INTO tasks SELECT p || n, p, 'open' FROM generate_series(1, 3) AS n, unnest('{p,a,c,d}'::text[]) AS p;
+SELECT t.tables('orgs', 'projects', 'tasks');
+\set write '{"tasks": {"created": [{"id": "n", "project": "p"}], "updated": [{"id": "p1", "title": "done"}], "deleted": ["p2"]}}'
+\set write_a '{"tasks": {"created": [{"id": "n", "project": "a"}], "updated": [{"id": "a1", "title": "done"}], "deleted": ["a2"]}}'
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "p", "archived": true}]}}' || :'write'::jsonb);
+-- He opens it, and writes.
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "a", "archived": false}]}}' || :'write_a'::jsonb);
+-- One is closed, and another one opened; a project that is made closed cannot be written to.
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "a", "archived": false}, {"id": "p", "archived": true}]}, "tasks": {"created": [{"id": "n", "project": "p"}, {"id": "m", "project": "a"}], "updated": [{"id": "p1", "title": "done"}, {"id": "a1", "title": "done"}], "deleted": ["p2", "a2"]}}');
+SELECT t.push(jsonb '{"projects": {"created": [{"id": "m", "org": "o", "archived": true}], "updated": [{"id": "p", "archived": true}]}, "tasks": {"created": [{"id": "n", "project": "p"}, {"id": "x", "project": "m"}]}}');
+-- Beside one that is written in no order.
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "p", "archived": true}]}, "tasks": {"created": [{"id": "n", "project": "p"}, {"id": "x", "project": "nowhere"}], "updated": [{"id": "p1", "title": "done"}], "deleted": ["p2"]}}');
+-- Three levels: both are closed; both are opened; one of each.
+SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "projects": {"updated": [{"id": "p", "archived": true}], "created": [{"id": "m", "org": "o"}], "deleted": ["a"]}}' || :'write'::jsonb);
+SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "c", "closed": false}]}, "projects": {"updated": [{"id": "d", "archived": false}]}, "tasks": {"created": [{"id": "n", "project": "d"}], "updated": [{"id": "d1", "title": "done"}], "deleted": ["d2"]}}');
+SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "c", "closed": false}]}, "projects": {"updated": [{"id": "c", "archived": true}]}, "tasks": {"created": [{"id": "n", "project": "c"}], "updated": [{"id": "c1", "title": "done"}], "deleted": ["c2"]}}');
+SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "projects": {"updated": [{"id": "a", "archived": false}]}}' || :'write_a'::jsonb);
+-- A row whose former parent is deleted has moved before.
+SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "projects": {"deleted": ["a"]}, "tasks": {"updated": [{"id": "a1", "project": "p"}]}}');
+-- Many.
+SELECT t.push(jsonb_build_object('projects', '{"updated": [{"id": "p", "archived": true}]}'::jsonb, 'tasks', jsonb_build_object('created',
+    (SELECT jsonb_agg(jsonb_build_object('id', 'n' || n, 'project', 'p')) FROM generate_series(1, 100) AS n))));
+DROP TABLE tasks, projects, orgs;
+
+-- By a trigger that looks at the parent.
+CREATE TABLE invoices (id text PRIMARY KEY, status text NOT NULL DEFAULT 'draft');
+CREATE TABLE lines (id text PRIMARY KEY, invoice text NOT NULL REFERENCES invoices ON DELETE CASCADE, amount int);
+CREATE FUNCTION only_drafts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT status FROM invoices WHERE id = coalesce(new.invoice, old.invoice)) <> 'draft' THEN
+        RAISE 'invoice is final' USING ERRCODE = '23514';
+    END IF;
+    RETURN coalesce(new, old);
+END
+$$;
+CREATE TRIGGER only_drafts BEFORE INSERT OR UPDATE OR DELETE ON lines FOR EACH ROW EXECUTE FUNCTION only_drafts();
+INSERT INTO invoices VALUES ('i');
+INSERT INTO lines VALUES ('l1', 'i', 1), ('l3', 'i', 1);
+SELECT t.tables('invoices', 'lines');
+SELECT t.push(jsonb '{"invoices": {"updated": [{"id": "i", "status": "final"}]}, "lines": {"updated": [{"id": "l1", "amount": 2}], "created": [{"id": "l2", "invoice": "i", "amount": 3}], "deleted": ["l3"]}}');
+-- No foreign key says that it is the parent.
+ALTER TABLE lines DROP CONSTRAINT lines_invoice_fkey;
+SELECT t.push(jsonb '{"invoices": {"updated": [{"id": "i", "status": "final"}]}, "lines": {"updated": [{"id": "l1", "amount": 2}], "created": [{"id": "l2", "invoice": "i", "amount": 3}], "deleted": ["l3"]}}');
+DROP TABLE lines, invoices;
+
+-- Rows that close: a signature that is made, an assignment that is given up.
+CREATE TABLE forms (id text PRIMARY KEY, title text);
+CREATE TABLE signatures (id text PRIMARY KEY, form text REFERENCES forms);
+CREATE TABLE assigned (id text PRIMARY KEY, form text, who name DEFAULT current_user);
+CREATE TABLE answers (id text PRIMARY KEY, form text REFERENCES forms, value text);
+ALTER TABLE answers ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON answers FOR SELECT USING (true);
+CREATE POLICY w ON answers USING (NOT EXISTS (SELECT FROM signatures AS s WHERE s.form = answers.form) AND EXISTS (SELECT FROM assigned AS a WHERE a.form = answers.form AND a.who = current_user));
+INSERT INTO forms VALUES ('f', 'x');
+INSERT INTO assigned VALUES ('a', 'f', 'alice');
+INSERT INTO answers VALUES ('1', 'f', 'no'), ('2', 'f', 'no');
+SELECT t.tables('forms', 'signatures', 'assigned', 'answers');
+\set answer '{"answers": {"updated": [{"id": "1", "value": "yes"}], "created": [{"id": "3", "form": "f"}], "deleted": ["2"]}}'
+SELECT t.push(jsonb '{"signatures": {"created": [{"id": "s", "form": "f"}]}}' || :'answer'::jsonb);
+SELECT t.push(jsonb '{"assigned": {"deleted": ["a"]}}' || :'answer'::jsonb);
+SELECT t.push(jsonb '{"assigned": {"updated": [{"id": "a", "who": "bob"}]}}' || :'answer'::jsonb);
+SELECT t.push(jsonb '{"forms": {"updated": [{"id": "f", "title": "y"}]}, "signatures": {"created": [{"id": "s", "form": "f"}]}, "assigned": {"deleted": ["a"]}}' || :'answer'::jsonb);
+DELETE FROM assigned;
+SELECT t.begin_with();
+SELECT t.push(jsonb '{"assigned": {"created": [{"id": "b", "form": "f"}]}}' || :'answer'::jsonb);
+SELECT t.push(jsonb '{"signatures": {"created": [{"id": "s", "form": "f"}]}, "assigned": {"created": [{"id": "b", "form": "f"}]}}' || :'answer'::jsonb);
+DROP TABLE answers, assigned, signatures, forms;
+
+-- A project is edited and left, where memberships refer to it and show it; it is deleted with its memberships.
+CREATE TABLE projects (id text PRIMARY KEY, archived boolean NOT NULL DEFAULT false);
+CREATE TABLE members (id text PRIMARY KEY, project text REFERENCES projects ON DELETE CASCADE, who name DEFAULT current_user);
+CREATE TABLE tasks (id text PRIMARY KEY, project text REFERENCES projects ON DELETE CASCADE, title text);
+ALTER TABLE projects ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tasks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON projects USING (id IN (SELECT project FROM members WHERE who = current_user)) WITH CHECK (true);
+CREATE POLICY s ON tasks FOR SELECT USING (project IN (SELECT project FROM members WHERE who = current_user));
+CREATE POLICY i ON tasks FOR INSERT WITH CHECK (NOT (SELECT archived FROM projects AS p WHERE p.id = project));
+CREATE POLICY u ON tasks FOR UPDATE USING (NOT (SELECT archived FROM projects AS p WHERE p.id = project));
+INSERT INTO projects VALUES ('p'), ('q');
+INSERT INTO members VALUES ('m', 'p', 'alice'), ('n', 'q', 'alice');
+INSERT INTO tasks VALUES ('1', 'p', 'open'), ('2', 'q', 'open');
+SELECT t.tables('projects', 'members', 'tasks');
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "p", "archived": true}]}, "members": {"deleted": ["m"]}, "tasks": {"updated": [{"id": "1", "title": "done"}]}}');
+SELECT t.push(jsonb '{"projects": {"deleted": ["p"]}, "members": {"deleted": ["m"]}, "tasks": {"updated": [{"id": "2", "title": "done"}]}}');
+SELECT t.push(jsonb '{"projects": {"deleted": ["p"]}, "members": {"updated": [{"id": "m", "project": "q"}]}, "tasks": {"updated": [{"id": "1", "project": "q"}]}}');
+-- A new project with its membership and a task, and an old one that is archived after an edit.
+SELECT t.push(jsonb '{"projects": {"created": [{"id": "r"}], "updated": [{"id": "p", "archived": true}]}, "members": {"created": [{"id": "o", "project": "r"}]}, "tasks": {"created": [{"id": "3", "project": "r"}], "updated": [{"id": "1", "title": "done"}]}}');
+DROP TABLE tasks, members, projects;
+
+-- Tables that refer to themselves.
+CREATE TABLE tree (id text PRIMARY KEY, parent text REFERENCES tree ON DELETE CASCADE, name text UNIQUE, locked boolean NOT NULL DEFAULT false);
+CREATE TABLE leaves (id text PRIMARY KEY, node text REFERENCES tree ON DELETE CASCADE, v text);
+ALTER TABLE leaves ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON leaves FOR SELECT USING (true);
+CREATE POLICY w ON leaves USING (NOT (SELECT locked FROM tree AS n WHERE n.id = node));
+INSERT INTO tree VALUES ('r', NULL, 'root'), ('a', 'r', 'A'), ('b', 'a', 'B');
+INSERT INTO leaves VALUES ('1', 'a', 'x'), ('2', 'b', 'x');
+SELECT t.tables('tree', 'leaves');
+SELECT t.push(jsonb '{"tree": {"updated": [{"id": "a", "locked": true}], "created": [{"id": "d", "parent": "c"}, {"id": "c", "parent": "a"}]}, "leaves": {"created": [{"id": "3", "node": "d"}, {"id": "4", "node": "a"}], "updated": [{"id": "1", "v": "y"}], "deleted": ["2"]}}');
+SELECT t.push(jsonb '{"tree": {"updated": [{"id": "b", "parent": "r"}, {"id": "r", "locked": true}], "deleted": ["a"], "created": [{"id": "n", "parent": "b", "name": "A"}]}, "leaves": {"created": [{"id": "3", "node": "r"}], "updated": [{"id": "1", "node": "b"}]}}');
+DROP TABLE leaves, tree;
+
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_push_order;
