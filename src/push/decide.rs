@@ -66,8 +66,10 @@ impl Fate {
 pub struct Fates {
     pub records: Vec<Fate>,
     pub deletions: Vec<Fate>,
-    /// Rows are to be deleted that could not be locked: who may delete need not be allowed to update.
+    /// Rows are to be deleted that could not be locked: who may delete need not be allowed to update. Or they are to be marked, and are `closed`.
     pub deletes_unlocked: bool,
+    /// Records to be updated whose rows could not be locked: no policy lets the caller change them now, but something else that he pushes may open them.
+    pub closed: HashSet<u32>,
     /// Records to be inserted although their rows stand: a trigger or a rule may ignore what is there, and the caller may not update them.
     pub repeated: HashSet<u32>,
     /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
@@ -77,8 +79,15 @@ pub struct Fates {
 
 impl Fates {
     pub fn of_none() -> Fates {
-        let (records, deletions, repeated, seen) = (Vec::new(), Vec::new(), HashSet::new(), HashSet::new());
-        Fates { records, deletions, deletes_unlocked: false, repeated, seen, manner: Manner::default() }
+        Fates {
+            records: Vec::new(),
+            deletions: Vec::new(),
+            deletes_unlocked: false,
+            closed: HashSet::new(),
+            repeated: HashSet::new(),
+            seen: HashSet::new(),
+            manner: Manner::default(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! In which order collections are written: parents before children, and together what refers to each other in a circle.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::target::Target;
@@ -100,7 +100,11 @@ impl Ties {
                 memory::extend(&mut read, Facts::of(collection)?.read_by_policies.iter().copied());
                 memory::extend(&mut read, read_by_policies(collection)?);
             }
-            let stages_of = |tables: HashSet<u32>| tables.iter().filter_map(|t| stage_of.get(t)).copied().gather();
+            // (In their own order: a hash set's is another one each time.)
+            let stages_of = |tables: HashSet<u32>| {
+                let stages: BTreeSet<usize> = tables.iter().filter_map(|t| stage_of.get(t)).copied().gather();
+                stages.into_iter().gather()
+            };
             below.push(stages_of(reached));
             reads.push(stages_of(read));
         }

@@ -247,15 +247,15 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(false)
     }
 
-    /// Those whose rows were not locked when it was decided about them: they were not there, the caller may only delete them, or the UPDATE itself
-    /// locks them. Their statements wait for whoever is just writing the rows.
+    /// Those whose rows were not locked when it was decided about them: they were not there, the caller may only delete them, or not change them yet, or the UPDATE
+    /// itself locks them. Their statements wait for whoever is just writing the rows.
     fn unlocked(&self) -> impl Iterator<Item = Item> + '_ {
         self.items().filter(|item| {
             let fates = &self.decisions.fates[item.target];
             match item.what {
                 What::Insert(_) => true,
                 What::Delete => fates.deletes_unlocked,
-                What::Update(_) | What::Revive(_) => fates.manner.locks_itself,
+                What::Update(_) | What::Revive(_) => fates.manner.locks_itself || fates.closed.contains(&item.row),
             }
         })
     }

@@ -132,11 +132,24 @@ SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "proje
 SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "c", "closed": false}]}, "projects": {"updated": [{"id": "d", "archived": false}]}, "tasks": {"created": [{"id": "n", "project": "d"}], "updated": [{"id": "d1", "title": "done"}], "deleted": ["d2"]}}');
 SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "c", "closed": false}]}, "projects": {"updated": [{"id": "c", "archived": true}]}, "tasks": {"created": [{"id": "n", "project": "c"}], "updated": [{"id": "c1", "title": "done"}], "deleted": ["c2"]}}');
 SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "projects": {"updated": [{"id": "a", "archived": false}]}}' || :'write_a'::jsonb);
--- A row whose former parent is deleted has moved before.
+-- A row whose former parent is deleted has moved before; or it could not move, and would be deleted along.
+SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "projects": {"deleted": ["p"], "updated": [{"id": "a", "archived": false}]}, "tasks": {"updated": [{"id": "p1", "project": "a"}]}}');
 SELECT t.push(jsonb '{"orgs": {"updated": [{"id": "o", "closed": true}]}, "projects": {"deleted": ["a"]}, "tasks": {"updated": [{"id": "a1", "project": "p"}]}}');
 -- Many.
 SELECT t.push(jsonb_build_object('projects', '{"updated": [{"id": "p", "archived": true}]}'::jsonb, 'tasks', jsonb_build_object('created',
     (SELECT jsonb_agg(jsonb_build_object('id', 'n' || n, 'project', 'p')) FROM generate_series(1, 100) AS n))));
+-- A trigger could veto what a policy refuses; and what is deleted is marked.
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;
+CREATE TRIGGER stamp BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION stamp();
+ALTER TABLE tasks ADD COLUMN gone boolean NOT NULL DEFAULT false;
+SELECT snapsync.enable('tasks', soft_delete_column => 'gone');
+SELECT t.begin_with();
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "p", "archived": true}]}}' || :'write'::jsonb);
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "a", "archived": false}]}}' || :'write_a'::jsonb);
+SELECT t.push(jsonb '{"projects": {"updated": [{"id": "a", "archived": false}, {"id": "p", "archived": true}]}, "tasks": {"updated": [{"id": "p1", "title": "done"}, {"id": "a1", "title": "done"}], "deleted": ["p2", "a2"]}}');
+SELECT t.push(:'write_a');
+SELECT t.push('{"tasks": {"updated": [{"id": "a1", "title": "done"}]}}');
+SELECT t.push('{"tasks": {"deleted": ["a2"]}}');
 DROP TABLE tasks, projects, orgs;
 
 -- By a trigger that looks at the parent.
@@ -180,6 +193,7 @@ SELECT t.push(jsonb '{"forms": {"updated": [{"id": "f", "title": "y"}]}, "signat
 DELETE FROM assigned;
 SELECT t.begin_with();
 SELECT t.push(jsonb '{"assigned": {"created": [{"id": "b", "form": "f"}]}}' || :'answer'::jsonb);
+-- (Which of two other tables opens, and which closes, nothing tells: here it hangs on the order of the collections.)
 SELECT t.push(jsonb '{"signatures": {"created": [{"id": "s", "form": "f"}]}, "assigned": {"created": [{"id": "b", "form": "f"}]}}' || :'answer'::jsonb);
 DROP TABLE answers, assigned, signatures, forms;
 

@@ -123,15 +123,22 @@ impl<'d, 'a> Deciding<'d, 'a> {
             memory::heed();
             let fate = self.record(&known, row, record)?;
             let fate = self.permitted_record(row, &record.id, fate);
-            if fate == Fate::Insert && self.stored[row as usize].visible {
-                fates.repeated.insert(row);
+            let Stored { visible, locked, .. } = self.stored[row as usize];
+            match fate {
+                Fate::Insert if visible => {
+                    fates.repeated.insert(row);
+                }
+                Fate::Update | Fate::Revive if visible && !locked => {
+                    fates.closed.insert(row);
+                }
+                _ => {}
             }
             fates.records.push(fate);
         }
         for (row, deletion) in (0..).zip(&target.plan.deletions) {
             memory::heed();
             let fate = self.deletion(&known, row, &deletion.id)?;
-            let fate = self.permitted_deletion(row, &deletion.id, fate);
+            let fate = self.permitted_deletion(&deletion.id, fate);
             let is_locked = self.stored[target.plan.records.len() + row as usize].locked;
             fates.deletes_unlocked |= fate == Fate::Delete && !is_locked;
             fates.deletions.push(fate);
@@ -157,7 +164,7 @@ impl<'d, 'a> Deciding<'d, 'a> {
             let stored = self.stored[target.plan.records.len() + row];
             fates.deletions.push(match stored.visible && !stored.deleted {
                 _ if refused.contains(&*deletion.id) => Fate::Rejected,
-                true => self.permitted_deletion(row as u32, &deletion.id, Fate::Delete),
+                true => self.permitted_deletion(&deletion.id, Fate::Delete),
                 false => Fate::Nothing,
             });
         }
@@ -306,24 +313,17 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let stored = self.stored[row as usize];
         match fate {
             fate if self.is_denied(row, fate) => self.deny(id),
-            // A row that can be seen but was not locked: no policy lets the caller update it.
-            // So it is where the stored one stands: others would get it once more. (The Drift client repeats what it has.)
+            // A row that can be seen but was not locked: no policy lets the caller update it. (If he is to, the UPDATE says whether that is still so.) Where the
+            // stored one stands, others would get it once more. (The Drift client repeats what it has.)
             Fate::Keep if stored.visible && !stored.locked && self.target.dialect == Dialect::Drift => Fate::Nothing,
-            Fate::Update | Fate::Revive | Fate::Keep if stored.visible && !stored.locked => {
-                self.reject(id, self.target.refused("updated", id))
-            }
+            Fate::Keep if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
             fate => fate,
         }
     }
 
-    fn permitted_deletion(&mut self, row: u32, id: &str, fate: Fate) -> Fate {
-        let stored = self.stored[self.target.plan.records.len() + row as usize];
-        let is_update = self.target.collection.soft_delete.is_some();
+    fn permitted_deletion(&mut self, id: &str, fate: Fate) -> Fate {
         match fate {
             Fate::Delete if !self.may_delete => self.deny(id),
-            Fate::Delete if is_update && stored.visible && !stored.locked => {
-                self.reject(id, self.target.refused("deleted", id))
-            }
             fate => fate,
         }
     }

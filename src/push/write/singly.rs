@@ -148,6 +148,7 @@ impl Work<'_, '_> {
             for step in 0..left.len() {
                 let has_written = self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
                 if pace.again && has_written {
+                    self.lay_gone_aside(&mut left[..step], &mut errors, &mut partial)?;
                     for earlier in &mut left[..step] {
                         self.write_step(earlier, pace, &mut errors, &mut partial)?;
                     }
@@ -159,15 +160,29 @@ impl Work<'_, '_> {
                 break;
             }
             before = unwritten;
-            let failed: Vec<Item> = items(&left).filter(|item| errors.contains_key(item)).gather();
-            let gone = self.writer.gone(&failed)?;
-            for step in &mut left {
-                step.items.retain(|item| !gone.contains(item));
-            }
-            memory::extend(&mut partial.failed, gone.into_iter().filter_map(|item| errors.remove_entry(&item)));
+            self.lay_gone_aside(&mut left, &mut errors, &mut partial)?;
         }
         memory::extend(&mut partial.failed, items(&left).filter_map(|item| errors.remove_entry(&item)));
         Ok(partial)
+    }
+
+    /// What failed, and whose row is gone since, has failed for good: an UPDATE of it would be taken for one of a row that somebody else has deleted.
+    fn lay_gone_aside(
+        &self,
+        left: &mut [Step],
+        errors: &mut HashMap<Item, SyncError>,
+        partial: &mut Partial,
+    ) -> Result<()> {
+        let failed: Vec<Item> = items(left).filter(|item| errors.contains_key(item)).gather();
+        let gone = self.writer.gone(&failed)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for step in left {
+            step.items.retain(|item| !gone.contains(item));
+        }
+        memory::extend(&mut partial.failed, gone.into_iter().filter_map(|item| errors.remove_entry(&item)));
+        Ok(())
     }
 
     /// Writes what can be written of a step, and leaves the rest in it. Has anything been?
