@@ -13,7 +13,7 @@ use crate::push::decide::{self, Fate};
 use crate::push::item::{by_target, Item, What};
 use crate::push::rejection::Rejection;
 use crate::push::standing;
-use crate::push::steps::{Order, Step};
+use crate::push::steps::{Step, WriteOrder};
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
@@ -61,7 +61,7 @@ impl Work<'_, '_> {
     ///
     /// In the first order, as long as no other has fewer that cannot be.
     pub(super) fn one_by_one(&self, first: &Attempt, turned: Option<&Attempt>) -> Result<Option<Found>> {
-        let Some(turned) = turned else { return self.singly(first) };
+        let Some(turned) = turned else { return self.singly(first, Vec::new()) };
         let refused = match self.singly_but(0, first)? {
             End::Keep(done) => return Ok(done),
             End::Undo(refused) => refused,
@@ -75,7 +75,8 @@ impl Work<'_, '_> {
             Err(_) => {}
         }
         match self.pusher.report {
-            true => self.singly(first),
+            // That they cannot be written is known.
+            true => self.singly(first, refused.0.failed),
             false => Ok(Some(refused)),
         }
     }
@@ -83,19 +84,20 @@ impl Work<'_, '_> {
     /// Undone where more than so many fail.
     fn singly_but(&self, most: usize, attempt: &Attempt) -> Result<End<Option<Found>, Found>> {
         subxact::run_or_undo(|| {
-            Ok(match self.singly(attempt)? {
+            Ok(match self.singly(attempt, Vec::new())? {
                 Some(found) if found.0.failed.len() > most => End::Undo(found),
                 done => End::Keep(done),
             })
         })
     }
 
-    /// In the order of this attempt.
-    fn singly(&self, attempt: &Attempt) -> Result<Option<Found>> {
+    /// In the order of this attempt, without those that are refused already.
+    fn singly(&self, attempt: &Attempt, refused: Vec<(Item, SyncError)>) -> Result<Option<Found>> {
         let (mut steps, deferred) = (attempt.steps.clone(), &attempt.deferred);
-        let mut refused: Vec<(Item, SyncError)> = Vec::new();
+        leave_out(&mut steps, &refused);
+        let mut refused = refused;
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
-        let pace = Pace { enough, again: attempt.order == Order::ChildrenFirst };
+        let pace = Pace { enough, again: attempt.order == WriteOrder::ChildrenFirst };
         loop {
             match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
@@ -109,10 +111,7 @@ impl Work<'_, '_> {
                     if violators.is_empty() {
                         return Err(e);
                     }
-                    let left_out: HashSet<Item> = violators.iter().map(|(item, _)| *item).gather();
-                    for step in &mut steps {
-                        step.items.retain(|i| !left_out.contains(i));
-                    }
+                    leave_out(&mut steps, &violators);
                     memory::extend(&mut refused, violators);
                 }
             }
@@ -260,5 +259,12 @@ impl Work<'_, '_> {
             memory::extend(&mut untried, updates[tried..].iter().map(|item| to_insert[&item.row]));
         }
         Ok(untried)
+    }
+}
+
+fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {
+    let refused: HashSet<Item> = refused.iter().map(|(item, _)| *item).gather();
+    for step in steps {
+        step.items.retain(|item| !refused.contains(item));
     }
 }
