@@ -139,7 +139,7 @@ fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
         next: usize,
     }
     impl Tarjan<'_> {
-        // As deep as the longest chain of foreign keys between the collections of one push.
+        // As deep as the longest chain of foreign keys, or of policies that read, between the collections of one push.
         fn visit(&mut self, node: usize) {
             self.index[node] = Some(self.next);
             self.low[node] = self.next;

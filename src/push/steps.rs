@@ -2,7 +2,7 @@
 //!
 //! Whoever worked offline did one thing after the other, and a push does not say in which order. Foreign keys leave some open: a parent is
 //! inserted before its children, and deleted after them, but whether it was updated before they were or after is not known. So there are few orders, of as
-//! few statements each, which are tried one after the other ([`WriteOrder`]). That is no search: where rows of one table want different orders, they are written one by one
+//! few statements each, which are tried one after the other ([`First`]). That is no search: where rows of one table want different orders, they are written one by one
 //! (write/singly.rs).
 
 use super::decide::{Decisions, Fate};
@@ -19,18 +19,18 @@ pub struct Step {
     pub together: bool,
 }
 
-/// Which order.
+/// Which order: what goes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WriteOrder {
+pub enum First {
     /// Parents are written before their children: who opens a project and adds to it. Rows that decide who sees others of the push are inserted before these, and
     /// changed and deleted after them: who edits an item and leaves its list meant the edit first.
-    ParentsFirst,
+    Parents,
     /// The same, but these are changed and deleted before the others, too: who joins a list again and edits its items.
-    DecidingFirst,
+    Deciding,
     /// The first, but who gives a unique value up goes before who takes it: deletions before updates, and these before inserts.
-    ValuesFirst,
+    Values,
     /// The first turned around as far as foreign keys allow: who edits items, and closes then what they hang on (archives it, signs it, gives it away, deletes it).
-    ChildrenFirst,
+    Children,
 }
 
 /// Sorts what was decided.
