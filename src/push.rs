@@ -5,7 +5,7 @@
 //! ([`decide`]); then everything is applied set-wise, one statement per collection and set of columns ([`apply`]), parents
 //! before children ([`order`]).
 //!
-//! All of it is tried in one subtransaction, which costs next to nothing. Only if that fails, the rows are written again in
+//! All of it is tried in one subtransaction, which costs next to nothing. Only if that fails, in whatever order ([`steps`]), the rows are written again in
 //! halves of halves ([`write`]), to find out which of them cannot be written: with `on_rejected => 'abort'` the error names the
 //! record, with `'report'` the others are applied. In the end what was inserted is compared with what stands ([`standing`]).
 

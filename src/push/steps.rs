@@ -2,7 +2,7 @@
 //!
 //! Whoever worked offline did one thing after the other, and a push does not say in which order. Foreign keys leave some open: a parent is
 //! inserted before its children, and deleted after them, but whether it was updated before they were or after is not known. So there are few orders, of as
-//! few statements each, which are tried one after the other ([`First`]). That is no search: where rows of one table want different orders, they are written one by one
+//! few statements each, which are tried one after the other ([`Foremost`]). That is no search: where rows of one table want different orders, they are written one by one
 //! (write/singly.rs).
 
 use super::decide::{Decisions, Fate};
@@ -21,7 +21,7 @@ pub struct Step {
 
 /// Which order: what goes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum First {
+pub enum Foremost {
     /// Parents are written before their children: who opens a project and adds to it. Rows that decide who sees others of the push are inserted before these, and
     /// changed and deleted after them: who edits an item and leaves its list meant the edit first.
     Parents,

@@ -1,5 +1,5 @@
-//! Writing what was decided: all at once in one subtransaction, which is what almost every push gets; and only if that fails in
-//! halves of halves, to find out which rows cannot be written.
+//! Writing what was decided: all at once in one subtransaction, which is what almost every push gets. If that fails, in another order, of the few that there
+//! are ([`steps`](super::steps)); and only if none does, in halves of halves, to find out which rows cannot be written ([`singly`]).
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::order::{self, Stage, Ties};
 use super::pusher::Pusher;
 use super::rejection::Rejection;
 use super::standing;
-use super::steps::{First, Sorter, Step};
+use super::steps::{Foremost, Sorter, Step};
 use super::target::Target;
 use crate::log::clock;
 use crate::server::error::{code, Result, SyncError};
@@ -42,7 +42,7 @@ pub struct Surprises {
 
 /// All of it was tried at once.
 struct Attempt {
-    order: First,
+    order: Foremost,
     steps: Vec<Step>,
     /// What had to be deferred.
     deferred: Vec<Constraint>,
@@ -92,7 +92,7 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Applies what was decided: in the first order in which all of it can be written, or, if there is none, what can be.
     pub fn write(&self) -> Result<Written> {
         let mut attempts: Vec<Attempt> = Vec::new();
-        for order in [First::Parents, First::Deciding, First::Values, First::Children] {
+        for order in [Foremost::Parents, Foremost::Deciding, Foremost::Values, Foremost::Children] {
             let Some(steps) = self.in_order(order, &attempts)? else { continue };
             let mut deferred: Vec<Constraint> = Vec::new();
             match self.write_all(&steps, &mut deferred)? {
@@ -103,7 +103,7 @@ impl<'w, 'a> Work<'w, 'a> {
         if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
-        let turned = attempts.iter().find(|attempt| attempt.order == First::Children);
+        let turned = attempts.iter().find(|attempt| attempt.order == Foremost::Children);
         let Some((partial, missing)) = self.one_by_one(&attempts[0], turned)? else { return Ok(Written::Nothing) };
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
@@ -116,15 +116,15 @@ impl<'w, 'a> Work<'w, 'a> {
     }
 
     /// What is to be written, in this order; None where that would change nothing of what was tried already.
-    fn in_order(&self, order: First, tried: &[Attempt]) -> Result<Option<Vec<Step>>> {
+    fn in_order(&self, order: Foremost, tried: &[Attempt]) -> Result<Option<Vec<Step>>> {
         let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
         let ties = || Ties::of(self.targets, &self.stages);
         let is_taken = |e: &SyncError| [code::UNIQUE_VIOLATION, code::EXCLUSION_VIOLATION].contains(&e.code.as_str());
         let steps = match order {
-            First::Parents => self.steps.clone(),
-            First::Deciding if self.stages.iter().any(|stage| stage.decides) => sorter.parents_first(true),
-            First::Values if tried.iter().any(|attempt| is_taken(&attempt.error)) => sorter.values_first(&ties()?),
-            First::Children => sorter.children_first(&ties()?),
+            Foremost::Parents => self.steps.clone(),
+            Foremost::Deciding if self.stages.iter().any(|stage| stage.decides) => sorter.parents_first(true),
+            Foremost::Values if tried.iter().any(|attempt| is_taken(&attempt.error)) => sorter.values_first(&ties()?),
+            Foremost::Children => sorter.children_first(&ties()?),
             _ => return Ok(None),
         };
         let is_same = |attempt: &Attempt| items(&attempt.steps).eq(items(&steps));

@@ -13,7 +13,7 @@ use crate::push::decide::{self, Fate};
 use crate::push::item::{by_target, Item, What};
 use crate::push::rejection::Rejection;
 use crate::push::standing;
-use crate::push::steps::{First, Step};
+use crate::push::steps::{Foremost, Step};
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
@@ -97,7 +97,7 @@ impl Work<'_, '_> {
         leave_out(&mut steps, &refused);
         let mut refused = refused;
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
-        let pace = Pace { enough, again: attempt.order == First::Children };
+        let pace = Pace { enough, again: attempt.order == Foremost::Children };
         loop {
             match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
