@@ -160,6 +160,8 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             }
             args.push(json_arg(&statement.payload));
         }
+        // PostgreSQL runs those that nothing refers to, the INSERTs, from the last one to the first (es_auxmodifytables).
+        with.reverse();
         // (As arms of a UNION ALL, a thousand of them took ten seconds to plan.)
         let reached = format!("pg_catalog.to_json(ARRAY[{}]::pg_catalog.json[])", select.join(", "));
         let sql = format!("WITH {} SELECT {reached}", with.join(", "));

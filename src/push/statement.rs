@@ -49,8 +49,13 @@ pub struct WriteStatement<'i> {
 
 impl<'i> WriteStatement<'i> {
     pub fn of(target: usize, what: What, mut items: Vec<&'i Item>, targets: &[Target]) -> Self {
-        // The same order in every push, so that two that create the same rows cannot deadlock.
-        memory::sort_by(&mut items, |a, b| a.id(targets).cmp(b.id(targets)));
+        match what {
+            // As they were made: a trigger may look for a row's parent, a default may count. (Two pushes that create the same rows in different orders at once can
+            // deadlock, and one of them is told so. A push that is sent twice has one order.)
+            What::Insert(_) => memory::sort_by(&mut items, |a, b| a.row.cmp(&b.row)),
+            // The same order in every push, so that two cannot deadlock.
+            _ => memory::sort_by(&mut items, |a, b| a.id(targets).cmp(b.id(targets))),
+        }
         let rows: Vec<u32> = items.iter().map(|i| i.row).gather();
         let plan = &targets[target].plan;
         let payload = match what {

@@ -231,6 +231,29 @@ SELECT t.push(jsonb '{"tree": {"updated": [{"id": "a", "locked": true}], "create
 SELECT t.push(jsonb '{"tree": {"updated": [{"id": "b", "parent": "r"}, {"id": "r", "locked": true}], "deleted": ["a"], "created": [{"id": "n", "parent": "b", "name": "A"}]}, "leaves": {"created": [{"id": "3", "node": "r"}], "updated": [{"id": "1", "node": "b"}]}}');
 DROP TABLE leaves, tree;
 
+-- Created rows are inserted in the order of the push: triggers find the parents, and counters count. A chain whose policy asks for the parent is inserted one by one.
+CREATE TABLE folders (id text PRIMARY KEY, parent text REFERENCES folders, name text, path text, number int GENERATED ALWAYS AS IDENTITY);
+CREATE FUNCTION path() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    new.path := coalesce((SELECT path || '/' FROM folders WHERE id = new.parent), '') || new.name;
+    RETURN new;
+END
+$$;
+CREATE TRIGGER path BEFORE INSERT ON folders FOR EACH ROW EXECUTE FUNCTION path();
+SELECT snapsync.enable('folders', readonly => '{path}');
+SELECT push_changes('{"folders": {"created": [{"id": "z", "name": "a"}, {"id": "y", "parent": "z", "name": "b"}, {"id": "x", "parent": "y", "name": "c"}]}}');
+SELECT number, path FROM folders ORDER BY number;
+ALTER TABLE folders ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON folders FOR SELECT USING (true);
+CREATE POLICY i ON folders FOR INSERT WITH CHECK (EXISTS (SELECT FROM folders AS p WHERE p.id = folders.parent));
+GRANT ALL ON folders TO alice;
+SET ROLE alice;
+SELECT push_changes(json_build_object('folders', json_build_object('created', (
+    SELECT json_agg(json_build_object('id', 100 - i, 'parent', CASE WHEN i = 1 THEN 'z' ELSE (101 - i)::text END, 'name', i) ORDER BY i) FROM generate_series(1, 40) AS i))));
+RESET ROLE;
+SELECT count(*), max(length(path)) FROM folders;
+DROP TABLE folders;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
