@@ -131,6 +131,7 @@ unsafe fn query(
 ) -> Result<*mut pg_sys::Query> {
     // SAFETY: nodes of our own, and the conditions'.
     unsafe {
+        refuse_what_rows_lack(conditions, rows)?;
         shadows.iter().try_for_each(|shadow| put_back(conditions.cast(), shadow, environment))?;
         // Nothing else is asked, so the last of them stands behind the others where the planner can make a join of it, too.
         let conditions = whole::as_rows(conditions, rows);
@@ -146,6 +147,31 @@ unsafe fn query(
         pg_sys::AcquireRewriteLocks(query, true, false);
         Ok(query)
     }
+}
+
+/// Old rows, and those that are read from the table, have no system columns (the planner would write before its arrays for one), nor virtual ones.
+///
+/// # Safety
+/// Expressions over the columns of the rows' table as range table entry 1, which are only read.
+unsafe fn refuse_what_rows_lack(conditions: *mut pg_sys::List, rows: &OldRows) -> Result<()> {
+    let mut lacks = false;
+    // SAFETY: nodes with this tag are of this type; a syscache look-up of a column that a stored tree names.
+    unsafe {
+        walk(conditions.cast(), &mut |inner, depth| {
+            if (*inner).type_ != NodeTag::T_Var {
+                return;
+            }
+            let var = &*inner.cast::<pg_sys::Var>();
+            if var.varno == 1 && var.varlevelsup == depth {
+                let is_virtual = |at| pg_sys::get_attgenerated(rows.table(), at) as u8 == b'v';
+                lacks |= var.varattno < 0 || var.varattno > 0 && is_virtual(var.varattno);
+            }
+        });
+    }
+    if lacks {
+        return Err(SyncError::new(code::FEATURE_NOT_SUPPORTED, "a policy reads a column that old rows do not have"));
+    }
+    Ok(())
 }
 
 /// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
