@@ -32,6 +32,7 @@ mod drift;
 mod echo;
 mod exact;
 mod length;
+mod life;
 mod look;
 mod next_cursor;
 mod pages;

@@ -4,6 +4,7 @@
 //! for its user's changes, however many others there were.
 
 use super::delta::Past;
+use super::life::{Happening, Life};
 use super::CollectionPull;
 use crate::collections::{lookup, tombstone};
 use crate::log::change::{Image, Op};
@@ -27,13 +28,8 @@ pub(super) struct Changed {
     pub has_images: bool,
     /// What the client's own pushes have made of it on the client. None: none of the entries comes from one.
     pub own: Option<PushedByClient>,
-    /// All of the entries are what the caller pushed, as he sent it, or all since he made the row. What others did once he had deleted it counts
-    /// only if he could see any of it.
-    pub echo: bool,
-    /// He has deleted the row, and what came then is others'.
-    pub others: bool,
-    /// The client has made the row since, whatever was there before under its id.
-    pub made: bool,
+    /// Whose entries these are: does the client know of all?
+    pub life: Life,
     /// The last entry is a deletion.
     pub deleted: bool,
     pub returned: bool,
@@ -54,9 +50,7 @@ impl Changed {
             seen,
             has_images: false,
             own: None,
-            echo: false,
-            others: false,
-            made: false,
+            life: Life::Told,
             deleted: false,
             returned: false,
             unasked: false,
@@ -149,28 +143,28 @@ impl RowBatch {
         if self.rows.last().is_none_or(|row| row.id != id) {
             self.bytes += id.len();
             (self.pushed, self.told, self.begun) = (false, false, false);
-            let echo = pull.request.skip_echoes;
+            let life = if pull.request.skip_echoes { Life::AsSent } else { Life::Told };
             let unasked = entries.peek().is_none() && !lookup::is_as_written(pull.collection, id)?;
-            memory::push(&mut self.rows, Changed { echo, unasked, ..Changed::unknown(id.to_string(), false, false) })?;
+            memory::push(&mut self.rows, Changed { life, unasked, ..Changed::unknown(id.to_string(), false, false) })?;
         }
         let at = self.rows.len() - 1;
         let row = &mut self.rows[at];
         row.seen |= told;
         self.told |= told;
-        row.echo &= !told;
+        if told {
+            row.life = Life::Told;
+        }
         let mark = pull.collection.soft_delete.as_ref();
         for entry in entries {
             // (Word may stand before it.)
             row.inserted |= !std::mem::replace(&mut self.begun, true) && entry.op == Op::Insert;
             let own = entry.origin.is_some() && entry.origin.as_deref() == pull.request.client_id;
-            let begins = own && entry.op == Op::Insert;
-            let was_deleted = std::mem::replace(&mut row.deleted, entry.op == Op::Delete);
-            // The client has deleted its row. What comes next is of another one, for what is gone comes back by an INSERT only. (Which may not be
-            // among these entries: it was in another scope.) Without that row nothing would be said here, so that it was there may be told only
-            // to who sees it or could. Each of its states ends with an image from here on, or lasts: the images are judged (`judge`), the last
-            // state is looked up, as of now (`leave_out_echoes`) and of the sights before (`Moved::settle`). A client that could see none of them has
-            // nothing of that row, and knows that its own is gone: it misses nothing.
-            row.others |= row.echo && was_deleted && !begins;
+            let after_deletion = std::mem::replace(&mut row.deleted, entry.op == Op::Delete);
+            row.life = row.life.next(Happening {
+                made: own && entry.op == Op::Insert,
+                as_sent: own && entry.as_sent,
+                after_deletion,
+            });
             let marks = |image: &Image| mark.is_some_and(|mark| tombstone::marks(mark, image.text(&mark.name)));
             // (What has no image has changed no mark.)
             if self.pushed && entry.image.as_ref().is_some_and(marks) {
@@ -180,7 +174,7 @@ impl RowBatch {
             if let Some(image) = entry.image.clone() {
                 // A row that was inserted since has no state at the cursor.
                 let first = !std::mem::replace(&mut row.has_images, true) && row.since.is_none();
-                let (from, until, others) = (row.since, entry.stamp, row.others);
+                let (from, until, others) = (row.since, entry.stamp, row.life.is_others());
                 memory::push(&mut self.of, ImageOf { row: at, first, from, until, others })?;
                 self.bytes += image.size();
                 memory::push(&mut self.images, image)?;
@@ -196,12 +190,6 @@ impl RowBatch {
                 row.own = Some(if row.deleted { PushedByClient::Gone } else { PushedByClient::There });
                 self.pushed = true;
             }
-            // (What others did of the one before, that the client made this one does not tell.)
-            row.made |= begins;
-            row.others &= !begins;
-            row.echo |= begins && pull.request.skip_echoes && !self.told;
-            // Others' row that the client has changed as it meant to it has seen. (Cascades of its own reach those that it has not, too.)
-            row.echo &= row.others != (own && entry.as_sent);
         }
         Ok(())
     }
@@ -216,7 +204,9 @@ impl RowBatch {
         for (of, saw) in self.of.drain(..).zip(seen) {
             let row = &mut self.rows[of.row];
             row.seen |= saw != Saw::No;
-            row.echo &= saw == Saw::No || !of.others || !row.others;
+            if saw != Saw::No && of.others {
+                row.life = row.life.others_seen();
+            }
             if of.first {
                 row.first_seen = Some(saw == Saw::AtCursor);
             }

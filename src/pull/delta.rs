@@ -10,6 +10,7 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 
 use super::changes::{Changed, ImageOf, Saw, Word};
+use super::life::Life;
 use super::wanted::LastScopes;
 use super::CollectionPull;
 use crate::collections::catalog;
@@ -443,7 +444,7 @@ impl Moved<'_> {
         }
         // Others may be the client's own: it knows them if they could be seen when they came to be as they are.
         // So it does others' that came when it had deleted its own, which it must hear of then.
-        let known = |row: &Changed| row.deleted || row.seen && !(row.echo && row.others);
+        let known = |row: &Changed| row.deleted || row.seen && row.life != Life::Others;
         let sights = |row: &Changed| match known(row) {
             true => 0..0,
             false => row.since.map_or(0..0, |since| self.delta.sights(Some(since), None)),
@@ -454,7 +455,7 @@ impl Moved<'_> {
             let there = pull.there_during(&ids, Some(sight), self)?;
             rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| {
                 row.seen = true;
-                row.echo &= !row.others;
+                row.life = row.life.others_seen();
             });
         }
         // What the client asked for until now it may have pushed since the cursor. Who sees the row may be told its id.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::changes::Changed;
 use super::delta::Past;
+use super::life::Life;
 use super::CollectionPull;
 use crate::collections::tombstone;
 use crate::server::error::{code, Result, SyncError};
@@ -31,21 +32,22 @@ impl CollectionPull<'_> {
             return Ok(());
         }
         // Without an image nothing changed in who sees the row, unless other rows did that.
-        let stays = |row: &Changed| !row.has_images && !row.others && matches!(past, Past::Steady(_));
-        let moved: Vec<&str> = rows.iter().filter(|r| r.echo && !stays(r)).map(|r| &*r.id).gather();
+        let stays = |row: &Changed| !row.has_images && row.life != Life::Others && matches!(past, Past::Steady(_));
+        let moved: Vec<&str> = rows.iter().filter(|r| r.life.is_echo() && !stays(r)).map(|r| &*r.id).gather();
         let there = if moved.is_empty() { HashMap::new() } else { self.there(&moved)? };
-        let is_echo = |row: &Changed| match there.get(&row.id) {
+        let stands = |row: &Changed| match there.get(&row.id) {
             _ if stays(row) => true,
             // It deleted its row. Of others' since then the caller could see nothing, unless it is there for him now.
-            there if row.others => there.is_none(),
+            there if row.life == Life::Others => there.is_none(),
             // Not one that it changed without having it whole.
-            Some(false) => row.inserted || row.made || row.first_seen.is_none_or(|seen| seen),
+            Some(false) => row.inserted || row.life == Life::Made || row.first_seen.is_none_or(|seen| seen),
             // It pushed the deletion: a row that is sent with the mark does not count as stored so (push/echo.rs).
             Some(true) => true,
             // Deleted, or out of its sight now.
             None => row.deleted,
         };
-        let echoes: HashSet<String> = rows.iter().filter(|r| r.echo && is_echo(r)).map(|r| r.id.clone()).gather();
+        let echoes: HashSet<String> =
+            rows.iter().filter(|r| r.life.is_echo() && stands(r)).map(|r| r.id.clone()).gather();
         rows.retain(|row| !echoes.contains(&row.id));
         Ok(())
     }
