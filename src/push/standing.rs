@@ -37,47 +37,58 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     if inserted.is_empty() {
         return Ok(Vec::new());
     }
-    let (mut meddled, mut later) = (false, false);
-    for (target, fired) in targets.iter().zip(fired) {
-        let facts = Facts::of(&target.collection)?;
-        later |= facts.fires_late & fired != 0;
-        // What refers to a row that is deleted may go with it, and what refers to a column follows it.
-        meddled |= facts.fires & fired != 0
-            || fired & DELETE != 0 && !facts.referenced_by.is_empty()
-            || fired & UPDATE != 0 && facts.followed;
-    }
-    // A trigger of another table's, to which one of these has written.
-    later = later || meddled && deferred::is_users_code_waiting()?;
+    let meddling = Meddling::of(targets, &fired)?;
     let mut missing = Vec::new();
     for (index, items) in by_target(inserted.into_iter()) {
         let target = &targets[index];
-        let hidden = || -> Result<bool> { Ok(!fates[index].manner.shows_inserted && target.may_hide_inserted()?) };
         // Who may not read the key has no copy to mend.
         if !target.may_read_key() {
             continue;
         }
         // What becomes of them at the commit nobody knows now. Of a row that is there the word is harmless: the client gets it once more.
-        let mut items = items;
-        if later {
-            // (An edited row's client has it, and hears by its entry.)
-            let (new, edited) = items.into_iter().gather_parts(|i| !is_edited(targets, *i));
-            memory::extend(&mut missing, new);
-            items = edited;
-        }
+        // (An edited row's client has it, and hears by its entry.)
+        let is_open = |item: &Item| meddling.at_commit && !is_edited(targets, *item);
+        let (open, items) = items.into_iter().gather_parts(is_open);
+        memory::extend(&mut missing, open);
         if items.is_empty() {
             continue;
         }
         let scopes = scopes_now(target)?;
-        let any = meddled || hidden()? || decided_anew(target, &written_to)?;
-        let items: Vec<Item> = items
-            .into_iter()
-            .filter(|i| any || is_found(targets, *i) || may_be_left_out(target, i, scopes.as_deref()))
-            .gather();
+        let all_in_doubt = meddling.now || may_hide(target, &fates[index])? || decided_anew(target, &written_to)?;
+        let is_in_doubt =
+            |i: &Item| all_in_doubt || is_found(targets, *i) || may_be_left_out(target, i, scopes.as_deref());
+        let items: Vec<Item> = items.into_iter().filter(is_in_doubt).gather();
         let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
         let unsent = places_unsent(target, &ids, scopes.as_deref())?;
         memory::extend(&mut missing, unsent.into_iter().map(|place| items[place]));
     }
     Ok(missing)
+}
+
+/// Does something besides a push's own statements change the rows that it writes?
+struct Meddling {
+    /// It may have done so.
+    now: bool,
+    /// It may when the transaction commits.
+    at_commit: bool,
+}
+
+impl Meddling {
+    /// By the events that were fired, for each target.
+    fn of(targets: &[Target], fired: &[i16]) -> Result<Meddling> {
+        let (mut now, mut at_commit) = (false, false);
+        for (target, fired) in targets.iter().zip(fired) {
+            let facts = Facts::of(&target.collection)?;
+            at_commit |= facts.fires_late & fired != 0;
+            // What refers to a row that is deleted may go with it, and what refers to a column follows it.
+            now |= facts.fires & fired != 0
+                || fired & DELETE != 0 && !facts.referenced_by.is_empty()
+                || fired & UPDATE != 0 && facts.followed;
+        }
+        // A trigger of another table's, to which one of these has written.
+        at_commit = at_commit || now && deferred::is_users_code_waiting()?;
+        Ok(Meddling { now, at_commit })
+    }
 }
 
 /// Those of these ids whose rows no pull would send now.
@@ -91,6 +102,11 @@ fn places_unsent(target: &Target, ids: &[&str], scopes: Option<&[String]>) -> Re
     let mut stands = memory::filled(false, ids.len());
     target.synced_now(ids, scopes)?.into_iter().for_each(|place| stands[place] = true);
     Ok((0..ids.len()).filter(|place| !stands[*place]).gather())
+}
+
+/// Do policies let the caller insert rows that they do not show him? (Where the INSERTs fail for such rows there are none.)
+fn may_hide(target: &Target, fates: &Fates) -> Result<bool> {
+    Ok(!fates.manner.shows_inserted && target.may_hide_inserted()?)
 }
 
 /// Has the push changed what decides who sees this target's rows? It may have given up what shows those that it inserted.
