@@ -9,18 +9,19 @@
 //! done inside a statement while it changes rows is logged before all that it changes itself. (4) While an inner statement runs, the outer one changes
 //! nothing.
 //!
-//! *The first state.* Of two changes that took a version away (UPDATE, DELETE), the one with the smaller command came first. Else the larger one came
-//! inside the smaller one, before it, and took another version away. The one that the smaller took was made after that (2), by a command with a number still smaller
-//! (1), which is outside of both, and so it could not have been made then (4).
+//! *The first state.* (5) Of two changes that took a version away (UPDATE, DELETE), the one with the smaller command came first (`first_taken`). Else the larger
+//! one came inside the smaller one, before it, and took another version away. The one that the smaller took was made after that (2), by a command with a number still
+//! smaller (1), which is outside of both, and so it could not have been made then (4). What was there before the transaction was made before all commands.
 //!
-//! *The last state.* The changes are gone through as they were logged. The row is there by what b made (`born`), of command m:
-//! - b finds its version standing. Then this is the row (2).
-//! - b finds that it has versions after it, and the last one stands. If what was known as the newest so far is of a larger command than m, and nothing
-//!   that is logged has taken its row away, then it made one of these versions. (Had it been made before b's version, then inside of m. So had it been taken away, and
-//!   that were logged, by (3).) Else none of those after b's is known, and b says where the row is.
-//! - b finds the row gone. It is not by b.
-//! - A DELETE that is logged after b took away the row by b, if the version that it took was made by m or a later command. For it happened after b: had it happened before,
-//!   then inside of m, and it had been logged before (3). If that version was made by an earlier command, it is none of those from b on (1).
+//! *The last state.* The changes are gone through as they were logged. Each, b of command m, says where the row is then (`newest`, if it `stands`):
+//! - (6) b finds its version standing. Then this is the row (2).
+//! - (7) b finds that it has versions after it, and the last one stands. If `newest` so far is of a larger command than m, and nothing that is logged has taken its
+//!   row away, then it made one of these versions. (Had it been made before b's version, then inside of m. So had it been taken away, and that were logged, by (3).)
+//!   Else none of those after b's is known, and b says where the row is.
+//! - (8) b finds the row gone. It is not by b.
+//! - (9) b is a DELETE. It took away the row by `newest`, if the version that it took was made by the command of `newest` or a later one. For it happened after
+//!   that: had it happened before, then inside of it, and it had been logged before (3). If that version was made by an earlier command, it is none of those from
+//!   `newest` on (1).
 //!
 //! Updates that change nothing which is synced are not logged. They make versions, but the row stays there, and its image and scope stay as they were: none of the
 //! above needs them.
@@ -29,8 +30,9 @@
 //! from one to the next (as far as inside.rs waits for its end), and what comes before and after a savepoint that is written already is not put together. So the parts are one
 //! after the other, and readers find first what leads from the row as it was found.
 //!
-//! *Was there a row?* If a change found one, yes; also if the first one took a version away that is older than any INSERT's here, for it is of none of these (1). (So it may
-//! be in a part that ends inside of a statement: a pull in a trigger has one written.) Else there were as many as at the end, less those inserted, and those deleted besides.
+//! *Was there a row?* (10) If a change found one, yes. (11) Also if the first one took a version away that is older than any INSERT's here, for it is of none of
+//! these (1). (So it may be in a part that ends inside of a statement: a pull in a trigger has one written.) (12) Else there were as many as at the end, less those
+//! inserted, and those deleted besides (`balance`).
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeSet, HashMap};
@@ -40,7 +42,7 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use super::{Entry, Journal};
-use crate::log::change::{bucket, notice_bucket, New, OldVersion, Op, Salt, NOTICE, NO_BUCKET};
+use crate::log::change::{bucket, notice_bucket, New, OldVersion, Op, Salt, When, NOTICE, NO_BUCKET};
 use crate::log::poke::WrittenKey;
 use crate::server::error::Result;
 use crate::server::memory;
@@ -67,19 +69,21 @@ pub struct Net {
     course: Option<Box<Course>>,
 }
 
-/// What is known of a key while its changes are gone through.
+/// What is known of a key while its changes are gone through. Numbers in brackets are those above.
 #[derive(Default)]
 struct Course {
-    /// The first INSERT that was logged, and the earliest command of any.
-    inserted: Option<usize>,
+    /// The first INSERT that was logged.
+    first_inserted: Option<usize>,
+    /// The smallest command of any (11).
     inserted_by: Option<u32>,
-    /// What took the first version away, and the last row.
-    taken: Option<usize>,
-    deleted: Option<usize>,
-    /// What made the newest row that is known, and whether that is there.
-    born: Option<usize>,
-    there: bool,
-    /// So many more were inserted than deleted.
+    /// What took the first version away (5).
+    first_taken: Option<usize>,
+    /// The DELETE of the largest command: what took the last row away.
+    last_deleted: Option<usize>,
+    /// What made the newest row that is known, and whether that is still there (6-9).
+    newest: Option<usize>,
+    stands: bool,
+    /// So many more were inserted than deleted (12).
     balance: i32,
 }
 
@@ -101,64 +105,65 @@ impl Course {
         let (when, command) = (entry.when, |at: usize| entries[at].when.command);
         match entry.op {
             Op::Insert => {
-                self.inserted = self.inserted.or(Some(at));
+                self.first_inserted = self.first_inserted.or(Some(at));
                 self.inserted_by = Some(self.inserted_by.map_or(when.command, |known| known.min(when.command)));
                 self.balance += 1;
             }
             Op::Update | Op::Delete => {
-                let is_first = |known| {
-                    let known: &Entry = &entries[known];
-                    (when.old != OldVersion::Found, when.command)
-                        < (known.when.old != OldVersion::Found, known.when.command)
-                };
-                if self.taken.is_none_or(is_first) {
-                    self.taken = Some(at);
+                // (5)
+                let order = |when: When| (when.old != OldVersion::Found, when.command);
+                if self.first_taken.is_none_or(|known| order(when) < order(entries[known].when)) {
+                    self.first_taken = Some(at);
                 }
             }
             Op::Reset => {}
         }
         if entry.op == Op::Delete {
             self.balance -= 1;
-            if self.deleted.is_none_or(|known| command(known) < when.command) {
-                self.deleted = Some(at);
+            if self.last_deleted.is_none_or(|known| command(known) < when.command) {
+                self.last_deleted = Some(at);
             }
-            if let (OldVersion::MadeBy(made_by), Some(born)) = (when.old, self.born) {
-                self.there &= made_by < command(born);
+            // (9)
+            if let (OldVersion::MadeBy(made_by), Some(newest)) = (when.old, self.newest) {
+                self.stands &= made_by < command(newest);
             }
             return;
         }
-        let is_born = match when.new {
+        let is_newest = match when.new {
+            // (6)
             New::Stands => true,
-            New::Changed => !(self.there && self.born.is_some_and(|born| command(born) > when.command)),
+            // (7)
+            New::Changed => !(self.stands && self.newest.is_some_and(|newest| command(newest) > when.command)),
+            // (8)
             New::Gone => false,
         };
-        if is_born {
-            (self.born, self.there) = (Some(at), true);
+        if is_newest {
+            (self.newest, self.stands) = (Some(at), true);
         }
     }
 
     /// What comes of it, and which entries say how the row was found, and how it is left. Of a part of the changes, where others are written
     /// already, too. `only`: what there is where nothing was changed.
     fn end(&self, only: usize, entries: &[Entry]) -> (Op, usize, usize, bool) {
-        let found = self.taken.filter(|at| entries[*at].when.old == OldVersion::Found);
+        let found = self.first_taken.is_some_and(|at| entries[at].when.old == OldVersion::Found);
         // (Only where a key may stand twice for a while, as a deferred one, is it there without being known to be.)
-        let there = self.there || found.is_some() && self.balance >= 0 && self.deleted.is_some();
-        // (1), where not all that happened is logged.
+        let is_there = self.stands || found && self.balance >= 0 && self.last_deleted.is_some();
         let is_older = |made_by| self.inserted_by.is_none_or(|inserted| made_by < inserted);
         let is_before = |at: usize| matches!(entries[at].when.old, OldVersion::MadeBy(made_by) if is_older(made_by));
-        let was_there = found.is_some()
-            || self.inserted.is_none()
-            || self.taken.is_some_and(is_before)
-            || i32::from(there) > self.balance;
-        let first = if was_there { self.taken } else { self.inserted };
-        let last = if there { self.born.or(self.inserted) } else { self.deleted };
+        // (10), none was made here, (11), (12)
+        let was_there = found
+            || self.first_inserted.is_none()
+            || self.first_taken.is_some_and(is_before)
+            || i32::from(is_there) > self.balance;
+        let first = if was_there { self.first_taken } else { self.first_inserted };
+        let last = if is_there { self.newest.or(self.first_inserted) } else { self.last_deleted };
         let (first, last) = (first.unwrap_or(only), last.unwrap_or(only));
-        let op = match (was_there, there || self.deleted.is_none()) {
+        let op = match (was_there, is_there || self.last_deleted.is_none()) {
             (true, true) => Op::Update,
             (true, false) => Op::Delete,
             (false, _) => Op::Insert,
         };
-        (op, first, last, was_there || there || self.balance != 0)
+        (op, first, last, was_there || is_there || self.balance != 0)
     }
 }
 
@@ -337,7 +342,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::log::change::{Change, When};
+    use crate::log::change::Change;
     use crate::log::journal::Texts;
 
     /// A version of the row with our key, as the server would have it.
