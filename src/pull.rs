@@ -173,7 +173,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         let from = from.or_anew_if(basis.older && since.names_columns(name), Cause::Columns);
         let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
         let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, basis };
-        let told = length::told(request, name, || match (&mut page, from) {
+        let told = length::explained(request, name, || match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out),
             (None, Start::Stamp(stamp)) => {
                 let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, snapshot));

@@ -88,7 +88,7 @@ pub fn push(request: &PushRequest) -> Result<String> {
     let claim = match &request.push_id {
         Some(id) => match once::claim(id, request.changes)? {
             once::Claim::Answered(once::Answered { answer, since }) => {
-                again::tell(&raw, request, &answer, since)?;
+                again::leave_word(&raw, request, &answer, since)?;
                 return Ok(answer);
             }
             once::Claim::First(claim) => Some(claim),

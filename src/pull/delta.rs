@@ -172,7 +172,7 @@ impl CollectionPull<'_> {
             let moved = Moved { delta: &delta, access_moved, now, scopes, all_scopes, steady_scopes, own: &own, links };
             self.write_changes(&entries, &Past::Moved(&moved), out)
         });
-        let cause = policy::told(written)?.unwrap_or(Some(Cause::Access));
+        let cause = policy::or_unknown(written)?.unwrap_or(Some(Cause::Access));
         if cause.is_some() {
             out.back_to(before);
         }
@@ -218,7 +218,7 @@ impl CollectionPull<'_> {
             (LastScopes::Given(scopes), _) => Ok(Some(scopes.clone())),
             (LastScopes::Owners { .. }, Some(expression)) => {
                 let before = subxact::run(|| scope::values_during(0, self.collection, expression, delta));
-                Ok(policy::told(before)?.map(Some))
+                Ok(policy::or_unknown(before)?.map(Some))
             }
             _ => Ok(Some(self.wanted.scopes.clone())),
         }
@@ -242,7 +242,7 @@ impl CollectionPull<'_> {
             }
             for sight in 1..delta.sights_before() {
                 let values = subxact::run(|| scope::values_during(sight, self.collection, expression, delta));
-                let Some(values) = policy::told(values)? else { return Ok(None) };
+                let Some(values) = policy::or_unknown(values)? else { return Ok(None) };
                 let values: BTreeSet<String> = values.into_iter().gather();
                 steady.retain(|scope| values.contains(scope));
                 memory::extend(&mut all, values);

@@ -95,7 +95,7 @@ impl Filters {
         };
         // Types may have changed since.
         let told = match last.holds(name, collection, self.dialect) {
-            true => policy::told(subxact::run(read))?,
+            true => policy::or_unknown(subxact::run(read))?,
             false => None,
         };
         let Some((given, keys_before)) = told else {

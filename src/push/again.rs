@@ -45,19 +45,19 @@ struct Rejected {
 
 /// Leaves word of the rows of a batch that was answered so, and carried out with stamps from `since` on. What cannot be found out changes nothing
 /// about the answer: the table is gone, or not the caller's to read any more.
-pub fn tell(raw: &[RawCollection], request: &PushRequest, answer: &str, since: i64) -> Result<()> {
+pub fn leave_word(raw: &[RawCollection], request: &PushRequest, answer: &str, since: i64) -> Result<()> {
     journal::flush_before_reading()?;
     let rejected = serde_json::from_str(answer).map_or_else(|_| Vec::new(), |named: Named| named.rejected);
     for changes in raw {
         memory::heed();
         let rejected = rejected.iter().filter(|r| r.collection == changes.name()).map(|r| r.id.as_str());
         let rejected: HashSet<&str> = rejected.gather();
-        policy::told(subxact::run(|| tell_of(changes, request, &rejected, since)))?;
+        policy::or_unknown(subxact::run(|| leave_word_of(changes, request, &rejected, since)))?;
     }
     Ok(())
 }
 
-fn tell_of(changes: &RawCollection, request: &PushRequest, rejected: &HashSet<&str>, since: i64) -> Result<()> {
+fn leave_word_of(changes: &RawCollection, request: &PushRequest, rejected: &HashSet<&str>, since: i64) -> Result<()> {
     let form = (settings::dialect(request.dialect)?, request.device);
     let target = Target::resolve(changes, catalog::collection(changes.name())?, form, false, false)?;
     if target.is_empty() || !target.may_read_key() {
@@ -81,7 +81,7 @@ fn tell_of(changes: &RawCollection, request: &PushRequest, rejected: &HashSet<&s
     let rows = (0..).zip(&target.plan.records).filter(|(_, record)| of(&record.id)).map(|(row, _)| row);
     memory::extend(&mut told, standing::misspelt(&targets, &[rows.gather()])?);
     let told: Vec<(usize, &str)> = told.iter().map(|(target, id)| (*target, id.as_str())).gather();
-    standing::tell(request.client_id, &targets, &told)
+    standing::leave_word(request.client_id, &targets, &told)
 }
 
 /// Those of these ids whose rows stand, or are gone, as the client sent them: so says all that the log has of them from this stamp on.

@@ -132,7 +132,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let done =
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
         let sent = sending.map(Sending::end).unwrap_or_default();
-        self.touch(std::slice::from_ref(statement), &sent)?;
+        self.mend_copies(std::slice::from_ref(statement), &sent)?;
         if !statement.returns() {
             return self.check_inserted(statement, &sent, trusted, applied);
         }
@@ -169,7 +169,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let sending = self.sending(statements)?;
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         let sent = sending.map(Sending::end).unwrap_or_default();
-        self.touch(statements, &sent)?;
+        self.mend_copies(statements, &sent)?;
         let done: Vec<HashSet<u32>> = rows.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))?;
         let mut done = done.into_iter();
         for (statement, before) in statements.iter().zip(&before) {
@@ -206,7 +206,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     /// Of rows that these statements left as they were the log has nothing. Unless they are just what was sent, their client has them
     /// otherwise: a trigger put a column back, a value was rounded, an unwritable column was left out.
-    fn touch(&self, statements: &[WriteStatement], sent: &Outcomes) -> Result<()> {
+    fn mend_copies(&self, statements: &[WriteStatement], sent: &Outcomes) -> Result<()> {
         let stayed = &sent.stayed;
         if stayed.is_empty() {
             return Ok(());

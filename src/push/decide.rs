@@ -207,20 +207,20 @@ fn with_care(
 ) -> Result<i64> {
     let mut unfit = targets.iter().map(unfit).gather::<Result<Vec<Unfit>>>()?;
     let mut stored = lock(targets, &unfit, |_| true)?;
-    let (clock, mut seen) = loop {
+    let (clock, mut stamps) = loop {
         let clock = clock::read_snapmin()?;
-        let seen = targets.iter().map(|target| seen(pusher, target, &clock)).gather::<Result<Vec<_>>>()?;
+        let stamps = targets.iter().map(|target| stamps_seen(pusher, target, &clock)).gather::<Result<Vec<_>>>()?;
         let mut again = false;
         for ((target, unfit), stored) in targets.iter().zip(&unfit).zip(&mut stored) {
             let found = look(target, unfit, stored)?;
             again |= lock_found(target, stored, &found)?;
         }
         if !again {
-            break (clock, seen);
+            break (clock, stamps);
         }
     };
     for (index, target) in targets.iter().enumerate() {
-        let (stored, seen) = (std::mem::take(&mut stored[index]), std::mem::take(&mut seen[index]));
+        let (stored, seen) = (std::mem::take(&mut stored[index]), std::mem::take(&mut stamps[index]));
         let mut one = Deciding::new(pusher, first + index, target, stored, clock.newest, true);
         one.reject_unfit(std::mem::take(&mut unfit[index]));
         let fates = fates(&mut one)?;
@@ -375,8 +375,8 @@ fn looked_at_from(pusher: &Pusher, target: &Target, snapmin: i64) -> Option<i64>
     }
 }
 
-/// What of that is in the log already, before it is decided.
-fn seen(pusher: &Pusher, target: &Target, clock: &clock::Reading) -> Result<HashSet<i64>> {
+/// The stamps of what is in the log of that already, before it is decided.
+fn stamps_seen(pusher: &Pusher, target: &Target, clock: &clock::Reading) -> Result<HashSet<i64>> {
     let from = looked_at_from(pusher, target, clock.snapmin).filter(|from| *from <= clock.newest);
     let Some(from) = from else { return Ok(HashSet::new()) };
     let entries = target.logged(&target.ids(), from, &pg::ActiveSnapshot::take())?;

@@ -197,7 +197,7 @@ fn scopes_now(target: &Target) -> Result<Option<Vec<String>>> {
     }
     let _now = pg::ActiveSnapshot::take();
     let scopes = subxact::run(|| Filter::default().scopes(&collection.name, collection));
-    Ok(policy::told(scopes)?.flatten())
+    Ok(policy::or_unknown(scopes)?.flatten())
 }
 
 /// By what was sent: may the row be of another scope, or marked as deleted?
@@ -216,7 +216,7 @@ fn may_be_left_out(target: &Target, item: &Item, scopes: Option<&[String]>) -> b
 }
 
 /// Leaves word for the pusher's next pull that these rows (by target and id) are not there.
-pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[(usize, &str)]) -> Result<()> {
+pub fn leave_word(client_id: Option<&str>, targets: &[Target], missing: &[(usize, &str)]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -229,7 +229,7 @@ pub fn tell(client_id: Option<&str>, targets: &[Target], missing: &[(usize, &str
 
 /// Makes the next pulls send these rows (by target and id) once more: those of their scopes, as with any change. Returns the rows that the pusher does not
 /// see any more, of which he has to be told otherwise: their scopes are not known, and others have nothing to do with it.
-pub fn touch<'t>(targets: &[Target], rows: &[(usize, &'t str)]) -> Result<Vec<(usize, &'t str)>> {
+pub fn send_again<'t>(targets: &[Target], rows: &[(usize, &'t str)]) -> Result<Vec<(usize, &'t str)>> {
     let mut by_target: BTreeMap<usize, Vec<&'t str>> = BTreeMap::new();
     rows.iter().for_each(|(target, id)| by_target.entry(*target).or_default().push(id));
     let mut unseen = Vec::new();

@@ -305,7 +305,7 @@ impl<'w, 'a> Work<'w, 'a> {
                 memory::extend(of, lost.into_iter().map(|row| (index, &*plan.records[row as usize].id)));
             }
         }
-        let unseen = standing::touch(targets, &again)?;
+        let unseen = standing::send_again(targets, &again)?;
         let misspelt = surprises.misspelt.iter().map(|(target, id)| (*target, id.as_str()));
         let missing = surprises.missing.iter().chain(&for_him).map(|i| (i.target, i.id(targets)));
         let deleted = self.decisions.fates.iter().enumerate().flat_map(|(index, fates)| {
@@ -315,6 +315,6 @@ impl<'w, 'a> Work<'w, 'a> {
         let unsent = standing::unsent(targets, &self.decisions.fates)?;
         let gone: Vec<(usize, &str)> =
             missing.chain(deleted).chain(misspelt).chain(unsent).chain(unseen).chain(to_him).gather();
-        standing::tell(self.pusher.client_id, targets, &gone)
+        standing::leave_word(self.pusher.client_id, targets, &gone)
     }
 }

@@ -39,10 +39,10 @@ pub struct Shadow {
 impl Shadow {
     /// None when an image does not read back.
     pub fn of(table: Rc<Collection>, images: &[Image]) -> Result<Option<Shadow>> {
-        let Some(rows) = told(OldRows::of(&table))? else { return Ok(None) };
+        let Some(rows) = or_unknown(OldRows::of(&table))? else { return Ok(None) };
         let mut shadow = Shadow { rows, table };
         let filled = subxact::run(|| spi::pinned(|| images.iter().try_for_each(|image| shadow.rows.add(image))));
-        Ok(told(filled)?.map(|()| shadow))
+        Ok(or_unknown(filled)?.map(|()| shadow))
     }
 }
 
@@ -223,7 +223,7 @@ impl Judge {
             // SAFETY: policies' conditions on this table, or one that was found in such.
             unsafe { query::satisfying(&rows, planned_for, conditions, &self.shadows, former, key) }
         });
-        told(found)
+        or_unknown(found)
     }
 }
 
@@ -239,10 +239,10 @@ pub fn any_stands(table: &Rc<Collection>, ids: &[&str]) -> Result<bool> {
     Ok(rows.count() > 0)
 }
 
-/// An error while old rows are judged is not the caller's: not one that a row is cause of (a value that does not read back, or that a
-/// policy cannot take, or is nested too deep), nor one of a policy, which selecting from the table raises as well where it must. Only
-/// what says nothing of rows and policies ends the call.
-pub fn told<R>(outcome: Result<R>) -> Result<Option<R>> {
+/// What was found, or None where an error leaves it unknown. An error while old rows are judged is not the caller's: not one that a row is cause
+/// of (a value that does not read back, or that a policy cannot take, or is nested too deep), nor one of a policy, which selecting from the
+/// table raises as well where it must. Only what says nothing of rows and policies ends the call.
+pub fn or_unknown<R>(outcome: Result<R>) -> Result<Option<R>> {
     match outcome {
         Ok(found) => Ok(Some(found)),
         Err(e) if ends_the_call(&e) => Err(e),

@@ -184,11 +184,11 @@ impl<'d> Deciding<'d, '_> {
     /// all changes since then of the tables that his policies read. What is further back than so many of each is as if it had never been.
     fn remembered(&self, rows: usize, snapshot: &pg::ActiveSnapshot) -> Result<i64> {
         let most = REMEMBERED + FOR_EACH * rows;
-        let (mut from, mut seen) = (clock::FIRST, HashSet::new());
+        let (mut from, mut tables) = (clock::FIRST, HashSet::new());
         let mut open = vec![Rc::clone(&self.target.collection)];
         while let Some(table) = open.pop() {
             memory::heed();
-            if seen.insert(table.relation.to_u32()) {
+            if tables.insert(table.relation.to_u32()) {
                 from = from.max(read::newest(table.relation, most, snapshot)?);
                 for access in table.access.iter().filter(|access| !access.untracked) {
                     memory::extend(&mut open, catalog::tracked(access.relation)?);

@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::{self, NodeTag};
 
+use super::or_unknown;
 use super::query;
-use super::told;
 use super::whole;
 use crate::collections::catalog::Collection;
 use crate::collections::lookup::Keys;
@@ -60,11 +60,12 @@ impl<'a> Former<'a> {
             let name = format!("snapsync changed keys since {stamp} of {}", table.relation.to_u32());
             let name = CString::new(name).unwrap_or_default();
             let changed = Keys::named(table, Cow::Owned(name))?;
-            let Some(rows) = told(OldRows::called(table, &format!("snapsync former rows before {stamp} of")))? else {
+            let Some(rows) = or_unknown(OldRows::called(table, &format!("snapsync former rows before {stamp} of")))?
+            else {
                 return Ok(None);
             };
             let mut made = FormerTable { table, changed, rows };
-            if told(subxact::run(|| spi::pinned(|| made.fill(stamp, entries))))?.is_none() {
+            if or_unknown(subxact::run(|| spi::pinned(|| made.fill(stamp, entries))))?.is_none() {
                 return Ok(None);
             }
             if made.changed.count() > 0 {

@@ -250,7 +250,7 @@ fn ask(
         }
         Ok(ScopesAsked::Scopes(found.scopes))
     });
-    Ok(policy::told(asked)?.unwrap_or(ScopesAsked::All))
+    Ok(policy::or_unknown(asked)?.unwrap_or(ScopesAsked::All))
 }
 
 #[derive(Default)]
