@@ -73,7 +73,7 @@ pub struct Fates {
     /// Records to be inserted although their rows stand: a trigger or a rule may ignore what is there, and the caller may not update them.
     pub repeated: HashSet<u32>,
     /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
-    seen: HashSet<i64>,
+    stamps_seen: HashSet<i64>,
     pub manner: Manner,
 }
 
@@ -85,7 +85,7 @@ impl Fates {
             deletes_unlocked: false,
             closed: HashSet::new(),
             repeated: HashSet::new(),
-            seen: HashSet::new(),
+            stamps_seen: HashSet::new(),
             manner: Manner::default(),
         }
     }
@@ -220,11 +220,11 @@ fn with_care(
         }
     };
     for (index, target) in targets.iter().enumerate() {
-        let (stored, seen) = (std::mem::take(&mut stored[index]), std::mem::take(&mut stamps[index]));
+        let (stored, stamps_seen) = (std::mem::take(&mut stored[index]), std::mem::take(&mut stamps[index]));
         let mut one = Deciding::new(pusher, first + index, target, stored, clock.newest, true);
         one.reject_unfit(std::mem::take(&mut unfit[index]));
         let fates = fates(&mut one)?;
-        decisions.take(Fates { seen, ..fates }, one);
+        decisions.take(Fates { stamps_seen, ..fates }, one);
     }
     Ok(clock.snapmin)
 }
@@ -390,7 +390,7 @@ impl Decisions {
         let Some(from) = looked_at_from(pusher, target, self.snapmin) else { return Ok(false) };
         let ids: Vec<&str> = written.inserted.iter().chain(&written.stood).copied().gather();
         let mut entries = target.logged(&ids, from, &pg::ActiveSnapshot::take())?;
-        let seen = &self.fates[index].seen;
+        let seen = &self.fates[index].stamps_seen;
         entries.retain(|e| e.op != Op::Reset && pusher.is_by_others(e) && !seen.contains(&e.stamp));
         if entries.is_empty() {
             return Ok(false);
