@@ -70,6 +70,8 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
 pub struct Ties {
     /// The stages whose rows hang on those of this one, by foreign keys of whatever tables in between: what becomes of them where one is deleted.
     pub below: Vec<Vec<usize>>,
+    /// The stages whose rows the policies of this one read.
+    pub reads: Vec<Vec<usize>>,
     /// All stages: those first that hang on others, or whose policies read others, as far as that is no circle.
     pub children_first: Vec<usize>,
 }
@@ -110,7 +112,13 @@ impl Ties {
         }
         let mut children_first: Vec<usize> = components(&reads).into_iter().flatten().gather();
         children_first.reverse();
-        Ok(Ties { below, children_first })
+        Ok(Ties { below, reads, children_first })
+    }
+
+    /// May what becomes of the one's rows decide what can become of the other's, as far as keys and policies say?
+    pub fn are_tied(&self, one: usize, other: usize) -> bool {
+        let by = |edges: &[Vec<usize>]| edges[one].contains(&other) || edges[other].contains(&one);
+        one == other || by(&self.below) || by(&self.reads)
     }
 }
 

@@ -118,42 +118,44 @@ impl ItemWriter<'_, '_> {
         // its next pull.)
         let stands = |place: &usize| visible.get(place).is_some_and(|marked| !(*marked && deletes && soft));
         let kept: Vec<usize> = (0..ids.len()).filter(stands).gather();
-        let vetoed = if may_veto { self.may_change(statement, &kept, &ids, before)? } else { HashSet::new() };
-        for place in kept {
-            if !vetoed.contains(&place) {
-                return Err(target.refused(what, ids[place]));
-            }
-            applied.kept.push(*left[place]);
+        let refused = match may_veto {
+            true => self.first_refused(statement, &kept, &ids, before)?,
+            false => kept.first().map(|place| ids[*place]),
+        };
+        if let Some(id) = refused {
+            return Err(target.refused(what, id));
         }
+        memory::extend(&mut applied.kept, kept.into_iter().map(|place| *left[place]));
         Ok(())
     }
 
-    /// Which of these rows, as the statement met them, the policies let the caller change: these a trigger kept. The others a policy did: what it goes by can
-    /// have changed since they were locked, through this very push, or others'. (As they are now, the trigger may have made what the policy refuses: a mark, say.)
-    fn may_change(
+    /// The first of these rows that the policies do not let the caller change, as the statement met it. The others a trigger kept. What a policy goes by can
+    /// have changed since the rows were locked, through this very push, or others'. (As they are now, the trigger may have made what the policy refuses: a mark, say.)
+    fn first_refused<'i>(
         &self,
         statement: &WriteStatement,
         places: &[usize],
-        ids: &[&str],
+        ids: &[&'i str],
         before: &Beforehand,
-    ) -> Result<HashSet<usize>> {
+    ) -> Result<Option<&'i str>> {
         let collection = &self.targets[statement.target].collection;
         let change = if statement.what.event(collection) == DELETE { Change::Delete } else { Change::Update };
         let _then = pg::ActiveSnapshot::before_command(before.command);
         let judge = Judge::of_changes(collection, change);
-        let asked: Vec<&str> = places.iter().map(|&place| ids[place]).gather();
         // (Where that cannot be told, he hears of the row, as of one that a trigger kept.)
-        if judge.count_present(&asked)?.is_none_or(|count| count == asked.len()) {
-            return Ok(places.iter().copied().gather());
+        let refuses =
+            |ids: &[&str]| Ok::<_, SyncError>(judge.count_present(ids)?.is_some_and(|count| count < ids.len()));
+        let asked: Vec<&str> = places.iter().map(|&place| ids[place]).gather();
+        let mut part = &asked[..];
+        if !refuses(part)? {
+            return Ok(None);
         }
-        let mut found = HashSet::new();
-        for &place in places {
+        while part.len() > 1 {
             memory::heed();
-            if judge.any_present(std::slice::from_ref(&ids[place]))?.unwrap_or(true) {
-                found.insert(place);
-            }
+            let (first, second) = part.split_at(part.len() / 2);
+            part = if refuses(first)? { first } else { second };
         }
-        Ok(found)
+        Ok(part.first().copied())
     }
 
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.

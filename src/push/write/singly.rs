@@ -11,6 +11,7 @@ use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
 use crate::push::decide::{self, Fate};
 use crate::push::item::{by_target, Item, What};
+use crate::push::order::Ties;
 use crate::push::rejection::Rejection;
 use crate::push::standing;
 use crate::push::steps::{Foremost, Step};
@@ -28,11 +29,11 @@ const ROUNDS: usize = 8;
 
 /// How rows are tried.
 #[derive(Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct Pace<'t> {
     /// So many that fail are enough, of one kind in one step.
     pub(super) enough: usize,
-    /// What failed is tried again after each step that wrote something, and not only after all of them: the next may close what it hangs on.
-    pub(super) again: bool,
+    /// What failed is tried again after each step that wrote something and is tied to it, and not only after all of them: the next may close what it hangs on.
+    pub(super) again: Option<&'t Ties>,
 }
 
 /// What came of writing rows one by one.
@@ -97,7 +98,11 @@ impl Work<'_, '_> {
         leave_out(&mut steps, &refused);
         let mut refused = refused;
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
-        let pace = Pace { enough, again: attempt.order == Foremost::Children };
+        let ties = match attempt.order {
+            Foremost::Children => Some(Ties::of(self.targets, &self.stages)?),
+            _ => None,
+        };
+        let pace = Pace { enough, again: ties.as_ref() };
         loop {
             match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
@@ -145,10 +150,12 @@ impl Work<'_, '_> {
         let mut before = usize::MAX;
         for _ in 0..ROUNDS {
             for step in 0..left.len() {
+                let stage = self.stage_of(&left[step]);
                 let has_written = self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
-                if pace.again && has_written {
-                    self.lay_gone_aside(&mut left[..step], &mut errors, &mut partial)?;
-                    for earlier in &mut left[..step] {
+                let Some((ties, stage)) = pace.again.zip(stage).filter(|_| has_written) else { continue };
+                self.lay_gone_aside(&mut left[..step], &mut errors, &mut partial)?;
+                for earlier in &mut left[..step] {
+                    if self.stage_of(earlier).is_some_and(|earlier| ties.are_tied(earlier, stage)) {
                         self.write_step(earlier, pace, &mut errors, &mut partial)?;
                     }
                 }
@@ -163,6 +170,11 @@ impl Work<'_, '_> {
         }
         memory::extend(&mut partial.failed, items(&left).filter_map(|item| errors.remove_entry(&item)));
         Ok(partial)
+    }
+
+    fn stage_of(&self, step: &Step) -> Option<usize> {
+        let target = step.items.first()?.target;
+        self.stages.iter().position(|stage| stage.targets.contains(&target))
     }
 
     /// What failed, and whose row is gone since, has failed for good: an UPDATE of it would be taken for one of a row that somebody else has deleted.
@@ -192,7 +204,8 @@ impl Work<'_, '_> {
         errors: &mut HashMap<Item, SyncError>,
         partial: &mut Partial,
     ) -> Result<bool> {
-        let all = std::mem::take(&mut step.items);
+        let count = step.items.len();
+        let all = self.open(step, errors)?;
         let mut rest = &all[..];
         while !rest.is_empty() {
             let mut outcome = Outcome::default();
@@ -210,7 +223,29 @@ impl Work<'_, '_> {
             memory::extend(&mut step.items, untried.iter().copied());
             rest = others;
         }
-        Ok(step.items.len() < all.len())
+        Ok(step.items.len() < count)
+    }
+
+    /// Takes all out of the step but those which no policy lets their user change by now: that is found out of all of them at once.
+    fn open(&self, step: &mut Step, errors: &mut HashMap<Item, SyncError>) -> Result<Vec<Item>> {
+        let may_be_closed =
+            |item: &Item| item.is_update() && self.decisions.fates[item.target].closed.contains(&item.row);
+        let (asked, mut open) = std::mem::take(&mut step.items).into_iter().gather_parts(may_be_closed);
+        for (index, items) in by_target(asked.into_iter()) {
+            let target = &self.targets[index];
+            let ids: Vec<&str> = items.iter().map(|item| item.id(self.targets)).gather();
+            let locked: HashSet<usize> = target.lock(&ids)?.into_iter().map(|(place, _)| place).gather();
+            for (place, item) in items.into_iter().enumerate() {
+                memory::heed();
+                if locked.contains(&place) {
+                    open.push(item);
+                } else {
+                    errors.insert(item, target.refused("updated", item.id(self.targets)));
+                    step.items.push(item);
+                }
+            }
+        }
+        Ok(open)
     }
 
     /// Decides about records that were to be inserted and whose rows are there by now, and writes them where that is what becomes of them. Those to which it has

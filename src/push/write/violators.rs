@@ -57,7 +57,7 @@ struct ViolatorSearch<'s, 'w, 't> {
     steps: &'s [Step],
     deferred: &'s [Constraint],
     before: DeferredBefore,
-    pace: Pace,
+    pace: Pace<'s>,
     /// Rows that are left out so far.
     without: HashSet<Item>,
     /// Those of them that were tried alone, with why they did not pass.
