@@ -56,7 +56,7 @@ SELECT t.told('likes', '{"updated": [{"id": 1, "body": "z", "version": 9}]}');
 SELECT t.told('likes', '{"deleted": ["1"]}');
 RESET ROLE;
 
--- Who only reads a row makes nobody get it again.
+-- Who only reads a row makes nobody else get it again.
 TRUNCATE notes, likes;
 ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY reads ON notes FOR SELECT USING (true);

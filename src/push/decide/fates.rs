@@ -152,8 +152,11 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let mut fates = Fates::of_none();
         for (row, record) in (0..).zip(&target.plan.records) {
             memory::heed();
-            fates.records.push(match self.stored[row as usize].visible {
+            let Stored { visible, locked, .. } = self.stored[row as usize];
+            fates.records.push(match visible {
                 _ if refused.contains(&*record.id) => Fate::Rejected,
+                // What the function saw of it may be out of date by the time that something else has opened it.
+                true if !locked => self.reject(&record.id, self.target.refused("updated", &record.id)),
                 true if self.revives(row, record) => self.permitted_record(row, &record.id, Fate::Revive),
                 true => self.permitted_record(row, &record.id, Fate::Update),
                 false => self.permitted_record(row, &record.id, Fate::Insert),
@@ -314,9 +317,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
         match fate {
             fate if self.is_denied(row, fate) => self.deny(id),
             // A row that can be seen but was not locked: no policy lets the caller update it. (If he is to, the UPDATE says whether that is still so.) Where the
-            // stored one stands, others would get it once more. (The Drift client repeats what it has.)
+            // stored one stands, others would get it once more by his word. (The Drift client repeats what it has.)
             Fate::Keep if stored.visible && !stored.locked && self.target.dialect == Dialect::Drift => Fate::Nothing,
-            Fate::Keep if stored.visible && !stored.locked => self.reject(id, self.target.refused("updated", id)),
+            Fate::Keep if stored.visible && !stored.locked => Fate::KeepForHim,
             fate => fate,
         }
     }

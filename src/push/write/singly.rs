@@ -54,6 +54,14 @@ impl Partial {
     }
 }
 
+/// What came of a step.
+struct Progress {
+    /// Some of it is written now.
+    written: bool,
+    /// Enough had failed before all of it was tried.
+    untried: bool,
+}
+
 /// With the rows that are missing.
 type Found = (Partial, Vec<Item>);
 
@@ -149,10 +157,13 @@ impl Work<'_, '_> {
         let mut errors: HashMap<Item, SyncError> = HashMap::new();
         let mut before = usize::MAX;
         for _ in 0..ROUNDS {
+            let mut any_untried = false;
             for step in 0..left.len() {
                 let stage = self.stage_of(&left[step]);
-                let has_written = self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
-                let Some((ties, stage)) = pace.again.zip(stage).filter(|_| has_written) else { continue };
+                let Progress { written, untried } =
+                    self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
+                any_untried |= untried;
+                let Some((ties, stage)) = pace.again.zip(stage).filter(|_| written) else { continue };
                 self.lay_gone_aside(&mut left[..step], &mut errors, &mut partial)?;
                 for earlier in &mut left[..step] {
                     if self.stage_of(earlier).is_some_and(|earlier| ties.are_tied(earlier, stage)) {
@@ -162,7 +173,7 @@ impl Work<'_, '_> {
             }
             let unwritten = items(&left).count();
             // What was written since may be what the others waited for.
-            if unwritten == 0 || unwritten >= before {
+            if unwritten == 0 || unwritten >= before && !any_untried {
                 break;
             }
             before = unwritten;
@@ -196,17 +207,17 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// Writes what can be written of a step, and leaves the rest in it. Has anything been?
+    /// Writes what can be written of a step, and leaves the rest in it: what was not tried before what failed.
     fn write_step(
         &self,
         step: &mut Step,
         pace: Pace,
         errors: &mut HashMap<Item, SyncError>,
         partial: &mut Partial,
-    ) -> Result<bool> {
+    ) -> Result<Progress> {
         let count = step.items.len();
         let all = self.open(step, errors)?;
-        let mut rest = &all[..];
+        let (mut rest, mut left_untried) = (&all[..], Vec::new());
         while !rest.is_empty() {
             let mut outcome = Outcome::default();
             let (tried, untried) = rest.split_at(self.writer.bisect(rest, step.together, pace.enough, &mut outcome)?);
@@ -220,10 +231,13 @@ impl Work<'_, '_> {
             let of_a_kind =
                 untried.iter().take_while(|item| tried.last().is_some_and(|last| item.is_like(last))).count();
             let (untried, others) = untried.split_at(of_a_kind);
-            memory::extend(&mut step.items, untried.iter().copied());
+            memory::extend(&mut left_untried, untried.iter().copied());
             rest = others;
         }
-        Ok(step.items.len() < count)
+        let untried = !left_untried.is_empty();
+        memory::extend(&mut left_untried, std::mem::take(&mut step.items));
+        step.items = left_untried;
+        Ok(Progress { written: step.items.len() < count, untried })
     }
 
     /// Takes all out of the step but those which no policy lets their user change by now: that is found out of all of them at once.
