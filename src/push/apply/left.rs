@@ -138,22 +138,29 @@ impl ItemWriter<'_, '_> {
         ids: &[&'i str],
         before: &Beforehand,
     ) -> Result<Option<&'i str>> {
-        let collection = &self.targets[statement.target].collection;
+        let target = &self.targets[statement.target];
+        let collection = &target.collection;
         let change = if statement.what.event(collection) == DELETE { Change::Delete } else { Change::Update };
         let _then = pg::ActiveSnapshot::before_command(before.command);
         let judge = Judge::of_changes(collection, change);
-        // (Where that cannot be told, he hears of the row, as of one that a trigger kept.)
-        let refuses =
-            |ids: &[&str]| Ok::<_, SyncError>(judge.count_present(ids)?.is_some_and(|count| count < ids.len()));
-        let asked: Vec<&str> = places.iter().map(|&place| ids[place]).gather();
+        let asked: Vec<&'i str> = places.iter().map(|&place| ids[place]).gather();
         let mut part = &asked[..];
-        if !refuses(part)? {
-            return Ok(None);
+        match judge.count_present(part)? {
+            Some(count) if count < part.len() => {}
+            Some(_) => return Ok(None),
+            // That cannot be told. Which rows he may update as they are now, locking them tells. Of a deletion nothing does: he hears of the row, as of
+            // one that a trigger kept.
+            None if change == Change::Delete => return Ok(None),
+            None => {
+                let open: HashSet<usize> = target.lock(part)?.into_iter().map(|(place, _)| place).gather();
+                return Ok((0..part.len()).find(|place| !open.contains(place)).map(|place| part[place]));
+            }
         }
         while part.len() > 1 {
             memory::heed();
             let (first, second) = part.split_at(part.len() / 2);
-            part = if refuses(first)? { first } else { second };
+            let refuses = judge.count_present(first)?.is_some_and(|count| count < first.len());
+            part = if refuses { first } else { second };
         }
         Ok(part.first().copied())
     }
