@@ -47,6 +47,11 @@ impl Item {
         matches!(self.what, What::Update(_))
     }
 
+    /// An update, whatever becomes of the row's mark.
+    pub fn changes_row(&self) -> bool {
+        matches!(self.what, What::Update(_) | What::Revive(_))
+    }
+
     pub fn id<'t>(&self, targets: &'t [Target]) -> &'t str {
         let plan = &targets[self.target].plan;
         match self.what {

@@ -283,9 +283,11 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Who believes something else of a row than what stands gets the row, or hears that it is gone, with the next pull.
     fn tell(&self, surprises: &Surprises) -> Result<()> {
         let targets = self.targets;
-        // Whether a trigger or a policy kept a deletion off is not known, so others hear nothing of it. Nor do they of a row that the pusher may only insert.
-        let (for_him, unchanged): (Vec<Item>, Vec<Item>) =
-            surprises.kept.iter().copied().gather_parts(|item| matches!(item.what, What::Delete | What::Insert(_)));
+        // Whether a trigger or a policy kept a deletion off is not always known, so others hear nothing of it. Nor do they of a row that the pusher may only insert, or that
+        // no policy let him change.
+        let is_for_him =
+            |item: &Item| !item.changes_row() || self.decisions.fates[item.target].closed.contains(&item.row);
+        let (for_him, unchanged): (Vec<Item>, Vec<Item>) = surprises.kept.iter().copied().gather_parts(is_for_him);
         let mut again: Vec<(usize, &str)> = unchanged.iter().map(|item| (item.target, item.id(targets))).gather();
         let mut to_him = Vec::new();
         for (index, (target, fates)) in targets.iter().zip(&self.decisions.fates).enumerate() {

@@ -58,9 +58,9 @@ pub struct Judge {
     _in_use: pg::InUse,
 }
 
-/// What is to become of a row.
+/// What is done to a row that stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum RowCommand {
     Update,
     Delete,
 }
@@ -99,11 +99,11 @@ impl Judge {
         Some(Judge::new(table, selectable(table.relation), None, shadows))
     }
 
-    /// By the policies, as they are now, that let the calling role change rows that stand in the table. (By which rows he sees, it is not asked.)
-    pub fn of_changes(table: &Rc<Collection>, change: Change) -> Judge {
-        let (command, text) = match change {
-            Change::Update => (UPDATES, c"snapsync: updates"),
-            Change::Delete => (DELETES, c"snapsync: deletions"),
+    /// By the policies, as they are now, that let the calling role change rows that stand in the table. (Whether it sees them is not asked.)
+    pub fn of_changes(table: &Rc<Collection>, command: RowCommand) -> Judge {
+        let (command, text) = match command {
+            RowCommand::Update => (UPDATES, c"snapsync: updates"),
+            RowCommand::Delete => (DELETES, c"snapsync: deletions"),
         };
         let bound = pg::rls_active(table.relation);
         let condition = if bound { permitted(table.relation, command) } else { Condition::All };

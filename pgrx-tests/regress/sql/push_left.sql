@@ -95,6 +95,24 @@ SET ROLE bob;
 SELECT t.pull_ids('notes');
 RESET ROLE;
 
+-- Nor does one who may not change a row send it to others by an edit of columns that nobody may write.
+CREATE TABLE facts (id int PRIMARY KEY, body text, served text);
+GRANT ALL ON facts TO alice, bob;
+ALTER TABLE facts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY reads ON facts FOR SELECT USING (true);
+CREATE POLICY writes ON facts FOR UPDATE USING (current_user = 'bob');
+SELECT snapsync.enable('facts', conflict => 'client_wins', readonly => '{served}');
+INSERT INTO facts VALUES (1, 'x', 's');
+SELECT pull_changes('{facts}') ->> 'timestamp' AS old \gset
+UPDATE facts SET body = 'y';
+SELECT pull_changes('{facts}') ->> 'timestamp' AS new \gset
+SET ROLE alice;
+SELECT push_changes('{"facts": {"updated": [{"id": 1, "served": "q"}]}}', :'old', client_id => 'device');
+SELECT pull_changes('{facts}', :'new', client_id => 'device') #> '{changes,facts}' AS hers;
+SET ROLE bob;
+SELECT pull_changes('{facts}', :'new') #> '{changes,facts}' AS his;
+RESET ROLE;
+
 -- A row that its client edited before it went to another scope, and kept for that edit when the collection was replaced.
 CREATE TABLE memos (id int PRIMARY KEY, room text, body text);
 GRANT ALL ON memos TO alice, bob;

@@ -12,7 +12,7 @@ use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
-use crate::sight::policy::{self, Change, Judge};
+use crate::sight::policy::{self, Judge, RowCommand};
 
 /// What is known when a statement begins.
 pub(super) struct Beforehand {
@@ -140,9 +140,10 @@ impl ItemWriter<'_, '_> {
     ) -> Result<Option<&'i str>> {
         let target = &self.targets[statement.target];
         let collection = &target.collection;
-        let change = if statement.what.event(collection) == DELETE { Change::Delete } else { Change::Update };
+        let deletes = statement.what.event(collection) == DELETE;
+        let command = if deletes { RowCommand::Delete } else { RowCommand::Update };
         let _then = pg::ActiveSnapshot::before_command(before.command);
-        let judge = Judge::of_changes(collection, change);
+        let judge = Judge::of_changes(collection, command);
         let asked: Vec<&'i str> = places.iter().map(|&place| ids[place]).gather();
         let mut part = &asked[..];
         match judge.count_present(part)? {
@@ -150,7 +151,7 @@ impl ItemWriter<'_, '_> {
             Some(_) => return Ok(None),
             // That cannot be told. Which rows he may update as they are now, locking them tells. Of a deletion nothing does: he hears of the row, as of
             // one that a trigger kept.
-            None if change == Change::Delete => return Ok(None),
+            None if deletes => return Ok(None),
             None => {
                 let open: HashSet<usize> = target.lock(part)?.into_iter().map(|(place, _)| place).gather();
                 return Ok((0..part.len()).find(|place| !open.contains(place)).map(|place| part[place]));
@@ -168,7 +169,7 @@ impl ItemWriter<'_, '_> {
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
     pub fn gone(&self, failed: &[Item]) -> Result<HashSet<Item>> {
         let mut gone = HashSet::new();
-        let updates = failed.iter().copied().filter(|i| matches!(i.what, What::Update(_) | What::Revive(_)));
+        let updates = failed.iter().copied().filter(Item::changes_row);
         for (target, updates) in by_target(updates) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let visible = self.targets[target].visible_now(&ids)?;

@@ -243,7 +243,7 @@ impl Work<'_, '_> {
     /// Takes all out of the step but those which no policy lets their user change by now: that is found out of all of them at once.
     fn open(&self, step: &mut Step, errors: &mut HashMap<Item, SyncError>) -> Result<Vec<Item>> {
         let may_be_closed =
-            |item: &Item| item.is_update() && self.decisions.fates[item.target].closed.contains(&item.row);
+            |item: &Item| item.changes_row() && self.decisions.fates[item.target].closed.contains(&item.row);
         let (asked, mut open) = std::mem::take(&mut step.items).into_iter().gather_parts(may_be_closed);
         for (index, items) in by_target(asked.into_iter()) {
             let target = &self.targets[index];
