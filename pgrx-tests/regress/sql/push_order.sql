@@ -231,6 +231,21 @@ SELECT t.push(jsonb '{"tree": {"updated": [{"id": "a", "locked": true}], "create
 SELECT t.push(jsonb '{"tree": {"updated": [{"id": "b", "parent": "r"}, {"id": "r", "locked": true}], "deleted": ["a"], "created": [{"id": "n", "parent": "b", "name": "A"}]}, "leaves": {"created": [{"id": "3", "node": "r"}], "updated": [{"id": "1", "node": "b"}]}}');
 DROP TABLE leaves, tree;
 
+-- One list is closed after 40 edits, another one opened before as many: more wait for something than are enough of a kind.
+CREATE TABLE lists (id text PRIMARY KEY, open boolean);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists, title text CHECK (title <> 'bad'));
+ALTER TABLE todos ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON todos FOR SELECT USING (true);
+CREATE POLICY u ON todos FOR UPDATE USING (list IN (SELECT id FROM lists WHERE open));
+INSERT INTO lists VALUES ('1', true), ('2', false);
+INSERT INTO todos SELECT i, CASE WHEN i <= 40 THEN '2' ELSE '1' END, 'x' FROM generate_series(1, 80) AS i;
+SELECT t.tables('lists', 'todos');
+SELECT t.push(jsonb_build_object('lists', jsonb '{"updated": [{"id": "1", "open": false}, {"id": "2", "open": true}]}',
+    'todos', jsonb_build_object('updated', (SELECT jsonb_agg(jsonb_build_object('id', i, 'title', 'y')) FROM generate_series(1, 80) AS i))));
+-- What is wrong with a row is told, and not that the push has closed it by the time that it is tried again.
+SELECT t.push(jsonb '{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "41", "title": "bad"}, {"id": "42", "title": "y"}]}}');
+DROP TABLE todos, lists;
+
 -- Created rows are inserted in the order of the push: triggers find the parents, and counters count. A chain whose policy asks for the parent is inserted one by one.
 CREATE TABLE folders (id text PRIMARY KEY, parent text REFERENCES folders, name text, path text, number int GENERATED ALWAYS AS IDENTITY);
 CREATE FUNCTION path() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -15,7 +15,7 @@ use crate::push::order::Ties;
 use crate::push::rejection::Rejection;
 use crate::push::standing;
 use crate::push::steps::{Foremost, Step};
-use crate::server::error::{Result, SyncError};
+use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 use crate::values::dialect::Dialect;
@@ -26,6 +26,9 @@ const ENOUGH: usize = 32;
 
 /// How often what failed is tried again because something else has been written since.
 const ROUNDS: usize = 8;
+
+/// So many failures, of whatever kinds, are enough to see that nobody waits for what was not tried yet.
+const ENOUGH_IN_ALL: usize = 1_000;
 
 /// How rows are tried.
 #[derive(Clone, Copy)]
@@ -60,6 +63,7 @@ struct Progress {
     written: bool,
     /// Enough had failed before all of it was tried.
     untried: bool,
+    failed: usize,
 }
 
 /// With the rows that are missing.
@@ -79,6 +83,8 @@ impl Work<'_, '_> {
         let most = if self.pusher.report { refused.0.failed.len() - 1 } else { 0 };
         match self.singly_but(most, turned) {
             Ok(End::Keep(done)) => return Ok(done),
+            // It comes nearer: its errors are not of the order's making.
+            Ok(End::Undo(fewer)) if fewer.0.failed.len() < refused.0.failed.len() => return Ok(Some(fewer)),
             Ok(End::Undo(_)) => {}
             Err(e) if subxact::is_transient(&e) => return Err(e),
             Err(_) => {}
@@ -155,13 +161,14 @@ impl Work<'_, '_> {
         let mut partial = Partial::default();
         let mut left: Vec<Step> = steps.iter().cloned().gather();
         let mut errors: HashMap<Item, SyncError> = HashMap::new();
-        let mut before = usize::MAX;
+        let (mut before, mut failures) = (usize::MAX, 0);
         for _ in 0..ROUNDS {
             let mut any_untried = false;
             for step in 0..left.len() {
                 let stage = self.stage_of(&left[step]);
-                let Progress { written, untried } =
+                let Progress { written, untried, failed } =
                     self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
+                failures += failed;
                 any_untried |= untried;
                 let Some((ties, stage)) = pace.again.zip(stage).filter(|_| written) else { continue };
                 self.lay_gone_aside(&mut left[..step], &mut errors, &mut partial)?;
@@ -173,7 +180,7 @@ impl Work<'_, '_> {
             }
             let unwritten = items(&left).count();
             // What was written since may be what the others waited for.
-            if unwritten == 0 || unwritten >= before && !any_untried {
+            if unwritten == 0 || unwritten >= before && (!any_untried || failures > ENOUGH_IN_ALL) {
                 break;
             }
             before = unwritten;
@@ -217,7 +224,7 @@ impl Work<'_, '_> {
     ) -> Result<Progress> {
         let count = step.items.len();
         let all = self.open(step, errors)?;
-        let (mut rest, mut left_untried) = (&all[..], Vec::new());
+        let (mut rest, mut left_untried, mut failed) = (&all[..], Vec::new(), 0);
         while !rest.is_empty() {
             let mut outcome = Outcome::default();
             let (tried, untried) = rest.split_at(self.writer.bisect(rest, step.together, pace.enough, &mut outcome)?);
@@ -227,7 +234,8 @@ impl Work<'_, '_> {
             memory::extend(&mut left, outcome.failed.iter().map(|(item, _)| *item));
             memory::extend(&mut step.items, tried.iter().copied().filter(|item| left.contains(item)));
             memory::extend(&mut partial.kept, outcome.kept);
-            memory::extend(errors, outcome.failed);
+            failed += outcome.failed.len();
+            outcome.failed.into_iter().for_each(|(item, e)| note(errors, item, e));
             let of_a_kind =
                 untried.iter().take_while(|item| tried.last().is_some_and(|last| item.is_like(last))).count();
             let (untried, others) = untried.split_at(of_a_kind);
@@ -237,7 +245,7 @@ impl Work<'_, '_> {
         let untried = !left_untried.is_empty();
         memory::extend(&mut left_untried, std::mem::take(&mut step.items));
         step.items = left_untried;
-        Ok(Progress { written: step.items.len() < count, untried })
+        Ok(Progress { written: step.items.len() < count, untried, failed })
     }
 
     /// Takes all out of the step but those which no policy lets their user change by now: that is found out of all of them at once.
@@ -254,7 +262,7 @@ impl Work<'_, '_> {
                 if locked.contains(&place) {
                     open.push(item);
                 } else {
-                    errors.insert(item, target.refused("updated", item.id(self.targets)));
+                    note(errors, item, target.refused("updated", item.id(self.targets)));
                     step.items.push(item);
                 }
             }
@@ -315,5 +323,16 @@ fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {
     let refused: HashSet<Item> = refused.iter().map(|(item, _)| *item).gather();
     for step in steps {
         step.items.retain(|item| !refused.contains(item));
+    }
+}
+
+/// Why this cannot be written, as far as is known by now: that it is closed, when it is tried again after the push has closed it, does not take the place of what was wrong with it before.
+fn note(errors: &mut HashMap<Item, SyncError>, item: Item, error: SyncError) {
+    let is_refusal = |e: &SyncError| e.code == code::INSUFFICIENT_PRIVILEGE;
+    match errors.get(&item) {
+        Some(known) if is_refusal(&error) && !is_refusal(known) => {}
+        _ => {
+            errors.insert(item, error);
+        }
     }
 }
