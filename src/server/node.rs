@@ -11,6 +11,12 @@ use pgrx::prelude::*;
 /// Called with a node of the tree that is walked, or NULL, and the context that the walker was given.
 pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool;
 
+/// What PostgreSQL's mutators call for each node: what stands in its place in the copy.
+///
+/// # Safety
+/// Called with a node of the tree that is copied, or NULL, and the context that the mutator was given.
+pub type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
+
 /// makeNode() of nodes/nodes.h: zeroed, with its tag.
 pub fn node<T>(tag: NodeTag) -> *mut T {
     // SAFETY: palloc'd room for one; the first member of each type of nodes is its tag.
@@ -35,14 +41,12 @@ unsafe extern "C-unwind" {
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "query_tree_walker_impl")]
     fn query_tree_walker(query: *mut pg_sys::Query, walker: Walker, context: *mut c_void, flags: i32) -> bool;
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_mutator_impl")]
-    fn expression_tree_mutator(
+    pub fn expression_tree_mutator(
         node: *mut pg_sys::Node,
-        mutator: NodeMutator,
+        mutator: Mutator,
         context: *mut c_void,
     ) -> *mut pg_sys::Node;
 }
-
-type NodeMutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
 
 /// A copy of an expression in which nodes have given way to what `put` gives for them. What is given is not looked into; subqueries stay what they are.
 ///

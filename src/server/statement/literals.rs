@@ -16,7 +16,7 @@ use pgrx::pg_sys::{self, NodeTag};
 use pgrx::prelude::*;
 
 use crate::server::error::{code, SyncError};
-use crate::server::node::Walker;
+use crate::server::node::{expression_tree_mutator, Mutator, Walker};
 
 /// A literal that was taken out of a raw tree.
 struct Literal {
@@ -45,22 +45,14 @@ pub(super) unsafe fn analyze(
     }
 }
 
-type TreeMutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
-
 // SAFETY: as in nodes/nodeFuncs.h.
 unsafe extern "C-unwind" {
     #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
     pub fn raw_expression_tree_walker(node: *mut pg_sys::Node, walker: Walker, context: *mut c_void) -> bool;
-    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_mutator_impl")]
-    fn expression_tree_mutator(
-        node: *mut pg_sys::Node,
-        mutator: TreeMutator,
-        context: *mut c_void,
-    ) -> *mut pg_sys::Node;
     #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_mutator_impl")]
     fn query_tree_mutator(
         query: *mut pg_sys::Query,
-        mutator: TreeMutator,
+        mutator: Mutator,
         context: *mut c_void,
         flags: i32,
     ) -> *mut pg_sys::Query;
