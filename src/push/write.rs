@@ -1,6 +1,7 @@
 //! Writing what was decided: all at once in one subtransaction, which is what almost every push gets. If that fails, in another order, of the few that there
 //! are ([`steps`](super::steps)); and only if none does, in halves of halves, to find out which rows cannot be written ([`singly`]).
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use super::apply::{Care, ItemWriter};
@@ -60,6 +61,8 @@ pub struct Work<'w, 'a> {
     targets: &'w [Target<'a>],
     decisions: &'w Decisions,
     stages: Vec<Stage>,
+    /// Asked for once, if at all.
+    ties: OnceCell<Ties>,
     /// In the first order.
     steps: Vec<Step>,
     writer: ItemWriter<'w, 'a>,
@@ -77,7 +80,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let stages = order::stages(targets)?;
         let steps = Sorter { targets, decisions, stages: &stages }.parents_first(false);
         let writer = ItemWriter::of(targets, &decisions.fates, care);
-        Ok(Work { pusher, targets, decisions, stages, steps, writer, before })
+        Ok(Work { pusher, targets, decisions, stages, ties: OnceCell::new(), steps, writer, before })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.
@@ -115,16 +118,25 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(Written::But(rejections))
     }
 
+    fn ties(&self) -> Result<&Ties> {
+        if let Some(known) = self.ties.get() {
+            return Ok(known);
+        }
+        let ties = Ties::of(self.targets, &self.stages)?;
+        Ok(self.ties.get_or_init(|| ties))
+    }
+
     /// What is to be written, in this order; None where that would change nothing of what was tried already.
     fn in_order(&self, order: Foremost, tried: &[Attempt]) -> Result<Option<Vec<Step>>> {
         let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
-        let ties = || Ties::of(self.targets, &self.stages);
         let is_taken = |e: &SyncError| [code::UNIQUE_VIOLATION, code::EXCLUSION_VIOLATION].contains(&e.code.as_str());
         let steps = match order {
             Foremost::Parents => self.steps.clone(),
             Foremost::Deciding if self.stages.iter().any(|stage| stage.decides) => sorter.parents_first(true),
-            Foremost::Values if tried.iter().any(|attempt| is_taken(&attempt.error)) => sorter.values_first(&ties()?),
-            Foremost::Children => sorter.children_first(&ties()?),
+            Foremost::Values if tried.iter().any(|attempt| is_taken(&attempt.error)) => {
+                sorter.values_first(self.ties()?)
+            }
+            Foremost::Children => sorter.children_first(self.ties()?),
             _ => return Ok(None),
         };
         let is_same = |attempt: &Attempt| items(&attempt.steps).eq(items(&steps));

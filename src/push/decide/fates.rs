@@ -156,7 +156,9 @@ impl<'d, 'a> Deciding<'d, 'a> {
             fates.records.push(match visible {
                 _ if refused.contains(&*record.id) => Fate::Rejected,
                 // What the function saw of it may be out of date by the time that something else has opened it.
-                true if !locked => self.reject(&record.id, self.target.refused("updated", &record.id)),
+                true if !locked && !self.is_denied(row, Fate::Update) => {
+                    self.reject(&record.id, self.target.refused("updated", &record.id))
+                }
                 true if self.revives(row, record) => self.permitted_record(row, &record.id, Fate::Revive),
                 true => self.permitted_record(row, &record.id, Fate::Update),
                 false => self.permitted_record(row, &record.id, Fate::Insert),

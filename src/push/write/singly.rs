@@ -113,10 +113,10 @@ impl Work<'_, '_> {
         let mut refused = refused;
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let ties = match attempt.order {
-            Foremost::Children => Some(Ties::of(self.targets, &self.stages)?),
+            Foremost::Children => Some(self.ties()?),
             _ => None,
         };
-        let pace = Pace { enough, again: ties.as_ref() };
+        let pace = Pace { enough, again: ties };
         loop {
             match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
