@@ -15,7 +15,7 @@ pub type Walker = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) ->
 ///
 /// # Safety
 /// Called with a node of the tree that is copied, or NULL, and the context that the mutator was given.
-pub type Mutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
+pub type TreeMutator = unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> *mut pg_sys::Node;
 
 /// makeNode() of nodes/nodes.h: zeroed, with its tag.
 pub fn node<T>(tag: NodeTag) -> *mut T {
@@ -43,7 +43,7 @@ unsafe extern "C-unwind" {
     #[cfg_attr(any(feature = "pg16", feature = "pg17", feature = "pg18"), link_name = "expression_tree_mutator_impl")]
     pub fn expression_tree_mutator(
         node: *mut pg_sys::Node,
-        mutator: Mutator,
+        mutator: TreeMutator,
         context: *mut c_void,
     ) -> *mut pg_sys::Node;
 }

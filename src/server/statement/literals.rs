@@ -16,7 +16,7 @@ use pgrx::pg_sys::{self, NodeTag};
 use pgrx::prelude::*;
 
 use crate::server::error::{code, SyncError};
-use crate::server::node::{expression_tree_mutator, Mutator, Walker};
+use crate::server::node::{expression_tree_mutator, TreeMutator, Walker};
 
 /// A literal that was taken out of a raw tree.
 struct Literal {
@@ -52,7 +52,7 @@ unsafe extern "C-unwind" {
     #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_mutator_impl")]
     fn query_tree_mutator(
         query: *mut pg_sys::Query,
-        mutator: Mutator,
+        mutator: TreeMutator,
         context: *mut c_void,
         flags: i32,
     ) -> *mut pg_sys::Query;
