@@ -6,9 +6,8 @@ cd "$REPO"
 findings=$(mktemp)
 trap 'rm -f "$findings"' EXIT
 
-# Whoever owned an object of that name before would keep it, and with it what the extension runs. (One is a text that doctor() gives.)
+# Whoever owned an object of that name before would keep it, and with it what the extension runs.
 grep -nHiE 'create[[:space:]]+or[[:space:]]+replace|if[[:space:]]+not[[:space:]]+exists' sql/[0-9]*_*.sql |
-	grep -v "THEN 'CREATE SCHEMA IF NOT EXISTS snapsync;'" |
 	sed 's/$/   <- plain CREATE only/' >>"$findings" || true
 
 # Where its rows do not fit into memory each is compared with all: NOT EXISTS is a join.

@@ -623,8 +623,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'info', coalesce(m.name, m.tab),
            'nobody has looked at it since this database was restored, copied or upgraded: every pull replaces it',
            'Transactions that write to synced tables look at some of them each, any DDL command of a superuser''s at all, of others at their own.',
-           -- The schema is there: nothing is made.
-           CASE WHEN r.rolsuper THEN 'CREATE SCHEMA IF NOT EXISTS snapsync;'
+           -- It is his already: nothing is changed.
+           CASE WHEN r.rolsuper
+                THEN (SELECT format('ALTER SCHEMA snapsync OWNER TO %I;', pg_get_userbyid(nspowner)) FROM pg_namespace WHERE nspname = 'snapsync')
                 WHEN m.name IS NOT NULL THEN format('SELECT snapsync.enable(%L);', m.tab) END,
            CASE WHEN NOT r.rolsuper THEN snapsync.enabling_is_left_to(m.relation, who) END
     FROM mine AS m JOIN pg_roles AS r ON r.oid = who WHERE NOT snapsync.is_seen_here(m.relation)

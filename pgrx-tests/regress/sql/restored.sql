@@ -125,7 +125,7 @@ RESET ROLE;
 SELECT DISTINCT hint, fix FROM snapsync.doctor() WHERE finding ~ 'looked';
 SELECT DISTINCT fix FROM snapsync.doctor() WHERE finding ~ 'looked' \gexec
 SELECT t.unseen();
-CREATE SCHEMA IF NOT EXISTS snapsync;
+ALTER SCHEMA snapsync OWNER TO CURRENT_USER;
 \connect regress_restored
 DROP TABLE hers;
 -- What ends a look, a writer's statement_timeout, says nothing of the table.
