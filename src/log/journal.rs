@@ -306,12 +306,13 @@ pub fn logged() -> i32 {
     JOURNAL.with(|j| j.borrow().logged)
 }
 
-/// Calls this with the key of each row of the table that was deleted since so many changes were logged, or of which something changed that decides who
+/// Calls this with the key of each row of the table that these changes, by how many were logged before, deleted, or of which they changed something that decides who
 /// sees it. (Not of what is written to the log already.)
-pub fn taken_since(logged: i32, relation: pg_sys::Oid, each: &mut dyn FnMut(&str)) {
+pub fn taken_in(changes: Range<i32>, relation: pg_sys::Oid, each: &mut dyn FnMut(&str)) {
     JOURNAL.with(|j| {
         let j = j.borrow();
-        for entry in &j.entries[j.entries.partition_point(|e| e.number < logged)..] {
+        let place = |number| j.entries.partition_point(|e| e.number < number);
+        for entry in &j.entries[place(changes.start)..place(changes.end)] {
             memory::heed();
             if entry.relation == relation && entry.texts.image().is_some() {
                 each(j.text(entry.texts.key()));

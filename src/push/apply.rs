@@ -5,7 +5,7 @@
 //! created row that is known not to be there without its INSERT).
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{HashMap, HashSet};
 
 use super::decide::Fates;
@@ -64,13 +64,16 @@ pub struct ItemWriter<'w, 'a> {
     care: Care,
     /// So many changes were logged before.
     logged: i32,
+    /// A deletion counts as done where the push has hidden the row from its caller before: a trigger of another table may have marked it as deleted. That is for the
+    /// last: in another order the deletion may come first.
+    pub forgives: Cell<bool>,
 }
 
 impl<'w, 'a> ItemWriter<'w, 'a> {
     /// To be called before anything is written.
     pub fn of(targets: &'w [Target<'a>], fates: &'w [Fates], care: Care) -> Self {
         let echoes = targets.iter().map(|_| OnceCell::new()).gather();
-        ItemWriter { targets, fates, echoes, care, logged: journal::logged() }
+        ItemWriter { targets, fates, echoes, care, logged: journal::logged(), forgives: Cell::new(false) }
     }
 
     fn echo(&self, target: usize) -> Result<Option<&Echo>> {
@@ -136,6 +139,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         if !statement.returns() {
             return self.check_inserted(statement, &sent, trusted, applied);
         }
+        self.refuse_marked(statement, &before)?;
         if done.len() == statement.items.len() {
             return Ok(());
         }
@@ -174,7 +178,10 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let mut done = done.into_iter();
         for (statement, before) in statements.iter().zip(&before) {
             match statement.returns() {
-                true => self.check(statement, &done.next().unwrap_or_default(), before, applied)?,
+                true => {
+                    self.refuse_marked(statement, before)?;
+                    self.check(statement, &done.next().unwrap_or_default(), before, applied)?;
+                }
                 false => self.check_inserted(statement, &sent, trusted, applied)?,
             }
         }

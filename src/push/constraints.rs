@@ -13,7 +13,7 @@ use crate::server::memory::Gather;
 use crate::server::{deferred, pg, spi, subxact};
 
 /// A constraint's name, with its schema, quoted. It is IMMEDIATE for the caller: it has refused a statement.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Constraint(String);
 
 /// The constraint that raised this error at the end of a statement, if it can be deferred and is not yet.

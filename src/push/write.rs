@@ -19,6 +19,7 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 
+mod ahead;
 mod singly;
 mod violators;
 
@@ -106,8 +107,7 @@ impl<'w, 'a> Work<'w, 'a> {
         if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
-        let turned = attempts.iter().find(|attempt| attempt.order == Foremost::Children);
-        let Some((partial, missing)) = self.one_by_one(&attempts[0], turned)? else { return Ok(Written::Nothing) };
+        let Some((partial, missing)) = self.one_by_one(&attempts)? else { return Ok(Written::Nothing) };
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
         let stood = partial.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));

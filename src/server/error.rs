@@ -30,8 +30,11 @@ pub mod code {
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     pub const PROGRAM_LIMIT: &str = "54000";
     pub const NOT_IN_STATE: &str = "55000";
+    pub const NOT_NULL_VIOLATION: &str = "23502";
+    pub const CHECK_VIOLATION: &str = "23514";
     pub const UNIQUE_VIOLATION: &str = "23505";
     pub const EXCLUSION_VIOLATION: &str = "23P01";
+    pub const CHANGED_BY_ITS_OWN: &str = "27000";
     pub const GENERATED_ALWAYS: &str = "428C9";
     pub const SERIALIZATION_FAILURE: &str = "40001";
     pub const OUT_OF_MEMORY: &str = "53200";

@@ -227,16 +227,16 @@ impl Judge {
     }
 }
 
-/// Does any row with one of these ids stand in the table now, whoever may see it? To be asked of rows that the caller could see. They are read in his own
+/// How many rows with these ids stand in the table now, whoever may see them? To be asked of rows that the caller could see. They are read in his own
 /// name, for he is writing there.
-pub fn any_stands(table: &Rc<Collection>, ids: &[&str]) -> Result<bool> {
+pub fn count_standing(table: &Rc<Collection>, ids: &[&str]) -> Result<usize> {
     if ids.is_empty() {
-        return Ok(false);
+        return Ok(0);
     }
     let _now = pg::ActiveSnapshot::take();
     let mut rows = OldRows::present(table)?;
     spi::pinned(|| query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
-    Ok(rows.count() > 0)
+    Ok(rows.count())
 }
 
 /// What was found, or None where an error leaves it unknown. An error while old rows are judged is not the caller's: not one that a row is cause

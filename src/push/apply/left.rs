@@ -105,14 +105,18 @@ impl ItemWriter<'_, '_> {
         let what = if deletes { "deleted" } else { "updated" };
         let unseen = (0..ids.len()).filter(|place| !visible.contains_key(place));
         let unseen: Vec<(&Item, &str)> = unseen.map(|place| (left[place], ids[place])).gather();
-        let since = match (deletes, may_veto) {
-            (true, _) => Some(self.logged),
-            // It would be lost by the order in which the push is written.
-            (false, may_veto) => may_veto.then_some(before.logged),
+        // (What an earlier statement did is of the order in which the push is written.)
+        let since = match deletes && self.forgives.get() && !Facts::of(&target.collection)?.unset_by_keys {
+            true => Some(self.logged),
+            false => may_veto.then_some(before.logged),
         };
         if let Some(id) = left_standing(target, &not_taken(target, &unseen, &before.seen, since))?.first() {
             // Something that this push did took it out of the caller's sight.
             return Err(target.refused(what, id));
+        }
+        let gone: Vec<&str> = if deletes { Vec::new() } else { unseen.iter().map(|(_, id)| *id).gather() };
+        if let Some(id) = self.touched_before(target, &gone, before).first() {
+            return Err(target.taken_along(id));
         }
         // (Not those that are marked as deleted already; nor what is gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with
         // its next pull.)
@@ -127,6 +131,38 @@ impl ItemWriter<'_, '_> {
         }
         memory::extend(&mut applied.kept, kept.into_iter().map(|place| *left[place]));
         Ok(())
+    }
+
+    /// An UPDATE that reached a row which an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the
+    /// client has changed would be gone with the row.
+    pub(super) fn refuse_marked(&self, statement: &WriteStatement, before: &Beforehand) -> Result<()> {
+        let target = &self.targets[statement.target];
+        let (What::Update(group), Some(mark)) = (statement.what, &target.collection.soft_delete) else { return Ok(()) };
+        if self.logged == before.logged || target.updates[group as usize].columns.iter().any(|name| **name == mark.name)
+        {
+            return Ok(());
+        }
+        let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
+        let touched = self.touched_before(target, &ids, before);
+        match target.visible_now(&touched)?.into_iter().find(|(_, is_marked)| *is_marked) {
+            Some((place, _)) => Err(target.taken_along(touched[place])),
+            None => Ok(()),
+        }
+    }
+
+    /// Those of these rows that an earlier statement of this push deleted, or of which it changed something that decides who sees them.
+    fn touched_before<'i>(&self, target: &Target, ids: &[&'i str], before: &Beforehand) -> Vec<&'i str> {
+        if ids.is_empty() || self.logged == before.logged {
+            return Vec::new();
+        }
+        let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
+        let mut touched = HashSet::new();
+        journal::taken_in(self.logged..before.logged, target.collection.relation, &mut |key| {
+            if let Some(id) = asked.get(&target.comparable(key)) {
+                touched.insert(id.to_string());
+            }
+        });
+        ids.iter().copied().filter(|id| touched.contains(&*target.comparable(id))).gather()
     }
 
     /// The first of these rows that the policies do not let the caller change, as the statement met it. The others a trigger kept. What a policy goes by can
@@ -166,15 +202,16 @@ impl ItemWriter<'_, '_> {
         Ok(part.first().copied())
     }
 
-    /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
-    pub fn gone(&self, failed: &[Item]) -> Result<HashSet<Item>> {
+    /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again. `marked`: or marked as deleted.
+    pub fn gone(&self, failed: &[Item], marked: bool) -> Result<HashSet<Item>> {
         let mut gone = HashSet::new();
         let updates = failed.iter().copied().filter(Item::changes_row);
         for (target, updates) in by_target(updates) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
-            let visible = self.targets[target].visible_now(&ids)?;
-            let visible: HashSet<usize> = visible.into_iter().map(|(place, _)| place).gather();
-            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains(place)).gather();
+            let visible: HashMap<usize, bool> = self.targets[target].visible_now(&ids)?.into_iter().gather();
+            let is_marked = |(place, is_marked): (&usize, &bool)| (marked && *is_marked).then(|| updates[*place]);
+            memory::extend(&mut gone, visible.iter().filter_map(is_marked));
+            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains_key(place)).gather();
             let asked: Vec<&str> = unseen.iter().map(|&place| ids[place]).gather();
             let standing: HashSet<&str> = left_standing(&self.targets[target], &asked)?.into_iter().gather();
             let is_gone = |place: &usize| !standing.contains(ids[*place]);
@@ -209,7 +246,7 @@ fn not_taken<'i>(
     let Some(since) = since.filter(|_| !left.is_empty()) else { return left };
     let asked: HashSet<Cow<str>> = left.iter().map(|id| target.comparable(id)).gather();
     let mut taken = HashSet::new();
-    journal::taken_since(since, target.collection.relation, &mut |key| {
+    journal::taken_in(since..i32::MAX, target.collection.relation, &mut |key| {
         if let Some(id) = asked.get(&target.comparable(key)) {
             taken.insert(id.to_string());
         }
@@ -220,14 +257,13 @@ fn not_taken<'i>(
 
 /// Those of these rows, which the caller does not see any more, that stand there all the same.
 fn left_standing<'i>(target: &Target, ids: &[&'i str]) -> Result<Vec<&'i str>> {
-    if !policy::any_stands(&target.collection, ids)? {
-        return Ok(Vec::new());
+    memory::heed();
+    let count = policy::count_standing(&target.collection, ids)?;
+    if count == 0 || count == ids.len() {
+        return Ok(ids[..count].iter().copied().gather());
     }
-    let mut standing = Vec::new();
-    for id in ids {
-        if policy::any_stands(&target.collection, std::slice::from_ref(id))? {
-            standing.push(*id);
-        }
-    }
+    let (first, second) = ids.split_at(ids.len() / 2);
+    let mut standing = left_standing(target, first)?;
+    memory::extend(&mut standing, left_standing(target, second)?);
     Ok(standing)
 }

@@ -36,6 +36,19 @@ impl Target<'_> {
         .hint("The role can see the row but no policy lets it change the row.")
     }
 
+    /// A row that another change of the same push has deleted, which was to change it later.
+    pub fn taken_along(&self, id: &str) -> SyncError {
+        let collection = &self.collection.name;
+        SyncError::new(
+            code::CHANGED_BY_ITS_OWN,
+            format!("a row of collection \"{collection}\" was deleted by another change of this push"),
+        )
+        .detail(format!("It is {}.", self.path_of(id)))
+        .hint(
+            "A cascade or a trigger deleted the row before it could be changed. Push the changes one after the other.",
+        )
+    }
+
     /// An error of Postgres about one record, with the record's place in the payload.
     pub fn about(&self, id: &str, e: SyncError) -> SyncError {
         self.located(e, format!("It is about {} (id \"{}\").", self.path_of(id), excerpt::name(id)))

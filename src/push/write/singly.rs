@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::ahead::Tries;
 use super::{items, Attempt, Work};
 use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
@@ -30,6 +31,10 @@ const ROUNDS: usize = 8;
 /// So many failures, of whatever kinds, are enough to see that nobody waits for what was not tried yet.
 const ENOUGH_IN_ALL: usize = 1_000;
 
+/// So often what failed is put ahead of everything else, and no more rows than these: so many do not fail for the order's sake.
+const TRIALS_AHEAD: usize = 3;
+const MOST_AHEAD: usize = 1_000;
+
 /// How rows are tried.
 #[derive(Clone, Copy)]
 pub(super) struct Pace<'t> {
@@ -37,6 +42,27 @@ pub(super) struct Pace<'t> {
     pub(super) enough: usize,
     /// What failed is tried again after each step that wrote something and is tied to it, and not only after all of them: the next may close what it hangs on.
     pub(super) again: Option<&'t Ties>,
+    /// These are tried before everything else, and again after each part of it (ahead.rs).
+    pub(super) ahead: &'t [Item],
+    /// A deletion is done where the push has hidden the row from the caller before ([`ItemWriter::forgives`]).
+    pub(super) forgives: bool,
+}
+
+/// An order in which rows are written one by one.
+#[derive(Clone)]
+struct Trial<'t> {
+    attempt: &'t Attempt,
+    ahead: Vec<Item>,
+    /// As `Pace` has it.
+    forgives: bool,
+}
+
+/// What came of a trial.
+enum Improved<'t> {
+    Done(Option<Found>),
+    Yes,
+    Not(Trial<'t>, Found),
+    Failed,
 }
 
 /// What came of writing rows one by one.
@@ -49,21 +75,37 @@ pub(super) struct Partial {
     /// Those of them, as they were to be inserted, that are left, for the policy wants the stored ones to stand.
     pub(super) stood: Vec<Item>,
     pub(super) failed: Vec<(Item, SyncError)>,
+    /// With `abort`: what was not tried, for enough had failed.
+    pub(super) untried: Vec<Item>,
 }
 
 impl Partial {
     pub(super) fn unwritten(&self) -> impl Iterator<Item = Item> + '_ {
         self.failed.iter().map(|(item, _)| *item).chain(self.stood.iter().copied())
     }
+
+    /// Those of which the order may be to blame.
+    fn may_wait(&self) -> impl Iterator<Item = Item> + '_ {
+        let failed = self.failed.iter().filter(|(_, e)| may_wait(e)).map(|(item, _)| *item);
+        failed.chain(self.untried.iter().copied())
+    }
+
+    /// Adds what came of a part.
+    pub(super) fn take(&mut self, part: Partial) {
+        memory::extend(&mut self.kept, part.kept);
+        memory::extend(&mut self.found, part.found);
+        memory::extend(&mut self.stood, part.stood);
+        memory::extend(&mut self.failed, part.failed);
+    }
 }
 
 /// What came of a step.
-struct Progress {
+pub(super) struct Progress {
     /// Some of it is written now.
-    written: bool,
+    pub(super) written: bool,
     /// Enough had failed before all of it was tried.
-    untried: bool,
-    failed: usize,
+    pub(super) untried: bool,
+    pub(super) failed: usize,
 }
 
 /// With the rows that are missing.
@@ -72,61 +114,95 @@ type Found = (Partial, Vec<Item>);
 impl Work<'_, '_> {
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
     ///
-    /// In the first order, as long as no other has fewer that cannot be.
-    pub(super) fn one_by_one(&self, first: &Attempt, turned: Option<&Attempt>) -> Result<Option<Found>> {
-        let Some(turned) = turned else { return self.singly(first, Vec::new()) };
-        let refused = match self.singly_but(0, first)? {
+    /// In the first order, as long as no other leaves fewer: that which has last what may close something, and then the better one with what it left ahead of everything else.
+    pub(super) fn one_by_one(&self, attempts: &[Attempt]) -> Result<Option<Found>> {
+        let (first, others) = attempts.split_first().expect("the first order was tried");
+        let turned = others.iter().find(|attempt| attempt.order == Foremost::Children);
+        let first = Trial { attempt: first, ahead: Vec::new(), forgives: false };
+        let left = match self.try_order(&first, turned.is_none())? {
             End::Keep(done) => return Ok(done),
-            End::Undo(refused) => refused,
+            End::Undo(left) => left,
         };
-        // With `abort` the whole push is, unless there are none.
-        let most = if self.pusher.report { refused.0.failed.len() - 1 } else { 0 };
-        match self.singly_but(most, turned) {
-            Ok(End::Keep(done)) => return Ok(done),
-            // It comes nearer: its errors are not of the order's making.
-            Ok(End::Undo(fewer)) if fewer.0.failed.len() < refused.0.failed.len() => return Ok(Some(fewer)),
-            Ok(End::Undo(_)) => {}
-            Err(e) if subxact::is_transient(&e) => return Err(e),
-            Err(_) => {}
+        let mut next = turned.map(|attempt| Trial { attempt, ..first.clone() }).or_else(|| put_ahead(&first, &left.0));
+        let mut best = (first, left);
+        for _ in 0..=TRIALS_AHEAD {
+            let Some(trial) = next.take() else { break };
+            next = match self.improve(trial, &mut best)? {
+                Improved::Done(done) => return Ok(done),
+                Improved::Not(trial, others) if !trial.ahead.is_empty() => put_ahead(&trial, &others.0),
+                Improved::Yes | Improved::Not(..) => put_ahead(&best.0, &best.1 .0),
+                Improved::Failed => None,
+            };
         }
+        if best.1 .0.failed.iter().any(|(item, _)| item.what == What::Delete) {
+            let forgiving = Trial { forgives: true, ..best.0.clone() };
+            if let Improved::Done(done) = self.improve(forgiving, &mut best)? {
+                return Ok(done);
+            }
+        }
+        let (trial, left) = best;
         match self.pusher.report {
             // That they cannot be written is known.
-            true => self.singly(first, refused.0.failed),
-            false => Ok(Some(refused)),
+            true => self.singly(&trial, left.0.failed),
+            // Then nothing is.
+            false => Ok(Some(left)),
         }
     }
 
-    /// Undone where more than so many fail.
-    fn singly_but(&self, most: usize, attempt: &Attempt) -> Result<End<Option<Found>, Found>> {
+    /// Is this order better than the best so far? (Then its errors are not of the order's making.)
+    fn improve<'t>(&self, trial: Trial<'t>, best: &mut (Trial<'t>, Found)) -> Result<Improved<'t>> {
+        match self.try_order(&trial, false) {
+            Ok(End::Keep(done)) => Ok(Improved::Done(done)),
+            Ok(End::Undo(left)) if left.0.failed.len() < best.1 .0.failed.len() => {
+                *best = (trial, left);
+                Ok(Improved::Yes)
+            }
+            Ok(End::Undo(left)) => Ok(Improved::Not(trial, left)),
+            Err(e) if subxact::is_transient(&e) => Err(e),
+            Err(_) => Ok(Improved::Failed),
+        }
+    }
+
+    /// Undone, unless all is written, or in no other order more would be; `is_last`: there is no other but with what failed ahead.
+    fn try_order(&self, trial: &Trial, is_last: bool) -> Result<End<Option<Found>, Found>> {
         subxact::run_or_undo(|| {
-            Ok(match self.singly(attempt, Vec::new())? {
-                Some(found) if found.0.failed.len() > most => End::Undo(found),
-                done => End::Keep(done),
-            })
+            let Some(found) = self.singly(trial, Vec::new())? else { return Ok(End::Keep(None)) };
+            let is_final = is_last && self.pusher.report && found.0.may_wait().next().is_none();
+            Ok(if found.0.failed.is_empty() || is_final { End::Keep(Some(found)) } else { End::Undo(found) })
         })
     }
 
-    /// In the order of this attempt, without those that are refused already.
-    fn singly(&self, attempt: &Attempt, refused: Vec<(Item, SyncError)>) -> Result<Option<Found>> {
-        let (mut steps, deferred) = (attempt.steps.clone(), &attempt.deferred);
+    /// In this order, without those that are refused already.
+    fn singly(&self, trial: &Trial, refused: Vec<(Item, SyncError)>) -> Result<Option<Found>> {
+        let attempt = trial.attempt;
+        let (mut steps, mut deferred) = (attempt.steps.clone(), attempt.deferred.clone());
         leave_out(&mut steps, &refused);
         let mut refused = refused;
-        let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let ties = match attempt.order {
             Foremost::Children => Some(self.ties()?),
             _ => None,
         };
-        let pace = Pace { enough, again: ties };
+        let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
+        let pace = Pace { enough, again: ties, ahead: &trial.ahead, forgives: trial.forgives };
         loop {
-            match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
+            let written = subxact::run_or_undo(|| {
+                let written = self.write_singly(&steps, &deferred, pace)?;
+                let End::Keep((partial, _)) = &written else { return Ok(End::Undo(None)) };
+                match self.to_defer(partial, &deferred)? {
+                    Some(constraint) => Ok(End::Undo(Some(constraint))),
+                    None => Ok(written),
+                }
+            });
+            match written {
                 Ok(End::Keep((mut partial, missing))) => {
                     memory::extend(&mut partial.failed, refused);
                     return Ok(Some((partial, missing)));
                 }
-                Ok(End::Undo(())) => return Ok(None),
+                Ok(End::Undo(None)) => return Ok(None),
+                Ok(End::Undo(Some(constraint))) => deferred.push(constraint),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
                 Err(e) => {
-                    let violators = self.violators(&steps, deferred, pace, &e)?;
+                    let violators = self.violators(&steps, &deferred, pace, &e)?;
                     if violators.is_empty() {
                         return Err(e);
                     }
@@ -137,13 +213,33 @@ impl Work<'_, '_> {
         }
     }
 
-    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<Found, ()>> {
+    /// A constraint that refused a row before others could make up for it: two that swap a value stand apart here.
+    fn to_defer(&self, partial: &Partial, deferred: &[Constraint]) -> Result<Option<Constraint>> {
+        let mut asked = HashSet::new();
+        for (_, e) in &partial.failed {
+            memory::heed();
+            if !asked.insert((&e.names[0], &e.names[4])) {
+                continue;
+            }
+            if let Some(constraint) = constraints::to_defer(e, deferred, self.before)? {
+                return Ok(Some(constraint));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write_singly(
+        &self,
+        steps: &[Step],
+        deferred: &[Constraint],
+        pace: Pace,
+    ) -> Result<End<Found, Option<Constraint>>> {
         constraints::defer(deferred)?;
         let partial = self.bisect(steps, pace)?;
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
         if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
-            return Ok(End::Undo(()));
+            return Ok(End::Undo(None));
         }
         match self.before.check(deferred) {
             // Aborted in any case, and by an error that names its record.
@@ -158,64 +254,33 @@ impl Work<'_, '_> {
 
     /// (With `abort` not all that cannot be written are among those that failed.)
     pub(super) fn bisect(&self, steps: &[Step], pace: Pace) -> Result<Partial> {
-        let mut partial = Partial::default();
-        let mut left: Vec<Step> = steps.iter().cloned().gather();
-        let mut errors: HashMap<Item, SyncError> = HashMap::new();
-        let (mut before, mut failures) = (usize::MAX, 0);
-        for _ in 0..ROUNDS {
-            let mut any_untried = false;
-            for step in 0..left.len() {
-                let stage = self.stage_of(&left[step]);
-                let Progress { written, untried, failed } =
-                    self.write_step(&mut left[step], pace, &mut errors, &mut partial)?;
-                failures += failed;
-                any_untried |= untried;
-                let Some((ties, stage)) = pace.again.zip(stage).filter(|_| written) else { continue };
-                self.lay_gone_aside(&mut left[..step], &mut errors, &mut partial)?;
-                for earlier in &mut left[..step] {
-                    if self.stage_of(earlier).is_some_and(|earlier| ties.are_tied(earlier, stage)) {
-                        self.write_step(earlier, pace, &mut errors, &mut partial)?;
-                    }
-                }
-            }
-            let unwritten = items(&left).count();
+        self.writer.forgives.set(pace.forgives);
+        let mut tries = Tries::of(self, steps, pace);
+        tries.go_ahead()?;
+        let (mut before, mut failures, mut rounds) = (usize::MAX, 0, 0);
+        while rounds < ROUNDS {
+            let Progress { untried, failed, .. } = tries.round()?;
+            failures += failed;
+            let goes_on = untried && failures <= ENOUGH_IN_ALL;
+            let unwritten = items(&tries.left).count();
             // What was written since may be what the others waited for.
-            if unwritten == 0 || unwritten >= before && (!any_untried || failures > ENOUGH_IN_ALL) {
+            if unwritten == 0 || unwritten >= before && !goes_on {
                 break;
             }
             before = unwritten;
-            self.lay_gone_aside(&mut left, &mut errors, &mut partial)?;
+            rounds += usize::from(!goes_on);
+            tries.lay_gone_aside(tries.left.len())?;
         }
-        memory::extend(&mut partial.failed, items(&left).filter_map(|item| errors.remove_entry(&item)));
-        Ok(partial)
+        Ok(tries.end())
     }
 
-    fn stage_of(&self, step: &Step) -> Option<usize> {
+    pub(super) fn stage_of(&self, step: &Step) -> Option<usize> {
         let target = step.items.first()?.target;
         self.stages.iter().position(|stage| stage.targets.contains(&target))
     }
 
-    /// What failed, and whose row is gone since, has failed for good: an UPDATE of it would be taken for one of a row that somebody else has deleted.
-    fn lay_gone_aside(
-        &self,
-        left: &mut [Step],
-        errors: &mut HashMap<Item, SyncError>,
-        partial: &mut Partial,
-    ) -> Result<()> {
-        let failed: Vec<Item> = items(left).filter(|item| errors.contains_key(item)).gather();
-        let gone = self.writer.gone(&failed)?;
-        if gone.is_empty() {
-            return Ok(());
-        }
-        for step in left {
-            step.items.retain(|item| !gone.contains(item));
-        }
-        memory::extend(&mut partial.failed, gone.into_iter().filter_map(|item| errors.remove_entry(&item)));
-        Ok(())
-    }
-
     /// Writes what can be written of a step, and leaves the rest in it: what was not tried before what failed.
-    fn write_step(
+    pub(super) fn write_step(
         &self,
         step: &mut Step,
         pace: Pace,
@@ -317,6 +382,23 @@ impl Work<'_, '_> {
         }
         Ok(untried)
     }
+}
+
+/// The same order, with what it left ahead of everything else; None where nothing is, that was not.
+fn put_ahead<'t>(trial: &Trial<'t>, left: &Partial) -> Option<Trial<'t>> {
+    let known: HashSet<Item> = trial.ahead.iter().copied().gather();
+    let mut ahead: Vec<Item> = left.may_wait().filter(|item| !known.contains(item)).gather();
+    if ahead.is_empty() || ahead.len() + known.len() > MOST_AHEAD {
+        return None;
+    }
+    memory::extend(&mut ahead, trial.ahead.iter().copied());
+    Some(Trial { ahead, ..trial.clone() })
+}
+
+/// May what failed so pass at another time? Not a value that its column does not take, nor a row that its table's CHECK refuses.
+pub(super) fn may_wait(e: &SyncError) -> bool {
+    let by_check = e.code == code::CHECK_VIOLATION && e.names[0].is_some() && e.names[4].is_some();
+    !(e.code.starts_with("22") || e.code == code::NOT_NULL_VIOLATION || by_check)
 }
 
 fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {

@@ -31,7 +31,7 @@ impl<'w, 't> Work<'w, 't> {
             steps,
             deferred,
             before: self.before,
-            pace: Pace { enough: usize::MAX, again: pace.again },
+            pace: Pace { enough: usize::MAX, ..pace },
             without: suspects.iter().copied().gather(),
             refused: Vec::new(),
             probes: 0,

@@ -230,9 +230,15 @@ impl World {
             if (edit.kind == Kind::Created) == has.contains(&key) {
                 continue;
             }
-            // What the device has lost sight of, it is told of here, and is not when all comes as one.
-            let there = format!("SELECT 1 FROM single.{} WHERE id = $1", edit.table);
-            if edit.kind != Kind::Created && self.device.query_opt(&there, &[&edit.id()])?.is_none() {
+            // What the device has lost sight of, it is told of here, and is not when all comes as one. And an edit changes something.
+            let differs = format!(
+                "SELECT NOT to_jsonb(stored) @> $2::text::jsonb OR $3 FROM single.{} AS stored WHERE id = $1",
+                edit.table
+            );
+            let record = Value::Object(edit.record.clone()).to_string();
+            let deletes = edit.kind == Kind::Deleted;
+            let seen = self.device.query_opt(&differs, &[&edit.id(), &record, &deletes])?;
+            if edit.kind != Kind::Created && !seen.is_some_and(|row| row.get(0)) {
                 continue;
             }
             let changes = payload("single", std::slice::from_ref(&edit));

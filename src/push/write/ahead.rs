@@ -1,0 +1,200 @@
+//! Rows on their way into the tables one by one, step by step and round by round; and those that go ahead.
+//!
+//! What something else must wait for, no round finds: it failed when its turn came, since what it hangs on was closed by then, or its value not yet free. So it is put *ahead*: tried before
+//! everything else, and again after each part of that, until it passes. As who works offline does: he edits an item as soon as he may, and closes its list after that. What of the
+//! rest would take a row along that still waits (a deletion, by a cascade) is put off.
+
+use std::collections::{HashMap, HashSet};
+
+use super::items;
+use super::singly::{may_wait, Pace, Partial, Progress};
+use super::Work;
+use crate::push::item::{Item, What};
+use crate::push::steps::Step;
+use crate::server::error::{Result, SyncError};
+use crate::server::memory::{self, Gather};
+use crate::server::subxact::{self, End};
+
+/// So often, in all, rows that go ahead are tried again in vain before they wait for the end.
+const MOST_TRIED: usize = 4_000;
+
+/// So many parts the rest has at most.
+const PARTS: usize = 1_000;
+
+pub(super) struct Tries<'s, 'w, 'a> {
+    work: &'s Work<'w, 'a>,
+    pace: Pace<'s>,
+    /// What is left of each step. First come those that go ahead.
+    pub(super) left: Vec<Step>,
+    ahead: usize,
+    errors: HashMap<Item, SyncError>,
+    partial: Partial,
+    /// So often rows that go ahead may still be tried in vain.
+    budget: usize,
+}
+
+impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
+    pub(super) fn of(work: &'s Work<'w, 'a>, steps: &[Step], pace: Pace<'s>) -> Self {
+        let is_ahead: HashSet<Item> = pace.ahead.iter().copied().gather();
+        let (mut left, mut rest): (Vec<Step>, Vec<Step>) = (memory::list(steps.len()), memory::list(steps.len()));
+        for step in steps {
+            let (ahead, others) = step.items.iter().copied().gather_parts(|item| is_ahead.contains(item));
+            if !ahead.is_empty() {
+                left.push(Step { items: ahead, together: step.together });
+            }
+            rest.push(Step { items: others, together: step.together });
+        }
+        let ahead = left.len();
+        memory::extend(&mut left, rest);
+        Tries { work, pace, left, ahead, errors: HashMap::new(), partial: Partial::default(), budget: MOST_TRIED }
+    }
+
+    /// Tries those that go ahead, and again after each part of the rest.
+    pub(super) fn go_ahead(&mut self) -> Result<()> {
+        if self.ahead == 0 {
+            return Ok(());
+        }
+        self.try_ahead(false)?;
+        let rest = items(&self.left[self.ahead..]).count();
+        let waiting = items(&self.left[..self.ahead]).count();
+        let parts = (MOST_TRIED / waiting.max(1)).clamp(1, PARTS);
+        let size = rest.div_ceil(parts).max(1);
+        for step in self.ahead..self.left.len() {
+            let Step { items, together } = &mut self.left[step];
+            let (mut whole, together) = (std::mem::take(items), *together);
+            // Where tables refer to each other what waits for a new row must not wait for changes as well.
+            whole.sort_by_key(|item| together && item.is_update());
+            let mut failed = Step { items: Vec::new(), together };
+            for part in whole.chunks(size) {
+                memory::heed();
+                let mut part = Step { items: part.iter().copied().gather(), together };
+                if self.write_sparing(&mut part)? {
+                    self.try_ahead(true)?;
+                }
+                memory::extend(&mut failed.items, part.items);
+            }
+            // Rows that refer to each other can be written together only.
+            if together && failed.items.len() > 1 && self.write(&mut failed)?.written {
+                self.try_ahead(true)?;
+            }
+            self.left[step] = failed;
+        }
+        Ok(())
+    }
+
+    fn try_ahead(&mut self, again: bool) -> Result<()> {
+        for step in 0..self.ahead {
+            if !again || self.budget > 0 {
+                self.try_step(step, again)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries a step once more: not those of its rows that never pass.
+    fn try_step(&mut self, step: usize, again: bool) -> Result<()> {
+        let whole = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
+        let together = whole.together;
+        let never = |item: &Item| again && self.errors.get(item).is_some_and(|e| !may_wait(e));
+        let (failed, tried) = whole.items.into_iter().gather_parts(never);
+        let mut part = Step { items: tried, together };
+        let progress = self.write(&mut part)?;
+        self.budget = self.budget.saturating_sub(progress.failed);
+        memory::extend(&mut part.items, failed);
+        self.left[step] = part;
+        Ok(())
+    }
+
+    /// Writes a part of the rest, unless that takes a row along which still waits. Has anything been written?
+    fn write_sparing(&mut self, part: &mut Step) -> Result<bool> {
+        let is_deletion = part.items.iter().any(|item| item.what == What::Delete);
+        let waiting: Vec<Item> = items(&self.left[..self.ahead]).filter(Item::changes_row).gather();
+        if !is_deletion || waiting.is_empty() {
+            return Ok(self.write(part)?.written);
+        }
+        let (work, pace) = (self.work, self.pace);
+        let before = work.writer.gone(&waiting, true)?;
+        let written = subxact::run_or_undo(|| {
+            let (mut part, mut errors, mut partial) = (part.clone(), HashMap::new(), Partial::default());
+            let progress = work.write_step(&mut part, pace, &mut errors, &mut partial)?;
+            let gone = work.writer.gone(&waiting, true)?;
+            Ok(match gone.len() > before.len() {
+                true => End::Undo(()),
+                false => End::Keep((part, errors, partial, progress.written)),
+            })
+        })?;
+        let End::Keep((left, errors, partial, written)) = written else { return Ok(false) };
+        *part = left;
+        self.partial.take(partial);
+        self.errors.extend(errors);
+        Ok(written)
+    }
+
+    fn write(&mut self, step: &mut Step) -> Result<Progress> {
+        self.work.write_step(step, self.pace, &mut self.errors, &mut self.partial)
+    }
+
+    /// Each step once.
+    pub(super) fn round(&mut self) -> Result<Progress> {
+        let mut progress = Progress { written: false, untried: false, failed: 0 };
+        for step in 0..self.left.len() {
+            let stage = self.work.stage_of(&self.left[step]);
+            if self.left[step].together {
+                // (What never passes would have the others halved.)
+                self.try_step(step, true)?;
+            }
+            let mut part = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
+            let done = self.write(&mut part)?;
+            self.left[step] = part;
+            progress.failed += done.failed;
+            progress.untried |= done.untried;
+            progress.written |= done.written;
+            if let Some(stage) = stage.filter(|_| done.written) {
+                self.try_tied(step, stage)?;
+            }
+        }
+        Ok(progress)
+    }
+
+    /// What failed and is tied to this step, which wrote something, is tried again before the next one.
+    fn try_tied(&mut self, step: usize, stage: usize) -> Result<()> {
+        let (work, ties) = (self.work, self.pace.again);
+        let is_tied = |earlier| ties.is_some_and(|ties| ties.are_tied(earlier, stage));
+        if self.ahead == 0 && ties.is_none() {
+            return Ok(());
+        }
+        self.lay_gone_aside(step + 1)?;
+        for earlier in 0..=step {
+            if earlier < self.ahead || work.stage_of(&self.left[earlier]).is_some_and(is_tied) {
+                self.try_step(earlier, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What failed, and whose row is gone since, has failed for good: an UPDATE of it would be taken for one of a row that somebody else has deleted.
+    pub(super) fn lay_gone_aside(&mut self, steps: usize) -> Result<()> {
+        let left = &mut self.left[..steps];
+        let failed: Vec<Item> = items(left).filter(|item| self.errors.contains_key(item)).gather();
+        let gone = self.work.writer.gone(&failed, false)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for step in left {
+            step.items.retain(|item| !gone.contains(item));
+        }
+        let errors = &mut self.errors;
+        memory::extend(&mut self.partial.failed, gone.into_iter().filter_map(|item| errors.remove_entry(&item)));
+        Ok(())
+    }
+
+    pub(super) fn end(mut self) -> Partial {
+        for item in items(&self.left) {
+            match self.errors.remove_entry(&item) {
+                Some(failed) => self.partial.failed.push(failed),
+                None => self.partial.untried.push(item),
+            }
+        }
+        self.partial
+    }
+}
