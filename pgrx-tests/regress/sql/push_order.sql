@@ -416,6 +416,13 @@ SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"d
 ALTER TABLE lists DROP COLUMN main;
 DROP TABLE todos, lists;
 
+-- Each row takes the next one's value.
+CREATE TABLE queue (id text PRIMARY KEY, place int UNIQUE);
+INSERT INTO queue SELECT i, i FROM generate_series(1, 60) AS i;
+SELECT t.tables('queue');
+SELECT t.push(jsonb_build_object('queue', jsonb_build_object('updated', (SELECT jsonb_agg(jsonb_build_object('id', i, 'place', i + 1) ORDER BY i) FROM generate_series(1, 60) AS i))));
+DROP TABLE queue;
+
 -- Created rows are inserted in the order of the push: triggers find the parents, and counters count. A chain whose policy asks for the parent is inserted one by one.
 CREATE TABLE folders (id text PRIMARY KEY, parent text REFERENCES folders, name text, path text, number int GENERATED ALWAYS AS IDENTITY);
 CREATE FUNCTION path() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -15,8 +15,8 @@ use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 
-/// So often, in all, rows that go ahead are tried again in vain before they wait for the end.
-const MOST_TRIED: usize = 4_000;
+/// So often, in all, rows are tried again in vain, for others to come first.
+pub(super) const MOST_TRIED: usize = 4_000;
 
 /// So many parts the rest has at most.
 const PARTS: usize = 1_000;

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ahead::Tries;
+use super::ahead::{Tries, MOST_TRIED};
 use super::{items, Attempt, Work};
 use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
@@ -25,7 +25,7 @@ use crate::values::dialect::Dialect;
 /// all the same: it may be what these wait for.
 const ENOUGH: usize = 32;
 
-/// How often what failed is tried again because something else has been written since.
+/// How often what failed is tried again because something else has been written since; where few fail, more often.
 const ROUNDS: usize = 8;
 
 /// So many failures, of whatever kinds, are enough to see that nobody waits for what was not tried yet.
@@ -258,17 +258,16 @@ impl Work<'_, '_> {
         let mut tries = Tries::of(self, steps, pace);
         tries.go_ahead()?;
         let (mut before, mut failures, mut rounds) = (usize::MAX, 0, 0);
-        while rounds < ROUNDS {
+        while rounds < ROUNDS || failures <= MOST_TRIED {
             let Progress { untried, failed, .. } = tries.round()?;
-            failures += failed;
-            let goes_on = untried && failures <= ENOUGH_IN_ALL;
+            (failures, rounds) = (failures + failed, rounds + 1);
             let unwritten = items(&tries.left).count();
+            let goes_on = unwritten < before || untried && failures <= ENOUGH_IN_ALL;
             // What was written since may be what the others waited for.
-            if unwritten == 0 || unwritten >= before && !goes_on {
+            if unwritten == 0 || !goes_on {
                 break;
             }
             before = unwritten;
-            rounds += usize::from(!goes_on);
             tries.lay_gone_aside(tries.left.len())?;
         }
         Ok(tries.end())
