@@ -19,8 +19,8 @@ pub struct Facts {
     pub read_by_policies: Vec<u32>,
     /// Such a key follows an update, of a column that updates may change.
     pub followed: bool,
-    /// Keys of its own make columns of it NULL, or their default, where what they refer to is deleted.
-    pub unset_by_keys: bool,
+    /// The tables to which keys of its own refer that make columns of it NULL, or their default, where what they refer to is deleted.
+    pub unset_by: Vec<u32>,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
@@ -65,7 +65,7 @@ impl Facts {
             referenced_by: Vec::new(),
             read_by_policies: Vec::new(),
             followed: true,
-            unset_by_keys: true,
+            unset_by: Vec::new(),
             fires: -1,
             fires_late: -1,
             vetoes: -1,

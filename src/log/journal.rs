@@ -306,6 +306,11 @@ pub fn logged() -> i32 {
     JOURNAL.with(|j| j.borrow().logged)
 }
 
+/// Is nothing of what was logged since then written to the log already?
+pub fn is_kept_since(logged: i32) -> bool {
+    JOURNAL.with(|j| j.borrow().flushed <= logged)
+}
+
 /// Calls this with the key of each row of the table that these changes, by how many were logged before, deleted, or of which they changed something that decides who
 /// sees it. (Not of what is written to the log already.)
 pub fn taken_in(changes: Range<i32>, relation: pg_sys::Oid, each: &mut dyn FnMut(&str)) {

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Applied, Care, ItemWriter};
 use crate::collections::facts::{Facts, DELETE};
 use crate::log::journal::{self, Outcomes};
+use crate::push::decide::{Fate, Fates};
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
@@ -106,7 +107,7 @@ impl ItemWriter<'_, '_> {
         let unseen = (0..ids.len()).filter(|place| !visible.contains_key(place));
         let unseen: Vec<(&Item, &str)> = unseen.map(|place| (left[place], ids[place])).gather();
         // (What an earlier statement did is of the order in which the push is written.)
-        let since = match deletes && self.forgives.get() && !Facts::of(&target.collection)?.unset_by_keys {
+        let since = match deletes && self.forgives.get() && !self.may_unset(target)? {
             true => Some(self.logged),
             false => may_veto.then_some(before.logged),
         };
@@ -133,6 +134,14 @@ impl ItemWriter<'_, '_> {
         Ok(())
     }
 
+    /// May a key have made columns of this table's rows NULL, or their default, since the push deletes what they refer to? That hides rows and deletes none.
+    fn may_unset(&self, target: &Target) -> Result<bool> {
+        let unset_by = &Facts::of(&target.collection)?.unset_by;
+        let deletes = |fates: &Fates| fates.deletions.contains(&Fate::Delete);
+        let refers = |other: &Target| unset_by.contains(&other.collection.relation.to_u32());
+        Ok(self.targets.iter().zip(self.fates).any(|(other, fates)| refers(other) && deletes(fates)))
+    }
+
     /// An UPDATE that reached a row which an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the
     /// client has changed would be gone with the row.
     pub(super) fn refuse_marked(&self, statement: &WriteStatement, before: &Beforehand) -> Result<()> {
@@ -154,6 +163,10 @@ impl ItemWriter<'_, '_> {
     fn touched_before<'i>(&self, target: &Target, ids: &[&'i str], before: &Beforehand) -> Vec<&'i str> {
         if ids.is_empty() || self.logged == before.logged {
             return Vec::new();
+        }
+        // (What cannot be told may be: another order is tried.)
+        if !journal::is_kept_since(self.logged) {
+            return ids.iter().copied().gather();
         }
         let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
         let mut touched = HashSet::new();

@@ -61,9 +61,10 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let size = rest.div_ceil(parts).max(1);
         for step in self.ahead..self.left.len() {
             let Step { items, together } = &mut self.left[step];
-            let (mut whole, together) = (std::mem::take(items), *together);
+            let (whole, together) = (std::mem::take(items), *together);
             // Where tables refer to each other what waits for a new row must not wait for changes as well.
-            whole.sort_by_key(|item| together && item.is_update());
+            let (mut whole, changes) = whole.into_iter().gather_parts(|item| !together || !item.is_update());
+            memory::extend(&mut whole, changes);
             let mut failed = Step { items: Vec::new(), together };
             for part in whole.chunks(size) {
                 memory::heed();
@@ -126,7 +127,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let End::Keep((left, errors, partial, written)) = written else { return Ok(false) };
         *part = left;
         self.partial.take(partial);
-        self.errors.extend(errors);
+        memory::extend(&mut self.errors, errors);
         Ok(written)
     }
 

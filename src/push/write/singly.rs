@@ -75,6 +75,8 @@ pub(super) struct Partial {
     /// Those of them, as they were to be inserted, that are left, for the policy wants the stored ones to stand.
     pub(super) stood: Vec<Item>,
     pub(super) failed: Vec<(Item, SyncError)>,
+    /// So many of them, the last ones, violate what is deferred, which no order changes.
+    violators: usize,
     /// With `abort`: what was not tried, for enough had failed.
     pub(super) untried: Vec<Item>,
 }
@@ -86,7 +88,8 @@ impl Partial {
 
     /// Those of which the order may be to blame.
     fn may_wait(&self) -> impl Iterator<Item = Item> + '_ {
-        let failed = self.failed.iter().filter(|(_, e)| may_wait(e)).map(|(item, _)| *item);
+        let by_order = &self.failed[..self.failed.len() - self.violators];
+        let failed = by_order.iter().filter(|(_, e)| may_wait(e)).map(|(item, _)| *item);
         failed.chain(self.untried.iter().copied())
     }
 
@@ -175,7 +178,7 @@ impl Work<'_, '_> {
     /// In this order, without those that are refused already.
     fn singly(&self, trial: &Trial, refused: Vec<(Item, SyncError)>) -> Result<Option<Found>> {
         let attempt = trial.attempt;
-        let (mut steps, mut deferred) = (attempt.steps.clone(), attempt.deferred.clone());
+        let (mut steps, deferred) = (attempt.steps.clone(), &attempt.deferred);
         leave_out(&mut steps, &refused);
         let mut refused = refused;
         let ties = match attempt.order {
@@ -185,24 +188,16 @@ impl Work<'_, '_> {
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let pace = Pace { enough, again: ties, ahead: &trial.ahead, forgives: trial.forgives };
         loop {
-            let written = subxact::run_or_undo(|| {
-                let written = self.write_singly(&steps, &deferred, pace)?;
-                let End::Keep((partial, _)) = &written else { return Ok(End::Undo(None)) };
-                match self.to_defer(partial, &deferred)? {
-                    Some(constraint) => Ok(End::Undo(Some(constraint))),
-                    None => Ok(written),
-                }
-            });
-            match written {
+            match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
+                    partial.violators = refused.len();
                     memory::extend(&mut partial.failed, refused);
                     return Ok(Some((partial, missing)));
                 }
-                Ok(End::Undo(None)) => return Ok(None),
-                Ok(End::Undo(Some(constraint))) => deferred.push(constraint),
+                Ok(End::Undo(())) => return Ok(None),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
                 Err(e) => {
-                    let violators = self.violators(&steps, &deferred, pace, &e)?;
+                    let violators = self.violators(&steps, deferred, pace, &e)?;
                     if violators.is_empty() {
                         return Err(e);
                     }
@@ -213,33 +208,14 @@ impl Work<'_, '_> {
         }
     }
 
-    /// A constraint that refused a row before others could make up for it: two that swap a value stand apart here.
-    fn to_defer(&self, partial: &Partial, deferred: &[Constraint]) -> Result<Option<Constraint>> {
-        let mut asked = HashSet::new();
-        for (_, e) in &partial.failed {
-            memory::heed();
-            if !asked.insert((&e.names[0], &e.names[4])) {
-                continue;
-            }
-            if let Some(constraint) = constraints::to_defer(e, deferred, self.before)? {
-                return Ok(Some(constraint));
-            }
-        }
-        Ok(None)
-    }
-
-    fn write_singly(
-        &self,
-        steps: &[Step],
-        deferred: &[Constraint],
-        pace: Pace,
-    ) -> Result<End<Found, Option<Constraint>>> {
+    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<Found, ()>> {
         constraints::defer(deferred)?;
-        let partial = self.bisect(steps, pace)?;
+        let mut partial = self.bisect(steps, pace)?;
+        let deferred = &self.write_deferred(&mut partial, deferred)?;
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
         if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
-            return Ok(End::Undo(None));
+            return Ok(End::Undo(()));
         }
         match self.before.check(deferred) {
             // Aborted in any case, and by an error that names its record.

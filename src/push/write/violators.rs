@@ -1,16 +1,17 @@
-//! Which rows violate deferred constraints.
+//! Constraints that can be deferred, where rows are written one by one: which rows pass if they are, and which violate those that were.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::singly::Pace;
+use super::singly::{Pace, Partial};
 use super::Work;
+use crate::push::apply::Applied;
 use crate::push::constraints::{self, Constraint, DeferredBefore};
 use crate::push::item::Item;
 use crate::push::steps::Step;
 use crate::push::target::Target;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::subxact;
+use crate::server::subxact::{self, Tried};
 
 /// How often a push is written to find the rows that violate deferred constraints, which do not say which they are. Each
 /// time costs as much as the push.
@@ -48,6 +49,64 @@ impl<'w, 't> Work<'w, 't> {
         }
         let about = |(item, e): (Item, SyncError)| (item, self.targets[item.target].about(item.id(self.targets), e));
         Ok(search.refused.into_iter().map(about).gather())
+    }
+}
+
+/// Of more rows that a constraint refuses it is not found out which of them pass when it is deferred, but only whether all do.
+const MOST_DEFERRED: usize = 100;
+
+impl Work<'_, '_> {
+    /// Writes, on top of what is written, those of the failed rows that pass where the constraints that refused them are deferred: two that swap a value. Returns all
+    /// constraints that are deferred then.
+    pub(super) fn write_deferred(&self, partial: &mut Partial, deferred: &[Constraint]) -> Result<Vec<Constraint>> {
+        let mut known = deferred.iter().cloned().gather::<Vec<Constraint>>();
+        let mut can_be: HashMap<[Option<String>; 2], bool> = HashMap::new();
+        let mut waiting: Vec<Item> = Vec::new();
+        for (item, e) in &partial.failed {
+            memory::heed();
+            let name = [e.names[0].clone(), e.names[4].clone()];
+            let can_be = match can_be.get(&name) {
+                Some(can_be) => *can_be,
+                None => {
+                    let found = constraints::to_defer(e, &known, self.before)?;
+                    let is_found = found.is_some();
+                    can_be.insert(name, is_found);
+                    memory::extend(&mut known, found);
+                    is_found
+                }
+            };
+            if can_be {
+                waiting.push(*item);
+            }
+        }
+        // What one row alone waits for has been written by now.
+        if waiting.len() < 2 {
+            return Ok(deferred.iter().cloned().gather());
+        }
+        let work = |items: &[Item]| {
+            constraints::defer(&known)?;
+            let applied = self.writer.apply(items, false)?;
+            self.before.check(&known)?;
+            Ok((items.iter().copied().gather::<HashSet<Item>>(), applied))
+        };
+        let mut written: HashSet<Item> = HashSet::new();
+        let mut take = |tried: Tried<Item, (HashSet<Item>, Applied)>| {
+            if let Ok((items, applied)) = tried {
+                memory::extend(&mut written, items);
+                memory::extend(&mut partial.kept, applied.kept);
+            }
+            Ok(true)
+        };
+        match waiting.len() > MOST_DEFERRED {
+            true => match subxact::run(|| work(&waiting)) {
+                Err(e) if subxact::is_transient(&e) => return Err(e),
+                Err(_) => {}
+                Ok(done) => _ = take(Ok(done))?,
+            },
+            false => _ = subxact::in_halves(&waiting, &work, &mut take)?,
+        }
+        partial.failed.retain(|(item, _)| !written.contains(item));
+        Ok(if written.is_empty() { deferred.iter().cloned().gather() } else { known })
     }
 }
 
