@@ -4,7 +4,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::collections::lookup;
+use crate::collections::lookup::{self, paths};
 use crate::collections::shape::{unseen, versions};
 use crate::log::{journal, wake};
 use crate::push::once;
@@ -40,6 +40,7 @@ pub fn register() {
         pg_sys::RegisterResourceReleaseCallback(Some(on_release), std::ptr::null_mut());
         talk::chain(std::ptr::replace(&raw mut pg_sys::emit_log_hook, Some(on_report)));
         lookup::chain(std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(lookup::on_relation)));
+        paths::chain(std::ptr::replace(&raw mut pg_sys::set_rel_pathlist_hook, Some(paths::on_paths)));
         jit::chain(std::ptr::replace(&raw mut pg_sys::planner_hook, Some(jit::on_plan)));
     }
 }

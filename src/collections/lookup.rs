@@ -19,12 +19,19 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::collections::catalog::Collection;
 use crate::server::error::Result;
+use crate::server::heap;
 use crate::server::memory::{self, Gather};
+use crate::server::pg;
 use crate::server::spi::{self, Planned};
 use crate::values::wire_id;
 
+pub mod paths;
+
 /// A source of keys has this alias in our SQL, by which the planner's hook knows statements that look rows up.
 const KEYS_OF: &CStr = c"snapsync_keys";
+
+/// One of more keys than are looked up, whatever is cheaper.
+const MANY_KEYS: &CStr = c"snapsync_many_keys";
 
 /// A smaller table is planned for as if it had so many pages and rows: few rows would be read from one end to the other, for
 /// each key, and the plan stays when there are more.
@@ -58,6 +65,11 @@ pub fn keys_with(collection: &Collection, function: &str, columns: &str, joined:
     format!("(SELECT * FROM {function} AS {}({columns}) {joined}) AS r", KEYS_OF.to_string_lossy())
 }
 
+/// The keys that a function gives, for which the planner may choose any index.
+pub fn many_keys(function: &str, columns: &str) -> String {
+    format!("(SELECT * FROM {function} AS {}({columns})) AS r", MANY_KEYS.to_string_lossy())
+}
+
 /// The collection's rows `t` of the keys that `rows` gives as `r(k0, k1, ...)`, for the FROM clause.
 pub fn join(collection: &Collection, rows: &str) -> String {
     format!("{rows} JOIN {} AS t ON {}", collection.from, on(collection))
@@ -84,8 +96,21 @@ pub fn know(collection: &Collection) {
     });
 }
 
-/// Up to so many rows are looked up (6.6 ms for 1,000 of a user's 200,000, where any other plan takes 13); for more, PostgreSQL chooses.
+/// Up to so many rows are looked up (6.6 ms for 1,000 of a user's 200,000, where any other plan takes 13), and of a large table up to one in
+/// `ONE_IN`, if they are no more than `MOST_LOOKED_UP`; for more, PostgreSQL chooses. It takes a page for read from the disk, so it would read all of
+/// the table for one row in 190, which takes ten times as long as a look-up of one in 50.
 const LOOKED_UP: usize = 1000;
+const ONE_IN: usize = 50;
+const MOST_LOOKED_UP: usize = 10_000;
+
+/// Are so many keys looked up, whatever PostgreSQL would choose?
+fn are_looked_up(collection: &Collection, count: usize) -> bool {
+    if !(LOOKED_UP + 1..=MOST_LOOKED_UP).contains(&count) {
+        return count <= LOOKED_UP;
+    }
+    pg::lock_for_reading(collection.relation);
+    (count * ONE_IN) as f64 <= heap::rows_then(collection.relation)
+}
 
 /// Up to so many under a plan made once. For more it is worth its 0.3 ms to plan for just so many: a policy's table without an index is
 /// then read once for all of them, and not once for each.
@@ -109,8 +134,8 @@ impl<'a> Keys<'a> {
     pub fn of<S: AsRef<str>>(collection: &'a Collection, ids: &[S]) -> Result<Keys<'a>> {
         // numeric's comparison is not leakproof, so under row-level security to look up is to read the table each time.
         let equal_texts = collection.key.iter().any(|k| k.facts.has_equal_texts());
-        let few = ids.len() <= LOOKED_UP && !(equal_texts && crate::server::pg::rls_active(collection.relation));
-        let mut keys = Keys::named(collection, Cow::Borrowed(if few { KEYS_OF } else { c"snapsync_many_keys" }))?;
+        let few = are_looked_up(collection, ids.len()) && !(equal_texts && pg::rls_active(collection.relation));
+        let mut keys = Keys::named(collection, Cow::Borrowed(if few { KEYS_OF } else { MANY_KEYS }))?;
         ids.iter().try_for_each(|id| keys.add(id.as_ref()))?;
         Ok(keys)
     }
@@ -279,7 +304,7 @@ impl TextStore {
     /// Does the planner let a hash table of them be made?
     pub fn fit_into_hash_table(&self) -> bool {
         // SAFETY: a descriptor of one column.
-        let base = unsafe { crate::server::pg::attribute(self.descriptor, 0) }.atttypid;
+        let base = unsafe { pg::attribute(self.descriptor, 0) }.atttypid;
         fit_into_hash_table([base].into_iter(), self.count)
     }
 
@@ -316,7 +341,7 @@ pub unsafe extern "C-unwind" fn on_relation(
             next(root, relation, inhparent, rel);
         }
         let Some(key) = KEYS.with_borrow(|keys| keys.get(&collection_of(root, rel)).cloned()) else { return };
-        if !has_keys((*(*root).parse).rtable) {
+        if !names_any((*(*root).parse).rtable, &|name| name == KEYS_OF) {
             return;
         }
         let mut kept: *mut pg_sys::List = std::ptr::null_mut();
@@ -334,17 +359,19 @@ pub unsafe extern "C-unwind" fn on_relation(
     }
 }
 
-/// Are such keys among these, or in a subquery among them (rows that are locked, to be updated by their ctid)?
+/// Is the name of one of our sources among these, or in a subquery among them (rows that are locked, to be updated by their ctid)?
 ///
 /// # Safety
 /// The range table of a query.
-unsafe fn has_keys(rtable: *mut pg_sys::List) -> bool {
+unsafe fn names_any(rtable: *mut pg_sys::List, is_ours: &dyn Fn(&CStr) -> bool) -> bool {
     // SAFETY: a list of RangeTblEntry, whose aliases the parser has made.
     unsafe {
         spi::pointers::<pg_sys::RangeTblEntry>(rtable).into_iter().any(|rte| match (*rte).rtekind {
-            pg_sys::RTEKind::RTE_FUNCTION => CStr::from_ptr((*(*rte).eref).aliasname) == KEYS_OF,
-            pg_sys::RTEKind::RTE_NAMEDTUPLESTORE => CStr::from_ptr((*rte).enrname) == KEYS_OF,
-            pg_sys::RTEKind::RTE_SUBQUERY => !(*rte).subquery.is_null() && has_keys((*(*rte).subquery).rtable),
+            pg_sys::RTEKind::RTE_FUNCTION => is_ours(CStr::from_ptr((*(*rte).eref).aliasname)),
+            pg_sys::RTEKind::RTE_NAMEDTUPLESTORE => is_ours(CStr::from_ptr((*rte).enrname)),
+            pg_sys::RTEKind::RTE_SUBQUERY => {
+                !(*rte).subquery.is_null() && names_any((*(*rte).subquery).rtable, is_ours)
+            }
             _ => false,
         })
     }

@@ -90,6 +90,10 @@ pub(super) enum Saw {
     Since,
 }
 
+/// The first batch has `BATCH` rows and images, which may be enough for a page. Each next one has twice as many as the one before, up to so
+/// many: what the policies' subqueries read is read anew for each.
+const LARGEST_BATCH: usize = 10 * BATCH;
+
 /// Rows that are being looked at.
 #[derive(Default)]
 struct RowBatch {
@@ -194,8 +198,8 @@ impl RowBatch {
         Ok(())
     }
 
-    fn is_full(&self) -> bool {
-        self.rows.len() + self.images.len() >= BATCH || self.bytes >= BATCH_BYTES
+    fn is_full(&self, size: usize) -> bool {
+        self.rows.len() + self.images.len() >= size || self.bytes >= BATCH_BYTES
     }
 
     /// Finds out which old states the caller could see; false when that cannot be told.
@@ -246,13 +250,14 @@ impl CollectionPull<'_> {
         let mut kept = Kept { unchecked: if enough == usize::MAX { UNCHECKED } else { 0 }, ..Kept::default() };
         let mut batch = RowBatch::default();
         let mut scratch = pg::Scratch::new(c"snapsync pull");
-        let (mut told, mut all) = (true, true);
+        let (mut told, mut all, mut size) = (true, true, BATCH);
         entries.each(&mut |id, changes| {
             if after.is_some_and(|after| id <= after) {
                 return Ok(true);
             }
             batch.add(id, changes, self)?;
-            if entries.are_many() && batch.is_full() {
+            if entries.are_many() && batch.is_full(size) {
+                size = (2 * size).min(LARGEST_BATCH);
                 told = batch.judge(self, past)?;
                 if told {
                     // There may be more of the last one.

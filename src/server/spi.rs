@@ -291,7 +291,7 @@ pub fn is_outermost() -> bool {
 }
 
 /// Is a statement of ours under way?
-fn is_any() -> bool {
+pub fn is_any() -> bool {
     DEPTH.with(|d| d.get() > 0)
 }
 

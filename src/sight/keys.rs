@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::collections::catalog::{Collection, Column};
+use crate::collections::lookup;
 use crate::server::error::{code, in_sql_of, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Mode};
@@ -148,12 +149,8 @@ pub fn in_keys(collection: &Collection, ids: &[String], args: &mut Vec<spi::Arg>
     }
     let lists: Vec<String> = places.iter().map(|place| format!("pg_catalog.unnest({place})")).gather();
     let names: Vec<String> = (0..lists.len()).map(|i| format!("k{i}")).gather();
-    format!(
-        "EXISTS (SELECT FROM ROWS FROM ({}) AS r ({}) WHERE {})",
-        lists.join(", "),
-        names.join(", "),
-        crate::collections::lookup::on(collection)
-    )
+    let keys = lookup::many_keys(&format!("ROWS FROM ({})", lists.join(", ")), &names.join(", "));
+    format!("EXISTS (SELECT FROM {keys} WHERE {})", lookup::on(collection))
 }
 
 #[cfg(test)]

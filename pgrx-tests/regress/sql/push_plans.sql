@@ -88,6 +88,17 @@ SELECT plans.skewed('server', 'server_wins');
 SELECT plans.skewed('scoped', 'client_wins', soft_delete => 'gone', scope => 'owner');
 SELECT plans.skewed('parts', 'reject', partitioned => 'PARTITION BY HASH (id)');
 SELECT plans.skewed('tenants', 'reject', key => 'id, part', policy => '{tenant,owner}');
+-- A policy whose subquery the planner takes for dear. (What that reads is not counted.)
+CREATE SCHEMA plans_apart;
+CREATE TABLE plans_apart.members (who text, team text);
+INSERT INTO plans_apart.members SELECT n, n FROM generate_series(1, 100) n;
+INSERT INTO plans_apart.members VALUES ('plans_user', 'plans_user');
+CREATE FUNCTION plans_apart.dear(who text) RETURNS text STABLE COST 1000000 LANGUAGE plpgsql AS $$ BEGIN RETURN who; END $$;
+GRANT USAGE ON SCHEMA plans_apart TO plans_user;
+GRANT SELECT ON plans_apart.members TO plans_user;
+ANALYZE plans_apart.members;
+SELECT plans.skewed('teams', 'reject');
+ALTER POLICY own ON plans.teams USING (tenant IN (SELECT team FROM plans_apart.members WHERE plans_apart.dear(who) = current_user));
 
 -- Pushes so many rows eight times, more often than PostgreSQL plans anew before it thinks of keeping a plan, each time others and
 -- undone. How many rows were read for each pushed one, at most? (Where one is refused, the others are written in halves of
@@ -117,15 +128,15 @@ BEGIN
   RETURN format('%s: %s%s', rows, CASE WHEN most <= 4 * rows THEN '4 or less' WHEN most <= 8 * rows THEN '8 or less' ELSE ceil(most::float / rows)::text END, ', ' || rejected || ' rejected');
 END $$;
 SELECT set_config('plans.cursor', public.pull_changes('{}') ->> 'timestamp', false) \g /dev/null
-SELECT format('UPDATE plans.%I SET v = 5 WHERE part <= 1000', name) FROM unnest('{reject,merge,latest,server,scoped,parts,tenants}'::text[]) AS name
+SELECT format('UPDATE plans.%I SET v = 5 WHERE part <= 1000', name) FROM unnest('{reject,merge,latest,server,scoped,parts,tenants,teams}'::text[]) AS name
 \gexec
 -- Each in a transaction of its own.
 SELECT format('SELECT %L, %L, plans.reads(%1$L, %2$L, 1), plans.reads(%1$L, %2$L, 10), plans.reads(%1$L, %2$L, 100)', name, what)
-FROM unnest('{reject,merge,latest,server,scoped,parts,tenants}'::text[]) WITH ORDINALITY AS c(name, i),
+FROM unnest('{reject,merge,latest,server,scoped,parts,tenants,teams}'::text[]) WITH ORDINALITY AS c(name, i),
      unnest('{updated,deleted,created,created that exist,mixed,one refused,updated in conflict,deleted in conflict,created that exist in conflict}'::text[]) WITH ORDINALITY AS w(what, o)
 ORDER BY i, o
 \gexec
 SET client_min_messages = warning;
-DROP SCHEMA plans CASCADE;
+DROP SCHEMA plans, plans_apart CASCADE;
 DROP OWNED BY plans_user;
 DROP ROLE plans_user;
