@@ -85,7 +85,7 @@ COMMENT ON COLUMN snapsync.collection.conflict_owner IS 'Who owned that function
 COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an object of names and predicates';
 COMMENT ON COLUMN snapsync.collection.notify IS 'Who is poked when rows here change: none, notify (listeners of the channel snapsync), realtime (Supabase), both';
 COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the rows by what the policies ask for, or, of a table that is only tracked, by what those of others ask of it; where no scope_column is named, entries of the log carry its value';
-COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found; or which one scope_column takes the place of, if the policies do not compare that';
+COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found, or which roles it does not serve; or which one scope_column takes the place of, if the policies do not compare that';
 COMMENT ON COLUMN snapsync.collection.image IS 'Columns whose old values are logged, because they decide who could see a row';
 COMMENT ON COLUMN snapsync.collection.shape IS 'Columns, policies, partitions and readers when they were last looked at; a difference resets the clients';
 

@@ -11,7 +11,7 @@ SELECT c.name,
        r.relrowsecurity AS row_security,
        coalesce(c.scope_column, c.found_scope) AS scope,
        CASE WHEN c.scope_column IS NOT NULL THEN 'enable' WHEN c.found_scope IS NOT NULL THEN 'policies' END AS scope_from,
-       CASE WHEN c.scope_column IS NULL AND c.found_scope IS NULL THEN c.no_scope END AS no_scope,
+       CASE WHEN c.scope_column IS NULL THEN c.no_scope END AS no_scope,
        CASE WHEN t.count OPERATOR(pg_catalog.<) 2 THEN 'trigger missing'
             WHEN t.disabled THEN 'trigger disabled'
             WHEN NOT t.always THEN 'trigger not enabled always'
@@ -55,6 +55,6 @@ COMMENT ON COLUMN snapsync.status.notify IS 'Who is poked when rows change: none
 COMMENT ON COLUMN snapsync.status.row_security IS 'Whether row-level security decides who syncs which row';
 COMMENT ON COLUMN snapsync.status.scope IS 'Column that divides the rows: a pull reads only the changes of its caller''s values';
 COMMENT ON COLUMN snapsync.status.scope_from IS 'Who says so: enable (scope_column) or the policies';
-COMMENT ON COLUMN snapsync.status.no_scope IS 'Why there is none, so that a pull reads the changes of all users';
+COMMENT ON COLUMN snapsync.status.no_scope IS 'Why there is none, or which roles the one from policies does not serve, so that their pulls read the changes of all users';
 COMMENT ON COLUMN snapsync.status.state IS 'tracking, or what is wrong with its triggers, or with those of a partition';
 GRANT SELECT ON snapsync.status TO PUBLIC;

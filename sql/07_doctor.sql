@@ -813,6 +813,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            '(SELECT ...), it is found by itself. Or name one: enable(..., scope_column => ..., scope_values => ...).', NULL, NULL
     FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NULL AND s.no_scope IS NOT NULL
     UNION ALL
+    SELECT 'info', s.name, format('its scope %s: a pull of theirs reads the changes of all users, about 5 us for each', s.no_scope),
+           'Where the policies of all roles ask that the same column equal something of the caller''s, it serves them all. Or name one: '
+           'enable(..., scope_column => ..., scope_values => ...).', NULL, NULL
+    FROM synced AS s WHERE s.relrowsecurity AND s.scope_column IS NULL AND s.found_scope IS NOT NULL AND s.no_scope IS NOT NULL
+    UNION ALL
     SELECT 'info', s.name, s.no_scope || ': a pull without filter reads the changes of all users, about 5 us for each',
            'Let scope_values say which of its values are the caller''s: enable(..., scope_values => ...). Or take it away, if clients need not filter by it: '
            'enable(..., scope_column => '''').', NULL, NULL

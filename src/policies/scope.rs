@@ -27,7 +27,7 @@ const CANDIDATES: &str = include_str!("scope/candidates.sql");
 pub struct ScopeFinding {
     /// The column's name.
     pub column: Option<String>,
-    /// Why there is none.
+    /// Why there is none; or whom it does not serve.
     pub reason: Option<String>,
 }
 
@@ -94,7 +94,7 @@ pub fn find(relation: pg_sys::Oid) -> Result<ScopeFinding> {
         Err(none) => return Ok(none),
     };
     Ok(match choice.best() {
-        Some(column) => ScopeFinding { column: Some(column.name.clone()), reason: None },
+        Some(column) => ScopeFinding { column: Some(column.name.clone()), reason: unserved(column, &choice.policies)? },
         None => ScopeFinding { column: None, reason: reason(&choice.policies, &choice.columns) },
     })
 }
@@ -140,28 +140,66 @@ fn choice(relation: pg_sys::Oid) -> Result<std::result::Result<Choice, ScopeFind
 
 /// For how many roles a column is bounded, and how dear that is; None: for none.
 fn rank(column: &ScopeCandidate, policies: &[Policy]) -> Option<(usize, u8)> {
+    let bounds = bounds(column, policies);
+    let dearness: Vec<u8> = roles(policies).into_iter().filter_map(|role| serves(role, &bounds)).collect();
+    Some((dearness.len(), dearness.into_iter().max()?))
+}
+
+/// Policies, and how each bounds a column.
+type Bounds<'a> = Vec<(&'a Policy, Option<Vec<BoundPart>>)>;
+
+fn bounds<'a>(column: &ScopeCandidate, policies: &'a [Policy]) -> Bounds<'a> {
     let search = Search { column: Some(column.attnum), ..Search::default() };
-    let bounds: Vec<(&Policy, Option<Vec<BoundPart>>)> = policies.iter().map(|p| (p, p.bound(&search))).collect();
-    let roles: BTreeSet<u32> = policies.iter().filter(|p| p.permissive).flat_map(|p| p.roles.iter().copied()).collect();
-    let mut served = 0;
-    let mut dearest = 0;
-    for role in roles {
-        let of_role = || bounds.iter().filter(move |(p, _)| p.applies(role));
-        let permissive = || of_role().filter(|(p, _)| p.permissive);
-        let tells = |sources: &[BoundPart]| sources.iter().any(BoundPart::tells);
-        let by_all = permissive().all(|(_, bound)| bound.is_some())
-            && permissive().any(|(_, bound)| bound.as_deref().is_some_and(tells));
-        let restricting =
-            of_role().filter(|(p, _)| !p.permissive).find(|(_, bound)| bound.as_deref().is_some_and(tells));
-        let sources: Vec<&Vec<BoundPart>> = match (by_all, restricting) {
-            (true, _) => permissive().filter_map(|(_, bound)| bound.as_ref()).collect(),
-            (false, Some((_, bound))) => bound.iter().collect(),
-            (false, None) => continue,
-        };
-        served += 1;
-        dearest = sources.into_iter().map(|s| dearness(s)).fold(dearest, u8::max);
+    policies.iter().map(|p| (p, p.bound(&search))).collect()
+}
+
+/// Whom permissive policies are for.
+fn roles(policies: &[Policy]) -> BTreeSet<u32> {
+    policies.iter().filter(|p| p.permissive).flat_map(|p| p.roles.iter().copied()).collect()
+}
+
+/// How dear the bound is for whoever has this role and no other; None where there is none.
+fn serves(role: u32, bounds: &Bounds) -> Option<u8> {
+    let of_role = || bounds.iter().filter(move |(p, _)| p.applies(role));
+    let permissive = || of_role().filter(|(p, _)| p.permissive);
+    let tells = |sources: &[BoundPart]| sources.iter().any(BoundPart::tells);
+    let by_all = permissive().all(|(_, bound)| bound.is_some())
+        && permissive().any(|(_, bound)| bound.as_deref().is_some_and(tells));
+    let restricting = of_role().filter(|(p, _)| !p.permissive).find(|(_, bound)| bound.as_deref().is_some_and(tells));
+    let sources: Vec<&Vec<BoundPart>> = match (by_all, restricting) {
+        (true, _) => permissive().filter_map(|(_, bound)| bound.as_ref()).collect(),
+        (false, Some((_, bound))) => bound.iter().collect(),
+        (false, None) => return None,
+    };
+    Some(sources.into_iter().map(|s| dearness(s)).fold(0, u8::max))
+}
+
+/// So many roles are named.
+const NAMED: usize = 5;
+
+/// Whom the column does not serve, for people.
+fn unserved(column: &ScopeCandidate, policies: &[Policy]) -> Result<Option<String>> {
+    let bounds = bounds(column, policies);
+    // To whom a policy shows all rows no change is a foreign one.
+    // SAFETY: policies' trees.
+    let shows_all = |p: &Policy| p.permissive && unsafe { (*p.condition).type_ == NodeTag::T_Const };
+    let mut names = Vec::new();
+    for role in roles(policies) {
+        let sees_all = policies.iter().any(|p| p.applies(role) && shows_all(p));
+        if !sees_all && serves(role, &bounds).is_none() {
+            names.push(match role {
+                0 => "PUBLIC".to_string(),
+                role => pg::ident(&pg::role_name(role.into())?.to_string_lossy()),
+            });
+        }
     }
-    (served > 0).then_some((served, dearest))
+    let roles = match &names[..] {
+        [] => return Ok(None),
+        [one] => format!("role {one}"),
+        [few @ .., last] if names.len() <= NAMED => format!("roles {} and {last}", few.join(", ")),
+        many => format!("roles {} and {} more", many[..NAMED].join(", "), many.len() - NAMED),
+    };
+    Ok(Some(format!("{} does not serve {roles}, whose policies do not go by it", pg::ident(&column.name))))
 }
 
 /// Why no column is bounded, for people.

@@ -111,6 +111,16 @@ SELECT snapsync.enable('named', scope_column => '');
 SELECT * FROM t.doctor('named') WHERE finding ~ 'scope';
 DROP TABLE named;
 
+-- Roles whose policies go by another column than the one that was found.
+SELECT t.table('marks', ', teacher text, student text', 'TO authenticated USING (teacher = (SELECT auth.uid()))', 'TO anon USING (student = (SELECT auth.uid()))');
+SELECT snapsync.enable('marks');
+SELECT severity, finding, hint, fix FROM snapsync.doctor() WHERE collection = 'marks' AND finding ~ 'scope';
+SELECT scope, scope_from, no_scope FROM snapsync.status WHERE name = 'marks';
+ALTER POLICY p2 ON marks USING (teacher = (SELECT auth.uid()) AND student = (SELECT auth.uid()));
+SELECT * FROM t.doctor('marks') WHERE finding ~ 'scope';
+SELECT scope, scope_from, no_scope FROM snapsync.status WHERE name = 'marks';
+DROP TABLE marks;
+
 -- Memberships, in each way that the documentation has: nobody's pull reads what others do to theirs, and doctor() says no such thing.
 CREATE FUNCTION t.mates(policy text, own text, settings text) RETURNS text LANGUAGE plpgsql SET client_min_messages = warning AS $$
 DECLARE answer text;
