@@ -16,7 +16,7 @@ use crate::server::time;
 use crate::sight::cause::Cause;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::{Movement, Reach};
-use crate::sight::scope::derived::{self, Derived};
+use crate::sight::scope::derived::{self, Derived, Patience};
 use crate::values::cursor::Cursor;
 use crate::values::dialect::{self, Dialect, SelectAs};
 use crate::values::json::{Field, KeyPart, Output, RowSpec, Writer};
@@ -171,8 +171,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         let from = wanted.start(from, page.is_some(), basis.may_lack);
         // (They may not be known here yet.)
         let from = from.or_anew_if(basis.older && since.names_columns(name), Cause::Columns);
-        let transactions = if let Start::Stamp(cursor) = from { (snapmin - cursor).max(0) / clock::STEP } else { 0 };
-        let pull = CollectionPull { collection, dialect, request, wanted, transactions, new_columns, basis };
+        let pull = CollectionPull { collection, dialect, request, wanted, new_columns, basis };
         let told = length::explained(request, name, || match (&mut page, from) {
             (Some(page), _) => pull.write_page(from, place, at, page, &mut out),
             (None, Start::Stamp(stamp)) => {
@@ -401,8 +400,6 @@ struct CollectionPull<'a> {
     /// Which rows.
     wanted: WantedRows,
     basis: Basis,
-    /// So many have changed something since the cursor.
-    transactions: i64,
     /// The columns that the client has only just got: rows that have a value there come besides those that changed.
     new_columns: &'a [Column],
 }
@@ -447,7 +444,7 @@ impl CollectionPull<'_> {
     /// What happened in the caller's scopes: those that he or the table's owner names, else those that the policies leave him. And who
     /// judges old rows, where that had to be found out for it.
     fn entries(&self, reach: &mut Reach) -> Result<(Rc<Entries>, Option<Judge>)> {
-        let Derived { scopes, judge } = self.derived(reach)?;
+        let Derived { scopes, judge } = self.derived(reach, Patience::Pull)?;
         let entries = match self.scopes().or(scopes.as_deref()) {
             Some(scopes) => Rc::new(reach.entries_in(self.collection.relation, scopes)?),
             None => reach.entries(self.collection.relation)?,
@@ -461,10 +458,10 @@ impl CollectionPull<'_> {
     }
 
     /// The scopes that the policies leave the caller, where nobody has named any.
-    fn derived(&self, reach: &mut Reach) -> Result<Derived> {
+    fn derived(&self, reach: &mut Reach, patience: Patience) -> Result<Derived> {
         match self.wanted.scopes {
             Some(_) => Ok(Derived::default()),
-            None => derived::scopes(self.collection, reach, self.transactions),
+            None => derived::scopes(self.collection, reach, patience),
         }
     }
 

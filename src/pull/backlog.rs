@@ -16,7 +16,7 @@ use crate::server::error::Result;
 use crate::sight::cause::Cause;
 use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach};
-use crate::sight::scope::derived::Derived;
+use crate::sight::scope::derived::{Derived, Patience};
 use crate::values::json::{Output, Writer};
 use crate::values::token::{Changes, LogPart, Place};
 
@@ -141,7 +141,7 @@ impl CollectionPull<'_> {
         }
         changes.held = changes.held.max(page.snapmin);
         let mut reach = Reach::since(changes.from, snapshot);
-        let Derived { scopes: found, mut judge } = self.derived(&mut reach)?;
+        let Derived { scopes: found, mut judge } = self.derived(&mut reach, Patience::Pull)?;
         let scopes = self.scopes().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);

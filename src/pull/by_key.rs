@@ -20,6 +20,7 @@ use crate::sight::cause::Cause;
 use crate::sight::keys::KeySet;
 use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach, ReadTable};
+use crate::sight::scope::derived::Patience;
 use crate::values::json::{Output, Writer};
 use crate::values::token::{Place, RowsPlace};
 
@@ -144,7 +145,7 @@ impl CollectionPull<'_> {
         if unchanged_come || !self.new_columns.is_empty() || self.wanted.before.differs() {
             return Ok(SaidOfKeys::Cannot);
         }
-        let mut found = self.derived(reach)?;
+        let mut found = self.derived(reach, Patience::Pull)?;
         let by_key = [&self.collection.logged_scope].into_iter().flatten().any(|c| self.is_key(c.attnum));
         let scopes = match (self.scopes(), &found.scopes) {
             (None, None) if by_key => Some(&*keys.stayed),

@@ -30,7 +30,7 @@ use crate::sight::delta::{Delta, Link, Seen, Tables};
 use crate::sight::keys;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::{Reach, ReadTable};
-use crate::sight::scope;
+use crate::sight::scope::{self, derived::Patience};
 use crate::values::json::{self, Output, RowSink, RowSpec, Writer};
 use crate::values::wire_id;
 
@@ -142,7 +142,7 @@ impl CollectionPull<'_> {
             None => (None, scopes.clone()),
         };
         let read = match &all_scopes {
-            None if !access_moved => self.derived(reach)?.scopes,
+            None if !access_moved => self.derived(reach, Patience::Pull)?.scopes,
             all => all.clone(),
         };
         let Some(entries) = self.entries_in(read.as_deref(), reach)? else { return Ok(Some(Cause::Filter)) };

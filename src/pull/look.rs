@@ -18,7 +18,7 @@ use crate::server::{pg, signal};
 use crate::sight::keys::KeySet;
 use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach};
-use crate::sight::scope::derived::Derived;
+use crate::sight::scope::derived::{Derived, Patience};
 use crate::values::cursor::Cursor;
 use crate::values::dialect::Dialect;
 use crate::values::json::{Output, Writer};
@@ -106,7 +106,6 @@ pub(super) fn look(asked: &Watch, cursor: Cursor) -> Result<WaitLook> {
             dialect: asked.dialect,
             request: &asked.request,
             wanted: asked.filters.wanted(name, collection)?,
-            transactions: (snapmin - *stamp).max(0) / clock::STEP,
             new_columns: &[],
             basis: exact::Basis { exact: exact::is_exact(cursor), older: false, may_lack: false },
         };
@@ -214,7 +213,7 @@ impl CollectionPull<'_> {
 
     fn happened_to_rows(&self, wanted: Actions, reach: &mut Reach) -> Result<Happened> {
         let relation = self.collection.relation;
-        let Derived { scopes, judge } = self.derived(reach)?;
+        let Derived { scopes, judge } = self.derived(reach, Patience::Wait)?;
         let scopes = self.scopes().or(scopes.as_deref());
         let entries = match scopes {
             Some(scopes) => Rc::new(reach.entries_in(relation, scopes)?),

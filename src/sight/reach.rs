@@ -102,7 +102,7 @@ impl<'a> Reach<'a> {
                 let (concerning, part) = match self.concerned.get(&edge) {
                     Some(known) => known.clone(),
                     None => {
-                        let part = AccessPart::of(&read, access, &table)?;
+                        let part = AccessPart::of(&read, access, &table, self)?;
                         let found = Rc::new(self.concerning(&read, access, table.relation, &part)?);
                         self.concerned.insert(edge, (Rc::clone(&found), part.clone()));
                         (found, part)
@@ -177,6 +177,12 @@ impl<'a> Reach<'a> {
     /// Those of a table that decides what the caller sees, as far as it does.
     pub fn entries_read(&mut self, read: &ReadTable) -> Result<Rc<Entries>> {
         self.entries_of_part(read.table.relation, &read.part)
+    }
+
+    /// About how many rows of a table have entries since the cursor, counted as far as so many. (What is opened for that is closed again: it may
+    /// be asked in a subtransaction.)
+    pub fn count_changed(&self, relation: pg_sys::Oid, most: usize) -> Result<usize> {
+        Log::open(self.snapshot)?.count_since(relation, self.from, most)
     }
 
     /// Are there any?

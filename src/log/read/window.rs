@@ -138,6 +138,22 @@ impl Log<'_> {
         }
     }
 
+    /// About how many keys the entries of `relation` since this stamp are about, counted as far as so many.
+    pub fn count_since(&self, relation: pg_sys::Oid, from: i64, most: usize) -> Result<usize> {
+        let mut count = 0;
+        let mut look = |stamps| {
+            self.tuples(relation, None, vec![stamps], |tuple| {
+                // SAFETY: a tuple of snapsync.change.
+                count += unsafe { self.size_of(tuple) };
+                Ok(count < most)
+            })
+        };
+        look(stamp_from(from))?;
+        // (Of each that is looked for when there are enough an entry is read.)
+        self.under_way(from)?.iter().try_for_each(|(number, _)| look(stamp_is(*number)))?;
+        Ok(count)
+    }
+
     /// From which stamp on there are no more than about so many entries to look at.
     pub fn newest(&self, relation: pg_sys::Oid, most: usize) -> Result<i64> {
         let (mut from, mut left) = (clock::FIRST, most);

@@ -30,6 +30,8 @@ pub struct BoundPart {
     pub column: i16,
     /// It is the same for everybody.
     pub is_constant: bool,
+    /// The policy asks just that itself, in each statement that it is put to; not something else of each row.
+    pub whole: bool,
 }
 
 /// What to look for. The relaxed ways only tell why there is no bound.
@@ -228,7 +230,7 @@ impl Search {
             (q.limitOffset, q.limitCount, q.hasDistinctOn) = (std::ptr::null_mut(), std::ptr::null_mut(), false);
             q.hasForUpdate = false;
             q.hasSubLinks = true;
-            (!mentions_row(query.cast(), 0)).then(|| BoundPart::made(query, gives))
+            (!mentions_row(query.cast(), 0)).then(|| BoundPart { whole: false, ..BoundPart::made(query, gives) })
         }
     }
 
@@ -375,7 +377,7 @@ impl BoundPart {
     unsafe fn made(query: *mut pg_sys::Query, gives: Gives) -> BoundPart {
         // SAFETY: see above.
         unsafe { (*query).canSetTag = true };
-        BoundPart { gives, query, column: 1, is_constant: false }
+        BoundPart { gives, query, column: 1, is_constant: false, whole: true }
     }
 
     /// Does it say whose rows the caller's are, by the column?

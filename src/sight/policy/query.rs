@@ -73,12 +73,14 @@ pub(in crate::sight) enum Put {
     Answered,
     /// There is no kept plan.
     Unplanned,
-    /// It would be too dear, or too much, or might say something else if it were asked again.
+    /// It would be too dear, or might say something else if it were asked again.
     Declined,
 }
 
-/// Gives the rows of a query that was made of a policy's parts (policies/scope/bound.rs) to `each`, for the current role, under the active
-/// snapshot, with these rows put back. Where nothing is put back, the plan is kept under the key.
+/// Gives the rows of a query that was made of a policy's parts (policies/scope/bound.rs) to `each`, as long as that wants more, for the current
+/// role, under the active snapshot, with these rows put back. `affords` says whether it may cost so much, in the planner's units. (How many rows
+/// the planner expects says little: of a condition with a subquery, as policies have them, it expects half of the table to satisfy it.) Where nothing
+/// is put back, the plan is kept under the key.
 ///
 /// # Safety
 /// A query of our own, which is changed; None: there may be a kept plan.
@@ -86,8 +88,7 @@ pub(in crate::sight) unsafe fn part(
     part: Option<*mut pg_sys::Query>,
     shadows: &[Shadow],
     key: Key,
-    dearest: f64,
-    most: f64,
+    affords: &mut dyn FnMut(f64) -> Result<bool>,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool,
 ) -> Result<Put> {
     const TEXT: &CStr = c"snapsync: scopes";
@@ -109,8 +110,7 @@ pub(in crate::sight) unsafe fn part(
                 plan
             }
         };
-        let expected = &*(*plan).planTree;
-        if expected.total_cost > dearest || expected.plan_rows > most {
+        if !affords((*(*plan).planTree).total_cost)? {
             return Ok(Put::Declined);
         }
         statement::run(plan, TEXT, no_params, environment, each);

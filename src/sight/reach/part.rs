@@ -34,6 +34,7 @@ use crate::server::error::Result;
 use crate::server::memory::Gather;
 use crate::server::pg;
 use crate::server::subxact;
+use crate::sight::reach::Reach;
 use crate::sight::scope::derived::{self, OwnedConditions};
 
 /// The values of the column that the table's entries carry; None: all rows.
@@ -42,17 +43,18 @@ pub(super) struct AccessPart(Option<Rc<[String]>>);
 
 impl AccessPart {
     /// Of a table, by one that reads it.
-    pub fn of(table: &Collection, access: &Access, reader: &Collection) -> Result<AccessPart> {
+    pub fn of(table: &Collection, access: &Access, reader: &Collection, reach: &Reach) -> Result<AccessPart> {
         let (relation, column) = (table.relation, table.logged_scope.as_ref());
         let Some(column) = column.filter(|_| !access.parent) else { return Ok(AccessPart(None)) };
         let values = match &access.concerns {
             Concerns::Satisfying { trees, texts, calls } if access::may_judge_all(reader.relation, relation) => {
                 let reader = reader.relation;
                 let read = |text: &str| condition_of(relation, text, calls, reader);
-                derived::satisfying(relation, column.attnum, trees, &OwnedConditions { reader, texts, read: &read })?
+                let owned = OwnedConditions { reader, texts, read: &read };
+                derived::satisfying(relation, column.attnum, trees, &owned, reach)?
             }
             Concerns::WhoSees if !access.hidden && reader.scope_values.is_none() && pg::rls_active(relation) => {
-                derived::seen(relation, column.attnum)?
+                derived::seen(relation, column.attnum, reach)?
             }
             _ => None,
         };

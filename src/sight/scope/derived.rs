@@ -24,16 +24,10 @@ use crate::server::statement::kept::Key;
 use crate::server::{array, pg, slot, subxact};
 use crate::sight::policy::query::{self, Put};
 use crate::sight::policy::{self, Condition, Judge, Shadow};
-use crate::sight::reach::Reach;
+use crate::sight::reach::{Reach, BATCH};
 
 /// Whoever has more scopes reads the entries of all.
 const SCOPES: usize = 10_000;
-
-/// What it may cost to ask for them, in the planner's units (10 us): as much as to look into all buckets for the entries of all, and for
-/// each transaction since the cursor as much as an entry of somebody else's takes (5 us).
-fn dearest(transactions: i64) -> f64 {
-    200.0 + transactions as f64 / 2.0
-}
 
 /// The scopes to read.
 #[derive(Default)]
@@ -46,9 +40,16 @@ pub struct Derived {
 
 /// How a bound's queries say what they find.
 struct BoundForm {
-    parts: Vec<(Gives, i16)>,
+    parts: Vec<FormPart>,
     /// The tables in them.
     reads: BTreeSet<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct FormPart {
+    gives: Gives,
+    column: i16,
+    whole: bool,
 }
 
 thread_local! {
@@ -56,8 +57,8 @@ thread_local! {
     static FORMS: Cached<HashMap<Key, Option<Rc<BoundForm>>>> = Cached::until(Event::Plan);
 }
 
-/// The caller's scopes, for a pull of what happened in so many transactions.
-pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64) -> Result<Derived> {
+/// The caller's scopes, for a pull of what happened since the cursor of this reach.
+pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, patience: Patience) -> Result<Derived> {
     let relation = collection.relation;
     let Some(column) = &collection.logged_scope else { return Ok(Derived::default()) };
     // Whom policies spare sees all rows.
@@ -78,10 +79,9 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, transactions: i64)
         None
     };
     let shadows = judge.as_ref().map_or(&[][..], Judge::shadows);
-    let dearest = dearest(transactions);
-    let mut asked = ask(&known_as, &form, sources.take(), shadows, dearest)?;
+    let mut asked = ask(&known_as, &form, sources.take(), shadows, reach, patience)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(&known_as, &form, bound()?, shadows, dearest)?;
+        asked = ask(&known_as, &form, bound()?, shadows, reach, patience)?;
     }
     let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
     Ok(Derived { scopes: Some(scopes.into_iter().gather()), judge })
@@ -103,6 +103,7 @@ pub fn satisfying(
     column: i16,
     conditions: &[CString],
     owned: &OwnedConditions,
+    reach: &Reach,
 ) -> Result<Option<Vec<String>>> {
     let trees: Vec<_> = conditions.iter().map(|tree| tree.to_string_lossy()).gather();
     let texts = owned.texts.iter().map(|text| format!("{} {text}", text.len()));
@@ -131,23 +132,26 @@ pub fn satisfying(
         }
         Ok(Some(parts))
     };
-    values_at_any_time(&KnownAs { relation, text: &name }, bound)
+    values_at_any_time(&KnownAs { relation, text: &name }, bound, reach)
 }
 
 /// The same of the rows that the caller's policies let him see, now and at any time since they were made: of policies that ask other tables
 /// that cannot be said. For whom policies do not spare.
-pub fn seen(relation: pg_sys::Oid, column: i16) -> Result<Option<Vec<String>>> {
+pub fn seen(relation: pg_sys::Oid, column: i16, reach: &Reach) -> Result<Option<Vec<String>>> {
     let known_as = KnownAs { relation, text: &format!("{TEXT} of {column}") };
-    values_at_any_time(&known_as, || Ok(derive(relation, column)))
+    values_at_any_time(&known_as, || Ok(derive(relation, column)), reach)
 }
 
-fn values_at_any_time(known_as: &KnownAs, bound: impl Fn() -> Result<Sources>) -> Result<Option<Vec<String>>> {
+fn values_at_any_time(
+    known_as: &KnownAs,
+    bound: impl Fn() -> Result<Sources>,
+    reach: &Reach,
+) -> Result<Option<Vec<String>>> {
     let (form, mut sources) = form(known_as, &bound)?;
     let Some(form) = form.filter(|form| form.reads.is_empty()) else { return Ok(None) };
-    let dearest = dearest(0);
-    let mut asked = ask(known_as, &form, sources.take(), &[], dearest)?;
+    let mut asked = ask(known_as, &form, sources.take(), &[], reach, Patience::Pull)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(known_as, &form, bound()?, &[], dearest)?;
+        asked = ask(known_as, &form, bound()?, &[], reach, Patience::Pull)?;
     }
     let ScopesAsked::Scopes(values) = asked else { return Ok(None) };
     Ok(Some(values.into_iter().gather()))
@@ -189,7 +193,8 @@ fn form(known_as: &KnownAs, bound: impl Fn() -> Result<Sources>) -> Result<(Opti
         // SAFETY: queries of our own, which are only read.
         let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
         let reads = read.map(|table| pg::root_of(table.into()).to_u32()).gather();
-        Rc::new(BoundForm { parts: sources.iter().map(|s| (s.gives, s.column)).gather(), reads })
+        let part = |s: &BoundPart| FormPart { gives: s.gives, column: s.column, whole: s.whole };
+        Rc::new(BoundForm { parts: sources.iter().map(part).gather(), reads })
     });
     FORMS.with(|f| {
         f.remember(then, |forms| {
@@ -220,7 +225,8 @@ fn ask(
     form: &BoundForm,
     sources: Sources,
     shadows: &[Shadow],
-    dearest: f64,
+    reach: &Reach,
+    patience: Patience,
 ) -> Result<ScopesAsked> {
     if form.parts.is_empty() {
         return Ok(ScopesAsked::Scopes(BTreeSet::new()));
@@ -228,18 +234,23 @@ fn ask(
     let _scratch = pg::Scratch::new(c"snapsync scopes");
     let asked = subxact::run(|| {
         let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
-        let mut found = ScopeTexts::default();
-        for (i, (gives, column)) in form.parts.iter().enumerate() {
+        let (mut found, mut price) = (ScopeTexts::default(), Price { spent: patience.spent(), all: 0.0, whole: 0.0 });
+        for (i, part) in form.parts.iter().enumerate() {
             let key = Key::of(known_as.relation, Some(&c_string(&format!("{} {i}", known_as.text))?));
             let query = sources.as_ref().and_then(|s| s.get(i)).map(|s| s.query);
             let mut output = None;
             // SAFETY: the executor's slot, which has this column; the query is used here only.
             let put = unsafe {
                 let mut each = |row| {
-                    found.take(row, *gives, *column, &mut output);
+                    found.take(row, part.gives, part.column, &mut output);
                     !found.all
                 };
-                query::part(query, shadows, key, dearest, SCOPES as f64, &mut each)?
+                let mut affords = |cost| {
+                    price.add(cost, part.whole);
+                    let keys = price.keys();
+                    Ok(keys == 0 || reach.count_changed(known_as.relation, keys)? >= keys)
+                };
+                query::part(query, shadows, key, &mut affords, &mut each)?
             };
             match put {
                 Put::Answered if found.all => return Ok(ScopesAsked::All),
@@ -251,6 +262,53 @@ fn ask(
         Ok(ScopesAsked::Scopes(found.scopes))
     });
     Ok(policy::or_unknown(asked)?.unwrap_or(ScopesAsked::All))
+}
+
+/// Whose scopes are asked for.
+#[derive(Clone, Copy)]
+pub enum Patience {
+    Pull,
+    /// Who knows his scopes is not woken by what happens in others: each time he looked, the policies would ask as much.
+    Wait,
+}
+
+impl Patience {
+    /// So much is spent in any case, in the planner's units: 2 ms, or 20.
+    fn spent(self) -> f64 {
+        match self {
+            Patience::Pull => 200.0,
+            Patience::Wait => 2_000.0,
+        }
+    }
+}
+
+/// What it costs to ask for scopes, in the planner's units (10 us).
+struct Price {
+    spent: f64,
+    all: f64,
+    /// Of that, what the policies themselves ask in each statement that they are put to.
+    whole: f64,
+}
+
+/// What each row takes that somebody else has changed: its entry is read, and the row is looked up under policies that find little to do (5 us).
+const ROW: f64 = 0.5;
+
+impl Price {
+    fn add(&mut self, cost: f64, whole: bool) {
+        self.all += cost;
+        self.whole += if whole { cost } else { 0.0 };
+    }
+
+    /// From how many changed rows on it is worth that: to read them all takes as many look-ups, and the policies, which are put to a batch of them
+    /// at a time, ask what they ask whole for each batch anew. (So where all is asked whole, a batch of them is enough, however dear it is.)
+    fn keys(&self) -> usize {
+        let keys = (self.all - self.spent) / (ROW + self.whole / BATCH as f64);
+        if keys.is_nan() {
+            usize::MAX
+        } else {
+            keys.ceil().max(0.0) as usize
+        }
+    }
 }
 
 #[derive(Default)]
@@ -345,3 +403,30 @@ const WRITTEN_ALIKE: [pg_sys::Oid; 7] = [
     pg_sys::VARCHAROID,
     pg_sys::NAMEOID,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From how many rows on parts of these costs are worth it, those that are asked whole apart.
+    fn keys(patience: Patience, whole: f64, looked_up: f64) -> usize {
+        let mut price = Price { spent: patience.spent(), all: 0.0, whole: 0.0 };
+        price.add(whole, true);
+        price.add(looked_up, false);
+        price.keys()
+    }
+
+    #[test]
+    fn what_is_asked_costs_no_more_than_to_read_what_others_changed() {
+        let pull = |whole, looked_up| keys(Patience::Pull, whole, looked_up);
+        assert_eq!((pull(0.0, 0.0), pull(200.0, 0.0), pull(100.0, 100.0)), (0, 0, 0));
+        // 5 us for each row.
+        assert_eq!((pull(0.0, 201.0), pull(0.0, 1_200.0), pull(0.0, 1e6)), (2, 2_000, 1_999_600));
+        // And what the policies ask anyway, once for each thousand of them.
+        assert_eq!((pull(500.0, 0.0), pull(1_200.0, 0.0)), (300, 589));
+        assert!((999..=BATCH).contains(&pull(1e9, 0.0)));
+        assert_eq!(pull(500.0, 700.0), 1_000);
+        assert_eq!((keys(Patience::Wait, 2_000.0, 0.0), keys(Patience::Wait, 0.0, 3_000.0)), (0, 2_000));
+        assert_eq!((pull(0.0, f64::INFINITY), pull(f64::INFINITY, 0.0)), (usize::MAX, usize::MAX));
+    }
+}
