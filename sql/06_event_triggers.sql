@@ -76,23 +76,24 @@ REVOKE EXECUTE ON FUNCTION snapsync.raw_length(jsonb) FROM PUBLIC;
 -- What is looked up one by one stands in subqueries with OFFSET 0: of catalogs without statistics, or whose statistics know no policies,
 -- the planner expects that there are none, and would begin with all that there are in the database; and of an EXISTS it would make a hash
 -- table of all that there are.
--- indirectly: begins with the table itself; scopes: with what the owner's scope_values name, too.
-CREATE FUNCTION snapsync.rests_on(relation oid, indirectly boolean DEFAULT false, scopes boolean DEFAULT false)
+-- scopes: begins with what the owner's scope_values name, too; indirectly: with these tables and views themselves, all at once, for many of them may rest
+-- on the same.
+CREATE FUNCTION snapsync.rests_on(relation oid, scopes boolean DEFAULT false, indirectly oid[] DEFAULT '{}')
 RETURNS TABLE (classid oid, objid oid, direct boolean, in_function boolean)
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
     WITH RECURSIVE read(classid, objid, direct, in_function) AS (
-        (SELECT 'pg_class'::regclass::oid, $1, false, false WHERE $2
+        (SELECT 'pg_class'::regclass::oid, begun.oid, false, false FROM unnest($3) AS begun(oid)
          UNION ALL
          -- What its policies name. A partition's are not those of who reads its root.
          SELECT d.refclassid, d.refobjid, NOT coalesce(c.relispartition AND c.oid <> $1, false), false
-         FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') AND NOT $2 OFFSET 0) AS p
+         FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 AND polcmd IN ('*', 'r') OFFSET 0) AS p
          CROSS JOIN LATERAL (SELECT refclassid, refobjid FROM pg_depend WHERE classid = 'pg_policy'::regclass AND objid = p.oid OFFSET 0) AS d
          LEFT JOIN LATERAL (SELECT oid, relispartition FROM pg_class WHERE d.refclassid = 'pg_class'::regclass AND oid = d.refobjid OFFSET 0) AS c ON true
          WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
          UNION ALL
          SELECT s.classid, s.objid, s.direct, false
-         FROM (SELECT scope_reads FROM snapsync.collection WHERE relation = $1 AND $3 OFFSET 0) AS c
+         FROM (SELECT scope_reads FROM snapsync.collection WHERE relation = $1 AND $2 OFFSET 0) AS c
          CROSS JOIN LATERAL (
              SELECT 'pg_proc'::regclass::oid, p.oid, false
              FROM jsonb_array_elements_text(c.scope_reads -> 'functions') AS f(signature) CROSS JOIN LATERAL snapsync.procedure_of(f.signature) AS p(oid)
@@ -125,9 +126,9 @@ BEGIN ATOMIC
     )
     SELECT classid, objid, direct, in_function FROM read;
 END;
-COMMENT ON FUNCTION snapsync.rests_on(oid, boolean, boolean) IS
-'What the SELECT policies of a table rest on, also behind views and functions, as far as pg_depend knows; direct: the policies name it themselves and read it under its own policies; in_function: a function or an operator stands between. Or, indirectly, what a view or a table does, for who reads it with other rights than the caller''s';
-REVOKE EXECUTE ON FUNCTION snapsync.rests_on(oid, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION snapsync.rests_on(oid, boolean, oid[]) IS
+'What the SELECT policies of a table rest on, also behind views and functions, as far as pg_depend knows; direct: the policies name it themselves and read it under its own policies; in_function: a function or an operator stands between. And, indirectly, what views and tables do, for who reads them with other rights than the caller''s';
+REVOKE EXECUTE ON FUNCTION snapsync.rests_on(oid, boolean, oid[]) FROM PUBLIC;
 
 CREATE FUNCTION snapsync.made_of(relation oid) RETURNS SETOF oid
 LANGUAGE sql STABLE PARALLEL SAFE

@@ -53,7 +53,7 @@ BEGIN ATOMIC
             SELECT e.read, r.objid
             FROM (SELECT access_tables AS named, scope_reads -> 'tables' AS read FROM snapsync.collection WHERE relation = e.read OFFSET 0) AS c
             CROSS JOIN LATERAL (SELECT jsonb_object_keys(c.named) UNION SELECT jsonb_object_keys(c.read)) AS k(name)
-            CROSS JOIN LATERAL snapsync.rests_on(to_regclass(k.name), indirectly => true) AS r
+            CROSS JOIN LATERAL snapsync.rests_on(NULL, indirectly => ARRAY[to_regclass(k.name)::oid]) AS r
             WHERE r.classid = 'pg_class'::regclass
             UNION ALL
             SELECT e.reader, i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = e.read) AS via(reader, read)

@@ -12,8 +12,9 @@ use serde::Deserialize;
 use crate::collections::facts::{Facts, Stores};
 use crate::collections::registry::{self, CollectionSettings};
 use crate::collections::shape::dependency;
-use crate::policies::access;
+use crate::policies::access::{self, Readings};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::pg::{self, Barred};
 use crate::server::session::{Cached, Event};
 use crate::server::spi;
@@ -242,12 +243,13 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         key.iter().any(|k| k.name == c.name)
             || (stored.columns.as_ref().is_none_or(|o| o.contains(&c.name)) && !stored.exclude.contains(&c.name))
     };
+    let readings = Readings::of(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())?;
     let access = |a: &AccessRead| {
+        memory::heed();
         let relation_read = pg_sys::Oid::from(a.access);
-        let (declared, scope_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
-        let concerns = access::concerns(relation, relation_read, a.predicate.as_deref(), declared, scope_reads)?;
+        let concerns = readings.concerns(relation_read, a.predicate.as_deref())?;
         let AccessRead { parent, whole, untracked, .. } = *a;
-        let hidden = access::is_declared(relation_read, declared, &concerns)?;
+        let hidden = readings.is_declared(relation_read, &concerns);
         Ok(Access { relation: relation_read, parent, concerns, whole, untracked, hidden })
     };
     Ok(Some(Collection {

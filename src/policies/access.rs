@@ -9,22 +9,24 @@
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::CString;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pgrx::pg_sys;
 
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
 use crate::server::session::{self, Cached, Event};
 use crate::server::{pg, spi};
 
 mod analysis;
+mod concerns;
 pub mod depends;
 mod owned_reads;
 pub mod tree;
 
 use analysis::{Analysis, ForeignKeys, Level, Occurrence};
+pub use concerns::{Concerns, Readings};
 pub use owned_reads::{bounds, calls, take_scope_values, without_scopes};
 use owned_reads::{OwnedReads, PredicateReads};
 use tree::{vars, walk};
@@ -55,94 +57,6 @@ pub struct AccessFinding {
     pub whole: bool,
 }
 
-/// Whom a change of a row in an access table concerns.
-#[derive(Debug)]
-pub enum Concerns {
-    Everybody,
-    /// Those who may see the row.
-    WhoSees,
-    /// Those for whom one of these holds.
-    Satisfying {
-        trees: Vec<CString>,
-        texts: Vec<String>,
-        /// What the texts may call.
-        calls: BTreeSet<String>,
-    },
-}
-
-/// Whom changes in `access` concern, of those who read `relation`. What was found out when the tables were last looked at (`stored`)
-/// says how to tell; the trees are taken from the policies as they are now.
-pub fn concerns(
-    relation: pg_sys::Oid,
-    access: pg_sys::Oid,
-    stored: Option<&str>,
-    declared: Option<&str>,
-    owned_reads: Option<&str>,
-) -> Result<Concerns> {
-    match stored {
-        None => return Ok(Concerns::WhoSees),
-        Some("true") => return Ok(Concerns::Everybody),
-        Some(_) => {}
-    }
-    let is_meant = |name: &str| Ok::<_, SyncError>(pg::root_of(named(name)?) == access);
-    let mut texts = Vec::new();
-    // Where the owner names the table, what the policies say of it does not count.
-    for (name, predicate) in declarations(declared)? {
-        if is_meant(&name)? {
-            match predicate {
-                Some(predicate) => texts.push(predicate),
-                None => return Ok(Concerns::Everybody),
-            }
-        }
-    }
-    if !texts.is_empty() {
-        // The owner speaks for what functions read. Where policies read the table themselves, their own conditions hold beside it; a
-        // place without any lets every row matter.
-        let trees = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>();
-        let calls = calls(owned_reads);
-        // So do those of `scope_values`.
-        for (name, predicate) in OwnedReads::stored(owned_reads).tables {
-            if is_meant(&name)? {
-                match predicate {
-                    Some(predicate) => texts.push(predicate),
-                    None => return Ok(Concerns::Everybody),
-                }
-            }
-        }
-        return Ok(trees.map_or(Concerns::Everybody, |trees| Concerns::Satisfying { trees, texts, calls }));
-    }
-    for (name, predicate) in OwnedReads::stored(owned_reads).tables {
-        if is_meant(&name)? {
-            match predicate {
-                Some(predicate) => texts.push(predicate),
-                None => return Ok(Concerns::Everybody),
-            }
-        }
-    }
-    let Some(trees) = conditions_in_policies(relation, access)?.into_iter().collect::<Option<Vec<_>>>() else {
-        return Ok(Concerns::Everybody);
-    };
-    if trees.is_empty() && texts.is_empty() {
-        return Ok(Concerns::Everybody);
-    }
-    Ok(Concerns::Satisfying { trees, texts, calls: calls(owned_reads) })
-}
-
-/// Did the owner name `access`, or a table that rests on it, because functions read it?
-pub fn is_declared(access: pg_sys::Oid, declared: Option<&str>, concerns: &Concerns) -> Result<bool> {
-    let declared = declarations(declared)?;
-    // Without a predicate, all that such a table or view rests on counts, too, and is nowhere named.
-    if matches!(concerns, Concerns::Everybody) && declared.iter().any(|(_, predicate)| predicate.is_none()) {
-        return Ok(true);
-    }
-    for (name, _) in declared {
-        if pg::root_of(named(&name)?) == access {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Do all partitions of a table belong to its owner, or to who may act as him? They may change hands by themselves, and a part that is partitioned may get
 /// others from who owns it, so nothing of it is kept.
 pub fn owns_all_parts(table: pg_sys::Oid) -> Result<bool> {
@@ -169,7 +83,7 @@ pub fn may_judge_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
             return may;
         }
         let now = known.now();
-        let may = depends::may_read_all(relation, access);
+        let may = depends::may_read_all(relation, &[access]).is_ok_and(|may| !may.is_empty());
         known.remember(now, |k| {
             // What was known before the last change of a definition is never asked for again.
             k.retain(|(.., definition), _| *definition == key.2);
@@ -177,23 +91,6 @@ pub fn may_judge_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
         });
         may
     })
-}
-
-/// The conditions that the policies of `relation` put on rows of `access` alone, at each place where they read it; None for a place
-/// without any, or where they read a partition, whose columns may have other numbers.
-fn conditions_in_policies(relation: pg_sys::Oid, access: pg_sys::Oid) -> Result<Vec<Option<CString>>> {
-    let mut occurrences = Vec::new();
-    for_each_policy(relation, |node| {
-        // SAFETY: a policy's tree, which is only read.
-        unsafe { Analysis::of(relation, &mut occurrences, None).expression(node, &[Level::Policy]) }
-    })?;
-    let of_table = occurrences.into_iter().filter(|o| pg::root_of(o.relation.into()) == access);
-    let is_root = |o: &Occurrence| o.relation == access.to_u32();
-    let mut conditions: Vec<Option<CString>> =
-        of_table.map(|o| if is_root(&o) { o.predicate.map(|p| p.tree) } else { None }).collect();
-    conditions.sort_unstable();
-    conditions.dedup();
-    Ok(conditions)
 }
 
 /// Where the policies name tables, as far as the analysis comes; and how often they do.
@@ -210,70 +107,25 @@ fn occurrences(relation: pg_sys::Oid) -> Result<(Vec<Occurrence>, BTreeMap<u32, 
     Ok((occurrences, read))
 }
 
+type Found = BTreeMap<u32, AccessFinding>;
+
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
 pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<AccessFinding>> {
-    let (occurrences, read) = occurrences(relation)?;
-    // Everything that the policies depend on; what the analysis did not come across, in one place or another, counts for everybody.
-    let mut found: BTreeMap<u32, AccessFinding> = BTreeMap::new();
-    let mut undeclared = Vec::new();
-    let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
-    occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
-    for depends::Read { oid, direct, in_function } in depends::read_by_policies(relation)? {
-        if !matches!(relkind(oid)?, Some('r' | 'p')) {
-            continue;
-        }
-        let all = at.get(&oid.to_u32()).map_or(&[][..], Vec::as_slice);
-        // A view or a function may read with its owner's rights, a partition under policies of its own, and a table that inherits
-        // has its own.
-        if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {
-            merge(&mut found, everybody(oid));
-            undeclared.extend((!in_function).then_some(oid));
-            continue;
-        }
-        let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
-        let predicate = any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)));
-        // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
-        let predicate = predicate.filter(|_| depends::may_read_all(relation, oid));
-        let whole = all.iter().any(|o| o.whole);
-        merge(&mut found, AccessFinding { access: oid, kind, predicate, whole });
-    }
+    let mut found = Found::new();
+    let undeclared = find_in_policies(relation, &mut found)?;
     let owned_reads = OwnedReads::stored(owned_reads);
-    // What `scope_values` read without a condition on it alone.
-    let mut unbounded: HashSet<pg_sys::Oid> = HashSet::new();
-    for (name, predicate) in &owned_reads.tables {
-        let access = named(name)?;
-        match relkind(access)? {
-            // No dependency says which of its columns are read.
-            Some('r' | 'p') => {
-                let all = predicate.as_deref() == Some("true");
-                let predicate = predicate.clone().filter(|_| all || depends::may_read_all(relation, access));
-                if all || predicate.is_none() {
-                    unbounded.insert(pg::root_of(access));
-                }
-                merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
-                depends::children(access)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
-                if all || pg::root_of(access) != access {
-                    unbounded.extend(everything_under(access, &mut found)?);
-                }
-            }
-            Some('v' | 'm') => unbounded.extend(everything_under(access, &mut found)?),
-            _ => {}
-        }
-    }
-    // Stored with full names; a table that was dropped since decides nothing any more.
-    let declared = declarations(declared)?.into_iter().map(|(name, predicate)| Ok((named(&name)?, predicate)));
-    let mut declared = declared.collect::<Result<Vec<_>>>()?;
-    declared.retain(|(access, _)| *access != pg_sys::InvalidOid);
+    let unbounded = find_in_scopes(relation, &owned_reads, &mut found)?;
+    let declared = Declared::of(declared)?.0;
     // The owner knows better than the analysis what functions read.
     for (access, _) in &declared {
         found.remove(&pg::root_of(*access).to_u32());
     }
+    // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
+    // a change does not concern, nor a change of what that table's policies read.
+    let past: Vec<_> = declared.iter().filter(|(_, predicate)| predicate.is_none()).map(|(access, _)| *access).collect();
+    everything_under(&past, &mut found)?;
     for (access, predicate) in declared {
-        // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
-        // a change does not concern, nor a change of what that table's policies read.
-        if predicate.is_none() {
-            everything_under(access, &mut found)?;
-        }
+        memory::heed();
         // One that names something that is gone cannot be read any more.
         let predicate = match predicate {
             Some(predicate) if owned_reads.is_whole(&predicate, access)? => Some(predicate),
@@ -287,24 +139,85 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     }
     // Not what the policies read of it without one, in a way that the analysis does not understand.
     undeclared.into_iter().for_each(|access| merge(&mut found, everybody(access)));
+    // Triggers are not given virtual columns (PostgreSQL 18): what is read of the row may change with any of its others.
+    for access in depends::with_virtual_columns(found.keys().copied())? {
+        merge(&mut found, everybody(access));
+    }
     Ok(found.into_values().collect())
+}
+
+/// Adds what the policies depend on. Those of these that they read themselves in a way that the analysis does not understand.
+fn find_in_policies(relation: pg_sys::Oid, found: &mut Found) -> Result<Vec<pg_sys::Oid>> {
+    let (occurrences, read) = occurrences(relation)?;
+    // What the analysis did not come across, in one place or another, counts for everybody.
+    let mut undeclared = Vec::new();
+    let mut at: HashMap<u32, Vec<&Occurrence>> = HashMap::new();
+    occurrences.iter().for_each(|o| at.entry(o.relation).or_default().push(o));
+    let by_policies = depends::read_by_policies(relation)?;
+    let tables: Vec<_> = by_policies.iter().map(|r| r.oid).collect();
+    let may = depends::may_read_all(relation, &tables)?;
+    for depends::Read { oid, direct, in_function } in by_policies {
+        memory::heed();
+        let all = at.get(&oid.to_u32()).map_or(&[][..], Vec::as_slice);
+        // A view or a function may read with its owner's rights, a partition under policies of its own, and a table that inherits
+        // has its own.
+        if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {
+            merge(found, everybody(oid));
+            undeclared.extend((!in_function).then_some(oid));
+            continue;
+        }
+        let kind = if all.iter().all(|o| o.tied) { Kind::Parent } else { Kind::Grant };
+        let predicate = any_of(all.iter().map(|o| o.predicate.as_ref().map(|p| &*p.text)));
+        // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
+        let predicate = predicate.filter(|_| may.contains(&oid));
+        let whole = all.iter().any(|o| o.whole);
+        merge(found, AccessFinding { access: oid, kind, predicate, whole });
+    }
+    Ok(undeclared)
+}
+
+/// Adds what `scope_values` read. The tables that they read without a condition on these alone.
+fn find_in_scopes(relation: pg_sys::Oid, owned_reads: &OwnedReads, found: &mut Found) -> Result<HashSet<pg_sys::Oid>> {
+    let mut unbounded: HashSet<pg_sys::Oid> = HashSet::new();
+    let there = depends::by_name(owned_reads.tables.keys())?;
+    let read = owned_reads.tables.iter().filter_map(|(name, predicate)| Some((*there.get(name)?, predicate)));
+    let read: Vec<_> = read.collect();
+    let tables: Vec<_> = read.iter().filter(|(called, _)| called.is_table).map(|(called, _)| called.oid).collect();
+    let may = depends::may_read_all(relation, &tables)?;
+    let mut past = Vec::new();
+    for (depends::Called { oid: access, is_table, is_view }, predicate) in read {
+        memory::heed();
+        if is_view {
+            past.push(access);
+        }
+        if !is_table {
+            continue;
+        }
+        // No dependency says which of its columns are read.
+        let all = predicate.as_deref() == Some("true");
+        let predicate = predicate.clone().filter(|_| all || may.contains(&access));
+        if all || predicate.is_none() {
+            unbounded.insert(pg::root_of(access));
+        }
+        if all || pg::root_of(access) != access {
+            past.push(access);
+        }
+        merge(found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
+    }
+    depends::children(&tables)?.into_iter().for_each(|child| merge(found, everybody(child)));
+    unbounded.extend(everything_under(&past, found)?);
+    Ok(unbounded)
 }
 
 fn everybody(access: pg_sys::Oid) -> AccessFinding {
     AccessFinding { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true }
 }
 
-/// Adds all tables that a view, or a table's policies, rest on, for everybody; which these are.
-fn everything_under(access: pg_sys::Oid, found: &mut BTreeMap<u32, AccessFinding>) -> Result<Vec<pg_sys::Oid>> {
-    let tables = depends::tables_under(access)?;
+/// Adds these tables, and all that they, and these views, rest on, for everybody; which these are.
+fn everything_under(read: &[pg_sys::Oid], found: &mut Found) -> Result<Vec<pg_sys::Oid>> {
+    let tables = depends::tables_under(read)?;
     tables.iter().for_each(|table| merge(found, everybody(*table)));
     Ok(tables.into_iter().map(pg::root_of).collect())
-}
-
-/// The table of this full name; none (any more): InvalidOid.
-fn named(name: &str) -> Result<pg_sys::Oid> {
-    let rows = spi::owner_query("SELECT to_regclass($1)::oid", &[spi::arg(name)])?;
-    Ok(rows.first().map_or(pg_sys::InvalidOid, |r| r.oid(0)))
 }
 
 /// One of these conditions; None where one of them is none.
@@ -317,14 +230,10 @@ fn any_of<'p>(predicates: impl Iterator<Item = Option<&'p str>>) -> Option<Strin
 
 /// Adds what was found; of two ways to read the same table the one that concerns more people counts. A partition is tracked
 /// on its root, with all columns, whose numbers differ there.
-fn merge(found: &mut BTreeMap<u32, AccessFinding>, mut new: AccessFinding) {
+fn merge(found: &mut Found, mut new: AccessFinding) {
     let root = pg::root_of(new.access);
     new.whole |= root != new.access;
     new.access = root;
-    // Triggers are not given virtual columns (PostgreSQL 18): what is read of the row may change with any of its others.
-    if has_virtual_columns(root) {
-        new = AccessFinding { access: root, kind: Kind::Grant, predicate: Some("true".into()), whole: true };
-    }
     match found.entry(root.to_u32()) {
         std::collections::btree_map::Entry::Vacant(slot) => {
             slot.insert(new);
@@ -344,17 +253,6 @@ fn merge(found: &mut BTreeMap<u32, AccessFinding>, mut new: AccessFinding) {
             };
         }
     }
-}
-
-fn has_virtual_columns(relation: pg_sys::Oid) -> bool {
-    if !cfg!(feature = "pg18") {
-        return false;
-    }
-    let found = spi::owner_query(
-        "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attgenerated = 'v' AND NOT attisdropped LIMIT 1",
-        &[spi::arg(relation)],
-    );
-    found.is_ok_and(|rows| !rows.is_empty())
 }
 
 /// What in a table's own policies decides how its images can be judged.
@@ -416,9 +314,17 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
     Ok(())
 }
 
-fn relkind(relation: pg_sys::Oid) -> Result<Option<char>> {
-    let rows = spi::owner_query("SELECT relkind FROM pg_class WHERE oid = $1", &[spi::arg(relation)])?;
-    Ok(rows.first().and_then(|r| r.text(0)).and_then(|t| t.chars().next()))
+/// The tables that an owner has named, because functions read them, each with the predicate that bounds whom it concerns.
+struct Declared(Vec<(pg_sys::Oid, Option<String>)>);
+
+impl Declared {
+    /// Stored with full names; a table that was dropped since decides nothing any more.
+    fn of(stored: Option<&str>) -> Result<Declared> {
+        let declared = declarations(stored)?;
+        let there = depends::by_name(declared.iter().map(|(name, _)| name))?;
+        let declared = declared.into_iter().filter_map(|(name, predicate)| Some((there.get(&name)?.oid, predicate)));
+        Ok(Declared(declared.collect()))
+    }
 }
 
 /// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.

@@ -818,6 +818,57 @@ DROP TABLE looked CASCADE;
 DROP SCHEMA long CASCADE;
 RESET search_path;
 RESET client_min_messages;
+-- So it is with what access_tables and scope_values name, and what that rests on: each of it is looked at once, however many of these tables rest on it.
+CREATE TABLE looked (id int PRIMARY KEY);
+CREATE TABLE looked_too (id int PRIMARY KEY);
+ALTER TABLE looked OWNER TO ddl_bert;
+ALTER TABLE looked_too OWNER TO ddl_bert;
+GRANT SELECT, TRIGGER ON looked, looked_too TO ddl_mallory;
+CREATE SCHEMA named AUTHORIZATION ddl_mallory;
+SET ROLE ddl_mallory;
+SET client_min_messages = warning;
+DO $do$
+BEGIN
+    CREATE TABLE named.much (id int PRIMARY KEY);
+    ALTER TABLE named.much ENABLE ROW LEVEL SECURITY;
+    FOR n IN 1 .. 4200 LOOP
+        EXECUTE format('CREATE FUNCTION named.f_%s() RETURNS bool STABLE LANGUAGE sql AS %L', n, 'SELECT true');
+    END LOOP;
+    EXECUTE (SELECT format('CREATE POLICY p ON named.much USING (%s)', string_agg(format('named.f_%s()', n), ' AND ')) FROM generate_series(1, 4200) AS n);
+    CREATE TABLE named.link_0 (id int PRIMARY KEY);
+    FOR n IN 1 .. 40 LOOP
+        EXECUTE format('CREATE TABLE named.link_%s (id int PRIMARY KEY)', n);
+        EXECUTE format('ALTER TABLE named.link_%s ENABLE ROW LEVEL SECURITY', n);
+        EXECUTE format('CREATE POLICY p ON named.link_%s USING (EXISTS (SELECT FROM named.link_%s))', n, n - 1);
+    END LOOP;
+    CREATE TABLE named.by_links (id int PRIMARY KEY, who int);
+    ALTER TABLE named.by_links ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY p ON named.by_links USING (EXISTS (SELECT FROM looked_too));
+    CREATE TABLE named.by_much (LIKE named.by_links INCLUDING ALL);
+    ALTER TABLE named.by_much ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY p ON named.by_much USING (EXISTS (SELECT FROM looked));
+    CREATE TABLE named.by_scopes (LIKE named.by_links INCLUDING ALL);
+    ALTER TABLE named.by_scopes ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY p ON named.by_scopes USING (EXISTS (SELECT FROM looked));
+    CREATE VIEW named.shown AS SELECT id FROM named.much;
+END
+$do$;
+SELECT snapsync.enable('named.by_links', access_tables => (SELECT jsonb_agg('named.link_' || n) FROM generate_series(0, 40) AS n));
+SELECT snapsync.enable('named.by_much', access_tables => '["named.much"]');
+SELECT snapsync.enable('named.by_scopes', scope_column => 'who', scope_values => '(SELECT array_agg(id) FROM named.shown)');
+RESET ROLE;
+SET ROLE ddl_bert;
+ALTER TABLE looked ADD COLUMN a int;
+BEGIN;
+SELECT set_config('looks.before', pg_stat_get_xact_numscans('pg_depend_depender_index'::regclass)::text, true) IS NOT NULL AS counted;
+ALTER TABLE looked_too ADD COLUMN a int;
+SELECT pg_stat_get_xact_numscans('pg_depend_depender_index'::regclass) - current_setting('looks.before')::int < 500 AS few;
+COMMIT;
+RESET ROLE;
+SELECT relation, objid, name FROM snapsync.dependency WHERE classid = 0 AND relation::oid <> 0 ORDER BY relation::text COLLATE "C";
+DROP TABLE looked, looked_too CASCADE;
+DROP SCHEMA named CASCADE;
+RESET client_min_messages;
 
 -- What a stranger's settings name is gone, with the type of its argument: nobody else's command fails.
 CREATE TABLE looked (id int PRIMARY KEY, who text);

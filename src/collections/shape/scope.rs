@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use super::definition;
 use crate::collections::registry::{self, Right, StoredSettings};
 use crate::collections::triggers;
-use crate::policies::access::{self, Concerns};
+use crate::policies::access::{self, Concerns, Readings};
 use crate::policies::scope::read::{Conditions, Readers};
 use crate::policies::scope::{self, ScopeFinding};
 use crate::server::error::{Result, SyncError};
@@ -93,7 +93,7 @@ fn readers(first: pg_sys::Oid, relation: pg_sys::Oid, most: usize) -> Result<(Re
         }
         let Some(stored) = registry::load(reader)? else { continue };
         let (declared, owned_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
-        match access::concerns(reader, relation, row.text(1), declared, owned_reads)? {
+        match Readings::of(reader, declared, owned_reads)?.concerns(relation, row.text(1))? {
             Concerns::Satisfying { trees, texts, .. } => {
                 let texts = texts.iter().map(|text| access::bounds(owned_reads, text)).gather();
                 memory::extend(&mut readers.conditions, [Conditions { trees, texts }]);

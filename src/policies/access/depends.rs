@@ -1,6 +1,6 @@
 //! What policies and views rest on, as far as the catalogs know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -13,6 +13,7 @@ const OWNERS: &str = include_str!("depends/owners.sql");
 const READ_BY_POLICIES: &str = include_str!("depends/read_by_policies.sql");
 const TABLES_UNDER: &str = include_str!("depends/tables_under.sql");
 const CHILDREN: &str = include_str!("depends/children.sql");
+const BY_NAME: &str = include_str!("depends/by_name.sql");
 const MAY_READ_ALL: &str = include_str!("depends/may_read_all.sql");
 
 /// A table that policies rest on.
@@ -31,27 +32,69 @@ pub struct Read {
     pub in_function: bool,
 }
 
-/// The tables among what the table's policies rest on, with those that inherit from them.
+/// The tables among what the table's policies rest on, with those that inherit from them. (No views.)
 pub fn read_by_policies(relation: pg_sys::Oid) -> Result<Vec<Read>> {
     let found = spi::typed::<FoundRead>(&read_now(READ_BY_POLICIES, &[spi::arg(relation)])?)?;
     let read = |f: FoundRead| Read { oid: f.oid.into(), direct: f.direct, in_function: f.in_function };
     Ok(found.into_iter().map(read).collect())
 }
 
-/// The tables that a view reads, or that a table's policies do, with those that inherit from them; for who reads it with other rights
-/// than the caller's.
-pub fn tables_under(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    Ok(read_now(TABLES_UNDER, &[spi::arg(relation)])?.iter().map(|r| r.oid(0)).collect())
+/// The tables that views read, or that tables' policies do, with these and those that inherit from them; for who reads them with other rights than the
+/// caller's. Asked for all at once: they may rest on the same.
+pub fn tables_under(relations: &[pg_sys::Oid]) -> Result<Vec<pg_sys::Oid>> {
+    if relations.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(read_now(TABLES_UNDER, &[spi::arg(relations.to_vec())])?.iter().map(|r| r.oid(0)).collect())
 }
 
-/// The tables that inherit from this one, at any depth.
-pub fn children(relation: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>> {
-    Ok(read_now(CHILDREN, &[spi::arg(relation)])?.iter().map(|r| r.oid(0)).collect())
+/// The tables that inherit from one of these, at any depth.
+pub fn children(relations: &[pg_sys::Oid]) -> Result<Vec<pg_sys::Oid>> {
+    if relations.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(read_now(CHILDREN, &[spi::arg(relations.to_vec())])?.iter().map(|r| r.oid(0)).collect())
 }
 
-/// May the owner of `relation` read all rows of `access`?
-pub fn may_read_all(relation: pg_sys::Oid, access: pg_sys::Oid) -> bool {
-    read_now(MAY_READ_ALL, &[spi::arg(relation), spi::arg(access)]).is_ok_and(|rows| !rows.is_empty())
+/// Of these tables, those all of whose rows the owner of `relation` may read.
+pub fn may_read_all(relation: pg_sys::Oid, tables: &[pg_sys::Oid]) -> Result<HashSet<pg_sys::Oid>> {
+    if tables.is_empty() {
+        return Ok(HashSet::new());
+    }
+    Ok(read_now(MAY_READ_ALL, &[spi::arg(relation), spi::arg(tables.to_vec())])?.iter().map(|r| r.oid(0)).collect())
+}
+
+/// Of these tables, those that have virtual columns.
+pub fn with_virtual_columns(tables: impl Iterator<Item = u32>) -> Result<Vec<pg_sys::Oid>> {
+    const SQL: &str = "SELECT t.oid FROM unnest($1::oid[]) AS t(oid) WHERE EXISTS (SELECT FROM pg_attribute \
+         WHERE attrelid = t.oid AND attgenerated = 'v' AND NOT attisdropped OFFSET 0)";
+    if !cfg!(feature = "pg18") {
+        return Ok(Vec::new());
+    }
+    let tables: Vec<pg_sys::Oid> = tables.map(pg_sys::Oid::from).collect();
+    Ok(read_now(SQL, &[spi::arg(tables)])?.iter().map(|r| r.oid(0)).collect())
+}
+
+/// What is called by a name.
+#[derive(Clone, Copy)]
+pub struct Called {
+    pub oid: pg_sys::Oid,
+    pub is_table: bool,
+    pub is_view: bool,
+}
+
+/// What is called by these full names. One that is not there is gone.
+pub fn by_name<'n>(names: impl Iterator<Item = &'n String>) -> Result<HashMap<String, Called>> {
+    let names: Vec<String> = names.cloned().collect();
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = read_now(BY_NAME, &[spi::arg(names)])?;
+    let called = |row: &spi::Row| {
+        let is = |kinds: &[&str]| row.text(2).is_some_and(|kind| kinds.contains(&kind));
+        Called { oid: row.oid(1), is_table: is(&["r", "p"]), is_view: is(&["v", "m"]) }
+    };
+    Ok(rows.iter().map(|row| (row.string(0), called(row))).collect())
 }
 
 /// The functions that a tree calls, by name, by an operator or to sort and group: not those of the system, nor those that read and write

@@ -94,7 +94,7 @@ impl OwnedReads {
     }
 
     /// Everything that it may name when it is read again: functions, and objects with their owners.
-    fn calls(self) -> BTreeSet<String> {
+    pub(super) fn calls(self) -> BTreeSet<String> {
         let predicates = self.predicates.into_values().flat_map(|p| p.functions.into_iter().chain(p.owners));
         self.functions.into_iter().chain(self.owners).chain(predicates).collect()
     }

@@ -159,7 +159,7 @@ impl<'a> Former<'a> {
         if self.tables.is_empty() {
             return Ok(false);
         }
-        let below = depends::children(relation)?;
+        let below = depends::children(&[relation])?;
         Ok(self.tables.iter().any(|t| below.contains(&t.table.relation)))
     }
 

@@ -2,6 +2,22 @@
 -- No value is fetched for it: how long one is before it is compressed stands where it is referred to. Of what there may be any number each counts $2
 -- bytes, and after the first $3 nothing is looked for any more.
 WITH read AS MATERIALIZED (SELECT r.classid, r.objid FROM snapsync.rests_on($1, scopes => true) AS r LIMIT $3),
+settings AS MATERIALIZED (
+    SELECT CASE jsonb_typeof(access_tables) WHEN 'object' THEN access_tables END AS access_tables, scope_reads -> 'tables' AS scope_tables
+    FROM snapsync.collection
+    -- (What is longer is too long by itself, and is not fetched.)
+    WHERE relation = $1 AND coalesce(snapsync.raw_length(access_tables), 0)::bigint + coalesce(snapsync.raw_length(scope_reads), 0) <= $2 * $3),
+-- What settings name, name by name; past: without a predicate that bounds it, so that all counts that it rests on (access.rs, `everything_under`).
+by_name(oid, past) AS MATERIALIZED (
+    SELECT r.oid, n.past OR n.of_scopes AND (r.relkind IN ('v', 'm') OR r.relispartition)
+    FROM (SELECT d.key, d.value IS NULL, false FROM settings CROSS JOIN LATERAL jsonb_each_text(access_tables) AS d
+          UNION ALL
+          SELECT t.key, t.value IS NOT DISTINCT FROM 'true', true FROM settings CROSS JOIN LATERAL jsonb_each_text(scope_tables) AS t) AS n(name, past, of_scopes)
+    LEFT JOIN LATERAL (SELECT oid, relkind, relispartition FROM pg_class WHERE oid = to_regclass(n.name) OFFSET 0) AS r ON true
+    LIMIT $3),
+under AS MATERIALIZED (
+    SELECT u.classid, u.objid
+    FROM (SELECT array_agg(oid) AS oids FROM by_name WHERE past) AS begun CROSS JOIN LATERAL snapsync.rests_on(NULL, indirectly => begun.oids) AS u LIMIT $3),
 made_of(oid) AS MATERIALIZED (SELECT m.oid FROM snapsync.made_of($1) AS m(oid) LIMIT $3),
 named(oid) AS MATERIALIZED (SELECT n.oid FROM snapsync.types_named($1) AS n(oid) WHERE (SELECT count(*) < $3 FROM read) LIMIT $3),
 type(oid) AS MATERIALIZED (SELECT oid FROM made_of UNION SELECT oid FROM named),
@@ -11,17 +27,24 @@ function(oid) AS MATERIALIZED (
     SELECT k.castfunc
     FROM made_of CROSS JOIN LATERAL (SELECT castfunc FROM pg_cast WHERE castsource = made_of.oid AND casttarget = 'json'::regtype OFFSET 0) AS k),
 part(oid) AS MATERIALIZED (SELECT p.oid FROM snapsync.parts($1) AS p(oid) LIMIT $3),
--- What policies read is read with all that inherits from it, and asked for its foreign keys and what may keep rows from following them.
+-- What policies and settings read is read with all that inherits from it, a partition with its whole tree, and asked for its foreign keys and what may keep
+-- rows from following them.
+top(oid) AS MATERIALIZED (
+    SELECT DISTINCT coalesce(pg_partition_root(t.oid), t.oid)
+    FROM (SELECT objid FROM read WHERE classid = 'pg_class'::regclass UNION ALL SELECT objid FROM under WHERE classid = 'pg_class'::regclass
+          UNION ALL SELECT oid FROM by_name) AS t(oid)
+    WHERE t.oid <> $1),
 below(oid) AS (
     SELECT child.oid
-    FROM read CROSS JOIN LATERAL (
+    FROM top CROSS JOIN LATERAL (
         WITH RECURSIVE tree(oid) AS (
-            SELECT read.objid UNION
+            SELECT top.oid UNION
             SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i)
-        SELECT oid FROM tree LIMIT $3) AS child
-    WHERE read.classid = 'pg_class'::regclass AND read.objid <> $1),
+        SELECT oid FROM tree LIMIT $3) AS child),
 thing AS (
     SELECT 1 FROM read
+    UNION ALL SELECT 1 FROM by_name
+    UNION ALL SELECT 1 FROM under
     UNION ALL SELECT 1 FROM (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'f' LIMIT $3) AS key
     UNION ALL SELECT 1 FROM (SELECT FROM pg_trigger WHERE tgrelid = $1 LIMIT $3) AS trigger
     UNION ALL SELECT 1 FROM (SELECT FROM pg_index WHERE indrelid = $1 AND indisunique LIMIT $3) AS index

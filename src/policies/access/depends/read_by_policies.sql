@@ -8,5 +8,5 @@ tree(oid, direct, in_function) AS (
     CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i
     CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = i.inhrelid AND relpersistence <> 't' OFFSET 0) AS child)
 SELECT json_build_object('oid', tree.oid::int8, 'direct', direct, 'in_function', in_function)
-FROM tree CROSS JOIN LATERAL (SELECT relnamespace FROM pg_class WHERE oid = tree.oid OFFSET 0) AS t
-WHERE (SELECT relrowsecurity FROM pg_class WHERE oid = $1) AND t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')
+FROM tree CROSS JOIN LATERAL (SELECT relkind, relnamespace FROM pg_class WHERE oid = tree.oid OFFSET 0) AS t
+WHERE t.relkind IN ('r', 'p') AND (SELECT relrowsecurity FROM pg_class WHERE oid = $1) AND t.relnamespace::regnamespace::text <> ALL ('{snapsync,pg_catalog,information_schema}')

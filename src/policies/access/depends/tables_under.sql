@@ -1,7 +1,7 @@
--- The tables that view $1 reads, or that the policies of table $1 do, with those that inherit from them; for who reads $1 with other rights
--- than the caller's. Not the system's, nor our own.
+-- The tables that the views among $1 read, or the policies of the tables among $1, with these and those that inherit from them; for who reads $1 with
+-- other rights than the caller's. Not the system's, nor our own.
 WITH RECURSIVE read AS (
-    SELECT objid FROM snapsync.rests_on($1, indirectly => true) WHERE classid = 'pg_class'::regclass),
+    SELECT objid FROM snapsync.rests_on(NULL, indirectly => $1) WHERE classid = 'pg_class'::regclass),
 tree(oid) AS (
     SELECT * FROM read
     UNION
