@@ -17,7 +17,7 @@ use crate::server::{locks, memory, pg, subxact};
 /// It is `SET CONSTRAINTS ALL IMMEDIATE` without the parser: where nothing waits, a few microseconds. Only where [`may_be_tried_out`].
 pub fn try_out() -> Result<()> {
     subxact::try_out(|| {
-        let _remembering = Remembering::start();
+        let _remembering = Remembering::told("");
         let mut all_immediate = pg_sys::ConstraintsSetStmt {
             type_: pg_sys::NodeTag::T_ConstraintsSetStmt,
             constraints: std::ptr::null_mut(),

@@ -7,6 +7,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_void, CStr};
+use std::marker::PhantomData;
+use std::rc::Rc;
 
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::pg_sys::AsPgCStr;
@@ -56,6 +58,20 @@ pub struct SyncError {
     pub names: [Option<String>; 5],
     /// The server has raised it because of a signal. A code alone says nothing: whoever writes SQL can raise any.
     pub interrupts: bool,
+    /// Where it arose, if that is told. (A push that fails may have the same of very many rows.)
+    pub origin: Option<Rc<Origin>>,
+}
+
+/// What an error of the server says of the code that raised it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Origin {
+    /// `PL/pgSQL function f() line 3 at RAISE`.
+    context: Option<String>,
+    /// A statement of that code, and where in it the fault is.
+    query: Option<String>,
+    position: i32,
+    /// For the server's log only: what others were doing (in a deadlock).
+    log: Option<String>,
 }
 
 impl SyncError {
@@ -113,12 +129,17 @@ impl SyncError {
     fn into_error_data(self) -> *mut pg_sys::ErrorData {
         let text = |s: Option<String>| s.map_or(std::ptr::null_mut(), |s| s.replace('\0', "\u{fffd}").as_pg_cstr());
         let [schema, table, column, datatype, constraint] = self.names;
+        let origin = self.origin.map(Rc::unwrap_or_clone).unwrap_or_default();
         let data = pg_sys::ErrorData {
             elevel: pgrx::PgLogLevel::ERROR as i32,
             sqlerrcode: sqlstate(&self.code),
             message: text(Some(self.message)),
             detail: text(self.detail),
+            detail_log: text(origin.log),
             hint: text(self.hint),
+            context: text(origin.context),
+            internalquery: text(origin.query),
+            internalpos: origin.position,
             schema_name: text(schema),
             table_name: text(table),
             column_name: text(column),
@@ -238,39 +259,59 @@ thread_local! {
 }
 
 /// While this lives, an ERROR is remembered whole as Postgres reports it.
-pub struct Remembering {
-    callback: Box<pg_sys::ErrorContextCallback>,
+pub struct Remembering<'s> {
+    link: Box<Link>,
+    statement: PhantomData<&'s str>,
 }
 
-impl Remembering {
+struct Link {
+    callback: pg_sys::ErrorContextCallback,
+    /// Whoever runs this statement may be told where in it an error arose.
+    told: Option<*const str>,
+}
+
+impl Remembering<'static> {
+    /// But for where it arose: of what runs with another's rights, or on rows that the caller may not see, that could tell more than he may know (the text
+    /// of a statement, with its values).
     pub fn start() -> Self {
+        Self::link(None)
+    }
+}
+
+impl<'s> Remembering<'s> {
+    /// With where it arose: what is run here is run as the caller, so he is told what any statement of his would tell him, of functions, triggers and
+    /// policies. The statement itself is ours, and says nothing to anybody. (Empty: what runs has no text.)
+    pub fn told(statement: &'s str) -> Self {
+        Self::link(Some(statement))
+    }
+
+    fn link(told: Option<*const str>) -> Self {
         // SAFETY: the callback is linked into the stack here and unlinked in `drop`, also when unwinding; boxed, so that its
-        // address stays.
+        // address stays. The statement lives as long as this.
         unsafe {
-            let mut callback = Box::new(pg_sys::ErrorContextCallback {
-                previous: pg_sys::error_context_stack,
-                callback: Some(remember),
-                arg: std::ptr::null_mut(),
-            });
-            pg_sys::error_context_stack = &mut *callback;
-            Remembering { callback }
+            let callback = Some(remember as unsafe extern "C-unwind" fn(*mut c_void));
+            let (previous, arg) = (pg_sys::error_context_stack, std::ptr::null_mut());
+            let mut link = Box::new(Link { callback: pg_sys::ErrorContextCallback { previous, callback, arg }, told });
+            link.callback.arg = (&raw mut *link).cast();
+            pg_sys::error_context_stack = &raw mut link.callback;
+            Remembering { link, statement: PhantomData }
         }
     }
 }
 
-impl Drop for Remembering {
+impl Drop for Remembering<'_> {
     fn drop(&mut self) {
-        // SAFETY: see `start`.
-        unsafe { pg_sys::error_context_stack = self.callback.previous }
+        // SAFETY: see `link`.
+        unsafe { pg_sys::error_context_stack = self.link.callback.previous }
     }
 }
 
 /// Called by errfinish with the error at hand (an error context callback, utils/elog.h).
 ///
 /// # Safety
-/// Called by `errfinish`, while there is an error at hand.
+/// Called by `errfinish`, while there is an error at hand; `link` is a `Link`.
 #[pg_guard]
-unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
+unsafe extern "C-unwind" fn remember(link: *mut c_void) {
     // Without memory there is nothing to copy it into: that would be the next error, and the next, until Postgres gives up.
     // SAFETY: inside errfinish, there is an error at hand.
     if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
@@ -293,6 +334,7 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
                 names: [e.schema_name, e.table_name, e.column_name, e.datatype_name, e.constraint_name]
                     .map(|n| text(n)),
                 interrupts: false,
+                origin: origin((*link.cast::<Link>()).told.map(|told| &*told), e),
             };
             // What a frame of Rust's within the statement carries on (a receiver's, say) comes once more, as less.
             let is_again = |before: &SyncError| error.code == code::INTERNAL && before.message == error.message;
@@ -301,6 +343,58 @@ unsafe extern "C-unwind" fn remember(_arg: *mut c_void) {
             }
         }
         pg_sys::MemoryContextReset(copies());
+    }
+}
+
+/// Where an error arose, if that is told to who runs the statement; what only the log is told, in any case.
+///
+/// # Safety
+/// The error is valid.
+unsafe fn origin(told: Option<&str>, e: &pg_sys::ErrorData) -> Option<Rc<Origin>> {
+    thread_local! {
+        static LAST: RefCell<Option<Rc<Origin>>> = const { RefCell::new(None) };
+    }
+    // SAFETY: see above.
+    let text = |s: *const c_char| unsafe { (!s.is_null()).then(|| CStr::from_ptr(s).to_string_lossy()) };
+    let mut origin = Origin { log: text(e.detail_log).map(|log| shortened(&log)), ..Origin::default() };
+    if let Some(statement) = told {
+        origin.context = text(e.context).map(|c| shortened(above(&c, statement))).filter(|c| !c.is_empty());
+        if let Some(query) = text(e.internalquery).filter(|query| query != statement) {
+            origin.query = Some(shortened(&query));
+            let is_there = query.chars().nth(MOST).is_none() || e.internalpos <= MOST as i32;
+            origin.position = if is_there { e.internalpos } else { 0 };
+        }
+    }
+    if origin == Origin::default() {
+        return None;
+    }
+    LAST.with(|last| {
+        let mut last = last.borrow_mut();
+        if last.as_deref() != Some(&origin) {
+            *last = Some(Rc::new(origin));
+        }
+        last.clone()
+    })
+}
+
+/// The lines of a context above the last one, if that is `SQL statement "..."` with this statement in it, in whatever language and its quotes.
+fn above<'c>(context: &'c str, statement: &str) -> &'c str {
+    const LONGEST_QUOTE: usize = 4;
+    let end = context.len();
+    let ends = (end.saturating_sub(LONGEST_QUOTE)..=end).filter_map(|end| context.get(..end));
+    match ends.filter(|_| !statement.is_empty()).find_map(|c| c.strip_suffix(statement)) {
+        Some(before) => &before[..before.rfind('\n').unwrap_or(0)],
+        None => context,
+    }
+}
+
+/// How many characters of each text of an error's origin are told: its beginning, what is innermost.
+const MOST: usize = 2000;
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
     }
 }
 
@@ -364,5 +458,28 @@ mod tests {
         for code in ["23505", "XX000", "PT409", "P0001", "0A000"] {
             assert_eq!(sqlstate_text(sqlstate(code)), code);
         }
+    }
+
+    #[test]
+    fn leaves_our_own_statement_out_of_the_context() {
+        let ours = "INSERT INTO t\nSELECT 1";
+        assert_eq!(above("SQL statement \"INSERT INTO t\nSELECT 1\"", ours), "");
+        assert_eq!(
+            above("function f() line 3\nSQL statement \"INSERT INTO t\nSELECT 1\"", ours),
+            "function f() line 3"
+        );
+        assert_eq!(above("Funktion f()\nSQL-Anweisung »INSERT INTO t\nSELECT 1«", ours), "Funktion f()");
+        let theirs = "SQL statement \"INSERT INTO t\nSELECT 1\"\nfunction f() line 3";
+        assert_eq!(above(theirs, ours), theirs);
+        assert_eq!(above("", ours), "");
+        assert_eq!(above("function f() line 3", ""), "function f() line 3");
+        assert_eq!(above("ü", ours), "ü");
+    }
+
+    #[test]
+    fn keeps_the_beginning_of_long_texts() {
+        assert_eq!(shortened("short\ntext"), "short\ntext");
+        assert_eq!(shortened(&"ü".repeat(MOST)), "ü".repeat(MOST));
+        assert_eq!(shortened(&"ü".repeat(MOST + 1)).chars().count(), MOST + 1);
     }
 }

@@ -242,7 +242,7 @@ fn run<R>(
     finish: impl FnOnce(u64) -> R,
 ) -> Result<R> {
     let _depth = DepthGuard::enter();
-    let _remembering = Remembering::start();
+    let _remembering = if guard::is_callers() { Remembering::told(sql) } else { Remembering::start() };
     // SAFETY: plain use of SPI within a connection.
     unsafe {
         let _connection = Connection::open()?;

@@ -60,7 +60,7 @@ pub struct Statement<'a> {
     environment: *mut pg_sys::QueryEnvironment,
     _connection: spi::Connection,
     _depth: spi::DepthGuard,
-    _remembering: Remembering,
+    _remembering: Remembering<'static>,
 }
 
 impl<'a> Statement<'a> {
@@ -269,7 +269,7 @@ pub unsafe fn plan_steady(
 /// name. A set that it returns is read to its end, as by `SELECT function(...)`.
 pub fn call(function: pg_sys::Oid, args: &[Arg]) -> Result<()> {
     const TEXT: &CStr = c"snapsync: a call";
-    let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
+    let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::told(""));
     // SAFETY: nodes of our own, `SELECT function(constants)`, which need no rewriting; the function has these arguments (callers).
     unsafe {
         let constants: Vec<*mut pg_sys::Const> = args.iter().map(|arg| constant(arg)).gather();

@@ -235,4 +235,36 @@ SELECT length(push_changes(:'untitled', on_rejected => 'report')::text) > 100000
 SELECT total_bytes AS before FROM pg_backend_memory_contexts WHERE name = 'TopMemoryContext' \gset
 SELECT length(push_changes(:'untitled', on_rejected => 'report')::text) > 100000 AS told;
 SELECT total_bytes - :before < 100000 AS nothing_is_left FROM pg_backend_memory_contexts WHERE name = 'TopMemoryContext';
+-- Where it arose is told as of a statement of the caller's own: the function, its line, and its statement that fails; nothing of the statements that snapsync runs.
+CREATE FUNCTION t.names_what_is_gone() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM gone WHERE id = NEW.id;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER names_what_is_gone BEFORE INSERT ON teas FOR EACH ROW EXECUTE FUNCTION t.names_what_is_gone();
+\set SHOW_CONTEXT errors
+SELECT push_changes('{"teas": {"created": [{"id": 2}]}}');
+DO $$
+DECLARE c text;
+BEGIN
+    PERFORM push_changes('{"teas": {"created": [{"id": 2}]}}');
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS c = PG_EXCEPTION_CONTEXT;
+    RAISE NOTICE '%', c;
+END $$;
+DROP TRIGGER names_what_is_gone ON teas;
+-- Of the owner's SQL it is not.
+CREATE TABLE scoped (id int PRIMARY KEY, org int);
+CREATE FUNCTION t.orgs() RETURNS int[] STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('t.fails', true) = '1' THEN EXECUTE format('SELECT %L::int', 'a secret of the owner'); END IF;
+    RETURN '{1}';
+END $$;
+SELECT snapsync.enable('scoped', scope_column => 'org', scope_values => 't.orgs()');
+GRANT ALL ON scoped TO alice;
+SET t.fails = 1;
+SET ROLE alice;
+SELECT pull_changes('{scoped}') #> '{changes,scoped}';
+RESET ROLE;
+\set SHOW_CONTEXT never
 SELECT pg_backend_pid() = :pid;

@@ -221,6 +221,13 @@ fn restricted<'s, R>(
 thread_local! {
     /// Is what runs a constant statement of ours, over catalogs and our own tables?
     static OURS: Cell<bool> = const { Cell::new(false) };
+    /// Does it run as somebody else than who called us?
+    static OTHERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is what is run here run with the rights of who called us?
+pub(super) fn is_callers() -> bool {
+    !OTHERS.get()
 }
 
 /// In [`as_owner`], so what is run calls no function that a user has made.
@@ -243,6 +250,15 @@ impl Drop for Ours {
     }
 }
 
+/// Until this is dropped, also when an ERROR unwinds: what was so before.
+struct Others(bool);
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        OTHERS.set(self.0);
+    }
+}
+
 fn as_role<R>(role: pg_sys::Oid, context: impl FnOnce(u32) -> u32, work: impl FnOnce() -> Result<R>) -> Result<R> {
     // SAFETY: saves and restores the identity. On an ERROR the (sub)transaction's abort does, as for SECURITY DEFINER
     // functions (AbortTransaction, AbortSubTransaction).
@@ -251,6 +267,7 @@ fn as_role<R>(role: pg_sys::Oid, context: impl FnOnce(u32) -> u32, work: impl Fn
         pg_sys::GetUserIdAndSecContext(&mut user, &mut now);
         let context = context(now as u32) | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
         pg_sys::SetUserIdAndSecContext(role, context as i32);
+        let _others = Others(OTHERS.replace(true));
         let result = work();
         pg_sys::SetUserIdAndSecContext(user, now);
         result
