@@ -55,6 +55,8 @@ pub struct Attribute {
     type_name: String,
     /// Its equality is that of the bytes.
     deterministic: bool,
+    /// The table is partitioned by it, and maybe others.
+    divides: bool,
     /// Computed when it is read (PostgreSQL 18): triggers are not given it.
     is_virtual: bool,
 }
@@ -272,7 +274,12 @@ impl Table {
             if !KEY_TYPES.contains(&attribute.base_type()) {
                 return Err(bad(format!("key column \"{column}\" has type {}", attribute.type_name))
                     .detail("A key is made of uuid, text, varchar, smallint, integer, bigint or numeric columns.")
-                    .hint("Choose another unique key: enable(..., key => '{...}')."));
+                    .hint(if attribute.divides {
+                        "The table is partitioned by this column, so each unique key has it. Partition it by one of another type (an integer as 202601, \
+                         say), or sync one that is not partitioned."
+                    } else {
+                        "Choose another unique key: enable(..., key => '{...}')."
+                    }));
             }
             if !attribute.deterministic {
                 return Err(bad(format!("key column \"{column}\" has a nondeterministic collation"))

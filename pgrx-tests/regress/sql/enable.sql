@@ -157,6 +157,10 @@ SELECT key FROM snapsync.status WHERE name = 'base';
 SELECT snapsync.disable('base');
 CREATE TABLE timed (at timestamptz PRIMARY KEY);
 SELECT * FROM t.error($$ SELECT snapsync.enable('timed') $$);
+-- Of a table that is partitioned by a date there is no other key.
+CREATE TABLE monthly (id int, on_day date, PRIMARY KEY (id, on_day)) PARTITION BY RANGE (on_day);
+SELECT * FROM t.error($$ SELECT snapsync.enable('monthly') $$);
+DROP TABLE monthly;
 CREATE TABLE floating (x float8 PRIMARY KEY);
 SELECT * FROM t.error($$ SELECT snapsync.enable('floating') $$);
 CREATE TABLE padded (x char(5) PRIMARY KEY);

@@ -7,5 +7,6 @@ SELECT json_build_object(
     'type_oid', atttypid::int8,
     'type_name', format_type(atttypid, atttypmod),
     'deterministic', NOT EXISTS (SELECT FROM pg_collation AS l WHERE l.oid = attcollation AND NOT l.collisdeterministic OFFSET 0),
+    'divides', EXISTS (SELECT FROM pg_partitioned_table AS d WHERE d.partrelid = attrelid AND attnum = ANY (d.partattrs) OFFSET 0),
     'is_virtual', attgenerated = 'v')
 FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum
