@@ -382,8 +382,18 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN names AS n ON n.oid = r.objid
     WHERE NOT EXISTS (SELECT FROM read AS o WHERE o.relation = s.relation AND o.classid = 'pg_proc'::regclass AND o.objid = n.other)
 ), declared AS (
-    SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid
+    SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid,
+           s.scope_reads -> 'predicates' -> d.value AS reads
     FROM synced AS s, jsonb_each_text(s.access_tables) AS d
+), predicate AS (
+    -- With what counts as the access table, and whether the predicate can be read (owned_reads.rs, `is_whole`).
+    SELECT d.*, coalesce(pg_partition_root(d.oid), d.oid) AS root,
+           d.reads IS NOT NULL
+           AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(d.reads -> 'columns') AS c(name)
+                           WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = d.oid AND attname = c.name AND attnum > 0 AND NOT attisdropped))
+           AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(d.reads -> 'functions') AS f(signature)
+                           WHERE NOT EXISTS (SELECT FROM snapsync.procedure_of(f.signature))) AS can_be_read
+    FROM declared AS d WHERE d.oid IS NOT NULL AND d.predicate <> 'true'
 ), writing AS (
     -- Registrations of writers that have not committed: see clock.rs. Of a prepared transaction there is also the lock on its own number.
     SELECT l.pid, (SELECT t.transactionid FROM pg_locks AS t WHERE l.pid IS NULL AND t.locktype = 'transactionid' AND t.pid IS NULL
@@ -726,10 +736,27 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
                     WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END, snapsync.enabling_is_left_to(d.relation, who)
     FROM declared AS d WHERE d.oid IS NULL
     UNION ALL
-    SELECT 'warning', d.name, format('the predicate of access table %s cannot be read any more: every change there resets every user', d.access),
+    SELECT 'warning', name, format('the predicate of access table %s cannot be read any more: every change there resets every user', access),
            'Give it anew: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
-    FROM declared AS d JOIN snapsync.access AS a ON a.relation = d.relation AND a.access = coalesce(pg_partition_root(d.oid), d.oid)
-    WHERE d.predicate <> 'true' AND a.predicate = 'true'
+    FROM predicate WHERE NOT can_be_read
+    UNION ALL
+    -- (What else access.rs, `find`, finds of such a table.)
+    SELECT 'warning', p.name,
+           format('every change in %s concerns every user, whatever its predicate says: %s', p.access,
+                  CASE why.place WHEN 'column' THEN 'it has a virtual column' WHEN 'declared' THEN 'an access table without a predicate rests on it'
+                                 ELSE 'scope_values or a policy reads it without a condition on its rows alone' END),
+           CASE why.place
+               WHEN 'column' THEN 'Triggers are not given virtual columns. Let them be STORED.'
+               WHEN 'declared' THEN 'Give each table in access_tables a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').'
+               ELSE 'A predicate speaks for functions. Let scope_values, and each policy that reads the table, ask for the caller''s rows, through no view and by a condition '
+                    'on plain columns of it alone: SELECT id FROM schema.table WHERE user_id = auth.uid(), also where the table''s own policies say so.' END, NULL, NULL
+    FROM predicate AS p JOIN snapsync.access AS a ON a.relation = p.relation AND a.access = p.root AND a.predicate = 'true'
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = p.root AND attgenerated = 'v' AND NOT attisdropped) THEN 'column'
+                    WHEN EXISTS (SELECT FROM (SELECT array_agg(o.oid::oid) AS oids FROM declared AS o WHERE o.relation = p.relation AND o.predicate IS NULL) AS past
+                                 CROSS JOIN LATERAL snapsync.rests_on(NULL, indirectly => past.oids) AS r
+                                 WHERE r.classid = 'pg_class'::regclass AND coalesce(pg_partition_root(r.objid), r.objid) = p.root) THEN 'declared' END) AS why(place)
+    WHERE NOT EXISTS (SELECT FROM predicate AS o WHERE o.relation = p.relation AND o.root = p.root AND NOT o.can_be_read)
     UNION ALL
     SELECT 'warning', s.name,
            CASE WHEN p.columns IS NULL
@@ -751,6 +778,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            '(SELECT auth.uid()). For functions that read it a predicate speaks: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
     FROM synced AS s JOIN snapsync.access AS a ON a.relation = s.relation JOIN pg_class AS r ON r.oid = a.access
     WHERE a.kind = 'grant' AND NOT r.relrowsecurity AND coalesce(a.predicate, 'true') = 'true'
+      AND NOT EXISTS (SELECT FROM predicate AS p WHERE p.relation = s.relation AND p.root = a.access)
     UNION ALL
     -- (access.rs, owns_all_parts.)
     SELECT 'info', s.name, format('every change in %s concerns every user: %s, a part of it, belongs to another role', a.access, others.part),

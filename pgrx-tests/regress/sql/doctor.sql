@@ -191,6 +191,24 @@ SELECT fix FROM snapsync.doctor() WHERE collection = 'public.mates' OR collectio
 SELECT fix FROM snapsync.doctor() WHERE collection = 'tracked' ORDER BY fix \gexec
 SELECT severity, collection, finding, fix FROM snapsync.doctor() WHERE collection IN ('tracked', 'public.mates') OR collection IS NULL;
 DROP TABLE tracked, mates;
+-- A predicate speaks for functions only: not for scope_values that read the table without a condition of their own, nor for what reads it without a predicate. One
+-- that cannot be read is another matter.
+SELECT t.table('blocks', ', notebook_id int', 'USING (true)'), t.table('notebooks', '', 'USING (owner = current_user)'),
+       t.table('teams', '', 'USING (id IN (SELECT id FROM notebooks))');
+SELECT snapsync.enable('blocks', scope_column => 'notebook_id', scope_values => '(SELECT array_agg(n.id) FROM notebooks AS n)',
+                       access_tables => '{"notebooks": "owner = current_user"}');
+CREATE VIEW t.said AS SELECT severity, finding, hint FROM snapsync.doctor() WHERE collection = 'blocks' AND finding ~ 'predicate';
+SELECT * FROM t.said;
+SELECT snapsync.enable('blocks', scope_values => '(SELECT array_agg(n.id) FROM notebooks AS n WHERE n.owner = current_user)');
+SELECT * FROM t.said;
+SELECT snapsync.enable('blocks', access_tables => '{"notebooks": "owner = current_user", "teams": null}');
+SELECT * FROM t.said;
+SELECT snapsync.enable('blocks', access_tables => '{"notebooks": "owner = current_user"}');
+ALTER TABLE notebooks DISABLE ROW LEVEL SECURITY;
+ALTER TABLE notebooks RENAME owner TO who;
+SELECT * FROM t.said;
+DROP VIEW t.said;
+DROP TABLE blocks, notebooks, teams;
 ALTER EVENT TRIGGER snapsync_command_end DISABLE;
 ALTER TABLE good SET UNLOGGED;
 ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
