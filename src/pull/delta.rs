@@ -167,6 +167,9 @@ impl CollectionPull<'_> {
         let before = out.mark();
         let written = subxact::run(|| {
             durable::saw_rows();
+            if access_moved && delta.sights_before() > 1 {
+                self.compare(&delta, scopes != all_scopes)?;
+            }
             let Some(links) = self.links_of(&delta, &tables, access_moved)? else { return Ok(Some(Cause::Access)) };
             let now = now.as_ref();
             let moved = Moved { delta: &delta, access_moved, now, scopes, all_scopes, steady_scopes, own: &own, links };
@@ -202,10 +205,11 @@ impl CollectionPull<'_> {
     fn links_of(&self, delta: &Delta, tables: &Tables, access_moved: bool) -> Result<Option<Vec<Option<Vec<Linked>>>>> {
         let mut links = Vec::new();
         for sight in 0..delta.sights_before() {
-            links.push(if access_moved { self.links(sight, delta)? } else { Some(Vec::new()) });
+            let asked = access_moved && (delta.may_lose(sight) || delta.may_gain(sight));
+            links.push(if asked { self.links(sight, delta)? } else { Some(Vec::new()) });
         }
         // Each row would be asked of each changed one, or in each sight.
-        let dear = || !delta.is_quick(true) || tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED));
+        let dear = || !delta.are_few() || tables.iter().any(|(_, entries)| entries.are_more_than(UNLINKED));
         if links.iter().any(Option::is_none) && dear() {
             return Ok(None);
         }
@@ -279,6 +283,16 @@ impl CollectionPull<'_> {
     fn key_texts(&self) -> String {
         let texts = self.collection.key.iter().map(|k| format!("t.{}::pg_catalog.text", k.ident));
         format!("pg_catalog.array_to_json(ARRAY[{}])", texts.gather::<Vec<_>>().join(", "))
+    }
+
+    /// Which sights count, and what may they cost?
+    fn compare(&self, delta: &Delta, apart: bool) -> Result<()> {
+        let mut args = Vec::new();
+        let conditions = self.conditions(self.scopes(), &mut args, false);
+        let conditions: String = conditions.iter().map(|c| format!(" AND ({c})")).gather();
+        let sql = format!("SELECT 1 FROM {} AS t WHERE true{conditions}", self.collection.from);
+        let hidden = self.hidden();
+        delta.compare(|| self.statement(&[], &sql, &args, &hidden), apart)
     }
 
     /// The rows that can have moved between a sight and now.
@@ -408,7 +422,8 @@ impl Moved<'_> {
         let is_now = |of: &ImageOf| is_state(of) && self.delta.is_now(of.until);
         for sight in 0..=last {
             let now = sight == last;
-            let asked = |of: &ImageOf| if now { is_now(of) } else { sights(of).contains(&sight) };
+            let counts = |of: &ImageOf| self.delta.counts_among(sight, &sights(of));
+            let asked = |of: &ImageOf| if now { is_now(of) } else { counts(of) };
             let asked: Vec<usize> = (0..images.len()).filter(|&i| saw[i] == Saw::No && asked(&of[i])).gather();
             if asked.is_empty() {
                 continue;
@@ -431,7 +446,8 @@ impl Moved<'_> {
     fn settle(&self, pull: &CollectionPull, rows: &mut [Changed]) -> Result<()> {
         // Nothing that policies read of these has changed: as they are they were at the cursor and ever since.
         let same = |row: &Changed| !row.has_images && !row.inserted;
-        for sight in 0..self.delta.sights_before() {
+        let all = 0..self.delta.sights_before();
+        for sight in all.clone().filter(|sight| self.delta.counts_among(*sight, &all)) {
             let ids: Vec<&str> =
                 rows.iter().filter(|row| same(row) && (sight == 0 || !row.seen)).map(|row| &*row.id).gather();
             let there = pull.there_during(&ids, Some(sight), self)?;
@@ -451,7 +467,8 @@ impl Moved<'_> {
         };
         let last = rows.iter().map(|row| sights(row).end).max().unwrap_or(0);
         for sight in 0..last {
-            let ids: Vec<&str> = rows.iter().filter(|row| sights(row).contains(&sight)).map(|row| &*row.id).gather();
+            let counts = |row: &Changed| self.delta.counts_among(sight, &sights(row));
+            let ids: Vec<&str> = rows.iter().filter(|row| counts(row)).map(|row| &*row.id).gather();
             let there = pull.there_during(&ids, Some(sight), self)?;
             rows.iter_mut().filter(|row| there.contains(&row.id)).for_each(|row| {
                 row.seen = true;
@@ -516,7 +533,7 @@ impl Moved<'_> {
                 None => statement.each(&mut each),
             }
         };
-        if self.access_moved && !both.is_empty() {
+        if self.access_moved && !both.is_empty() && (0..any).any(|sight| self.delta.may_gain(sight)) {
             self.parts(any).try_for_each(|link| write(&both, link, Some(Seen::OnlyNow)))?;
         }
         if !only.is_empty() {
@@ -542,13 +559,14 @@ impl Moved<'_> {
                 true
             })
         };
-        for sight in 0..self.delta.sights_before() {
+        let all = 0..self.delta.sights_before();
+        for sight in all.clone() {
             let scopes = if sight == 0 { self.scopes } else { self.all_scopes };
             let (both, only) = Self::parts_of(scopes, pull.scopes());
-            if self.access_moved && !both.is_empty() {
+            if self.access_moved && !both.is_empty() && self.delta.may_lose(sight) {
                 self.parts(sight).try_for_each(|link| write(&both, link, Seen::OnlyDuring(sight)))?;
             }
-            if !only.is_empty() {
+            if !only.is_empty() && self.delta.counts_among(sight, &all) {
                 write(&only, (sight, None), Seen::During(sight))?;
             }
         }

@@ -178,6 +178,15 @@ impl<'a> Statement<'a> {
         }
         Ok(())
     }
+
+    /// What the planner expects it to cost, once `look` was given what the rewriter has made of it. It is not run.
+    pub fn cost(self, look: impl FnOnce(*mut pg_sys::Query) -> Result<()>) -> Result<f64> {
+        // SAFETY: as for `each_changed`.
+        unsafe {
+            let plan = plan(self.tree, &self.text, spi::params(self.args), look)?;
+            Ok((*(*plan).planTree).total_cost)
+        }
+    }
 }
 
 /// The first column, as text, of the rows of a SELECT without parameters that `read` analyzes; its plan is kept under the key. It runs as

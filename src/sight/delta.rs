@@ -3,6 +3,7 @@
 //! Between two changes that concern him the tables that the policies read say the same. So from the cursor on he had one sight after the
 //! other, each told by these tables as they were before the change that ended it (`policy/former.rs`).
 
+use std::cell::{Cell, OnceCell};
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Range;
 use std::rc::Rc;
@@ -22,9 +23,13 @@ use crate::server::spi::pointers;
 use crate::server::statement::Statement;
 use crate::sight::policy::{self, Former, Judge};
 
+mod grows;
 mod links;
+mod steps;
 
+use links::Costs;
 pub use links::Link;
+use steps::Steps;
 
 /// So many sights are told apart.
 pub(super) const SIGHTS: usize = 64;
@@ -33,11 +38,19 @@ pub(super) const SIGHTS: usize = 64;
 const LONG_SIGHTS: usize = 4;
 
 /// Of tables in all sights' policies: so many are planned soon (each takes a quarter of a millisecond), and more than so many never.
-const LIGHT: f64 = 1_000.0;
+const LIGHT: f64 = 400.0;
 const HEAVY: f64 = 8_000.0;
 
 /// To send so many rows anew takes as long as to plan for one of these tables.
 const ROWS_A_TABLE: f64 = 100.0;
+
+/// Where several sights are asked, what all of them are asked may cost so many times what reading all rows anew does, as the planner sees it; or so
+/// much (some 0.2 s).
+const TIMES: f64 = 8.0;
+const LITTLE: f64 = 30_000.0;
+
+/// What policies ask, as of now and of a sight, is asked so often for each: for its links, and for what came and went.
+const ASKED: f64 = 2.0;
 
 /// The tables that decide, with their entries since the cursor.
 pub type Tables = [(Rc<Collection>, Rc<Entries>)];
@@ -51,13 +64,88 @@ pub struct Delta<'a> {
     /// Those that were looked back to; None where that cannot be told.
     sights: BTreeMap<usize, Option<Former<'a>>>,
     judge: Judge,
+    /// Once they were compared; none where each of them counts.
+    steps: OnceCell<Steps>,
+    /// Once they were compared.
+    anew: Cell<Option<Anew>>,
+}
+
+/// What reading all rows anew costs, as the planner sees it.
+#[derive(Clone, Copy)]
+struct Anew {
+    all: f64,
+    /// Without what policies ask.
+    scan: f64,
 }
 
 impl<'a> Delta<'a> {
     /// None where old rows of the collection cannot be judged.
     pub fn of(collection: &'a Rc<Collection>, tables: &'a Tables, cursor: i64, ends: Vec<i64>) -> Option<Delta<'a>> {
         let judge = Judge::by_policies(collection, Vec::new())?;
-        Some(Delta { collection, tables, cursor, ends, sights: BTreeMap::new(), judge })
+        let (sights, steps, anew) = (BTreeMap::new(), OnceCell::new(), Cell::new(None));
+        Some(Delta { collection, tables, cursor, ends, sights, judge, steps, anew })
+    }
+
+    /// Finds out which sights count, and what it costs to read all rows anew, which is what the statement does. It is not run. `apart`: the
+    /// first sight is asked about in other scopes than those after it.
+    pub fn compare<'s>(&self, anew: impl Fn() -> Result<Statement<'s>>, apart: bool) -> Result<()> {
+        let (steps, changed) = Steps::of(&self.ends, self.tables, apart)?;
+        let mut grows = false;
+        let all = anew()?.cost(|tree| {
+            // SAFETY: a rewritten tree of our own, which is only read.
+            grows = unsafe { grows::grows((*self.entry(tree)?.1).securityQuals.cast(), &changed) };
+            Ok(())
+        })?;
+        let scan = anew()?.cost(|tree| {
+            // SAFETY: another one. (Without any condition of policies the planner would put operators of whoever made them to values in its statistics.)
+            unsafe {
+                let anything = [pg_sys::makeBoolConst(true, false)];
+                (*self.entry(tree)?.1).securityQuals = list(&anything);
+            }
+            Ok(())
+        })?;
+        self.anew.set(Some(Anew { all, scan }));
+        if grows {
+            _ = self.steps.set(steps);
+        }
+        Ok(())
+    }
+
+    /// Must rows be looked for that this sight showed, and now does not?
+    pub fn may_lose(&self, sight: usize) -> bool {
+        self.steps.get().is_none_or(|steps| steps.is_large(sight, &(0..self.ends.len()), true))
+    }
+
+    /// Must rows be looked for that now shows, and this sight did not?
+    pub fn may_gain(&self, sight: usize) -> bool {
+        self.steps.get().is_none_or(|steps| steps.is_small(sight))
+    }
+
+    /// Must this sight be asked to know what any of these showed? (The first one always: that is what the client knows.)
+    pub fn counts_among(&self, sight: usize, among: &Range<usize>) -> bool {
+        let is_large = || self.steps.get().is_none_or(|steps| steps.is_large(sight, among, false));
+        among.contains(&sight) && (sight == 0 || is_large())
+    }
+
+    /// So many sights are asked what moved.
+    fn counting(&self) -> usize {
+        (0..self.ends.len()).filter(|&sight| self.may_lose(sight) || self.may_gain(sight)).count()
+    }
+
+    /// Are they so few that each may take long?
+    pub fn are_few(&self) -> bool {
+        self.counting() <= LONG_SIGHTS
+    }
+
+    /// An error where to ask all sights what this one is asked costs more than to take the collection anew. (For EXISTS the planner tells what it takes to ask each
+    /// row, also where it asks once. What policies ask is part of what a reading takes, and then no more than once.) One sight is asked whatever it costs.
+    fn afford(&self, costs: &Costs) -> Result<()> {
+        let (Some(anew), sights @ 2..) = (self.anew.get(), self.counting()) else { return Ok(()) };
+        let anew = anew.all.min(anew.scan + costs.now);
+        match (costs.before + costs.now) * ASKED * sights as f64 > (anew * TIMES).max(LITTLE) {
+            true => Err(SyncError::new(code::PROGRAM_LIMIT, "access changed too often to be asked about each time")),
+            false => Ok(()),
+        }
     }
 
     /// The sights before now, by number, that a state fell into which came to be with the stamp `from` (None: before the cursor) and
@@ -108,7 +196,11 @@ impl<'a> Delta<'a> {
             unsafe {
                 let (number, entry) = self.entry(tree)?;
                 self.weigh(sight, (*entry).securityQuals.cast())?;
-                links = links::of((*entry).securityQuals, number, former, environment)?;
+                let mut all = Costs { before: 0.0, now: 0.0 };
+                links = links::of((*entry).securityQuals, number, former, environment, &mut |one| {
+                    (all.before, all.now) = (all.before + one.before, all.now + one.now);
+                    self.afford(&all)
+                })?;
                 (*(*tree).jointree).quals = pg_sys::makeBoolConst(false, false);
             }
             Ok(())
@@ -118,8 +210,8 @@ impl<'a> Delta<'a> {
     }
 
     /// An error where to ask this of each sight takes longer than to take the collection anew. Policies that chain through many tables are planned
-    /// with two copies of what each of them asks, at each level, and that is most of what a sight takes. (Of the first sight, which is asked first:
-    /// since then most tables have changed.)
+    /// with two copies of what each of them asks, at each level, and that is most of what a sight takes then. (Of the first sight: since then most
+    /// tables have changed.)
     ///
     /// # Safety
     /// A part of a rewritten tree, which is only read.
@@ -130,7 +222,7 @@ impl<'a> Delta<'a> {
         let former = self.former(sight)?;
         // SAFETY: see above; the collection's table is locked.
         let (weight, rows) = unsafe { (former.weight(part), heap::rows_then(self.collection.relation)) };
-        let sights = self.ends.len().min(SIGHTS) as f64;
+        let sights = self.counting().min(SIGHTS) as f64;
         match weight * sights > (rows / ROWS_A_TABLE).clamp(LIGHT, HEAVY) {
             true => Err(SyncError::new(
                 code::PROGRAM_LIMIT,
@@ -173,7 +265,7 @@ impl<'a> Delta<'a> {
             match seen {
                 Seen::OnlyNow => {
                     let mut before = std::ptr::null_mut();
-                    for sight in 0..self.ends.len() {
+                    for sight in (0..self.ends.len()).filter(|sight| self.may_gain(*sight)) {
                         before = pg_sys::list_concat(before, self.during(sight, now, environment)?);
                     }
                     and_not(tree, before);

@@ -218,3 +218,123 @@ SELECT i.* FROM generate_series(4, 12) AS n, LATERAL (VALUES (format('INSERT INT
 SET ROLE alice;
 SELECT answer -> 'changes' AS changes, answer -> 'reason' AS reason FROM pull_changes('{doors,houses}', :'kept') AS answer;
 RESET ROLE;
+-- (Those only came, so that the first sight and now say it all. What comes and changes takes each of them.)
+SELECT i.* FROM generate_series(4, 12) AS n, LATERAL (VALUES (format('UPDATE sites SET org = 4 WHERE id = %s', n)), (format('INSERT INTO houses VALUES (%s, %s)', 100 + n, n))) AS i \gexec
+SET ROLE alice;
+SELECT answer -> 'changes' AS changes, answer -> 'reason' AS reason FROM pull_changes('{doors,houses}', :'kept') AS answer;
+RESET ROLE;
+-- Moves that only let rows in, or only out, are told as one, however many there are and whatever each takes: here each reads all parents. Where they come and go, a
+-- few are told apart; where many would take longer than to send all rows, these are sent.
+CREATE TABLE boards (board int, who text, PRIMARY KEY (board, who));
+CREATE TABLE cards (id int PRIMARY KEY, board int NOT NULL);
+CREATE TABLE remarks (id int PRIMARY KEY, card int NOT NULL REFERENCES cards ON DELETE CASCADE);
+CREATE TABLE files (id int PRIMARY KEY, card int NOT NULL REFERENCES cards ON DELETE CASCADE);
+CREATE TABLE stars (id int PRIMARY KEY, board int NOT NULL);
+CREATE INDEX ON cards (board); CREATE INDEX ON remarks (card); CREATE INDEX ON files (card);
+ALTER TABLE boards ENABLE ROW LEVEL SECURITY; ALTER TABLE cards ENABLE ROW LEVEL SECURITY; ALTER TABLE remarks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE files ENABLE ROW LEVEL SECURITY; ALTER TABLE stars ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON boards USING (who = current_user);
+CREATE POLICY p ON cards USING (board IN (SELECT b.board FROM boards AS b WHERE b.who = current_user));
+CREATE POLICY p ON remarks USING (card IN (SELECT c.id FROM cards AS c));
+CREATE POLICY p ON files USING (EXISTS (SELECT FROM cards AS c WHERE c.id = card));
+CREATE POLICY p ON stars USING (board NOT IN (SELECT b.board FROM boards AS b WHERE b.who = current_user));
+GRANT SELECT ON boards, cards, remarks, files, stars TO alice;
+SET client_min_messages = warning;
+SELECT count(snapsync.enable(c)) FROM unnest('{cards,remarks,files,stars}'::regclass[]) AS c;
+RESET client_min_messages;
+INSERT INTO cards SELECT n, n % 500 FROM generate_series(1, 20000) AS n;
+INSERT INTO remarks SELECT n, n FROM generate_series(1, 20000) AS n; INSERT INTO files SELECT n, n FROM generate_series(1, 20000) AS n;
+INSERT INTO stars SELECT n, n FROM generate_series(100, 200) AS n;
+INSERT INTO boards SELECT n, 'alice' FROM generate_series(0, 9) AS n;
+ANALYZE boards, cards, remarks, files, stars;
+CREATE FUNCTION t.counts(collection text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    answer json := public.pull_changes(ARRAY[collection], current_setting('t.cursor'));
+    c json := answer -> 'changes' -> collection;
+BEGIN
+    RETURN format('%s: created %s, updated %s, deleted %s%s', collection, json_array_length(c -> 'created'), json_array_length(c -> 'updated'),
+                  json_array_length(c -> 'deleted'), ', replaced because of ' || (answer #>> ARRAY['reason', collection]));
+END
+$$;
+SET ROLE alice; SELECT t.catch_up('cards', 'remarks', 'files', 'stars'); RESET ROLE;
+DO $$ BEGIN FOR i IN 100..159 LOOP INSERT INTO boards VALUES (i, 'alice'); COMMIT; END LOOP; END $$;
+SET ROLE alice; SELECT t.counts(c) FROM unnest('{cards,remarks,files,stars}'::text[]) AS c;
+SELECT t.catch_up('cards', 'remarks', 'files', 'stars'); RESET ROLE;
+DO $$ BEGIN FOR i IN 100..159 LOOP DELETE FROM boards WHERE board = i; COMMIT; END LOOP; END $$;
+SET ROLE alice; SELECT t.counts(c) FROM unnest('{cards,remarks,files,stars}'::text[]) AS c;
+SELECT t.catch_up('cards', 'remarks', 'files', 'stars'); RESET ROLE;
+DO $$ BEGIN FOR i IN 100..119 LOOP INSERT INTO boards VALUES (i, 'alice'); COMMIT; END LOOP; FOR i IN 100..109 LOOP DELETE FROM boards WHERE board = i; COMMIT; END LOOP; END $$;
+SET ROLE alice; SELECT t.counts(c) FROM unnest('{cards,remarks,files,stars}'::text[]) AS c;
+SELECT t.catch_up('cards', 'remarks', 'files', 'stars'); RESET ROLE;
+DO $$ BEGIN FOR i IN 200..229 LOOP INSERT INTO boards VALUES (i, 'alice'); COMMIT; DELETE FROM boards WHERE board = CASE WHEN i < 210 THEN i - 90 ELSE i - 10 END; COMMIT; END LOOP; END $$;
+SET ROLE alice; SELECT t.counts(c) FROM unnest('{cards,remarks,files,stars}'::text[]) AS c;
+SELECT t.catch_up('cards', 'remarks', 'files', 'stars'); RESET ROLE;
+DO $$ BEGIN FOR i IN 300..301 LOOP INSERT INTO boards VALUES (i, 'alice'); COMMIT; DELETE FROM boards WHERE board = i - 80; COMMIT; END LOOP; END $$;
+SET ROLE alice; SELECT t.counts(c) FROM unnest('{cards,remarks,files,stars}'::text[]) AS c; RESET ROLE;
+
+-- Which policies show the more the more there is, and which do not: whatever they ask, a device that was ended before it kept its cursor has in the end what it should.
+CREATE TABLE seats (room int, who text, PRIMARY KEY (room, who));
+CREATE VIEW own_seats WITH (security_invoker) AS SELECT room FROM seats WHERE who = current_user;
+GRANT SELECT ON seats, own_seats TO alice;
+SET client_min_messages = warning;
+SELECT count(t.secured('by_' || f.name, ', r int', f.policy)) FROM (VALUES
+    ('in', 'r IN (SELECT room FROM own_seats)'),
+    ('array', 'r = ANY (ARRAY(SELECT DISTINCT room FROM own_seats))'),
+    ('scalar', 'current_user = (SELECT s.who FROM seats AS s WHERE s.room = r AND s.who = current_user)'),
+    ('union', 'r > 4 OR r IN (SELECT room FROM own_seats UNION SELECT room + 2 FROM own_seats)'),
+    ('with', 'EXISTS (WITH own AS (SELECT room FROM own_seats) SELECT FROM own WHERE room = r)'),
+    ('not', 'NOT EXISTS (SELECT FROM own_seats WHERE room = r)'),
+    ('false', '(r IN (SELECT room FROM own_seats)) IS FALSE'),
+    ('except', 'r IN (SELECT g FROM generate_series(1, 5) AS g EXCEPT SELECT room FROM own_seats)'),
+    ('count', 'r > (SELECT count(*) FROM own_seats)'),
+    ('limit', 'r IN (SELECT room FROM own_seats ORDER BY room DESC LIMIT 1)'),
+    ('left', 'EXISTS (SELECT FROM generate_series(1, 5) AS g LEFT JOIN own_seats AS s ON s.room = g WHERE g = r AND s.room IS NULL)'),
+    ('all', 'r > ALL (SELECT room FROM own_seats)')) AS f (name, policy);
+RESET client_min_messages;
+CREATE TABLE forms AS SELECT relname::text AS name FROM pg_class WHERE relname ~ '^by_[a-z]+$' AND relkind = 'r' ORDER BY oid;
+SELECT format('INSERT INTO %I SELECT n, n FROM generate_series(1, 5) AS n', name) FROM forms \gexec
+SELECT t.sync('alice', name) FROM forms;
+CREATE PROCEDURE t.moves(VARIADIC moves int[]) LANGUAGE plpgsql AS $$
+DECLARE
+    move int;
+BEGIN
+    FOREACH move IN ARRAY moves LOOP
+        IF move > 0 THEN INSERT INTO seats VALUES (move, 'alice'); ELSE DELETE FROM seats WHERE room = -move; END IF;
+        COMMIT;
+    END LOOP;
+END $$;
+CREATE FUNCTION t.keep() RETURNS void LANGUAGE sql AS $$
+    SELECT set_config('t.kept_' || name, current_setting('t.cursor_alice_' || name), false) FROM forms
+$$;
+CREATE FUNCTION t.again() RETURNS void LANGUAGE sql AS $$
+    SELECT t.end_before_keeping('alice', name, current_setting('t.kept_' || name)) FROM forms
+$$;
+-- Seats come; the device takes that, forgets its cursor, and more come; then they go, and some of each.
+SELECT t.keep();
+CALL t.moves(1, 2);
+SELECT name, t.sync('alice', name) FROM forms;
+SELECT t.again();
+CALL t.moves(3, 4);
+SELECT name, t.sync('alice', name) FROM forms;
+SELECT t.keep();
+CALL t.moves(-1, -2);
+SELECT name, t.sync('alice', name) FROM forms;
+SELECT t.again();
+CALL t.moves(-3);
+SELECT name, t.sync('alice', name) FROM forms;
+SELECT t.again();
+CALL t.moves(1, 5, -4, -1);
+SELECT name, t.sync('alice', name) FROM forms;
+SELECT t.again();
+CALL t.moves(2, -2, 3);
+SELECT name, t.sync('alice', name) FROM forms;
+-- Rows with changes of their own beside them.
+SELECT t.keep();
+CALL t.moves(1, 2);
+SELECT format('UPDATE %I SET r = 2 WHERE id = 4', name) FROM forms \gexec
+SELECT name, t.sync('alice', name) FROM forms;
+SELECT t.again();
+SELECT format('DELETE FROM %I WHERE id = 1', name) FROM forms \gexec
+CALL t.moves(-1, -2);
+SELECT format('UPDATE %I SET r = 4 WHERE id = 4', name) FROM forms \gexec
+SELECT name, t.sync('alice', name) FROM forms;

@@ -34,6 +34,12 @@ struct Subquery {
     positive: bool,
 }
 
+/// What it costs to ask a subquery, as the planner sees it.
+pub struct Costs {
+    pub before: f64,
+    pub now: f64,
+}
+
 /// What a subquery gives.
 #[derive(PartialEq, Eq, Default)]
 struct Given {
@@ -41,7 +47,7 @@ struct Given {
     null: bool,
 }
 
-/// The links of these policies; None where any row may have moved.
+/// The links of these policies; None where any row may have moved. Before a subquery is asked, its costs must be granted.
 ///
 /// # Safety
 /// Conditions of the range table entry of this number, of a rewritten query; the former tables are registered in the environment.
@@ -50,6 +56,7 @@ pub unsafe fn of(
     entry: i32,
     former: &Former,
     environment: *mut pg_sys::QueryEnvironment,
+    grant: &mut dyn FnMut(Costs) -> Result<()>,
 ) -> Result<Option<Vec<Link>>> {
     let mut asked = Vec::new();
     let mut links = Vec::new();
@@ -64,7 +71,10 @@ pub unsafe fn of(
             let Some((attnum, query)) = linked(link, member, entry) else { return Ok(None) };
             let before = pg_sys::copyObjectImpl(query.cast()).cast::<pg_sys::Query>();
             former.put_into(before.cast(), environment)?;
-            let (Some(before), Some(now)) = (given(before, environment)?, given(query, environment)?) else {
+            let (before, now) = (planned(before), planned(query));
+            let cost = |plan: *mut pg_sys::PlannedStmt| (*(*plan).planTree).total_cost;
+            grant(Costs { before: cost(before), now: cost(now) })?;
+            let (Some(before), Some(now)) = (given(before, environment)?, given(now, environment)?) else {
                 return Ok(None);
             };
             let same_else = before.null == now.null && before.values.is_empty() == now.values.is_empty();
@@ -235,17 +245,24 @@ unsafe fn is_same_type(column: &pg_sys::Var, output: *mut pg_sys::Node) -> bool 
     TYPES.contains(&a) && (a == b || is_text(a) && is_text(b))
 }
 
+const TEXT: &std::ffi::CStr = c"snapsync: what policies ask for";
+
+/// # Safety
+/// A rewritten query that nobody else refers to; what it reads is locked.
+unsafe fn planned(query: *mut pg_sys::Query) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: see above.
+    unsafe { pg_sys::pg_plan_query(query, TEXT.as_ptr(), 0, std::ptr::null_mut()) }
+}
+
 /// What a query gives in its first column; None where that is too much.
 ///
 /// # Safety
-/// A rewritten query that nobody else refers to; what it reads is locked.
-unsafe fn given(query: *mut pg_sys::Query, environment: *mut pg_sys::QueryEnvironment) -> Result<Option<Given>> {
-    const TEXT: &std::ffi::CStr = c"snapsync: what policies ask for";
+/// The query's plan; what it reads is locked.
+unsafe fn given(plan: *mut pg_sys::PlannedStmt, environment: *mut pg_sys::QueryEnvironment) -> Result<Option<Given>> {
     let (mut given, no_params) = (Given::default(), std::ptr::null_mut());
     let mut too_many = false;
     // SAFETY: see above; the executor's slot, of one column at least.
     unsafe {
-        let plan = pg_sys::pg_plan_query(query, TEXT.as_ptr(), 0, no_params);
         statement::run(plan, TEXT, no_params, environment, &mut |slot| {
             too_many |= given.values.len() >= VALUES;
             if !too_many {
