@@ -36,28 +36,48 @@ AS 'MODULE_PATHNAME', 'snapsync_trigger_argument';
 COMMENT ON FUNCTION snapsync.trigger_argument(oid) IS 'What the triggers of a tracked table are told. For doctor()';
 REVOKE EXECUTE ON FUNCTION snapsync.policy_text(oid), snapsync.trigger_argument(oid) FROM PUBLIC;
 
+CREATE FUNCTION snapsync.read_or_named(relation oid, enabled boolean) RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL UNSAFE
+BEGIN ATOMIC
+    SELECT r.objid
+    FROM snapsync.rests_on($1, scopes => true) AS r
+    WHERE r.classid = 'pg_class'::regclass AND ($2 OR (SELECT relrowsecurity FROM pg_class WHERE oid = $1))
+    UNION
+    -- What the settings name, with what that rests on.
+    SELECT r.objid
+    FROM (SELECT access_tables AS named, scope_reads -> 'tables' AS read FROM snapsync.collection WHERE relation = $1 OFFSET 0) AS c
+    CROSS JOIN LATERAL (SELECT jsonb_object_keys(c.named) UNION SELECT jsonb_object_keys(c.read)) AS k(name)
+    CROSS JOIN LATERAL snapsync.rests_on(NULL, indirectly => ARRAY[to_regclass(k.name)::oid]) AS r
+    WHERE r.classid = 'pg_class'::regclass AND r.objid IS NOT NULL;
+END;
+COMMENT ON FUNCTION snapsync.read_or_named(oid, boolean) IS
+'What a table reads, by policies (if they count, or will) or settings: beyond_owners()';
+REVOKE EXECUTE ON FUNCTION snapsync.read_or_named(oid, boolean) FROM PUBLIC;
+
 -- Every edge that one finds in the policies and settings is among these, and maybe one too many: then its owner is asked.
 CREATE FUNCTION snapsync.beyond_owners(relation oid) RETURNS TABLE (reader oid, read oid)
 LANGUAGE sql STABLE PARALLEL UNSAFE
 BEGIN ATOMIC
-    WITH RECURSIVE edge(reader, read) AS (
-        SELECT $1, $1
+    -- (What one reads is asked for once when it is found, and once more for the pairs: pairs that went on to others would ask for each way to a table.)
+    WITH RECURSIVE found(oid) AS (
+        SELECT $1
         UNION
-        SELECT via.reader, coalesce(pg_partition_root(via.read), via.read)
-        FROM edge AS e CROSS JOIN LATERAL (
-            SELECT e.read, r.objid
-            FROM snapsync.rests_on(e.read, scopes => true) AS r
-            WHERE r.classid = 'pg_class'::regclass AND (e.read = $1 OR (SELECT relrowsecurity FROM pg_class WHERE oid = e.read))
+        SELECT coalesce(pg_partition_root(via.read), via.read)
+        FROM found CROSS JOIN LATERAL (
+            SELECT t.read FROM snapsync.read_or_named(found.oid, found.oid = $1) AS t(read)
             UNION ALL
-            -- What the settings name, with what that rests on.
-            SELECT e.read, r.objid
-            FROM (SELECT access_tables AS named, scope_reads -> 'tables' AS read FROM snapsync.collection WHERE relation = e.read OFFSET 0) AS c
-            CROSS JOIN LATERAL (SELECT jsonb_object_keys(c.named) UNION SELECT jsonb_object_keys(c.read)) AS k(name)
-            CROSS JOIN LATERAL snapsync.rests_on(NULL, indirectly => ARRAY[to_regclass(k.name)::oid]) AS r
-            WHERE r.classid = 'pg_class'::regclass
-            UNION ALL
-            SELECT e.reader, i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = e.read) AS via(reader, read)
-        WHERE via.read IS NOT NULL
+            SELECT inhrelid FROM pg_inherits WHERE inhparent = found.oid) AS via(read)
+    ),
+    edge AS (
+        SELECT DISTINCT found.oid AS reader, coalesce(pg_partition_root(tree.oid), tree.oid) AS read
+        FROM found CROSS JOIN LATERAL snapsync.read_or_named(found.oid, found.oid = $1) AS t(read)
+        CROSS JOIN LATERAL (
+            WITH RECURSIVE tree(oid) AS (
+                SELECT t.read
+                UNION
+                SELECT i.inhrelid FROM tree CROSS JOIN LATERAL (SELECT FROM pg_class WHERE oid = tree.oid AND relkind <> 'p' OFFSET 0) AS p
+                CROSS JOIN LATERAL (SELECT inhrelid FROM pg_inherits WHERE inhparent = tree.oid OFFSET 0) AS i)
+            SELECT oid FROM tree) AS tree
     )
     SELECT e.reader, e.read
     FROM edge AS e

@@ -2,6 +2,7 @@
 //! Postgres says that some relation changed. Constraints and triggers do not come without such a message; asking for them
 //! took 100 us of each push.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::collections::catalog::Collection;
 use crate::server::error::Result;
+use crate::server::memory::{self, Gather};
 use crate::server::spi;
 
 #[derive(Deserialize, Debug)]
@@ -42,11 +44,30 @@ pub const UPDATE: i16 = 16;
 
 const FACTS: &str = include_str!("facts/facts.sql");
 const STORES: &str = include_str!("facts/stores.sql");
-const HANGING: &str = include_str!("facts/hanging.sql");
+const REFERS: &str = include_str!("facts/refers.sql");
 
-/// The foreign keys that refer to these tables, and to those that have them, and so on: who is referred to, and by whom. Roots for partitions.
-pub fn hanging_on(tables: Vec<pg_sys::Oid>) -> Result<Vec<(u32, u32)>> {
-    spi::query_now(HANGING, &[spi::arg(tables)])?.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))
+/// The foreign keys of these tables, and of those that they refer to, and so on: who is referred to, and by whom. Roots for partitions. None where
+/// there are more keys and partitions than `most`.
+///
+/// What lies between two of these tables is found from either end. From this one nobody is asked but those whom the owners of the tables refer to
+/// themselves: whoever may refer to a table can hang any number of his own on it. Kept it is not: that would take word of all these tables.
+pub fn referred_to(tables: Vec<pg_sys::Oid>, most: usize) -> Result<Option<Vec<(u32, u32)>>> {
+    let mut known: HashSet<pg_sys::Oid> = tables.iter().copied().gather();
+    let (mut open, mut keys, mut left) = (tables, Vec::new(), most);
+    while !open.is_empty() {
+        let rows = spi::query_now(REFERS, &[spi::arg(std::mem::take(&mut open)), spi::arg(left as i64 + 1)])?;
+        let Some(still) = left.checked_sub(rows.len()) else { return Ok(None) };
+        left = still;
+        for (child, parent) in rows.iter().map(|row| (row.oid(0), row.oid(1))) {
+            if parent != pg_sys::InvalidOid {
+                memory::push(&mut keys, (parent.to_u32(), child.to_u32()))?;
+                if known.insert(parent) {
+                    memory::push(&mut open, parent)?;
+                }
+            }
+        }
+    }
+    Ok(Some(keys))
 }
 
 impl Facts {

@@ -66,6 +66,9 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
     Ok(components(&parents).into_iter().map(stage).gather())
 }
 
+/// How many foreign keys a push that fails looks through, and partitions, each of some microseconds.
+const MOST_KEYS: usize = 10_000;
+
 /// What the stages of a push have to do with each other beyond that: only a push that fails asks.
 pub struct Ties {
     /// The stages whose rows hang on those of this one, by foreign keys of whatever tables in between: what becomes of them where one is deleted.
@@ -82,21 +85,23 @@ impl Ties {
         let all =
             || stages.iter().enumerate().flat_map(|(s, stage)| stage.targets.iter().map(move |t| (relation(*t), s)));
         let stage_of: HashMap<u32, usize> = all().map(|(relation, stage)| (relation.to_u32(), stage)).gather();
-        let mut hanging: HashMap<u32, Vec<u32>> = HashMap::new();
-        for (parent, child) in facts::hanging_on(all().map(|(relation, _)| relation).gather())? {
-            memory::heed();
-            hanging.entry(parent).or_default().push(child);
-        }
+        let keys = match stages.iter().any(|stage| stage.referenced) {
+            true => facts::referred_to(all().map(|(relation, _)| relation).gather(), MOST_KEYS)?,
+            false => Some(Vec::new()),
+        };
+        let hanging = keys.map(|keys| {
+            let mut hanging: HashMap<u32, Vec<u32>> = HashMap::new();
+            for (parent, child) in keys {
+                memory::heed();
+                hanging.entry(parent).or_default().push(child);
+            }
+            hanging
+        });
         let mut below: Vec<Vec<usize>> = memory::list(stages.len());
         let mut reads: Vec<Vec<usize>> = memory::list(stages.len());
         for stage in stages {
-            let mut open: Vec<u32> = stage.targets.iter().map(|t| relation(*t).to_u32()).gather();
-            let (mut reached, mut read) = (HashSet::new(), HashSet::new());
-            while let Some(table) = open.pop() {
-                memory::heed();
-                let children = hanging.get(&table).into_iter().flatten().copied();
-                memory::extend(&mut open, children.filter(|child| reached.insert(*child)));
-            }
+            let mut read = HashSet::new();
+            let tables = stage.targets.iter().map(|t| relation(*t).to_u32()).gather();
             for target in &stage.targets {
                 let collection = &targets[*target].collection;
                 memory::extend(&mut read, Facts::of(collection)?.read_by_policies.iter().copied());
@@ -107,7 +112,11 @@ impl Ties {
                 let stages: BTreeSet<usize> = tables.iter().filter_map(|t| stage_of.get(t)).copied().gather();
                 stages.into_iter().gather()
             };
-            below.push(stages_of(reached));
+            below.push(match &hanging {
+                Some(hanging) => stages_of(reached_from(tables, hanging)),
+                // So many are not looked through: then everything may hang on whatever is referred to.
+                None => (0..stages.len()).filter(|_| stage.referenced).gather(),
+            });
             reads.push(stages_of(read));
         }
         let mut children_first: Vec<usize> = components(&reads).into_iter().flatten().gather();
@@ -120,6 +129,17 @@ impl Ties {
         let by = |edges: &[Vec<usize>]| edges[one].contains(&other) || edges[other].contains(&one);
         one == other || by(&self.below) || by(&self.reads)
     }
+}
+
+/// The tables that are reached from these, by edges.
+fn reached_from(mut open: Vec<u32>, edges: &HashMap<u32, Vec<u32>>) -> HashSet<u32> {
+    let mut reached = HashSet::new();
+    while let Some(table) = open.pop() {
+        memory::heed();
+        let next = edges.get(&table).into_iter().flatten().copied();
+        memory::extend(&mut open, next.filter(|table| reached.insert(*table)));
+    }
+    reached
 }
 
 /// The tables that decide who sees the collection's rows: those that its policies read, and what the policies of these read.

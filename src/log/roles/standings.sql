@@ -5,10 +5,18 @@
 WITH RECURSIVE owner AS MATERIALIZED (
     SELECT d.datdba AS member, g.oid AS roleid, false AS admin_option, '{"inherit_option": true, "set_option": true}'::jsonb AS options, NULL::xid AS made
     FROM pg_database AS d, pg_roles AS g WHERE d.datname = current_database() AND g.rolname = 'pg_database_owner'),
-reached(role, via, how, made) AS (
+reached(role, via) AS (
     -- (Apart: with OR all roles would be gone through for one.)
-    (SELECT oid, oid, quote_literal(rolname), NULL::text FROM pg_roles WHERE $1::oid IS NULL
-     UNION ALL SELECT oid, oid, quote_literal(rolname), NULL FROM pg_roles WHERE oid = $1)
+    (SELECT oid, oid FROM pg_roles WHERE $1::oid IS NULL
+     UNION ALL SELECT oid, oid FROM pg_roles WHERE oid = $1)
+    UNION
+    SELECT r.role, m.roleid
+    FROM reached AS r CROSS JOIN LATERAL (
+        SELECT roleid FROM pg_auth_members WHERE member = r.via
+        UNION ALL SELECT roleid FROM owner WHERE owner.member = r.via) AS m),
+-- (Behind it, each once: what went on from these would go each way to a role.)
+granted(role, via, how, made) AS (
+    SELECT r.role, r.role, quote_literal(a.rolname), NULL::text FROM reached AS r JOIN pg_roles AS a ON a.oid = r.role WHERE r.via = r.role
     UNION
     SELECT r.role, m.roleid, concat_ws(' ', quote_literal(g.rolname), quote_literal(u.rolname), u.rolinherit, m.admin_option,
                                        m.options ->> 'inherit_option', m.options ->> 'set_option'), m.made::text
@@ -21,5 +29,5 @@ reached(role, via, how, made) AS (
 SELECT a.rolname, md5(concat_ws(' ', a.rolsuper, a.rolbypassrls, string_agg(r.how, ',' ORDER BY r.how))) AS standing,
        md5(string_agg(concat_ws(' ', r.how, r.made), ',' ORDER BY r.how, r.made) FILTER (WHERE $1::oid IS NOT NULL)) AS memberships,
        to_json(array_agg(r.via::text) FILTER (WHERE $1::oid IS NOT NULL))::text AS roles, a.oid
-FROM pg_roles AS a JOIN reached AS r ON r.role = a.oid
+FROM pg_roles AS a JOIN granted AS r ON r.role = a.oid
 GROUP BY a.oid, a.rolname, a.rolsuper, a.rolbypassrls
