@@ -122,7 +122,8 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     }
     // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
     // a change does not concern, nor a change of what that table's policies read.
-    let past: Vec<_> = declared.iter().filter(|(_, predicate)| predicate.is_none()).map(|(access, _)| *access).collect();
+    let past: Vec<_> =
+        declared.iter().filter(|(_, predicate)| predicate.is_none()).map(|(access, _)| *access).collect();
     everything_under(&past, &mut found)?;
     for (access, predicate) in declared {
         memory::heed();

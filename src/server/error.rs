@@ -89,6 +89,12 @@ impl SyncError {
         self
     }
 
+    /// The innermost function that it came out of, of those that say their names ("PL/pgSQL function app.f() line 3 at SQL statement"), where that is told.
+    pub fn raised_in(&self) -> Option<&str> {
+        let context = self.origin.as_ref()?.context.as_ref()?;
+        context.lines().find(|line| line.contains("PL/") || line.starts_with("SQL function "))
+    }
+
     /// Has somebody cancelled the statement, or does the session end?
     pub fn is_cancellation(&self) -> bool {
         self.interrupts && ["57014", "57P01"].contains(&&*self.code)

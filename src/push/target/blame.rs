@@ -1,5 +1,7 @@
 //! Errors that name the record which they are about.
 
+use std::borrow::Cow;
+
 use super::Target;
 use crate::push::payload::Record;
 use crate::server::error::{code, SyncError};
@@ -73,20 +75,28 @@ impl Target<'_> {
             let hint = Some(e.hint.map_or(place.clone(), |h| format!("{h} {place}")));
             return SyncError { message: excerpt::cut(&e.message, 400), hint, ..e };
         }
-        let hint = match e.code.get(..2).unwrap_or("") {
-            "22" => "Send values as pull_changes writes them, in the same dialect.",
-            "23" => "Nothing was applied. Correct the record on the client, or let the constraint allow it.",
+        let hint: Cow<str> = match e.code.get(..2).unwrap_or("") {
+            "22" => "Send values as pull_changes writes them, in the same dialect.".into(),
+            "23" => "Nothing was applied. Correct the record on the client, or let the constraint allow it.".into(),
             "42" if e.code == code::GENERATED_ALWAYS => {
                 "The table makes the key's value itself: clients can pull, change and delete its rows, and create none."
+                    .into()
             }
-            "42" => "The role needs the table's privileges and a row-level security policy that allows the change.",
-            _ => "Nothing was applied.",
+            "42" if e.code == code::INSUFFICIENT_PRIVILEGE => {
+                "The role needs the table's privileges and a row-level security policy that allows the change.".into()
+            }
+            "42" => {
+                let at = e.raised_in().map_or(String::new(), |at| format!(" It was in {}.", excerpt::cut(at, 200)));
+                let of = "a type, a default, a trigger, a policy, or a function that one of these calls";
+                format!("Something of the table's own fails: {of}.{at}").into()
+            }
+            _ => "Nothing was applied.".into(),
         };
         SyncError {
             // Postgres quotes the whole value, which may be megabytes that the client sent.
             message: excerpt::cut(&e.message, 400),
             detail: Some(e.detail.map_or(place.clone(), |d| format!("{d} {place}"))),
-            hint: Some(e.hint.unwrap_or_else(|| hint.to_string())),
+            hint: Some(e.hint.unwrap_or_else(|| hint.into_owned())),
             ..e
         }
     }
