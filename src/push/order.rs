@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
+use super::item::What;
 use super::target::Target;
 use crate::collections::catalog::{self, Collection};
 use crate::collections::facts::{self, Facts};
@@ -17,6 +18,8 @@ pub struct Stage {
     pub circular: bool,
     /// Foreign keys refer to one of them.
     pub referenced: bool,
+    /// Triggers or rules of an owner run where rows of one of them are deleted: they may do as a foreign key does.
+    pub cascades: bool,
     /// Policies of others of the push read one of them.
     pub decides: bool,
     /// It decides, or one that does refers to it.
@@ -36,9 +39,11 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
     let place: HashMap<u32, usize> = nodes.iter().enumerate().map(|(i, (r, _))| (*r, i)).gather();
     let mut parents: Vec<Vec<usize>> = memory::filled(Vec::new(), nodes.len());
     let mut referenced = memory::filled(false, nodes.len());
+    let mut cascades = memory::filled(false, nodes.len());
     for (parent, (_, members)) in nodes.iter().enumerate() {
         let facts = Facts::of(&targets[members[0]].collection)?;
         referenced[parent] = !facts.referenced_by.is_empty();
+        cascades[parent] = facts.fires & What::Delete.event(&targets[members[0]].collection) != 0;
         for child in facts.referenced_by.iter().filter_map(|r| place.get(r)) {
             parents[*child].push(parent);
         }
@@ -59,6 +64,7 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
     let stage = |members: Vec<usize>| Stage {
         circular: members.len() > 1 || parents[members[0]].contains(&members[0]),
         referenced: members.iter().any(|&m| referenced[m]),
+        cascades: members.iter().any(|&m| cascades[m]),
         decides: members.iter().any(|&m| decides[m]),
         early: members.iter().any(|&m| early[m]),
         targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather(),

@@ -42,10 +42,10 @@ pub struct Sorter<'s, 'a> {
 
 impl Sorter<'_, '_> {
     /// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
-    /// others refer to go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
+    /// others refer to, or with which triggers may delete others, go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
     /// the same push has just given another parent. `deciding_first`: in the order of that name.
     pub fn parents_first(&self, deciding_first: bool) -> Vec<Step> {
-        let waits = |stage: &&Stage| stage.referenced || stage.decides && !deciding_first;
+        let waits = |stage: &&Stage| stage.referenced || stage.cascades || stage.decides && !deciding_first;
         let is_late = |stage: &Stage, item: &Item| !deciding_first && stage.is_changed_late(item);
         let begin = self.stages.iter().rev().filter(|s| !waits(s)).map(|stage| self.deletions(stage));
         let last = self.stages.iter().rev().filter(waits).map(|stage| self.deletions(stage));

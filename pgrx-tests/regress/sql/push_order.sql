@@ -313,6 +313,8 @@ INSERT INTO todos VALUES ('a', '1', 'a'), ('b', '1', 'b'), ('c', '2', 'c');
 SELECT t.tables('lists', 'todos');
 SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2"}]}}');
 SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2"}, {"id": "b", "title": "y"}], "deleted": ["c"]}}');
+-- And what was moved to the list before that goes with it.
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "c", "list": "1"}], "created": [{"id": "d", "list": "1"}]}}');
 DROP TABLE todos, lists;
 DROP FUNCTION cascade;
 

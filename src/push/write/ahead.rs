@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::items;
 use super::singly::{may_wait, Pace, Partial, Progress};
 use super::Work;
+use crate::collections::facts::Facts;
 use crate::push::item::{Item, What};
 use crate::push::steps::Step;
 use crate::server::error::{Result, SyncError};
@@ -19,7 +20,7 @@ use crate::server::subxact::{self, End};
 pub(super) const MOST_TRIED: usize = 4_000;
 
 /// So many parts the rest has at most.
-const PARTS: usize = 1_000;
+const PARTS: usize = 250;
 
 pub(super) struct Tries<'s, 'w, 'a> {
     work: &'s Work<'w, 'a>,
@@ -31,6 +32,8 @@ pub(super) struct Tries<'s, 'w, 'a> {
     partial: Partial,
     /// So often rows that go ahead may still be tried in vain.
     budget: usize,
+    /// Of so many that wait, and are changed, so many are gone.
+    gone: Option<(usize, usize)>,
 }
 
 impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
@@ -46,7 +49,16 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         }
         let ahead = left.len();
         memory::extend(&mut left, rest);
-        Tries { work, pace, left, ahead, errors: HashMap::new(), partial: Partial::default(), budget: MOST_TRIED }
+        Tries {
+            work,
+            pace,
+            left,
+            ahead,
+            errors: HashMap::new(),
+            partial: Partial::default(),
+            budget: MOST_TRIED,
+            gone: None,
+        }
     }
 
     /// Tries those that go ahead, and again after each part of the rest.
@@ -108,22 +120,25 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
 
     /// Writes a part of the rest, unless that takes a row along which still waits. Has anything been written?
     fn write_sparing(&mut self, part: &mut Step) -> Result<bool> {
-        let is_deletion = part.items.iter().any(|item| item.what == What::Delete);
+        let (work, pace) = (self.work, self.pace);
         let waiting: Vec<Item> = items(&self.left[..self.ahead]).filter(Item::changes_row).gather();
-        if !is_deletion || waiting.is_empty() {
+        if waiting.is_empty() || !work.may_take_along(part)? {
             return Ok(self.write(part)?.written);
         }
-        let (work, pace) = (self.work, self.pace);
-        let before = work.writer.gone(&waiting, true)?;
+        let gone_before = match self.gone.filter(|(count, _)| *count == waiting.len()) {
+            Some((_, gone)) => gone,
+            None => work.writer.gone(&waiting, true)?.len(),
+        };
         let written = subxact::run_or_undo(|| {
             let (mut part, mut errors, mut partial) = (part.clone(), HashMap::new(), Partial::default());
             let progress = work.write_step(&mut part, pace, &mut errors, &mut partial)?;
-            let gone = work.writer.gone(&waiting, true)?;
-            Ok(match gone.len() > before.len() {
+            let gone = work.writer.gone(&waiting, true)?.len();
+            Ok(match gone > gone_before {
                 true => End::Undo(()),
                 false => End::Keep((part, errors, partial, progress.written)),
             })
         })?;
+        self.gone = Some((waiting.len(), gone_before));
         let End::Keep((left, errors, partial, written)) = written else { return Ok(false) };
         *part = left;
         self.partial.take(partial);
@@ -197,5 +212,18 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             }
         }
         self.partial
+    }
+}
+
+impl Work<'_, '_> {
+    /// May writing this delete other rows, or mark them? A deletion may, by a key; and what triggers or rules of the table's owner run on.
+    fn may_take_along(&self, part: &Step) -> Result<bool> {
+        for item in &part.items {
+            let collection = &self.targets[item.target].collection;
+            if item.what == What::Delete || Facts::of(collection)?.fires & item.what.event(collection) != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

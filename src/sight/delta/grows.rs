@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys::{self, NodeTag};
 
 use crate::policies::access::tree;
-use crate::server::memory;
 use crate::server::spi::pointers;
+use crate::server::{memory, pg};
 
 /// Does the condition grow with these tables?
 ///
@@ -63,13 +63,18 @@ unsafe fn all(conditions: *mut pg_sys::List, tables: &BTreeSet<u32>) -> bool {
     unsafe { pointers::<pg_sys::Node>(conditions).into_iter().all(|condition| grows(condition, tables)) }
 }
 
+/// The log knows partitions as their root.
+fn root(table: u32) -> u32 {
+    pg::root_of(table.into()).to_u32()
+}
+
 /// Is none of these tables read there?
 ///
 /// # Safety
 /// NULL or a node of a parsed tree.
 unsafe fn is_steady(node: *mut pg_sys::Node, tables: &BTreeSet<u32>) -> bool {
     // SAFETY: see above.
-    node.is_null() || unsafe { tree::relations_read(node) }.keys().all(|read| !tables.contains(read))
+    node.is_null() || unsafe { tree::relations_read(node) }.keys().all(|read| !tables.contains(&root(*read)))
 }
 
 /// Is it a subquery of this kind that gives more rows when there are more?
