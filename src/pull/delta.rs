@@ -106,23 +106,10 @@ impl CollectionPull<'_> {
         reach: &mut Reach,
         out: &mut Writer<Output>,
     ) -> Result<Option<Cause>> {
-        // Rows with such a value, and those that came into view, would be told twice.
-        if !self.new_columns.is_empty() {
-            return Ok(Some(Cause::Columns));
-        }
-        // Of one change the client knows or does not; of several it may know any.
-        if !self.basis.exact && stamps.len() > 1 {
-            return Ok(Some(Cause::Overlap));
+        if let Some(cause) = self.not_by_delta(stamps.len()) {
+            return Ok(Some(cause));
         }
         let access_moved = !stamps.is_empty();
-        // Or it knows that one by what it asked for until now: a state that is none of those looked back at.
-        if !self.basis.exact && access_moved && self.wanted.before.differs() {
-            return Ok(Some(Cause::Filter));
-        }
-        // Between the cursor and now the client asked for what the owner gave it then, which it may have pulled, or pushed into.
-        if access_moved && matches!(self.wanted.before, LastScopes::Owners { named_now: true }) {
-            return Ok(Some(Cause::Filter));
-        }
         let tables = tables.iter().map(|read| Ok((Rc::clone(&read.table), reach.entries_read(read)?)));
         let mut tables: Vec<_> = tables.gather::<Result<_>>()?;
         tables.retain(|(_, entries)| access_moved || !entries.is_empty());
@@ -180,6 +167,23 @@ impl CollectionPull<'_> {
             out.back_to(before);
         }
         Ok(cause)
+    }
+
+    /// Why so many changes of access cannot be told by what they moved, as far as the call itself says.
+    fn not_by_delta(&self, changes: usize) -> Option<Cause> {
+        // Rows with such a value, and those that came into view, would be told twice.
+        if !self.new_columns.is_empty() {
+            return Some(Cause::Columns);
+        }
+        // Of one change the client knows or does not; of several it may know any.
+        if !self.basis.exact && changes > 1 {
+            return Some(Cause::Overlap);
+        }
+        // Or it knows that one by what it asked for until now: a state that is none of those looked back at.
+        let unknown = !self.basis.exact && self.wanted.before.differs();
+        // Between the cursor and now the client asked for what the owner gave it then, which it may have pulled, or pushed into.
+        let given = matches!(self.wanted.before, LastScopes::Owners { named_now: true });
+        (changes > 0 && (unknown || given)).then_some(Cause::Filter)
     }
 
     /// The keys of the rows that have entries of their own, or word for the caller: `changes` tells of these. Word for others says nothing of

@@ -59,12 +59,12 @@ pub struct SyncError {
     /// The server has raised it because of a signal. A code alone says nothing: whoever writes SQL can raise any.
     pub interrupts: bool,
     /// Where it arose, if that is told. (A push that fails may have the same of very many rows.)
-    pub origin: Option<Rc<Origin>>,
+    pub origin: Option<Rc<RaisedAt>>,
 }
 
 /// What an error of the server says of the code that raised it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Origin {
+pub struct RaisedAt {
     /// `PL/pgSQL function f() line 3 at RAISE`.
     context: Option<String>,
     /// A statement of that code, and where in it the fault is.
@@ -266,11 +266,11 @@ thread_local! {
 
 /// While this lives, an ERROR is remembered whole as Postgres reports it.
 pub struct Remembering<'s> {
-    link: Box<Link>,
+    link: Box<LinkedCallback>,
     statement: PhantomData<&'s str>,
 }
 
-struct Link {
+struct LinkedCallback {
     callback: pg_sys::ErrorContextCallback,
     /// Whoever runs this statement may be told where in it an error arose.
     told: Option<*const str>,
@@ -297,7 +297,8 @@ impl<'s> Remembering<'s> {
         unsafe {
             let callback = Some(remember as unsafe extern "C-unwind" fn(*mut c_void));
             let (previous, arg) = (pg_sys::error_context_stack, std::ptr::null_mut());
-            let mut link = Box::new(Link { callback: pg_sys::ErrorContextCallback { previous, callback, arg }, told });
+            let mut link =
+                Box::new(LinkedCallback { callback: pg_sys::ErrorContextCallback { previous, callback, arg }, told });
             link.callback.arg = (&raw mut *link).cast();
             pg_sys::error_context_stack = &raw mut link.callback;
             Remembering { link, statement: PhantomData }
@@ -315,7 +316,7 @@ impl Drop for Remembering<'_> {
 /// Called by errfinish with the error at hand (an error context callback, utils/elog.h).
 ///
 /// # Safety
-/// Called by `errfinish`, while there is an error at hand; `link` is a `Link`.
+/// Called by `errfinish`, while there is an error at hand; `link` is a `LinkedCallback`.
 #[pg_guard]
 unsafe extern "C-unwind" fn remember(link: *mut c_void) {
     // Without memory there is nothing to copy it into: that would be the next error, and the next, until Postgres gives up.
@@ -340,7 +341,7 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
                 names: [e.schema_name, e.table_name, e.column_name, e.datatype_name, e.constraint_name]
                     .map(|n| text(n)),
                 interrupts: false,
-                origin: origin((*link.cast::<Link>()).told.map(|told| &*told), e),
+                origin: origin((*link.cast::<LinkedCallback>()).told.map(|told| &*told), e),
             };
             // What a frame of Rust's within the statement carries on (a receiver's, say) comes once more, as less.
             let is_again = |before: &SyncError| error.code == code::INTERNAL && before.message == error.message;
@@ -356,13 +357,13 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
 ///
 /// # Safety
 /// The error is valid.
-unsafe fn origin(told: Option<&str>, e: &pg_sys::ErrorData) -> Option<Rc<Origin>> {
+unsafe fn origin(told: Option<&str>, e: &pg_sys::ErrorData) -> Option<Rc<RaisedAt>> {
     thread_local! {
-        static LAST: RefCell<Option<Rc<Origin>>> = const { RefCell::new(None) };
+        static LAST: RefCell<Option<Rc<RaisedAt>>> = const { RefCell::new(None) };
     }
     // SAFETY: see above.
     let text = |s: *const c_char| unsafe { (!s.is_null()).then(|| CStr::from_ptr(s).to_string_lossy()) };
-    let mut origin = Origin { log: text(e.detail_log).map(|log| shortened(&log)), ..Origin::default() };
+    let mut origin = RaisedAt { log: text(e.detail_log).map(|log| shortened(&log)), ..RaisedAt::default() };
     if let Some(statement) = told {
         origin.context = text(e.context).map(|c| shortened(above(&c, statement))).filter(|c| !c.is_empty());
         if let Some(query) = text(e.internalquery).filter(|query| query != statement) {
@@ -371,7 +372,7 @@ unsafe fn origin(told: Option<&str>, e: &pg_sys::ErrorData) -> Option<Rc<Origin>
             origin.position = if is_there { e.internalpos } else { 0 };
         }
     }
-    if origin == Origin::default() {
+    if origin == RaisedAt::default() {
         return None;
     }
     LAST.with(|last| {

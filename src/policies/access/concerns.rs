@@ -29,7 +29,7 @@ pub enum Concerns {
 
 /// The conditions that policies put on a table's rows alone, at each place where they read it; None for a place without any, or where they
 /// read a partition, whose columns may have other numbers.
-type Conditions = Vec<Option<CString>>;
+type PolicyConditions = Vec<Option<CString>>;
 
 /// How a table reads others, to tell whom changes in these concern. However many they are, names are looked up once, and the policies are read
 /// once, if at all.
@@ -42,7 +42,7 @@ pub struct Readings {
     by_scopes: HashMap<pg_sys::Oid, Vec<Option<String>>>,
     /// What the owner's texts may call.
     calls: Rc<BTreeSet<String>>,
-    by_policies: OnceCell<HashMap<pg_sys::Oid, Conditions>>,
+    by_policies: OnceCell<HashMap<pg_sys::Oid, PolicyConditions>>,
 }
 
 impl Readings {
@@ -91,7 +91,7 @@ impl Readings {
         self.any_past && matches!(concerns, Concerns::Everybody) || self.declared.contains_key(&access)
     }
 
-    fn by_policies(&self) -> Result<&HashMap<pg_sys::Oid, Conditions>> {
+    fn by_policies(&self) -> Result<&HashMap<pg_sys::Oid, PolicyConditions>> {
         if let Some(known) = self.by_policies.get() {
             return Ok(known);
         }
@@ -107,13 +107,13 @@ fn by_root<T>(named: Vec<(pg_sys::Oid, T)>) -> HashMap<pg_sys::Oid, Vec<T>> {
 }
 
 /// The conditions that the policies of `relation` put on the tables that they read.
-fn conditions(relation: pg_sys::Oid) -> Result<HashMap<pg_sys::Oid, Conditions>> {
+fn conditions(relation: pg_sys::Oid) -> Result<HashMap<pg_sys::Oid, PolicyConditions>> {
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
         unsafe { Analysis::of(relation, &mut occurrences, None).expression(node, &[Level::Policy]) }
     })?;
-    let mut conditions: HashMap<pg_sys::Oid, Conditions> = HashMap::new();
+    let mut conditions: HashMap<pg_sys::Oid, PolicyConditions> = HashMap::new();
     for Occurrence { relation, predicate, .. } in occurrences {
         let (table, root) = (pg_sys::Oid::from(relation), pg::root_of(relation.into()));
         conditions.entry(root).or_default().push(predicate.filter(|_| table == root).map(|p| p.tree));

@@ -59,9 +59,9 @@ struct Trial<'t> {
 
 /// What came of a trial.
 enum Improved<'t> {
-    Done(Option<Found>),
+    Done(Option<PartWritten>),
     Yes,
-    Not(Trial<'t>, Found),
+    Not(Trial<'t>, PartWritten),
     Failed,
 }
 
@@ -112,13 +112,13 @@ pub(super) struct Progress {
 }
 
 /// With the rows that are missing.
-type Found = (Partial, Vec<Item>);
+type PartWritten = (Partial, Vec<Item>);
 
 impl Work<'_, '_> {
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
     ///
     /// In the first order, as long as no other leaves fewer: that which has last what may close something, and then the better one with what it left ahead of everything else.
-    pub(super) fn one_by_one(&self, attempts: &[Attempt]) -> Result<Option<Found>> {
+    pub(super) fn one_by_one(&self, attempts: &[Attempt]) -> Result<Option<PartWritten>> {
         let (first, others) = attempts.split_first().expect("the first order was tried");
         let turned = others.iter().find(|attempt| attempt.order == Foremost::Children);
         let first = Trial { attempt: first, ahead: Vec::new(), forgives: false };
@@ -153,7 +153,7 @@ impl Work<'_, '_> {
     }
 
     /// Is this order better than the best so far? (Then its errors are not of the order's making.)
-    fn improve<'t>(&self, trial: Trial<'t>, best: &mut (Trial<'t>, Found)) -> Result<Improved<'t>> {
+    fn improve<'t>(&self, trial: Trial<'t>, best: &mut (Trial<'t>, PartWritten)) -> Result<Improved<'t>> {
         match self.try_order(&trial, false) {
             Ok(End::Keep(done)) => Ok(Improved::Done(done)),
             Ok(End::Undo(left)) if left.0.failed.len() < best.1 .0.failed.len() => {
@@ -167,7 +167,7 @@ impl Work<'_, '_> {
     }
 
     /// Undone, unless all is written, or in no other order more would be; `is_last`: there is no other but with what failed ahead.
-    fn try_order(&self, trial: &Trial, is_last: bool) -> Result<End<Option<Found>, Found>> {
+    fn try_order(&self, trial: &Trial, is_last: bool) -> Result<End<Option<PartWritten>, PartWritten>> {
         subxact::run_or_undo(|| {
             let Some(found) = self.singly(trial, Vec::new())? else { return Ok(End::Keep(None)) };
             let is_final = is_last && self.pusher.report && found.0.may_wait().next().is_none();
@@ -176,7 +176,7 @@ impl Work<'_, '_> {
     }
 
     /// In this order, without those that are refused already.
-    fn singly(&self, trial: &Trial, refused: Vec<(Item, SyncError)>) -> Result<Option<Found>> {
+    fn singly(&self, trial: &Trial, refused: Vec<(Item, SyncError)>) -> Result<Option<PartWritten>> {
         let attempt = trial.attempt;
         let (mut steps, deferred) = (attempt.steps.clone(), &attempt.deferred);
         leave_out(&mut steps, &refused);
@@ -208,7 +208,7 @@ impl Work<'_, '_> {
         }
     }
 
-    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<Found, ()>> {
+    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<PartWritten, ()>> {
         constraints::defer(deferred)?;
         let mut partial = self.bisect(steps, pace)?;
         let deferred = &self.write_deferred(&mut partial, deferred)?;

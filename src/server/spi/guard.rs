@@ -251,9 +251,9 @@ impl Drop for Ours {
 }
 
 /// Until this is dropped, also when an ERROR unwinds: what was so before.
-struct Others(bool);
+struct AsOther(bool);
 
-impl Drop for Others {
+impl Drop for AsOther {
     fn drop(&mut self) {
         OTHERS.set(self.0);
     }
@@ -267,7 +267,7 @@ fn as_role<R>(role: pg_sys::Oid, context: impl FnOnce(u32) -> u32, work: impl Fn
         pg_sys::GetUserIdAndSecContext(&mut user, &mut now);
         let context = context(now as u32) | pg_sys::SECURITY_LOCAL_USERID_CHANGE;
         pg_sys::SetUserIdAndSecContext(role, context as i32);
-        let _others = Others(OTHERS.replace(true));
+        let _others = AsOther(OTHERS.replace(true));
         let result = work();
         pg_sys::SetUserIdAndSecContext(user, now);
         result

@@ -12,7 +12,7 @@ use crate::server::memory::Gather;
 
 /// What the change that ended a sight did to the tables that decide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub(super) enum AccessStep {
     /// Nothing, or it added rows: what the sight showed the next one shows, too.
     Grows,
     /// It took rows away.
@@ -20,27 +20,27 @@ pub(super) enum Step {
     Either,
 }
 
-impl Step {
-    fn with(self, op: Op) -> Step {
+impl AccessStep {
+    fn with(self, op: Op) -> AccessStep {
         match (self, op) {
-            (Step::Grows, Op::Insert) => Step::Grows,
-            (Step::Shrinks, Op::Delete) => Step::Shrinks,
-            _ => Step::Either,
+            (AccessStep::Grows, Op::Insert) => AccessStep::Grows,
+            (AccessStep::Shrinks, Op::Delete) => AccessStep::Shrinks,
+            _ => AccessStep::Either,
         }
     }
 
-    fn of(op: Op) -> Step {
+    fn of(op: Op) -> AccessStep {
         match op {
-            Op::Insert => Step::Grows,
-            Op::Delete => Step::Shrinks,
-            Op::Update | Op::Reset => Step::Either,
+            Op::Insert => AccessStep::Grows,
+            Op::Delete => AccessStep::Shrinks,
+            Op::Update | Op::Reset => AccessStep::Either,
         }
     }
 }
 
 /// The steps from each sight to the next.
 pub(super) struct Steps {
-    steps: Vec<Step>,
+    steps: Vec<AccessStep>,
     /// The first sight is asked about in other scopes than those after it.
     apart: bool,
 }
@@ -48,7 +48,7 @@ pub(super) struct Steps {
 impl Steps {
     /// By the entries of the changes that ended sights; and the tables that these are of. What else happened concerns the caller in no sight.
     pub fn of(ends: &[i64], tables: &Tables, apart: bool) -> Result<(Steps, BTreeSet<u32>)> {
-        let mut found: BTreeMap<i64, Step> = BTreeMap::new();
+        let mut found: BTreeMap<i64, AccessStep> = BTreeMap::new();
         let mut changed = BTreeSet::new();
         for (table, entries) in tables {
             entries.each(&mut |_, changes| {
@@ -64,16 +64,16 @@ impl Steps {
                     };
                     changed.insert(table.relation.to_u32());
                     let step = found.entry(entry.stamp);
-                    step.and_modify(|step| *step = step.with(op)).or_insert(Step::of(op));
+                    step.and_modify(|step| *step = step.with(op)).or_insert(AccessStep::of(op));
                 }
                 Ok(true)
             })?;
         }
-        let steps = ends.iter().map(|end| found.get(end).copied().unwrap_or(Step::Grows)).gather();
+        let steps = ends.iter().map(|end| found.get(end).copied().unwrap_or(AccessStep::Grows)).gather();
         Ok((Steps { steps, apart }, changed))
     }
 
-    fn is(&self, sight: usize, step: Step) -> bool {
+    fn is(&self, sight: usize, step: AccessStep) -> bool {
         self.steps.get(sight) == Some(&step)
     }
 
@@ -82,27 +82,27 @@ impl Steps {
         let has_next = next || sight + 1 < among.end;
         let has_last = sight > among.start && !(self.apart && sight == 1);
         among.contains(&sight)
-            && !(has_next && self.is(sight, Step::Grows))
-            && !(has_last && self.is(sight - 1, Step::Shrinks))
+            && !(has_next && self.is(sight, AccessStep::Grows))
+            && !(has_last && self.is(sight - 1, AccessStep::Shrinks))
     }
 
     /// Does it take this sight, of all before now, to know what each of them shows, and now does, too?
     pub fn is_small(&self, sight: usize) -> bool {
-        !self.is(sight, Step::Shrinks) && !(sight > 0 && self.is(sight - 1, Step::Grows))
+        !self.is(sight, AccessStep::Shrinks) && !(sight > 0 && self.is(sight - 1, AccessStep::Grows))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Step, Step::*, Steps};
+    use super::{AccessStep, AccessStep::*, Steps};
 
-    fn large(steps: &[Step], next: bool, apart: bool) -> Vec<usize> {
+    fn large(steps: &[AccessStep], next: bool, apart: bool) -> Vec<usize> {
         let steps = Steps { steps: steps.to_vec(), apart };
         let all = 0..steps.steps.len();
         all.clone().filter(|sight| steps.is_large(*sight, &all, next)).collect()
     }
 
-    fn small(steps: &[Step]) -> Vec<usize> {
+    fn small(steps: &[AccessStep]) -> Vec<usize> {
         let steps = Steps { steps: steps.to_vec(), apart: false };
         (0..steps.steps.len()).filter(|sight| steps.is_small(*sight)).collect()
     }
