@@ -5,7 +5,7 @@
 //! costs, and to read the whole table has it once. So for a thousand keys under a subquery that costs as much as 20 pages, and for one key
 //! under one that costs as much as the table, it would read the whole table. In statements that name a source of ours it counts for no scan.
 //!
-//! *Keys that are to be looked up* are: where there is a way to find the rows by them there is no other. So that does not hang on what a
+//! *Keys that are to be looked up* are: where there is a way to find the rows by them the others count as dearer. So that does not hang on what a
 //! session, or an administrator, has set for the planner.
 
 use std::ffi::CStr;
@@ -16,6 +16,12 @@ use super::{collection_of, names_any, KEYS, KEYS_OF};
 use crate::server::spi;
 
 static mut NEXT_HOOK: pg_sys::set_rel_pathlist_hook_type = None;
+
+/// More than whatever the planner adds where a session has switched a kind of plan off (`disable_cost` of costsize.c; PostgreSQL 18 counts how often, before it
+/// compares costs).
+const DEAR: f64 = 1.0e12;
+#[cfg(feature = "pg18")]
+const DISABLED: i32 = 1_000;
 
 /// Whose turn it is before `on_paths`.
 ///
@@ -56,7 +62,7 @@ pub unsafe extern "C-unwind" fn on_paths(
         let is_known = || KEYS.with_borrow(|keys| keys.contains_key(&collection_of(root, rel)));
         let is_whole = (*rel).reloptkind == pg_sys::RelOptKind::RELOPT_BASEREL;
         if is_whole && is_known() && names_any(rtable, &|name| name == KEYS_OF) {
-            leave_look_ups(rel);
+            prefer_look_ups(rel);
         }
     }
 }
@@ -78,22 +84,27 @@ unsafe fn discount(rel: *mut pg_sys::RelOptInfo, begins: f64) {
     }
 }
 
-/// Leaves the ways that begin with a row of something else, which can only be the keys; if there are any.
+/// Where there are ways that begin with a row of something else, which can only be the keys, the others count as dearer than those. (They stay: a rule may
+/// have its own query in the statement, in which no key is at hand.)
 ///
 /// # Safety
 /// As above.
-unsafe fn leave_look_ups(rel: *mut pg_sys::RelOptInfo) {
-    let mut kept: *mut pg_sys::List = std::ptr::null_mut();
-    // SAFETY: lists of paths; lappend makes a list.
+unsafe fn prefer_look_ups(rel: *mut pg_sys::RelOptInfo) {
+    // SAFETY: lists of paths.
     unsafe {
-        for path in spi::pointers::<pg_sys::Path>((*rel).pathlist) {
-            if !(*path).param_info.is_null() {
-                kept = pg_sys::lappend(kept, path.cast());
-            }
+        let all = spi::pointers::<pg_sys::Path>((*rel).pathlist);
+        let begins_with_key = |path: &*mut pg_sys::Path| !(**path).param_info.is_null();
+        if !all.iter().any(begins_with_key) {
+            return;
         }
-        if !kept.is_null() {
-            (*rel).pathlist = kept;
-            (*rel).partial_pathlist = std::ptr::null_mut();
+        let partial = spi::pointers::<pg_sys::Path>((*rel).partial_pathlist);
+        for path in all.into_iter().chain(partial).filter(|path| !begins_with_key(path)) {
+            (*path).startup_cost += DEAR;
+            (*path).total_cost += DEAR;
+            #[cfg(feature = "pg18")]
+            {
+                (*path).disabled_nodes += DISABLED;
+            }
         }
     }
 }

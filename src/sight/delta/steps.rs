@@ -79,16 +79,16 @@ impl Steps {
 
     /// Does it take this sight, of these, to know what any of them shows? `next`: or what the one after them does.
     pub fn is_large(&self, sight: usize, among: &Range<usize>, next: bool) -> bool {
-        let has_next = next || sight + 1 < among.end;
-        let has_last = sight > among.start && !(self.apart && sight == 1);
-        among.contains(&sight)
-            && !(has_next && self.is(sight, AccessStep::Grows))
-            && !(has_last && self.is(sight - 1, AccessStep::Shrinks))
+        let in_next = (next || sight + 1 < among.end) && self.is(sight, AccessStep::Grows);
+        let has_last = sight > among.start && (sight != 1 || !self.apart);
+        let in_last = has_last && self.is(sight - 1, AccessStep::Shrinks);
+        among.contains(&sight) && !in_next && !in_last
     }
 
     /// Does it take this sight, of all before now, to know what each of them shows, and now does, too?
     pub fn is_small(&self, sight: usize) -> bool {
-        !self.is(sight, AccessStep::Shrinks) && !(sight > 0 && self.is(sight - 1, AccessStep::Grows))
+        let in_last = sight > 0 && self.is(sight - 1, AccessStep::Grows);
+        !in_last && !self.is(sight, AccessStep::Shrinks)
     }
 }
 
