@@ -277,7 +277,13 @@ INSERT INTO lists VALUES ('1', 'one'), ('2', 'two');
 INSERT INTO members VALUES ('m', '1', 'alice'), ('n', '2', 'alice');
 SELECT t.tables('lists', 'members');
 SELECT t.push('{"lists": {"updated": [{"id": "1", "name": "two"}, {"id": "2", "name": "three", "note": "moved"}]}, "members": {"deleted": ["m", "n"]}}');
-DROP TABLE lists, members;
+-- And where a deletion frees it, which comes after that of the membership.
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists);
+ALTER TABLE lists ADD main text REFERENCES todos DEFERRABLE;
+SELECT t.tables('lists', 'members', 'todos');
+SELECT t.push('{"lists": {"updated": [{"id": "1", "name": "two"}], "deleted": ["2"]}, "members": {"deleted": ["m"]}}');
+ALTER TABLE lists DROP COLUMN main;
+DROP TABLE todos, lists, members;
 
 -- What moves waits for a place that a deletion makes, and what it leaves is deleted, too: a cascade must not take it. In one table the first of the deletions is the wrong one.
 CREATE TABLE lists (id text PRIMARY KEY);

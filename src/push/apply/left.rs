@@ -215,16 +215,27 @@ impl ItemWriter<'_, '_> {
         Ok(part.first().copied())
     }
 
-    /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again. `marked`: or marked as deleted.
-    pub fn gone(&self, failed: &[Item], marked: bool) -> Result<HashSet<Item>> {
+    /// How many of these rows the caller could change: he sees them, policies let him, and none is marked as deleted that the item does not bring back.
+    pub fn count_open(&self, updates: &[Item]) -> Result<usize> {
+        let mut count = 0;
+        for (target, updates) in by_target(updates.iter().copied()) {
+            let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
+            let target = &self.targets[target];
+            let can_be = |marked: bool, item: &Item| !marked || matches!(item.what, What::Revive(_));
+            count += target.lock(&ids)?.into_iter().filter(|(place, marked)| can_be(*marked, &updates[*place])).count();
+        }
+        Ok(count)
+    }
+
+    /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
+    pub fn gone(&self, failed: &[Item]) -> Result<HashSet<Item>> {
         let mut gone = HashSet::new();
         let updates = failed.iter().copied().filter(Item::changes_row);
         for (target, updates) in by_target(updates) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
-            let visible: HashMap<usize, bool> = self.targets[target].visible_now(&ids)?.into_iter().gather();
-            let is_marked = |(place, is_marked): (&usize, &bool)| (marked && *is_marked).then(|| updates[*place]);
-            memory::extend(&mut gone, visible.iter().filter_map(is_marked));
-            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains_key(place)).gather();
+            let visible: HashSet<usize> =
+                self.targets[target].visible_now(&ids)?.into_iter().map(|(place, _)| place).gather();
+            let unseen: Vec<usize> = (0..ids.len()).filter(|place| !visible.contains(place)).gather();
             let asked: Vec<&str> = unseen.iter().map(|&place| ids[place]).gather();
             let standing: HashSet<&str> = left_standing(&self.targets[target], &asked)?.into_iter().gather();
             let is_gone = |place: &usize| !standing.contains(ids[*place]);

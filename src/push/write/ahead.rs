@@ -2,15 +2,14 @@
 //!
 //! What something else must wait for, no round finds: it failed when its turn came, since what it hangs on was closed by then, or its value not yet free. So it is put *ahead*: tried before
 //! everything else, and again after each part of that, until it passes. As who works offline does: he edits an item as soon as he may, and closes its list after that. What of the
-//! rest would take a row along that still waits (a deletion, by a cascade) is put off.
+//! rest would close a row that still waits, or take it along (a membership that is given up, a deletion, by a cascade), is put off.
 
 use std::collections::{HashMap, HashSet};
 
 use super::items;
 use super::singly::{may_wait, Pace, Partial, Progress};
 use super::Work;
-use crate::collections::facts::Facts;
-use crate::push::item::{Item, What};
+use crate::push::item::Item;
 use crate::push::steps::Step;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -32,8 +31,8 @@ pub(super) struct Tries<'s, 'w, 'a> {
     partial: Partial,
     /// So often rows that go ahead may still be tried in vain.
     budget: usize,
-    /// Of so many that wait, and are changed, so many are gone.
-    gone: Option<(usize, usize)>,
+    /// Of so many that wait, and are changed, so many can be.
+    open: Option<(usize, usize)>,
 }
 
 impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
@@ -57,7 +56,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             errors: HashMap::new(),
             partial: Partial::default(),
             budget: MOST_TRIED,
-            gone: None,
+            open: None,
         }
     }
 
@@ -118,28 +117,31 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         Ok(())
     }
 
-    /// Writes a part of the rest, unless that takes a row along which still waits. Has anything been written?
+    /// Writes a part of the rest, unless that closes a row which still waits, or takes it along. Has anything been written?
     fn write_sparing(&mut self, part: &mut Step) -> Result<bool> {
         let (work, pace) = (self.work, self.pace);
         let waiting: Vec<Item> = items(&self.left[..self.ahead]).filter(Item::changes_row).gather();
-        if waiting.is_empty() || !work.may_take_along(part)? {
+        if waiting.is_empty() {
             return Ok(self.write(part)?.written);
         }
-        let gone_before = match self.gone.filter(|(count, _)| *count == waiting.len()) {
-            Some((_, gone)) => gone,
-            None => work.writer.gone(&waiting, true)?.len(),
+        let before = match self.open.filter(|(count, _)| *count == waiting.len()) {
+            Some((_, open)) => open,
+            None => work.writer.count_open(&waiting)?,
         };
         let written = subxact::run_or_undo(|| {
             let (mut part, mut errors, mut partial) = (part.clone(), HashMap::new(), Partial::default());
             let progress = work.write_step(&mut part, pace, &mut errors, &mut partial)?;
-            let gone = work.writer.gone(&waiting, true)?.len();
-            Ok(match gone > gone_before {
+            let open = work.writer.count_open(&waiting)?;
+            Ok(match open < before {
                 true => End::Undo(()),
-                false => End::Keep((part, errors, partial, progress.written)),
+                false => End::Keep((part, errors, partial, progress.written, open)),
             })
         })?;
-        self.gone = Some((waiting.len(), gone_before));
-        let End::Keep((left, errors, partial, written)) = written else { return Ok(false) };
+        let End::Keep((left, errors, partial, written, open)) = written else {
+            self.open = Some((waiting.len(), before));
+            return Ok(false);
+        };
+        self.open = Some((waiting.len(), open));
         *part = left;
         self.partial.take(partial);
         memory::extend(&mut self.errors, errors);
@@ -192,7 +194,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
     pub(super) fn lay_gone_aside(&mut self, steps: usize) -> Result<()> {
         let left = &mut self.left[..steps];
         let failed: Vec<Item> = items(left).filter(|item| self.errors.contains_key(item)).gather();
-        let gone = self.work.writer.gone(&failed, false)?;
+        let gone = self.work.writer.gone(&failed)?;
         if gone.is_empty() {
             return Ok(());
         }
@@ -212,18 +214,5 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             }
         }
         self.partial
-    }
-}
-
-impl Work<'_, '_> {
-    /// May writing this delete other rows, or mark them? A deletion may, by a key; and what triggers or rules of the table's owner run on.
-    fn may_take_along(&self, part: &Step) -> Result<bool> {
-        for item in &part.items {
-            let collection = &self.targets[item.target].collection;
-            if item.what == What::Delete || Facts::of(collection)?.fires & item.what.event(collection) != 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
