@@ -147,6 +147,8 @@ impl Work<'_, '_> {
         match self.pusher.report {
             // That they cannot be written is known.
             true => self.singly(&trial, left.0.failed),
+            // (What was not tried is not written either.)
+            false if left.0.failed.is_empty() => Err(attempts[0].error.clone()),
             // Then nothing is.
             false => Ok(Some(left)),
         }
@@ -171,7 +173,8 @@ impl Work<'_, '_> {
         subxact::run_or_undo(|| {
             let Some(found) = self.singly(trial, Vec::new())? else { return Ok(End::Keep(None)) };
             let is_final = is_last && self.pusher.report && found.0.may_wait().next().is_none();
-            Ok(if found.0.failed.is_empty() || is_final { End::Keep(Some(found)) } else { End::Undo(found) })
+            let is_all = found.0.failed.is_empty() && found.0.untried.is_empty();
+            Ok(if is_all || is_final { End::Keep(Some(found)) } else { End::Undo(found) })
         })
     }
 
