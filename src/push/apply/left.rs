@@ -215,16 +215,17 @@ impl ItemWriter<'_, '_> {
         Ok(part.first().copied())
     }
 
-    /// How many of these rows the caller could change: he sees them, policies let him, and none is marked as deleted that the item does not bring back.
-    pub fn count_open(&self, updates: &[Item]) -> Result<usize> {
-        let mut count = 0;
+    /// Those of these rows that the caller could change: he sees them, policies let him, and they are not marked as deleted, or the item brings them back.
+    pub fn open(&self, updates: &[Item]) -> Result<HashSet<Item>> {
+        let mut open = HashSet::new();
         for (target, updates) in by_target(updates.iter().copied()) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let target = &self.targets[target];
             let can_be = |marked: bool, item: &Item| !marked || matches!(item.what, What::Revive(_));
-            count += target.lock(&ids)?.into_iter().filter(|(place, marked)| can_be(*marked, &updates[*place])).count();
+            let locked = target.lock(&ids)?.into_iter().filter(|(place, marked)| can_be(*marked, &updates[*place]));
+            memory::extend(&mut open, locked.map(|(place, _)| updates[place]));
         }
-        Ok(count)
+        Ok(open)
     }
 
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::items;
-use super::singly::{may_wait, Pace, Partial, Progress};
+use super::singly::{may_wait, note, Pace, Partial, Progress};
 use super::Work;
 use crate::push::item::Item;
 use crate::push::steps::Step;
@@ -31,8 +31,8 @@ pub(super) struct Tries<'s, 'w, 'a> {
     partial: Partial,
     /// So often rows that go ahead may still be tried in vain.
     budget: usize,
-    /// Of so many that wait, and are changed, so many can be.
-    open: Option<(usize, usize)>,
+    /// Those of them that are changed, and can be now, where that is known.
+    open: Option<HashSet<Item>>,
 }
 
 impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
@@ -86,7 +86,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
                 memory::extend(&mut failed.items, part.items);
             }
             // Rows that refer to each other can be written together only.
-            if together && failed.items.len() > 1 && self.write(&mut failed)?.written {
+            if together && failed.items.len() > 1 && self.write_sparing(&mut failed)? {
                 self.try_ahead(true)?;
             }
             self.left[step] = failed;
@@ -95,6 +95,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
     }
 
     fn try_ahead(&mut self, again: bool) -> Result<()> {
+        self.open = None;
         for step in 0..self.ahead {
             if !again || self.budget > 0 {
                 self.try_step(step, again)?;
@@ -124,27 +125,27 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         if waiting.is_empty() {
             return Ok(self.write(part)?.written);
         }
-        let before = match self.open.filter(|(count, _)| *count == waiting.len()) {
-            Some((_, open)) => open,
-            None => work.writer.count_open(&waiting)?,
+        let before = match self.open.take() {
+            Some(open) => open,
+            None => work.writer.open(&waiting)?,
         };
         let written = subxact::run_or_undo(|| {
             let (mut part, mut errors, mut partial) = (part.clone(), HashMap::new(), Partial::default());
             let progress = work.write_step(&mut part, pace, &mut errors, &mut partial)?;
-            let open = work.writer.count_open(&waiting)?;
-            Ok(match open < before {
-                true => End::Undo(()),
-                false => End::Keep((part, errors, partial, progress.written, open)),
+            let open = work.writer.open(&waiting)?;
+            Ok(match before.is_subset(&open) {
+                true => End::Keep((part, errors, partial, progress.written, open)),
+                false => End::Undo(()),
             })
         })?;
         let End::Keep((left, errors, partial, written, open)) = written else {
-            self.open = Some((waiting.len(), before));
+            self.open = Some(before);
             return Ok(false);
         };
-        self.open = Some((waiting.len(), open));
+        self.open = Some(open);
         *part = left;
         self.partial.take(partial);
-        memory::extend(&mut self.errors, errors);
+        errors.into_iter().for_each(|(item, e)| note(&mut self.errors, item, e));
         Ok(written)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Step by step, each in halves of halves; and then once more, for what was written since may be what the others waited for: a parent that came, a value that was given
 //! up, a project that was opened. What nobody can wait for is that something was not written yet. So it depends on the order of the steps what can be
-//! written, and two are tried: the first one, and that which has last what may close something.
+//! written: the first one is tried, that which has last what may close something, and then what these left before everything else (ahead.rs).
 
 use std::collections::{HashMap, HashSet};
 
@@ -86,6 +86,10 @@ impl Partial {
         self.failed.iter().map(|(item, _)| *item).chain(self.stood.iter().copied())
     }
 
+    fn count_left(&self) -> usize {
+        self.failed.len() + self.untried.len()
+    }
+
     /// Those of which the order may be to blame.
     fn may_wait(&self) -> impl Iterator<Item = Item> + '_ {
         let by_order = &self.failed[..self.failed.len() - self.violators];
@@ -158,7 +162,7 @@ impl Work<'_, '_> {
     fn improve<'t>(&self, trial: Trial<'t>, best: &mut (Trial<'t>, PartWritten)) -> Result<Improved<'t>> {
         match self.try_order(&trial, false) {
             Ok(End::Keep(done)) => Ok(Improved::Done(done)),
-            Ok(End::Undo(left)) if left.0.failed.len() < best.1 .0.failed.len() => {
+            Ok(End::Undo(left)) if left.0.count_left() < best.1 .0.count_left() => {
                 *best = (trial, left);
                 Ok(Improved::Yes)
             }
@@ -387,7 +391,7 @@ fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {
 }
 
 /// Why this cannot be written, as far as is known by now: that it is closed, when it is tried again after the push has closed it, does not take the place of what was wrong with it before.
-fn note(errors: &mut HashMap<Item, SyncError>, item: Item, error: SyncError) {
+pub(super) fn note(errors: &mut HashMap<Item, SyncError>, item: Item, error: SyncError) {
     let is_refusal = |e: &SyncError| e.code == code::INSUFFICIENT_PRIVILEGE;
     match errors.get(&item) {
         Some(known) if is_refusal(&error) && !is_refusal(known) => {}

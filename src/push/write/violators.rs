@@ -32,7 +32,7 @@ impl<'w, 't> Work<'w, 't> {
             steps,
             deferred,
             before: self.before,
-            pace: Pace { enough: usize::MAX, ..pace },
+            pace: Pace { enough: usize::MAX, ahead: &[], ..pace },
             without: suspects.iter().copied().gather(),
             refused: Vec::new(),
             probes: 0,
