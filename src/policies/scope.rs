@@ -193,6 +193,8 @@ fn unserved(column: &ScopeCandidate, policies: &[Policy]) -> Result<Option<Strin
             });
         }
     }
+    // (A policy has them by their numbers, which hang on when they were made.)
+    names.sort_unstable();
     let roles = match &names[..] {
         [] => return Ok(None),
         [one] => format!("role {one}"),
