@@ -295,10 +295,12 @@ impl<'s> Remembering<'s> {
         // SAFETY: the callback is linked into the stack here and unlinked in `drop`, also when unwinding; boxed, so that its
         // address stays. The statement lives as long as this.
         unsafe {
-            let callback = Some(remember as unsafe extern "C-unwind" fn(*mut c_void));
-            let (previous, arg) = (pg_sys::error_context_stack, std::ptr::null_mut());
-            let mut link =
-                Box::new(LinkedCallback { callback: pg_sys::ErrorContextCallback { previous, callback, arg }, told });
+            let callback = pg_sys::ErrorContextCallback {
+                previous: pg_sys::error_context_stack,
+                callback: Some(remember),
+                arg: std::ptr::null_mut(),
+            };
+            let mut link = Box::new(LinkedCallback { callback, told });
             link.callback.arg = (&raw mut *link).cast();
             pg_sys::error_context_stack = &raw mut link.callback;
             Remembering { link, statement: PhantomData }
