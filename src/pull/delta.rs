@@ -574,6 +574,11 @@ impl Moved<'_> {
                 write(&only, (sight, None), Seen::During(sight))?;
             }
         }
+        // A client that did not keep the cursor has what came into view since by the scopes that it asked for until now, too.
+        let (_, only) = Self::parts_of(self.all_scopes, pull.scopes());
+        if self.access_moved && !only.is_empty() && all.clone().any(|sight| self.delta.may_gain(sight)) {
+            self.parts(all.end).try_for_each(|link| write(&only, link, Seen::OnlyNow))?;
+        }
         Ok(())
     }
 }

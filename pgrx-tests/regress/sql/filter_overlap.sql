@@ -53,3 +53,20 @@ SET ROLE alice;
 SELECT t.device_pulls(:'mine');
 SELECT t.device_pulls('{}'), (SELECT array_agg(id ORDER BY id) FROM todos) AS there;
 RESET ROLE;
+-- So does what came with a cursor that was not kept, when the client goes on from the one before: what came into view since, and the client has by what it asked for until now.
+SELECT cursor AS kept FROM t.device \gset
+UPDATE projects SET private = false WHERE id = 2;
+SET ROLE alice;
+SELECT t.device_pulls('{}');
+UPDATE t.device SET cursor = :'kept';
+SELECT t.device_pulls(:'mine');
+SELECT t.device_pulls('{}');
+RESET ROLE;
+SELECT cursor AS kept FROM t.device \gset
+UPDATE projects SET private = true;
+UPDATE projects SET private = false WHERE id = 1;
+SET ROLE alice;
+SELECT t.device_pulls('{}');
+UPDATE t.device SET cursor = :'kept';
+SELECT t.device_pulls(:'mine');
+RESET ROLE;
