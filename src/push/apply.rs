@@ -139,7 +139,6 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         if !statement.returns() {
             return self.check_inserted(statement, &sent, trusted, applied);
         }
-        self.refuse_marked(statement, &before)?;
         if done.len() == statement.items.len() {
             return Ok(());
         }
@@ -178,10 +177,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let mut done = done.into_iter();
         for (statement, before) in statements.iter().zip(&before) {
             match statement.returns() {
-                true => {
-                    self.refuse_marked(statement, before)?;
-                    self.check(statement, &done.next().unwrap_or_default(), before, applied)?;
-                }
+                true => self.check(statement, &done.next().unwrap_or_default(), before, applied)?,
                 false => self.check_inserted(statement, &sent, trusted, applied)?,
             }
         }

@@ -404,6 +404,11 @@ END
 $$;
 CREATE TRIGGER is_full BEFORE INSERT OR UPDATE OF list ON todos FOR EACH ROW EXECUTE FUNCTION is_full();
 SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2"}], "deleted": ["b"]}}');
+-- An edit before that goes with the list, also where its record has the mark as it was, and waits for a value that is given up.
+ALTER TABLE todos ADD title text UNIQUE;
+UPDATE todos SET title = id;
+SELECT t.begin_with();
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "1", "title": "b", "gone": false}, {"id": "b", "title": "x"}]}}');
 DROP TABLE todos, lists;
 DROP FUNCTION mark, is_full;
 

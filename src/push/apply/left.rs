@@ -26,7 +26,9 @@ pub(super) struct Beforehand {
 }
 
 impl ItemWriter<'_, '_> {
+    /// (An error where it would write what an earlier statement has marked as deleted.)
     pub(super) fn before(&self, statement: &WriteStatement) -> Result<Beforehand> {
+        self.refuse_marked(statement)?;
         let mut seen = HashSet::new();
         if self.care == Care::Full && statement.returns() && self.may_veto(statement)? {
             let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
@@ -116,7 +118,7 @@ impl ItemWriter<'_, '_> {
             return Err(target.refused(what, id));
         }
         let gone: Vec<&str> = if deletes { Vec::new() } else { unseen.iter().map(|(_, id)| *id).gather() };
-        if let Some(id) = self.touched_before(target, &gone, before).first() {
+        if let Some(id) = self.touched_before(target, &gone, before.logged).first() {
             return Err(target.taken_along(id));
         }
         // (Not those that are marked as deleted already; nor what is gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with
@@ -142,17 +144,18 @@ impl ItemWriter<'_, '_> {
         Ok(self.targets.iter().zip(self.fates).any(|(other, fates)| refers(other) && deletes(fates)))
     }
 
-    /// An UPDATE that reached a row which an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the
-    /// client has changed would be gone with the row.
-    pub(super) fn refuse_marked(&self, statement: &WriteStatement, before: &Beforehand) -> Result<()> {
+    /// An UPDATE of a row that an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the client has
+    /// changed would be gone with the row, or bring it back where whole records are sent, with the mark as it was. (One that sets the mark itself says so.)
+    fn refuse_marked(&self, statement: &WriteStatement) -> Result<()> {
         let target = &self.targets[statement.target];
-        let (What::Update(group), Some(mark)) = (statement.what, &target.collection.soft_delete) else { return Ok(()) };
-        if self.logged == before.logged || target.updates[group as usize].columns.iter().any(|name| **name == mark.name)
-        {
-            return Ok(());
-        }
-        let ids: Vec<&str> = statement.items.iter().map(|i| i.id(self.targets)).gather();
-        let touched = self.touched_before(target, &ids, before);
+        let (What::Update(_), Some(mark)) = (statement.what, &target.collection.soft_delete) else { return Ok(()) };
+        let sets_mark = |item: &Item| {
+            let raw = target.plan.raw(&target.plan.records[item.row as usize], &mark.name);
+            raw.is_some_and(|raw| !matches!(raw, "null" | "false"))
+        };
+        let items = statement.items.iter().filter(|item| !sets_mark(item));
+        let ids: Vec<&str> = items.map(|i| i.id(self.targets)).gather();
+        let touched = self.touched_before(target, &ids, journal::logged());
         match target.visible_now(&touched)?.into_iter().find(|(_, is_marked)| *is_marked) {
             Some((place, _)) => Err(target.taken_along(touched[place])),
             None => Ok(()),
@@ -160,8 +163,8 @@ impl ItemWriter<'_, '_> {
     }
 
     /// Those of these rows that an earlier statement of this push deleted, or of which it changed something that decides who sees them.
-    fn touched_before<'i>(&self, target: &Target, ids: &[&'i str], before: &Beforehand) -> Vec<&'i str> {
-        if ids.is_empty() || self.logged == before.logged {
+    fn touched_before<'i>(&self, target: &Target, ids: &[&'i str], logged: i32) -> Vec<&'i str> {
+        if ids.is_empty() || self.logged == logged {
             return Vec::new();
         }
         // (What cannot be told may be: another order is tried.)
@@ -170,7 +173,7 @@ impl ItemWriter<'_, '_> {
         }
         let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
         let mut touched = HashSet::new();
-        journal::taken_in(self.logged..before.logged, target.collection.relation, &mut |key| {
+        journal::taken_in(self.logged..logged, target.collection.relation, &mut |key| {
             if let Some(id) = asked.get(&target.comparable(key)) {
                 touched.insert(id.to_string());
             }
