@@ -340,6 +340,10 @@ pub unsafe extern "C-unwind" fn on_relation(
         if let Some(next) = NEXT_HOOK {
             next(root, relation, inhparent, rel);
         }
+        // (Only in statements of ours: others may have such an alias.)
+        if !spi::is_any() {
+            return;
+        }
         let Some(key) = KEYS.with_borrow(|keys| keys.get(&collection_of(root, rel)).cloned()) else { return };
         if !names_any((*(*root).parse).rtable, &|name| name == KEYS_OF) {
             return;
