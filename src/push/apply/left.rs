@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::{Applied, Care, ItemWriter};
 use crate::collections::facts::{Facts, DELETE};
@@ -171,14 +172,8 @@ impl ItemWriter<'_, '_> {
         if !journal::is_kept_since(self.logged) {
             return ids.iter().copied().gather();
         }
-        let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
-        let mut touched = HashSet::new();
-        journal::taken_in(self.logged..logged, target.collection.relation, &mut |key| {
-            if let Some(id) = asked.get(&target.comparable(key)) {
-                touched.insert(id.to_string());
-            }
-        });
-        ids.iter().copied().filter(|id| touched.contains(&*target.comparable(id))).gather()
+        let taken = taken_in(target, ids, self.logged..logged);
+        ids.iter().copied().filter(|id| taken.contains(&*target.comparable(id))).gather()
     }
 
     /// The first of these rows that the policies do not let the caller change, as the statement met it. The others a trigger kept. What a policy goes by can
@@ -272,15 +267,21 @@ fn not_taken<'i>(
     let unseen = unseen.iter().filter(|(item, _)| !seen_before.contains(&item.row));
     let mut left: Vec<&str> = unseen.map(|(_, id)| *id).gather();
     let Some(since) = since.filter(|_| !left.is_empty()) else { return left };
-    let asked: HashSet<Cow<str>> = left.iter().map(|id| target.comparable(id)).gather();
+    let taken = taken_in(target, &left, since..i32::MAX);
+    left.retain(|id| !taken.contains(&*target.comparable(id)));
+    left
+}
+
+/// Those of these ids, comparable, of whose rows the log has among these changes that they were deleted, or that something which shows them changed.
+fn taken_in(target: &Target, ids: &[&str], changes: Range<i32>) -> HashSet<String> {
+    let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
     let mut taken = HashSet::new();
-    journal::taken_in(since..i32::MAX, target.collection.relation, &mut |key| {
+    journal::taken_in(changes, target.collection.relation, &mut |key| {
         if let Some(id) = asked.get(&target.comparable(key)) {
             taken.insert(id.to_string());
         }
     });
-    left.retain(|id| !taken.contains(&*target.comparable(id)));
-    left
+    taken
 }
 
 /// Those of these rows, which the caller does not see any more, that stand there all the same.
