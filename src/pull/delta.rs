@@ -223,7 +223,7 @@ impl CollectionPull<'_> {
     /// The scopes that the client's rows are of. None when that cannot be told.
     fn scopes_before(&self, delta: &Delta) -> Result<Option<Option<Vec<String>>>> {
         match (&self.wanted.before, &self.collection.scope_values) {
-            (LastScopes::Given(scopes), _) => Ok(Some(scopes.clone())),
+            (LastScopes::Given { scopes, .. }, _) => Ok(Some(scopes.clone())),
             (LastScopes::Owners { .. }, Some(expression)) => {
                 let before = subxact::run(|| scope::values_during(0, self.collection, expression, delta));
                 Ok(policy::or_unknown(before)?.map(Some))
@@ -238,10 +238,8 @@ impl CollectionPull<'_> {
         let Some((before, now)) = before.zip(self.scopes()) else { return Ok(Some(None)) };
         let mut all: BTreeSet<String> = before.iter().chain(now).cloned().gather();
         let mut steady: BTreeSet<String> = before.iter().cloned().gather();
-        let by_owner = matches!(self.wanted.before, LastScopes::Owners { named_now: false });
-        if let Some(expression) =
-            self.collection.scope_values.as_ref().filter(|_| by_owner && delta.sights_before() > 1)
-        {
+        let moves = self.wanted.before.moves() && delta.sights_before() > 1;
+        if let Some(expression) = self.collection.scope_values.as_ref().filter(|_| moves) {
             if !delta.is_quick(false) {
                 return Ok(Some(None));
             }

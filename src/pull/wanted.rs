@@ -37,7 +37,12 @@ pub(super) struct WantedRows {
 pub(super) enum LastScopes {
     #[default]
     Same,
-    Given(Option<Vec<String>>),
+    Given {
+        /// None: all.
+        scopes: Option<Vec<String>>,
+        /// Does the owner's expression give them now?
+        owners_now: bool,
+    },
     /// Those that the owner's expression gave at the cursor. Does the client name others now?
     Owners {
         named_now: bool,
@@ -47,7 +52,12 @@ pub(super) enum LastScopes {
 impl LastScopes {
     /// Does the client ask otherwise now?
     pub fn differs(&self) -> bool {
-        matches!(self, LastScopes::Given(_) | LastScopes::Owners { named_now: true })
+        matches!(self, LastScopes::Given { .. } | LastScopes::Owners { named_now: true })
+    }
+
+    /// Does the client ask, since the cursor, for what the owner's expression gives? It changes with access, and the client may have been told of any of it.
+    pub fn moves(&self) -> bool {
+        matches!(self, LastScopes::Given { owners_now: true, .. } | LastScopes::Owners { named_now: false })
     }
 }
 
@@ -105,7 +115,7 @@ impl Filters {
         let before = match given {
             None => LastScopes::Owners { named_now },
             Some(given) if given == scopes && (named_now || !by_owner) => LastScopes::Same,
-            Some(given) => LastScopes::Given(given),
+            Some(given) => LastScopes::Given { scopes: given, owners_now: by_owner && !named_now },
         };
         let untold = keys.is_some() != keys_before.is_some();
         let keys = keys.map(|now| KeySet::of(keys_before.unwrap_or_default(), now));

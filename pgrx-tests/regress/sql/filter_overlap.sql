@@ -70,3 +70,26 @@ SELECT t.device_pulls('{}');
 UPDATE t.device SET cursor = :'kept';
 SELECT t.device_pulls(:'mine');
 RESET ROLE;
+-- So does what came by the scopes that the owner gives, when the client had asked for others until then and makes the same call again: they have moved twice since its cursor.
+CREATE TABLE follows (owner text PRIMARY KEY);
+INSERT INTO follows VALUES ('you');
+INSERT INTO todos VALUES (5, 1, 'they');
+GRANT SELECT ON follows TO alice;
+DROP POLICY p ON todos;
+CREATE POLICY p ON todos USING (true);
+SELECT snapsync.enable('todos', scope_column => 'owner', scope_values => 'ARRAY(SELECT owner FROM follows)');
+UPDATE t.device SET cursor = NULL, rows = '{}', filter = '{}';
+SET ROLE alice;
+SELECT t.device_pulls(:'mine');
+RESET ROLE;
+SELECT cursor AS kept FROM t.device \gset
+INSERT INTO follows VALUES ('they');
+SET ROLE alice;
+SELECT t.device_pulls('{}');
+UPDATE t.device SET cursor = :'kept', filter = :'mine';
+RESET ROLE;
+DELETE FROM follows WHERE owner = 'they';
+INSERT INTO follows VALUES ('me');
+SET ROLE alice;
+SELECT t.device_pulls('{}');
+RESET ROLE;
