@@ -8,7 +8,7 @@ use crate::collections::lookup::{self, paths};
 use crate::collections::shape::{unseen, versions};
 use crate::log::{journal, wake};
 use crate::push::once;
-use crate::server::error::relieved;
+use crate::server::error::{self, relieved};
 use crate::server::session::{happened, Event};
 use crate::server::spi::jit;
 use crate::server::{commit, memory, pg, talk};
@@ -120,6 +120,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _arg:
                 wake::wake();
             }
             happened(Event::End);
+            error::forget();
             memory::refill();
             journal::end();
             talk::forget();
@@ -150,6 +151,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
         SUBXACT_EVENT_COMMIT_SUB => journal::subtransaction_released(id),
         SUBXACT_EVENT_ABORT_SUB => {
             happened(Event::Rollback);
+            error::caught_by_somebody();
             journal::subtransaction_rolled_back(id);
         }
         _ => {}

@@ -44,9 +44,7 @@ pub(super) enum LastScopes {
         owners_now: bool,
     },
     /// Those that the owner's expression gave at the cursor. Does the client name others now?
-    Owners {
-        named_now: bool,
-    },
+    Owners { named_now: bool },
 }
 
 impl LastScopes {

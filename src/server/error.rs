@@ -112,8 +112,8 @@ impl SyncError {
 
     /// The error that Postgres raised, whole where a statement of ours raised it.
     pub fn from_report(report: &ErrorReportWithLevel) -> Self {
-        let remembered = REMEMBERED.with(|r| r.borrow_mut().take()).filter(|r| r.message == report.message());
-        let whole = remembered.unwrap_or_else(|| SyncError {
+        let remembered = REMEMBERED.with(|r| r.borrow_mut().take()).filter(|r| r.is(report));
+        let whole = remembered.map(|r| r.error).unwrap_or_else(|| SyncError {
             code: sqlstate_text(report.sql_error_code() as i32),
             message: report.message().to_string(),
             detail: report.detail().map(str::to_string),
@@ -260,8 +260,39 @@ pub fn without_backtraces() {
     }
 }
 
+/// The error that is on its way out of a statement.
+struct Remembered {
+    error: SyncError,
+    /// A subtransaction has been rolled back since. Somebody's code has caught the error, then, which PL/pgSQL raises again where no handler is for it, without a word to
+    /// anybody. But what is raised now may as well be another error of the same words, and who raises that is not to know what the first one said of rows.
+    caught: bool,
+}
+
 thread_local! {
-    static REMEMBERED: RefCell<Option<SyncError>> = const { RefCell::new(None) };
+    static REMEMBERED: RefCell<Option<Remembered>> = const { RefCell::new(None) };
+}
+
+/// No error is on its way.
+pub fn forget() {
+    REMEMBERED.with(|r| *r.borrow_mut() = None);
+}
+
+/// A subtransaction is rolled back.
+pub fn caught_by_somebody() {
+    REMEMBERED.with(|r| {
+        if let Some(remembered) = &mut *r.borrow_mut() {
+            remembered.caught = true;
+            remembered.error.origin = None;
+        }
+    });
+}
+
+impl Remembered {
+    /// Is it this one that arrives? (Of one that was caught all must be the same that the report has.)
+    fn is(&self, report: &ErrorReportWithLevel) -> bool {
+        let said = || (self.error.detail.as_deref(), self.error.hint.as_deref()) == (report.detail(), report.hint());
+        self.error.message == report.message() && (!self.caught || said())
+    }
 }
 
 /// While this lives, an ERROR is remembered whole as Postgres reports it.
@@ -292,6 +323,8 @@ impl<'s> Remembering<'s> {
     }
 
     fn link(told: Option<*const str>) -> Self {
+        // While a statement begins no error is on its way: the server's own code may have caught one, without a subtransaction.
+        forget();
         // SAFETY: the callback is linked into the stack here and unlinked in `drop`, also when unwinding; boxed, so that its
         // address stays. The statement lives as long as this.
         unsafe {
@@ -324,7 +357,7 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
     // Without memory there is nothing to copy it into: that would be the next error, and the next, until Postgres gives up.
     // SAFETY: inside errfinish, there is an error at hand.
     if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
-        return REMEMBERED.with(|r| *r.borrow_mut() = None);
+        return forget();
     }
     // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext. Some of what it
     // copies FreeErrorData leaves (file, function, domain), because in an error that was not copied it is constant.
@@ -346,9 +379,11 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
                 origin: origin((*link.cast::<LinkedCallback>()).told.map(|told| &*told), e),
             };
             // What a frame of Rust's within the statement carries on (a receiver's, say) comes once more, as less.
-            let is_again = |before: &SyncError| error.code == code::INTERNAL && before.message == error.message;
+            let is_again = |before: &Remembered| {
+                !before.caught && error.code == code::INTERNAL && before.error.message == error.message
+            };
             if !REMEMBERED.with(|r| r.borrow().as_ref().is_some_and(is_again)) {
-                REMEMBERED.with(|r| *r.borrow_mut() = Some(error));
+                REMEMBERED.with(|r| *r.borrow_mut() = Some(Remembered { error, caught: false }));
             }
         }
         pg_sys::MemoryContextReset(copies());

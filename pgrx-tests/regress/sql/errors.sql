@@ -266,5 +266,44 @@ SET t.fails = 1;
 SET ROLE alice;
 SELECT pull_changes('{scoped}') #> '{changes,scoped}';
 RESET ROLE;
+-- What somebody's code has caught is forgotten. A later error of the same words, which everybody can raise, says nothing of the rows that the first one was about.
+CREATE FUNCTION t.careful(text) RETURNS json IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN $1::json; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;
+CREATE TABLE docs (id int PRIMARY KEY, meta text);
+ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON docs USING (t.careful(meta) ->> 'owner' = current_user);
+CREATE TABLE echoed (id int PRIMARY KEY);
+CREATE FUNCTION t.says_the_same() RETURNS bool STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE 'invalid input syntax for type json' USING ERRCODE = 'internal_error';
+END $$;
+ALTER TABLE echoed ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON echoed USING (t.says_the_same());
+GRANT ALL ON docs, echoed TO alice;
+SELECT snapsync.enable('docs'), snapsync.enable('echoed');
+INSERT INTO docs VALUES (1, '{"owner": "bob", "iban": "DE89 3704", x');
+INSERT INTO echoed VALUES (1);
+SET ROLE alice;
+SELECT pull_changes('{docs}') #> '{changes,docs}';
+SELECT pull_changes('{echoed}');
+\echo :SQLSTATE
+-- Nor within one statement.
+RESET ROLE;
+DROP POLICY p ON echoed;
+CREATE POLICY p ON echoed USING (t.careful('{"owner": "bob", x') IS NOT NULL OR t.says_the_same());
+SET ROLE alice;
+SELECT pull_changes('{echoed}');
+\echo :SQLSTATE
+RESET ROLE;
+-- What no handler was for is raised again, with its own code and names.
+CREATE FUNCTION t.handles_others() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    BEGIN
+        RAISE 'no coffee' USING ERRCODE = 'PT418', HINT = 'Ask a coffee pot.', CONSTRAINT = 'tea_only';
+    EXCEPTION WHEN division_by_zero THEN NULL;
+    END;
+END $$;
+CREATE TRIGGER handles_others BEFORE INSERT ON docs FOR EACH ROW EXECUTE FUNCTION t.handles_others();
+SELECT push_changes('{"docs": {"created": [{"id": 2}]}}');
+\echo :SQLSTATE
 \set SHOW_CONTEXT never
 SELECT pg_backend_pid() = :pid;
