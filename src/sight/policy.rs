@@ -73,9 +73,10 @@ pub(in crate::sight) enum Condition {
     Where(*mut pg_sys::List),
 }
 
-/// Up to so many images are planned for as if there was one: what a policy reads is looked up for each. For more a plan may read that
-/// once: all parents that the caller sees, say (20,000 for ten images: 10 ms instead of 1).
+/// Up to so many images share a plan that is kept, and planned for so many rows: what a policy reads is looked up for each, where there is an index. For more a plan may
+/// read that once: all parents that the caller sees, say (20,000 for ten images: 10 ms instead of 1).
 const JUDGED_ONE_BY_ONE: usize = 100;
+const KEPT_FOR: f64 = 8.0;
 
 impl Judge {
     fn new(table: &Rc<Collection>, condition: Condition, text: Option<CString>, shadows: Vec<Shadow>) -> Judge {
@@ -158,7 +159,9 @@ impl Judge {
         if images.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        let planned_for = if images.len() <= JUDGED_ONE_BY_ONE { 1.0 } else { images.len() as f64 };
+        // Shadows are in the plan, and so is what was so before.
+        let kept = images.len() <= JUDGED_ONE_BY_ONE && self.shadows.is_empty() && former.is_none();
+        let planned_for = (!kept).then_some(images.len());
         let satisfying = self.put(conditions, planned_for, former, || {
             let mut rows = OldRows::of(&self.table)?;
             images.iter().try_for_each(|image| rows.add(image))?;
@@ -196,7 +199,7 @@ impl Judge {
         if !access::owns_all_parts(table.relation)? {
             return Ok(None);
         }
-        let found = self.put(conditions, ids.len() as f64, None, || {
+        let found = self.put(conditions, Some(ids.len()), None, || {
             let mut rows = OldRows::present(table)?;
             spi::as_table_owner(table.relation, || query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
             Ok(rows)
@@ -204,11 +207,11 @@ impl Judge {
         Ok(found.map(|numbers| numbers.len()))
     }
 
-    /// Puts the conditions to such rows.
+    /// Puts the conditions to such rows. The plan is made for so many of them (None: it is kept for others).
     fn put(
         &self,
         conditions: *mut pg_sys::List,
-        planned_for: f64,
+        planned_for: Option<usize>,
         former: Option<&Former>,
         rows: impl FnOnce() -> Result<OldRows>,
     ) -> Result<Option<Vec<i64>>> {
@@ -217,9 +220,8 @@ impl Judge {
             let _depth = spi::DepthGuard::enter();
             let _remembering = crate::server::error::Remembering::start();
             let rows = spi::pinned(rows)?;
-            // A plan for one row serves others; shadows are in the plan.
-            let kept = planned_for == 1.0 && self.shadows.is_empty() && former.is_none();
-            let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
+            let key = planned_for.is_none().then(|| Key::of(self.table.relation, self.text.as_deref()));
+            let planned_for = planned_for.map_or(KEPT_FOR, |rows| rows as f64);
             // SAFETY: policies' conditions on this table, or one that was found in such.
             unsafe { query::satisfying(&rows, planned_for, conditions, &self.shadows, former, key) }
         });

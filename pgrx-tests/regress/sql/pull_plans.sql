@@ -130,6 +130,14 @@ BEGIN
 END $$;
 SELECT deletion_reads('{1,2}');
 SELECT deletion_reads('{11,12,13}');
+-- Also where the planner makes a join of it, and whatever the parents' own policy costs.
+CREATE FUNCTION t.is_mine(owner text) RETURNS bool STABLE LANGUAGE plpgsql AS $$ BEGIN RETURN owner = current_user; END $$;
+ALTER POLICY own ON projects USING (t.is_mine(owner));
+DROP POLICY low ON tasks;
+DROP POLICY high ON tasks;
+CREATE POLICY via ON tasks USING (project_id IN (SELECT id FROM projects));
+SELECT deletion_reads('{21,22}');
+SELECT deletion_reads('{31,32,33,34,35,36,37,38,39,41,42,43,44,45,46,47,48,49}');
 
 -- With a change of a role plans are made anew, and those from before are not kept.
 CREATE FUNCTION pull_after_changes(n int) RETURNS bigint LANGUAGE plpgsql AS $$

@@ -479,7 +479,8 @@ pub(super) unsafe fn move_permission(
     }
 }
 
-/// `present UNION ALL past`, of the shape that the parser gives it (transformSetOperationTree).
+/// `present UNION ALL past`, of the shape that the parser gives it (transformSetOperationTree). The planner keeps the second as a query of its own: only so it finds the
+/// rows of a join in both by what is joined (reparameterize_path knows no tuplestores), and need not read all of the table for each row of the other side.
 ///
 /// # Safety
 /// Queries of our own with the same columns.
@@ -489,7 +490,9 @@ pub(super) unsafe fn union_of(present: *mut pg_sys::Query, past: *mut pg_sys::Qu
         let both: *mut pg_sys::Query = node(NodeTag::T_Query);
         (*both).commandType = pg_sys::CmdType::CMD_SELECT;
         (*both).canSetTag = true;
-        (*both).rtable = list(&[subquery(present), subquery(past)]);
+        let past = subquery(past);
+        (*past).security_barrier = true;
+        (*both).rtable = list(&[subquery(present), past]);
         (*both).jointree = pg_sys::makeFromExpr(std::ptr::null_mut(), std::ptr::null_mut());
         let union: *mut pg_sys::SetOperationStmt = node(NodeTag::T_SetOperationStmt);
         (*union).op = pg_sys::SetOperation::SETOP_UNION;
