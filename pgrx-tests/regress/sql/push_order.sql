@@ -246,6 +246,31 @@ SELECT t.push(jsonb_build_object('lists', jsonb '{"updated": [{"id": "1", "open"
 SELECT t.push(jsonb '{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "41", "title": "bad"}, {"id": "42", "title": "y"}]}}');
 DROP TABLE todos, lists;
 
+-- Nor that the push has taken it along by then: a value that another row keeps, a trigger's refusal.
+CREATE TABLE lists (id text PRIMARY KEY, gone boolean NOT NULL DEFAULT false);
+CREATE TABLE todos (id text PRIMARY KEY, list text, title text UNIQUE, gone boolean NOT NULL DEFAULT false);
+CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE todos SET gone = true WHERE list = new.id; RETURN NULL; END $$;
+CREATE TRIGGER mark AFTER UPDATE OF gone ON lists FOR EACH ROW WHEN (new.gone AND NOT old.gone) EXECUTE FUNCTION mark();
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'todo % is not to be called so', new.id; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE OF title ON todos FOR EACH ROW WHEN (new.title = 'so') EXECUTE FUNCTION refuse();
+INSERT INTO lists VALUES ('1'), ('2');
+INSERT INTO todos SELECT i, '1', i FROM unnest('{a,c,d,e,f,g}'::text[]) AS i;
+INSERT INTO todos VALUES ('b', '2', 'b');
+SELECT snapsync.enable('lists', soft_delete_column => 'gone'), snapsync.enable('todos', soft_delete_column => 'gone');
+SELECT t.tables('lists', 'todos');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "title": "b"}]}}');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2", "title": "b"}]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "1", "gone": true}]}, "todos": {"updated": [{"id": "a", "title": "b"}]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "1", "gone": true}]}, "todos": {"updated": [{"id": "a", "title": "so"}, {"id": "c", "title": "y"}]}}');
+CREATE FUNCTION t.codes(changes jsonb) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg((r ->> 'id') || ' ' || (r ->> 'code'), ', ') FROM json_array_elements(public.push_changes(changes::json, on_rejected => 'report') -> 'rejected') AS r $$;
+BEGIN;
+SELECT t.codes('{"lists": {"updated": [{"id": "1", "gone": true}]}, "todos": {"updated": [{"id": "a", "title": "b"}, {"id": "c", "title": "so"}]}}');
+ROLLBACK;
+DROP FUNCTION t.codes;
+DROP TABLE todos, lists;
+DROP FUNCTION mark, refuse;
+
 -- What is closed by tables that refer to each other, which one statement writes.
 CREATE TABLE lists (id text PRIMARY KEY, open boolean NOT NULL DEFAULT true, main text);
 CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists ON DELETE CASCADE, title text);

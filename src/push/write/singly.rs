@@ -130,11 +130,13 @@ impl Work<'_, '_> {
             End::Keep(done) => return Ok(done),
             End::Undo(left) => left,
         };
+        let mut reasons = Reasons::default();
+        reasons.learn(&left.0);
         let mut next = turned.map(|attempt| Trial { attempt, ..first.clone() }).or_else(|| put_ahead(&first, &left.0));
         let mut best = (first, left);
         for _ in 0..=TRIALS_AHEAD {
             let Some(trial) = next.take() else { break };
-            next = match self.improve(trial, &mut best)? {
+            next = match self.improve(trial, &mut best, &mut reasons)? {
                 Improved::Done(done) => return Ok(done),
                 Improved::Not(trial, others) if !trial.ahead.is_empty() => put_ahead(&trial, &others.0),
                 Improved::Yes | Improved::Not(..) => put_ahead(&best.0, &best.1 .0),
@@ -143,11 +145,12 @@ impl Work<'_, '_> {
         }
         if best.1 .0.failed.iter().any(|(item, _)| item.what == What::Delete) {
             let forgiving = Trial { forgives: true, ..best.0.clone() };
-            if let Improved::Done(done) = self.improve(forgiving, &mut best)? {
+            if let Improved::Done(done) = self.improve(forgiving, &mut best, &mut reasons)? {
                 return Ok(done);
             }
         }
-        let (trial, left) = best;
+        let (trial, mut left) = best;
+        reasons.tell(&mut left.0);
         match self.pusher.report {
             // That they cannot be written is known.
             true => self.singly(&trial, left.0.failed),
@@ -159,17 +162,24 @@ impl Work<'_, '_> {
     }
 
     /// Is this order better than the best so far? (Then its errors are not of the order's making.)
-    fn improve<'t>(&self, trial: Trial<'t>, best: &mut (Trial<'t>, PartWritten)) -> Result<Improved<'t>> {
-        match self.try_order(&trial, false) {
-            Ok(End::Keep(done)) => Ok(Improved::Done(done)),
-            Ok(End::Undo(left)) if left.0.count_left() < best.1 .0.count_left() => {
-                *best = (trial, left);
-                Ok(Improved::Yes)
-            }
-            Ok(End::Undo(left)) => Ok(Improved::Not(trial, left)),
-            Err(e) if subxact::is_transient(&e) => Err(e),
-            Err(_) => Ok(Improved::Failed),
+    fn improve<'t>(
+        &self,
+        trial: Trial<'t>,
+        best: &mut (Trial<'t>, PartWritten),
+        reasons: &mut Reasons,
+    ) -> Result<Improved<'t>> {
+        let left = match self.try_order(&trial, false) {
+            Ok(End::Keep(done)) => return Ok(Improved::Done(done)),
+            Ok(End::Undo(left)) => left,
+            Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(_) => return Ok(Improved::Failed),
+        };
+        reasons.learn(&left.0);
+        if left.0.count_left() < best.1 .0.count_left() {
+            *best = (trial, left);
+            return Ok(Improved::Yes);
         }
+        Ok(Improved::Not(trial, left))
     }
 
     /// Undone, unless all is written, or in no other order more would be; `is_last`: there is no other but with what failed ahead.
@@ -390,13 +400,43 @@ fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {
     }
 }
 
-/// Why this cannot be written, as far as is known by now: that it is closed, when it is tried again after the push has closed it, does not take the place of what was wrong with it before.
+/// Why this cannot be written, as far as is known by now: that the push has closed the row, or taken it along, by the time that it is tried again does not take the place of what was
+/// wrong with it before.
 pub(super) fn note(errors: &mut HashMap<Item, SyncError>, item: Item, error: SyncError) {
-    let is_refusal = |e: &SyncError| e.code == code::INSUFFICIENT_PRIVILEGE;
     match errors.get(&item) {
-        Some(known) if is_refusal(&error) && !is_refusal(known) => {}
+        Some(known) if weight(&error) < weight(known) => {}
         _ => {
             errors.insert(item, error);
+        }
+    }
+}
+
+/// How much an error tells of its row: less, where the order may have made it.
+fn weight(e: &SyncError) -> u8 {
+    match e.code.as_str() {
+        code::INSUFFICIENT_PRIVILEGE => 0,
+        code::CHANGED_BY_ITS_OWN => 1,
+        _ => 2,
+    }
+}
+
+/// What is wrong with rows, as one order or another has shown.
+#[derive(Default)]
+struct Reasons(HashMap<Item, SyncError>);
+
+impl Reasons {
+    fn learn(&mut self, of: &Partial) {
+        let telling = of.failed.iter().filter(|(_, e)| weight(e) == 2);
+        memory::extend(&mut self.0, telling.map(|(item, e)| (*item, e.clone())));
+    }
+
+    /// Tells it of those of which this order says only that the push takes them along.
+    fn tell(mut self, of: &mut Partial) {
+        for (item, e) in of.failed.iter_mut().filter(|(_, e)| e.code == code::CHANGED_BY_ITS_OWN) {
+            memory::heed();
+            if let Some(reason) = self.0.remove(item) {
+                *e = reason;
+            }
         }
     }
 }
