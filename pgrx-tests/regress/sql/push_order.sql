@@ -267,6 +267,11 @@ CREATE FUNCTION t.codes(changes jsonb) RETURNS text LANGUAGE sql AS $$
 BEGIN;
 SELECT t.codes('{"lists": {"updated": [{"id": "1", "gone": true}]}, "todos": {"updated": [{"id": "a", "title": "b"}, {"id": "c", "title": "so"}]}}');
 ROLLBACK;
+-- Of several that a cascade takes along, 'abort' names the first of the push.
+ALTER TABLE todos ADD FOREIGN KEY (list) REFERENCES lists ON DELETE CASCADE;
+SELECT snapsync.disable('lists');
+SELECT t.tables('lists', 'todos');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "d", "title": "so"}, {"id": "c", "title": "so"}, {"id": "a", "title": "so"}, {"id": "g", "title": "so"}, {"id": "f", "title": "so"}, {"id": "e", "title": "so"}]}}');
 DROP FUNCTION t.codes;
 DROP TABLE todos, lists;
 DROP FUNCTION mark, refuse;

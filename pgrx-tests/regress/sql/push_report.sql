@@ -46,6 +46,8 @@ SELECT * FROM t.error($$SELECT push_changes('{"lists": {"updated": [{"id": "p", 
 SELECT * FROM t.error($$SELECT push_changes('{"lists": {"created": [{"id": "b", "name": "1"}, {"id": "q", "name": "1"}]}}')$$);
 SELECT * FROM t.error($$SELECT push_changes('{"items": {"created": [{"id": "00000000-0000-0000-0000-000000000009", "list": "nowhere"}]}}')$$);
 SELECT * FROM t.error($$SELECT push_changes('{"items": {"updated": [{"id": "no uuid", "n": 1}]}}')$$);
+-- The first of the push, where there are several.
+SELECT DISTINCT e.* FROM generate_series(1, 10), t.error($$SELECT push_changes('{"items": {"created": [{"id": "no uuid 3"}, {"id": "no uuid 1"}, {"id": "no uuid 5"}, {"id": "no uuid 8"}], "updated": [{"id": "no uuid 2"}, {"id": "no uuid 7"}], "deleted": ["no uuid 4", "no uuid 6"]}}')$$) AS e ORDER BY 1;
 SELECT * FROM lists ORDER BY id;
 RESET ROLE;
 

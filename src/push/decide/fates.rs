@@ -83,10 +83,16 @@ impl<'d, 'a> Deciding<'d, 'a> {
         }
     }
 
-    pub fn reject_unfit(&mut self, unfit: Unfit) {
-        for (id, e) in unfit {
+    /// In the order of the push: with 'abort' the first one is told.
+    pub fn reject_unfit(&mut self, mut unfit: Unfit) {
+        if unfit.is_empty() {
+            return;
+        }
+        for id in self.target.ids() {
             memory::heed();
-            self.reject(&id, self.target.about(&id, e));
+            if let Some(e) = unfit.remove(id) {
+                self.reject(id, self.target.about(id, e));
+            }
         }
     }
 

@@ -202,8 +202,9 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         for step in left {
             step.items.retain(|item| !gone.contains(item));
         }
-        let errors = &mut self.errors;
-        memory::extend(&mut self.partial.failed, gone.into_iter().filter_map(|item| errors.remove_entry(&item)));
+        // (In the order in which they failed: with 'abort' the first one is told.)
+        let (errors, gone) = (&mut self.errors, failed.into_iter().filter(|item| gone.contains(item)));
+        memory::extend(&mut self.partial.failed, gone.filter_map(|item| errors.remove_entry(&item)));
         Ok(())
     }
 
