@@ -312,15 +312,15 @@ pub fn is_kept_since(logged: i32) -> bool {
 }
 
 /// Calls this with the key of each row of the table that these changes, by how many were logged before, deleted, or of which they changed something that decides who
-/// sees it. (Not of what is written to the log already.)
-pub fn taken_in(changes: Range<i32>, relation: pg_sys::Oid, each: &mut dyn FnMut(&str)) {
+/// sees it, and with what the row had there before, as JSON text. (Not of what is written to the log already.)
+pub fn taken_in(changes: Range<i32>, relation: pg_sys::Oid, each: &mut dyn FnMut(&str, &str)) {
     JOURNAL.with(|j| {
         let j = j.borrow();
         let place = |number| j.entries.partition_point(|e| e.number < number);
         for entry in &j.entries[place(changes.start)..place(changes.end)] {
             memory::heed();
-            if entry.relation == relation && entry.texts.image().is_some() {
-                each(j.text(entry.texts.key()));
+            if let Some(image) = entry.texts.image().filter(|_| entry.relation == relation) {
+                each(j.text(entry.texts.key()), j.text(image));
             }
         }
     });

@@ -70,6 +70,8 @@ pub struct Fates {
     pub deletes_unlocked: bool,
     /// Records to be updated whose rows could not be locked: no policy lets the caller change them now, but something else that he pushes may open them.
     pub closed: HashSet<u32>,
+    /// Records to be updated whose rows were marked as deleted.
+    pub marked: HashSet<u32>,
     /// Records to be inserted although their rows stand: a trigger or a rule may ignore what is there, and the caller may not update them.
     pub repeated: HashSet<u32>,
     /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
@@ -84,6 +86,7 @@ impl Fates {
             deletions: Vec::new(),
             deletes_unlocked: false,
             closed: HashSet::new(),
+            marked: HashSet::new(),
             repeated: HashSet::new(),
             stamps_seen: HashSet::new(),
             manner: Manner::default(),

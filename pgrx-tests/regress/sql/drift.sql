@@ -194,6 +194,26 @@ SELECT push_changes('{"app.plain": {"deleted": ["1"]}}', NULL, 'watermelondb');
 SELECT deleted_at BETWEEN timezone('UTC', now() - interval '1 minute') AND timezone('UTC', now() + interval '1 minute') AS now FROM app.plain WHERE id = '1';
 RESET TimeZone;
 
+\echo
+\echo -- What was deleted before comes back with its list, although a trigger of the list has touched it by then.
+CREATE TABLE app.lists (id text PRIMARY KEY, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz);
+CREATE TABLE app.todos (id text PRIMARY KEY, list_id text, hidden boolean NOT NULL DEFAULT false, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz);
+CREATE FUNCTION app.hide() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN UPDATE app.todos SET hidden = new.deleted_at IS NOT NULL WHERE list_id = new.id; RETURN NULL; END $$;
+CREATE TRIGGER hide AFTER UPDATE OF deleted_at ON app.lists FOR EACH ROW EXECUTE FUNCTION app.hide();
+ALTER TABLE app.todos ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON app.todos FOR SELECT USING (true);
+CREATE POLICY u ON app.todos FOR UPDATE USING (NOT hidden);
+INSERT INTO app.lists VALUES ('1', '2026-01-01', '2026-01-02', '2026-01-02');
+INSERT INTO app.todos VALUES ('a', '1', true, '2026-01-01', '2026-01-02', '2026-01-02');
+GRANT SELECT, INSERT, UPDATE ON app.lists, app.todos TO alice;
+SELECT snapsync.enable('app.lists', conflict => 'last_write_wins', version_column => 'updated_at', soft_delete_column => 'deleted_at'),
+    snapsync.enable('app.todos', conflict => 'last_write_wins', version_column => 'updated_at', soft_delete_column => 'deleted_at', readonly => '{hidden}');
+SET ROLE alice;
+SELECT t.push('{"app.lists": {"created": [], "updated": [{"id": "1", "created_at": "2026-01-01T10:00:00.000Z", "updated_at": "2026-01-03T10:00:00.000Z", "deleted_at": null}], "deleted": []},
+    "app.todos": {"created": [], "updated": [{"id": "a", "list_id": "1", "created_at": "2026-01-01T10:00:00.000Z", "updated_at": "2026-01-03T10:00:00.000Z", "deleted_at": null}], "deleted": []}}', '2026-01-03T10:00:00.000') IS NOT NULL AS pushed;
+RESET ROLE;
+SELECT l.deleted_at IS NULL AND t.deleted_at IS NULL AND NOT hidden AS back FROM app.lists AS l, app.todos AS t;
+
 \connect postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_drift;

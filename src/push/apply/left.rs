@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::{Applied, Care, ItemWriter};
 use crate::collections::facts::{Facts, DELETE};
+use crate::collections::tombstone;
 use crate::log::journal::{self, Outcomes};
 use crate::push::decide::{Fate, Fates};
 use crate::push::item::{by_target, Item, What};
@@ -118,8 +119,8 @@ impl ItemWriter<'_, '_> {
             // Something that this push did took it out of the caller's sight.
             return Err(target.refused(what, id));
         }
-        let gone: Vec<&str> = if deletes { Vec::new() } else { unseen.iter().map(|(_, id)| *id).gather() };
-        if let Some(id) = self.touched_before(target, &gone, before.logged).first() {
+        let gone = if deletes { &[] } else { &unseen[..] };
+        if let Some(id) = self.touched_before(target, gone, before.logged, &|_| true).first() {
             return Err(target.taken_along(id));
         }
         // (Not those that are marked as deleted already; nor what is gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with
@@ -146,7 +147,8 @@ impl ItemWriter<'_, '_> {
     }
 
     /// An UPDATE of a row that an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the client has
-    /// changed would be gone with the row, or bring it back where whole records are sent, with the mark as it was. (One that sets the mark itself says so.)
+    /// changed would be gone with the row, or bring it back where whole records are sent, with the mark as it was. (One that sets the mark itself says so. And a row that was
+    /// marked before the push is brought back, whatever else the push has done to it.)
     fn refuse_marked(&self, statement: &WriteStatement) -> Result<()> {
         let target = &self.targets[statement.target];
         let (What::Update(_), Some(mark)) = (statement.what, &target.collection.soft_delete) else { return Ok(()) };
@@ -154,26 +156,48 @@ impl ItemWriter<'_, '_> {
             let raw = target.plan.raw(&target.plan.records[item.row as usize], &mark.name);
             raw.is_some_and(|raw| !matches!(raw, "null" | "false"))
         };
-        let items = statement.items.iter().filter(|item| !sets_mark(item));
-        let ids: Vec<&str> = items.map(|i| i.id(self.targets)).gather();
-        let touched = self.touched_before(target, &ids, journal::logged());
+        // (Of those that nobody saw before the push, only what it has changed of them tells.)
+        let was_unmarked = |image: &str| {
+            let values: HashMap<String, Option<String>> = serde_json::from_str(image).unwrap_or_default();
+            !tombstone::marks(mark, values.get(&mark.name).and_then(Option::as_deref).map(str::as_bytes))
+        };
+        let marked = &self.fates[statement.target].marked;
+        let items = statement.items.iter().filter(|item| !marked.contains(&item.row) && !sets_mark(item));
+        let rows: Vec<(&Item, &str)> = items.map(|item| (*item, item.id(self.targets))).gather();
+        let touched = self.touched_before(target, &rows, journal::logged(), &was_unmarked);
         match target.visible_now(&touched)?.into_iter().find(|(_, is_marked)| *is_marked) {
             Some((place, _)) => Err(target.taken_along(touched[place])),
             None => Ok(()),
         }
     }
 
-    /// Those of these rows that an earlier statement of this push deleted, or of which it changed something that decides who sees them.
-    fn touched_before<'i>(&self, target: &Target, ids: &[&'i str], logged: i32) -> Vec<&'i str> {
-        if ids.is_empty() || self.logged == logged {
+    /// Those of these rows that an earlier statement of this push deleted, or of which it changed something that decides who sees them, if what they had there before counts.
+    /// (Where that cannot be told, those that it may be.)
+    fn touched_before<'i>(
+        &self,
+        target: &Target,
+        rows: &[(&Item, &'i str)],
+        logged: i32,
+        counts: &dyn Fn(&str) -> bool,
+    ) -> Vec<&'i str> {
+        if rows.is_empty() || self.logged == logged {
             return Vec::new();
         }
-        // (What cannot be told may be: another order is tried.)
         if !journal::is_kept_since(self.logged) {
-            return ids.iter().copied().gather();
+            return rows.iter().filter(|(item, _)| self.was_held(item)).map(|(_, id)| *id).gather();
         }
-        let taken = taken_in(target, ids, self.logged..logged);
-        ids.iter().copied().filter(|id| taken.contains(&*target.comparable(id))).gather()
+        let mut ids: Vec<&str> = rows.iter().map(|(_, id)| *id).gather();
+        let taken = taken_in(target, &ids, self.logged..logged, counts);
+        ids.retain(|id| taken.contains(&*target.comparable(id)));
+        ids
+    }
+
+    /// Was the record's row there, and locked, when it was decided about it? Then whatever has become of the row since, this push has done.
+    fn was_held(&self, item: &Item) -> bool {
+        let fates = &self.fates[item.target];
+        matches!(fates.records[item.row as usize], Fate::Update | Fate::Revive)
+            && !fates.closed.contains(&item.row)
+            && self.targets[item.target].may_read_key()
     }
 
     /// The first of these rows that the policies do not let the caller change, as the statement met it. The others a trigger kept. What a policy goes by can
@@ -267,17 +291,18 @@ fn not_taken<'i>(
     let unseen = unseen.iter().filter(|(item, _)| !seen_before.contains(&item.row));
     let mut left: Vec<&str> = unseen.map(|(_, id)| *id).gather();
     let Some(since) = since.filter(|_| !left.is_empty()) else { return left };
-    let taken = taken_in(target, &left, since..i32::MAX);
+    let taken = taken_in(target, &left, since..i32::MAX, &|_| true);
     left.retain(|id| !taken.contains(&*target.comparable(id)));
     left
 }
 
-/// Those of these ids, comparable, of whose rows the log has among these changes that they were deleted, or that something which shows them changed.
-fn taken_in(target: &Target, ids: &[&str], changes: Range<i32>) -> HashSet<String> {
+/// Those of these ids, comparable, of whose rows the log has among these changes that they were deleted, or that something which shows them changed, if what they had there before
+/// counts.
+fn taken_in(target: &Target, ids: &[&str], changes: Range<i32>, counts: &dyn Fn(&str) -> bool) -> HashSet<String> {
     let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
     let mut taken = HashSet::new();
-    journal::taken_in(changes, target.collection.relation, &mut |key| {
-        if let Some(id) = asked.get(&target.comparable(key)) {
+    journal::taken_in(changes, target.collection.relation, &mut |key, image| {
+        if let Some(id) = asked.get(&target.comparable(key)).filter(|_| counts(image)) {
             taken.insert(id.to_string());
         }
     });

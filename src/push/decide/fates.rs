@@ -129,7 +129,10 @@ impl<'d, 'a> Deciding<'d, 'a> {
             memory::heed();
             let fate = self.record(&known, row, record)?;
             let fate = self.permitted_record(row, &record.id, fate);
-            let Stored { visible, locked, .. } = self.stored[row as usize];
+            let Stored { visible, locked, deleted } = self.stored[row as usize];
+            if deleted && fate == Fate::Update {
+                fates.marked.insert(row);
+            }
             match fate {
                 Fate::Insert if visible => {
                     fates.repeated.insert(row);
@@ -158,7 +161,10 @@ impl<'d, 'a> Deciding<'d, 'a> {
         let mut fates = Fates::of_none();
         for (row, record) in (0..).zip(&target.plan.records) {
             memory::heed();
-            let Stored { visible, locked, .. } = self.stored[row as usize];
+            let Stored { visible, locked, deleted } = self.stored[row as usize];
+            if deleted {
+                fates.marked.insert(row);
+            }
             fates.records.push(match visible {
                 _ if refused.contains(&*record.id) => Fate::Rejected,
                 // What the function saw of it may be out of date by the time that something else has opened it.
