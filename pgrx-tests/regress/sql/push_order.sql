@@ -471,6 +471,26 @@ ALTER POLICY s ON todos USING (NOT hidden);
 SELECT t.push(:'undo');
 DROP TABLE todos, lists;
 DROP FUNCTION hide;
+-- Nor does a cascade take it while it waits: here for another list's deletion.
+CREATE TABLE lists (id text PRIMARY KEY);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists ON DELETE CASCADE, gone boolean NOT NULL DEFAULT false);
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM lists WHERE id = '9') THEN
+        RAISE 'there is list 9' USING ERRCODE = '23514';
+    END IF;
+    RETURN new;
+END
+$$;
+INSERT INTO lists VALUES ('1'), ('2'), ('9');
+INSERT INTO todos VALUES ('a', '1', false), ('b', '1', true);
+CREATE TRIGGER wait BEFORE UPDATE ON todos FOR EACH ROW EXECUTE FUNCTION wait();
+SELECT snapsync.enable('todos', soft_delete_column => 'gone');
+SELECT t.tables('lists', 'todos');
+SELECT t.push('{"lists": {"deleted": ["1", "9"]}, "todos": {"updated": [{"id": "a", "list": "2", "gone": false}]}}');
+SELECT t.push('{"lists": {"deleted": ["1", "9"]}, "todos": {"updated": [{"id": "b", "list": "2", "gone": false}]}}');
+DROP TABLE todos, lists;
+DROP FUNCTION wait;
 
 -- New rows that refer to each other are written, whatever is wrong with another one; so are an item's deletion and the closing of its list.
 CREATE TABLE lists (id text PRIMARY KEY, open boolean NOT NULL DEFAULT true, main text);

@@ -237,14 +237,15 @@ impl ItemWriter<'_, '_> {
         Ok(part.first().copied())
     }
 
-    /// Those of these rows that the caller could change: he sees them, policies let him, and they are not marked as deleted, or the item brings them back.
+    /// Those of these rows that the caller could change: he sees them, policies let him, and they are not marked as deleted, unless they were before the push, or the item brings them back.
     pub fn open(&self, updates: &[Item]) -> Result<HashSet<Item>> {
         let mut open = HashSet::new();
         for (target, updates) in by_target(updates.iter().copied()) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
-            let target = &self.targets[target];
-            let can_be = |marked: bool, item: &Item| !marked || matches!(item.what, What::Revive(_));
-            let locked = target.lock(&ids)?.into_iter().filter(|(place, marked)| can_be(*marked, &updates[*place]));
+            let (target, before) = (&self.targets[target], &self.fates[target].marked);
+            let brings_back = |item: &Item| matches!(item.what, What::Revive(_)) || before.contains(&item.row);
+            let locked = target.lock(&ids)?.into_iter();
+            let locked = locked.filter(|(place, is_marked)| !is_marked || brings_back(&updates[*place]));
             memory::extend(&mut open, locked.map(|(place, _)| updates[place]));
         }
         Ok(open)
