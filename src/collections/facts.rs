@@ -21,8 +21,8 @@ pub struct Facts {
     pub read_by_policies: Vec<u32>,
     /// Such a key follows an update, of a column that updates may change.
     pub followed: bool,
-    /// The tables to which keys of its own refer that make columns of it NULL, or their default, where what they refer to is deleted.
-    pub unset_by: Vec<u32>,
+    /// Columns of it change by keys of its own ([`followed_by`]).
+    pub follows: bool,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
@@ -45,6 +45,22 @@ pub const UPDATE: i16 = 16;
 const FACTS: &str = include_str!("facts/facts.sql");
 const STORES: &str = include_str!("facts/stores.sql");
 const REFERS: &str = include_str!("facts/refers.sql");
+const FOLLOWS: &str = include_str!("facts/follows.sql");
+
+/// A table to which keys of another one refer that change columns of that one: they become NULL, or their default, or follow.
+pub struct Followed {
+    pub table: pg_sys::Oid,
+    /// Where a row of it is deleted.
+    pub deleted: bool,
+    /// Where one is updated, in columns that updates may change.
+    pub updated: bool,
+}
+
+/// The tables that columns of this one follow. (Not kept: what is another collection's key hangs on that one's settings.)
+pub fn followed_by(table: pg_sys::Oid) -> Result<Vec<Followed>> {
+    let rows = spi::query_now(FOLLOWS, &[spi::arg(table)])?;
+    Ok(rows.iter().map(|r| Followed { table: r.oid(0), deleted: r.bool(1), updated: r.bool(2) }).gather())
+}
 
 /// The foreign keys of these tables, and of those that they refer to, and so on: who is referred to, and by whom. Roots for partitions. None where
 /// there are more keys and partitions than `most`.
@@ -86,7 +102,7 @@ impl Facts {
             referenced_by: Vec::new(),
             read_by_policies: Vec::new(),
             followed: true,
-            unset_by: Vec::new(),
+            follows: true,
             fires: -1,
             fires_late: -1,
             vetoes: -1,

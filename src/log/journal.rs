@@ -326,6 +326,18 @@ pub fn taken_in(changes: Range<i32>, relation: pg_sys::Oid, each: &mut dyn FnMut
     });
 }
 
+/// Has a row of the table been deleted since so many changes were logged, or may it have been? (As far as nothing is written to the log already.)
+pub fn has_deleted_since(logged: i32, relation: pg_sys::Oid) -> bool {
+    JOURNAL.with(|j| {
+        let j = j.borrow();
+        let from = j.entries.partition_point(|e| e.number < logged);
+        j.entries[from..].iter().any(|entry| {
+            memory::heed();
+            entry.relation == relation && matches!(entry.op, Op::Delete | Op::Reset)
+        })
+    })
+}
+
 /// Makes the next pulls of the row's scope send this row although it did not change: a client believes something else of it. It is a conflict
 /// to nobody.
 pub fn touch(relation: pg_sys::Oid, key: &str, scope: Option<&str>) -> Result<()> {

@@ -394,6 +394,63 @@ SELECT t.push('{"lists": {"updated": [{"id": "1", "open": true}]}, "todos": {"de
 SELECT t.push('{"todos": {"deleted": ["a"]}, "notes": {"deleted": ["n"]}}');
 DROP TABLE notes, todos, lists;
 
+-- Nor where a key further below has hidden it, which a cascade of the push has reached, or a trigger, through tables that are synced or are not; nor a key that follows an update.
+CREATE TABLE lists (id text PRIMARY KEY, code text UNIQUE);
+CREATE TABLE todos (id text PRIMARY KEY, list text CONSTRAINT todos_list REFERENCES lists ON DELETE CASCADE);
+CREATE TABLE notes (id text PRIMARY KEY, todo text REFERENCES todos ON DELETE SET NULL, code text REFERENCES lists (code) ON UPDATE SET NULL, author name, hidden boolean NOT NULL DEFAULT false);
+CREATE TABLE pads (id text PRIMARY KEY, v text);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON notes FOR SELECT USING ((author = current_user OR todo IS NOT NULL OR code IS NOT NULL) AND NOT hidden);
+CREATE POLICY d ON notes FOR DELETE USING (author = current_user);
+CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN UPDATE notes SET hidden = true; RETURN NULL; END $$;
+CREATE TRIGGER hide AFTER UPDATE ON pads FOR EACH ROW EXECUTE FUNCTION hide();
+INSERT INTO lists VALUES ('1', 'A'), ('2', 'B');
+INSERT INTO todos VALUES ('a', '1');
+INSERT INTO notes VALUES ('n', 'a', NULL, 'bob'), ('m', NULL, 'B', 'bob');
+INSERT INTO pads VALUES ('p', 'x');
+SELECT t.tables('lists', 'notes', 'pads');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "notes": {"deleted": ["n"]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "2", "code": "C"}]}, "notes": {"deleted": ["m"]}}');
+SELECT t.tables('lists', 'todos', 'notes', 'pads');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "notes": {"deleted": ["n"]}}');
+ALTER TABLE todos DROP CONSTRAINT todos_list;
+CREATE FUNCTION cascade() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM todos WHERE list = old.id; RETURN old; END $$;
+CREATE TRIGGER cascade AFTER DELETE ON lists FOR EACH ROW EXECUTE FUNCTION cascade();
+SELECT t.push('{"lists": {"deleted": ["1"]}, "notes": {"deleted": ["n"]}}');
+-- A trigger has hidden it, where the push has deleted nothing that such a key refers to.
+SELECT t.push('{"pads": {"updated": [{"id": "p", "v": "y"}]}, "notes": {"deleted": ["n"]}}');
+DROP TABLE notes, todos, lists, pads;
+DROP FUNCTION cascade, hide;
+-- In its own table, by the very statement; a trigger could have kept the row.
+CREATE TABLE tree (id text PRIMARY KEY, parent text REFERENCES tree ON DELETE SET NULL, author name);
+CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN old; END $$;
+CREATE TRIGGER stay BEFORE DELETE ON tree FOR EACH ROW EXECUTE FUNCTION stay();
+ALTER TABLE tree ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON tree FOR SELECT USING (author = current_user OR parent IS NOT NULL);
+CREATE POLICY d ON tree FOR DELETE USING (author = current_user);
+INSERT INTO tree VALUES ('p', NULL, 'alice'), ('c', 'p', 'bob');
+SELECT t.tables('tree');
+SELECT t.push('{"tree": {"deleted": ["p", "c"]}}');
+-- The trigger marks the row instead of deleting it, and deletes what such a key of it refers to.
+CREATE TABLE covers (id text PRIMARY KEY);
+ALTER TABLE tree ADD cover text REFERENCES covers ON DELETE SET NULL, ADD gone boolean NOT NULL DEFAULT false;
+ALTER POLICY s ON tree USING ((author = current_user OR parent IS NOT NULL) AND NOT gone);
+CREATE OR REPLACE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    UPDATE tree SET gone = true WHERE id = old.id;
+    DELETE FROM covers WHERE id = old.cover;
+    RETURN NULL;
+END
+$$;
+INSERT INTO covers VALUES ('p'), ('q');
+INSERT INTO tree VALUES ('q', NULL, 'alice', 'q');
+UPDATE tree SET cover = 'p' WHERE id = 'p';
+SELECT t.tables('tree', 'covers');
+SELECT t.push('{"tree": {"deleted": ["p", "q"]}}');
+SELECT t.push('{"tree": {"deleted": ["p", "c", "q"]}}');
+DROP TABLE tree, covers;
+DROP FUNCTION stay;
+
 -- A trigger hides what hangs on a list that is archived, or given up: what the push deletes of it is deleted before that, whatever the order of the collections.
 CREATE TABLE lists (id text PRIMARY KEY, archived boolean NOT NULL DEFAULT false);
 CREATE TABLE members (id text PRIMARY KEY, list text, who name);

@@ -5,14 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::{Applied, Care, ItemWriter};
-use crate::collections::facts::{Facts, DELETE};
+use crate::collections::catalog;
+use crate::collections::facts::{self, Facts, Followed, DELETE};
 use crate::collections::tombstone;
 use crate::log::journal::{self, Outcomes};
-use crate::push::decide::{Fate, Fates};
+use crate::push::decide::Fate;
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
 use crate::server::error::{code, Result, SyncError};
+use crate::server::locks;
 use crate::server::memory::{self, Gather};
 use crate::server::pg;
 use crate::sight::policy::{self, Judge, RowCommand};
@@ -110,12 +112,7 @@ impl ItemWriter<'_, '_> {
         let what = if deletes { "deleted" } else { "updated" };
         let unseen = (0..ids.len()).filter(|place| !visible.contains_key(place));
         let unseen: Vec<(&Item, &str)> = unseen.map(|place| (left[place], ids[place])).gather();
-        // (What an earlier statement did is of the order in which the push is written.)
-        let since = match deletes && self.forgives.get() && !self.may_unset(target)? {
-            true => Some(self.logged),
-            false => may_veto.then_some(before.logged),
-        };
-        if let Some(id) = left_standing(target, &not_taken(target, &unseen, &before.seen, since))?.first() {
+        if let Some(id) = left_standing(target, &self.not_taken(statement, &unseen, before)?)?.first() {
             // Something that this push did took it out of the caller's sight.
             return Err(target.refused(what, id));
         }
@@ -138,12 +135,62 @@ impl ItemWriter<'_, '_> {
         Ok(())
     }
 
-    /// May a key have made columns of this table's rows NULL, or their default, since the push deletes what they refer to? That hides rows and deletes none.
-    fn may_unset(&self, target: &Target) -> Result<bool> {
-        let unset_by = &Facts::of(&target.collection)?.unset_by;
-        let deletes = |fates: &Fates| fates.deletions.contains(&Fate::Delete);
-        let refers = |other: &Target| unset_by.contains(&other.collection.relation.to_u32());
-        Ok(self.targets.iter().zip(self.fates).any(|(other, fates)| refers(other) && deletes(fates)))
+    /// Those of these rows, which the caller does not see any more, that no trigger is known to have taken: it may have marked them instead of deleting them. Of
+    /// such a row the log has something since the statement began; or it began with the row in sight, and what shows it has changed. Either tells its client.
+    fn not_taken<'i>(
+        &self,
+        statement: &WriteStatement,
+        unseen: &[(&Item, &'i str)],
+        before: &Beforehand,
+    ) -> Result<Vec<&'i str>> {
+        let target = &self.targets[statement.target];
+        let deletes = statement.what == What::Delete;
+        let all = || unseen.iter().map(|(_, id)| *id).gather();
+        if unseen.is_empty() {
+            return Ok(all());
+        }
+        // (What an earlier statement did is of the order in which the push is written.)
+        let forgives = deletes && self.forgives.get() && !self.may_follow(target, self.logged)?;
+        if !forgives && !self.may_veto(statement)? {
+            return Ok(all());
+        }
+        let since = if forgives { self.logged } else { before.logged };
+        let others = unseen.iter().filter(|(item, _)| !before.seen.contains(&item.row));
+        let mut left: Vec<&str> = others.map(|(_, id)| *id).gather();
+        let taken = taken_in(target, &left, since..i32::MAX, &|_| true);
+        left.retain(|id| !taken.contains(&*target.comparable(id)));
+        // (A key may have hidden it, as the same statement deleted another row, and policies have kept it.)
+        if deletes && !forgives && Facts::of(&target.collection)?.follows {
+            let known: HashSet<&str> = left.iter().copied().gather();
+            let taken: Vec<&str> = unseen.iter().map(|(_, id)| *id).filter(|id| !known.contains(id)).gather();
+            let standing = left_standing(target, &taken)?;
+            let places: Vec<usize> = (0..standing.len()).gather();
+            memory::extend(&mut left, self.first_refused(statement, &places, &standing, before)?);
+        }
+        Ok(left)
+    }
+
+    /// May a key have changed columns of this table's rows, as what they refer to was deleted since so many changes were logged, or updated? That hides rows and deletes none. A cascade may
+    /// have done so, or a trigger. What was deleted of a tracked table the journal tells; that others were written to, if for another reason, the locks tell.
+    fn may_follow(&self, target: &Target, since: i32) -> Result<bool> {
+        if !Facts::of(&target.collection)?.follows {
+            return Ok(false);
+        }
+        let written: HashSet<u32> = locks::written().into_iter().map(|table| pg::root_of(table).to_u32()).gather();
+        let followed = facts::followed_by(target.collection.relation)?;
+        for Followed { table, deleted, updated } in followed.into_iter().filter(|f| written.contains(&f.table.to_u32()))
+        {
+            memory::heed();
+            let by_deletion = deleted
+                && match catalog::tracked(table)? {
+                    Some(_) => !journal::is_kept_since(since) || journal::has_deleted_since(since, table),
+                    None => true,
+                };
+            if by_deletion || updated {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// An UPDATE of a row that an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the client has
@@ -278,23 +325,6 @@ fn unwritten(target: &Target, ids: &[&str], sent: &Outcomes) -> Result<Vec<usize
     let stored = target.ids_now(&asked)?;
     let stands = |at: &usize| stored.get(at).is_some_and(|id| !sent.reached(relation, id));
     Ok((0..doubtful.len()).filter(stands).map(|at| doubtful[at]).gather())
-}
-
-/// Those of these rows, which the caller does not see any more, that no trigger is known to have taken: it may have marked them instead of deleting them. Of
-/// such a row the log has something since so many changes were logged; or the statement began with the row in sight, and what shows it has changed. Either
-/// tells its client.
-fn not_taken<'i>(
-    target: &Target,
-    unseen: &[(&Item, &'i str)],
-    seen_before: &HashSet<u32>,
-    since: Option<i32>,
-) -> Vec<&'i str> {
-    let unseen = unseen.iter().filter(|(item, _)| !seen_before.contains(&item.row));
-    let mut left: Vec<&str> = unseen.map(|(_, id)| *id).gather();
-    let Some(since) = since.filter(|_| !left.is_empty()) else { return left };
-    let taken = taken_in(target, &left, since..i32::MAX, &|_| true);
-    left.retain(|id| !taken.contains(&*target.comparable(id)));
-    left
 }
 
 /// Those of these ids, comparable, of whose rows the log has among these changes that they were deleted, or that something which shows them changed, if what they had there before
