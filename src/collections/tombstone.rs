@@ -35,6 +35,16 @@ pub fn none(mark: &Column) -> &'static str {
     }
 }
 
+/// Does this JSON value, as a client sends it, mark a row?
+pub fn is_set_by(mark: &Column, raw: &str) -> bool {
+    let text = raw.trim_matches(|c: char| c == '"' || c.is_ascii_whitespace()).to_ascii_lowercase();
+    match is_flag(mark) {
+        // (As the type itself reads a text: by its beginning.)
+        true => matches!(text.as_bytes().first(), Some(b't' | b'y' | b'1')) || text == "on",
+        false => raw != "null",
+    }
+}
+
 /// Is a row marked in which the column has this value, in the type's own text form?
 pub fn marks(mark: &Column, value: Option<&[u8]>) -> bool {
     match is_flag(mark) {

@@ -60,7 +60,7 @@ impl Echo {
                     memory::extend(&mut keys, ids.map(|id| (id.as_bytes().into(), op)));
                 }
             }
-            What::Update(_) if !self.computed => {
+            What::Update(_) | What::Mark(_) if !self.computed => {
                 memory::extend(
                     &mut keys,
                     self.as_sent(target, what, items).into_iter().map(|id| (id.into(), Op::Update)),
@@ -86,7 +86,7 @@ impl Echo {
     /// The ids of the items of an update whose rows will be, as far as it sets them, what was sent, and of which the client knows the rest.
     pub fn as_sent<'t>(&self, target: &'t Target, what: What, items: &[&Item]) -> HashSet<&'t [u8]> {
         let mut kept = HashSet::new();
-        if let What::Update(group) = what {
+        if let What::Update(group) | What::Mark(group) = what {
             if self.stores.updates {
                 let forms = forms(target, self, &target.updates[group as usize]);
                 let records = items.iter().map(|i| &target.plan.records[i.row as usize]);

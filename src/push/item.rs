@@ -19,6 +19,8 @@ pub struct Item {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum What {
     Update(u32),
+    /// An update that sets the mark of deletion, as the record itself says: what others would have deleted.
+    Mark(u32),
     /// An update that takes the mark of deletion away, which the record itself does not name.
     Revive(u32),
     Insert(u32),
@@ -26,12 +28,25 @@ pub enum What {
 }
 
 impl What {
+    /// The update of an existing row by this record, which is one of this group of `Target::updates`.
+    pub fn of_update(target: &Target, row: u32, group: u32) -> What {
+        match target.marks(row, group) {
+            true => What::Mark(group),
+            false => What::Update(group),
+        }
+    }
+
+    /// Is it a deletion to the client? In the order of a push it goes where deletions go.
+    pub fn deletes(self) -> bool {
+        matches!(self, What::Delete | What::Mark(_))
+    }
+
     /// What it does to the collection's table, as `tgtype` has it.
     pub fn event(self, collection: &Collection) -> i16 {
         match self {
             What::Insert(_) => INSERT,
             What::Delete if collection.soft_delete.is_none() => DELETE,
-            What::Delete | What::Update(_) | What::Revive(_) => UPDATE,
+            What::Delete | What::Mark(_) | What::Update(_) | What::Revive(_) => UPDATE,
         }
     }
 }
@@ -44,12 +59,17 @@ impl Item {
 
     /// (One that takes the mark of deletion away is as good as an insert.)
     pub fn is_update(&self) -> bool {
-        matches!(self.what, What::Update(_))
+        matches!(self.what, What::Update(_) | What::Mark(_))
     }
 
     /// An update, whatever becomes of the row's mark.
     pub fn changes_row(&self) -> bool {
-        matches!(self.what, What::Update(_) | What::Revive(_))
+        self.is_update() || matches!(self.what, What::Revive(_))
+    }
+
+    /// The same of a row that is to live on.
+    pub fn keeps_row(&self) -> bool {
+        self.changes_row() && !self.what.deletes()
     }
 
     pub fn id<'t>(&self, targets: &'t [Target]) -> &'t str {

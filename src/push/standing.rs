@@ -173,7 +173,7 @@ fn may_read_mark(target: &Target) -> bool {
 fn is_found(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
     match item.what {
-        What::Update(_) => {
+        What::Update(_) | What::Mark(_) => {
             let is_new = target.settled || target.plan.records[item.row as usize].created;
             is_edited(targets, item) || is_narrowed(target) && (is_new || !may_read_mark(target))
         }
@@ -186,7 +186,7 @@ fn is_found(targets: &[Target], item: Item) -> bool {
 fn is_edited(targets: &[Target], item: Item) -> bool {
     let target = &targets[item.target];
     let is_new = || target.settled || target.plan.records[item.row as usize].created;
-    matches!(item.what, What::Update(_)) && target.collection.scope_values.is_some() && !is_new()
+    item.is_update() && target.collection.scope_values.is_some() && !is_new()
 }
 
 /// The scopes that `scope_values` gives the caller; None for all. (Where it fails his pulls will say so.)
@@ -211,8 +211,7 @@ fn may_be_left_out(target: &Target, item: &Item, scopes: Option<&[String]>) -> b
         });
         text.is_some_and(|text: String| scopes.binary_search(&text).is_ok())
     };
-    let mark = collection.soft_delete.as_ref().and_then(|mark| target.plan.raw(record, &mark.name));
-    !scopes.is_none_or(is_of_these) || mark.is_some_and(|raw| !matches!(raw, "null" | "false"))
+    !scopes.is_none_or(is_of_these) || target.sets_mark(item.row)
 }
 
 /// Leaves word for the pusher's next pull that these rows (by target and id) are not there.

@@ -59,7 +59,7 @@ impl<'i> WriteStatement<'i> {
         let rows: Vec<u32> = items.iter().map(|i| i.row).gather();
         let plan = &targets[target].plan;
         let payload = match what {
-            What::Update(group) | What::Revive(group) => {
+            What::Update(group) | What::Mark(group) | What::Revive(group) => {
                 plan.render_rows(&targets[target].updates[group as usize], &rows)
             }
             What::Insert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
@@ -81,7 +81,9 @@ impl<'i> WriteStatement<'i> {
     /// `parameter` is the number of the parameter that is its payload.
     pub fn sql(&self, target: &Target, manner: Manner, parameter: usize) -> String {
         match self.what {
-            What::Update(group) => update(target, &target.updates[group as usize], None, manner, parameter),
+            What::Update(group) | What::Mark(group) => {
+                update(target, &target.updates[group as usize], None, manner, parameter)
+            }
             What::Revive(group) => {
                 let mark = target.collection.soft_delete.as_ref();
                 update(target, &target.updates[group as usize], mark, manner, parameter)

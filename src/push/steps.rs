@@ -43,36 +43,44 @@ pub struct Sorter<'s, 'a> {
 impl Sorter<'_, '_> {
     /// Rows that nothing refers to are deleted first, so that a unique value can move from a deleted row to a new one; rows that
     /// others refer to, or with which triggers may delete others, go last, when their children have moved away or are gone: else ON DELETE CASCADE could take a child that
-    /// the same push has just given another parent. `deciding_first`: in the order of that name.
+    /// the same push has just given another parent. So do records that mark such rows, as deletions do: a trigger takes along what is in the row by then. `deciding_first`: in
+    /// the order of that name.
     pub fn parents_first(&self, deciding_first: bool) -> Vec<Step> {
         let waits = |stage: &&Stage| stage.referenced || stage.cascades || stage.decides && !deciding_first;
         let is_late = |stage: &Stage, item: &Item| !deciding_first && stage.is_changed_late(item);
+        let is_last = |stage: &Stage, item: &Item| item.what.deletes() && waits(&stage);
         let begin = self.stages.iter().rev().filter(|s| !waits(s)).map(|stage| self.deletions(stage));
-        let last = self.stages.iter().rev().filter(waits).map(|stage| self.deletions(stage));
+        let last = self.stages.iter().rev().filter(waits).map(|stage| self.deletions_and_marks(stage));
         let written = [false, true].into_iter().flat_map(|late| {
-            self.deciding_ahead().map(move |stage| self.writes(stage, |item| is_late(stage, item) == late))
+            let is_now = move |stage: &Stage, item: &Item| !is_last(stage, item) && is_late(stage, item) == late;
+            self.deciding_ahead().map(move |stage| self.writes(stage, |item| is_now(stage, item)))
         });
         in_use(begin.chain(written).chain(last))
     }
 
-    /// Rows that others refer to are deleted first, too, unless others that hang on them are changed: ON DELETE CASCADE would take them.
+    /// Rows that others refer to are deleted first, too, unless others that hang on them are changed: ON DELETE CASCADE would take them. Nor are they where triggers
+    /// would miss what is created in them.
     pub fn values_first(&self, ties: &Ties) -> Vec<Step> {
-        let is_changed = |stage: &usize| {
-            let changed = |target: &usize| {
-                self.decisions.fates[*target].records.iter().any(|f| matches!(f, Fate::Update | Fate::Revive))
-            };
-            self.stages[*stage].targets.iter().any(changed)
+        let is_written = |stage: &usize, cascades: bool| {
+            let counts = |item: &Item| item.keeps_row() || cascades && !item.changes_row();
+            !self.writes(&self.stages[*stage], counts).items.is_empty()
         };
-        let waits = |stage: &usize| self.stages[*stage].decides || ties.below[*stage].iter().any(is_changed);
-        let places = || (0..self.stages.len()).rev();
-        let begin = places().filter(|s| !waits(s)).map(|s| self.deletions(&self.stages[s]));
-        let last = places().filter(waits).map(|s| self.deletions(&self.stages[s]));
-        let kinds = [(false, false), (false, true), (true, false)];
+        let waits = |place: usize| {
+            let Stage { decides, cascades, .. } = self.stages[place];
+            decides || ties.below[place].iter().any(|below| is_written(below, cascades))
+        };
+        let waiting: Vec<bool> = (0..self.stages.len()).map(waits).gather();
+        let waiting = &waiting;
+        let stages = |late: bool| (0..waiting.len()).rev().filter(move |place| waiting[*place] == late);
+        let begin = stages(false).map(|place| self.deletions_and_marks(&self.stages[place]));
+        let last = stages(true).map(|place| self.deletions_and_marks(&self.stages[place]));
         let written = self.deciding_ahead().flat_map(|stage| {
-            let is = move |item: &Item| (stage.is_changed_late(item), !stage.circular && !item.is_update());
-            kinds.into_iter().filter(|(late, _)| !late).map(move |kind| self.writes(stage, |item| is(item) == kind))
+            let is = move |item: &Item| !item.what.deletes() && !stage.is_changed_late(item);
+            let is_new = move |item: &Item| !stage.circular && !item.is_update();
+            [false, true].into_iter().map(move |new| self.writes(stage, |item| is(item) && is_new(item) == new))
         });
-        let late = self.deciding_ahead().map(|stage| self.writes(stage, |item| stage.is_changed_late(item)));
+        let late = |item: &Item, stage: &Stage| !item.what.deletes() && stage.is_changed_late(item);
+        let late = self.deciding_ahead().map(|stage| self.writes(stage, |item| late(item, stage)));
         in_use(begin.chain(written).chain(late).chain(last))
     }
 
@@ -89,11 +97,14 @@ impl Sorter<'_, '_> {
             if !is_parent(&stage) {
                 steps.push(inserts(stage));
             }
-            steps.push(self.writes(&self.stages[stage], Item::is_update));
+            steps.push(self.writes(&self.stages[stage], |item| item.is_update() && !item.what.deletes()));
             written[stage] = true;
             to_delete.push(stage);
             let (ready, waiting) = to_delete.into_iter().gather_parts(|s| ties.below[*s].iter().all(|b| written[*b]));
-            memory::extend(&mut steps, ready.into_iter().map(|stage: usize| self.deletions(&self.stages[stage])));
+            memory::extend(
+                &mut steps,
+                ready.into_iter().map(|stage: usize| self.deletions_and_marks(&self.stages[stage])),
+            );
             to_delete = waiting;
         }
         in_use(steps.into_iter())
@@ -112,6 +123,13 @@ impl Sorter<'_, '_> {
             doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).gather::<Vec<_>>()
         };
         Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
+    }
+
+    /// The same with the records that mark rows as deleted, of which `deleted` says nothing.
+    fn deletions_and_marks(&self, stage: &Stage) -> Step {
+        let mut step = self.deletions(stage);
+        memory::extend(&mut step.items, self.writes(stage, |item| item.what.deletes()).items);
+        step
     }
 
     fn writes(&self, stage: &Stage, wanted: impl Fn(&Item) -> bool) -> Step {
@@ -136,13 +154,13 @@ fn writes_of(target: usize, of: &Target, fates: &[Fate]) -> Vec<Item> {
     for (groups, wanted) in [(&of.plan.groups, Fate::Insert), (&of.updates, Fate::Revive), (&of.updates, Fate::Update)]
     {
         for (group, rows) in (0..).zip(groups) {
-            let what = match wanted {
+            let what = |row: u32| match wanted {
                 Fate::Insert => What::Insert(group),
                 Fate::Revive => What::Revive(group),
-                _ => What::Update(group),
+                _ => What::of_update(of, row, group),
             };
             let rows = rows.rows.iter().filter(|&&row| fates[row as usize] == wanted);
-            memory::extend(&mut items, rows.map(|&row| Item { target, what, row }));
+            memory::extend(&mut items, rows.map(|&row| Item { target, what: what(row), row }));
         }
     }
     items

@@ -9,6 +9,7 @@ use pgrx::pg_sys;
 use super::payload::{Group, IdField, Plan, RawCollection, Record, Source, TableFacts};
 use crate::collections::catalog::{Collection, Column};
 use crate::collections::facts::{Facts, INSERT};
+use crate::collections::tombstone;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
@@ -163,6 +164,20 @@ impl<'a> Target<'a> {
     /// The number of a record's group in `updates`.
     pub fn group_of_update(&self, row: u32) -> u32 {
         self.update_groups.get_or_init(|| groups_of(&self.updates, self.plan.records.len()))[row as usize]
+    }
+
+    /// Does the record set the mark of deletion, by what it has of it?
+    pub fn sets_mark(&self, row: u32) -> bool {
+        let Some(mark) = &self.collection.soft_delete else { return false };
+        let raw = self.plan.raw(&self.plan.records[row as usize], &mark.name);
+        raw.is_some_and(|raw| tombstone::is_set_by(mark, raw))
+    }
+
+    /// Does it mark an existing row, where the columns of this group of `updates` are written?
+    pub fn marks(&self, row: u32, group: u32) -> bool {
+        let mark = self.collection.soft_delete.as_ref();
+        let is_written = |mark: &Column| self.updates[group as usize].columns.contains(&mark.name.as_str());
+        mark.is_some_and(is_written) && self.sets_mark(row)
     }
 
     pub fn may(&self, privilege: Privilege) -> bool {

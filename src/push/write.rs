@@ -267,7 +267,9 @@ impl<'w, 'a> Work<'w, 'a> {
             match item.what {
                 What::Insert(_) => true,
                 What::Delete => fates.deletes_unlocked,
-                What::Update(_) | What::Revive(_) => fates.manner.locks_itself || fates.closed.contains(&item.row),
+                What::Update(_) | What::Mark(_) | What::Revive(_) => {
+                    fates.manner.locks_itself || fates.closed.contains(&item.row)
+                }
             }
         })
     }

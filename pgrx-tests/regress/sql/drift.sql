@@ -214,6 +214,26 @@ SELECT t.push('{"app.lists": {"created": [], "updated": [{"id": "1", "created_at
 RESET ROLE;
 SELECT l.deleted_at IS NULL AND t.deleted_at IS NULL AND NOT hidden AS back FROM app.lists AS l, app.todos AS t;
 
+\echo
+\echo -- A list that is deleted takes along what was created in it or moved to it before that, by a trigger.
+CREATE TABLE lists (id text PRIMARY KEY, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists, created_at timestamptz, updated_at timestamptz, deleted_at timestamptz);
+CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE todos SET deleted_at = new.deleted_at WHERE list = new.id AND deleted_at IS NULL; RETURN NULL; END $$;
+CREATE TRIGGER mark AFTER UPDATE ON lists FOR EACH ROW WHEN (new.deleted_at IS NOT NULL AND old.deleted_at IS NULL) EXECUTE FUNCTION mark();
+GRANT ALL ON lists, todos TO alice;
+INSERT INTO lists SELECT n, '2026-01-01', '2026-01-01' FROM unnest('{1,2,3}'::text[]) AS n;
+INSERT INTO todos SELECT 'of ' || n, n, '2026-01-01', '2026-01-01' FROM unnest('{1,2}'::text[]) AS n;
+SELECT snapsync.enable(n::regclass, conflict => 'last_write_wins', version_column => 'updated_at', soft_delete_column => 'deleted_at') FROM unnest('{lists,todos}'::text[]) AS n;
+CREATE FUNCTION t.row(id text, list text DEFAULT NULL, deleted text DEFAULT NULL) RETURNS json LANGUAGE sql AS $$
+    SELECT json_strip_nulls(json_build_object('id', id, 'list', list, 'created_at', '2026-01-01T00:00:00.000Z', 'updated_at', '2026-01-01T10:00:00.000Z', 'deleted_at', deleted)) $$;
+CREATE FUNCTION t.push_rows(list json, created json, updated json) RETURNS timestamptz LANGUAGE sql AS $$
+    SELECT t.push(json_build_object('lists', json_build_object('updated', json_build_array(list)),
+                                    'todos', json_build_object('created', json_build_array(created), 'updated', json_build_array(updated)))) $$;
+SET ROLE alice;
+SELECT t.push_rows(t.row('1', deleted => '2026-01-01T11:00:00.000Z'), t.row('new', '1'), t.row('of 2', '1')) IS NOT NULL;
+SELECT id, list, deleted_at IS NOT NULL AS deleted FROM todos ORDER BY id;
+RESET ROLE;
+
 \connect postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_drift;

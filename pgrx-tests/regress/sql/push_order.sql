@@ -477,10 +477,17 @@ CREATE TABLE todos (id text PRIMARY KEY, list text, gone boolean NOT NULL DEFAUL
 CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE todos SET gone = true WHERE list = new.id; RETURN NULL; END $$;
 CREATE TRIGGER mark AFTER UPDATE OF gone ON lists FOR EACH ROW WHEN (new.gone AND NOT old.gone) EXECUTE FUNCTION mark();
 INSERT INTO lists VALUES ('1'), ('2');
+INSERT INTO lists VALUES ('3', true);
 INSERT INTO todos VALUES ('a', '1'), ('b', '2'), ('c', '2');
 SELECT snapsync.enable('lists', soft_delete_column => 'gone'), snapsync.enable('todos', soft_delete_column => 'gone');
 SELECT t.tables('lists', 'todos');
 SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2"}]}}');
+-- A record that marks the list is a deletion like any other: what is created in it, or was moved to it, goes with it, and what was moved away does not.
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"created": [{"id": "n", "list": "1"}], "updated": [{"id": "b", "list": "1"}]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "1", "gone": true}]}, "todos": {"created": [{"id": "n", "list": "1"}], "updated": [{"id": "b", "list": "1"}]}}');
+SELECT t.push('{"lists": {"created": [{"id": "1", "gone": true}]}, "todos": {"created": [{"id": "n", "list": "1"}], "updated": [{"id": "a", "list": "2", "gone": false}]}}');
+-- With another list that is edited, one that is marked already, a todo that is marked by itself, and one that fails.
+SELECT t.push('{"lists": {"updated": [{"id": "1", "gone": true}, {"id": "2", "gone": false}, {"id": "3", "gone": true}]}, "todos": {"created": [{"id": "n", "list": "1"}, {"id": "m", "list": "2"}, {"id": "l", "list": "3", "gone": "no sense"}], "updated": [{"id": "b", "list": "1"}, {"id": "c", "gone": true}]}}');
 CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT new.gone AND (SELECT count(*) FROM todos AS t WHERE t.list = new.list AND NOT t.gone AND t.id <> new.id) >= 2 THEN
@@ -496,6 +503,10 @@ ALTER TABLE todos ADD title text UNIQUE;
 UPDATE todos SET title = id;
 SELECT t.begin_with();
 SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "1", "title": "b", "gone": false}, {"id": "b", "title": "x"}]}}');
+-- Where a value is given up, and taken by a todo that is created in the list.
+ALTER TABLE todos ADD FOREIGN KEY (list) REFERENCES lists;
+SELECT t.push(jsonb_build_object('lists', l, 'todos', '{"created": [{"id": "n", "list": "1", "title": "c"}], "updated": [{"id": "c", "title": "x"}], "deleted": ["b"]}'::jsonb))
+FROM unnest(ARRAY['{"deleted": ["1"]}', '{"updated": [{"id": "1", "gone": true}]}']::jsonb[]) AS l;
 DROP TABLE todos, lists;
 DROP FUNCTION mark, is_full;
 

@@ -104,7 +104,7 @@ impl ItemWriter<'_, '_> {
             applied.unreached = true;
             return Ok(());
         }
-        let deletes = statement.what == What::Delete;
+        let deletes = statement.what.deletes();
         let (soft, may_veto) = (target.collection.soft_delete.is_some(), self.may_veto(statement)?);
         let left: Vec<&Item> = statement.items.iter().copied().filter(|i| !done.contains(&i.row)).gather();
         let ids: Vec<&str> = left.iter().map(|i| i.id(self.targets)).gather();
@@ -120,9 +120,10 @@ impl ItemWriter<'_, '_> {
         if let Some(id) = self.touched_before(target, gone, before.logged, &|_| true).first() {
             return Err(target.taken_along(id));
         }
-        // (Not those that are marked as deleted already; nor what is gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with
+        // (Not those that are marked as deleted already, which a deletion passes over; nor what is gone meanwhile, through this very push (a cascade), or out of the caller's sight: the client hears of it with
         // its next pull.)
-        let stands = |place: &usize| visible.get(place).is_some_and(|marked| !(*marked && deletes && soft));
+        let passes_over = statement.what == What::Delete && soft;
+        let stands = |place: &usize| visible.get(place).is_some_and(|marked| !(*marked && passes_over));
         let kept: Vec<usize> = (0..ids.len()).filter(stands).gather();
         let refused = match may_veto {
             true => self.first_refused(statement, &kept, &ids, before)?,
@@ -144,7 +145,7 @@ impl ItemWriter<'_, '_> {
         before: &Beforehand,
     ) -> Result<Vec<&'i str>> {
         let target = &self.targets[statement.target];
-        let deletes = statement.what == What::Delete;
+        let deletes = statement.what.deletes();
         let all = || unseen.iter().map(|(_, id)| *id).gather();
         if unseen.is_empty() {
             return Ok(all());
@@ -194,22 +195,18 @@ impl ItemWriter<'_, '_> {
     }
 
     /// An UPDATE of a row that an earlier statement of this push has marked as deleted, as a trigger does that takes a parent's children along: what the client has
-    /// changed would be gone with the row, or bring it back where whole records are sent, with the mark as it was. (One that sets the mark itself says so. And a row that was
+    /// changed would be gone with the row, or bring it back where whole records are sent, with the mark as it was. (One that sets the mark itself is a deletion. And a row that was
     /// marked before the push is brought back, whatever else the push has done to it.)
     fn refuse_marked(&self, statement: &WriteStatement) -> Result<()> {
         let target = &self.targets[statement.target];
         let (What::Update(_), Some(mark)) = (statement.what, &target.collection.soft_delete) else { return Ok(()) };
-        let sets_mark = |item: &Item| {
-            let raw = target.plan.raw(&target.plan.records[item.row as usize], &mark.name);
-            raw.is_some_and(|raw| !matches!(raw, "null" | "false"))
-        };
         // (Of those that nobody saw before the push, only what it has changed of them tells.)
         let was_unmarked = |image: &str| {
             let values: HashMap<String, Option<String>> = serde_json::from_str(image).unwrap_or_default();
             !tombstone::marks(mark, values.get(&mark.name).and_then(Option::as_deref).map(str::as_bytes))
         };
         let marked = &self.fates[statement.target].marked;
-        let items = statement.items.iter().filter(|item| !marked.contains(&item.row) && !sets_mark(item));
+        let items = statement.items.iter().filter(|item| !marked.contains(&item.row));
         let rows: Vec<(&Item, &str)> = items.map(|item| (*item, item.id(self.targets))).gather();
         let touched = self.touched_before(target, &rows, journal::logged(), &was_unmarked);
         match target.visible_now(&touched)?.into_iter().find(|(_, is_marked)| *is_marked) {
@@ -301,7 +298,7 @@ impl ItemWriter<'_, '_> {
     /// Those of the failed items whose row is gone by now, taken along by a cascade: there is nothing to try again.
     pub fn gone(&self, failed: &[Item]) -> Result<HashSet<Item>> {
         let mut gone = HashSet::new();
-        let updates = failed.iter().copied().filter(Item::changes_row);
+        let updates = failed.iter().copied().filter(Item::keeps_row);
         for (target, updates) in by_target(updates) {
             let ids: Vec<&str> = updates.iter().map(|i| i.id(self.targets)).gather();
             let visible: HashSet<usize> =

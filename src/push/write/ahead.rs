@@ -121,7 +121,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
     /// Writes a part of the rest, unless that closes a row which still waits, or takes it along. Has anything been written?
     fn write_sparing(&mut self, part: &mut Step) -> Result<bool> {
         let (work, pace) = (self.work, self.pace);
-        let waiting: Vec<Item> = items(&self.left[..self.ahead]).filter(Item::changes_row).gather();
+        let waiting: Vec<Item> = items(&self.left[..self.ahead]).filter(Item::keeps_row).gather();
         if waiting.is_empty() {
             return Ok(self.write(part)?.written);
         }

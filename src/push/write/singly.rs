@@ -143,7 +143,7 @@ impl Work<'_, '_> {
                 Improved::Failed => None,
             };
         }
-        if best.1 .0.failed.iter().any(|(item, _)| item.what == What::Delete) {
+        if best.1 .0.failed.iter().any(|(item, _)| item.what.deletes()) {
             let forgiving = Trial { forgives: true, ..best.0.clone() };
             if let Improved::Done(done) = self.improve(forgiving, &mut best, &mut reasons)? {
                 return Ok(done);
@@ -346,7 +346,7 @@ impl Work<'_, '_> {
             for item in &items {
                 memory::heed();
                 let (item, group) = (*item, target.group_of_update(item.row));
-                let update = Item { what: What::Update(group), ..item };
+                let update = Item { what: What::of_update(target, item.row, group), ..item };
                 partial.found.push(update);
                 match fates[&item.row] {
                     // (Its INSERT has been tried.)
