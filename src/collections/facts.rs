@@ -23,6 +23,8 @@ pub struct Facts {
     pub followed: bool,
     /// Columns of it change by keys of its own ([`followed_by`]).
     pub follows: bool,
+    /// The columns of its own keys, and the tables to which these refer.
+    pub referring: Vec<(String, u32)>,
     /// The events on which triggers or rules of its owner run, as `tgtype` has them.
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
@@ -103,6 +105,7 @@ impl Facts {
             read_by_policies: Vec::new(),
             followed: true,
             follows: true,
+            referring: Vec::new(),
             fires: -1,
             fires_late: -1,
             vetoes: -1,

@@ -5,8 +5,8 @@
 //! created row that is known not to be there without its INSERT).
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell};
-use std::collections::{HashMap, HashSet};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::decide::Fates;
 use super::echo::{self, Echo};
@@ -22,6 +22,7 @@ use crate::server::spi::{self, Mode, Planned};
 use crate::server::subxact;
 
 mod left;
+mod spared;
 
 use left::Beforehand;
 
@@ -64,6 +65,8 @@ pub struct ItemWriter<'w, 'a> {
     care: Care,
     /// So many changes were logged before.
     logged: i32,
+    /// Records whose rows must not be taken along (spared.rs), by target.
+    spared: RefCell<BTreeMap<usize, Vec<u32>>>,
     /// A deletion counts as done where the push has hidden the row from its caller before: a trigger of another table may have marked it as deleted. That is for the
     /// last: in another order the deletion may come first.
     pub forgives: Cell<bool>,
@@ -73,7 +76,8 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     /// To be called before anything is written.
     pub fn of(targets: &'w [Target<'a>], fates: &'w [Fates], care: Care) -> Self {
         let echoes = targets.iter().map(|_| OnceCell::new()).gather();
-        ItemWriter { targets, fates, echoes, care, logged: journal::logged(), forgives: Cell::new(false) }
+        let (logged, spared) = (journal::logged(), RefCell::default());
+        ItemWriter { targets, fates, echoes, care, logged, spared, forgives: Cell::new(false) }
     }
 
     fn echo(&self, target: usize) -> Result<Option<&Echo>> {
@@ -135,6 +139,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let done =
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
         let sent = sending.map(Sending::end).unwrap_or_default();
+        self.check_spared(before.logged)?;
         self.mend_copies(std::slice::from_ref(statement), &sent)?;
         if !statement.returns() {
             return self.check_inserted(statement, &sent, trusted, applied);
@@ -169,9 +174,10 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let reached = format!("pg_catalog.to_json(ARRAY[{}]::pg_catalog.json[])", select.join(", "));
         let sql = format!("WITH {} SELECT {reached}", with.join(", "));
         let before = statements.iter().map(|statement| self.before(statement)).gather::<Result<Vec<Beforehand>>>()?;
-        let sending = self.sending(statements)?;
+        let (logged, sending) = (journal::logged(), self.sending(statements)?);
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         let sent = sending.map(Sending::end).unwrap_or_default();
+        self.check_spared(logged)?;
         self.mend_copies(statements, &sent)?;
         let done: Vec<HashSet<u32>> = rows.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))?;
         let mut done = done.into_iter();

@@ -73,7 +73,7 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
 }
 
 /// How many foreign keys a push that fails looks through, and partitions, each of some microseconds.
-const MOST_KEYS: usize = 10_000;
+pub const MOST_KEYS: usize = 10_000;
 
 /// What the stages of a push have to do with each other beyond that: only a push that fails asks.
 pub struct Ties {

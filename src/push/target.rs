@@ -20,6 +20,7 @@ use crate::values::dialect::Dialect;
 mod blame;
 mod columns;
 mod decode;
+mod moved;
 mod spelling;
 mod stored;
 

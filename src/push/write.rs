@@ -1,7 +1,7 @@
 //! Writing what was decided: all at once in one subtransaction, which is what almost every push gets. If that fails, in another order, of the few that there
 //! are ([`steps`](super::steps)); and only if none does, in halves of halves, to find out which rows cannot be written ([`singly`]).
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 
 use super::apply::{Care, ItemWriter};
@@ -21,6 +21,7 @@ use crate::server::subxact::{self, End};
 
 mod ahead;
 mod singly;
+mod spared;
 mod violators;
 
 /// What came of writing.
@@ -64,6 +65,11 @@ pub struct Work<'w, 'a> {
     stages: Vec<Stage>,
     /// Asked for once, if at all.
     ties: OnceCell<Ties>,
+    /// Records that are not written, and would move their rows: what these hang on must not take them along.
+    decided: spared::Records,
+    spares_decided: Cell<bool>,
+    /// The changes that move their rows, once somebody asks.
+    moving: OnceCell<HashSet<Item>>,
     /// In the first order.
     steps: Vec<Step>,
     writer: ItemWriter<'w, 'a>,
@@ -81,7 +87,10 @@ impl<'w, 'a> Work<'w, 'a> {
         let stages = order::stages(targets)?;
         let steps = Sorter { targets, decisions, stages: &stages }.parents_first(false);
         let writer = ItemWriter::of(targets, &decisions.fates, care);
-        Ok(Work { pusher, targets, decisions, stages, ties: OnceCell::new(), steps, writer, before })
+        let decided = spared::decided(targets, decisions, &stages, &steps)?;
+        writer.spare(decided.clone());
+        let (ties, moving, spares_decided) = (OnceCell::new(), OnceCell::new(), Cell::new(true));
+        Ok(Work { pusher, targets, decisions, stages, ties, decided, spares_decided, moving, steps, writer, before })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.
@@ -107,9 +116,17 @@ impl<'w, 'a> Work<'w, 'a> {
         if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
-        let Some((partial, missing)) = self.one_by_one(&attempts)? else { return Ok(Written::Nothing) };
+        let waits = self.waits_for_decided(&attempts)?;
+        let written = match waits {
+            true => {
+                let pusher = Pusher { report: true, ..*self.pusher };
+                Work::of(&pusher, self.targets, self.decisions, self.before, Care::Full)?.one_by_one(&attempts)?
+            }
+            false => self.one_by_one(&attempts)?,
+        };
+        let Some((partial, missing)) = written else { return Ok(Written::Nothing) };
         let unwritten: HashSet<Item> = partial.unwritten().gather();
-        let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, false));
+        let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, waits));
         let stood = partial.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));
         let rejections: Vec<Rejection> = rejected.chain(stood).gather();
         self.pusher.abort_on_rejections(&rejections, self.targets)?;

@@ -232,6 +232,13 @@ CREATE FUNCTION t.push_rows(list json, created json, updated json) RETURNS times
 SET ROLE alice;
 SELECT t.push_rows(t.row('1', deleted => '2026-01-01T11:00:00.000Z'), t.row('new', '1'), t.row('of 2', '1')) IS NOT NULL;
 SELECT id, list, deleted_at IS NOT NULL AS deleted FROM todos ORDER BY id;
+\echo -- Where it was moved off the list, and the stored one is later and stays, it does not go with the list: the push fails, until its client has taken the stored one.
+RESET ROLE;
+INSERT INTO todos VALUES ('of 3', '3', '2026-01-01', '2026-01-01 12:00:00Z');
+SET ROLE alice;
+SELECT * FROM t.error($$SELECT t.push_rows(t.row('3', deleted => '2026-01-01T11:00:00.000Z'), t.row('newer', '2'), t.row('of 3', '2'))$$);
+SELECT t.push_rows(t.row('3', deleted => '2026-01-01T11:00:00.000Z'), t.row('newer', '2'), t.row('of 3', '3')) IS NOT NULL;
+SELECT id, list, deleted_at IS NOT NULL AS deleted FROM todos ORDER BY id;
 RESET ROLE;
 
 \connect postgres

@@ -150,3 +150,133 @@ SELECT * FROM t.push('{"reject": {"created": [{"id": "m", "a": "mine"}]}}', clie
 SELECT * FROM t.push('{"reject": {"updated": [{"id": "m", "a": "mine again"}]}}', client_id => 'me');
 SELECT * FROM t.push('{"reject": {"updated": [{"id": "m", "a": "theirs"}]}}', client_id => 'you');
 SELECT id, a, b FROM reject WHERE id > '9' ORDER BY id;
+
+-- A row that the push moves, and of which the stored one stands, is not deleted with its former parent: the deletion is left out as well, and the rest is written.
+CREATE TABLE folders (id text PRIMARY KEY, name text UNIQUE);
+CREATE TABLE lists (id text PRIMARY KEY, folder text REFERENCES folders ON DELETE CASCADE);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists ON DELETE CASCADE, a text CHECK (a <> 'bad'), at timestamptz DEFAULT '2020-01-01Z');
+SELECT snapsync.enable('folders'), snapsync.enable('lists');
+-- Two folders with a list each, and two todos in list 1, the first of which changes on the server; then this push, and what stands then.
+CREATE FUNCTION t.stored() RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', (SELECT string_agg(id, ' ' ORDER BY id) FROM folders), (SELECT string_agg(id || ':' || folder, ' ' ORDER BY id) FROM lists),
+                     (SELECT string_agg(concat(id, ':', list, ':', a), ' ' ORDER BY id) FROM todos)) $$;
+CREATE PROCEDURE t.change(policy text) LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM folders;
+    DELETE FROM todos;
+    EXECUTE format('SELECT snapsync.enable(''todos'', conflict => %L%s)', policy, CASE policy
+        WHEN 'last_write_wins' THEN ', version_column => ''at''' WHEN 'custom' THEN ', conflict_function => ''decide(text, text, jsonb, jsonb)''' ELSE '' END);
+    INSERT INTO folders VALUES ('f', 'home'), ('g', 'work');
+    INSERT INTO lists VALUES ('1', 'f'), ('2', 'g');
+    INSERT INTO todos VALUES ('T', '1', 'old'), ('U', '1', 'old');
+    COMMIT;
+    PERFORM t.catch_up('folders', 'lists', 'todos');
+    UPDATE todos SET a = 'server', at = '2021-01-01Z' WHERE id = 'T';
+    COMMIT;
+END
+$$;
+\set moves '"todos": {"updated": [{"id": "T", "list": "2", "a": "client", "at": "2020-06-01T00:00:00Z"}, {"id": "U", "list": "2", "at": "2022-01-01T00:00:00Z"}], "created": [{"id": "N", "list": "2", "at": "2022-01-01T00:00:00Z"}]}'
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT t.stored();
+-- Once it has pulled, its client moves the row again, or does not.
+SELECT t.catch_up('todos');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2"}]}}');
+SELECT t.stored();
+-- From farther above. What hangs on nothing of it is deleted.
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"folders": {"deleted": ["f"]}, ' || :'moves' || '}');
+SELECT t.stored();
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"folders": {"deleted": ["f"]}, "lists": {"updated": [{"id": "1", "folder": "g"}], "deleted": ["2"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "client"}]}}');
+SELECT t.stored();
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1", "2"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "client"}]}}');
+SELECT t.stored();
+-- What fails only since the other one stands waits as well, and aborts nothing: a value that is not given up. Another failure does.
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"folders": {"deleted": ["f"], "created": [{"id": "h", "name": "home"}]}, ' || :'moves' || '}');
+SELECT t.stored();
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "client"}], "created": [{"id": "B", "a": "bad"}]}}');
+SELECT t.stored();
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "client"}], "created": [{"id": "B", "a": "bad"}]}}', true);
+SELECT t.stored();
+-- Who edits a todo and deletes its list means it to go with that.
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "a": "client"}]}}');
+SELECT t.stored();
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "1", "a": "client"}]}}');
+SELECT t.stored();
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "client", "_changed": "a"}]}}');
+SELECT t.stored();
+-- The other policies.
+CALL t.change('reject');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}', true);
+SELECT t.stored();
+CALL t.change('merge');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}', true);
+SELECT t.stored();
+CALL t.change('client_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT t.stored();
+CALL t.change('last_write_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT t.stored();
+CALL t.change('custom');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "reject"}, {"id": "U", "list": "2"}]}}', true);
+SELECT t.stored();
+-- What the function returns does not move it either; the function deletes it.
+CALL t.change('custom');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "client"}]}}');
+SELECT t.stored();
+CALL t.change('custom');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "T", "list": "2", "a": "delete"}]}}');
+SELECT t.stored();
+-- A key that makes the column NULL deletes nothing.
+ALTER TABLE todos DROP CONSTRAINT todos_list_fkey, ADD FOREIGN KEY (list) REFERENCES lists ON DELETE SET NULL;
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT t.stored();
+-- A trigger that deletes, and one that marks, also where policies hide marked rows.
+ALTER TABLE todos DROP CONSTRAINT todos_list_fkey, ADD gone boolean NOT NULL DEFAULT false;
+ALTER TABLE todos ADD FOREIGN KEY (list) REFERENCES lists DEFERRABLE INITIALLY DEFERRED;
+CREATE FUNCTION along() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM todos WHERE list = old.id; RETURN NULL; END $$;
+CREATE TRIGGER along AFTER DELETE ON lists FOR EACH ROW EXECUTE FUNCTION along();
+CALL t.change('server_wins');
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT t.stored();
+DROP TRIGGER along ON lists;
+ALTER TABLE lists ADD gone boolean NOT NULL DEFAULT false;
+CREATE OR REPLACE FUNCTION along() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE todos SET gone = true WHERE list = old.id; RETURN NULL; END $$;
+CREATE TRIGGER along AFTER UPDATE ON lists FOR EACH ROW WHEN (new.gone) EXECUTE FUNCTION along();
+SELECT snapsync.enable('lists', soft_delete_column => 'gone');
+CREATE OR REPLACE PROCEDURE t.change_marked() LANGUAGE plpgsql AS $$
+BEGIN
+    CALL t.change('server_wins');
+    PERFORM snapsync.enable('todos', conflict => 'server_wins', soft_delete_column => 'gone');
+    COMMIT;
+    PERFORM t.catch_up('folders', 'lists', 'todos');
+    UPDATE todos SET a = 'server again' WHERE id = 'T';
+    COMMIT;
+END
+$$;
+CALL t.change_marked();
+SELECT * FROM t.push('{"lists": {"deleted": ["1"]}, ' || :'moves' || '}');
+SELECT t.stored(), (SELECT array_agg(id ORDER BY id) FROM todos WHERE gone), (SELECT array_agg(id ORDER BY id) FROM lists WHERE gone);
+CALL t.change_marked();
+SELECT * FROM t.push('{"lists": {"updated": [{"id": "1", "gone": true}]}, ' || :'moves' || '}');
+SELECT t.stored(), (SELECT array_agg(id ORDER BY id) FROM todos WHERE gone), (SELECT array_agg(id ORDER BY id) FROM lists WHERE gone);
+CALL t.change_marked();
+ALTER TABLE todos ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON todos USING (NOT gone) WITH CHECK (true);
+ALTER FUNCTION along SECURITY DEFINER;
+GRANT ALL ON lists, todos TO alice;
+SELECT t.catch_up('folders', 'lists', 'todos');
+UPDATE todos SET a = 'server once more' WHERE id = 'T';
+SET ROLE alice;
+SELECT push_changes(('{"lists": {"updated": [{"id": "1", "gone": true}]}, ' || :'moves' || '}')::json, current_setting('t.cursor'));
+RESET ROLE;
+SELECT t.stored(), (SELECT array_agg(id ORDER BY id) FROM todos WHERE gone), (SELECT array_agg(id ORDER BY id) FROM lists WHERE gone);

@@ -559,6 +559,24 @@ SELECT t.push('{"lists": {"deleted": ["1", "9"]}, "todos": {"updated": [{"id": "
 SELECT t.push('{"lists": {"deleted": ["1", "9"]}, "todos": {"updated": [{"id": "b", "list": "2", "gone": false}]}}');
 DROP TABLE todos, lists;
 DROP FUNCTION wait;
+-- A row that is to be moved, and cannot be, is not deleted with its former parent, be it by a cascade from farther above; what hangs on nothing of it is.
+CREATE TABLE folders (id text PRIMARY KEY);
+CREATE TABLE lists (id text PRIMARY KEY, folder text REFERENCES folders ON DELETE CASCADE);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists ON DELETE CASCADE, title text UNIQUE CHECK (title <> 'bad'));
+INSERT INTO folders VALUES ('f'), ('g');
+INSERT INTO lists VALUES ('1', 'f'), ('2', 'g'), ('3', 'g');
+INSERT INTO todos VALUES ('a', '1', 'a'), ('b', '1', 'b'), ('c', '2', 'c');
+SELECT t.tables('folders', 'lists', 'todos');
+SELECT t.push('{"lists": {"deleted": ["1", "3"]}, "todos": {"updated": [{"id": "a", "list": "2", "title": "bad"}, {"id": "b", "title": "x"}]}}');
+SELECT t.push('{"lists": {"deleted": ["1", "2"]}, "todos": {"updated": [{"id": "a", "list": "2", "title": "c"}, {"id": "b", "title": "x"}]}}');
+SELECT t.push('{"folders": {"deleted": ["f"]}, "todos": {"updated": [{"id": "a", "list": "nowhere"}]}}');
+SELECT t.push('{"folders": {"deleted": ["f"]}, "lists": {"updated": [{"id": "1", "folder": "nowhere"}], "deleted": ["3"]}}');
+-- Where it fails with another value, or moves nothing, it goes with the list.
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "1", "title": "bad"}]}}');
+-- It moves after something else, and is deleted with the list to which it was moved.
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2", "title": "c"}, {"id": "c", "title": "y"}], "created": [{"id": "z", "title": "bad"}]}}');
+SELECT t.push('{"lists": {"deleted": ["1", "2"]}, "todos": {"updated": [{"id": "a", "list": "2"}], "created": [{"id": "z", "title": "bad"}]}}');
+DROP TABLE todos, lists, folders;
 
 -- New rows that refer to each other are written, whatever is wrong with another one; so are an item's deletion and the closing of its list.
 CREATE TABLE lists (id text PRIMARY KEY, open boolean NOT NULL DEFAULT true, main text);

@@ -41,6 +41,11 @@ SELECT json_build_object(
                           AND a.attname <> ALL (coalesce((SELECT key FROM snapsync.collection WHERE relation = $1), '{}'))),
     'follows', EXISTS (SELECT FROM tree CROSS JOIN LATERAL (SELECT confdeltype, confupdtype FROM pg_constraint WHERE conrelid = tree.relid OFFSET 0) AS k
                        WHERE k.confdeltype IN ('n', 'd') OR k.confupdtype IN ('c', 'n', 'd')),
+    'referring', (SELECT coalesce(json_agg(DISTINCT jsonb_build_array(a.attname, coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid)::int8)), '[]')
+                  FROM tree CROSS JOIN LATERAL (SELECT conkey, contype, confrelid FROM pg_constraint WHERE conrelid = tree.relid OFFSET 0) AS k
+                  CROSS JOIN LATERAL unnest(k.conkey) AS c(attnum)
+                  CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = tree.relid AND attnum = c.attnum OFFSET 0) AS a
+                  WHERE k.contype = 'f'),
     'fires', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
     'fires_late', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgdeferrable), 0),
     'vetoes', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0) END,

@@ -22,7 +22,7 @@ use crate::sight::policy::{self, Judge, RowCommand};
 /// What is known when a statement begins.
 pub(super) struct Beforehand {
     /// So many changes were logged.
-    logged: i32,
+    pub(super) logged: i32,
     /// The number of its command.
     command: u32,
     /// Its items whose rows the caller sees, where it may be vetoed and that is looked at.
@@ -173,7 +173,7 @@ impl ItemWriter<'_, '_> {
 
     /// May a key have changed columns of this table's rows, as what they refer to was deleted since so many changes were logged, or updated? That hides rows and deletes none. A cascade may
     /// have done so, or a trigger. What was deleted of a tracked table the journal tells; that others were written to, if for another reason, the locks tell.
-    fn may_follow(&self, target: &Target, since: i32) -> Result<bool> {
+    pub(super) fn may_follow(&self, target: &Target, since: i32) -> Result<bool> {
         if !Facts::of(&target.collection)?.follows {
             return Ok(false);
         }
@@ -326,7 +326,12 @@ fn unwritten(target: &Target, ids: &[&str], sent: &Outcomes) -> Result<Vec<usize
 
 /// Those of these ids, comparable, of whose rows the log has among these changes that they were deleted, or that something which shows them changed, if what they had there before
 /// counts.
-fn taken_in(target: &Target, ids: &[&str], changes: Range<i32>, counts: &dyn Fn(&str) -> bool) -> HashSet<String> {
+pub(super) fn taken_in(
+    target: &Target,
+    ids: &[&str],
+    changes: Range<i32>,
+    counts: &dyn Fn(&str) -> bool,
+) -> HashSet<String> {
     let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
     let mut taken = HashSet::new();
     journal::taken_in(changes, target.collection.relation, &mut |key, image| {
@@ -338,7 +343,7 @@ fn taken_in(target: &Target, ids: &[&str], changes: Range<i32>, counts: &dyn Fn(
 }
 
 /// Those of these rows, which the caller does not see any more, that stand there all the same.
-fn left_standing<'i>(target: &Target, ids: &[&'i str]) -> Result<Vec<&'i str>> {
+pub(super) fn left_standing<'i>(target: &Target, ids: &[&'i str]) -> Result<Vec<&'i str>> {
     memory::heed();
     let count = policy::count_standing(&target.collection, ids)?;
     if count == 0 || count == ids.len() {

@@ -51,6 +51,16 @@ impl Target<'_> {
         )
     }
 
+    /// What would take along a row that another change of the same push was to move away.
+    pub fn spared(&self, id: &str) -> SyncError {
+        let (id, collection) = (excerpt::name(self.as_sent(id)), &self.collection.name);
+        SyncError::new(
+            code::CHANGED_BY_ITS_OWN,
+            format!("row \"{id}\" of collection \"{collection}\" would be deleted along, and its move is not written"),
+        )
+        .hint("The same push was to move that row away before. Pull, and push again.")
+    }
+
     /// An error of Postgres about one record, with the record's place in the payload.
     pub fn about(&self, id: &str, e: SyncError) -> SyncError {
         self.located(e, format!("It is about {} (id \"{}\").", self.path_of(id), excerpt::name(id)))

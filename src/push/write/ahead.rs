@@ -29,6 +29,10 @@ pub(super) struct Tries<'s, 'w, 'a> {
     ahead: usize,
     errors: HashMap<Item, SyncError>,
     partial: Partial,
+    /// Those of all that are to be written that move their rows, as long as they are not.
+    to_move: HashSet<Item>,
+    /// Those that are not to be written any more.
+    left_out: Vec<Item>,
     /// So often rows that go ahead may still be tried in vain.
     budget: usize,
     /// Those of them that are changed, and can be now, where that is known.
@@ -36,7 +40,10 @@ pub(super) struct Tries<'s, 'w, 'a> {
 }
 
 impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
-    pub(super) fn of(work: &'s Work<'w, 'a>, steps: &[Step], pace: Pace<'s>) -> Self {
+    pub(super) fn of(work: &'s Work<'w, 'a>, steps: &[Step], pace: Pace<'s>) -> Result<Self> {
+        let moving = work.moving()?;
+        let to_move: HashSet<Item> = items(steps).filter(|item| moving.contains(item)).gather();
+        let left_out = moving.iter().copied().filter(|item| !to_move.contains(item)).gather();
         let is_ahead: HashSet<Item> = pace.ahead.iter().copied().gather();
         let (mut left, mut rest): (Vec<Step>, Vec<Step>) = (memory::list(steps.len()), memory::list(steps.len()));
         for step in steps {
@@ -48,16 +55,18 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         }
         let ahead = left.len();
         memory::extend(&mut left, rest);
-        Tries {
+        Ok(Tries {
             work,
             pace,
             left,
             ahead,
             errors: HashMap::new(),
             partial: Partial::default(),
+            to_move,
+            left_out,
             budget: MOST_TRIED,
             open: None,
-        }
+        })
     }
 
     /// Tries those that go ahead, and again after each part of the rest.
@@ -125,6 +134,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         if waiting.is_empty() {
             return Ok(self.write(part)?.written);
         }
+        self.spare_others(&part.items);
         let before = match self.open.take() {
             Some(open) => open,
             None => work.writer.open(&waiting)?,
@@ -143,14 +153,32 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             return Ok(false);
         };
         self.open = Some(open);
+        self.moved(&part.items, &left.items);
         *part = left;
         self.partial.take(partial);
         errors.into_iter().for_each(|(item, e)| note(&mut self.errors, item, e));
         Ok(written)
     }
 
+    /// No part takes rows along that are to be moved, or that could not be. (Those of the part itself are just being written.)
+    fn spare_others(&self, part: &[Item]) {
+        let own: HashSet<&Item> = part.iter().gather();
+        let others = self.to_move.iter().copied().filter(|item| !own.contains(item));
+        self.work.spare(others.chain(self.left_out.iter().copied()));
+    }
+
+    /// Of this part these are left.
+    fn moved(&mut self, part: &[Item], left: &[Item]) {
+        let left: HashSet<&Item> = left.iter().gather();
+        part.iter().filter(|item| !left.contains(item)).for_each(|item| _ = self.to_move.remove(item));
+    }
+
     fn write(&mut self, step: &mut Step) -> Result<Progress> {
-        self.work.write_step(step, self.pace, &mut self.errors, &mut self.partial)
+        let part: Vec<Item> = step.items.iter().copied().gather();
+        self.spare_others(&part);
+        let progress = self.work.write_step(step, self.pace, &mut self.errors, &mut self.partial)?;
+        self.moved(&part, &step.items);
+        Ok(progress)
     }
 
     /// Each step once.

@@ -248,7 +248,7 @@ impl Work<'_, '_> {
     /// (With `abort` not all that cannot be written are among those that failed.)
     pub(super) fn bisect(&self, steps: &[Step], pace: Pace) -> Result<Partial> {
         self.writer.forgives.set(pace.forgives);
-        let mut tries = Tries::of(self, steps, pace);
+        let mut tries = Tries::of(self, steps, pace)?;
         tries.go_ahead()?;
         let (mut before, mut failures, mut rounds) = (usize::MAX, 0, 0);
         while rounds < ROUNDS || failures <= MOST_TRIED {
