@@ -127,6 +127,30 @@ SELECT t.pull_ids('memos');
 RESET ROLE;
 TABLE memos;
 
+-- What policies refuse is refused, also where another row of the same statement hides it from its user (a membership that ends, a key that follows), and whatever triggers there are.
+CREATE TABLE members (room text, who name, PRIMARY KEY (room, who));
+CREATE TABLE items (id text PRIMARY KEY, room text, above text REFERENCES items ON DELETE SET NULL, owner name, body text);
+CREATE FUNCTION t.passes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(new, old); END $$;
+CREATE TRIGGER passes BEFORE UPDATE OR DELETE ON items FOR EACH ROW EXECUTE FUNCTION t.passes();
+CREATE FUNCTION t.leaves() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN DELETE FROM public.members AS m WHERE m.who = old.owner AND m.room = old.room; RETURN NULL; END $$;
+CREATE TRIGGER leaves AFTER UPDATE OR DELETE ON items FOR EACH ROW WHEN (old.id = 'last') EXECUTE FUNCTION t.leaves();
+ALTER TABLE items ENABLE ROW LEVEL SECURITY;
+CREATE POLICY sees ON items FOR SELECT USING (owner = current_user OR above IS NOT NULL OR room IN (SELECT room FROM members WHERE who = current_user));
+CREATE POLICY edits ON items FOR UPDATE USING (owner = current_user);
+CREATE POLICY deletes ON items FOR DELETE USING (owner = current_user);
+GRANT ALL ON members, items TO alice, bob;
+INSERT INTO members VALUES ('a', 'alice');
+INSERT INTO items VALUES ('last', 'a', NULL, 'alice', 'x'), ('mine', 'b', NULL, 'alice', 'x'), ('in a', 'a', NULL, 'bob', 'x'), ('below', 'b', 'mine', 'bob', 'x');
+SELECT snapsync.enable('items');
+SELECT pull_changes('{items}') ->> 'timestamp' AS cursor \gset
+SET ROLE alice;
+SELECT push_changes('{"items": {"updated": [{"id": "last", "body": "y"}, {"id": "in a", "body": "y"}]}}', :'cursor');
+SELECT push_changes('{"items": {"deleted": ["last", "in a"]}}', :'cursor');
+SELECT push_changes('{"items": {"deleted": ["mine", "below"]}}', :'cursor');
+SELECT push_changes('{"items": {"updated": [{"id": "last", "body": "y"}, {"id": "in a", "body": "y"}], "deleted": ["mine", "below"]}}', :'cursor', on_rejected => 'report');
+RESET ROLE;
+TABLE items;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

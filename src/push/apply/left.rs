@@ -125,9 +125,10 @@ impl ItemWriter<'_, '_> {
         let passes_over = statement.what == What::Delete && soft;
         let stands = |place: &usize| visible.get(place).is_some_and(|marked| !(*marked && passes_over));
         let kept: Vec<usize> = (0..ids.len()).filter(stands).gather();
+        let standing: Vec<&str> = kept.iter().map(|place| ids[*place]).gather();
         let refused = match may_veto {
-            true => self.first_refused(statement, &kept, &ids, before)?,
-            false => kept.first().map(|place| ids[*place]),
+            true => self.first_refused(statement, &standing, before)?,
+            false => standing.first().copied(),
         };
         if let Some(id) = refused {
             return Err(target.refused(what, id));
@@ -160,13 +161,12 @@ impl ItemWriter<'_, '_> {
         let mut left: Vec<&str> = others.map(|(_, id)| *id).gather();
         let taken = taken_in(target, &left, since..i32::MAX, &|_| true);
         left.retain(|id| !taken.contains(&*target.comparable(id)));
-        // (A key may have hidden it, as the same statement deleted another row, and policies have kept it.)
-        if deletes && !forgives && Facts::of(&target.collection)?.follows {
+        // What the same statement did to another row may have hidden it (a key, a membership that ends), and policies have kept it.
+        if !forgives {
             let known: HashSet<&str> = left.iter().copied().gather();
             let taken: Vec<&str> = unseen.iter().map(|(_, id)| *id).filter(|id| !known.contains(id)).gather();
             let standing = left_standing(target, &taken)?;
-            let places: Vec<usize> = (0..standing.len()).gather();
-            memory::extend(&mut left, self.first_refused(statement, &places, &standing, before)?);
+            memory::extend(&mut left, self.refused_as_met(statement, &standing, before)?.flatten());
         }
         Ok(left)
     }
@@ -244,33 +244,43 @@ impl ItemWriter<'_, '_> {
             && self.targets[item.target].may_read_key()
     }
 
-    /// The first of these rows that the policies do not let the caller change, as the statement met it. The others a trigger kept. What a policy goes by can
-    /// have changed since the rows were locked, through this very push, or others'. (As they are now, the trigger may have made what the policy refuses: a mark, say.)
+    /// The first of these rows, which the caller sees, that the policies do not let him change. The others a trigger kept.
     fn first_refused<'i>(
         &self,
         statement: &WriteStatement,
-        places: &[usize],
-        ids: &[&'i str],
+        rows: &[&'i str],
         before: &Beforehand,
     ) -> Result<Option<&'i str>> {
         let target = &self.targets[statement.target];
-        let collection = &target.collection;
+        match self.refused_as_met(statement, rows, before)? {
+            Some(refused) => Ok(refused),
+            // Which rows he may update as they are now, locking them tells. Of a deletion nothing does: he hears of the row, as of one that a trigger kept.
+            None if statement.what.event(&target.collection) == DELETE => Ok(None),
+            None => {
+                let open: HashSet<usize> = target.lock(rows)?.into_iter().map(|(place, _)| place).gather();
+                Ok((0..rows.len()).find(|place| !open.contains(place)).map(|place| rows[place]))
+            }
+        }
+    }
+
+    /// The first of these rows that the policies do not let the caller change, as the statement met it; None where that cannot be told. What a policy goes by can have changed since
+    /// the rows were locked, through this very push, or others'. (As they are now, the trigger may have made what the policy refuses: a mark, say.)
+    fn refused_as_met<'i>(
+        &self,
+        statement: &WriteStatement,
+        rows: &[&'i str],
+        before: &Beforehand,
+    ) -> Result<Option<Option<&'i str>>> {
+        let collection = &self.targets[statement.target].collection;
         let deletes = statement.what.event(collection) == DELETE;
         let command = if deletes { RowCommand::Delete } else { RowCommand::Update };
         let _then = pg::ActiveSnapshot::before_command(before.command);
         let judge = Judge::of_changes(collection, command);
-        let asked: Vec<&'i str> = places.iter().map(|&place| ids[place]).gather();
-        let mut part = &asked[..];
+        let mut part = rows;
         match judge.count_present(part)? {
             Some(count) if count < part.len() => {}
-            Some(_) => return Ok(None),
-            // That cannot be told. Which rows he may update as they are now, locking them tells. Of a deletion nothing does: he hears of the row, as of
-            // one that a trigger kept.
-            None if deletes => return Ok(None),
-            None => {
-                let open: HashSet<usize> = target.lock(part)?.into_iter().map(|(place, _)| place).gather();
-                return Ok((0..part.len()).find(|place| !open.contains(place)).map(|place| part[place]));
-            }
+            Some(_) => return Ok(Some(None)),
+            None => return Ok(None),
         }
         while part.len() > 1 {
             memory::heed();
@@ -278,7 +288,7 @@ impl ItemWriter<'_, '_> {
             let refuses = judge.count_present(first)?.is_some_and(|count| count < first.len());
             part = if refuses { first } else { second };
         }
-        Ok(part.first().copied())
+        Ok(Some(part.first().copied()))
     }
 
     /// Those of these rows that the caller could change: he sees them, policies let him, and they are not marked as deleted, unless they were before the push, or the item brings them back.
