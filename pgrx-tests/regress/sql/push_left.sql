@@ -149,7 +149,7 @@ SELECT push_changes('{"items": {"deleted": ["last", "in a"]}}', :'cursor');
 SELECT push_changes('{"items": {"deleted": ["mine", "below"]}}', :'cursor');
 SELECT push_changes('{"items": {"updated": [{"id": "last", "body": "y"}, {"id": "in a", "body": "y"}], "deleted": ["mine", "below"]}}', :'cursor', on_rejected => 'report');
 RESET ROLE;
-TABLE items;
+SELECT * FROM items ORDER BY id;
 
 \set ECHO none
 \c postgres
