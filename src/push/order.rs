@@ -163,7 +163,7 @@ pub fn read_by_policies(collection: &Rc<Collection>) -> Result<HashSet<u32>> {
 }
 
 /// The strongly connected components of a graph, each after those it points to (Tarjan).
-fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
+pub fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     struct Tarjan<'e> {
         edges: &'e [Vec<usize>],
         index: Vec<Option<usize>>,

@@ -20,9 +20,12 @@ use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 
 mod ahead;
+mod circles;
 mod singly;
 mod spared;
 mod violators;
+
+use circles::Key;
 
 /// What came of writing.
 pub enum Written {
@@ -65,6 +68,8 @@ pub struct Work<'w, 'a> {
     stages: Vec<Stage>,
     /// Asked for once, if at all.
     ties: OnceCell<Ties>,
+    /// The same.
+    keys: OnceCell<Vec<Key>>,
     /// Records that are not written, and would move their rows: what these hang on must not take them along.
     decided: spared::Records,
     spares_decided: Cell<bool>,
@@ -89,8 +94,21 @@ impl<'w, 'a> Work<'w, 'a> {
         let writer = ItemWriter::of(targets, &decisions.fates, care);
         let decided = spared::decided(targets, decisions, &stages, &steps)?;
         writer.spare(decided.clone());
-        let (ties, moving, spares_decided) = (OnceCell::new(), OnceCell::new(), Cell::new(true));
-        Ok(Work { pusher, targets, decisions, stages, ties, decided, spares_decided, moving, steps, writer, before })
+        let (ties, keys, moving, spares_decided) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Cell::new(true));
+        Ok(Work {
+            pusher,
+            targets,
+            decisions,
+            stages,
+            ties,
+            keys,
+            decided,
+            spares_decided,
+            moving,
+            steps,
+            writer,
+            before,
+        })
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up.

@@ -591,9 +591,34 @@ INSERT INTO lists VALUES ('1');
 INSERT INTO todos VALUES ('a', '1', 'x');
 SELECT t.tables('lists', 'todos');
 SELECT t.push('{"lists": {"created": [{"id": "2", "main": "b"}, {"id": "3", "main": "c"}]}, "todos": {"created": [{"id": "b", "list": "2"}, {"id": "c", "list": "3"}, {"id": "d", "list": "2"}], "updated": [{"id": "a", "title": "bad"}]}}');
+-- Whatever is wrong: a list that is not there, a trigger that refuses, a value that is taken, a policy; one beside whole circles, and one within them.
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF new.title = 'no' THEN RAISE 'no'; END IF; RETURN new; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON todos FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE POLICY mine ON todos AS RESTRICTIVE FOR INSERT WITH CHECK (title IS DISTINCT FROM 'others');
+CREATE UNIQUE INDEX ON todos (title);
+SELECT wrong, t.push(jsonb_build_object('lists', '{"created": [{"id": "2", "main": "b"}, {"id": "3", "main": "c"}]}'::jsonb, 'todos', jsonb_build_object('created',
+    jsonb_build_array('{"id": "b", "list": "2"}'::jsonb, wrong, '{"id": "c", "list": "3"}'::jsonb, '{"id": "d", "list": "2"}'::jsonb))))
+FROM unnest(ARRAY['{"id": "x", "list": "4"}', '{"id": "x", "list": "2", "title": "no"}', '{"id": "x", "list": "2", "title": "x"}', '{"id": "x", "list": "1", "title": "others"}']::jsonb[]) AS wrong;
+SELECT t.push('{"lists": {"created": [{"id": "2", "main": "b"}, {"id": "3", "main": "c"}]}, "todos": {"created": [{"id": "b", "list": "2", "title": "no"}, {"id": "c", "list": "3"}, {"id": "d", "list": "2"}]}}');
+-- Those that did, and are deleted.
+ALTER TABLE lists DROP CONSTRAINT lists_main_fkey, ADD FOREIGN KEY (main) REFERENCES todos;
+ALTER TABLE todos DROP CONSTRAINT todos_list_fkey, ADD FOREIGN KEY (list) REFERENCES lists;
+INSERT INTO lists VALUES ('7'), ('8'), ('9');
+INSERT INTO todos VALUES ('g', '7'), ('h', '8'), ('i', '9');
+UPDATE lists SET main = CASE id WHEN '7' THEN 'g' ELSE 'h' END WHERE id IN ('7', '8');
+SELECT t.tables('lists', 'todos');
+SELECT t.push('{"lists": {"deleted": ["7", "8", "9"]}, "todos": {"deleted": ["h", "g"]}}');
+DELETE FROM todos WHERE id = 'i';
+UPDATE lists SET main = NULL;
+DELETE FROM todos WHERE id IN ('g', 'h');
+DELETE FROM lists WHERE id IN ('7', '8', '9');
+ALTER TABLE lists DROP CONSTRAINT lists_main_fkey, ADD FOREIGN KEY (main) REFERENCES todos ON DELETE SET NULL;
+ALTER TABLE todos DROP CONSTRAINT todos_list_fkey, ADD FOREIGN KEY (list) REFERENCES lists ON DELETE CASCADE;
+SELECT t.tables('lists', 'todos');
 SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"deleted": ["a"]}}');
 ALTER TABLE lists DROP COLUMN main;
 DROP TABLE todos, lists;
+DROP FUNCTION refuse;
 
 -- Each row takes the next one's value.
 CREATE TABLE queue (id text PRIMARY KEY, place int UNIQUE);

@@ -285,6 +285,9 @@ impl Work<'_, '_> {
         while !rest.is_empty() {
             let mut outcome = Outcome::default();
             let (tried, untried) = rest.split_at(self.writer.bisect(rest, step.together, pace.enough, &mut outcome)?);
+            if step.together && outcome.failed.len() > 1 {
+                self.write_circles(&mut outcome)?;
+            }
             // Before the next step: parents are deleted last.
             let found = std::mem::take(&mut outcome.found);
             let mut left: HashSet<Item> = self.write_found(&found, pace.enough, &mut outcome, partial)?;
