@@ -50,6 +50,17 @@ pub fn undefer(constraints: &[Constraint]) -> Result<()> {
     set(constraints, "IMMEDIATE")
 }
 
+/// Makes all constraints IMMEDIATE, where [`DeferredBefore::may_be_immediate`], in a trial that is undone: what is deferred fires, and then it is the statement that
+/// writes a row which fails.
+pub fn all_immediate() -> Result<()> {
+    spi::utility("SET CONSTRAINTS ALL IMMEDIATE")
+}
+
+/// And DEFERRED, in such a trial.
+pub fn all_deferred() -> Result<()> {
+    spi::utility("SET CONSTRAINTS ALL DEFERRED")
+}
+
 fn set(constraints: &[Constraint], to: &str) -> Result<()> {
     if constraints.is_empty() {
         return Ok(());
@@ -76,6 +87,11 @@ impl DeferredBefore {
             return deferred::try_out();
         }
         subxact::try_out(|| undefer(own))
+    }
+
+    /// May constraints and triggers that are deferred fire in the middle of the call? Nothing else waits for them, and they run as at the commit.
+    pub fn may_be_immediate(self) -> bool {
+        self.nothing && deferred::is_as_at_commit()
     }
 
     /// The call is at its end, and what it has left was checked: the next one in the transaction need not take that for somebody else's.

@@ -21,6 +21,7 @@ use crate::server::subxact::{self, End};
 
 mod ahead;
 mod circles;
+mod sift;
 mod singly;
 mod spared;
 mod violators;

@@ -361,6 +361,16 @@ SELECT t.tables('todos');
 SELECT t.push('{"todos": {"updated": [{"id": "c", "title": "bad"}, {"id": "a", "place": 2}, {"id": "b", "place": 1, "title": "y"}]}}');
 DROP TABLE todos;
 
+-- So do two of which one leaves a list that is deleted: that must not take it along before.
+CREATE TABLE lists (id text PRIMARY KEY);
+CREATE TABLE todos (id text PRIMARY KEY, list text NOT NULL REFERENCES lists ON DELETE CASCADE, tag text UNIQUE DEFERRABLE, title text CHECK (title <> 'bad'));
+INSERT INTO lists VALUES ('1'), ('2');
+INSERT INTO todos VALUES ('a', '1', 'A', 'a'), ('b', '2', 'B', 'b'), ('c', '2', 'C', 'c');
+SELECT t.tables('lists', 'todos');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "c", "title": "bad"}, {"id": "a", "list": "2", "tag": "B"}, {"id": "b", "tag": "A"}]}}');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "c", "list": "3"}, {"id": "a", "list": "2", "tag": "B"}, {"id": "b", "tag": "A"}]}}');
+DROP TABLE todos, lists;
+
 -- More rows wait for one of their own table, which is the last, than are tried in all rounds.
 CREATE TABLE tasks (id text PRIMARY KEY, root text, open boolean, title text);
 CREATE FUNCTION is_open() RETURNS trigger LANGUAGE plpgsql AS $$

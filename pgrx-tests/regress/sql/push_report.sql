@@ -66,6 +66,64 @@ SELECT * FROM t.error($$SELECT push_changes('{"seats": {"created": [{"id": "c", 
 SELECT * FROM t.report('{"seats": {"created": [{"id": "c", "place": 3}, {"id": "d", "place": 1}, {"id": "e", "beside": "nobody"}, {"id": "f", "beside": "c"}], "updated": [{"id": "a", "beside": null}]}}');
 SELECT * FROM seats ORDER BY id;
 
+-- Where a deletion violates such a key, the error names the table that refers to the row: none of its rows is to blame, however many are pushed with it.
+CREATE TABLE labels (id text PRIMARY KEY);
+CREATE TABLE notes (id int PRIMARY KEY, label text REFERENCES labels DEFERRABLE, t text);
+INSERT INTO labels VALUES ('red'), ('blue');
+INSERT INTO notes SELECT i, CASE i WHEN 0 THEN 'red' END, 'x' FROM generate_series(0, 600) AS i;
+SELECT snapsync.enable('labels'), snapsync.enable('notes');
+GRANT ALL ON labels, notes TO alice;
+SET ROLE alice;
+SELECT * FROM t.report('{"notes": {"updated": [{"id": 1, "t": "y"}, {"id": 2, "label": "green"}, {"id": 3, "label": "blue"}]}, "labels": {"deleted": ["red"]}}');
+SELECT * FROM notes WHERE id < 4 ORDER BY id;
+SELECT * FROM t.error($$SELECT push_changes('{"notes": {"updated": [{"id": 1, "t": "y"}]}, "labels": {"deleted": ["red"]}}')$$);
+SELECT * FROM t.report((SELECT json_build_object('notes', json_build_object('updated', json_agg(json_build_object('id', i, 't', 'z'))), 'labels', '{"deleted": ["red"]}'::json)::text FROM generate_series(1, 600) AS i));
+SELECT t, count(*) FROM notes GROUP BY t ORDER BY t;
+-- The same where what is deferred is not to be looked at in the middle of the call: it would fire with the rights of the function around it.
+RESET ROLE;
+CREATE FUNCTION report_for(changes json) RETURNS json LANGUAGE sql SECURITY DEFINER AS $$ SELECT push_changes(changes, on_rejected => 'report') -> 'experimentalRejectedIds' $$;
+SET ROLE alice;
+SELECT report_for('{"notes": {"updated": [{"id": 1, "t": "for"}, {"id": 2, "label": "green"}]}, "labels": {"deleted": ["red"]}}');
+RESET ROLE;
+
+-- Rows that pass only together are written beside others that do not, in whatever order they are sent.
+CREATE FUNCTION t.orders(list jsonb) RETURNS SETOF jsonb LANGUAGE sql AS $$
+    WITH RECURSIVE begun (chosen, rest) AS (
+        SELECT '[]'::jsonb, list
+        UNION ALL
+        SELECT chosen || jsonb_build_array(rest -> i), rest - i FROM begun CROSS JOIN LATERAL generate_series(0, jsonb_array_length(rest) - 1) AS i)
+    SELECT chosen FROM begun WHERE rest = '[]' $$;
+-- What is rejected in how many orders.
+CREATE FUNCTION t.rejected(collection text, kind text, list jsonb, others jsonb DEFAULT '{}') RETURNS TABLE (rejected text, orders bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    one jsonb;
+    answers text[];
+BEGIN
+    FOR one IN SELECT * FROM t.orders(list) LOOP
+        BEGIN
+            answers := answers || (push_changes((jsonb_build_object(collection, jsonb_build_object(kind, one)) || others)::json, on_rejected => 'report') -> 'experimentalRejectedIds')::text;
+            RAISE SQLSTATE 'TT000';
+        EXCEPTION WHEN SQLSTATE 'TT000' THEN NULL;
+        END;
+    END LOOP;
+    RETURN QUERY SELECT a, count(*) FROM unnest(answers) AS a GROUP BY a ORDER BY a;
+END
+$$;
+CREATE TABLE tags (id text PRIMARY KEY, tag text UNIQUE DEFERRABLE);
+INSERT INTO tags VALUES ('a', 'A'), ('b', 'B'), ('c', 'C'), ('d', 'D'), ('e', 'E');
+SELECT snapsync.enable('tags');
+SELECT * FROM t.rejected('tags', 'updated', '[{"id": "a", "tag": "B"}, {"id": "b", "tag": "A"}, {"id": "d", "tag": "C"}]');
+SELECT * FROM t.rejected('tags', 'updated', '[{"id": "a", "tag": "B"}, {"id": "b", "tag": "A"}, {"id": "d", "tag": "C"}, {"id": "e", "tag": "C"}]');
+ALTER TABLE tags DROP CONSTRAINT tags_tag_key, ADD UNIQUE (tag) DEFERRABLE INITIALLY DEFERRED;
+SELECT * FROM t.rejected('tags', 'updated', '[{"id": "a", "tag": "B"}, {"id": "b", "tag": "A"}, {"id": "d", "tag": "C"}, {"id": "e", "tag": "C"}]');
+-- Each conversation has its last message, and each message its conversation.
+CREATE TABLE chats (id text PRIMARY KEY, last text);
+CREATE TABLE messages (id text PRIMARY KEY, chat text NOT NULL REFERENCES chats DEFERRABLE INITIALLY DEFERRED);
+ALTER TABLE chats ADD FOREIGN KEY (last) REFERENCES messages DEFERRABLE INITIALLY DEFERRED;
+SELECT snapsync.enable('chats'), snapsync.enable('messages');
+SELECT * FROM t.rejected('messages', 'created', '[{"id": "1", "chat": "A"}, {"id": "2", "chat": "B"}, {"id": "3", "chat": "A"}, {"id": "4", "chat": "gone"}]', '{"chats": {"created": [{"id": "A", "last": "1"}, {"id": "B", "last": "2"}]}}');
+SELECT * FROM t.rejected('messages', 'created', '[{"id": "1", "chat": "A"}, {"id": "2", "chat": "B"}, {"id": "3", "chat": "A"}, {"id": "4", "chat": "gone"}]', '{"chats": {"created": [{"id": "B", "last": "5"}, {"id": "A", "last": "1"}]}}');
+
 -- What the caller set for his transaction is as it was.
 BEGIN;
 SELECT push_changes('{"seats": {"updated": [{"id": "a", "place": 9}]}}');

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::ahead::{Tries, MOST_TRIED};
+use super::violators::Violation;
 use super::{items, Attempt, Work};
 use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
@@ -118,6 +119,15 @@ pub(super) struct Progress {
 /// With the rows that are missing.
 type PartWritten = (Partial, Vec<Item>);
 
+/// Why rows that were written one by one are undone.
+enum Undone {
+    /// Somebody else was quicker.
+    Disturbed,
+    /// These can be deferred, and have refused rows: two that swap a value. (Later, when all else is written, a cascade may have taken the row along.)
+    ToDefer(Vec<Constraint>, Vec<(Item, SyncError)>),
+    Violated(Violation),
+}
+
 impl Work<'_, '_> {
     /// Finds out which rows cannot be written, and writes the others; None, with nothing done, where somebody else was quicker.
     ///
@@ -195,7 +205,7 @@ impl Work<'_, '_> {
     /// In this order, without those that are refused already.
     fn singly(&self, trial: &Trial, refused: Vec<(Item, SyncError)>) -> Result<Option<PartWritten>> {
         let attempt = trial.attempt;
-        let (mut steps, deferred) = (attempt.steps.clone(), &attempt.deferred);
+        let (mut steps, mut deferred) = (attempt.steps.clone(), attempt.deferred.iter().cloned().gather::<Vec<_>>());
         leave_out(&mut steps, &refused);
         let mut refused = refused;
         let ties = match attempt.order {
@@ -204,45 +214,87 @@ impl Work<'_, '_> {
         };
         let enough = if self.pusher.report { usize::MAX } else { ENOUGH };
         let pace = Pace { enough, again: ties, ahead: &trial.ahead, forgives: trial.forgives };
+        let mut at_once: Vec<(Item, SyncError)> = Vec::new();
         loop {
-            match subxact::run_or_undo(|| self.write_singly(&steps, deferred, pace)) {
+            let violation = match subxact::run_or_undo(|| self.write_singly(&steps, &deferred, pace)) {
                 Ok(End::Keep((mut partial, missing))) => {
                     partial.violators = refused.len();
                     memory::extend(&mut partial.failed, refused);
                     return Ok(Some((partial, missing)));
                 }
-                Ok(End::Undo(())) => return Ok(None),
-                Err(e) if subxact::is_transient(&e) => return Err(e),
-                Err(e) => {
-                    let violators = self.violators(&steps, deferred, pace, &e)?;
-                    if violators.is_empty() {
-                        return Err(e);
-                    }
-                    leave_out(&mut steps, &violators);
-                    memory::extend(&mut refused, violators);
+                Ok(End::Undo(Undone::Disturbed)) => return Ok(None),
+                Ok(End::Undo(Undone::ToDefer(constraints, failed))) => {
+                    memory::extend(&mut deferred, constraints);
+                    memory::extend(&mut at_once, failed);
+                    continue;
                 }
+                Ok(End::Undo(Undone::Violated(violation))) => violation,
+                Err(e) if subxact::is_transient(&e) => return Err(e),
+                Err(error) => Violation { error, failed: Vec::new() },
+            };
+            let violators = self.violators(&steps, &deferred, pace, &violation, &at_once)?;
+            if violators.is_empty() {
+                return Err(violation.error);
             }
+            leave_out(&mut steps, &violators);
+            memory::extend(&mut refused, violators);
         }
     }
 
-    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<PartWritten, ()>> {
+    fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<PartWritten, Undone>> {
         constraints::defer(deferred)?;
-        let mut partial = self.bisect(steps, pace)?;
-        let deferred = &self.write_deferred(&mut partial, deferred)?;
+        let partial = self.bisect(steps, pace)?;
+        let (to_defer, failed) = self.to_defer(&partial.failed, deferred)?;
+        if !to_defer.is_empty() {
+            return Ok(End::Undo(Undone::ToDefer(to_defer, failed)));
+        }
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
         if !self.undisturbed(partial.found.iter().copied().chain(unlocked))? {
-            return Ok(End::Undo(()));
+            return Ok(End::Undo(Undone::Disturbed));
         }
         match self.before.check(deferred) {
+            Ok(()) => {}
             // Aborted in any case, and by an error that names its record.
             Err(_) if !partial.failed.is_empty() && !self.pusher.report => return Ok(End::Keep((partial, Vec::new()))),
-            checked => checked?,
+            Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(error) => {
+                let failed = partial.unwritten().gather();
+                return Ok(End::Undo(Undone::Violated(Violation { error, failed })));
+            }
         }
         constraints::undefer(deferred)?;
         let written = items(steps).filter(|i| !unwritten.contains(i));
         let missing = standing::missing(self.targets, &self.decisions.fates, written)?;
         Ok(End::Keep((partial, missing)))
+    }
+
+    /// The constraints that refused these rows, and can be deferred; with the rows.
+    fn to_defer(
+        &self,
+        failed: &[(Item, SyncError)],
+        deferred: &[Constraint],
+    ) -> Result<(Vec<Constraint>, Vec<(Item, SyncError)>)> {
+        let mut known: HashMap<[Option<String>; 2], bool> = HashMap::new();
+        let (mut found, mut refused) = (Vec::new(), Vec::new());
+        for (item, e) in failed {
+            memory::heed();
+            let name = [e.names[0].clone(), e.names[4].clone()];
+            let can_be = match known.get(&name) {
+                Some(can_be) => *can_be,
+                None => {
+                    let constraint = constraints::to_defer(e, deferred, self.before)?;
+                    let can_be = constraint.is_some();
+                    known.insert(name, can_be);
+                    memory::extend(&mut found, constraint);
+                    can_be
+                }
+            };
+            if can_be {
+                refused.push((*item, e.clone()));
+            }
+        }
+        Ok((found, refused))
     }
 
     /// (With `abort` not all that cannot be written are among those that failed.)

@@ -1,113 +1,82 @@
-//! Constraints that can be deferred, where rows are written one by one: which rows pass if they are, and which violate those that were.
+//! Which rows violate constraints that are deferred, where rows are written one by one: such a constraint does not say.
 
 use std::collections::{HashMap, HashSet};
 
+use super::sift::{sift, Trials};
 use super::singly::{Pace, Partial};
-use super::Work;
-use crate::push::apply::Applied;
-use crate::push::constraints::{self, Constraint, DeferredBefore};
+use super::{items, Work};
+use crate::push::constraints::{self, Constraint};
 use crate::push::item::Item;
 use crate::push::steps::Step;
-use crate::push::target::Target;
 use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
-use crate::server::subxact::{self, Tried};
+use crate::server::subxact::{self, End};
 
-/// How often a push is written to find the rows that violate deferred constraints, which do not say which they are. Each
-/// time costs as much as the push.
-const PROBES: usize = 1_000;
+/// How often a push is written, at least and at most, to find the rows that violate deferred constraints, where it does not do to write the suspects after the others; and as many rows as are
+/// written so. What has not been found innocent by then is refused.
+const WRITTEN: (usize, usize) = (256, 1_000);
+const ROWS: usize = 1_000_000;
+
+/// Of these trials so many are for combinations of rows that pass only together, and so many rows are written for them.
+const COMBINATIONS: (usize, usize) = (16, 500);
+const ROWS_IN_COMBINATIONS: usize = 50_000;
+
+/// With every constraint IMMEDIATE, so many failures of a kind in a step are enough: all others of the kind are suspects as well.
+const ENOUGH: usize = 1_000;
+
+/// What is deferred does not hold.
+pub(super) struct Violation {
+    pub(super) error: SyncError,
+    /// Rows that had not been written, for other reasons.
+    pub(super) failed: Vec<Item>,
+}
 
 impl<'w, 't> Work<'w, 't> {
-    /// A deferred constraint does not say which row violates it: the rows that have to be left out for all of them to hold.
+    /// The rows that have to be left out for all deferred constraints to hold. `at_once`: rows that the constraints refused before they were deferred.
     pub(super) fn violators(
         &self,
         steps: &[Step],
         deferred: &[Constraint],
         pace: Pace,
-        e: &SyncError,
+        violation: &Violation,
+        at_once: &[(Item, SyncError)],
     ) -> Result<Vec<(Item, SyncError)>> {
-        let suspects = suspects(self.targets, steps, e);
+        let failed: HashSet<Item> = violation.failed.iter().copied().gather();
+        let steps = only(steps, |item| !failed.contains(item));
+        let rows = items(&steps).count().max(1);
         let mut search = ViolatorSearch {
             work: self,
-            steps,
+            steps: &steps,
             deferred,
-            before: self.before,
-            pace: Pace { enough: usize::MAX, ahead: &[], ..pace },
-            without: suspects.iter().copied().gather(),
-            refused: Vec::new(),
-            probes: 0,
-            exhausted: e,
+            pace: Pace { enough: usize::MAX, ..pace },
+            without: HashSet::new(),
+            unwritten: usize::MAX,
+            errors: HashMap::new(),
         };
-        search.sift(&suspects)?;
-        // One that does not pass by itself may pass with those that do.
-        loop {
-            let again: Vec<Item> = std::mem::take(&mut search.refused).into_iter().map(|(item, _)| item).gather();
-            search.sift(&again)?;
-            if search.refused.is_empty() || search.refused.len() == again.len() {
-                break;
-            }
+        let mut suspects = search.suspects(&violation.error, at_once)?;
+        let circles = self.circles(&suspects)?;
+        // Without one the constraints hold, and with it they did not.
+        let is_known = suspects.len() == 1;
+        if !is_known && self.before.may_be_immediate() {
+            suspects = search.sift_on_top(suspects, &circles)?;
         }
-        let about = |(item, e): (Item, SyncError)| (item, self.targets[item.target].about(item.id(self.targets), e));
-        Ok(search.refused.into_iter().map(about).gather())
+        if !is_known && !suspects.is_empty() {
+            let trials = Trials { all: (ROWS / rows).clamp(WRITTEN.0, WRITTEN.1), of_combinations: combinations(rows) };
+            _ = sift(&suspects, &circles, trials, &mut |part| search.take_in(part))?;
+        }
+        let refused = items(&steps).filter(|item| search.without.contains(item));
+        let refused: Vec<Item> = refused.gather();
+        let mut errors = search.errors;
+        let with_error = |item: Item| {
+            let error = errors.remove(&item).unwrap_or_else(|| violation.error.clone());
+            (item, self.targets[item.target].about(item.id(self.targets), error))
+        };
+        Ok(refused.into_iter().map(with_error).gather())
     }
 }
 
-/// Of more rows that a constraint refuses it is not found out which of them pass when it is deferred, but only whether all do.
-const MOST_DEFERRED: usize = 100;
-
-impl Work<'_, '_> {
-    /// Writes, on top of what is written, those of the failed rows that pass where the constraints that refused them are deferred: two that swap a value. Returns all
-    /// constraints that are deferred then.
-    pub(super) fn write_deferred(&self, partial: &mut Partial, deferred: &[Constraint]) -> Result<Vec<Constraint>> {
-        let mut known = deferred.iter().cloned().gather::<Vec<Constraint>>();
-        let mut can_be: HashMap<[Option<String>; 2], bool> = HashMap::new();
-        let mut waiting: Vec<Item> = Vec::new();
-        for (item, e) in &partial.failed {
-            memory::heed();
-            let name = [e.names[0].clone(), e.names[4].clone()];
-            let can_be = match can_be.get(&name) {
-                Some(can_be) => *can_be,
-                None => {
-                    let found = constraints::to_defer(e, &known, self.before)?;
-                    let is_found = found.is_some();
-                    can_be.insert(name, is_found);
-                    memory::extend(&mut known, found);
-                    is_found
-                }
-            };
-            if can_be {
-                waiting.push(*item);
-            }
-        }
-        // What one row alone waits for has been written by now.
-        if waiting.len() < 2 {
-            return Ok(deferred.iter().cloned().gather());
-        }
-        let work = |items: &[Item]| {
-            constraints::defer(&known)?;
-            let applied = self.writer.apply(items, false)?;
-            self.before.check(&known)?;
-            Ok((items.iter().copied().gather::<HashSet<Item>>(), applied))
-        };
-        let mut written: HashSet<Item> = HashSet::new();
-        let mut take = |tried: Tried<Item, (HashSet<Item>, Applied)>| {
-            if let Ok((items, applied)) = tried {
-                memory::extend(&mut written, items);
-                memory::extend(&mut partial.kept, applied.kept);
-            }
-            Ok(true)
-        };
-        match waiting.len() > MOST_DEFERRED {
-            true => match subxact::run(|| work(&waiting)) {
-                Err(e) if subxact::is_transient(&e) => return Err(e),
-                Err(_) => {}
-                Ok(done) => _ = take(Ok(done))?,
-            },
-            false => _ = subxact::in_halves(&waiting, &work, &mut take)?,
-        }
-        partial.failed.retain(|(item, _)| !written.contains(item));
-        Ok(if written.is_empty() { deferred.iter().cloned().gather() } else { known })
-    }
+fn combinations(rows: usize) -> usize {
+    (ROWS_IN_COMBINATIONS / rows.max(1)).clamp(COMBINATIONS.0, COMBINATIONS.1)
 }
 
 /// The search for rows that violate deferred constraints.
@@ -115,66 +84,167 @@ struct ViolatorSearch<'s, 'w, 't> {
     work: &'s Work<'w, 't>,
     steps: &'s [Step],
     deferred: &'s [Constraint],
-    before: DeferredBefore,
     pace: Pace<'s>,
     /// Rows that are left out so far.
     without: HashSet<Item>,
-    /// Those of them that were tried alone, with why they did not pass.
-    refused: Vec<(Item, SyncError)>,
-    probes: usize,
-    /// The error if it takes too long.
-    exhausted: &'s SyncError,
+    /// So many are not written then, these included.
+    unwritten: usize,
+    /// Why rows did not pass alone.
+    errors: HashMap<Item, SyncError>,
 }
 
 impl ViolatorSearch<'_, '_, '_> {
-    /// Takes as many of these in again as can pass with what is in already: all, or those of the halves.
-    fn sift(&mut self, candidates: &[Item]) -> Result<()> {
-        if candidates.is_empty() {
-            return Ok(());
+    /// Rows without which the constraints hold: as few as are easily found.
+    ///
+    /// The table that the error names is that of a foreign key, also where it is the deletion of what the key refers to that violates it.
+    fn suspects(&mut self, e: &SyncError, at_once: &[(Item, SyncError)]) -> Result<Vec<Item>> {
+        let all: Vec<Item> = items(self.steps).gather();
+        let table = e.names[1].as_deref();
+        let name = |item: &Item| self.work.targets[item.target].collection.relname.as_str();
+        let named: HashSet<Item> = all.iter().copied().filter(|item| Some(name(item)) == table).gather();
+        memory::extend(&mut self.errors, at_once.iter().map(|(item, e)| (*item, e.clone())));
+        let at_once: HashSet<Item> = at_once.iter().map(|(item, _)| *item).gather();
+        let mut failed = e.clone();
+        for round in 0..4 {
+            let suspects = match round {
+                0 => at_once.iter().copied().gather(),
+                1 => self.refused_at_once()?,
+                2 => named.iter().copied().gather(),
+                _ => all.iter().copied().gather::<HashSet<Item>>(),
+            };
+            if suspects.is_empty() {
+                continue;
+            }
+            match self.try_without(&suspects)? {
+                Ok(unwritten) => {
+                    let found = all.iter().copied().filter(|item| suspects.contains(item)).gather();
+                    (self.without, self.unwritten) = (suspects, unwritten);
+                    return Ok(found);
+                }
+                Err(e) => failed = e,
+            }
         }
-        self.probes += 1;
-        if self.probes > PROBES {
-            return Err(self.exhausted.clone());
-        }
-        for item in candidates {
-            self.without.remove(item);
-        }
-        let Some(e) = self.passes()? else { return Ok(()) };
-        memory::extend(&mut self.without, candidates.iter().copied());
-        if let [item] = candidates {
-            self.refused.push((*item, e));
-            return Ok(());
-        }
-        let (left, right) = candidates.split_at(candidates.len() / 2);
-        self.sift(left)?;
-        self.sift(right)
+        Err(failed)
     }
 
-    /// Do the deferred constraints hold now? The error if not; undone in any case.
-    fn passes(&self) -> Result<Option<SyncError>> {
+    /// The rows that fail where every constraint is IMMEDIATE, or, if what is deferred may not fire in between, those at least that the push has deferred itself. Some of them only because others that they
+    /// need come later, or with them.
+    fn refused_at_once(&mut self) -> Result<HashSet<Item>> {
+        let is_all = self.work.before.may_be_immediate();
+        if !is_all && self.deferred.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let tried = subxact::try_out(|| {
+            if is_all {
+                constraints::all_immediate()?;
+            }
+            self.work.bisect(self.steps, Pace { enough: ENOUGH, ..self.pace })
+        });
+        match tried {
+            Ok(Partial { failed, untried, .. }) => {
+                let refused = failed.iter().map(|(item, _)| *item).chain(untried).gather();
+                memory::extend(&mut self.errors, failed);
+                Ok(refused)
+            }
+            Err(e) if subxact::is_transient(&e) => Err(e),
+            Err(_) => Ok(HashSet::new()),
+        }
+    }
+
+    /// Takes in again what passes where it is written after all others, each trial for the price of its rows alone. Returns the suspects of which that does not tell: others of the push may have closed
+    /// or deleted their rows by then.
+    fn sift_on_top(&mut self, suspects: Vec<Item>, circles: &[Vec<Item>]) -> Result<Vec<Item>> {
+        let mut unclear: HashSet<Item> = HashSet::new();
+        let (work, pace) = (self.work, self.pace);
+        let (steps, others) = (self.steps, self.steps_without(&self.without));
+        let (deferred, errors) = (self.deferred, &mut self.errors);
+        let mut take_in = |part: &[Item]| {
+            let is_in: HashSet<Item> = part.iter().copied().gather();
+            let written = subxact::run_or_undo(|| {
+                let partial = work.bisect(&only(steps, |item| is_in.contains(item)), pace)?;
+                if partial.unwritten().next().is_some() {
+                    return Ok(End::Undo(()));
+                }
+                constraints::all_immediate()?;
+                constraints::all_deferred()?;
+                Ok(End::Keep(()))
+            });
+            match written {
+                Ok(End::Keep(())) => return Ok(true),
+                Err(e) if subxact::is_transient(&e) => return Err(e),
+                written => match (part, written) {
+                    ([item], Err(e)) => _ = errors.insert(*item, e),
+                    ([item], _) => _ = unclear.insert(*item),
+                    _ => {}
+                },
+            }
+            Ok(false)
+        };
+        let trials =
+            Trials { all: 4 * suspects.len() + COMBINATIONS.1, of_combinations: combinations(suspects.len().pow(2)) };
+        let refused = subxact::try_out(|| {
+            constraints::defer(deferred)?;
+            work.bisect(&others, pace)?;
+            constraints::all_immediate()?;
+            constraints::all_deferred()?;
+            sift(&suspects, circles, trials, &mut take_in)
+        });
+        let refused = match refused {
+            Err(e) if subxact::is_transient(&e) => return Err(e),
+            Err(_) => return Ok(suspects),
+            Ok(refused) => refused,
+        };
+        let part: HashSet<Item> = refused.iter().copied().gather();
+        let part: Vec<Item> = suspects.iter().copied().filter(|item| !part.contains(item)).gather();
+        // In their places, too.
+        if !part.is_empty() && !self.take_in(&part)? {
+            return Ok(suspects);
+        }
+        let is_clear = refused.iter().all(|item| !unclear.contains(item));
+        Ok(if is_clear { Vec::new() } else { refused })
+    }
+
+    /// Takes these in again, if the constraints hold and more is written then.
+    fn take_in(&mut self, part: &[Item]) -> Result<bool> {
+        let mut without: HashSet<Item> = self.without.iter().copied().gather();
+        part.iter().for_each(|item| _ = without.remove(item));
+        match self.try_without(&without)? {
+            Ok(unwritten) if unwritten < self.unwritten => {
+                (self.without, self.unwritten) = (without, unwritten);
+                return Ok(true);
+            }
+            Ok(_) => {}
+            Err(e) => {
+                if let [item] = part {
+                    self.errors.insert(*item, e);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Do the deferred constraints hold without these? How many are not written then, these included; or the error. Undone in any case.
+    fn try_without(&self, without: &HashSet<Item>) -> Result<std::result::Result<usize, SyncError>> {
         let outcome = subxact::try_out(|| {
             constraints::defer(self.deferred)?;
-            let mut steps: Vec<Step> = self.steps.iter().cloned().gather();
-            steps.iter_mut().for_each(|step| step.items.retain(|item| !self.without.contains(item)));
-            self.work.bisect(&steps, self.pace)?;
-            self.before.check(self.deferred)
+            let partial = self.work.bisect(&self.steps_without(without), self.pace)?;
+            self.work.before.check(self.deferred)?;
+            Ok(partial.unwritten().count() + without.len())
         });
         match outcome {
-            Ok(()) => Ok(None),
             Err(e) if subxact::is_transient(&e) => Err(e),
-            Err(e) => Ok(Some(e)),
+            outcome => Ok(outcome),
         }
+    }
+
+    fn steps_without(&self, without: &HashSet<Item>) -> Vec<Step> {
+        only(self.steps, |item| !without.contains(item))
     }
 }
 
-/// The items of the table that a constraint's error names; all where it names none of the push's.
-fn suspects(targets: &[Target], steps: &[Step], e: &SyncError) -> Vec<Item> {
-    let all = || steps.iter().flat_map(|s| &s.items).copied();
-    let table = e.names[1].as_deref();
-    let named: Vec<Item> = all().filter(|i| Some(targets[i.target].collection.relname.as_str()) == table).gather();
-    if named.is_empty() {
-        all().gather()
-    } else {
-        named
-    }
+fn only(steps: &[Step], wanted: impl Fn(&Item) -> bool) -> Vec<Step> {
+    let mut steps: Vec<Step> = steps.iter().cloned().gather();
+    steps.iter_mut().for_each(|step| step.items.retain(&wanted));
+    steps.retain(|step| !step.items.is_empty());
+    steps
 }
