@@ -21,6 +21,7 @@ use crate::server::pg;
 use crate::server::spi::{self, Mode, Planned};
 use crate::server::subxact;
 
+mod held;
 mod left;
 mod spared;
 
@@ -31,6 +32,8 @@ use left::Beforehand;
 pub struct Applied {
     /// Rows that are as they were, which the client does not know: a trigger kept them, or it changed what it cannot write.
     pub kept: Vec<Item>,
+    /// Those that a trigger may have kept, or put back. In another order it might have let them pass (held.rs).
+    pub held: Vec<Item>,
     /// There is a row that nobody had looked at before, and the statement that should find it out did not reach it.
     pub unreached: bool,
 }
@@ -140,7 +143,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
         let sent = sending.map(Sending::end).unwrap_or_default();
         self.check_spared(before.logged)?;
-        self.mend_copies(std::slice::from_ref(statement), &sent)?;
+        self.mend_copies(std::slice::from_ref(statement), &sent, applied)?;
         if !statement.returns() {
             return self.check_inserted(statement, &sent, trusted, applied);
         }
@@ -178,7 +181,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         let sent = sending.map(Sending::end).unwrap_or_default();
         self.check_spared(logged)?;
-        self.mend_copies(statements, &sent)?;
+        self.mend_copies(statements, &sent, applied)?;
         let done: Vec<HashSet<u32>> = rows.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))?;
         let mut done = done.into_iter();
         for (statement, before) in statements.iter().zip(&before) {
@@ -215,7 +218,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     /// Of rows that these statements left as they were the log has nothing. Unless they are just what was sent, their client has them
     /// otherwise: a trigger put a column back, a value was rounded, an unwritable column was left out.
-    fn mend_copies(&self, statements: &[WriteStatement], sent: &Outcomes) -> Result<()> {
+    fn mend_copies(&self, statements: &[WriteStatement], sent: &Outcomes, applied: &mut Applied) -> Result<()> {
         let stayed = &sent.stayed;
         if stayed.is_empty() {
             return Ok(());
@@ -240,10 +243,12 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 Some(echo) => echo.as_sent(target, what, &items),
                 None => HashSet::new(),
             };
-            for id in items.iter().map(|i| i.id(self.targets)).filter(|id| !as_sent.contains(id.as_bytes())) {
+            let may_veto = self.may_veto(statement)?;
+            for item in items.into_iter().filter(|i| !as_sent.contains(i.id(self.targets).as_bytes())) {
                 memory::heed();
-                let row = rows[&target.comparable(id)];
+                let row = rows[&target.comparable(item.id(self.targets))];
                 journal::touch(relation, &row.key, row.scope.as_deref())?;
+                memory::extend(&mut applied.held, may_veto.then_some(*item));
             }
         }
         Ok(())

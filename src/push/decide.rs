@@ -27,6 +27,7 @@ mod version;
 
 pub use ask::Answers;
 use fates::Deciding;
+pub use stored::stand_as_sent;
 
 /// What to do with a row of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

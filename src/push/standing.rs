@@ -65,6 +65,27 @@ pub fn missing(targets: &[Target], fates: &[Fates], written: impl Iterator<Item 
     Ok(missing)
 }
 
+/// Those of these missing rows that another order of the push may bring: triggers may have looked for what is written after them. (Not those of which the client itself says why
+/// no pull sends them.)
+pub fn swallowed(targets: &[Target], missing: &[Item], written: impl Iterator<Item = Item>) -> Result<Vec<Item>> {
+    let mut fired = memory::filled(0, targets.len());
+    written.for_each(|item| fired[item.target] |= item.what.event(&targets[item.target].collection));
+    let mut swallowed = Vec::new();
+    if missing.is_empty() || !Meddling::of(targets, &fired)?.now {
+        return Ok(swallowed);
+    }
+    let inserted = missing.iter().copied().filter(|item| matches!(item.what, What::Insert(_)));
+    for (index, items) in by_target(inserted) {
+        let target = &targets[index];
+        let scopes = scopes_now(target)?;
+        let items: Vec<Item> = items.into_iter().filter(|item| !is_left_out(target, item, scopes.as_deref())).gather();
+        let ids: Vec<&str> = items.iter().map(|i| i.id(targets)).gather();
+        let places = places_unsent(target, &ids, scopes.as_deref())?;
+        memory::extend(&mut swallowed, places.into_iter().map(|place| items[place]));
+    }
+    Ok(swallowed)
+}
+
 /// Does something besides a push's own statements change the rows that it writes?
 struct Meddling {
     /// It may have done so.
@@ -202,16 +223,26 @@ fn scopes_now(target: &Target) -> Result<Option<Vec<String>>> {
 
 /// By what was sent: may the row be of another scope, or marked as deleted?
 fn may_be_left_out(target: &Target, item: &Item, scopes: Option<&[String]>) -> bool {
-    let (collection, record) = (&target.collection, &target.plan.records[item.row as usize]);
-    let is_of_these = |scopes: &[String]| {
-        let raw = collection.scope.as_ref().and_then(|scope| target.plan.raw(record, &scope.name));
-        let text = raw.and_then(|raw| match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(raw).ok(),
-            _ => Some(raw.to_string()),
-        });
-        text.is_some_and(|text: String| scopes.binary_search(&text).is_ok())
+    scopes.is_some() && sent_scope(target, item).is_none() || is_left_out(target, item, scopes)
+}
+
+/// By what was sent: is the row of another scope, or marked as deleted?
+fn is_left_out(target: &Target, item: &Item, scopes: Option<&[String]>) -> bool {
+    let is_elsewhere = |scopes: &[String]| {
+        let scope = sent_scope(target, item);
+        scope.is_some_and(|scope| scopes.binary_search(&scope).is_err())
     };
-    !scopes.is_none_or(is_of_these) || target.sets_mark(item.row)
+    scopes.is_some_and(is_elsewhere) || target.sets_mark(item.row)
+}
+
+/// The scope that was sent of a row.
+fn sent_scope(target: &Target, item: &Item) -> Option<String> {
+    let record = &target.plan.records[item.row as usize];
+    let raw = target.plan.raw(record, &target.collection.scope.as_ref()?.name)?;
+    match raw.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(raw).ok(),
+        _ => Some(raw.to_string()),
+    }
 }
 
 /// Leaves word for the pusher's next pull that these rows (by target and id) are not there.

@@ -1,10 +1,10 @@
 //! Writing what was decided: all at once in one subtransaction, which is what almost every push gets. If that fails, in another order, of the few that there
-//! are ([`steps`](super::steps)); and only if none does, in halves of halves, to find out which rows cannot be written ([`singly`]).
+//! are ([`steps`](super::steps)), and the one counts that lacks the fewest rows ([`orders`]); and only if none does, in halves of halves, to find out which rows cannot be written ([`singly`]).
 
 use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 
-use super::apply::{Care, ItemWriter};
+use super::apply::{Applied, Care, ItemWriter};
 use super::constraints::{self, Constraint, DeferredBefore};
 use super::decide::{self, Decisions, Fate, Unlocked};
 use super::item::{by_target, Item, What};
@@ -21,6 +21,7 @@ use crate::server::subxact::{self, End};
 
 mod ahead;
 mod circles;
+mod orders;
 mod sift;
 mod singly;
 mod spared;
@@ -41,6 +42,8 @@ pub enum Written {
 pub struct Surprises {
     /// These are as they were.
     pub kept: Vec<Item>,
+    /// As [`Applied`] has them.
+    held: Vec<Item>,
     /// Inserted without an error, and not there.
     pub missing: Vec<Item>,
     /// Written under ids that the server writes otherwise: their targets, and the ids as they were sent.
@@ -112,26 +115,22 @@ impl<'w, 'a> Work<'w, 'a> {
         })
     }
 
-    /// The first attempt, without a second one: false, with nothing done, where something turns up.
+    /// The first attempt, without a second one: false, with nothing done, where something turns up that might not in another order.
     pub fn quickly(&self) -> Result<End<(), ()>> {
-        let Some(kept) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };
-        match self.finish(kept, &[])? {
-            End::Keep(surprises) => self.tell(&surprises).map(End::Keep),
-            End::Undo(()) => Ok(End::Undo(())),
+        let Some(applied) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };
+        let End::Keep(surprises) = self.finish(applied, &[])? else { return Ok(End::Undo(())) };
+        match self.lacking(&surprises)?.is_empty() {
+            true => self.tell(&surprises).map(End::Keep),
+            false => Ok(End::Undo(())),
         }
     }
 
-    /// Applies what was decided: in the first order in which all of it can be written, or, if there is none, what can be.
+    /// Applies what was decided: in the order in which all of it can be written, and the least is lacking, or, if there is none, what can be.
     pub fn write(&self) -> Result<Written> {
-        let mut attempts: Vec<Attempt> = Vec::new();
-        for order in [Foremost::Parents, Foremost::Deciding, Foremost::Values, Foremost::Children] {
-            let Some(steps) = self.in_order(order, &attempts)? else { continue };
-            let mut deferred: Vec<Constraint> = Vec::new();
-            match self.write_all(&steps, &mut deferred)? {
-                Ok(written) => return Ok(written),
-                Err(error) => attempts.push(Attempt { order, steps, deferred, error }),
-            }
-        }
+        let attempts = match self.in_any_order()? {
+            Ok(written) => return Ok(written),
+            Err(attempts) => attempts,
+        };
         if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
@@ -150,7 +149,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let rejections: Vec<Rejection> = rejected.chain(stood).gather();
         self.pusher.abort_on_rejections(&rejections, self.targets)?;
         let misspelt = self.misspelt(|item| !unwritten.contains(&item))?;
-        self.tell(&Surprises { kept: partial.kept, missing, misspelt })?;
+        self.tell(&Surprises { kept: partial.kept, missing, misspelt, ..Surprises::default() })?;
         Ok(Written::But(rejections))
     }
 
@@ -162,50 +161,35 @@ impl<'w, 'a> Work<'w, 'a> {
         Ok(self.ties.get_or_init(|| ties))
     }
 
-    /// What is to be written, in this order; None where that would change nothing of what was tried already.
-    fn in_order(&self, order: Foremost, tried: &[Attempt]) -> Result<Option<Vec<Step>>> {
-        let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
-        let is_taken = |e: &SyncError| [code::UNIQUE_VIOLATION, code::EXCLUSION_VIOLATION].contains(&e.code.as_str());
-        let steps = match order {
-            Foremost::Parents => self.steps.clone(),
-            Foremost::Deciding if self.stages.iter().any(|stage| stage.decides) => sorter.parents_first(true),
-            Foremost::Values if tried.iter().any(|attempt| is_taken(&attempt.error)) => {
-                sorter.values_first(self.ties()?)
-            }
-            Foremost::Children => sorter.children_first(self.ties()?),
-            _ => return Ok(None),
-        };
-        let is_same = |attempt: &Attempt| items(&attempt.steps).eq(items(&steps));
-        Ok((!tried.iter().any(is_same)).then_some(steps))
-    }
-
     fn rejection(&self, item: Item, error: SyncError, expected: bool) -> Rejection {
         Rejection { target: item.target, id: item.id(self.targets).to_string(), error, expected }
     }
 
-    /// All of it, in this order, or nothing: then what it failed with.
+    /// All of it, in this order, or nothing: then what it failed with; or what is lacking, unless it is to be written all the same (`anyhow`).
     fn write_all(
         &self,
         steps: &[Step],
         deferred: &mut Vec<Constraint>,
-    ) -> Result<std::result::Result<Written, SyncError>> {
+        anyhow: bool,
+    ) -> Result<std::result::Result<End<Written, Vec<Item>>, SyncError>> {
         loop {
             let mut in_statement = true;
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
                 let applied = self.apply(steps)?;
                 in_statement = false;
-                match applied {
-                    Some(kept) => self.finish(kept, deferred),
-                    None => Ok(End::Undo(())),
-                }
+                let Some(applied) = applied else { return Ok(End::Undo(Vec::new())) };
+                let End::Keep(surprises) = self.finish(applied, deferred)? else { return Ok(End::Undo(Vec::new())) };
+                let lacking = if anyhow { Vec::new() } else { self.lacking(&surprises)? };
+                Ok(if lacking.is_empty() { End::Keep(surprises) } else { End::Undo(lacking) })
             });
             match attempt {
                 Ok(End::Keep(surprises)) => {
                     self.tell(&surprises)?;
-                    return Ok(Ok(Written::But(Vec::new())));
+                    return Ok(Ok(End::Keep(Written::But(Vec::new()))));
                 }
-                Ok(End::Undo(())) => return Ok(Ok(Written::Nothing)),
+                Ok(End::Undo(lacking)) if lacking.is_empty() => return Ok(Ok(End::Keep(Written::Nothing))),
+                Ok(End::Undo(lacking)) => return Ok(Ok(End::Undo(lacking))),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
                 Err(e) => match constraints::to_defer(&e, deferred, self.before)?.filter(|_| in_statement) {
                     Some(constraint) => deferred.push(constraint),
@@ -223,28 +207,30 @@ impl<'w, 'a> Work<'w, 'a> {
         items(&self.steps)
     }
 
-    /// Everything in as few statements as possible: what was kept as it was; None where a statement did not reach what nobody had looked at.
-    fn apply(&self, steps: &[Step]) -> Result<Option<Vec<Item>>> {
-        let mut kept = Vec::new();
+    /// Everything in as few statements as possible; None where a statement did not reach what nobody had looked at.
+    fn apply(&self, steps: &[Step]) -> Result<Option<Applied>> {
+        let mut all = Applied::default();
         for step in steps {
             let applied = self.writer.apply(&step.items, step.together)?;
             if applied.unreached {
                 return Ok(None);
             }
-            memory::extend(&mut kept, applied.kept);
+            memory::extend(&mut all.kept, applied.kept);
+            memory::extend(&mut all.held, applied.held);
         }
-        Ok(Some(kept))
+        Ok(Some(all))
     }
 
     /// What is to be looked at when everything is written; all is undone where somebody else was quicker.
-    fn finish(&self, kept: Vec<Item>, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
+    fn finish(&self, applied: Applied, deferred: &[Constraint]) -> Result<End<Surprises, ()>> {
         if !self.undisturbed(self.unlocked())? {
             return Ok(End::Undo(()));
         }
         self.before.check(deferred)?;
         constraints::undefer(deferred)?;
         let missing = standing::missing(self.targets, &self.decisions.fates, self.items())?;
-        Ok(End::Keep(Surprises { kept, missing, misspelt: self.misspelt(|_| true)? }))
+        let Applied { kept, held, .. } = applied;
+        Ok(End::Keep(Surprises { kept, held, missing, misspelt: self.misspelt(|_| true)? }))
     }
 
     /// The records that were not refused, of those whose ids the server writes otherwise. Their rows come to the client, but for those that

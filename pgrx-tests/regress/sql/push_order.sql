@@ -660,6 +660,70 @@ RESET ROLE;
 SELECT count(*), max(length(path)) FROM folders;
 DROP TABLE folders;
 
+-- A trigger that keeps rows says nothing of it, and may do so because of the order: of all orders the one counts that lacks the fewest. What is edited before its list is closed.
+CREATE TABLE lists (id text PRIMARY KEY, open boolean NOT NULL DEFAULT true);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists, title text);
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT (SELECT open FROM lists WHERE id = coalesce(new.list, old.list)) THEN RETURN NULL; END IF;
+    RETURN coalesce(new, old);
+END
+$$;
+CREATE TRIGGER keep BEFORE INSERT OR UPDATE OR DELETE ON todos FOR EACH ROW EXECUTE FUNCTION keep();
+INSERT INTO lists VALUES ('1'), ('2');
+INSERT INTO todos VALUES ('a', '1', 'x'), ('b', '1', 'x'), ('c', '2', 'x');
+UPDATE lists SET open = false WHERE id = '2';
+SELECT t.tables('lists', 'todos');
+\set keep '{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "a", "title": "y"}], "created": [{"id": "n", "list": "1"}], "deleted": ["b"]}}'
+SELECT t.push(:'keep');
+SELECT t.push('{"lists": {"updated": [{"id": "2", "open": true}]}, "todos": {"updated": [{"id": "c", "title": "y"}], "created": [{"id": "n", "list": "2"}]}}');
+-- What is kept in every order is kept, and the others are written.
+SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "a", "title": "y"}, {"id": "c", "title": "y"}]}}');
+SELECT t.push('{"lists": {"created": [{"id": "3"}]}, "todos": {"updated": [{"id": "c", "title": "y"}]}}');
+-- One that is kept is better than one that fails.
+CREATE FUNCTION one_open() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NOT EXISTS (SELECT FROM todos WHERE id = 'b') THEN RAISE 'it has no b'; END IF; RETURN new; END $$;
+CREATE TRIGGER one_open BEFORE UPDATE ON lists FOR EACH ROW EXECUTE FUNCTION one_open();
+SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "a", "title": "y"}], "deleted": ["b"]}}');
+DROP TRIGGER one_open ON lists;
+-- It puts the edit back.
+CREATE OR REPLACE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NOT (SELECT open FROM lists WHERE id = old.list) THEN RETURN old; END IF;
+    RETURN coalesce(new, old);
+END
+$$;
+SELECT t.push(:'keep');
+-- Also where deletions are marks.
+ALTER TABLE todos ADD gone boolean NOT NULL DEFAULT false;
+SELECT snapsync.enable('todos', soft_delete_column => 'gone');
+SELECT t.begin_with();
+SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"deleted": ["b"]}}');
+DROP TABLE todos, lists;
+DROP FUNCTION keep, one_open;
+
+-- A created row looks for another one, by a key or not.
+CREATE TABLE posts (id text PRIMARY KEY, team text);
+CREATE TABLE comments (id text PRIMARY KEY, post text, team text);
+CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN new.team := (SELECT team FROM posts WHERE id = new.post); RETURN new; END $$;
+CREATE TRIGGER fill BEFORE INSERT ON comments FOR EACH ROW EXECUTE FUNCTION fill();
+ALTER TABLE comments ENABLE ROW LEVEL SECURITY;
+CREATE POLICY s ON comments FOR SELECT USING (team = 'red');
+CREATE POLICY i ON comments FOR INSERT WITH CHECK (true);
+SELECT t.tables('comments', 'posts');
+\set fill '{"posts": {"created": [{"id": "p", "team": "red"}]}, "comments": {"created": [{"id": "c", "post": "p"}]}}'
+SELECT t.push(:'fill');
+SELECT t.push('{"posts": {"created": [{"id": "p", "team": "blue"}, {"id": "q", "team": "red"}]}, "comments": {"created": [{"id": "c", "post": "p"}, {"id": "d", "post": "q"}]}}');
+CREATE OR REPLACE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN new.team := 'red'; RETURN CASE WHEN new.post IN (SELECT id FROM posts) THEN new END; END $$;
+SELECT t.push(:'fill');
+-- What goes with a parent that is deleted after it was created lacks nothing.
+CREATE FUNCTION cascade() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN DELETE FROM comments WHERE post = old.id; RETURN NULL; END $$;
+CREATE TRIGGER cascade AFTER DELETE ON posts FOR EACH ROW EXECUTE FUNCTION cascade();
+INSERT INTO posts VALUES ('o', 'red');
+SELECT t.begin_with();
+SELECT t.push('{"posts": {"deleted": ["o"]}, "comments": {"created": [{"id": "c", "post": "o"}]}}');
+DROP TABLE comments, posts;
+DROP FUNCTION fill, cascade;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

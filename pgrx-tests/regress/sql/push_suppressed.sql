@@ -397,6 +397,23 @@ CREATE POLICY d ON closing FOR DELETE USING (EXISTS (SELECT FROM seen AS s WHERE
 SET ROLE alice;
 SELECT t.told('closing', '{"deleted": ["4"]}');
 RESET ROLE;
+
+-- In whatever order a push is tried, its client hears of what was kept in the one that counts, and others hear of nothing else.
+SELECT t.table('books', 'id text PRIMARY KEY, open boolean NOT NULL DEFAULT true');
+SELECT t.table('pages', 'id text PRIMARY KEY, book text, title text');
+CREATE FUNCTION if_open() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN CASE WHEN (SELECT open FROM books WHERE id = coalesce(new.book, old.book)) THEN coalesce(new, old) END;
+END
+$$;
+INSERT INTO books VALUES ('1', true), ('2', false), ('3', true);
+INSERT INTO pages VALUES ('a', '1', 't'), ('b', '1', 't'), ('c', '2', 't'), ('d', '3', 't');
+CREATE TRIGGER if_open BEFORE INSERT OR UPDATE OR DELETE ON pages FOR EACH ROW EXECUTE FUNCTION if_open();
+SET ROLE alice;
+SELECT t.told('pages', '{"books": {"updated": [{"id": "1", "open": false}]}, "pages": {"updated": [{"id": "a", "title": "u"}, {"id": "c", "title": "u"}], "created": [{"id": "n", "book": "1"}, {"id": "m", "book": "2"}], "deleted": ["b"]}}');
+SELECT t.told('pages', '{"pages": {"updated": [{"id": "c", "title": "v"}], "created": [{"id": "m", "book": "2"}]}, "books": {"updated": [{"id": "3", "open": false}]}}', 'report');
+RESET ROLE;
+SELECT t.rows('pages');
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

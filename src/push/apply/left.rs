@@ -43,7 +43,7 @@ impl ItemWriter<'_, '_> {
     }
 
     /// May a trigger or a rule veto what it does to a row, or do something else?
-    fn may_veto(&self, statement: &WriteStatement) -> Result<bool> {
+    pub(super) fn may_veto(&self, statement: &WriteStatement) -> Result<bool> {
         let collection = &self.targets[statement.target].collection;
         Ok(Facts::of(collection)?.vetoes & statement.what.event(collection) != 0)
     }
@@ -133,7 +133,8 @@ impl ItemWriter<'_, '_> {
         if let Some(id) = refused {
             return Err(target.refused(what, id));
         }
-        memory::extend(&mut applied.kept, kept.into_iter().map(|place| *left[place]));
+        memory::extend(&mut applied.kept, kept.iter().map(|place| *left[*place]));
+        memory::extend(&mut applied.held, kept.into_iter().map(|place| *left[place]));
         Ok(())
     }
 
@@ -217,7 +218,7 @@ impl ItemWriter<'_, '_> {
 
     /// Those of these rows that an earlier statement of this push deleted, or of which it changed something that decides who sees them, if what they had there before counts.
     /// (Where that cannot be told, those that it may be.)
-    fn touched_before<'i>(
+    pub(super) fn touched_before<'i>(
         &self,
         target: &Target,
         rows: &[(&Item, &'i str)],

@@ -117,6 +117,14 @@ fn not_null(columns: &[&Column]) -> String {
     std::iter::once("0".to_string()).chain(some).gather::<Vec<_>>().join(" OPERATOR(pg_catalog.+) ")
 }
 
+/// Those of these records of a group whose rows stand as they are sent, as far as the caller may compare them.
+pub fn stand_as_sent<'a>(target: &Target<'a>, group: &Group<'a>, rows: &[u32]) -> Result<HashSet<u32>> {
+    if !may_compare(target, group) {
+        return Ok(HashSet::new());
+    }
+    Ok(compare(target, group, &sql(target, group, &[]), rows)?.into_iter().map(|(row, _)| row).gather())
+}
+
 /// The rows of the group that `sql` finds stored as they are sent.
 fn compare<'a>(target: &Target<'a>, group: &Group<'a>, sql: &str, rows: &[u32]) -> Result<Vec<Same>> {
     let find = |rows: &[u32]| {

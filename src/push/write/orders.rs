@@ -1,0 +1,121 @@
+//! In which order all of it is written, and which order counts.
+//!
+//! An order in which nothing fails may still lack rows: a trigger kept what was to be changed or deleted, put it back, or let a new row not be there. That may be of the order's making, as an
+//! error may be. So the others are tried, too, and the one counts that lacks the fewest; of equals the first, which is what the triggers want then. Where there is one order only nothing
+//! is tried again.
+
+use super::{items, Attempt, Surprises, Work, Written};
+use crate::push::constraints::Constraint;
+use crate::push::item::Item;
+use crate::push::standing;
+use crate::push::steps::{Foremost, Sorter, Step};
+use crate::server::error::{code, Result, SyncError};
+use crate::server::memory;
+use crate::server::subxact::End;
+
+/// All of it was written at once, and undone: it lacked these.
+struct Lacking {
+    order: Foremost,
+    steps: Vec<Step>,
+    deferred: Vec<Constraint>,
+    rows: Vec<Item>,
+}
+
+/// What another order may be for, besides those that are tried in any case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Any,
+    /// A value was taken.
+    Taken,
+    /// Rows were lacking.
+    Lacking,
+}
+
+/// The orders, as they are tried.
+const ORDERS: [(Foremost, Cause); 5] = [
+    (Foremost::Parents, Cause::Any),
+    (Foremost::Deciding, Cause::Any),
+    (Foremost::Values, Cause::Taken),
+    (Foremost::Children, Cause::Any),
+    (Foremost::Values, Cause::Lacking),
+];
+
+impl Work<'_, '_> {
+    /// Written in the order that lacks the fewest rows, of those in which nothing fails; or the attempts, if all fail.
+    pub(super) fn in_any_order(&self) -> Result<std::result::Result<Written, Vec<Attempt>>> {
+        let (mut failed, mut lacking): (Vec<Attempt>, Vec<Lacking>) = (Vec::new(), Vec::new());
+        for (order, cause) in ORDERS {
+            if !is_given(cause, &failed, &lacking) {
+                continue;
+            }
+            let Some(steps) = self.in_order(order)? else { continue };
+            let tried = failed.iter().map(|a| &a.steps).chain(lacking.iter().map(|l| &l.steps));
+            if tried.into_iter().any(|tried| items(tried).eq(items(&steps))) {
+                continue;
+            }
+            let mut deferred = Vec::new();
+            match self.write_all(&steps, &mut deferred, false)? {
+                Ok(End::Keep(written)) => return Ok(Ok(written)),
+                Ok(End::Undo(rows)) => lacking.push(Lacking { order, steps, deferred, rows }),
+                Err(error) => failed.push(Attempt { order, steps, deferred, error }),
+            }
+        }
+        // (What fails the second time has failed.)
+        while let Some((best, _)) = lacking.iter().enumerate().min_by_key(|(_, l)| l.rows.len()) {
+            let Lacking { order, steps, mut deferred, .. } = lacking.remove(best);
+            match self.write_all(&steps, &mut deferred, true)? {
+                Ok(End::Keep(written)) => return Ok(Ok(written)),
+                Ok(End::Undo(_)) => {}
+                Err(error) => failed.push(Attempt { order, steps, deferred, error }),
+            }
+        }
+        Ok(Err(failed))
+    }
+
+    /// What is to be written, in this order; None where there is none such.
+    fn in_order(&self, order: Foremost) -> Result<Option<Vec<Step>>> {
+        let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
+        Ok(Some(match order {
+            Foremost::Parents => self.steps.clone(),
+            Foremost::Deciding if !self.stages.iter().any(|stage| stage.decides) => return Ok(None),
+            Foremost::Deciding => sorter.parents_first(true),
+            Foremost::Values => sorter.values_first(self.ties()?),
+            Foremost::Children => sorter.children_first(self.ties()?),
+        }))
+    }
+
+    /// Is there no other order? Rows of one table that are written in one way have one.
+    fn is_only_order(&self) -> Result<bool> {
+        if self.items().zip(self.items().skip(1)).all(|(one, next)| one.is_like(&next)) {
+            return Ok(true);
+        }
+        for (order, _) in &ORDERS[1..] {
+            if self.in_order(*order)?.is_some_and(|steps| !items(&steps).eq(self.items())) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a trigger may have kept from being as it was sent because this is the order; nothing where there is no other.
+    pub(super) fn lacking(&self, surprises: &Surprises) -> Result<Vec<Item>> {
+        let (held, missing) = (&surprises.held, &surprises.missing);
+        if held.is_empty() && missing.is_empty() || self.is_only_order()? {
+            return Ok(Vec::new());
+        }
+        let mut lacking = standing::swallowed(self.targets, missing, self.items())?;
+        let taken = self.writer.taken_since(&lacking);
+        lacking.retain(|item| !taken.contains(item));
+        memory::extend(&mut lacking, self.writer.withheld(held)?);
+        Ok(lacking)
+    }
+}
+
+fn is_given(cause: Cause, failed: &[Attempt], lacking: &[Lacking]) -> bool {
+    let is_taken = |e: &SyncError| [code::UNIQUE_VIOLATION, code::EXCLUSION_VIOLATION].contains(&e.code.as_str());
+    match cause {
+        Cause::Any => true,
+        Cause::Taken => failed.iter().any(|attempt| is_taken(&attempt.error)),
+        Cause::Lacking => !lacking.is_empty(),
+    }
+}
