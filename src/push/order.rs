@@ -83,6 +83,8 @@ pub struct Ties {
     pub reads: Vec<Vec<usize>>,
     /// All stages: those first that hang on others, or whose policies read others, as far as that is no circle.
     pub children_first: Vec<usize>,
+    /// All stages, in the order of the push: but those first that hang on others, or whose policies read others.
+    pub turned: Vec<usize>,
 }
 
 impl Ties {
@@ -127,7 +129,12 @@ impl Ties {
         }
         let mut children_first: Vec<usize> = components(&reads).into_iter().flatten().gather();
         children_first.reverse();
-        Ok(Ties { below, reads, children_first })
+        let mut before = below.clone();
+        for (reader, read) in reads.iter().enumerate() {
+            read.iter().for_each(|stage| before[*stage].push(reader));
+        }
+        let turned = components(&before).into_iter().flatten().gather();
+        Ok(Ties { below, reads, children_first, turned })
     }
 
     /// May what becomes of the one's rows decide what can become of the other's, as far as keys and policies say?

@@ -31,6 +31,9 @@ pub enum Foremost {
     Values,
     /// The first turned around as far as foreign keys allow: who edits items, and closes then what they hang on (archives it, signs it, gives it away, deletes it).
     Children,
+    /// The first, but of tables that have nothing to do with each other, as far as keys and policies say, rows are deleted in the other order: a trigger may keep one while
+    /// others are there.
+    Deletions,
 }
 
 /// Sorts what was decided.
@@ -46,11 +49,21 @@ impl Sorter<'_, '_> {
     /// the same push has just given another parent. So do records that mark such rows, as deletions do: a trigger takes along what is in the row by then. `deciding_first`: in
     /// the order of that name.
     pub fn parents_first(&self, deciding_first: bool) -> Vec<Step> {
+        self.deleting(deciding_first, (0..self.stages.len()).rev().gather())
+    }
+
+    /// The same, with the deletions of tables that are not tied in the other order.
+    pub fn deletions_turned(&self, ties: &Ties) -> Vec<Step> {
+        self.deleting(false, ties.turned.iter().copied().gather())
+    }
+
+    fn deleting(&self, deciding_first: bool, deleted: Vec<usize>) -> Vec<Step> {
         let waits = |stage: &&Stage| stage.referenced || stage.cascades || stage.decides && !deciding_first;
         let is_late = |stage: &Stage, item: &Item| !deciding_first && stage.is_changed_late(item);
         let is_last = |stage: &Stage, item: &Item| item.what.deletes() && waits(&stage);
-        let begin = self.stages.iter().rev().filter(|s| !waits(s)).map(|stage| self.deletions(stage));
-        let last = self.stages.iter().rev().filter(waits).map(|stage| self.deletions_and_marks(stage));
+        let deleted = || deleted.iter().map(|stage| &self.stages[*stage]);
+        let begin = deleted().filter(|s| !waits(s)).map(|stage| self.deletions(stage));
+        let last = deleted().filter(waits).map(|stage| self.deletions_and_marks(stage));
         let written = [false, true].into_iter().flat_map(|late| {
             let is_now = move |stage: &Stage, item: &Item| !is_last(stage, item) && is_late(stage, item) == late;
             self.deciding_ahead().map(move |stage| self.writes(stage, |item| is_now(stage, item)))

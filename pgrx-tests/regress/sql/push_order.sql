@@ -701,6 +701,20 @@ SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"d
 DROP TABLE todos, lists;
 DROP FUNCTION keep, one_open;
 
+-- It keeps a row as long as others are there that are deleted, too, and no key between them says so.
+CREATE TABLE notes (id text PRIMARY KEY, todo text, v text);
+CREATE TABLE todos (id text PRIMARY KEY, title text);
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN TG_TABLE_NAME = 'todos' AND EXISTS (SELECT FROM notes WHERE todo = old.id) THEN NULL ELSE old END; END $$;
+CREATE TRIGGER keep BEFORE DELETE ON todos FOR EACH ROW EXECUTE FUNCTION keep();
+CREATE TRIGGER keep BEFORE DELETE ON notes FOR EACH ROW EXECUTE FUNCTION keep();
+INSERT INTO todos VALUES ('a'), ('b');
+INSERT INTO notes VALUES ('n', 'a'), ('m', 'b'), ('o', NULL);
+SELECT t.tables('notes', 'todos');
+SELECT t.push('{"notes": {"deleted": ["n"]}, "todos": {"deleted": ["a"]}}');
+SELECT t.push('{"notes": {"deleted": ["n"], "updated": [{"id": "o", "v": "y"}]}, "todos": {"deleted": ["a", "b"], "updated": [{"id": "b", "title": "y"}]}}');
+DROP TABLE notes, todos;
+DROP FUNCTION keep;
+
 -- A created row looks for another one, by a key or not.
 CREATE TABLE posts (id text PRIMARY KEY, team text);
 CREATE TABLE comments (id text PRIMARY KEY, post text, team text);

@@ -6,7 +6,7 @@
 
 use super::{items, Attempt, Surprises, Work, Written};
 use crate::push::constraints::Constraint;
-use crate::push::item::Item;
+use crate::push::item::{Item, What};
 use crate::push::standing;
 use crate::push::steps::{Foremost, Sorter, Step};
 use crate::server::error::{code, Result, SyncError};
@@ -29,15 +29,18 @@ enum Cause {
     Taken,
     /// Rows were lacking.
     Lacking,
+    /// A deletion was.
+    Kept,
 }
 
 /// The orders, as they are tried.
-const ORDERS: [(Foremost, Cause); 5] = [
+const ORDERS: [(Foremost, Cause); 6] = [
     (Foremost::Parents, Cause::Any),
     (Foremost::Deciding, Cause::Any),
     (Foremost::Values, Cause::Taken),
     (Foremost::Children, Cause::Any),
     (Foremost::Values, Cause::Lacking),
+    (Foremost::Deletions, Cause::Kept),
 ];
 
 impl Work<'_, '_> {
@@ -81,6 +84,7 @@ impl Work<'_, '_> {
             Foremost::Deciding => sorter.parents_first(true),
             Foremost::Values => sorter.values_first(self.ties()?),
             Foremost::Children => sorter.children_first(self.ties()?),
+            Foremost::Deletions => sorter.deletions_turned(self.ties()?),
         }))
     }
 
@@ -117,5 +121,6 @@ fn is_given(cause: Cause, failed: &[Attempt], lacking: &[Lacking]) -> bool {
         Cause::Any => true,
         Cause::Taken => failed.iter().any(|attempt| is_taken(&attempt.error)),
         Cause::Lacking => !lacking.is_empty(),
+        Cause::Kept => lacking.iter().flat_map(|l| &l.rows).any(|item| item.what == What::Delete),
     }
 }
