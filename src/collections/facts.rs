@@ -17,6 +17,8 @@ use crate::server::spi;
 pub struct Facts {
     /// The tables whose foreign keys refer to it.
     pub referenced_by: Vec<u32>,
+    /// The tables to which keys of its own refer whose columns are never NULL.
+    pub needs: Vec<u32>,
     /// The tables that its policies read, also those for writing.
     pub read_by_policies: Vec<u32>,
     /// Such a key follows an update, of a column that updates may change.
@@ -102,6 +104,7 @@ impl Facts {
     fn of_what_is_gone() -> Facts {
         Facts {
             referenced_by: Vec::new(),
+            needs: Vec::new(),
             read_by_policies: Vec::new(),
             followed: true,
             follows: true,

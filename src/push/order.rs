@@ -10,9 +10,11 @@ use crate::collections::facts::{self, Facts};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 
-/// Targets that are written together.
+/// Targets that are written together: parents first, as far as that is no circle.
 pub struct Stage {
     pub targets: Vec<usize>,
+    /// The same in the other order of the push, as far as keys without nulls leave that open.
+    pub turned: Vec<usize>,
     /// They refer to each other or to themselves: one statement has to write them all, because foreign keys are checked at
     /// a statement's end.
     pub circular: bool,
@@ -38,6 +40,7 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
     }
     let place: HashMap<u32, usize> = nodes.iter().enumerate().map(|(i, (r, _))| (*r, i)).gather();
     let mut parents: Vec<Vec<usize>> = memory::filled(Vec::new(), nodes.len());
+    let mut needed: Vec<Vec<usize>> = memory::filled(Vec::new(), nodes.len());
     let mut referenced = memory::filled(false, nodes.len());
     let mut cascades = memory::filled(false, nodes.len());
     for (parent, (_, members)) in nodes.iter().enumerate() {
@@ -47,6 +50,7 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
         for child in facts.referenced_by.iter().filter_map(|r| place.get(r)) {
             parents[*child].push(parent);
         }
+        memory::extend(&mut needed[parent], facts.needs.iter().filter_map(|r| place.get(r)).copied());
     }
     let mut decides = memory::filled(false, nodes.len());
     for (reader, (_, members)) in nodes.iter().enumerate() {
@@ -61,15 +65,33 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
     while let Some(node) = open.pop() {
         memory::extend(&mut open, parents[node].iter().copied().filter(|&p| !std::mem::replace(&mut early[p], true)));
     }
+    // Of a circle those are later that need others: a key without nulls says so.
+    let (forth, back) = (ranks(&needed, false), ranks(&needed, true));
+    let targets = |members: &[usize], rank: &[usize]| {
+        let mut members: Vec<usize> = members.iter().copied().gather();
+        memory::sort_by(&mut members, |one, other| rank[*one].cmp(&rank[*other]));
+        members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather()
+    };
     let stage = |members: Vec<usize>| Stage {
         circular: members.len() > 1 || parents[members[0]].contains(&members[0]),
         referenced: members.iter().any(|&m| referenced[m]),
         cascades: members.iter().any(|&m| cascades[m]),
         decides: members.iter().any(|&m| decides[m]),
         early: members.iter().any(|&m| early[m]),
-        targets: members.iter().flat_map(|&m| nodes[m].1.iter().copied()).gather(),
+        targets: targets(&members, &forth),
+        turned: targets(&members, &back),
     };
     Ok(components(&parents).into_iter().map(stage).gather())
+}
+
+/// The places of the nodes of a graph in an order in which each comes after those it points to, as far as that is no circle: else in their own order, or the other one.
+fn ranks(edges: &[Vec<usize>], turned: bool) -> Vec<usize> {
+    let numbered = |node: usize| if turned { edges.len() - 1 - node } else { node };
+    let to = |node: usize| edges[numbered(node)].iter().map(|&to| numbered(to)).gather::<Vec<usize>>();
+    let mut ranks = memory::filled(0, edges.len());
+    let all = components(&(0..edges.len()).map(to).gather::<Vec<_>>()).into_iter().flatten();
+    all.enumerate().for_each(|(rank, node)| ranks[numbered(node)] = rank);
+    ranks
 }
 
 /// How many foreign keys a push that fails looks through, and partitions, each of some microseconds.
@@ -223,7 +245,7 @@ pub fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::components;
+    use super::{components, ranks};
 
     #[test]
     fn finds_circles_and_puts_parents_first() {
@@ -232,5 +254,15 @@ mod tests {
         assert_eq!(components(&edges), [vec![3], vec![1, 2], vec![0], vec![4], vec![5]]);
         assert_eq!(components(&[vec![1], vec![0]]), [vec![0, 1]]);
         assert!(components(&[]).is_empty());
+    }
+
+    #[test]
+    fn ranks_by_the_payload_what_needs_nothing() {
+        // 0 -> 2, 1 and 3 alone
+        let edges = [vec![2], vec![], vec![], vec![]];
+        assert_eq!(ranks(&edges, false), [1, 2, 0, 3]);
+        assert_eq!(ranks(&edges, true), [3, 2, 1, 0]);
+        assert_eq!(ranks(&[vec![1], vec![0]], false), [0, 1]);
+        assert!(ranks(&[], true).is_empty());
     }
 }

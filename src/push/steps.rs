@@ -97,10 +97,11 @@ impl Sorter<'_, '_> {
         in_use(begin.chain(written).chain(late).chain(last))
     }
 
-    /// What others of the push refer to is inserted, parents before children. Then each stage is written as a whole, its deletions last. A row is
+    /// What others of the push refer to is inserted, parents before children (in a circle: in the other order, as far as keys leave it open). Then each stage is written as a whole, its deletions last. A row is
     /// deleted when all have been written that hang on it, for the reason that `parents_first` has.
     pub fn children_first(&self, ties: &Ties) -> Vec<Step> {
-        let inserts = |stage: usize| self.writes(&self.stages[stage], |item| !item.is_update());
+        let inserts =
+            |stage: usize| self.writes_in(&self.stages[stage], &self.stages[stage].turned, |i| !i.is_update());
         let is_parent = |stage: &usize| !ties.below[*stage].is_empty();
         let mut steps: Vec<Step> = (0..self.stages.len()).filter(is_parent).map(inserts).gather();
         let mut written = memory::filled(false, self.stages.len());
@@ -110,7 +111,9 @@ impl Sorter<'_, '_> {
             if !is_parent(&stage) {
                 steps.push(inserts(stage));
             }
-            steps.push(self.writes(&self.stages[stage], |item| item.is_update() && !item.what.deletes()));
+            let targets: Vec<usize> = self.stages[stage].targets.iter().rev().copied().gather();
+            let wanted = |item: &Item| item.is_update() && !item.what.deletes();
+            steps.push(self.writes_in(&self.stages[stage], &targets, wanted));
             written[stage] = true;
             to_delete.push(stage);
             let (ready, waiting) = to_delete.into_iter().gather_parts(|s| ties.below[*s].iter().all(|b| written[*b]));
@@ -135,7 +138,8 @@ impl Sorter<'_, '_> {
             let doomed = fates.filter(|(_, fate)| **fate == Fate::Delete);
             doomed.map(|(row, _)| Item { target, what: What::Delete, row: row as u32 }).gather::<Vec<_>>()
         };
-        Step { items: stage.targets.iter().flat_map(rows).gather(), together: stage.circular }
+        // (In a circle, too, children before parents.)
+        Step { items: stage.targets.iter().rev().flat_map(rows).gather(), together: stage.circular }
     }
 
     /// The same with the records that mark rows as deleted, of which `deleted` says nothing.
@@ -146,8 +150,12 @@ impl Sorter<'_, '_> {
     }
 
     fn writes(&self, stage: &Stage, wanted: impl Fn(&Item) -> bool) -> Step {
+        self.writes_in(stage, &stage.targets, wanted)
+    }
+
+    fn writes_in(&self, stage: &Stage, targets: &[usize], wanted: impl Fn(&Item) -> bool) -> Step {
         let rows = |&target: &usize| writes_of(target, &self.targets[target], &self.decisions.fates[target].records);
-        Step { items: stage.targets.iter().flat_map(rows).filter(wanted).gather(), together: stage.circular }
+        Step { items: targets.iter().flat_map(rows).filter(wanted).gather(), together: stage.circular }
     }
 }
 

@@ -736,7 +736,46 @@ INSERT INTO posts VALUES ('o', 'red');
 SELECT t.begin_with();
 SELECT t.push('{"posts": {"deleted": ["o"]}, "comments": {"created": [{"id": "c", "post": "o"}]}}');
 DROP TABLE comments, posts;
-DROP FUNCTION fill, cascade;
+
+-- Of tables that refer to each other that one is inserted first which the other cannot do without.
+CREATE TABLE talks (id text PRIMARY KEY, team text, last text);
+CREATE TABLE messages (id text PRIMARY KEY, talk text NOT NULL REFERENCES talks, team text);
+ALTER TABLE talks ADD FOREIGN KEY (last) REFERENCES messages;
+CREATE OR REPLACE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN new.team := (SELECT team FROM talks WHERE id = new.talk); RETURN new; END $$;
+CREATE TRIGGER fill BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION fill();
+SELECT t.tables('messages', 'talks');
+\set talk '{"talks": {"created": [{"id": "t", "team": "red"}, {"id": "u", "team": "red", "last": "n"}]}, "messages": {"created": [{"id": "m", "talk": "t"}, {"id": "n", "talk": "u"}]}}'
+SELECT t.push(:'talk');
+CREATE OR REPLACE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN IF new.talk NOT IN (SELECT id FROM talks) THEN RAISE 'it has no talk'; END IF; RETURN new; END $$;
+SELECT t.push(:'talk');
+-- And deleted last.
+INSERT INTO talks VALUES ('t', 'red');
+INSERT INTO messages VALUES ('m', 't');
+SELECT t.begin_with();
+CREATE FUNCTION is_empty() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN old.id NOT IN (SELECT talk FROM messages) THEN old END; END $$;
+CREATE TRIGGER is_empty BEFORE DELETE ON talks FOR EACH ROW EXECUTE FUNCTION is_empty();
+SELECT t.push('{"talks": {"deleted": ["t"]}, "messages": {"deleted": ["m"]}}');
+ALTER TABLE talks DROP COLUMN last;
+DROP TABLE messages, talks;
+DROP FUNCTION fill, cascade, is_empty;
+
+-- Where keys leave it open which goes first, both are tried, for new rows and for edits.
+CREATE TABLE lists (id text PRIMARY KEY, open boolean NOT NULL DEFAULT true, main text);
+CREATE TABLE todos (id text PRIMARY KEY, list text REFERENCES lists, title text);
+ALTER TABLE lists ADD FOREIGN KEY (main) REFERENCES todos;
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN (SELECT open FROM lists WHERE id = new.list) THEN new END; END $$;
+CREATE TRIGGER keep BEFORE INSERT OR UPDATE ON todos FOR EACH ROW EXECUTE FUNCTION keep();
+INSERT INTO lists VALUES ('1');
+INSERT INTO todos VALUES ('a', '1', 'x');
+SELECT t.tables('lists', 'todos');
+SELECT t.push('{"lists": {"created": [{"id": "2"}]}, "todos": {"created": [{"id": "b", "list": "2"}]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "a", "title": "y"}]}}');
+UPDATE lists SET open = false;
+SELECT t.begin_with();
+SELECT t.push('{"lists": {"updated": [{"id": "1", "open": true}]}, "todos": {"updated": [{"id": "a", "title": "y"}]}}');
+ALTER TABLE lists DROP COLUMN main;
+DROP TABLE todos, lists;
+DROP FUNCTION keep;
 
 \set ECHO none
 \c postgres

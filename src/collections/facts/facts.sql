@@ -29,6 +29,11 @@ reading AS (
     SELECT * FROM policy WHERE cmd IN ('r', '*'))
 SELECT json_build_object(
     'referenced_by', (SELECT coalesce(json_agg(DISTINCT conrelid::oid::int8), '[]') FROM foreign_key),
+    'needs', (SELECT coalesce(json_agg(DISTINCT coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid)::int8), '[]')
+              FROM tree CROSS JOIN LATERAL (SELECT conrelid, confrelid, conkey FROM pg_constraint WHERE conrelid = tree.relid AND contype = 'f' OFFSET 0) AS k
+              WHERE NOT EXISTS (SELECT FROM unnest(k.conkey) AS c(attnum)
+                                CROSS JOIN LATERAL (SELECT attnotnull FROM pg_attribute WHERE attrelid = k.conrelid AND attnum = c.attnum OFFSET 0) AS a
+                                WHERE NOT a.attnotnull)),
     'read_by_policies', (
         SELECT coalesce(json_agg(DISTINCT coalesce(pg_partition_root(d.refobjid)::oid, d.refobjid)::int8), '[]')
         FROM (SELECT oid FROM pg_policy WHERE polrelid = $1 OFFSET 0) AS p
