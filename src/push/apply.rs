@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::decide::Fates;
 use super::echo::{self, Echo};
@@ -26,6 +26,7 @@ mod left;
 mod spared;
 
 use left::Beforehand;
+use spared::Spared;
 
 /// What statements left undone, without an error.
 #[derive(Default)]
@@ -68,8 +69,8 @@ pub struct ItemWriter<'w, 'a> {
     care: Care,
     /// So many changes were logged before.
     logged: i32,
-    /// Records whose rows must not be taken along (spared.rs), by target.
-    spared: RefCell<BTreeMap<usize, Vec<u32>>>,
+    /// Records whose rows must not be taken along.
+    spared: RefCell<Spared>,
     /// A deletion counts as done where the push has hidden the row from its caller before: a trigger of another table may have marked it as deleted. That is for the
     /// last: in another order the deletion may come first.
     pub forgives: Cell<bool>,
@@ -142,7 +143,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let done =
             spi::numbers(&sql, &[json_arg(&statement.payload)], Mode::Write).map_err(|e| target.while_pushing(e))?;
         let sent = sending.map(Sending::end).unwrap_or_default();
-        self.check_spared(before.logged)?;
+        self.check_spared(std::slice::from_ref(statement), before.logged)?;
         self.mend_copies(std::slice::from_ref(statement), &sent, applied)?;
         if !statement.returns() {
             return self.check_inserted(statement, &sent, trusted, applied);
@@ -180,7 +181,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let (logged, sending) = (journal::logged(), self.sending(statements)?);
         let rows = spi::query_planned(&sql, &args, Mode::Write, Planned::Once)?;
         let sent = sending.map(Sending::end).unwrap_or_default();
-        self.check_spared(logged)?;
+        self.check_spared(statements, logged)?;
         self.mend_copies(statements, &sent, applied)?;
         let done: Vec<HashSet<u32>> = rows.first().map_or_else(|| Ok(Vec::new()), |row| row.json(0))?;
         let mut done = done.into_iter();

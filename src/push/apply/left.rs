@@ -337,12 +337,7 @@ fn unwritten(target: &Target, ids: &[&str], sent: &Outcomes) -> Result<Vec<usize
 
 /// Those of these ids, comparable, of whose rows the log has among these changes that they were deleted, or that something which shows them changed, if what they had there before
 /// counts.
-pub(super) fn taken_in(
-    target: &Target,
-    ids: &[&str],
-    changes: Range<i32>,
-    counts: &dyn Fn(&str) -> bool,
-) -> HashSet<String> {
+fn taken_in(target: &Target, ids: &[&str], changes: Range<i32>, counts: &dyn Fn(&str) -> bool) -> HashSet<String> {
     let asked: HashSet<Cow<str>> = ids.iter().map(|id| target.comparable(id)).gather();
     let mut taken = HashSet::new();
     journal::taken_in(changes, target.collection.relation, &mut |key, image| {

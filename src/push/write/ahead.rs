@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::items;
-use super::singly::{may_wait, note, Pace, Partial, Progress};
+use super::singly::{may_wait, note, spares, Pace, Partial, Progress};
 use super::Work;
 use crate::push::item::Item;
 use crate::push::steps::Step;
@@ -117,7 +117,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
     fn try_step(&mut self, step: usize, again: bool) -> Result<()> {
         let whole = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
         let together = whole.together;
-        let never = |item: &Item| again && self.errors.get(item).is_some_and(|e| !may_wait(e));
+        let never = |item: &Item| again && self.errors.get(item).is_some_and(|e| !may_wait(e) || spares(item, e));
         let (failed, tried) = whole.items.into_iter().gather_parts(never);
         let mut part = Step { items: tried, together };
         let progress = self.write(&mut part)?;

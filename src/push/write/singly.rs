@@ -94,7 +94,7 @@ impl Partial {
     /// Those of which the order may be to blame.
     fn may_wait(&self) -> impl Iterator<Item = Item> + '_ {
         let by_order = &self.failed[..self.failed.len() - self.violators];
-        let failed = by_order.iter().filter(|(_, e)| may_wait(e)).map(|(item, _)| *item);
+        let failed = by_order.iter().filter(|(item, e)| may_wait(e) && !spares(item, e)).map(|(item, _)| *item);
         failed.chain(self.untried.iter().copied())
     }
 
@@ -153,7 +153,7 @@ impl Work<'_, '_> {
                 Improved::Failed => None,
             };
         }
-        if best.1 .0.failed.iter().any(|(item, _)| item.what.deletes()) {
+        if best.1 .0.failed.iter().any(|(item, e)| item.what.deletes() && !spares(item, e)) {
             let forgiving = Trial { forgives: true, ..best.0.clone() };
             if let Improved::Done(done) = self.improve(forgiving, &mut best, &mut reasons)? {
                 return Ok(done);
@@ -446,6 +446,11 @@ fn put_ahead<'t>(trial: &Trial<'t>, left: &Partial) -> Option<Trial<'t>> {
 pub(super) fn may_wait(e: &SyncError) -> bool {
     let by_check = e.code == code::CHECK_VIOLATION && e.names[0].is_some() && e.names[4].is_some();
     !(e.code.starts_with("22") || e.code == code::NOT_NULL_VIOLATION || by_check)
+}
+
+/// Is it a deletion that would take along what is still to be moved? It passes after that, if at all: rounds come back to it.
+pub(super) fn spares(item: &Item, e: &SyncError) -> bool {
+    item.what.deletes() && e.code == code::CHANGED_BY_ITS_OWN
 }
 
 fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {
