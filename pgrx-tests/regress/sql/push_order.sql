@@ -770,6 +770,7 @@ INSERT INTO todos VALUES ('a', '1', 'x');
 SELECT t.tables('lists', 'todos');
 SELECT t.push('{"lists": {"created": [{"id": "2"}]}, "todos": {"created": [{"id": "b", "list": "2"}]}}');
 SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"updated": [{"id": "a", "title": "y"}]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "1", "open": false}]}, "todos": {"created": [{"id": "b", "list": "1"}]}}');
 UPDATE lists SET open = false;
 SELECT t.begin_with();
 SELECT t.push('{"lists": {"updated": [{"id": "1", "open": true}]}, "todos": {"updated": [{"id": "a", "title": "y"}]}}');

@@ -23,7 +23,7 @@ struct Lacking {
 
 /// What another order may be for, besides those that are tried in any case.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum Occasion {
     Any,
     /// A value was taken.
     Taken,
@@ -34,26 +34,26 @@ enum Cause {
 }
 
 /// The orders, as they are tried.
-const ORDERS: [(Foremost, Cause); 6] = [
-    (Foremost::Parents, Cause::Any),
-    (Foremost::Deciding, Cause::Any),
-    (Foremost::Values, Cause::Taken),
-    (Foremost::Children, Cause::Any),
-    (Foremost::Values, Cause::Lacking),
-    (Foremost::Deletions, Cause::Kept),
+const ORDERS: [(Foremost, Occasion); 6] = [
+    (Foremost::Parents, Occasion::Any),
+    (Foremost::Deciding, Occasion::Any),
+    (Foremost::Values, Occasion::Taken),
+    (Foremost::Children, Occasion::Any),
+    (Foremost::Values, Occasion::Lacking),
+    (Foremost::Deletions, Occasion::Kept),
 ];
 
 impl Work<'_, '_> {
     /// Written in the order that lacks the fewest rows, of those in which nothing fails; or the attempts, if all fail.
     pub(super) fn in_any_order(&self) -> Result<std::result::Result<Written, Vec<Attempt>>> {
         let (mut failed, mut lacking): (Vec<Attempt>, Vec<Lacking>) = (Vec::new(), Vec::new());
-        for (order, cause) in ORDERS {
-            if !is_given(cause, &failed, &lacking) {
+        for (order, occasion) in ORDERS {
+            if !is_given(occasion, &failed, &lacking) {
                 continue;
             }
             let Some(steps) = self.in_order(order)? else { continue };
-            let tried = failed.iter().map(|a| &a.steps).chain(lacking.iter().map(|l| &l.steps));
-            if tried.into_iter().any(|tried| items(tried).eq(items(&steps))) {
+            let has_failed = failed.iter().any(|attempt| items(&attempt.steps).eq(items(&steps)));
+            if has_failed || lacking.iter().any(|l| are_alike(&l.steps, &steps)) {
                 continue;
             }
             let mut deferred = Vec::new();
@@ -94,7 +94,7 @@ impl Work<'_, '_> {
             return Ok(true);
         }
         for (order, _) in &ORDERS[1..] {
-            if self.in_order(*order)?.is_some_and(|steps| !items(&steps).eq(self.items())) {
+            if self.in_order(*order)?.is_some_and(|steps| !are_alike(&steps, &self.steps)) {
                 return Ok(false);
             }
         }
@@ -115,12 +115,20 @@ impl Work<'_, '_> {
     }
 }
 
-fn is_given(cause: Cause, failed: &[Attempt], lacking: &[Lacking]) -> bool {
+/// Are they the same statements? (One that writes several tables runs what it inserts last.)
+fn are_alike(one: &[Step], other: &[Step]) -> bool {
+    fn joined(step: &Step) -> impl Iterator<Item = (Item, bool)> + '_ {
+        step.items.iter().enumerate().map(|(place, item)| (*item, step.together && place > 0))
+    }
+    one.iter().flat_map(joined).eq(other.iter().flat_map(joined))
+}
+
+fn is_given(occasion: Occasion, failed: &[Attempt], lacking: &[Lacking]) -> bool {
     let is_taken = |e: &SyncError| [code::UNIQUE_VIOLATION, code::EXCLUSION_VIOLATION].contains(&e.code.as_str());
-    match cause {
-        Cause::Any => true,
-        Cause::Taken => failed.iter().any(|attempt| is_taken(&attempt.error)),
-        Cause::Lacking => !lacking.is_empty(),
-        Cause::Kept => lacking.iter().flat_map(|l| &l.rows).any(|item| item.what == What::Delete),
+    match occasion {
+        Occasion::Any => true,
+        Occasion::Taken => failed.iter().any(|attempt| is_taken(&attempt.error)),
+        Occasion::Lacking => !lacking.is_empty(),
+        Occasion::Kept => lacking.iter().flat_map(|l| &l.rows).any(|item| item.what == What::Delete),
     }
 }
