@@ -119,13 +119,20 @@ pub(super) struct Progress {
 /// With the rows that are missing.
 type PartWritten = (Partial, Vec<Item>);
 
+/// Constraints that can be deferred, and the rows that they have refused.
+#[derive(Default)]
+struct Refusals {
+    constraints: Vec<Constraint>,
+    rows: Vec<(Item, SyncError)>,
+}
+
 /// Why rows that were written one by one are undone.
 enum Undone {
     /// Somebody else was quicker.
     Disturbed,
-    /// These can be deferred, and have refused rows: two that swap a value. (Later, when all else is written, a cascade may have taken the row along.)
-    ToDefer(Vec<Constraint>, Vec<(Item, SyncError)>),
-    Violated(Violation),
+    /// Two that swap a value, say. (Later, when all else is written, a cascade may have taken the row along.)
+    ToDefer(Refusals),
+    Violated(Box<Violation>),
 }
 
 impl Work<'_, '_> {
@@ -223,12 +230,12 @@ impl Work<'_, '_> {
                     return Ok(Some((partial, missing)));
                 }
                 Ok(End::Undo(Undone::Disturbed)) => return Ok(None),
-                Ok(End::Undo(Undone::ToDefer(constraints, failed))) => {
-                    memory::extend(&mut deferred, constraints);
-                    memory::extend(&mut at_once, failed);
+                Ok(End::Undo(Undone::ToDefer(found))) => {
+                    memory::extend(&mut deferred, found.constraints);
+                    memory::extend(&mut at_once, found.rows);
                     continue;
                 }
-                Ok(End::Undo(Undone::Violated(violation))) => violation,
+                Ok(End::Undo(Undone::Violated(violation))) => *violation,
                 Err(e) if subxact::is_transient(&e) => return Err(e),
                 Err(error) => Violation { error, failed: Vec::new() },
             };
@@ -244,9 +251,9 @@ impl Work<'_, '_> {
     fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<PartWritten, Undone>> {
         constraints::defer(deferred)?;
         let partial = self.bisect(steps, pace)?;
-        let (to_defer, failed) = self.to_defer(&partial.failed, deferred)?;
-        if !to_defer.is_empty() {
-            return Ok(End::Undo(Undone::ToDefer(to_defer, failed)));
+        let to_defer = self.to_defer(&partial.failed, deferred)?;
+        if !to_defer.constraints.is_empty() {
+            return Ok(End::Undo(Undone::ToDefer(to_defer)));
         }
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let unlocked = self.unlocked().filter(|item| !unwritten.contains(item));
@@ -260,7 +267,7 @@ impl Work<'_, '_> {
             Err(e) if subxact::is_transient(&e) => return Err(e),
             Err(error) => {
                 let failed = partial.unwritten().gather();
-                return Ok(End::Undo(Undone::Violated(Violation { error, failed })));
+                return Ok(End::Undo(Undone::Violated(Box::new(Violation { error, failed }))));
             }
         }
         constraints::undefer(deferred)?;
@@ -269,14 +276,10 @@ impl Work<'_, '_> {
         Ok(End::Keep((partial, missing)))
     }
 
-    /// The constraints that refused these rows, and can be deferred; with the rows.
-    fn to_defer(
-        &self,
-        failed: &[(Item, SyncError)],
-        deferred: &[Constraint],
-    ) -> Result<(Vec<Constraint>, Vec<(Item, SyncError)>)> {
+    /// What these rows failed with that can be deferred.
+    fn to_defer(&self, failed: &[(Item, SyncError)], deferred: &[Constraint]) -> Result<Refusals> {
         let mut known: HashMap<[Option<String>; 2], bool> = HashMap::new();
-        let (mut found, mut refused) = (Vec::new(), Vec::new());
+        let mut found = Refusals::default();
         for (item, e) in failed {
             memory::heed();
             let name = [e.names[0].clone(), e.names[4].clone()];
@@ -286,15 +289,15 @@ impl Work<'_, '_> {
                     let constraint = constraints::to_defer(e, deferred, self.before)?;
                     let can_be = constraint.is_some();
                     known.insert(name, can_be);
-                    memory::extend(&mut found, constraint);
+                    memory::extend(&mut found.constraints, constraint);
                     can_be
                 }
             };
             if can_be {
-                refused.push((*item, e.clone()));
+                found.rows.push((*item, e.clone()));
             }
         }
-        Ok((found, refused))
+        Ok(found)
     }
 
     /// (With `abort` not all that cannot be written are among those that failed.)
