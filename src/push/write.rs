@@ -27,7 +27,7 @@ mod singly;
 mod spared;
 mod violators;
 
-use circles::Key;
+use circles::CircleKey;
 
 /// What came of writing.
 pub enum Written {
@@ -73,7 +73,7 @@ pub struct Work<'w, 'a> {
     /// Asked for once, if at all.
     ties: OnceCell<Ties>,
     /// The same.
-    keys: OnceCell<Vec<Key>>,
+    keys: OnceCell<Vec<CircleKey>>,
     /// Records that are not written, and would move their rows: what these hang on must not take them along.
     decided: spared::Records,
     spares_decided: Cell<bool>,

@@ -17,7 +17,7 @@ use crate::server::{pg, subxact};
 
 /// A foreign key, or one by which values are unique: then it is the table's own.
 #[derive(Deserialize)]
-pub(super) struct Key {
+pub(super) struct CircleKey {
     child: u32,
     parent: u32,
     columns: Vec<String>,
@@ -26,16 +26,7 @@ pub(super) struct Key {
 }
 
 /// The keys within these tables. (Keys of partitions are the root's.)
-const KEYS: &str = "
-SELECT json_build_object('child', c.conrelid::int8, 'parent', CASE c.contype WHEN 'f' THEN c.confrelid ELSE c.conrelid END::int8,
-    'columns', own.names, 'referenced', CASE c.contype WHEN 'f' THEN referenced.names ELSE own.names END, 'unique', c.contype <> 'f')
-FROM (SELECT * FROM pg_constraint WHERE conrelid = ANY ($1) OFFSET 0) AS c
-CROSS JOIN LATERAL (SELECT json_agg(attname ORDER BY k.n) AS names FROM unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
-                    JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.attnum) AS own
-CROSS JOIN LATERAL (SELECT json_agg(attname ORDER BY k.n) AS names FROM unnest(c.confkey) WITH ORDINALITY AS k(attnum, n)
-                    JOIN pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = k.attnum) AS referenced
-WHERE c.contype = 'f' AND c.confrelid = ANY ($1) OR c.contype IN ('u', 'p', 'x') AND own.names IS NOT NULL
-ORDER BY c.oid";
+const KEYS: &str = include_str!("circles/keys.sql");
 
 impl Work<'_, '_> {
     /// Writes what could not be written alone, for it refers to each other in a circle.
@@ -103,7 +94,7 @@ impl Work<'_, '_> {
     }
 
     /// Asked for once, if at all.
-    fn keys(&self) -> Result<&[Key]> {
+    fn keys(&self) -> Result<&[CircleKey]> {
         if let Some(known) = self.keys.get() {
             return Ok(known);
         }
@@ -125,15 +116,15 @@ impl Work<'_, '_> {
     }
 
     /// What stands in these keys' columns of the rows that are changed or deleted, as far as the caller may read it.
-    fn stored(&self, items: &[Item], keys: &[Key]) -> Result<Stored> {
-        let mut stored = Stored::default();
+    fn stored(&self, items: &[Item], keys: &[CircleKey]) -> Result<StoredValues> {
+        let mut stored = StoredValues::default();
         let there = items.iter().copied().filter(|item| item.changes_row() || item.what == What::Delete);
         for (index, items) in by_target(there) {
             let target = &self.targets[index];
             let collection = &target.collection;
             let relation = collection.relation.to_u32();
             let is_asked = |column: &&Column| {
-                let of_key = |key: &Key| {
+                let of_key = |key: &CircleKey| {
                     key.child == relation && key.columns.contains(&column.name)
                         || key.parent == relation && key.referenced.contains(&column.name)
                 };
@@ -178,11 +169,11 @@ impl Work<'_, '_> {
 
 /// By their columns.
 #[derive(Default)]
-struct Stored {
+struct StoredValues {
     values: HashMap<Item, HashMap<String, String>>,
 }
 
-impl Stored {
+impl StoredValues {
     fn of(&self, item: &Item, columns: &[String]) -> Option<Vec<String>> {
         let values = self.values.get(item)?;
         columns.iter().map(|column| values.get(column).cloned().ok_or(())).gather::<std::result::Result<_, ()>>().ok()
