@@ -20,7 +20,7 @@ use crate::values::dialect::Dialect;
 mod blame;
 mod columns;
 mod decode;
-mod moved;
+pub mod moved;
 mod spelling;
 mod stored;
 

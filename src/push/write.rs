@@ -96,7 +96,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let stages = order::stages(targets)?;
         let steps = Sorter { targets, decisions, stages: &stages }.parents_first(false);
         let writer = ItemWriter::of(targets, &decisions.fates, care);
-        let decided = spared::decided(targets, decisions, &stages, &steps)?;
+        let decided = spared::decided(targets, decisions, &steps)?;
         writer.spare(decided.clone());
         let (ties, keys, moving, spares_decided) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Cell::new(true));
         Ok(Work {

@@ -150,6 +150,13 @@ SELECT push_changes('{"items": {"deleted": ["mine", "below"]}}', :'cursor');
 SELECT push_changes('{"items": {"updated": [{"id": "last", "body": "y"}, {"id": "in a", "body": "y"}], "deleted": ["mine", "below"]}}', :'cursor', on_rejected => 'report');
 RESET ROLE;
 SELECT * FROM items ORDER BY id;
+ALTER TABLE items DROP above CASCADE;
+CREATE POLICY sees ON items FOR SELECT USING (owner = current_user OR room IN (SELECT room FROM members WHERE who = current_user));
+SET ROLE alice;
+SELECT push_changes('{"items": {"deleted": ["last", "in a"]}}');
+SELECT push_changes('{"items": {"deleted": ["in a", "last"]}}', on_rejected => 'report') ->> 'experimentalRejectedIds' AS rejected;
+RESET ROLE;
+SELECT * FROM items ORDER BY id;
 
 \set ECHO none
 \c postgres

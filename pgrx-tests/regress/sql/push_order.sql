@@ -586,6 +586,10 @@ SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "
 -- It moves after something else, and is deleted with the list to which it was moved.
 SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "list": "2", "title": "c"}, {"id": "c", "title": "y"}], "created": [{"id": "z", "title": "bad"}]}}');
 SELECT t.push('{"lists": {"deleted": ["1", "2"]}, "todos": {"updated": [{"id": "a", "list": "2"}], "created": [{"id": "z", "title": "bad"}]}}');
+-- So it does where it stays in the list and another reference of it is refused.
+ALTER TABLE todos ADD above text REFERENCES todos;
+SELECT snapsync.enable('todos');
+SELECT t.push('{"lists": {"deleted": ["1"]}, "todos": {"updated": [{"id": "a", "above": "nowhere"}, {"id": "b", "list": "1", "title": "b", "above": "nowhere"}]}}');
 DROP TABLE todos, lists, folders;
 
 -- New rows that refer to each other are written, whatever is wrong with another one; so are an item's deletion and the closing of its list.

@@ -158,17 +158,17 @@ impl ItemWriter<'_, '_> {
             return Ok(all());
         }
         let since = if forgives { self.logged } else { before.logged };
-        let others = unseen.iter().filter(|(item, _)| !before.seen.contains(&item.row));
-        let mut left: Vec<&str> = others.map(|(_, id)| *id).gather();
-        let taken = taken_in(target, &left, since..i32::MAX, &|_| true);
-        left.retain(|id| !taken.contains(&*target.comparable(id)));
-        // What the same statement did to another row may have hidden it (a key, a membership that ends), and policies have kept it.
-        if !forgives {
-            let known: HashSet<&str> = left.iter().copied().gather();
-            let taken: Vec<&str> = unseen.iter().map(|(_, id)| *id).filter(|id| !known.contains(id)).gather();
-            let standing = left_standing(target, &taken)?;
-            memory::extend(&mut left, self.refused_as_met(statement, &standing, before)?.flatten());
+        let ids: Vec<&str> = unseen.iter().map(|(_, id)| *id).gather();
+        let logged = taken_in(target, &ids, since..i32::MAX, &|_| true);
+        let (mut left, mut asked) = (Vec::new(), Vec::new());
+        for &(item, id) in unseen {
+            let (is_logged, was_seen) = (logged.contains(&*target.comparable(id)), before.seen.contains(&item.row));
+            memory::extend(&mut left, (!is_logged && !was_seen).then_some(id));
+            memory::extend(&mut asked, (was_seen && !is_logged || is_logged && !forgives).then_some(id));
         }
+        // What the same statement did to another row may have hidden it (a key, a membership that ends), and policies have kept it.
+        let standing = left_standing(target, &asked)?;
+        memory::extend(&mut left, self.refused_as_met(statement, &standing, before)?.flatten());
         Ok(left)
     }
 

@@ -1,14 +1,15 @@
 //! Which rows are spared ([`ItemWriter::spare`](crate::push::apply::ItemWriter::spare)): those that the push moves, where it was decided that they stay as they are, and those that are still to be
 //! written, or cannot be.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{items, Attempt, Work};
 use crate::collections::facts;
 use crate::push::decide::{Decisions, Fate};
 use crate::push::item::{by_target, Item, What};
-use crate::push::order::{Stage, MOST_KEYS};
+use crate::push::order::MOST_KEYS;
 use crate::push::steps::Step;
+use crate::push::target::moved::Endangered;
 use crate::push::target::Target;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
@@ -18,24 +19,23 @@ use crate::values::dialect::Dialect;
 /// Records by the number of their target.
 pub(super) type Records = BTreeMap<usize, Vec<u32>>;
 
-/// The tables of which the push may delete rows: those that it names, and what hangs on them. None: any.
-struct Endangered(Option<HashSet<u32>>);
-
 impl Endangered {
     /// None where it deletes nothing.
-    fn by(targets: &[Target], stages: &[Stage], steps: &[Step]) -> Result<Option<Endangered>> {
-        let deleting: HashSet<usize> = items(steps).filter(|item| item.what.deletes()).map(|item| item.target).gather();
+    fn by(targets: &[Target], steps: &[Step]) -> Result<Option<Endangered>> {
+        let mut named: HashMap<u32, Vec<String>> = HashMap::new();
+        let deleting = by_target(items(steps).filter(|item| item.what.deletes()));
+        for (target, items) in &deleting {
+            let ids = named.entry(targets[*target].collection.relation.to_u32()).or_default();
+            memory::extend(ids, items.iter().map(|item| item.id(targets).to_string()));
+        }
         if deleting.is_empty() {
             return Ok(None);
         }
-        // Triggers may follow no key.
-        if stages.iter().any(|stage| stage.cascades && stage.targets.iter().any(|t| deleting.contains(t))) {
-            return Ok(Some(Endangered(None)));
-        }
         let relations = targets.iter().map(|target| target.collection.relation).gather();
-        let Some(keys) = facts::referred_to(relations, MOST_KEYS)? else { return Ok(Some(Endangered(None))) };
-        let named = deleting.into_iter().map(|target| targets[target].collection.relation.to_u32());
-        let mut tables: HashSet<u32> = named.gather();
+        let Some(keys) = facts::referred_to(relations, MOST_KEYS)? else {
+            return Ok(Some(Endangered { tables: None, named }));
+        };
+        let mut tables: HashSet<u32> = named.keys().copied().gather();
         let mut known = 0;
         while tables.len() > known {
             memory::heed();
@@ -44,26 +44,21 @@ impl Endangered {
             let hanging: Vec<u32> = hanging.gather();
             memory::extend(&mut tables, hanging);
         }
-        Ok(Some(Endangered(Some(tables))))
-    }
-
-    /// Those of these records that would move their rows off them.
-    fn moved(&self, target: &Target, records: &[u32]) -> Result<Vec<u32>> {
-        target.moved(records, self.0.as_ref())
+        Ok(Some(Endangered { tables: Some(tables), named }))
     }
 }
 
 /// Those that would move their rows, and are not written: refused, or older than what is stored.
-pub(super) fn decided(targets: &[Target], decisions: &Decisions, stages: &[Stage], steps: &[Step]) -> Result<Records> {
+pub(super) fn decided(targets: &[Target], decisions: &Decisions, steps: &[Step]) -> Result<Records> {
     let stays = |fate: &Fate| matches!(fate, Fate::Rejected | Fate::Keep | Fate::KeepForHim | Fate::Asked);
     let mut decided = Records::new();
     if !decisions.fates.iter().any(|fates| fates.records.iter().any(stays)) {
         return Ok(decided);
     }
-    let Some(endangered) = Endangered::by(targets, stages, steps)? else { return Ok(decided) };
+    let Some(endangered) = Endangered::by(targets, steps)? else { return Ok(decided) };
     for (index, (target, fates)) in targets.iter().zip(&decisions.fates).enumerate() {
         let rows = (0..).zip(&fates.records).filter(|(_, fate)| stays(fate)).map(|(row, _)| row);
-        let mut moved = endangered.moved(target, &rows.gather::<Vec<u32>>())?;
+        let mut moved = target.moved(&rows.gather::<Vec<u32>>(), &endangered)?;
         if moved.iter().any(|row| fates.records[*row as usize] == Fate::Asked) {
             let answered = answered(targets, index, &endangered)?;
             moved.retain(|row| !answered.contains(&*target.plan.records[*row as usize].id));
@@ -80,7 +75,7 @@ fn answered<'t>(targets: &'t [Target], of: usize, endangered: &Endangered) -> Re
     let mut answered = HashSet::new();
     let is_answer = |t: &&Target| t.settled && t.collection.relation == targets[of].collection.relation;
     for target in targets.iter().filter(is_answer) {
-        let moved = endangered.moved(target, &(0..target.plan.records.len() as u32).gather::<Vec<u32>>())?;
+        let moved = target.moved(&(0..target.plan.records.len() as u32).gather::<Vec<u32>>(), endangered)?;
         memory::extend(&mut answered, moved.into_iter().map(|row| &*target.plan.records[row as usize].id));
         memory::extend(&mut answered, target.plan.deletions.iter().map(|deletion| &*deletion.id));
     }
@@ -94,10 +89,10 @@ impl Work<'_, '_> {
             return Ok(known);
         }
         let mut moving = HashSet::new();
-        if let Some(endangered) = Endangered::by(self.targets, &self.stages, &self.steps)? {
+        if let Some(endangered) = Endangered::by(self.targets, &self.steps)? {
             for (index, items) in by_target(self.items().filter(|item| matches!(item.what, What::Update(_)))) {
                 let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
-                let moved = endangered.moved(&self.targets[index], &rows)?;
+                let moved = self.targets[index].moved(&rows, &endangered)?;
                 let moved: HashSet<u32> = moved.into_iter().gather();
                 memory::extend(&mut moving, items.into_iter().filter(|item| moved.contains(&item.row)));
             }
