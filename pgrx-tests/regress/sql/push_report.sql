@@ -124,6 +124,17 @@ SELECT snapsync.enable('chats'), snapsync.enable('messages');
 SELECT * FROM t.rejected('messages', 'created', '[{"id": "1", "chat": "A"}, {"id": "2", "chat": "B"}, {"id": "3", "chat": "A"}, {"id": "4", "chat": "gone"}]', '{"chats": {"created": [{"id": "A", "last": "1"}, {"id": "B", "last": "2"}]}}');
 SELECT * FROM t.rejected('messages', 'created', '[{"id": "1", "chat": "A"}, {"id": "2", "chat": "B"}, {"id": "3", "chat": "A"}, {"id": "4", "chat": "gone"}]', '{"chats": {"created": [{"id": "B", "last": "5"}, {"id": "A", "last": "1"}]}}');
 
+-- A row that hangs on what the same push deletes later is written before that, whatever another one violates.
+CREATE TABLE places (id text PRIMARY KEY);
+CREATE TABLE flags (id text PRIMARY KEY, place text REFERENCES places ON DELETE SET NULL DEFERRABLE, flag text UNIQUE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO places VALUES ('1'), ('2');
+INSERT INTO flags VALUES ('t', '2', 'T'), ('z', '1', 'Z');
+SELECT snapsync.enable('places'), snapsync.enable('flags');
+BEGIN;
+SELECT push_changes('{"flags": {"created": [{"id": "n", "place": "2", "flag": "T"}, {"id": "x", "place": "1", "flag": "Z"}], "deleted": ["t"]}, "places": {"deleted": ["2"]}}', on_rejected => 'report') -> 'experimentalRejectedIds' AS rejected;
+SELECT * FROM flags ORDER BY id;
+ROLLBACK;
+
 -- What the caller set for his transaction is as it was.
 BEGIN;
 SELECT push_changes('{"seats": {"updated": [{"id": "a", "place": 9}]}}');

@@ -152,11 +152,12 @@ impl ViolatorSearch<'_, '_, '_> {
     }
 
     /// Takes in again what passes where it is written after all others, each trial for the price of its rows alone. Returns the suspects of which that does not tell: others of the push may have closed
-    /// or deleted their rows by then.
+    /// or deleted their rows by then, or what they refer to.
     fn sift_on_top(&mut self, suspects: Vec<Item>, circles: &[Vec<Item>]) -> Result<Vec<Item>> {
         let mut unclear: HashSet<Item> = HashSet::new();
         let (work, pace) = (self.work, self.pace);
         let (steps, others) = (self.steps, self.steps_without(&self.without));
+        let deletes = items(steps).any(|item| item.what.deletes());
         let (deferred, errors) = (self.deferred, &mut self.errors);
         let mut take_in = |part: &[Item]| {
             let is_in: HashSet<Item> = part.iter().copied().gather();
@@ -172,11 +173,11 @@ impl ViolatorSearch<'_, '_, '_> {
             match written {
                 Ok(End::Keep(())) => return Ok(true),
                 Err(e) if subxact::is_transient(&e) => return Err(e),
-                written => match (part, written) {
-                    ([item], Err(e)) => _ = errors.insert(*item, e),
-                    ([item], _) => _ = unclear.insert(*item),
-                    _ => {}
-                },
+                written => {
+                    let [item] = part else { return Ok(false) };
+                    memory::extend(&mut unclear, (deletes || written.is_ok()).then_some(*item));
+                    memory::extend(errors, written.err().map(|e| (*item, e)));
+                }
             }
             Ok(false)
         };

@@ -1,4 +1,5 @@
--- The keys within the tables $1 (circles.rs, `CircleKey`), each looked up by its table (OFFSET 0), as in facts.sql. Of partitions those of the root.
+-- The keys within the tables $1 (circles.rs, `CircleKey`), each looked up by its table (OFFSET 0), as in facts.sql. Of partitions those of the root. What excludes by other operators, or by
+-- expressions, is no key: rows of one room would all be tied to each other.
 SELECT json_build_object('child', c.conrelid::int8, 'parent', CASE c.contype WHEN 'f' THEN c.confrelid ELSE c.conrelid END::int8,
     'columns', own.names, 'referenced', CASE c.contype WHEN 'f' THEN referenced.names ELSE own.names END, 'unique', c.contype <> 'f')
 FROM (SELECT * FROM pg_constraint WHERE conrelid = ANY ($1) OFFSET 0) AS c
@@ -6,5 +7,7 @@ CROSS JOIN LATERAL (SELECT json_agg(attname ORDER BY k.n) AS names FROM unnest(c
                     JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.attnum) AS own
 CROSS JOIN LATERAL (SELECT json_agg(attname ORDER BY k.n) AS names FROM unnest(c.confkey) WITH ORDINALITY AS k(attnum, n)
                     JOIN pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = k.attnum) AS referenced
-WHERE c.contype = 'f' AND c.confrelid = ANY ($1) OR c.contype IN ('u', 'p', 'x') AND own.names IS NOT NULL
+WHERE c.contype = 'f' AND c.confrelid = ANY ($1)
+   OR c.contype IN ('u', 'p', 'x') AND 0 <> ALL (c.conkey)
+      AND NOT EXISTS (SELECT FROM unnest(c.conexclop) AS e(operator) JOIN pg_operator AS o ON o.oid = e.operator WHERE o.oprname <> '=')
 ORDER BY c.oid
