@@ -1,8 +1,8 @@
 //! Runs the statements: all rows of a set at once, or, where that fails, in halves of halves.
 //!
-//! What a statement is taken to have done hangs on four things besides its answer: [`Manner`](super::decide::Manner) (what its target's statements find out by themselves),
-//! [`Care`] (are rows looked at before it, to tell a veto from a policy), `Fates::repeated` (created rows that are known to stand, for a trigger to answer), and `trusted` (a
-//! created row that is known not to be there without its INSERT).
+//! What a statement is taken to have done hangs on some things besides its answer: [`Manner`](super::decide::Manner) (what its target's statements find out by themselves),
+//! [`Care`] (are rows looked at before it, to tell a veto from a policy), `Fates::repeated` (created rows that are known to stand, for a trigger to answer), `trusted` (a
+//! created row that is known not to be there without its INSERT), [`ItemWriter::forgives`], and what is spared (spared.rs).
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell, RefCell};

@@ -191,56 +191,41 @@ pub fn read_by_policies(collection: &Rc<Collection>) -> Result<HashSet<u32>> {
     Ok(read)
 }
 
-/// The strongly connected components of a graph, each after those it points to (Tarjan).
+/// The strongly connected components of a graph, each after those it points to (Tarjan). Without recursion: a chain may be as long as a push has rows.
 pub fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    struct Tarjan<'e> {
-        edges: &'e [Vec<usize>],
-        index: Vec<Option<usize>>,
-        low: Vec<usize>,
-        stack: Vec<usize>,
-        found: Vec<Vec<usize>>,
-        next: usize,
-    }
-    impl Tarjan<'_> {
-        // As deep as the longest chain of foreign keys, or of policies that read, between the collections of one push.
-        fn visit(&mut self, node: usize) {
-            self.index[node] = Some(self.next);
-            self.low[node] = self.next;
-            self.next += 1;
-            self.stack.push(node);
-            for &to in &self.edges[node] {
-                match self.index[to] {
-                    None => {
-                        self.visit(to);
-                        self.low[node] = self.low[node].min(self.low[to]);
-                    }
-                    Some(index) if self.stack.contains(&to) => self.low[node] = self.low[node].min(index),
-                    Some(_) => {}
-                }
-            }
-            if Some(self.low[node]) == self.index[node] {
-                let at = self.stack.iter().position(|n| *n == node).unwrap_or(0);
-                let mut members = self.stack.split_off(at);
-                members.sort_unstable();
-                self.found.push(members);
-            }
-        }
-    }
+    const UNSEEN: usize = usize::MAX;
     let n = edges.len();
-    let mut walk = Tarjan {
-        edges,
-        index: memory::filled(None, n),
-        low: memory::filled(0, n),
-        stack: Vec::new(),
-        found: Vec::new(),
-        next: 0,
-    };
-    for node in 0..n {
-        if walk.index[node].is_none() {
-            walk.visit(node);
+    let (mut index, mut low) = (memory::filled(UNSEEN, n), memory::filled(0, n));
+    let (mut on_stack, mut stack, mut found) = (memory::filled(false, n), Vec::new(), Vec::new());
+    let mut next = 0;
+    for root in 0..n {
+        // The nodes that are just being visited, and how many of their edges have been followed.
+        let mut path: Vec<(usize, usize)> = Vec::new();
+        memory::extend(&mut path, (index[root] == UNSEEN).then_some((root, 0)));
+        while let Some((node, followed)) = path.pop() {
+            memory::heed();
+            if followed == 0 {
+                (index[node], low[node], on_stack[node]) = (next, next, true);
+                memory::extend(&mut stack, [node]);
+                next += 1;
+            } else if on_stack[edges[node][followed - 1]] {
+                low[node] = low[node].min(low[edges[node][followed - 1]]);
+            }
+            match edges[node].get(followed) {
+                Some(&to) if index[to] == UNSEEN => memory::extend(&mut path, [(node, followed + 1), (to, 0)]),
+                Some(_) => memory::extend(&mut path, [(node, followed + 1)]),
+                None if low[node] == index[node] => {
+                    let at = stack.iter().rposition(|member| *member == node).unwrap_or(0);
+                    let mut members = stack.split_off(at);
+                    members.iter().for_each(|member| on_stack[*member] = false);
+                    members.sort_unstable();
+                    found.push(members);
+                }
+                None => {}
+            }
         }
     }
-    walk.found
+    found
 }
 
 #[cfg(test)]
@@ -254,6 +239,41 @@ mod tests {
         assert_eq!(components(&edges), [vec![3], vec![1, 2], vec![0], vec![4], vec![5]]);
         assert_eq!(components(&[vec![1], vec![0]]), [vec![0, 1]]);
         assert!(components(&[]).is_empty());
+        let chain: Vec<Vec<usize>> = (0..300_000).map(|node| vec![(node + 1) % 300_000]).collect();
+        assert_eq!(components(&chain).len(), 1);
+        assert_eq!(components(&chain[..299_999].iter().cloned().chain([vec![]]).collect::<Vec<_>>()).len(), 300_000);
+    }
+
+    /// Two nodes are in one component if each can be reached from the other; and whatever can be reached comes before.
+    #[test]
+    fn components_are_what_can_be_reached_both_ways() {
+        let mut random = 7_u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        for _ in 0..2_000 {
+            let n = 1 + next(8) as usize;
+            let mut edges = vec![Vec::new(); n];
+            (0..next(16)).for_each(|_| edges[next(n as u64) as usize].push(next(n as u64) as usize));
+            let mut reached: Vec<Vec<bool>> =
+                (0..n).map(|a| (0..n).map(|b| a == b || edges[a].contains(&b)).collect()).collect();
+            for via in 0..n {
+                for from in 0..n {
+                    for to in 0..n {
+                        reached[from][to] |= reached[from][via] && reached[via][to];
+                    }
+                }
+            }
+            let found = components(&edges);
+            let place = |node: usize| found.iter().position(|part| part.contains(&node)).expect("each node is in one");
+            for a in 0..n {
+                for b in 0..n {
+                    assert_eq!(place(a) == place(b), reached[a][b] && reached[b][a], "{edges:?}");
+                    assert!(!reached[a][b] || place(b) <= place(a), "{edges:?}");
+                }
+            }
+        }
     }
 
     #[test]

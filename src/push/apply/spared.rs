@@ -2,7 +2,7 @@
 //! stored row stands, it would not stand any more.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::left::left_standing;
 use super::ItemWriter;
@@ -94,7 +94,7 @@ impl ItemWriter<'_, '_> {
         if by_deletion && target.collection.soft_delete.is_some() && !self.may_follow(target, logged)? {
             return Ok(unseen.first().copied());
         }
-        let standing = left_standing(target, &unseen)?;
+        let standing: HashSet<&str> = left_standing(target, &unseen)?.into_iter().gather();
         Ok(unseen.into_iter().find(|id| !standing.contains(id)))
     }
 }

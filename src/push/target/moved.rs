@@ -101,7 +101,7 @@ impl<'a> Target<'a> {
         }
         let find = |rows: &[u32]| {
             let _now = pg::ActiveSnapshot::take();
-            let named = hangs.iter().map(|(_, ids)| spi::arg(ids.to_vec()));
+            let named = hangs.iter().map(|(_, ids)| spi::arg(ids.iter().cloned().gather::<Vec<String>>()));
             let args: Vec<spi::Arg> = [json_arg(&self.plan.render_rows(group, rows))].into_iter().chain(named).gather();
             spi::numbers(&sql, &args, Mode::Read)
         };

@@ -33,6 +33,8 @@ pub(super) struct Tries<'s, 'w, 'a> {
     to_move: HashSet<Item>,
     /// Those that are not to be written any more.
     left_out: Vec<Item>,
+    /// Deletions that would have taken some of these along, since one of them was written last.
+    held_up: HashSet<Item>,
     /// So often rows that go ahead may still be tried in vain.
     budget: usize,
     /// Those of them that are changed, and can be now, where that is known.
@@ -64,6 +66,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             partial: Partial::default(),
             to_move,
             left_out,
+            held_up: HashSet::new(),
             budget: MOST_TRIED,
             open: None,
         })
@@ -107,24 +110,25 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         self.open = None;
         for step in 0..self.ahead {
             if !again || self.budget > 0 {
-                self.try_step(step, again)?;
+                _ = self.try_step(step, again)?;
             }
         }
         Ok(())
     }
 
     /// Tries a step once more: not those of its rows that never pass.
-    fn try_step(&mut self, step: usize, again: bool) -> Result<()> {
+    fn try_step(&mut self, step: usize, again: bool) -> Result<Progress> {
         let whole = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
         let together = whole.together;
-        let never = |item: &Item| again && self.errors.get(item).is_some_and(|e| !may_wait(e) || spares(item, e));
+        let never =
+            |item: &Item| again && (self.errors.get(item).is_some_and(|e| !may_wait(e)) || self.held_up.contains(item));
         let (failed, tried) = whole.items.into_iter().gather_parts(never);
         let mut part = Step { items: tried, together };
         let progress = self.write(&mut part)?;
         self.budget = self.budget.saturating_sub(progress.failed);
         memory::extend(&mut part.items, failed);
         self.left[step] = part;
-        Ok(())
+        Ok(progress)
     }
 
     /// Writes a part of the rest, unless that closes a row which still waits, or takes it along. Has anything been written?
@@ -153,10 +157,10 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             return Ok(false);
         };
         self.open = Some(open);
-        self.moved(&part.items, &left.items);
-        *part = left;
         self.partial.take(partial);
         errors.into_iter().for_each(|(item, e)| note(&mut self.errors, item, e));
+        self.moved(&part.items, &left.items);
+        *part = left;
         Ok(written)
     }
 
@@ -169,8 +173,14 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
 
     /// Of this part these are left.
     fn moved(&mut self, part: &[Item], left: &[Item]) {
-        let left: HashSet<&Item> = left.iter().gather();
-        part.iter().filter(|item| !left.contains(item)).for_each(|item| _ = self.to_move.remove(item));
+        let to_move = self.to_move.len();
+        let is_left: HashSet<&Item> = left.iter().gather();
+        part.iter().filter(|item| !is_left.contains(item)).for_each(|item| _ = self.to_move.remove(item));
+        if self.to_move.len() < to_move {
+            self.held_up.clear();
+        }
+        let held_up = left.iter().copied().filter(|item| self.errors.get(item).is_some_and(|e| spares(item, e)));
+        memory::extend(&mut self.held_up, held_up);
     }
 
     fn write(&mut self, step: &mut Step) -> Result<Progress> {
@@ -186,17 +196,20 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let mut progress = Progress { written: false, untried: false, failed: 0 };
         for step in 0..self.left.len() {
             let stage = self.work.stage_of(&self.left[step]);
+            let mut written = false;
             if self.left[step].together {
                 // (What never passes would have the others halved.)
-                self.try_step(step, true)?;
+                let done = self.try_step(step, true)?;
+                (progress.failed, written) = (progress.failed + done.failed, done.written);
             }
             let mut part = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
             let done = self.write(&mut part)?;
             self.left[step] = part;
             progress.failed += done.failed;
             progress.untried |= done.untried;
-            progress.written |= done.written;
-            if let Some(stage) = stage.filter(|_| done.written) {
+            written |= done.written;
+            progress.written |= written;
+            if let Some(stage) = stage.filter(|_| written) {
                 self.try_tied(step, stage)?;
             }
         }
@@ -213,7 +226,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         self.lay_gone_aside(step + 1)?;
         for earlier in 0..=step {
             if earlier < self.ahead || work.stage_of(&self.left[earlier]).is_some_and(is_tied) {
-                self.try_step(earlier, true)?;
+                _ = self.try_step(earlier, true)?;
             }
         }
         Ok(())

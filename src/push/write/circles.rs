@@ -53,7 +53,7 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// The circles among these items, in an order in which each comes after what it hangs on. (What a column cannot be read, or is sent otherwise than it is stored, is missed.)
+    /// The circles among these items, in an order in which each comes after what it hangs on. (A value that cannot be read, or is sent otherwise than it is stored, ties nothing.)
     pub(super) fn circles(&self, items: &[Item]) -> Result<Vec<Vec<Item>>> {
         if items.len() < 2 {
             return Ok(Vec::new());

@@ -6,7 +6,7 @@
 
 use super::{items, Attempt, Surprises, Work, Written};
 use crate::push::constraints::Constraint;
-use crate::push::item::{Item, What};
+use crate::push::item::Item;
 use crate::push::standing;
 use crate::push::steps::{Foremost, Sorter, Step};
 use crate::server::error::{code, Result, SyncError};
@@ -129,6 +129,6 @@ fn is_given(occasion: Occasion, failed: &[Attempt], lacking: &[Lacking]) -> bool
         Occasion::Any => true,
         Occasion::Taken => failed.iter().any(|attempt| is_taken(&attempt.error)),
         Occasion::Lacking => !lacking.is_empty(),
-        Occasion::Kept => lacking.iter().flat_map(|l| &l.rows).any(|item| item.what == What::Delete),
+        Occasion::Kept => lacking.iter().flat_map(|l| &l.rows).any(|item| item.what.deletes()),
     }
 }

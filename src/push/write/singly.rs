@@ -262,9 +262,9 @@ impl Work<'_, '_> {
         }
         match self.before.check(deferred) {
             Ok(()) => {}
+            Err(e) if subxact::is_transient(&e) => return Err(e),
             // Aborted in any case, and by an error that names its record.
             Err(_) if !partial.failed.is_empty() && !self.pusher.report => return Ok(End::Keep((partial, Vec::new()))),
-            Err(e) if subxact::is_transient(&e) => return Err(e),
             Err(error) => {
                 let failed = partial.unwritten().gather();
                 return Ok(End::Undo(Undone::Violated(Box::new(Violation { error, failed }))));
@@ -464,10 +464,10 @@ fn leave_out(steps: &mut [Step], refused: &[(Item, SyncError)]) {
 }
 
 /// Why this cannot be written, as far as is known by now: that the push has closed the row, or taken it along, by the time that it is tried again does not take the place of what was
-/// wrong with it before.
+/// wrong with it before. (Of a deletion that waited for a move what it fails with after that.)
 pub(super) fn note(errors: &mut HashMap<Item, SyncError>, item: Item, error: SyncError) {
     match errors.get(&item) {
-        Some(known) if weight(&error) < weight(known) => {}
+        Some(known) if weight(&error) < weight(known) && !spares(&item, known) => {}
         _ => {
             errors.insert(item, error);
         }

@@ -1,6 +1,6 @@
 //! Which rows violate constraints that are deferred, where rows are written one by one: such a constraint does not say.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::sift::{sift, Trials};
 use super::singly::{Pace, Partial};
@@ -159,10 +159,18 @@ impl ViolatorSearch<'_, '_, '_> {
         let (steps, others) = (self.steps, self.steps_without(&self.without));
         let deletes = items(steps).any(|item| item.what.deletes());
         let (deferred, errors) = (self.deferred, &mut self.errors);
+        let places: HashMap<Item, usize> = place_of_each(steps).gather();
         let mut take_in = |part: &[Item]| {
-            let is_in: HashSet<Item> = part.iter().copied().gather();
+            // (No more is looked at than these.)
+            let mut few: BTreeMap<usize, Step> = BTreeMap::new();
+            for item in part {
+                let place = places[item];
+                let step = || Step { items: Vec::new(), together: steps[place].together };
+                memory::extend(&mut few.entry(place).or_insert_with(step).items, [*item]);
+            }
+            let few: Vec<Step> = few.into_values().gather();
             let written = subxact::run_or_undo(|| {
-                let partial = work.bisect(&only(steps, |item| is_in.contains(item)), pace)?;
+                let partial = work.bisect(&few, pace)?;
                 if partial.unwritten().next().is_some() {
                     return Ok(End::Undo(()));
                 }
@@ -241,6 +249,11 @@ impl ViolatorSearch<'_, '_, '_> {
     fn steps_without(&self, without: &HashSet<Item>) -> Vec<Step> {
         only(self.steps, |item| !without.contains(item))
     }
+}
+
+/// Of which step each item is.
+fn place_of_each(steps: &[Step]) -> impl Iterator<Item = (Item, usize)> + '_ {
+    steps.iter().enumerate().flat_map(|(place, step)| step.items.iter().map(move |item| (*item, place)))
 }
 
 fn only(steps: &[Step], wanted: impl Fn(&Item) -> bool) -> Vec<Step> {

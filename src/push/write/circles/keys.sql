@@ -1,5 +1,5 @@
--- The keys within the tables $1 (circles.rs, `CircleKey`), each looked up by its table (OFFSET 0), as in facts.sql. Of partitions those of the root. What excludes by other operators, or by
--- expressions, is no key: rows of one room would all be tied to each other.
+-- The keys within the tables $1 (circles.rs, `CircleKey`), each looked up by its table (OFFSET 0), as in facts.sql. Of partitions those of the root. What excludes by other operators, by
+-- expressions, or some rows only, is no key: rows of one room would all be tied to each other.
 SELECT json_build_object('child', c.conrelid::int8, 'parent', CASE c.contype WHEN 'f' THEN c.confrelid ELSE c.conrelid END::int8,
     'columns', own.names, 'referenced', CASE c.contype WHEN 'f' THEN referenced.names ELSE own.names END, 'unique', c.contype <> 'f')
 FROM (SELECT * FROM pg_constraint WHERE conrelid = ANY ($1) OFFSET 0) AS c
@@ -10,4 +10,5 @@ CROSS JOIN LATERAL (SELECT json_agg(attname ORDER BY k.n) AS names FROM unnest(c
 WHERE c.contype = 'f' AND c.confrelid = ANY ($1)
    OR c.contype IN ('u', 'p', 'x') AND 0 <> ALL (c.conkey)
       AND NOT EXISTS (SELECT FROM unnest(c.conexclop) AS e(operator) JOIN pg_operator AS o ON o.oid = e.operator WHERE o.oprname <> '=')
+      AND NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = c.conindid AND indpred IS NOT NULL)
 ORDER BY c.oid
