@@ -97,7 +97,7 @@ impl<'w, 'a> Work<'w, 'a> {
         let steps = Sorter { targets, decisions, stages: &stages }.parents_first(false);
         let writer = ItemWriter::of(targets, &decisions.fates, care);
         let decided = spared::decided(targets, decisions, &steps)?;
-        writer.spare(decided.clone());
+        writer.spare(decided.clone(), spared::Records::new());
         let (ties, keys, moving, spares_decided) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Cell::new(true));
         Ok(Work {
             pusher,

@@ -58,6 +58,8 @@ pub struct SyncError {
     pub names: [Option<String>; 5],
     /// The server has raised it because of a signal. A code alone says nothing: whoever writes SQL can raise any.
     pub interrupts: bool,
+    /// It would be the same at any other time of the same work.
+    pub lasting: bool,
     /// Where it arose, if that is told. (A push that fails may have the same of very many rows.)
     pub origin: Option<Rc<RaisedAt>>,
 }
@@ -376,6 +378,7 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
                 names: [e.schema_name, e.table_name, e.column_name, e.datatype_name, e.constraint_name]
                     .map(|n| text(n)),
                 interrupts: false,
+                lasting: false,
                 origin: origin((*link.cast::<LinkedCallback>()).told.map(|told| &*told), e),
             };
             // What a frame of Rust's within the statement carries on (a receiver's, say) comes once more, as less.

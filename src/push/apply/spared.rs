@@ -10,13 +10,15 @@ use crate::collections::facts::{Facts, DELETE};
 use crate::log::journal;
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
-use crate::server::error::Result;
+use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 
 #[derive(Default)]
 pub(super) struct Spared {
     /// By the number of their target.
     records: BTreeMap<usize, Vec<u32>>,
+    /// Those of them that stay as they are, whatever else is written.
+    standing: BTreeMap<usize, Vec<u32>>,
     /// The same by their ids, comparable, once somebody asks.
     by_id: OnceCell<BTreeMap<usize, HashMap<String, u32>>>,
 }
@@ -34,9 +36,13 @@ impl Spared {
 }
 
 impl ItemWriter<'_, '_> {
-    /// From now on the rows of these records are spared, by the number of their target.
-    pub fn spare(&self, records: BTreeMap<usize, Vec<u32>>) {
-        self.spared.replace(Spared { records, by_id: OnceCell::new() });
+    /// From now on the rows of these records are spared, by the number of their target: those that stand by decision, and those that are still to be moved.
+    pub fn spare(&self, standing: BTreeMap<usize, Vec<u32>>, to_move: BTreeMap<usize, Vec<u32>>) {
+        let mut records = to_move;
+        for (target, rows) in &standing {
+            memory::extend(records.entry(*target).or_default(), rows.iter().copied());
+        }
+        self.spared.replace(Spared { records, standing, by_id: OnceCell::new() });
     }
 
     /// An error where these statements, before which so many changes were logged, have taken one of them along.
@@ -54,7 +60,9 @@ impl ItemWriter<'_, '_> {
             };
             let ids: Vec<&str> = touched.iter().map(|row| &*target.plan.records[*row as usize].id).gather();
             if let Some(id) = self.first_deleted(target, &ids, logged, deletes)? {
-                return Err(target.spared(id));
+                let is_it = |row: &u32| *target.plan.records[*row as usize].id == *id;
+                let lasting = spared.standing.get(index).is_some_and(|rows| rows.iter().any(is_it));
+                return Err(SyncError { lasting, ..target.spared(id) });
             }
         }
         Ok(())

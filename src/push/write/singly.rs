@@ -445,10 +445,10 @@ fn put_ahead<'t>(trial: &Trial<'t>, left: &Partial) -> Option<Trial<'t>> {
     Some(Trial { ahead, ..trial.clone() })
 }
 
-/// May what failed so pass at another time? Not a value that its column does not take, nor a row that its table's CHECK refuses.
+/// May what failed so pass at another time? Not a value that its column does not take, nor a row that its table's CHECK refuses, nor what would take along a row that stands.
 pub(super) fn may_wait(e: &SyncError) -> bool {
     let by_check = e.code == code::CHECK_VIOLATION && e.names[0].is_some() && e.names[4].is_some();
-    !(e.code.starts_with("22") || e.code == code::NOT_NULL_VIOLATION || by_check)
+    !(e.lasting || e.code.starts_with("22") || e.code == code::NOT_NULL_VIOLATION || by_check)
 }
 
 /// Is it a deletion that would take along what is still to be moved? It passes after that, if at all: rounds come back to it.

@@ -102,11 +102,9 @@ impl Work<'_, '_> {
 
     /// Spares, besides the rows that stay by decision, those of these changes.
     pub(super) fn spare(&self, unwritten: impl Iterator<Item = Item>) {
-        let mut records = if self.spares_decided.get() { self.decided.clone() } else { Records::new() };
-        for (target, items) in by_target(unwritten) {
-            memory::extend(records.entry(target).or_default(), items.into_iter().map(|item| item.row));
-        }
-        self.writer.spare(records);
+        let standing = if self.spares_decided.get() { self.decided.clone() } else { Records::new() };
+        let of = |(target, items): (usize, Vec<Item>)| (target, items.into_iter().map(|item| item.row).gather());
+        self.writer.spare(standing, by_target(unwritten).into_iter().map(of).gather());
     }
 
     /// With `abort`: could all of it be written, if no rows were spared that stay by decision? Then what fails has to wait until its client has pulled them, and is no reason to
