@@ -333,12 +333,13 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     WHERE s.access_tables IS NULL
     GROUP BY 1, 2
 ), hidden_beyond AS (
-    -- And in the policies of tables that its policies read: what is named for these counts for themselves only.
+    -- And in the policies of tables that its policies read, unless somebody has named what is hidden there for these.
     -- (One finding for each collection, however many there are. Those that its own policies rest on are told already.)
     SELECT h.name, count(*) AS functions, (array_agg(f.fn ORDER BY f.fn COLLATE "C"))[1:3] AS first, min(h.other) AS other
     FROM (SELECT e.relation, e.objid, min(e.name) AS name, min(e.other) AS other
           FROM (SELECT b.relation, r.objid, b.name, b.other::text COLLATE "C" AS other, false AS own
-                FROM beyond AS b JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass WHERE b.other <> b.relation
+                FROM beyond AS b JOIN read_by AS r ON r.relation = b.other AND r.classid = 'pg_proc'::regclass
+                WHERE b.other <> b.relation AND NOT EXISTS (SELECT FROM snapsync.collection AS n WHERE n.relation = b.other AND n.access_tables IS NOT NULL)
                 UNION ALL
                 SELECT o.relation, o.objid, NULL, NULL, true FROM read AS o WHERE o.classid = 'pg_proc'::regclass) AS e
           GROUP BY 1, 2 HAVING NOT bool_or(e.own)) AS h
@@ -721,7 +722,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', name,
            CASE functions WHEN 1 THEN format('function %s in or behind a policy of %s, which a policy reads, may hide tables that decide who sees a row; changes in them go unnoticed', first[1], other)
            ELSE format('%s functions in or behind policies of tables that a policy reads (%s, ...) may hide tables that decide who sees a row; changes in them go unnoticed', functions, array_to_string(first, ', ')) END,
-           'Name them for this collection, too: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
+           'Name them for this collection: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}''), or ''[]'' if it reads none.', NULL, NULL
     FROM hidden_beyond
     UNION ALL
     SELECT 'warning', name, format('%s asks the system''s catalogs (%s): no change there is noticed', place,

@@ -84,19 +84,16 @@ pub struct Collection {
     pub stores: OnceCell<Rc<Stores>>,
 }
 
-/// A table that policies of another one read; see access.rs.
+/// A way in which another table is read, by policies or functions; see access.rs.
 #[derive(Debug)]
 pub struct Access {
     pub relation: pg_sys::Oid,
     pub parent: bool,
-    /// Whom changes of its rows concern.
-    pub concerns: access::Concerns,
+    pub reading: access::Reading,
     /// A whole row of it is read.
     pub whole: bool,
     /// Its changes are not logged for this one.
     pub untracked: bool,
-    /// Functions read it: the policies' trees do not show how.
-    pub hidden: bool,
 }
 
 impl Collection {
@@ -244,14 +241,13 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
             || (stored.columns.as_ref().is_none_or(|o| o.contains(&c.name)) && !stored.exclude.contains(&c.name))
     };
     let readings = Readings::of(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())?;
-    let access = |a: &AccessRead| {
+    let mut access = Vec::new();
+    for AccessRead { access: read, parent, predicate, whole, untracked } in read.access {
         memory::heed();
-        let relation_read = pg_sys::Oid::from(a.access);
-        let concerns = readings.concerns(relation_read, a.predicate.as_deref())?;
-        let AccessRead { parent, whole, untracked, .. } = *a;
-        let hidden = readings.is_declared(relation_read, &concerns);
-        Ok(Access { relation: relation_read, parent, concerns, whole, untracked, hidden })
-    };
+        let read = pg_sys::Oid::from(read);
+        let ways = readings.of_table(read, predicate.as_deref())?.into_iter();
+        access.extend(ways.map(|reading| Access { relation: read, parent, reading, whole, untracked }));
+    }
     Ok(Some(Collection {
         relation,
         qualified_name,
@@ -273,7 +269,7 @@ fn load(relation: pg_sys::Oid) -> Result<Option<Collection>> {
         conflict: ConflictPolicy::parse(&stored.conflict).unwrap_or_default(),
         version: stored.version_column.as_ref().map(named).transpose()?,
         conflict_function: stored.conflict_function,
-        access: read.access.iter().map(access).collect::<Result<_>>()?,
+        access,
         due: read.due,
         shape: read.shape,
         unsure: read.unsure,

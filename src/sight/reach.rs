@@ -40,8 +40,8 @@ pub struct Reach<'a> {
     /// Of parts of tables.
     parts: HashMap<(u32, Vec<String>), Rc<Entries>>,
     reset: HashMap<u32, bool>,
-    /// By reading and read table.
-    concerned: HashMap<(u32, u32), (Rc<Ends>, AccessPart)>,
+    /// By reading table, and the place among what it reads.
+    concerned: HashMap<(u32, usize), (Rc<Ends>, AccessPart)>,
     /// By read table, and what counts of it.
     unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
@@ -98,7 +98,7 @@ impl<'a> Reach<'a> {
             for (at, access) in table.access.iter().enumerate() {
                 let read = if access.untracked { None } else { catalog::tracked(access.relation)? };
                 let Some(read) = read else { return Ok(Movement::Untold(Cause::Untracked)) };
-                let edge = (table.relation.to_u32(), read.relation.to_u32());
+                let edge = (table.relation.to_u32(), at);
                 let (concerning, part) = match self.concerned.get(&edge) {
                     Some(known) => known.clone(),
                     None => {
@@ -120,7 +120,8 @@ impl<'a> Reach<'a> {
             return Ok(Movement::None { tables });
         }
         let moved = moved(&readings);
-        if readings.iter().any(|r| r.access().hidden && (r.moves || moved.contains(&r.read.relation.to_u32()))) {
+        if readings.iter().any(|r| r.access().reading.hidden && (r.moves || moved.contains(&r.read.relation.to_u32())))
+        {
             return Ok(Movement::Untold(Cause::Function));
         }
         for reading in &readings {
@@ -227,7 +228,8 @@ impl<'a> Reach<'a> {
     /// that moved, too: what showed the row then may be gone.
     fn add_unjudged(&mut self, reading: &VisitedReading, moved: &HashSet<u32>, ends: &mut Ends) -> Result<()> {
         let access = reading.access();
-        let any = matches!(access.concerns, Concerns::WhoSees) && moved.contains(&reading.read.relation.to_u32());
+        let any =
+            matches!(access.reading.concerns, Concerns::WhoSees) && moved.contains(&reading.read.relation.to_u32());
         let counts = match (any, access.parent) {
             (true, false) => Unjudged::All,
             (true, true) => Unjudged::OfParent,
@@ -327,7 +329,7 @@ impl<'a> Reach<'a> {
 
     /// Who tells whether changes of this access table concern the caller.
     fn ask(&mut self, table: &Rc<Collection>, read: &Access, reader: pg_sys::Oid) -> Result<Tellers> {
-        Ok(match &read.concerns {
+        Ok(match &read.reading.concerns {
             Concerns::Everybody => Tellers::Everybody,
             _ if !access::owns_all_parts(table.relation)? => Tellers::Everybody,
             Concerns::WhoSees if !pg::rls_active(table.relation) => Tellers::Everybody,

@@ -653,7 +653,7 @@ SET client_min_messages = warning;
 DROP SCHEMA many CASCADE;
 RESET client_min_messages;
 
--- A function that reads a table, in a policy of a table that another collection's policy reads: it is named for the one, and has to be for the other.
+-- A function that reads a table, in a policy of a table that another collection's policy reads: somebody has to name it, for the one or for the other.
 CREATE TABLE far_members (id int PRIMARY KEY, place int, who name);
 CREATE FUNCTION far_has(place int) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS $$ SELECT EXISTS (SELECT FROM far_members AS m WHERE m.place = $1 AND m.who = session_user) $$;
 CREATE TABLE far_places (id int PRIMARY KEY);
@@ -666,11 +666,16 @@ CREATE POLICY p ON far_places USING (far_has(id));
 CREATE POLICY p ON far_rooms USING (place IN (SELECT id FROM far_places));
 CREATE POLICY p ON far_beds USING (room IN (SELECT id FROM far_rooms));
 SET client_min_messages = warning;
-SELECT snapsync.enable('far_places', access_tables => '{"far_members": "who = session_user"}'), snapsync.enable('far_rooms'), snapsync.enable('far_beds');
+SELECT snapsync.enable('far_rooms'), snapsync.enable('far_beds');
 RESET client_min_messages;
 SELECT severity, collection, finding, hint FROM snapsync.doctor() WHERE collection ~ '^far_' AND finding ~ 'hide';
 SET client_min_messages = warning;
 SELECT snapsync.enable('far_rooms', access_tables => '{"far_members": "who = session_user"}'), snapsync.enable('far_beds', access_tables => '{"far_members": "who = session_user"}');
+RESET client_min_messages;
+SELECT count(*) FROM snapsync.doctor() WHERE collection ~ '^far_' AND finding ~ 'hide';
+SET client_min_messages = warning;
+SELECT snapsync.disable('far_rooms'), snapsync.disable('far_beds');
+SELECT snapsync.enable('far_places', access_tables => '{"far_members": "who = session_user"}'), snapsync.enable('far_rooms'), snapsync.enable('far_beds');
 RESET client_min_messages;
 SELECT count(*) FROM snapsync.doctor() WHERE collection ~ '^far_' AND finding ~ 'hide';
 

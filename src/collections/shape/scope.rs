@@ -93,13 +93,15 @@ fn readers(first: pg_sys::Oid, relation: pg_sys::Oid, most: usize) -> Result<(Re
         }
         let Some(stored) = registry::load(reader)? else { continue };
         let (declared, owned_reads) = (stored.access_tables.as_deref(), stored.scope_reads.as_deref());
-        match Readings::of(reader, declared, owned_reads)?.concerns(relation, row.text(1))? {
-            Concerns::Satisfying { trees, texts, .. } => {
-                let texts = texts.iter().map(|text| access::bounds(owned_reads, text)).gather();
-                memory::extend(&mut readers.conditions, [Conditions { trees, texts }]);
+        for reading in Readings::of(reader, declared, owned_reads)?.of_table(relation, row.text(1))? {
+            match reading.concerns {
+                Concerns::Satisfying { trees, texts, .. } => {
+                    let texts = texts.iter().map(|text| access::bounds(owned_reads, text)).gather();
+                    memory::extend(&mut readers.conditions, [Conditions { trees, texts }]);
+                }
+                Concerns::WhoSees => any_unasked = true,
+                Concerns::Everybody => {}
             }
-            Concerns::WhoSees => any_unasked = true,
-            _ => {}
         }
     }
     if any_unasked && !definition::is_large(relation)? {

@@ -27,9 +27,24 @@ pub enum Concerns {
     },
 }
 
-/// The conditions that policies put on a table's rows alone, at each place where they read it; None for a place without any, or where they
-/// read a partition, whose columns may have other numbers.
-type PolicyConditions = Vec<Option<CString>>;
+/// One of the ways in which a table reads another.
+#[derive(Debug)]
+pub struct Reading {
+    pub concerns: Concerns,
+    /// Functions read it: the policies' trees do not show how.
+    pub hidden: bool,
+}
+
+/// How policies read a table.
+#[derive(Default, Clone)]
+struct PolicyReadings {
+    /// What they ask of its rows alone, at one place or another.
+    conditions: Vec<CString>,
+    /// There is a place where they ask nothing.
+    any_unasked: bool,
+    /// They read a partition, whose columns may have other numbers.
+    any_of_part: bool,
+}
 
 /// How a table reads others, to tell whom changes in these concern. However many they are, names are looked up once, and the policies are read
 /// once, if at all.
@@ -42,7 +57,7 @@ pub struct Readings {
     by_scopes: HashMap<pg_sys::Oid, Vec<Option<String>>>,
     /// What the owner's texts may call.
     calls: Rc<BTreeSet<String>>,
-    by_policies: OnceCell<HashMap<pg_sys::Oid, PolicyConditions>>,
+    by_policies: OnceCell<HashMap<pg_sys::Oid, PolicyReadings>>,
 }
 
 impl Readings {
@@ -63,39 +78,46 @@ impl Readings {
         })
     }
 
-    /// Whom changes in `access` concern. What was found out when the tables were last looked at (`stored`) says how to tell; the trees are
+    /// The ways in which `access` is read, and whom its changes concern by each. What was found out when the tables were last looked at (`stored`) says how to tell; the trees are
     /// taken from the policies as they are now.
-    pub fn concerns(&self, access: pg_sys::Oid, stored: Option<&str>) -> Result<Concerns> {
+    pub fn of_table(&self, access: pg_sys::Oid, stored: Option<&str>) -> Result<Vec<Reading>> {
+        let declared = self.declared.get(&access);
+        let hidden = declared.is_some();
+        // Without a predicate, all that such a table or view rests on counts, too, and is nowhere named.
+        let everybody = || vec![Reading { concerns: Concerns::Everybody, hidden: hidden || self.any_past }];
         match stored {
-            None => return Ok(Concerns::WhoSees),
-            Some("true") => return Ok(Concerns::Everybody),
+            None => return Ok(vec![Reading { concerns: Concerns::WhoSees, hidden }]),
+            Some("true") => return Ok(everybody()),
             Some(_) => {}
         }
+        let (Some(texts), Some(by_scopes)) = (all(declared), all(self.by_scopes.get(&access))) else {
+            return Ok(everybody());
+        };
+        let PolicyReadings { conditions: trees, any_unasked, any_of_part } =
+            self.by_policies()?.get(&access).cloned().unwrap_or_default();
+        if any_of_part {
+            return Ok(everybody());
+        }
+        let satisfying = |trees, texts| Concerns::Satisfying { trees, texts, calls: Rc::clone(&self.calls) };
         // Where the owner names the table, he speaks for what functions read. Where policies, or `scope_values`, read the table themselves, their own
-        // conditions hold beside it; a place without any lets every row matter.
-        let said = [&self.declared, &self.by_scopes].into_iter().filter_map(|by| by.get(&access)).flatten();
-        let Some(texts) = said.cloned().collect::<Option<Vec<String>>>() else { return Ok(Concerns::Everybody) };
-        let trees = self.by_policies()?.get(&access).cloned().unwrap_or_default();
-        let trees = trees.into_iter().collect::<Option<Vec<CString>>>();
-        Ok(match trees {
-            Some(trees) if !(trees.is_empty() && texts.is_empty()) => {
-                Concerns::Satisfying { trees, texts, calls: Rc::clone(&self.calls) }
-            }
-            _ => Concerns::Everybody,
-        })
+        // conditions hold, or, at a place without any, what the table's policies let the caller see.
+        let mut readings = Vec::new();
+        if hidden {
+            readings.push(Reading { concerns: satisfying(Vec::new(), texts), hidden });
+        }
+        if any_unasked {
+            readings.push(Reading { concerns: Concerns::WhoSees, hidden: false });
+        } else if !(trees.is_empty() && by_scopes.is_empty()) {
+            readings.push(Reading { concerns: satisfying(trees, by_scopes), hidden: false });
+        }
+        Ok(if readings.is_empty() { everybody() } else { readings })
     }
 
-    /// Did the owner name `access`, or a table that rests on it, because functions read it?
-    pub fn is_declared(&self, access: pg_sys::Oid, concerns: &Concerns) -> bool {
-        // Without a predicate, all that such a table or view rests on counts, too, and is nowhere named.
-        self.any_past && matches!(concerns, Concerns::Everybody) || self.declared.contains_key(&access)
-    }
-
-    fn by_policies(&self) -> Result<&HashMap<pg_sys::Oid, PolicyConditions>> {
+    fn by_policies(&self) -> Result<&HashMap<pg_sys::Oid, PolicyReadings>> {
         if let Some(known) = self.by_policies.get() {
             return Ok(known);
         }
-        let found = conditions(self.relation)?;
+        let found = by_policies(self.relation)?;
         Ok(self.by_policies.get_or_init(|| found))
     }
 }
@@ -106,21 +128,29 @@ fn by_root<T>(named: Vec<(pg_sys::Oid, T)>) -> HashMap<pg_sys::Oid, Vec<T>> {
     by_root
 }
 
-/// The conditions that the policies of `relation` put on the tables that they read.
-fn conditions(relation: pg_sys::Oid) -> Result<HashMap<pg_sys::Oid, PolicyConditions>> {
+/// What the owner has said; None where he has said nothing of one place.
+fn all(said: Option<&Vec<Option<String>>>) -> Option<Vec<String>> {
+    said.into_iter().flatten().cloned().collect()
+}
+
+/// How the policies of `relation` read others.
+fn by_policies(relation: pg_sys::Oid) -> Result<HashMap<pg_sys::Oid, PolicyReadings>> {
     let mut occurrences = Vec::new();
     for_each_policy(relation, |node| {
         // SAFETY: a policy's tree, which is only read.
         unsafe { Analysis::of(relation, &mut occurrences, None).expression(node, &[Level::Policy]) }
     })?;
-    let mut conditions: HashMap<pg_sys::Oid, PolicyConditions> = HashMap::new();
+    let mut readings: HashMap<pg_sys::Oid, PolicyReadings> = HashMap::new();
     for Occurrence { relation, predicate, .. } in occurrences {
         let (table, root) = (pg_sys::Oid::from(relation), pg::root_of(relation.into()));
-        conditions.entry(root).or_default().push(predicate.filter(|_| table == root).map(|p| p.tree));
+        let reading = readings.entry(root).or_default();
+        reading.any_of_part |= table != root;
+        reading.any_unasked |= predicate.is_none();
+        reading.conditions.extend(predicate.map(|p| p.tree));
     }
-    for all in conditions.values_mut() {
-        all.sort_unstable();
-        all.dedup();
+    for PolicyReadings { conditions, .. } in readings.values_mut() {
+        conditions.sort_unstable();
+        conditions.dedup();
     }
-    Ok(conditions)
+    Ok(readings)
 }

@@ -46,14 +46,16 @@ impl AccessPart {
     pub fn of(table: &Collection, access: &Access, reader: &Collection, reach: &Reach) -> Result<AccessPart> {
         let (relation, column) = (table.relation, table.logged_scope.as_ref());
         let Some(column) = column.filter(|_| !access.parent) else { return Ok(AccessPart(None)) };
-        let values = match &access.concerns {
+        let values = match &access.reading.concerns {
             Concerns::Satisfying { trees, texts, calls } if access::may_judge_all(reader.relation, relation) => {
                 let reader = reader.relation;
                 let read = |text: &str| condition_of(relation, text, calls, reader);
                 let owned = OwnedConditions { reader, texts, read: &read };
                 derived::satisfying(relation, column.attnum, trees, &owned, reach)?
             }
-            Concerns::WhoSees if !access.hidden && reader.scope_values.is_none() && pg::rls_active(relation) => {
+            Concerns::WhoSees
+                if !access.reading.hidden && reader.scope_values.is_none() && pg::rls_active(relation) =>
+            {
                 derived::seen(relation, column.attnum, reach)?
             }
             _ => None,
