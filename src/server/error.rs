@@ -290,6 +290,12 @@ pub fn caught_by_somebody() {
 }
 
 impl Remembered {
+    /// Where it arose only the log is told.
+    fn conceal(&mut self) {
+        let log = self.error.origin.take().and_then(|origin| origin.log.clone());
+        self.error.origin = log.map(|log| Rc::new(RaisedAt { log: Some(log), ..RaisedAt::default() }));
+    }
+
     /// Is it this one that arrives? (Of one that was caught all must be the same that the report has.)
     fn is(&self, report: &ErrorReportWithLevel) -> bool {
         let said = || (self.error.detail.as_deref(), self.error.hint.as_deref()) == (report.detail(), report.hint());
@@ -361,6 +367,15 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
     if unsafe { pg_sys::geterrcode() } == sqlstate(code::OUT_OF_MEMORY) {
         return forget();
     }
+    // SAFETY: a `LinkedCallback`, which is linked into the stack.
+    let (is_first, told) = unsafe { (is_innermost(link), (*link.cast::<LinkedCallback>()).told.map(|told| &*told)) };
+    // What runs within this has remembered it already, with no more than may be told of that. Where something is run for whoever may know less, he is told less.
+    if !is_first {
+        if told.is_none() {
+            REMEMBERED.with(|r| r.borrow_mut().iter_mut().for_each(Remembered::conceal));
+        }
+        return;
+    }
     // SAFETY: inside errfinish CopyErrorData copies the error being reported; it must not do so into ErrorContext. Some of what it
     // copies FreeErrorData leaves (file, function, domain), because in an error that was not copied it is constant.
     unsafe {
@@ -379,7 +394,7 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
                     .map(|n| text(n)),
                 interrupts: false,
                 lasting: false,
-                origin: origin((*link.cast::<LinkedCallback>()).told.map(|told| &*told), e),
+                origin: origin(told, e),
             };
             // What a frame of Rust's within the statement carries on (a receiver's, say) comes once more, as less.
             let is_again = |before: &Remembered| {
@@ -390,6 +405,22 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
             }
         }
         pg_sys::MemoryContextReset(copies());
+    }
+}
+
+/// Is no other one linked within this one? The server calls the innermost first, for one error, with the CONTEXT that has come together so far.
+///
+/// # Safety
+/// A linked `LinkedCallback`.
+unsafe fn is_innermost(link: *mut c_void) -> bool {
+    let ours: unsafe extern "C-unwind" fn(*mut c_void) = remember;
+    // SAFETY: the stack of callbacks, in which this one is.
+    unsafe {
+        let mut inner = pg_sys::error_context_stack;
+        while !inner.is_null() && !(*inner).callback.is_some_and(|callback| std::ptr::fn_addr_eq(callback, ours)) {
+            inner = (*inner).previous;
+        }
+        inner.is_null() || (*inner).arg == link
     }
 }
 

@@ -16,6 +16,7 @@ use crate::server::pg::ActiveSnapshot;
 use crate::server::receiver::{Each, EachRow};
 use crate::server::session::{self, Event};
 use crate::server::spi::{self, pointers, Arg};
+use crate::server::talk::Unheard;
 
 pub mod by_place;
 pub mod folded;
@@ -141,7 +142,7 @@ impl<'a> Statement<'a> {
 
     /// Runs it as the current role, under the active snapshot as it is; gives the first column of each row as text.
     pub fn run(self) -> Result<Vec<Option<String>>> {
-        self.run_changed(|_, _| Ok(()))
+        texts(|each| self.each(each))
     }
 
     /// The same, as `each_changed` does it.
@@ -149,22 +150,22 @@ impl<'a> Statement<'a> {
         self,
         change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
     ) -> Result<Vec<Option<String>>> {
-        let mut rows = Vec::new();
-        self.each_changed(change, &mut |slot| {
-            // SAFETY: the executor's slot; there is a column.
-            rows.push(unsafe { first_as_text(slot) });
-            true
-        })?;
-        Ok(rows)
+        texts(|each| self.each_changed(change, each))
     }
 
     /// Runs it so and gives rows to `each`, as long as that wants more.
     pub fn each(self, each: Each) -> Result<()> {
-        self.each_changed(|_, _| Ok(()), each)
+        // SAFETY: the tree was analyzed just now, which has locked what it reads; the parameters are those that it was analyzed for.
+        unsafe {
+            let params = spi::params(self.args);
+            let plan = plan(self.tree, &self.text, params, |_| Ok(()))?;
+            run(plan, &self.text, params, self.environment, each);
+        }
+        Ok(())
     }
 
     /// The same, of what `change` makes of the tree when row-level security is in it. It is also given what the tree's tuplestores are
-    /// named in.
+    /// named in: it may bring rows in that the caller never saw, so nothing is said to him ([`Unheard`]).
     pub fn each_changed(
         self,
         change: impl FnOnce(*mut pg_sys::Query, *mut pg_sys::QueryEnvironment) -> Result<()>,
@@ -174,7 +175,7 @@ impl<'a> Statement<'a> {
         unsafe {
             let params = spi::params(self.args);
             let plan = plan(self.tree, &self.text, params, |tree| change(tree, self.environment))?;
-            run(plan, &self.text, params, self.environment, each);
+            run_unheard(plan, &self.text, params, self.environment, each);
         }
         Ok(())
     }
@@ -189,31 +190,36 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// The first column, as text, of the rows of a SELECT without parameters that `read` analyzes; its plan is kept under the key. It runs as
-/// the current role, under the active snapshot as it is.
-pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
+/// The first column of each row that `run` gives, as text.
+fn texts(run: impl FnOnce(Each) -> Result<()>) -> Result<Vec<Option<String>>> {
     let mut rows = Vec::new();
-    let mut each = |slot| {
+    run(&mut |slot| {
         // SAFETY: the executor's slot; there is a column.
         rows.push(unsafe { first_as_text(slot) });
         true
-    };
+    })?;
+    Ok(rows)
+}
+
+/// The first column, as text, of the rows of a SELECT without parameters that `read` analyzes; its plan is kept under the key. It runs as
+/// the current role, under the active snapshot as it is.
+pub fn rows_of(key: kept::Key, read: impl FnOnce() -> Result<Statement<'static>>) -> Result<Vec<Option<String>>> {
     let (no_params, no_environment) = (std::ptr::null_mut(), std::ptr::null_mut());
     const TEXT: &CStr = c"snapsync: an owner's expression";
     let generation = session::count(Event::Plan);
     // SAFETY: a kept plan, which `find` has locked what it reads for; or one made just now. There are no parameters.
-    unsafe {
+    texts(|each| unsafe {
         if let Some(plan) = kept::find(&key) {
             let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
-            run(plan, TEXT, no_params, no_environment, &mut each);
+            run(plan, TEXT, no_params, no_environment, each);
         } else {
             let (statement, mut key) = (read()?, Some(key));
             let plan = plan(statement.tree, TEXT, no_params, |rewritten| kept::decide(&mut key, rewritten))?;
             kept::keep(key, plan, generation);
-            run(plan, TEXT, no_params, no_environment, &mut each);
+            run(plan, TEXT, no_params, no_environment, each);
         }
-    }
-    Ok(rows)
+        Ok(())
+    })
 }
 
 /// Plans and runs a SELECT of ours as the current role, under the active snapshot as it is, and gives each row to `each`. It is not
@@ -357,6 +363,22 @@ pub unsafe fn run(
         pg_sys::ExecutorEnd(description);
         pg_sys::FreeQueryDesc(description);
     }
+}
+
+/// The same of rows that the caller may never have seen.
+///
+/// # Safety
+/// As for `run`.
+pub unsafe fn run_unheard(
+    plan: *mut pg_sys::PlannedStmt,
+    text: &CStr,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    each: Each,
+) {
+    let _unheard = Unheard::start();
+    // SAFETY: see above.
+    unsafe { run(plan, text, params, environment, each) }
 }
 
 /// # Safety

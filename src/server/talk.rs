@@ -63,6 +63,8 @@ thread_local! {
     static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
     static SETTINGS: Cell<Option<Settings>> = const { Cell::new(None) };
     static KEPT_BACK: RefCell<Vec<Warning>> = const { RefCell::new(Vec::new()) };
+    /// There is a client to whom nothing is said ([`Unheard`]).
+    static UNHEARD: Cell<bool> = const { Cell::new(false) };
     /// What was at the hook before us.
     static CHAINED: Cell<pg_sys::emit_log_hook_type> = const { Cell::new(None) };
 }
@@ -139,6 +141,31 @@ impl Held {
                 pg_sys::CurrentResourceOwner = owner;
             }
         }
+    }
+}
+
+/// While this lives, nothing is said to the client but that the backend ends: functions are given rows that he may never have seen, and what they say of these (`RAISE`), and what
+/// settings of his have the server print of it (`debug_print_plan`), is not for him. An ERROR is his when it arrives at whoever called.
+pub struct Unheard {
+    before: pg_sys::CommandDest::Type,
+    outer: bool,
+}
+
+impl Unheard {
+    pub fn start() -> Unheard {
+        // SAFETY: where this backend says things.
+        let before =
+            unsafe { std::mem::replace(&mut *(&raw mut pg_sys::whereToSendOutput), pg_sys::CommandDest::DestNone) };
+        let outer = UNHEARD.replace(before == pg_sys::CommandDest::DestRemote || UNHEARD.get());
+        Unheard { before, outer }
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        UNHEARD.set(self.outer);
+        // SAFETY: as it was before.
+        unsafe { pg_sys::whereToSendOutput = self.before }
     }
 }
 
@@ -236,7 +263,10 @@ pub unsafe fn on_report(data: *mut pg_sys::ErrorData) {
         let for_client = !pg_sys::MyProcPort.is_null() && pg_sys::CritSectionCount == 0;
         match message.elevel {
             ERROR if for_client && pg_sys::InterruptHoldoffCount == 1 => give_back(),
-            FATAL if for_client => give_back(),
+            FATAL if for_client => {
+                give_back();
+                message.output_to_client |= UNHEARD.get();
+            }
             _ => {}
         }
         if let Some(before) = SETTINGS.with(Cell::get) {

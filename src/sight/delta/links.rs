@@ -263,7 +263,7 @@ unsafe fn given(plan: *mut pg_sys::PlannedStmt, environment: *mut pg_sys::QueryE
     let mut too_many = false;
     // SAFETY: see above; the executor's slot, of one column at least.
     unsafe {
-        statement::run(plan, TEXT, no_params, environment, &mut |slot| {
+        statement::run_unheard(plan, TEXT, no_params, environment, &mut |slot| {
             too_many |= given.values.len() >= VALUES;
             if !too_many {
                 match statement::first_as_text(slot) {

@@ -63,7 +63,7 @@ pub(super) unsafe fn satisfying(
             memory::extend(&mut found, crate::server::slot::value(slot, 1).map(|number| number.value() as i64));
             true
         };
-        statement::run(plan, TEXT, no_params, environment, &mut each);
+        statement::run_unheard(plan, TEXT, no_params, environment, &mut each);
     }
     Ok(found)
 }
@@ -113,7 +113,7 @@ pub(in crate::sight) unsafe fn part(
         if !affords((*(*plan).planTree).total_cost)? {
             return Ok(Put::Declined);
         }
-        statement::run(plan, TEXT, no_params, environment, each);
+        statement::run_unheard(plan, TEXT, no_params, environment, each);
         Ok(Put::Answered)
     }
 }
