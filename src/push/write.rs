@@ -20,6 +20,7 @@ use crate::server::memory::{self, Gather};
 use crate::server::subxact::{self, End};
 
 mod ahead;
+mod by_values;
 mod circles;
 mod orders;
 mod sift;
@@ -27,7 +28,7 @@ mod singly;
 mod spared;
 mod violators;
 
-use circles::CircleKey;
+use by_values::ValueKey;
 
 /// What came of writing.
 pub enum Written {
@@ -73,7 +74,7 @@ pub struct Work<'w, 'a> {
     /// Asked for once, if at all.
     ties: OnceCell<Ties>,
     /// The same.
-    keys: OnceCell<Vec<CircleKey>>,
+    keys: OnceCell<Vec<ValueKey>>,
     /// Records that are not written, and would move their rows: what these hang on must not take them along.
     decided: spared::Records,
     spares_decided: Cell<bool>,
