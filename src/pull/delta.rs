@@ -30,7 +30,10 @@ use crate::sight::delta::{Delta, Link, Seen, Tables};
 use crate::sight::keys;
 use crate::sight::policy::{self, Judge};
 use crate::sight::reach::{Reach, ReadTable};
-use crate::sight::scope::{self, derived::Patience};
+use crate::sight::scope::{
+    self,
+    derived::{self, Patience},
+};
 use crate::values::json::{self, Output, RowSink, RowSpec, Writer};
 use crate::values::wire_id;
 
@@ -128,8 +131,15 @@ impl CollectionPull<'_> {
             Some(SightScopes { all, steady }) => (Some(all), Some(steady)),
             None => (None, scopes.clone()),
         };
+        // A client that was ended after it took an answer and before it kept the cursor has what came into view since, and went again. So
+        // every sight counts.
+        let several = delta.sights_before() > 1;
+        if several && !(delta.is_quick(false) && delta.look_back(1..delta.sights_before())?) {
+            return Ok(Some(Cause::Access));
+        }
         let read = match &all_scopes {
-            None if !access_moved => self.derived(reach, Patience::Pull)?.scopes,
+            None if access_moved => derived::scopes_of_sights(self.collection, &delta, reach)?,
+            None => self.derived(reach, Patience::Pull)?.scopes,
             all => all.clone(),
         };
         let Some(entries) = self.entries_in(read.as_deref(), reach)? else { return Ok(Some(Cause::Filter)) };
@@ -138,10 +148,7 @@ impl CollectionPull<'_> {
         if !self.basis.exact && !entries.is_empty() {
             return Ok(Some(if access_moved { Cause::Overlap } else { Cause::Filter }));
         }
-        // A client that was ended after it took an answer and before it kept the cursor has what came into view since, and went again. So
-        // every sight counts.
-        let long = entries.are_many();
-        if delta.sights_before() > 1 && !(delta.is_quick(long) && delta.look_back(1..delta.sights_before())?) {
+        if several && !delta.is_quick(entries.are_many()) {
             return Ok(Some(Cause::Access));
         }
         let now = if entries.have_images() { reach.judge_after(delta.last_end(), self.collection)? } else { None };

@@ -268,6 +268,7 @@ pub unsafe fn plan_steady(
     tree: *mut pg_sys::Query,
     text: &CStr,
     key: &mut Option<kept::Key>,
+    change: impl FnOnce(*mut pg_sys::Query) -> Result<()>,
 ) -> Result<Option<*mut pg_sys::PlannedStmt>> {
     // SAFETY: see above.
     unsafe {
@@ -275,6 +276,7 @@ pub unsafe fn plan_steady(
         if pg_sys::contain_volatile_functions(query.cast()) {
             return Ok(None);
         }
+        change(query)?;
         kept::decide(key, query)?;
         Ok(Some(pg_sys::pg_plan_query(query, text.as_ptr(), 0, std::ptr::null_mut())))
     }

@@ -174,7 +174,7 @@ impl<'a> Delta<'a> {
     }
 
     /// The tables as they were during a sight that was looked back to.
-    fn former(&self, sight: usize) -> Result<&Former<'a>> {
+    pub(in crate::sight) fn former(&self, sight: usize) -> Result<&Former<'a>> {
         let known = self.sights.get(&sight).and_then(Option::as_ref);
         known.ok_or_else(|| SyncError::new(code::PROGRAM_LIMIT, "access changed too often to be told apart"))
     }

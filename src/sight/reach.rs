@@ -66,6 +66,11 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// The same since a later stamp.
+    pub fn after(&self, stamp: i64) -> Reach<'a> {
+        Reach::since(stamp + 1, self.snapshot)
+    }
+
     /// Did the caller's access change, or has the log no answer?
     pub fn moved(&mut self, collection: &Rc<Collection>, scoped: bool) -> Result<bool> {
         Ok(!matches!(self.movement(collection, scoped)?, Movement::None { .. }))
@@ -386,7 +391,7 @@ impl<'a> Reach<'a> {
                 return Ok(None);
             }
             self.left.set(left - 1);
-            let mut since = Reach { left: Rc::clone(&self.left), ..Reach::since(stamp + 1, self.snapshot) };
+            let mut since = Reach { left: Rc::clone(&self.left), ..self.after(stamp) };
             let Some(later) = since.judge_before(collection, &mut BTreeSet::new())? else { return Ok(None) };
             judge.add_later(stamp, later);
         }
@@ -417,7 +422,7 @@ impl<'a> Reach<'a> {
 
     /// The same of old rows that came to be after this stamp: what was gone by then is no company of theirs.
     pub fn judge_after(&self, stamp: i64, collection: &Rc<Collection>) -> Result<Option<Judge>> {
-        Reach::since(stamp + 1, self.snapshot).judge(collection)
+        self.after(stamp).judge(collection)
     }
 
     /// The rows of a parent table that are gone and that the caller could see; adds when their keys came again.

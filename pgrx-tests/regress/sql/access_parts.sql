@@ -73,6 +73,31 @@ SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
 TRUNCATE members;
 SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
 
+-- Nor does a pull read what others changed in a scope that none of the caller's sights showed, when his access moves.
+INSERT INTO members VALUES (1, 1, 'alice'), (2, 2, 'bob');
+INSERT INTO todos SELECT n, 8 + n % 2 FROM generate_series(1000, 1999) AS n;
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE todos SET org = org WHERE org IN (8, 9);
+-- Whoever reads an entry of one of these todos from now on fails.
+CREATE FUNCTION t.spoil_todos(int, int) RETURNS boolean LANGUAGE sql AS $$
+    WITH spoilt AS (UPDATE snapsync.change SET op = '?' WHERE relation = 'todos'::regclass AND op <> 'R'
+        AND EXISTS (SELECT FROM unnest(coalesce(keys, ARRAY[key])) AS k WHERE k::int BETWEEN $1 AND $2) RETURNING 1) SELECT count(*) > 0 FROM spoilt
+$$;
+SELECT t.spoil_todos(1000, 1999);
+INSERT INTO members VALUES (50, 3, 'alice');
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+UPDATE members SET org = 4 WHERE id = 50; UPDATE members SET org = 5 WHERE id = 50; INSERT INTO members VALUES (51, 3, 'bob');
+INSERT INTO todos VALUES (20, 4), (21, 5), (22, 3), (23, 6); UPDATE todos SET org = 6 WHERE id = 20; DELETE FROM todos WHERE id = 22;
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+DELETE FROM members WHERE id IN (50, 51);
+SELECT t.try(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+-- Who joins one of these reads them.
+INSERT INTO members VALUES (50, 8, 'alice');
+SELECT substr(t.try('alice', 'todos'), 1, 40), t.try('bob', 'todos');
+DELETE FROM todos WHERE id >= 20; DELETE FROM members;
+SELECT snapsync.reset('todos');
+SELECT t.sync(who, 'todos') FROM unnest('{alice,bob}'::name[]) AS who;
+
 -- Policies that count, and such as ask for none, go by the caller's rows as well.
 INSERT INTO members VALUES (1, 1, 'alice'), (2, 2, 'bob');
 ALTER POLICY p ON todos USING ((SELECT count(*) FROM members AS m WHERE m.who = current_user) >= id AND org NOT IN (SELECT m.org FROM members AS m WHERE m.who = current_user));

@@ -68,6 +68,15 @@ pub(super) unsafe fn satisfying(
     Ok(found)
 }
 
+/// With which rows of other tables policies' parts are asked, besides those that stand.
+#[derive(Clone, Copy, Default)]
+pub(in crate::sight) struct Past<'p> {
+    /// Put back.
+    pub shadows: &'p [Shadow],
+    /// In place of those that stand.
+    pub former: Option<&'p Former<'p>>,
+}
+
 /// What became of a query.
 pub(in crate::sight) enum Put {
     Answered,
@@ -78,16 +87,16 @@ pub(in crate::sight) enum Put {
 }
 
 /// Gives the rows of a query that was made of a policy's parts (policies/scope/bound.rs) to `each`, as long as that wants more, for the current
-/// role, under the active snapshot, with these rows put back. `affords` says whether it may cost so much, in the planner's units. (How many rows
+/// role, under the active snapshot, with these rows put back, or with tables as they were. `affords` says whether it may cost so much, in the planner's units. (How many rows
 /// the planner expects says little: of a condition with a subquery, as policies have them, it expects half of the table to satisfy it.) Where nothing
-/// is put back, the plan is kept under the key.
+/// is put back, the plan is kept under the key, if there is one.
 ///
 /// # Safety
 /// A query of our own, which is changed; None: there may be a kept plan.
 pub(in crate::sight) unsafe fn part(
     part: Option<*mut pg_sys::Query>,
-    shadows: &[Shadow],
-    key: Key,
+    past: &Past,
+    key: Option<Key>,
     affords: &mut dyn FnMut(f64) -> Result<bool>,
     each: &mut dyn FnMut(*mut pg_sys::TupleTableSlot) -> bool,
 ) -> Result<Put> {
@@ -95,8 +104,10 @@ pub(in crate::sight) unsafe fn part(
     // SAFETY: a query that nobody else refers to; the environment outlives the execution.
     unsafe {
         let (environment, no_params) = (pg_sys::create_queryEnv(), std::ptr::null_mut());
+        let Past { shadows, former } = *past;
         shadows.iter().for_each(|s| pg_sys::register_ENR(environment, s.rows.relation(s.rows.count() as f64)));
-        let mut key = Some(key).filter(|_| shadows.is_empty());
+        former.iter().for_each(|former| former.register(environment));
+        let mut key = key.filter(|_| shadows.is_empty() && former.is_none());
         let kept = key.as_ref().and_then(kept::find);
         let plan = match (kept, part) {
             (Some(plan), _) => plan,
@@ -105,7 +116,12 @@ pub(in crate::sight) unsafe fn part(
                 let generation = session::count(Event::Plan);
                 shadows.iter().try_for_each(|shadow| put_back(query.cast(), shadow, environment))?;
                 pg_sys::AcquireRewriteLocks(query, true, false);
-                let Some(plan) = statement::plan_steady(query, TEXT, &mut key)? else { return Ok(Put::Declined) };
+                let change = |rewritten: *mut pg_sys::Query| {
+                    former.map_or(Ok(()), |former| former.put_into(rewritten.cast(), environment))
+                };
+                let Some(plan) = statement::plan_steady(query, TEXT, &mut key, change)? else {
+                    return Ok(Put::Declined);
+                };
                 kept::keep(key, plan, generation);
                 plan
             }

@@ -22,8 +22,9 @@ use crate::server::session::{Cached, Event};
 use crate::server::spi::{self, c_string};
 use crate::server::statement::kept::Key;
 use crate::server::{array, pg, slot, subxact};
-use crate::sight::policy::query::{self, Put};
-use crate::sight::policy::{self, Condition, Judge, Shadow};
+use crate::sight::delta::Delta;
+use crate::sight::policy::query::{self, Past, Put};
+use crate::sight::policy::{self, Condition, Judge};
 use crate::sight::reach::{Reach, BATCH};
 
 /// Whoever has more scopes reads the entries of all.
@@ -45,6 +46,16 @@ struct BoundForm {
     reads: BTreeSet<u32>,
 }
 
+impl BoundForm {
+    fn of(sources: &[BoundPart]) -> BoundForm {
+        // SAFETY: queries of our own, which are only read.
+        let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
+        let reads = read.map(|table| pg::root_of(table.into()).to_u32()).gather();
+        let part = |s: &BoundPart| FormPart { gives: s.gives, column: s.column, whole: s.whole };
+        BoundForm { parts: sources.iter().map(part).gather(), reads }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct FormPart {
     gives: Gives,
@@ -59,6 +70,16 @@ thread_local! {
 
 /// The caller's scopes, for a pull of what happened since the cursor of this reach.
 pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, patience: Patience) -> Result<Derived> {
+    scopes_beside(collection, reach, None, patience)
+}
+
+/// The same; what it may cost goes by what has changed since the cursor of `counted`.
+fn scopes_beside(
+    collection: &Rc<Collection>,
+    reach: &mut Reach,
+    counted: Option<&Reach>,
+    patience: Patience,
+) -> Result<Derived> {
     let relation = collection.relation;
     let Some(column) = &collection.logged_scope else { return Ok(Derived::default()) };
     // Whom policies spare sees all rows.
@@ -78,14 +99,49 @@ pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, patience: Patience
     } else {
         None
     };
-    let shadows = judge.as_ref().map_or(&[][..], Judge::shadows);
-    let mut asked = ask(&known_as, &form, sources.take(), shadows, reach, patience)?;
+    let past = Past { shadows: judge.as_ref().map_or(&[][..], Judge::shadows), former: None };
+    let counted = counted.unwrap_or(reach);
+    let mut asked = ask(&known_as, &form, sources.take(), &past, counted, patience)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(&known_as, &form, bound()?, shadows, reach, patience)?;
+        asked = ask(&known_as, &form, bound()?, &past, counted, patience)?;
     }
     let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
     Ok(Derived { scopes: Some(scopes.into_iter().gather()), judge })
 }
+
+/// The scopes that the policies left the caller in any of his sights since the cursor, or leave him now: for a pull of what happened since then, where his access moved. Each sight has been
+/// looked back to. None: all.
+///
+/// A state counts only if the policies showed it as of a sight that it fell into, or show it as of now (`Delta::visible`). So its scope is among those that bound the column there.
+pub fn scopes_of_sights(collection: &Rc<Collection>, delta: &Delta, reach: &Reach) -> Result<Option<Vec<String>>> {
+    let relation = collection.relation;
+    let Some(column) = &collection.logged_scope else { return Ok(None) };
+    let worth = delta.sights_before() * SIGHT;
+    if !pg::rls_active(relation) || reach.count_changed(relation, worth)? < worth {
+        return Ok(None);
+    }
+    let now = scopes_beside(collection, &mut reach.after(delta.last_end()), Some(reach), Patience::Pull)?;
+    let Some(now) = now.scopes else { return Ok(None) };
+    let mut all: BTreeSet<String> = now.into_iter().gather();
+    let known_as = KnownAs { relation, text: TEXT };
+    for sight in 0..delta.sights_before() {
+        memory::heed();
+        let Some(sources) = derive(relation, column.attnum) else { return Ok(None) };
+        let past = Past { shadows: &[], former: Some(delta.former(sight)?) };
+        let form = BoundForm::of(&sources);
+        let ScopesAsked::Scopes(scopes) = ask(&known_as, &form, Some(sources), &past, reach, Patience::Pull)? else {
+            return Ok(None);
+        };
+        memory::extend(&mut all, scopes);
+        if all.len() > SCOPES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(all.into_iter().gather()))
+}
+
+/// To ask for the scopes of a sight takes as long as to read what others have changed of so many rows: most of it is planning (half a millisecond).
+const SIGHT: usize = 100;
 
 /// An owner's conditions on the rows of a table, and how one of them becomes a tree.
 pub struct OwnedConditions<'a> {
@@ -149,9 +205,10 @@ fn values_at_any_time(
 ) -> Result<Option<Vec<String>>> {
     let (form, mut sources) = form(known_as, &bound)?;
     let Some(form) = form.filter(|form| form.reads.is_empty()) else { return Ok(None) };
-    let mut asked = ask(known_as, &form, sources.take(), &[], reach, Patience::Pull)?;
+    let now = Past::default();
+    let mut asked = ask(known_as, &form, sources.take(), &now, reach, Patience::Pull)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(known_as, &form, bound()?, &[], reach, Patience::Pull)?;
+        asked = ask(known_as, &form, bound()?, &now, reach, Patience::Pull)?;
     }
     let ScopesAsked::Scopes(values) = asked else { return Ok(None) };
     Ok(Some(values.into_iter().gather()))
@@ -189,13 +246,7 @@ fn form(known_as: &KnownAs, bound: impl Fn() -> Result<Sources>) -> Result<(Opti
         return Ok((known, None));
     }
     let sources = bound()?;
-    let form = sources.as_ref().map(|sources| {
-        // SAFETY: queries of our own, which are only read.
-        let read = sources.iter().flat_map(|s| unsafe { relations_read(s.query.cast()) }.into_keys());
-        let reads = read.map(|table| pg::root_of(table.into()).to_u32()).gather();
-        let part = |s: &BoundPart| FormPart { gives: s.gives, column: s.column, whole: s.whole };
-        Rc::new(BoundForm { parts: sources.iter().map(part).gather(), reads })
-    });
+    let form = sources.as_ref().map(|sources| Rc::new(BoundForm::of(sources)));
     FORMS.with(|f| {
         f.remember(then, |forms| {
             if forms.len() >= KNOWN {
@@ -224,8 +275,8 @@ fn ask(
     known_as: &KnownAs,
     form: &BoundForm,
     sources: Sources,
-    shadows: &[Shadow],
-    reach: &Reach,
+    past: &Past,
+    counted: &Reach,
     patience: Patience,
 ) -> Result<ScopesAsked> {
     if form.parts.is_empty() {
@@ -248,9 +299,9 @@ fn ask(
                 let mut affords = |cost| {
                     price.add(cost, part.whole);
                     let keys = price.keys();
-                    Ok(keys == 0 || reach.count_changed(known_as.relation, keys)? >= keys)
+                    Ok(keys == 0 || counted.count_changed(known_as.relation, keys)? >= keys)
                 };
-                query::part(query, shadows, key, &mut affords, &mut each)?
+                query::part(query, past, Some(key), &mut affords, &mut each)?
             };
             match put {
                 Put::Answered if found.all => return Ok(ScopesAsked::All),
