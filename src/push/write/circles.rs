@@ -45,8 +45,9 @@ impl Work<'_, '_> {
         let relation = |item: &Item| self.targets[item.target].collection.relation.to_u32();
         let mut edges: Vec<Vec<usize>> = memory::filled(Vec::new(), items.len());
         for key in keys {
-            // What another one must come before, or with: what is created under the values, what gives them up.
-            let mut by_values: HashMap<(bool, Vec<String>), Vec<usize>> = HashMap::new();
+            // What another one must come before, or with: what is created under the values, what gives them up. A node stands for the values, so that rows which have
+            // them in common make no more edges than they are.
+            let mut by_values: HashMap<(bool, Vec<String>), usize> = HashMap::new();
             for (place, item) in items.iter().enumerate().filter(|(_, item)| relation(item) == key.parent) {
                 memory::heed();
                 let deletes = item.what == What::Delete;
@@ -56,7 +57,11 @@ impl Work<'_, '_> {
                     false => self.sent(item, &key.referenced),
                 };
                 if let Some(values) = values {
-                    by_values.entry((deletes && !key.unique, values)).or_default().push(place);
+                    let node = *by_values.entry((deletes && !key.unique, values)).or_insert(edges.len());
+                    if node == edges.len() {
+                        memory::push(&mut edges, Vec::new())?;
+                    }
+                    memory::extend(&mut edges[node], [place]);
                 }
             }
             for (place, item) in items.iter().enumerate().filter(|(_, item)| relation(item) == key.child) {
@@ -67,11 +72,14 @@ impl Work<'_, '_> {
                     true => stored.of(item, &key.columns),
                     false => self.sent(item, &key.columns),
                 };
-                let others = values.and_then(|values| by_values.get(&(deletes, values))).into_iter().flatten();
-                memory::extend(&mut edges[place], others.copied().filter(|other| *other != place));
+                let node = values.and_then(|values| by_values.get(&(deletes, values)).copied());
+                memory::extend(&mut edges[place], node);
             }
         }
-        let circles = order::components(&edges).into_iter().filter(|circle| circle.len() > 1);
-        Ok(circles.map(|circle| circle.into_iter().map(|place| items[place]).gather()).gather())
+        let circles = order::components(&edges).into_iter().map(|circle| {
+            let rows = circle.into_iter().filter_map(|place| items.get(place).copied());
+            rows.gather::<Vec<Item>>()
+        });
+        Ok(circles.filter(|circle| circle.len() > 1).gather())
     }
 }
