@@ -22,6 +22,7 @@ use crate::server::subxact::{self, End};
 mod ahead;
 mod by_values;
 mod circles;
+mod heirs;
 mod orders;
 mod sift;
 mod singly;
@@ -29,6 +30,7 @@ mod spared;
 mod violators;
 
 use by_values::ValueKey;
+use heirs::Heirs;
 
 /// What came of writing.
 pub enum Written {
@@ -75,6 +77,7 @@ pub struct Work<'w, 'a> {
     ties: OnceCell<Ties>,
     /// The same.
     keys: OnceCell<Vec<ValueKey>>,
+    heirs: OnceCell<Heirs>,
     /// Records that are not written, and would move their rows: what these hang on must not take them along.
     decided: spared::Records,
     spares_decided: Cell<bool>,
@@ -99,7 +102,8 @@ impl<'w, 'a> Work<'w, 'a> {
         let writer = ItemWriter::of(targets, &decisions.fates, care);
         let decided = spared::decided(targets, decisions, &steps)?;
         writer.spare(decided.clone(), spared::Records::new());
-        let (ties, keys, moving, spares_decided) = (OnceCell::new(), OnceCell::new(), OnceCell::new(), Cell::new(true));
+        let (ties, keys, heirs) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let (moving, spares_decided) = (OnceCell::new(), Cell::new(true));
         Ok(Work {
             pusher,
             targets,
@@ -107,6 +111,7 @@ impl<'w, 'a> Work<'w, 'a> {
             stages,
             ties,
             keys,
+            heirs,
             decided,
             spares_decided,
             moving,

@@ -807,6 +807,62 @@ ALTER TABLE lists DROP COLUMN main;
 DROP TABLE todos, lists;
 DROP FUNCTION keep;
 
+-- A value by which rows are referred to passes from one row to another: what the push puts under it hangs on the new one, and does not go with the old one.
+CREATE TABLE products (id text PRIMARY KEY, sku text NOT NULL UNIQUE, title text CHECK (length(title) < 5));
+CREATE TABLE stock (id text PRIMARY KEY, sku text REFERENCES products (sku) ON UPDATE CASCADE ON DELETE CASCADE, n int);
+CREATE TABLE moves (id text PRIMARY KEY, stock text REFERENCES stock ON DELETE CASCADE);
+INSERT INTO products VALUES ('p1', 'A', 'old'), ('p2', 'B', 'b');
+INSERT INTO stock VALUES ('s1', 'A', 1), ('s2', 'B', 2), ('s3', 'B', 3);
+SELECT t.tables('products', 'stock', 'moves');
+\set move '{"products": {"created": [{"id": "p9", "sku": "A"}], "deleted": ["p1"]}, "stock": {"updated": [{"id": "s2", "sku": "A"}]}}'
+\set create '{"products": {"created": [{"id": "p9", "sku": "A"}], "deleted": ["p1"]}, "stock": {"created": [{"id": "s9", "sku": "A"}], "updated": [{"id": "s3", "n": 4}]}, "moves": {"created": [{"id": "m", "stock": "s9"}]}}'
+\set rename '{"products": {"updated": [{"id": "p2", "sku": "A"}], "deleted": ["p1"]}, "stock": {"created": [{"id": "s9", "sku": "A"}]}}'
+\set away '{"products": {"created": [{"id": "p9", "sku": "A"}], "updated": [{"id": "p1", "sku": "Z"}]}, "stock": {"created": [{"id": "s9", "sku": "A"}], "updated": [{"id": "s2", "sku": "A"}]}}'
+\set swap '{"products": {"updated": [{"id": "p1", "sku": "Z"}, {"id": "p2", "sku": "A"}]}, "stock": {"created": [{"id": "s9", "sku": "A"}], "updated": [{"id": "s1", "sku": "A"}]}}'
+SELECT t.push(:'move');
+SELECT t.push(:'create');
+SELECT t.push(:'rename');
+SELECT t.push(:'away');
+SELECT t.push(:'swap');
+-- Beside what cannot be written.
+CREATE FUNCTION t.beside(push jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_set(push, '{products,created}', coalesce(push #> '{products,created}', '[]') || '[{"id": "bad", "sku": "X", "title": "too long"}]') $$;
+SELECT t.try(t.beside(p::jsonb), '{products,stock,moves}', 'report') FROM unnest(ARRAY[:'move', :'create', :'rename', :'away', :'swap']) AS p;
+-- If the old one stays, what is put under the value is its.
+CREATE TABLE kept (id text PRIMARY KEY, sku text REFERENCES products (sku));
+INSERT INTO kept VALUES ('k', 'A');
+SELECT t.try(p::jsonb, '{products,stock,moves}', 'report') FROM unnest(ARRAY[:'move', :'create']) AS p;
+DROP TABLE kept;
+-- What hangs on it is moved away before. Without a cascade, too.
+\set both '{"products": {"created": [{"id": "p9", "sku": "A"}], "deleted": ["p1"]}, "stock": {"updated": [{"id": "s2", "sku": "A"}, {"id": "s1", "sku": "B"}]}}'
+\set deleted '{"products": {"created": [{"id": "p9", "sku": "A"}], "deleted": ["p1"]}, "stock": {"created": [{"id": "s9", "sku": "A"}], "updated": [{"id": "s2", "n": 7}], "deleted": ["s1"]}}'
+SELECT t.push(:'both');
+ALTER TABLE stock DROP CONSTRAINT stock_sku_fkey, ADD FOREIGN KEY (sku) REFERENCES products (sku);
+SELECT t.push(:'both');
+SELECT t.push(:'deleted');
+SELECT t.try(t.beside(p::jsonb), '{products,stock,moves}', 'report') FROM unnest(ARRAY[:'both', :'deleted']) AS p;
+-- Each waits for the next.
+\set chain '{"products": {"created": [{"id": "p9", "sku": "A"}, {"id": "p8", "sku": "B"}], "deleted": ["p1", "p2"]}, "stock": {"updated": [{"id": "s1", "sku": "B"}], "deleted": ["s2", "s3"]}}'
+SELECT t.push(:'chain');
+DROP TABLE moves, stock, products;
+
+-- So it is with a membership that is ended and begun anew, and with a label that others' policies read.
+CREATE TABLE members (id text PRIMARY KEY, project text NOT NULL, who text NOT NULL, role text, UNIQUE (project, who));
+CREATE TABLE tasks (id text PRIMARY KEY, project text NOT NULL, assignee text, FOREIGN KEY (project, assignee) REFERENCES members (project, who) ON DELETE SET NULL (assignee));
+INSERT INTO members VALUES ('1', 'p', 'bob');
+INSERT INTO tasks VALUES ('t', 'p', 'bob'), ('u', 'p', NULL);
+SELECT t.tables('members', 'tasks');
+SELECT t.push('{"members": {"created": [{"id": "9", "project": "p", "who": "bob", "role": "admin"}], "deleted": ["1"]}, "tasks": {"updated": [{"id": "u", "assignee": "bob"}]}}');
+DROP TABLE tasks, members;
+CREATE TABLE labels (id text PRIMARY KEY, name text NOT NULL UNIQUE);
+CREATE TABLE notes (id text PRIMARY KEY, label text NOT NULL REFERENCES labels (name) ON UPDATE CASCADE ON DELETE CASCADE);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON notes USING (EXISTS (SELECT FROM labels AS l WHERE l.name = label));
+INSERT INTO labels VALUES ('l1', 'work'), ('l2', 'home');
+INSERT INTO notes VALUES ('n1', 'work'), ('n2', 'home');
+SELECT t.tables('labels', 'notes');
+SELECT t.push('{"labels": {"created": [{"id": "l9", "name": "work"}], "updated": [{"id": "l1", "name": "job"}]}, "notes": {"created": [{"id": "n9", "label": "work"}], "updated": [{"id": "n2", "label": "work"}]}}');
+DROP TABLE notes, labels;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

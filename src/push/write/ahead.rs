@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::heirs;
 use super::items;
 use super::singly::{may_wait, note, spares, Pace, Partial, Progress};
 use super::Work;
@@ -17,6 +18,9 @@ use crate::server::subxact::{self, End};
 
 /// So often, in all, rows are tried again in vain, for others to come first.
 pub(super) const MOST_TRIED: usize = 4_000;
+
+/// So often heirs are let in by and by, for each may be a giver itself.
+const STAGES: usize = 100;
 
 /// So many parts the rest has at most.
 const PARTS: usize = 250;
@@ -33,6 +37,12 @@ pub(super) struct Tries<'s, 'w, 'a> {
     to_move: HashSet<Item>,
     /// Those that are not to be written any more.
     left_out: Vec<Item>,
+    /// What waits for the giver of a value, by the same steps (heirs.rs).
+    waiting: Vec<Step>,
+    /// So often some of that may still be let in.
+    stages: usize,
+    /// What failed since something was written last.
+    in_vain: HashSet<Item>,
     /// Deletions that would have taken some of these along, since one of them was written last.
     held_up: HashSet<Item>,
     /// So often rows that go ahead may still be tried in vain.
@@ -47,8 +57,9 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let to_move: HashSet<Item> = items(steps).filter(|item| moving.contains(item)).gather();
         let left_out = moving.iter().copied().filter(|item| !to_move.contains(item)).gather();
         let is_ahead: HashSet<Item> = pace.ahead.iter().copied().gather();
+        let (steps, waiting) = heirs::without_heirs(steps, work.heirs()?);
         let (mut left, mut rest): (Vec<Step>, Vec<Step>) = (memory::list(steps.len()), memory::list(steps.len()));
-        for step in steps {
+        for step in &steps {
             let (ahead, others) = step.items.iter().copied().gather_parts(|item| is_ahead.contains(item));
             if !ahead.is_empty() {
                 left.push(Step { items: ahead, together: step.together });
@@ -66,6 +77,9 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             partial: Partial::default(),
             to_move,
             left_out,
+            waiting,
+            stages: STAGES,
+            in_vain: HashSet::new(),
             held_up: HashSet::new(),
             budget: MOST_TRIED,
             open: None,
@@ -188,32 +202,39 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         self.spare_others(&part);
         let progress = self.work.write_step(step, self.pace, &mut self.errors, &mut self.partial)?;
         self.moved(&part, &step.items);
+        match progress.written {
+            // (Also of this step some were tried before that.)
+            true => self.in_vain.clear(),
+            false => memory::extend(&mut self.in_vain, step.items[progress.untried..].iter().copied()),
+        }
         Ok(progress)
     }
 
-    /// Each step once.
-    pub(super) fn round(&mut self) -> Result<Progress> {
-        let mut progress = Progress { written: false, untried: false, failed: 0 };
+    /// With `abort`: is there anything that was not tried since something was written last?
+    pub(super) fn any_untried(&self) -> bool {
+        items(&self.left).any(|item| !self.in_vain.contains(&item))
+    }
+
+    /// Each step once. How often rows failed.
+    pub(super) fn round(&mut self) -> Result<usize> {
+        let mut failed = 0;
         for step in 0..self.left.len() {
             let stage = self.work.stage_of(&self.left[step]);
             let mut written = false;
             if self.left[step].together {
                 // (What never passes would have the others halved.)
                 let done = self.try_step(step, true)?;
-                (progress.failed, written) = (progress.failed + done.failed, done.written);
+                (failed, written) = (failed + done.failed, done.written);
             }
             let mut part = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
             let done = self.write(&mut part)?;
             self.left[step] = part;
-            progress.failed += done.failed;
-            progress.untried |= done.untried;
-            written |= done.written;
-            progress.written |= written;
+            (failed, written) = (failed + done.failed, written || done.written);
             if let Some(stage) = stage.filter(|_| written) {
                 self.try_tied(step, stage)?;
             }
         }
-        Ok(progress)
+        Ok(failed)
     }
 
     /// What failed and is tied to this step, which wrote something, is tried again before the next one.
@@ -237,16 +258,51 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let left = &mut self.left[..steps];
         let failed: Vec<Item> = items(left).filter(|item| self.errors.contains_key(item)).gather();
         let gone = self.work.writer.gone(&failed)?;
-        if gone.is_empty() {
-            return Ok(());
-        }
-        for step in left {
-            step.items.retain(|item| !gone.contains(item));
-        }
         // (In the order in which they failed: with 'abort' the first one is told.)
-        let (errors, gone) = (&mut self.errors, failed.into_iter().filter(|item| gone.contains(item)));
-        memory::extend(&mut self.partial.failed, gone.filter_map(|item| errors.remove_entry(&item)));
+        let gone: Vec<Item> = failed.into_iter().filter(|item| gone.contains(item)).gather();
+        self.lay_aside(&gone);
         Ok(())
+    }
+
+    /// These have failed for good.
+    fn lay_aside(&mut self, failed: &[Item]) {
+        if failed.is_empty() {
+            return;
+        }
+        let is_failed: HashSet<Item> = failed.iter().copied().gather();
+        for step in &mut self.left {
+            step.items.retain(|item| !is_failed.contains(item));
+        }
+        let errors = &mut self.errors;
+        memory::extend(&mut self.partial.failed, failed.iter().filter_map(|item| errors.remove_entry(item)));
+    }
+
+    /// Lets those in that need not wait any more: their givers are written. If that is nobody, the givers that failed have failed for good: what comes to hang on their values
+    /// now hangs on them. False where nobody waits.
+    pub(super) fn let_heirs(&mut self) -> Result<bool> {
+        if items(&self.waiting).next().is_none() {
+            return Ok(false);
+        }
+        let heirs = self.work.heirs()?;
+        let unwritten = items(&self.left).chain(items(&self.waiting)).chain(self.partial.unwritten()).gather();
+        let mut ready = heirs::ready(&self.waiting, heirs, &unwritten);
+        self.stages = self.stages.saturating_sub(1);
+        if ready.is_empty() || self.stages == 0 {
+            let givers: HashSet<Item> = items(&self.waiting).filter_map(|item| heirs.get(&item).copied()).gather();
+            let errors = &self.errors;
+            let has_failed = |item: &Item| givers.contains(item) && errors.contains_key(item);
+            let failed: Vec<Item> = items(&self.left).filter(has_failed).gather();
+            self.lay_aside(&failed);
+            ready = items(&self.waiting).gather();
+        }
+        for place in 0..self.waiting.len() {
+            let let_in = &mut self.left[self.ahead + place].items;
+            let waiting = std::mem::take(&mut self.waiting[place].items);
+            let (now, later) = waiting.into_iter().gather_parts(|item| ready.contains(item));
+            memory::extend(let_in, now);
+            self.waiting[place].items = later;
+        }
+        Ok(true)
     }
 
     pub(super) fn end(mut self) -> Partial {

@@ -14,7 +14,7 @@ use crate::server::spi::{self, Mode};
 use crate::server::{pg, subxact};
 
 /// A foreign key, or one by which values are unique: then it is the table's own.
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 pub(super) struct ValueKey {
     pub(super) child: u32,
     pub(super) parent: u32,
@@ -39,14 +39,34 @@ impl Work<'_, '_> {
 
     /// What the push has in these columns of the row; None where it has nothing, or NULL, in one of them.
     pub(super) fn sent(&self, item: &Item, columns: &[String]) -> Option<Vec<String>> {
+        all(columns, |column| self.value(item, column).flatten())
+    }
+
+    /// What stands in them when that is written.
+    pub(super) fn after(&self, item: &Item, columns: &[String], stored: &StoredValues) -> Option<Vec<String>> {
+        all(columns, |column| match self.value(item, column) {
+            Some(value) => value,
+            None => stored.value(item, column),
+        })
+    }
+
+    /// What is written to this column; None: nothing.
+    fn value(&self, item: &Item, column: &str) -> Option<Option<String>> {
         let target = &self.targets[item.target];
         let (key, plan) = (&target.collection.key, &target.plan);
-        let record = &plan.records[item.row as usize];
-        let value = |column: &String| match key.iter().position(|k| k.name == *column) {
-            Some(place) => plan.key_parts(item.id(self.targets)).into_iter().nth(place),
-            None => plan.raw(record, column).and_then(plain),
+        if item.what == What::Delete {
+            return None;
+        }
+        if let Some(place) = key.iter().position(|k| k.name == column) {
+            return Some(plan.key_parts(item.id(self.targets)).into_iter().nth(place));
+        }
+        let is_written = match item.what {
+            What::Update(group) | What::Mark(group) | What::Revive(group) => {
+                target.updates[group as usize].columns.contains(&column)
+            }
+            What::Insert(_) | What::Delete => true,
         };
-        columns.iter().map(|column| value(column).ok_or(())).gather::<std::result::Result<_, ()>>().ok()
+        plan.raw(&plan.records[item.row as usize], column).filter(|_| is_written).map(plain)
     }
 
     /// What stands in these keys' columns of the rows that are changed or deleted, as far as the caller may read it.
@@ -109,9 +129,17 @@ pub(super) struct StoredValues {
 
 impl StoredValues {
     pub(super) fn of(&self, item: &Item, columns: &[String]) -> Option<Vec<String>> {
-        let values = self.values.get(item)?;
-        columns.iter().map(|column| values.get(column).cloned().ok_or(())).gather::<std::result::Result<_, ()>>().ok()
+        all(columns, |column| self.value(item, column))
     }
+
+    fn value(&self, item: &Item, column: &str) -> Option<String> {
+        self.values.get(item)?.get(column).cloned()
+    }
+}
+
+/// What there is of each column; None where one has nothing.
+fn all(columns: &[String], value: impl Fn(&str) -> Option<String>) -> Option<Vec<String>> {
+    columns.iter().map(|column| value(column).ok_or(())).gather::<std::result::Result<_, ()>>().ok()
 }
 
 /// A value without the quotes that texts have; None: NULL.

@@ -34,8 +34,9 @@ enum Occasion {
 }
 
 /// The orders, as they are tried.
-const ORDERS: [(Foremost, Occasion); 6] = [
+const ORDERS: [(Foremost, Occasion); 7] = [
     (Foremost::Parents, Occasion::Any),
+    (Foremost::Givers, Occasion::Any),
     (Foremost::Deciding, Occasion::Any),
     (Foremost::Values, Occasion::Taken),
     (Foremost::Children, Occasion::Any),
@@ -80,6 +81,7 @@ impl Work<'_, '_> {
         let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
         Ok(Some(match order {
             Foremost::Parents => self.steps.clone(),
+            Foremost::Givers => return self.heirs_last(),
             Foremost::Deciding if !self.stages.iter().any(|stage| stage.decides) => return Ok(None),
             Foremost::Deciding => sorter.parents_first(true),
             Foremost::Values => sorter.values_first(self.ties()?),

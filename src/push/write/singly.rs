@@ -111,8 +111,8 @@ impl Partial {
 pub(super) struct Progress {
     /// Some of it is written now.
     pub(super) written: bool,
-    /// Enough had failed before all of it was tried.
-    pub(super) untried: bool,
+    /// So many of what is left, the first ones, were not tried: enough had failed before.
+    pub(super) untried: usize,
     pub(super) failed: usize,
 }
 
@@ -305,12 +305,23 @@ impl Work<'_, '_> {
         self.writer.forgives.set(pace.forgives);
         let mut tries = Tries::of(self, steps, pace)?;
         tries.go_ahead()?;
+        loop {
+            self.in_rounds(&mut tries)?;
+            if !tries.let_heirs()? {
+                break;
+            }
+        }
+        Ok(tries.end())
+    }
+
+    /// As often as more is written.
+    fn in_rounds(&self, tries: &mut Tries) -> Result<()> {
         let (mut before, mut failures, mut rounds) = (usize::MAX, 0, 0);
         while rounds < ROUNDS || failures <= MOST_TRIED {
-            let Progress { untried, failed, .. } = tries.round()?;
-            (failures, rounds) = (failures + failed, rounds + 1);
+            failures += tries.round()?;
+            rounds += 1;
             let unwritten = items(&tries.left).count();
-            let goes_on = unwritten < before || untried && failures <= ENOUGH_IN_ALL;
+            let goes_on = unwritten < before || tries.any_untried() && failures <= ENOUGH_IN_ALL;
             // What was written since may be what the others waited for.
             if unwritten == 0 || !goes_on {
                 break;
@@ -318,7 +329,7 @@ impl Work<'_, '_> {
             before = unwritten;
             tries.lay_gone_aside(tries.left.len())?;
         }
-        Ok(tries.end())
+        Ok(())
     }
 
     pub(super) fn stage_of(&self, step: &Step) -> Option<usize> {
@@ -357,7 +368,7 @@ impl Work<'_, '_> {
             memory::extend(&mut left_untried, untried.iter().copied());
             rest = others;
         }
-        let untried = !left_untried.is_empty();
+        let untried = left_untried.len();
         memory::extend(&mut left_untried, std::mem::take(&mut step.items));
         step.items = left_untried;
         Ok(Progress { written: step.items.len() < count, untried, failed })
