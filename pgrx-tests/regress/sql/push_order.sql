@@ -862,6 +862,16 @@ INSERT INTO notes VALUES ('n1', 'work'), ('n2', 'home');
 SELECT t.tables('labels', 'notes');
 SELECT t.push('{"labels": {"created": [{"id": "l9", "name": "work"}], "updated": [{"id": "l1", "name": "job"}]}, "notes": {"created": [{"id": "n9", "label": "work"}], "updated": [{"id": "n2", "label": "work"}]}}');
 DROP TABLE notes, labels;
+-- In a table that refers to itself, too, which one statement writes.
+CREATE TABLE paths (id text PRIMARY KEY, path text UNIQUE, up text REFERENCES paths (path) ON UPDATE CASCADE ON DELETE CASCADE);
+INSERT INTO paths VALUES ('1', 'A', NULL), ('2', 'B', NULL), ('3', 'B1', 'B'), ('4', 'A1', 'A');
+SELECT t.tables('paths');
+SELECT t.push('{"paths": {"created": [{"id": "9", "path": "A"}, {"id": "8", "path": "A2", "up": "A"}], "updated": [{"id": "1", "path": "Z"}]}}');
+SELECT t.push('{"paths": {"created": [{"id": "9", "path": "A"}], "updated": [{"id": "1", "path": "Z"}, {"id": "3", "up": "A"}]}}');
+SELECT t.push('{"paths": {"created": [{"id": "8", "path": "A2", "up": "A"}], "updated": [{"id": "1", "path": "Z"}, {"id": "2", "path": "A"}]}}');
+SELECT t.push('{"paths": {"created": [{"id": "9", "path": "A"}, {"id": "8", "path": "A2", "up": "A"}], "deleted": ["1"]}}');
+SELECT t.push('{"paths": {"created": [{"id": "8", "path": "A2", "up": "A"}], "updated": [{"id": "1", "path": "Z"}]}}');
+DROP TABLE paths;
 
 \set ECHO none
 \c postgres

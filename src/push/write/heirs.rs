@@ -8,9 +8,10 @@ use std::collections::{HashMap, HashSet};
 use super::by_values::{StoredValues, ValueKey};
 use super::Work;
 use crate::collections::catalog::Column;
+use crate::collections::facts::Facts;
 use crate::push::item::{Item, What};
 use crate::push::steps::Step;
-use crate::server::error::Result;
+use crate::server::error::{Result, SyncError};
 use crate::server::memory::{self, Gather};
 
 /// Which items wait for which giver.
@@ -35,6 +36,14 @@ impl Work<'_, '_> {
             self.add_dependents(&items, &mut heirs)?;
         }
         Ok(self.heirs.get_or_init(|| heirs))
+    }
+
+    /// Would the first order, in which the rows of a circle are written by one statement, have what comes to hang on an heir follow the giver without an error?
+    pub(super) fn heirs_would_follow(&self) -> Result<bool> {
+        let mut circular = self.stages.iter().filter(|stage| stage.circular).flat_map(|stage| &stage.targets);
+        let is_followed = circular
+            .try_fold(false, |any, t| Ok::<_, SyncError>(any || Facts::of(&self.targets[*t].collection)?.followed))?;
+        Ok(is_followed && self.items().any(|item| item.changes_row()) && !self.heirs()?.is_empty())
     }
 
     /// Do rows refer by it to something else than the ids of synced rows? (Of an id no row is an heir.)

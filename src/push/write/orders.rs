@@ -48,7 +48,8 @@ impl Work<'_, '_> {
     /// Written in the order that lacks the fewest rows, of those in which nothing fails; or the attempts, if all fail.
     pub(super) fn in_any_order(&self) -> Result<std::result::Result<Written, Vec<Attempt>>> {
         let (mut failed, mut lacking): (Vec<Attempt>, Vec<Lacking>) = (Vec::new(), Vec::new());
-        for (order, occasion) in ORDERS {
+        let skipped = usize::from(self.heirs_would_follow()?);
+        for (order, occasion) in ORDERS.into_iter().skip(skipped) {
             if !is_given(occasion, &failed, &lacking) {
                 continue;
             }
