@@ -494,7 +494,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM policy AS p WHERE p.qual IS NULL AND EXISTS (SELECT FROM pg_policy WHERE oid = p.oid AND polqual IS NOT NULL)
     UNION ALL
     SELECT 'info', p.name, format('policy %I calls %s) for every row', p.polname, c.opening),
-           'Write (SELECT ...) around the call: it is then made once for each statement.', NULL, NULL
+           'Write (SELECT ...) around the call, and = ANY ((SELECT ...)::type[]) where it returns an array: it is then made once for each statement.', NULL, NULL
     FROM policy AS p
     CROSS JOIN LATERAL (SELECT regexp_replace(p.code, ' SELECT (?:\(|[\w.]+\()+', ' SELECT ', 'g') AS bare OFFSET 0) AS without
     JOIN (SELECT policy, opening FROM called WHERE once UNION SELECT oid, 'current_setting(' FROM policy) AS c
@@ -765,12 +765,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', p.name,
            format('every change in %s concerns every user, whatever its predicate says: %s', p.access,
                   CASE why.place WHEN 'column' THEN 'it has a virtual column' WHEN 'declared' THEN 'an access table without a predicate rests on it'
-                                 ELSE 'scope_values or a policy reads it without a condition on its rows alone' END),
+                                 ELSE 'scope_values read it without a condition on its rows alone, or a policy by a view' END),
            CASE why.place
                WHEN 'column' THEN 'Triggers are not given virtual columns. Let them be STORED.'
                WHEN 'declared' THEN 'Give each table in access_tables a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').'
-               ELSE 'A predicate speaks for functions. Let scope_values, and each policy that reads the table, ask for the caller''s rows, through no view and by a condition '
-                    'on plain columns of it alone: SELECT id FROM schema.table WHERE user_id = auth.uid(), also where the table''s own policies say so.' END, NULL, NULL
+               ELSE 'A predicate speaks for functions. Let scope_values ask for the caller''s rows by a condition on plain columns of the table alone: SELECT id FROM schema.table '
+                    'WHERE user_id = auth.uid(), also where the table''s own policies say so. Let policies read the table itself.' END, NULL, NULL
     FROM predicate AS p JOIN snapsync.access AS a ON a.relation = p.relation AND a.access = p.root AND a.predicate = 'true'
     CROSS JOIN LATERAL (
         SELECT CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = p.root AND attgenerated = 'v' AND NOT attisdropped) THEN 'column'
