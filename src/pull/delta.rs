@@ -138,6 +138,8 @@ impl CollectionPull<'_> {
             return Ok(Some(Cause::Access));
         }
         let read = match &all_scopes {
+            // (Else the client may know another order of what happened than that of the stamps.)
+            None if access_moved && !self.basis.exact => None,
             None if access_moved => derived::scopes_of_sights(self.collection, &delta, reach)?,
             None => self.derived(reach, Patience::Pull)?.scopes,
             all => all.clone(),

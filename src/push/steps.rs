@@ -25,10 +25,7 @@ pub enum Foremost {
     /// Parents are written before their children: who opens a project and adds to it. Rows that decide who sees others of the push are inserted before these, and
     /// changed and deleted after them: who edits an item and leaves its list meant the edit first.
     Parents,
-    /// The same, but what takes over a value by which rows are referred to, and what comes to hang on that, comes after all else (write/heirs.rs): who deletes a product and makes
-    /// it anew under its number means its stock to be the new one's.
-    Givers,
-    /// The first, but those that decide are changed and deleted before the others, too: who joins a list again and edits its items.
+    /// The same, but these are changed and deleted before the others, too: who joins a list again and edits its items.
     Deciding,
     /// The first, but who gives a unique value up goes before who takes it: deletions before updates, and these before inserts.
     Values,

@@ -123,7 +123,7 @@ impl<'w, 'a> Work<'w, 'a> {
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up that might not in another order.
     pub fn quickly(&self) -> Result<End<(), ()>> {
-        if self.heirs_would_follow()? {
+        if self.has_heirs_at_once()? {
             return Ok(End::Undo(()));
         }
         let Some(applied) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };

@@ -48,6 +48,9 @@ pub mod code {
 /// The server's function that ends a statement or a session where somebody asked for it (tcop/postgres.c).
 const INTERRUPTS: &str = "ProcessInterrupts";
 
+/// Where PL/pgSQL's RAISE does.
+const RAISE: &str = "exec_stmt_raise";
+
 #[derive(Debug, Clone, Default)]
 pub struct SyncError {
     pub code: String,
@@ -58,6 +61,8 @@ pub struct SyncError {
     pub names: [Option<String>; 5],
     /// The server has raised it because of a signal. A code alone says nothing: whoever writes SQL can raise any.
     pub interrupts: bool,
+    /// PL/pgSQL's RAISE: somebody's code has chosen its code, and words.
+    pub raised: bool,
     /// It would be the same at any other time of the same work.
     pub lasting: bool,
     /// Where it arose, if that is told. (A push that fails may have the same of very many rows.)
@@ -123,7 +128,7 @@ impl SyncError {
             ..Default::default()
         });
         let interrupts = report.function_name() == Some(INTERRUPTS);
-        SyncError { interrupts, ..whole }
+        SyncError { interrupts, raised: report.function_name() == Some(RAISE), ..whole }
     }
 
     /// Raises the error from inside a callback of Postgres, where SQLSTATEs are only standard ones.
@@ -393,6 +398,7 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
                 names: [e.schema_name, e.table_name, e.column_name, e.datatype_name, e.constraint_name]
                     .map(|n| text(n)),
                 interrupts: false,
+                raised: false,
                 lasting: false,
                 origin: origin(told, e),
             };

@@ -265,7 +265,12 @@ pub unsafe fn on_report(data: *mut pg_sys::ErrorData) {
             ERROR if for_client && pg_sys::InterruptHoldoffCount == 1 => give_back(),
             FATAL if for_client => {
                 give_back();
-                message.output_to_client |= UNHEARD.get();
+                // (Not to who is gone.) Where that comes from may tell of rows, too.
+                if UNHEARD.get() && pg_sys::ClientConnectionLost == 0 {
+                    message.output_to_client = true;
+                    message.context = std::ptr::null_mut();
+                    message.internalquery = std::ptr::null_mut();
+                }
             }
             _ => {}
         }

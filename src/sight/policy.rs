@@ -253,7 +253,7 @@ pub fn or_unknown<R>(outcome: Result<R>) -> Result<Option<R>> {
 }
 
 fn ends_the_call(e: &SyncError) -> bool {
-    subxact::is_transient(e) && e.code != "XX000"
+    subxact::is_transient(e) && e.code != "XX000" && !e.raised
 }
 
 /// Was an old row in these scopes (None: whichever), and not marked as deleted? The log has both columns' values, in the types' own

@@ -871,7 +871,62 @@ SELECT t.push('{"paths": {"created": [{"id": "9", "path": "A"}], "updated": [{"i
 SELECT t.push('{"paths": {"created": [{"id": "8", "path": "A2", "up": "A"}], "updated": [{"id": "1", "path": "Z"}, {"id": "2", "path": "A"}]}}');
 SELECT t.push('{"paths": {"created": [{"id": "9", "path": "A"}, {"id": "8", "path": "A2", "up": "A"}], "deleted": ["1"]}}');
 SELECT t.push('{"paths": {"created": [{"id": "8", "path": "A2", "up": "A"}], "updated": [{"id": "1", "path": "Z"}]}}');
+-- A chain: each waits for the one before it.
+INSERT INTO paths VALUES ('5', 'C', NULL);
+SELECT t.begin_with();
+SELECT t.push('{"paths": {"created": [{"id": "8", "path": "B2", "up": "B"}], "updated": [{"id": "1", "path": "Z"}, {"id": "2", "path": "A"}, {"id": "5", "path": "B"}]}}');
 DROP TABLE paths;
+-- Two are renamed, in a table that others' policies read.
+CREATE TABLE labels (id text PRIMARY KEY, name text NOT NULL UNIQUE, open boolean);
+CREATE TABLE notes (id text PRIMARY KEY, label text REFERENCES labels (name) ON UPDATE CASCADE ON DELETE SET NULL, body text);
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON notes USING (label IS NULL OR EXISTS (SELECT FROM labels AS l WHERE l.name = label));
+INSERT INTO labels VALUES ('l1', 'work'), ('l2', 'home');
+INSERT INTO notes VALUES ('n1', 'work'), ('n2', 'home');
+SELECT t.tables('labels', 'notes');
+\set both '{"labels": {"updated": [{"id": "l1", "name": "job"}, {"id": "l2", "name": "work"}]}, "notes": {"created": [{"id": "n9", "label": "work"}], "updated": [{"id": "n2", "label": "work"}]}}'
+SELECT t.push(:'both');
+ALTER TABLE notes DISABLE ROW LEVEL SECURITY;
+SELECT t.push(:'both');
+-- Beside what has to come before the giver's closing.
+CREATE FUNCTION is_open() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NOT coalesce((SELECT open FROM labels WHERE name = old.label), true) THEN RAISE 'closed'; END IF; RETURN new; END $$;
+CREATE TRIGGER is_open BEFORE UPDATE OF body ON notes FOR EACH ROW EXECUTE FUNCTION is_open();
+SELECT t.push('{"labels": {"updated": [{"id": "l1", "name": "job", "open": false}, {"id": "l2", "name": "work"}]}, "notes": {"created": [{"id": "n9", "label": "work"}], "updated": [{"id": "n1", "body": "x"}]}}');
+-- What is put under the value that it had already, once more.
+SELECT t.push('{"labels": {"updated": [{"id": "l2", "name": "work"}], "deleted": ["l1"]}, "notes": {"updated": [{"id": "n1", "label": "work"}]}}');
+SELECT t.push('{"labels": {"created": [{"id": "l9", "name": "work"}], "deleted": ["l1"]}, "notes": {"updated": [{"id": "n1", "label": "work"}]}}');
+-- But what a cascade takes along it takes along: a record that leaves its row where it is.
+ALTER TABLE notes DROP CONSTRAINT notes_label_fkey, ADD FOREIGN KEY (label) REFERENCES labels (name) ON DELETE CASCADE;
+SELECT t.push('{"labels": {"created": [{"id": "l9", "name": "work"}], "deleted": ["l1"]}, "notes": {"updated": [{"id": "n1", "label": "work", "body": "e"}]}}');
+-- One giver that stays does not keep another one.
+ALTER TABLE notes DROP CONSTRAINT notes_label_fkey, ADD FOREIGN KEY (label) REFERENCES labels (name);
+CREATE TABLE kept (id text PRIMARY KEY, label text REFERENCES labels (name));
+INSERT INTO kept VALUES ('k', 'home');
+DELETE FROM notes WHERE id = 'n2';
+SELECT t.begin_with();
+SELECT t.try('{"labels": {"created": [{"id": "l9", "name": "work"}, {"id": "l8", "name": "home"}], "deleted": ["l1", "l2"]}, "notes": {"created": [{"id": "n9", "label": "work"}], "updated": [{"id": "n1", "label": "home"}]}}',
+             n::text[], 'report') FROM unnest(ARRAY['{labels,notes}', '{notes,labels}']) AS n;
+DROP TABLE kept, notes, labels;
+DROP FUNCTION is_open;
+-- A column that a default fills may have any value; with a key of two columns, and a record of one.
+CREATE TABLE members (id text PRIMARY KEY, project text NOT NULL DEFAULT 'p', who text NOT NULL, role text, UNIQUE (project, who));
+CREATE TABLE tasks (id text PRIMARY KEY, project text NOT NULL DEFAULT 'p', assignee text, title text, FOREIGN KEY (project, assignee) REFERENCES members (project, who) ON DELETE SET NULL (assignee));
+INSERT INTO members VALUES ('1', 'p', 'bob');
+INSERT INTO tasks VALUES ('t', 'p', 'bob'), ('u', 'p', NULL), ('v', 'p', NULL);
+SELECT t.tables('members', 'tasks');
+SELECT t.push('{"members": {"created": [{"id": "9", "who": "bob"}], "deleted": ["1"]}, "tasks": {"created": [{"id": "w", "assignee": "bob"}], "updated": [{"id": "t", "assignee": "bob"}, {"id": "u", "assignee": "bob"}, {"id": "v", "title": "x"}]}}');
+DROP TABLE tasks, members;
+-- By two keys a row waits for two heirs.
+CREATE TABLE products (id text PRIMARY KEY, sku text UNIQUE);
+CREATE TABLE shelves (id text PRIMARY KEY, code text UNIQUE);
+CREATE TABLE stock (id text PRIMARY KEY, sku text REFERENCES products (sku) ON DELETE CASCADE, shelf text REFERENCES shelves (code) ON DELETE CASCADE);
+CREATE TABLE reserved (id text PRIMARY KEY, sku text REFERENCES products (sku), shelf text REFERENCES shelves (code));
+INSERT INTO products VALUES ('p1', 'x'), ('p3', 'y');
+INSERT INTO shelves VALUES ('s1', 'k'), ('s3', 'm');
+INSERT INTO reserved VALUES ('r', 'x', 'm');
+SELECT t.tables('products', 'shelves', 'stock', 'reserved');
+SELECT t.push('{"products": {"created": [{"id": "p2", "sku": "x"}], "deleted": ["p1"]}, "shelves": {"created": [{"id": "s2", "code": "k"}], "deleted": ["s1"]}, "stock": {"created": [{"id": "t", "sku": "x", "shelf": "k"}]}, "reserved": {"updated": [{"id": "r", "sku": "y", "shelf": "k"}]}}');
+DROP TABLE reserved, stock, shelves, products;
 
 \set ECHO none
 \c postgres

@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::heirs;
 use super::items;
 use super::singly::{may_wait, note, spares, Pace, Partial, Progress};
 use super::Work;
@@ -18,9 +17,6 @@ use crate::server::subxact::{self, End};
 
 /// So often, in all, rows are tried again in vain, for others to come first.
 pub(super) const MOST_TRIED: usize = 4_000;
-
-/// So often heirs are let in by and by, for each may be a giver itself.
-const STAGES: usize = 100;
 
 /// So many parts the rest has at most.
 const PARTS: usize = 250;
@@ -37,10 +33,11 @@ pub(super) struct Tries<'s, 'w, 'a> {
     to_move: HashSet<Item>,
     /// Those that are not to be written any more.
     left_out: Vec<Item>,
-    /// What waits for the giver of a value, by the same steps (heirs.rs).
+    /// Followers, by the same steps, as long as they wait for their heirs (heirs.rs).
     waiting: Vec<Step>,
-    /// So often some of that may still be let in.
-    stages: usize,
+    /// So many rounds there were, and failures in them.
+    pub(super) rounds: usize,
+    pub(super) failures: usize,
     /// What failed since something was written last.
     in_vain: HashSet<Item>,
     /// Deletions that would have taken some of these along, since one of them was written last.
@@ -57,10 +54,13 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let to_move: HashSet<Item> = items(steps).filter(|item| moving.contains(item)).gather();
         let left_out = moving.iter().copied().filter(|item| !to_move.contains(item)).gather();
         let is_ahead: HashSet<Item> = pace.ahead.iter().copied().gather();
-        let (steps, waiting) = heirs::without_heirs(steps, work.heirs()?);
+        let heirs = work.heirs()?;
         let (mut left, mut rest): (Vec<Step>, Vec<Step>) = (memory::list(steps.len()), memory::list(steps.len()));
-        for step in &steps {
-            let (ahead, others) = step.items.iter().copied().gather_parts(|item| is_ahead.contains(item));
+        let mut waiting: Vec<Step> = memory::list(steps.len());
+        for step in steps {
+            let (followers, others) = step.items.iter().copied().gather_parts(|item| heirs.follows(item));
+            waiting.push(Step { items: followers, together: step.together });
+            let (ahead, others) = others.into_iter().gather_parts(|item| is_ahead.contains(item));
             if !ahead.is_empty() {
                 left.push(Step { items: ahead, together: step.together });
             }
@@ -78,7 +78,8 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             to_move,
             left_out,
             waiting,
-            stages: STAGES,
+            rounds: 0,
+            failures: 0,
             in_vain: HashSet::new(),
             held_up: HashSet::new(),
             budget: MOST_TRIED,
@@ -171,6 +172,9 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             return Ok(false);
         };
         self.open = Some(open);
+        if written {
+            self.in_vain.clear();
+        }
         self.partial.take(partial);
         errors.into_iter().for_each(|(item, e)| note(&mut self.errors, item, e));
         self.moved(&part.items, &left.items);
@@ -277,32 +281,39 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         memory::extend(&mut self.partial.failed, failed.iter().filter_map(|item| errors.remove_entry(item)));
     }
 
-    /// Lets those in that need not wait any more: their givers are written. If that is nobody, the givers that failed have failed for good: what comes to hang on their values
-    /// now hangs on them. False where nobody waits.
-    pub(super) fn let_heirs(&mut self) -> Result<bool> {
-        if items(&self.waiting).next().is_none() {
-            return Ok(false);
-        }
+    /// Lets followers in that need not wait any more, and writes what it can of them, until there are none. If nobody is ready, some wait in vain: the givers of their heirs have failed for good, and what is put
+    /// under the givers' values hangs on these. False where nobody waits.
+    pub(super) fn let_followers(&mut self) -> Result<bool> {
         let heirs = self.work.heirs()?;
-        let unwritten = items(&self.left).chain(items(&self.waiting)).chain(self.partial.unwritten()).gather();
-        let mut ready = heirs::ready(&self.waiting, heirs, &unwritten);
-        self.stages = self.stages.saturating_sub(1);
-        if ready.is_empty() || self.stages == 0 {
-            let givers: HashSet<Item> = items(&self.waiting).filter_map(|item| heirs.get(&item).copied()).gather();
-            let errors = &self.errors;
-            let has_failed = |item: &Item| givers.contains(item) && errors.contains_key(item);
-            let failed: Vec<Item> = items(&self.left).filter(has_failed).gather();
-            self.lay_aside(&failed);
-            ready = items(&self.waiting).gather();
+        let mut any = false;
+        loop {
+            memory::heed();
+            let waiting: Vec<Item> = items(&self.waiting).gather();
+            if waiting.is_empty() {
+                return Ok(any);
+            }
+            let open = items(&self.left).chain(waiting.iter().copied()).chain(self.partial.unwritten()).gather();
+            let mut let_in = heirs.ready(waiting.iter().copied(), &open);
+            if let_in.is_empty() && any {
+                return Ok(true);
+            }
+            if let_in.is_empty() {
+                let (in_vain, givers) = heirs.in_vain(&waiting, &open);
+                let has_failed = |item: &Item| givers.contains(item) && self.errors.contains_key(item);
+                let failed: Vec<Item> = items(&self.left).filter(has_failed).gather();
+                self.lay_aside(&failed);
+                let_in = in_vain;
+            }
+            any = true;
+            for place in 0..self.waiting.len() {
+                let Step { items, together } = &mut self.waiting[place];
+                let (now, later) = std::mem::take(items).into_iter().gather_parts(|item| let_in.contains(item));
+                *items = later;
+                let mut part = Step { items: now, together: *together };
+                self.failures += self.write(&mut part)?.failed;
+                memory::extend(&mut self.left[self.ahead + place].items, part.items);
+            }
         }
-        for place in 0..self.waiting.len() {
-            let let_in = &mut self.left[self.ahead + place].items;
-            let waiting = std::mem::take(&mut self.waiting[place].items);
-            let (now, later) = waiting.into_iter().gather_parts(|item| ready.contains(item));
-            memory::extend(let_in, now);
-            self.waiting[place].items = later;
-        }
-        Ok(true)
     }
 
     pub(super) fn end(mut self) -> Partial {

@@ -1,5 +1,6 @@
 //! What rows have to do with each other by the values of keys: those that are sent, and those that are stored.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use serde::Deserialize;
@@ -21,6 +22,8 @@ pub(super) struct ValueKey {
     pub(super) columns: Vec<String>,
     pub(super) referenced: Vec<String>,
     pub(super) unique: bool,
+    /// What refers by it is deleted with what it refers to.
+    pub(super) cascades: bool,
 }
 
 /// The keys within these tables. (Keys of partitions are the root's.)
@@ -42,12 +45,25 @@ impl Work<'_, '_> {
         all(columns, |column| self.value(item, column).flatten())
     }
 
-    /// What stands in them when that is written.
-    pub(super) fn after(&self, item: &Item, columns: &[String], stored: &StoredValues) -> Option<Vec<String>> {
-        all(columns, |column| match self.value(item, column) {
-            Some(value) => value,
-            None => stored.value(item, column),
-        })
+    /// What stands in them when that is written, as far as it is known (a default is not); None where one is NULL then, or nothing is known.
+    pub(super) fn after(&self, item: &Item, columns: &[String], stored: &StoredValues) -> Option<Vec<Option<String>>> {
+        let after = |column: &String| match self.value(item, column) {
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(()),
+            None => Ok(stored.value(item, column)),
+        };
+        let after = columns.iter().map(after).gather::<std::result::Result<Vec<_>, ()>>().ok()?;
+        after.iter().any(Option::is_some).then_some(after)
+    }
+
+    /// Is something written to one of them?
+    pub(super) fn writes_any(&self, item: &Item, columns: &[String]) -> bool {
+        columns.iter().any(|column| self.value(item, column).is_some())
+    }
+
+    /// Is something else written to one of them than what stands there, as far as that is known?
+    pub(super) fn moves(&self, item: &Item, columns: &[String], stored: &StoredValues) -> bool {
+        columns.iter().any(|column| self.value(item, column).is_some_and(|sent| sent != stored.value(item, column)))
     }
 
     /// What is written to this column; None: nothing.
@@ -134,6 +150,41 @@ impl StoredValues {
 
     fn value(&self, item: &Item, column: &str) -> Option<String> {
         self.values.get(item)?.get(column).cloned()
+    }
+}
+
+/// Whose some values are.
+#[derive(Default)]
+pub(super) struct Holders {
+    all: Vec<(Vec<String>, Item)>,
+    /// By those of the columns that are asked for: places among all.
+    by_known: RefCell<HashMap<Vec<bool>, HashMap<Vec<String>, usize>>>,
+}
+
+impl Holders {
+    pub(super) fn add(&mut self, values: Vec<String>, item: Item) {
+        self.all.push((values, item));
+        self.by_known.get_mut().clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Who has these values, as far as they are known.
+    pub(super) fn find(&self, known: &[Option<String>]) -> Option<(&[String], Item)> {
+        let mask: Vec<bool> = known.iter().map(Option::is_some).gather();
+        let mut by_known = self.by_known.borrow_mut();
+        let places = by_known.entry(mask.iter().copied().gather()).or_insert_with(|| {
+            let asked = |values: &[String]| -> Vec<String> {
+                memory::heed();
+                values.iter().zip(&mask).filter(|(_, asked)| **asked).map(|(value, _)| value.clone()).gather()
+            };
+            self.all.iter().enumerate().map(|(place, (values, _))| (asked(values), place)).gather()
+        });
+        let asked: Vec<String> = known.iter().flatten().cloned().gather();
+        let (values, item) = &self.all[*places.get(&asked)?];
+        Some((values, *item))
     }
 }
 

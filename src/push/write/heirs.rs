@@ -1,49 +1,64 @@
 //! Values by which rows are referred to, and which the push passes on: a product is deleted and made anew under its number; a label is renamed, and another one gets its name.
 //!
-//! What the push puts under such a value is meant for the row that takes it over, its *heir*. But as long as the heir is not written, the value is still that of the *giver*: what came to hang on it would be
-//! deleted with that one, or follow its renaming. So heirs, and what comes to hang on them, wait until the giver is written; or until it is clear that the giver stays as it is.
+//! What the push puts under such a value is meant for the row that takes the value over, its *heir*: it *follows* the heir. But as long as the heir is not written, the value is still that of the *giver*: what
+//! comes to hang on it would be deleted with the giver, or follow its renaming, without an error. So followers wait for their heirs, or until it is clear that the giver stays as it is.
 
 use std::collections::{HashMap, HashSet};
 
-use super::by_values::{StoredValues, ValueKey};
+use super::by_values::{Holders, StoredValues, ValueKey};
 use super::Work;
 use crate::collections::catalog::Column;
 use crate::collections::facts::Facts;
 use crate::push::item::{Item, What};
-use crate::push::steps::Step;
-use crate::server::error::{Result, SyncError};
+use crate::push::steps::{Sorter, Step};
+use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 
-/// Which items wait for which giver.
-pub(super) type Heirs = HashMap<Item, Item>;
+/// What the push passes on.
+#[derive(Default)]
+pub(super) struct Heirs {
+    /// Who gives up what each heir takes over.
+    givers: HashMap<Item, Vec<Item>>,
+    /// The heirs that each follower waits for: by one key or another.
+    heirs: HashMap<Item, Vec<Item>>,
+    /// The givers on which a follower hangs as yet.
+    leaves: HashMap<Item, Vec<Item>>,
+    /// In which layer heirs and followers are written, from 1: each heir after its givers.
+    layers: HashMap<Item, usize>,
+}
 
-type Values = Vec<String>;
+/// So many values are passed on one after the other in one order of steps.
+const LAYERS: usize = 16;
 
 impl Work<'_, '_> {
-    /// To be called before anything is written; only a push that fails asks, once.
+    /// To be called before anything is written. Asked for once, by a push that fails, and where the first order may do the wrong thing without an error.
     pub(super) fn heirs(&self) -> Result<&Heirs> {
         if let Some(known) = self.heirs.get() {
             return Ok(known);
         }
         let keys: Vec<ValueKey> = self.keys()?.iter().filter(|key| self.passes_on(key)).cloned().gather();
-        let mut heirs = Heirs::new();
+        let mut heirs = Heirs::default();
         if !keys.is_empty() {
             let items: Vec<Item> = self.items().gather();
             let stored = self.stored(&items, &keys)?;
             for key in &keys {
                 self.add_heirs(key, &items, &stored, &mut heirs);
             }
-            self.add_dependents(&items, &mut heirs)?;
+            self.add_dependents(&items, &stored, &mut heirs)?;
+            heirs.layer();
         }
         Ok(self.heirs.get_or_init(|| heirs))
     }
 
-    /// Would the first order, in which the rows of a circle are written by one statement, have what comes to hang on an heir follow the giver without an error?
-    pub(super) fn heirs_would_follow(&self) -> Result<bool> {
-        let mut circular = self.stages.iter().filter(|stage| stage.circular).flat_map(|stage| &stage.targets);
-        let is_followed = circular
-            .try_fold(false, |any, t| Ok::<_, SyncError>(any || Facts::of(&self.targets[*t].collection)?.followed))?;
-        Ok(is_followed && self.items().any(|item| item.changes_row()) && !self.heirs()?.is_empty())
+    /// May rows follow a giver without an error, whatever the order? Only where keys follow updates (ON UPDATE CASCADE): what is deleted has its value until then, so that its heir fails before.
+    pub(super) fn has_heirs_at_once(&self) -> Result<bool> {
+        for (index, target) in self.targets.iter().enumerate() {
+            let changes = || self.items().any(|item| item.target == index && item.changes_row());
+            if Facts::of(&target.collection)?.followed && changes() {
+                return Ok(!self.heirs()?.is_empty());
+            }
+        }
+        Ok(false)
     }
 
     /// Do rows refer by it to something else than the ids of synced rows? (Of an id no row is an heir.)
@@ -56,99 +71,172 @@ impl Work<'_, '_> {
     }
 
     fn add_heirs(&self, key: &ValueKey, items: &[Item], stored: &StoredValues, heirs: &mut Heirs) {
-        let of = |relation: u32| items.iter().filter(move |item| self.relation(item.target) == relation);
-        let mut given: HashMap<Values, Item> = HashMap::new();
-        let mut taken: HashMap<Values, Item> = HashMap::new();
-        let moves = |item: &Item, columns: &[String]| {
-            let (before, after) = (stored.of(item, columns), self.after(item, columns, stored));
-            (before != after).then_some((before, after))
-        };
+        let of = |relation: u32| items.iter().copied().filter(move |item| self.relation(item.target) == relation);
+        let (mut given, mut taken) = (Holders::default(), Holders::default());
         for item in of(key.parent) {
             memory::heed();
-            let is_deleted = item.what == What::Delete && self.targets[item.target].collection.soft_delete.is_none();
-            let before = match is_deleted {
-                true => stored.of(item, &key.referenced),
-                false => moves(item, &key.referenced).and_then(|(before, _)| before),
-            };
-            memory::extend(&mut given, before.map(|values| (values, *item)));
-        }
-        for item in of(key.parent).filter(|item| !item.what.deletes() && !given.is_empty()) {
-            memory::heed();
-            let after = moves(item, &key.referenced).and_then(|(_, after)| after);
-            if let Some((values, giver)) = after.and_then(|values| given.get_key_value(&values)) {
-                memory::extend(&mut taken, [(values.clone(), *giver)]);
-                memory::extend(heirs, [(*item, *giver)]);
+            let gives = self.is_gone(&item) || self.moves(&item, &key.referenced, stored);
+            if let Some(values) = stored.of(&item, &key.referenced).filter(|_| gives) {
+                given.add(values, item);
             }
         }
-        for item in of(key.child).filter(|item| !item.what.deletes() && !taken.is_empty()) {
+        let writes = |item: &Item| !item.what.deletes();
+        for heir in of(key.parent).filter(|item| writes(item) && !given.is_empty()) {
             memory::heed();
-            let after = moves(item, &key.columns).and_then(|(_, after)| after);
-            memory::extend(heirs, after.and_then(|values| taken.get(&values)).map(|giver| (*item, *giver)));
+            let after =
+                self.after(&heir, &key.referenced, stored).filter(|_| self.moves(&heir, &key.referenced, stored));
+            if let Some((values, giver)) = after.and_then(|after| given.find(&after)) {
+                let values = values.iter().cloned().gather();
+                add(&mut heirs.givers, heir, giver);
+                taken.add(values, heir);
+            }
+        }
+        for follower in of(key.child).filter(|item| writes(item) && !taken.is_empty()) {
+            memory::heed();
+            let after =
+                self.after(&follower, &key.columns, stored).filter(|_| self.writes_any(&follower, &key.columns));
+            let Some((_, heir)) = after.and_then(|after| taken.find(&after)) else { continue };
+            let before = stored.of(&follower, &key.columns);
+            let before = before.and_then(|values| given.find(&values.into_iter().map(Some).gather::<Vec<_>>()));
+            // What hangs on the giver, and is sent so, goes with it by a cascade.
+            let goes = before.is_some_and(|(_, giver)| key.cascades && self.is_gone(&giver));
+            if goes && !self.moves(&follower, &key.columns, stored) {
+                continue;
+            }
+            add(&mut heirs.heirs, follower, heir);
+            if let Some((_, giver)) = before {
+                add(&mut heirs.leaves, follower, giver);
+            }
         }
     }
 
-    /// What refers to new rows that wait.
-    fn add_dependents(&self, items: &[Item], heirs: &mut Heirs) -> Result<()> {
-        if heirs.is_empty() {
-            return Ok(());
-        }
+    /// Will its row not be there any more?
+    fn is_gone(&self, item: &Item) -> bool {
+        item.what == What::Delete && self.targets[item.target].collection.soft_delete.is_none()
+    }
+
+    /// What refers to new rows that are heirs or followers waits as they do.
+    fn add_dependents(&self, items: &[Item], stored: &StoredValues, heirs: &mut Heirs) -> Result<()> {
         let keys: Vec<&ValueKey> = self.keys()?.iter().filter(|key| !key.unique).gather();
-        let mut referring: HashMap<(usize, Values), Vec<Item>> = HashMap::new();
-        for (place, key) in keys.iter().enumerate() {
+        let mut referring: HashMap<(usize, Vec<String>), Vec<Item>> = HashMap::new();
+        for (place, key) in keys.iter().enumerate().filter(|_| !heirs.givers.is_empty()) {
+            let is_known = self.passes_on(key);
             let own = |item: &&Item| self.relation(item.target) == key.child && !item.what.deletes();
             for item in items.iter().filter(own) {
                 memory::heed();
-                if let Some(values) = self.sent(item, &key.columns) {
+                let refers = !is_known || self.moves(item, &key.columns, stored);
+                if let Some(values) = self.sent(item, &key.columns).filter(|_| refers) {
                     referring.entry((place, values)).or_default().push(*item);
                 }
             }
         }
-        let mut open: Vec<(Item, Item)> = heirs.iter().map(|(item, giver)| (*item, *giver)).gather();
-        while let Some((item, giver)) = open.pop() {
-            memory::heed();
-            let of_it = |key: &&ValueKey| self.relation(item.target) == key.parent && !item.changes_row();
-            for (place, key) in keys.iter().enumerate().filter(|(_, key)| of_it(key)) {
-                let values = self.sent(&item, &key.referenced);
-                // (Once: of rows that are sent with the same values one will be written.)
-                let found = values.and_then(|values| referring.remove(&(place, values))).unwrap_or_default();
-                for dependent in found {
+        let is_new = |item: &Item| !item.changes_row();
+        let new_heirs = heirs.givers.keys().copied().map(|heir| (heir, vec![heir]));
+        let followers = heirs.heirs.iter().map(|(item, heirs)| (*item, heirs.iter().copied().gather()));
+        let mut open: Vec<(Item, Vec<Item>)> = new_heirs.chain(followers).filter(|(item, _)| is_new(item)).gather();
+        // (Once for each values, of rows that are sent with the same ones and wait for the same heirs.)
+        let mut done: HashSet<(usize, Vec<String>, Vec<Item>)> = HashSet::new();
+        while let Some((item, waits)) = open.pop() {
+            for (place, key) in keys.iter().enumerate().filter(|(_, k)| self.relation(item.target) == k.parent) {
+                memory::heed();
+                let Some(values) = self.sent(&item, &key.referenced) else { continue };
+                let waits = || waits.iter().copied().gather::<Vec<Item>>();
+                if !done.insert((place, values.iter().cloned().gather(), waits())) {
+                    continue;
+                }
+                for dependent in referring.get(&(place, values)).into_iter().flatten().filter(|d| **d != item) {
                     memory::heed();
-                    if !heirs.contains_key(&dependent) {
-                        memory::extend(heirs, [(dependent, giver)]);
-                        open.push((dependent, giver));
+                    let known = heirs.heirs.entry(*dependent).or_default();
+                    let more: Vec<Item> = waits().into_iter().filter(|w| !known.contains(w) && w != dependent).gather();
+                    if !more.is_empty() {
+                        memory::extend(known, more.iter().copied());
+                        memory::extend(&mut open, is_new(dependent).then_some((*dependent, more)));
                     }
                 }
             }
         }
+        heirs.heirs.retain(|_, waits| !waits.is_empty());
         Ok(())
     }
 
-    /// In the first order, but heirs after everything else; None where there are none.
-    pub(super) fn heirs_last(&self) -> Result<Option<Vec<Step>>> {
+    /// These steps without heirs and followers, and then these, layer by layer, parents first.
+    pub(super) fn by_layers(&self, steps: Vec<Step>) -> Result<Vec<Step>> {
         let heirs = self.heirs()?;
         if heirs.is_empty() {
-            return Ok(None);
+            return Ok(steps);
         }
-        let (mut steps, waiting) = without_heirs(&self.steps, heirs);
-        memory::extend(&mut steps, waiting);
-        steps.retain(|step| !step.items.is_empty());
-        Ok(Some(steps))
+        let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
+        let last = sorter.parents_first(true);
+        let of = |steps: &[Step], layer: usize| {
+            let is_there = |item: &Item| heirs.layers.get(item).copied().unwrap_or(0) == layer;
+            let only = |step: &Step| Step {
+                items: step.items.iter().copied().filter(is_there).gather(),
+                together: step.together,
+            };
+            steps.iter().map(only).filter(|step| !step.items.is_empty()).gather::<Vec<Step>>()
+        };
+        let mut all = of(&steps, 0);
+        (1..=LAYERS).for_each(|layer| memory::extend(&mut all, of(&last, layer)));
+        Ok(all)
     }
 }
 
-/// The steps without those that wait, and these, each in their order.
-pub(super) fn without_heirs(steps: &[Step], heirs: &Heirs) -> (Vec<Step>, Vec<Step>) {
-    let (mut others, mut waiting): (Vec<Step>, Vec<Step>) = (memory::list(steps.len()), memory::list(steps.len()));
-    for Step { items, together } in steps {
-        let (late, early) = items.iter().copied().gather_parts(|item| heirs.contains_key(item));
-        others.push(Step { items: early, together: *together });
-        waiting.push(Step { items: late, together: *together });
+fn add(lists: &mut HashMap<Item, Vec<Item>>, of: Item, item: Item) {
+    let list = lists.entry(of).or_default();
+    if of != item && !list.contains(&item) {
+        list.push(item);
     }
-    (others, waiting)
 }
 
-/// Those that need not wait any more, for their givers are written: not among these.
-pub(super) fn ready(waiting: &[Step], heirs: &Heirs, unwritten: &HashSet<Item>) -> HashSet<Item> {
-    let is_ready = |item: &Item| heirs.get(item).is_none_or(|giver| !unwritten.contains(giver));
-    super::items(waiting).filter(is_ready).gather()
+impl Heirs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    fn layer(&mut self) {
+        let all = || self.givers.keys().chain(self.heirs.keys());
+        let mut layers: HashMap<Item, usize> = all().map(|item| (*item, 1)).gather();
+        for _ in 0..LAYERS {
+            let mut changed = false;
+            for item in all() {
+                memory::heed();
+                let of = |item: &Item| layers.get(item).copied().unwrap_or(0);
+                let after_givers = self.givers.get(item).into_iter().flatten().map(|giver| of(giver) + 1);
+                let with_heirs = self.heirs.get(item).into_iter().flatten().map(of);
+                let layer = after_givers.chain(with_heirs).max().unwrap_or(1).min(LAYERS);
+                if layer > of(item) {
+                    layers.insert(*item, layer);
+                    changed = true;
+                }
+            }
+            if !changed {
+                break;
+            }
+        }
+        self.layers = layers;
+    }
+
+    pub(super) fn follows(&self, item: &Item) -> bool {
+        self.heirs.contains_key(item)
+    }
+
+    /// Those of these followers that need not wait any more: their heirs are written, so not among these.
+    pub(super) fn ready(&self, waiting: impl Iterator<Item = Item>, unwritten: &HashSet<Item>) -> HashSet<Item> {
+        let is_open = |item: &Item| self.heirs.get(item).into_iter().flatten().any(|heir| unwritten.contains(heir));
+        waiting.filter(|item| !is_open(item)).gather()
+    }
+
+    /// Where nobody is ready: the followers that wait in vain, and the givers that they wait for, which have failed. First those givers on which nothing hangs that waits itself.
+    pub(super) fn in_vain(&self, waiting: &[Item], unwritten: &HashSet<Item>) -> (HashSet<Item>, HashSet<Item>) {
+        let left: HashSet<Item> = waiting.iter().filter_map(|item| self.leaves.get(item)).flatten().copied().gather();
+        let givers = |item: &Item| {
+            let open = self.heirs.get(item).into_iter().flatten().filter(|heir| unwritten.contains(heir));
+            open.filter_map(|heir| self.givers.get(heir)).flatten().copied().gather::<Vec<Item>>()
+        };
+        let hangs = |item: &Item| givers(item).iter().any(|giver| left.contains(giver));
+        let (blocked, free): (Vec<Item>, Vec<Item>) = waiting.iter().copied().gather_parts(hangs);
+        let let_in = if free.is_empty() { blocked } else { free };
+        let givers = let_in.iter().flat_map(givers).gather();
+        (let_in.into_iter().gather(), givers)
+    }
 }

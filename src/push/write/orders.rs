@@ -36,7 +36,8 @@ enum Occasion {
 /// The orders, as they are tried.
 const ORDERS: [(Foremost, Occasion); 7] = [
     (Foremost::Parents, Occasion::Any),
-    (Foremost::Givers, Occasion::Any),
+    // The same by layers, if the push passes values on (heirs.rs), as all those after it.
+    (Foremost::Parents, Occasion::Any),
     (Foremost::Deciding, Occasion::Any),
     (Foremost::Values, Occasion::Taken),
     (Foremost::Children, Occasion::Any),
@@ -48,12 +49,14 @@ impl Work<'_, '_> {
     /// Written in the order that lacks the fewest rows, of those in which nothing fails; or the attempts, if all fail.
     pub(super) fn in_any_order(&self) -> Result<std::result::Result<Written, Vec<Attempt>>> {
         let (mut failed, mut lacking): (Vec<Attempt>, Vec<Lacking>) = (Vec::new(), Vec::new());
-        let skipped = usize::from(self.heirs_would_follow()?);
-        for (order, occasion) in ORDERS.into_iter().skip(skipped) {
+        let first = usize::from(self.has_heirs_at_once()?);
+        for (place, (order, occasion)) in ORDERS.into_iter().enumerate().skip(first) {
             if !is_given(occasion, &failed, &lacking) {
                 continue;
             }
             let Some(steps) = self.in_order(order)? else { continue };
+            // The first time nobody has asked for heirs: if there are any, something fails.
+            let steps = if place == 0 { steps } else { self.by_layers(steps)? };
             let has_failed = failed.iter().any(|attempt| items(&attempt.steps).eq(items(&steps)));
             if has_failed || lacking.iter().any(|l| are_alike(&l.steps, &steps)) {
                 continue;
@@ -77,12 +80,11 @@ impl Work<'_, '_> {
         Ok(Err(failed))
     }
 
-    /// What is to be written, in this order; None where there is none such.
+    /// What is to be written, in this order, whatever is passed on; None where there is none such.
     fn in_order(&self, order: Foremost) -> Result<Option<Vec<Step>>> {
         let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
         Ok(Some(match order {
             Foremost::Parents => self.steps.clone(),
-            Foremost::Givers => return self.heirs_last(),
             Foremost::Deciding if !self.stages.iter().any(|stage| stage.decides) => return Ok(None),
             Foremost::Deciding => sorter.parents_first(true),
             Foremost::Values => sorter.values_first(self.ties()?),

@@ -305,23 +305,21 @@ impl Work<'_, '_> {
         self.writer.forgives.set(pace.forgives);
         let mut tries = Tries::of(self, steps, pace)?;
         tries.go_ahead()?;
-        loop {
+        self.in_rounds(&mut tries)?;
+        while tries.let_followers()? {
             self.in_rounds(&mut tries)?;
-            if !tries.let_heirs()? {
-                break;
-            }
         }
         Ok(tries.end())
     }
 
     /// As often as more is written.
     fn in_rounds(&self, tries: &mut Tries) -> Result<()> {
-        let (mut before, mut failures, mut rounds) = (usize::MAX, 0, 0);
-        while rounds < ROUNDS || failures <= MOST_TRIED {
-            failures += tries.round()?;
-            rounds += 1;
+        let mut before = usize::MAX;
+        while tries.rounds < ROUNDS || tries.failures <= MOST_TRIED {
+            tries.failures += tries.round()?;
+            tries.rounds += 1;
             let unwritten = items(&tries.left).count();
-            let goes_on = unwritten < before || tries.any_untried() && failures <= ENOUGH_IN_ALL;
+            let goes_on = unwritten < before || tries.any_untried() && tries.failures <= ENOUGH_IN_ALL;
             // What was written since may be what the others waited for.
             if unwritten == 0 || !goes_on {
                 break;

@@ -5,7 +5,7 @@
 //! with the rows of parents that are gone put back (policy.rs). Either way the policies' condition is true of the row, so its scope is
 //! among the values that bound the column in this condition (policies/scope/bound.rs), asked in the same snapshot with the same rows put
 //! back. A row that moved has an entry in the scope that it left and one in the scope where it came. Where the caller's access moved
-//! otherwise since the cursor, nothing is narrowed (reach.rs).
+//! otherwise since the cursor, the scopes of each of his sights are asked for (`scopes_of_sights`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString};
@@ -70,7 +70,7 @@ thread_local! {
 
 /// The caller's scopes, for a pull of what happened since the cursor of this reach.
 pub fn scopes(collection: &Rc<Collection>, reach: &mut Reach, patience: Patience) -> Result<Derived> {
-    scopes_beside(collection, reach, None, patience)
+    scopes_beside(collection, reach, None, &mut Price::of(patience))
 }
 
 /// The same; what it may cost goes by what has changed since the cursor of `counted`.
@@ -78,7 +78,7 @@ fn scopes_beside(
     collection: &Rc<Collection>,
     reach: &mut Reach,
     counted: Option<&Reach>,
-    patience: Patience,
+    price: &mut Price,
 ) -> Result<Derived> {
     let relation = collection.relation;
     let Some(column) = &collection.logged_scope else { return Ok(Derived::default()) };
@@ -101,9 +101,11 @@ fn scopes_beside(
     };
     let past = Past { shadows: judge.as_ref().map_or(&[][..], Judge::shadows), former: None };
     let counted = counted.unwrap_or(reach);
-    let mut asked = ask(&known_as, &form, sources.take(), &past, counted, patience)?;
+    let before = *price;
+    let mut asked = ask(&known_as, &form, sources.take(), &past, counted, price)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(&known_as, &form, bound()?, &past, counted, patience)?;
+        *price = before;
+        asked = ask(&known_as, &form, bound()?, &past, counted, price)?;
     }
     let ScopesAsked::Scopes(scopes) = asked else { return Ok(Derived { scopes: None, judge }) };
     Ok(Derived { scopes: Some(scopes.into_iter().gather()), judge })
@@ -112,7 +114,7 @@ fn scopes_beside(
 /// The scopes that the policies left the caller in any of his sights since the cursor, or leave him now: for a pull of what happened since then, where his access moved. Each sight has been
 /// looked back to. None: all.
 ///
-/// A state counts only if the policies showed it as of a sight that it fell into, or show it as of now (`Delta::visible`). So its scope is among those that bound the column there.
+/// For clients whose cursor is exact: they know what happened in the order of the stamps. A state counts only if the policies showed it as of a sight that it fell into, or show it as of now (`Delta::visible`). So its scope is among those that bound the column there.
 pub fn scopes_of_sights(collection: &Rc<Collection>, delta: &Delta, reach: &Reach) -> Result<Option<Vec<String>>> {
     let relation = collection.relation;
     let Some(column) = &collection.logged_scope else { return Ok(None) };
@@ -120,7 +122,8 @@ pub fn scopes_of_sights(collection: &Rc<Collection>, delta: &Delta, reach: &Reac
     if !pg::rls_active(relation) || reach.count_changed(relation, worth)? < worth {
         return Ok(None);
     }
-    let now = scopes_beside(collection, &mut reach.after(delta.last_end()), Some(reach), Patience::Pull)?;
+    let mut price = Price::of(Patience::Pull);
+    let now = scopes_beside(collection, &mut reach.after(delta.last_end()), Some(reach), &mut price)?;
     let Some(now) = now.scopes else { return Ok(None) };
     let mut all: BTreeSet<String> = now.into_iter().gather();
     let known_as = KnownAs { relation, text: TEXT };
@@ -129,7 +132,7 @@ pub fn scopes_of_sights(collection: &Rc<Collection>, delta: &Delta, reach: &Reac
         let Some(sources) = derive(relation, column.attnum) else { return Ok(None) };
         let past = Past { shadows: &[], former: Some(delta.former(sight)?) };
         let form = BoundForm::of(&sources);
-        let ScopesAsked::Scopes(scopes) = ask(&known_as, &form, Some(sources), &past, reach, Patience::Pull)? else {
+        let ScopesAsked::Scopes(scopes) = ask(&known_as, &form, Some(sources), &past, reach, &mut price)? else {
             return Ok(None);
         };
         memory::extend(&mut all, scopes);
@@ -206,9 +209,11 @@ fn values_at_any_time(
     let (form, mut sources) = form(known_as, &bound)?;
     let Some(form) = form.filter(|form| form.reads.is_empty()) else { return Ok(None) };
     let now = Past::default();
-    let mut asked = ask(known_as, &form, sources.take(), &now, reach, Patience::Pull)?;
+    let mut price = Price::of(Patience::Pull);
+    let mut asked = ask(known_as, &form, sources.take(), &now, reach, &mut price)?;
     if matches!(asked, ScopesAsked::Unplanned) {
-        asked = ask(known_as, &form, bound()?, &now, reach, Patience::Pull)?;
+        price = Price::of(Patience::Pull);
+        asked = ask(known_as, &form, bound()?, &now, reach, &mut price)?;
     }
     let ScopesAsked::Scopes(values) = asked else { return Ok(None) };
     Ok(Some(values.into_iter().gather()))
@@ -277,7 +282,7 @@ fn ask(
     sources: Sources,
     past: &Past,
     counted: &Reach,
-    patience: Patience,
+    price: &mut Price,
 ) -> Result<ScopesAsked> {
     if form.parts.is_empty() {
         return Ok(ScopesAsked::Scopes(BTreeSet::new()));
@@ -285,7 +290,7 @@ fn ask(
     let _scratch = pg::Scratch::new(c"snapsync scopes");
     let asked = subxact::run(|| {
         let (_depth, _remembering) = (spi::DepthGuard::enter(), Remembering::start());
-        let (mut found, mut price) = (ScopeTexts::default(), Price { spent: patience.spent(), all: 0.0, whole: 0.0 });
+        let mut found = ScopeTexts::default();
         for (i, part) in form.parts.iter().enumerate() {
             let key = Key::of(known_as.relation, Some(&c_string(&format!("{} {i}", known_as.text))?));
             let query = sources.as_ref().and_then(|s| s.get(i)).map(|s| s.query);
@@ -297,7 +302,8 @@ fn ask(
                     !found.all
                 };
                 let mut affords = |cost| {
-                    price.add(cost, part.whole);
+                    // (What is asked as of a sight, no statement asks again.)
+                    price.add(cost, part.whole && past.former.is_none());
                     let keys = price.keys();
                     Ok(keys == 0 || counted.count_changed(known_as.relation, keys)? >= keys)
                 };
@@ -334,6 +340,7 @@ impl Patience {
 }
 
 /// What it costs to ask for scopes, in the planner's units (10 us).
+#[derive(Clone, Copy)]
 struct Price {
     spent: f64,
     all: f64,
@@ -345,6 +352,10 @@ struct Price {
 const ROW: f64 = 0.5;
 
 impl Price {
+    fn of(patience: Patience) -> Price {
+        Price { spent: patience.spent(), all: 0.0, whole: 0.0 }
+    }
+
     fn add(&mut self, cost: f64, whole: bool) {
         self.all += cost;
         self.whole += if whole { cost } else { 0.0 };
@@ -461,7 +472,7 @@ mod tests {
 
     /// From how many rows on parts of these costs are worth it, those that are asked whole apart.
     fn keys(patience: Patience, whole: f64, looked_up: f64) -> usize {
-        let mut price = Price { spent: patience.spent(), all: 0.0, whole: 0.0 };
+        let mut price = Price::of(patience);
         price.add(whole, true);
         price.add(looked_up, false);
         price.keys()

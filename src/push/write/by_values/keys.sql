@@ -1,7 +1,8 @@
 -- The keys within the tables $1 (by_values.rs, `ValueKey`), each looked up by its table (OFFSET 0), as in facts.sql. Of partitions those of the root. What excludes by other operators, by
 -- expressions, or some rows only, is no key: rows of one room would all be tied to each other.
 SELECT json_build_object('child', c.conrelid::int8, 'parent', CASE c.contype WHEN 'f' THEN c.confrelid ELSE c.conrelid END::int8,
-    'columns', own.names, 'referenced', CASE c.contype WHEN 'f' THEN referenced.names ELSE own.names END, 'unique', c.contype <> 'f')
+    'columns', own.names, 'referenced', CASE c.contype WHEN 'f' THEN referenced.names ELSE own.names END, 'unique', c.contype <> 'f',
+    'cascades', c.confdeltype = 'c')
 FROM (SELECT * FROM pg_constraint WHERE conrelid = ANY ($1) OFFSET 0) AS c
 CROSS JOIN LATERAL (SELECT json_agg(attname ORDER BY k.n) AS names FROM unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
                     JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.attnum) AS own
