@@ -7,7 +7,7 @@ use crate::log::clock::durable;
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::spi::{self, Planned};
-use crate::server::subxact;
+use crate::server::{pg, subxact};
 use crate::values::json::{Output, RowSink, Writer};
 use crate::values::token::RowsPlace;
 use crate::values::wire_id;
@@ -106,7 +106,9 @@ impl CollectionPull<'_> {
         let parts = wire_id::decode(id, self.collection.key.len()).map_err(|_| unfit())?;
         let parts = order.parts(self.collection, &parts);
         // A token can be made up.
-        let read = subxact::run(|| parts.iter().map(|(base, part)| spi::input(*base, part)).gather::<Result<Vec<_>>>());
+        let lasting = pg::Lasting::here();
+        let read = || parts.iter().map(|(base, part)| spi::input(*base, part)).gather::<Result<Vec<_>>>();
+        let read = subxact::run(|| lasting.run(read));
         read.map_err(|e| if subxact::is_transient(&e) { e } else { unfit() })
     }
 }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use pgrx::pg_sys;
 
 use crate::server::error::{caught, Result, SyncError};
-use crate::server::memory;
+use crate::server::{memory, pg};
 
 /// How work ended that went well. What comes of it is a value, never an error of a code of our own: any SQLSTATE can also be
 /// raised by a trigger of the user's.
@@ -36,11 +36,15 @@ pub fn try_out<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
 }
 
 /// The same as [`run`], with work that decides itself what becomes of what it did.
+///
+/// What `work` has allocated with PostgreSQL (parameters of statements above all) goes with the subtransaction, however that ends: thousands are tried where
+/// rows of a push fail, each with as much. What comes of it is in memory of Rust's, then; or [`pg::Lasting`] has allocated it.
 pub fn run_or_undo<K, U>(work: impl FnOnce() -> Result<End<K, U>>) -> Result<End<K, U>> {
     // SAFETY: the order of calls, memory context and resource owner is that of plpgsql's exec_stmt_block; `caught` has left
     // the error stack clean. Between begin and end nothing of ours holds a snapshot, a pin or an SPI connection: all that
-    // `work` opened is closed, or closed by the rollback.
+    // `work` opened is closed, or closed by the rollback. Then nothing refers to what was allocated for it.
     unsafe {
+        let scratch = pg::Scratch::new(c"snapsync subtransaction");
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
@@ -56,8 +60,8 @@ pub fn run_or_undo<K, U>(work: impl FnOnce() -> Result<End<K, U>>) -> Result<End
         if !matches!(outcome, Ok(End::Keep(_))) {
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }
-        pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;
+        drop(scratch);
         outcome
     }
 }

@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 use crate::server::error::Result;
 use crate::server::memory;
 use crate::server::node::walk;
+use crate::server::pg::Lasting;
 use crate::server::spi::pointers;
 use crate::server::subxact;
 
@@ -314,7 +315,8 @@ impl Function {
                 return Ok(Body::Unreadable);
             }
             // The planner reads it in just this way, but only if it comes to that: an error in it is not the statement's.
-            let read = subxact::try_out(|| {
+            let lasting = Lasting::here();
+            let parse = || {
                 let parsed = pointers::<pg_sys::RawStmt>(pg_sys::pg_parse_query(source.as_ptr()));
                 let [statement] = parsed[..] else { return Ok(Body::None) };
                 let info = prepare_sql_fn_parse_info(self.0, std::ptr::null_mut(), pg_sys::InvalidOid);
@@ -324,7 +326,8 @@ impl Function {
                 let tree = pg_sys::transformTopLevelStmt(state, statement);
                 pg_sys::free_parsestate(state);
                 Ok(Body::Tree(self.rewritten(tree.cast(), true)))
-            });
+            };
+            let read = subxact::try_out(|| lasting.run(parse));
             match read {
                 Err(e) if e.is_cancellation() || subxact::is_transient(&e) => Err(e),
                 read => Ok(read.unwrap_or(Body::Unreadable)),
