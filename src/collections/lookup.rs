@@ -126,26 +126,41 @@ pub struct Keys<'a> {
     store: *mut pg_sys::Tuplestorestate,
     descriptor: pg_sys::TupleDesc,
     inputs: Vec<(pg_sys::FmgrInfo, pg_sys::Oid)>,
+    /// So many ids were given, and so many of them are in the store.
+    given: usize,
     count: usize,
 }
 
 impl<'a> Keys<'a> {
     /// The rows of these wire ids, in this order.
     pub fn of<S: AsRef<str>>(collection: &'a Collection, ids: &[S]) -> Result<Keys<'a>> {
+        Keys::filled(collection, ids, false)
+    }
+
+    /// The same with a column behind the key's: the place of the id among these.
+    pub fn numbered<S: AsRef<str>>(collection: &'a Collection, ids: &[S]) -> Result<Keys<'a>> {
+        Keys::filled(collection, ids, true)
+    }
+
+    fn filled<S: AsRef<str>>(collection: &'a Collection, ids: &[S], numbered: bool) -> Result<Keys<'a>> {
         // numeric's comparison is not leakproof, so under row-level security to look up is to read the table each time.
         let equal_texts = collection.key.iter().any(|k| k.facts.has_equal_texts());
         let few = are_looked_up(collection, ids.len()) && !(equal_texts && pg::rls_active(collection.relation));
-        let mut keys = Keys::named(collection, Cow::Borrowed(if few { KEYS_OF } else { MANY_KEYS }))?;
+        let mut keys = Keys::empty(collection, Cow::Borrowed(if few { KEYS_OF } else { MANY_KEYS }), numbered)?;
         ids.iter().try_for_each(|id| keys.add(id.as_ref()))?;
         Ok(keys)
     }
 
     /// None yet, under a name that the planner's hook does not know.
     pub fn named(collection: &'a Collection, name: Cow<'static, CStr>) -> Result<Keys<'a>> {
+        Keys::empty(collection, name, false)
+    }
+
+    fn empty(collection: &'a Collection, name: Cow<'static, CStr>, numbered: bool) -> Result<Keys<'a>> {
         // SAFETY: the descriptor has as many attributes as are filled. What is allocated here lives in the current memory context.
         unsafe {
             let columns = collection.key.len();
-            let descriptor = pg_sys::CreateTemplateTupleDesc(columns as i32);
+            let descriptor = pg_sys::CreateTemplateTupleDesc(columns as i32 + i32::from(numbered));
             let mut inputs = Vec::with_capacity(columns);
             for (i, column) in collection.key.iter().enumerate() {
                 let label = spi::c_string(&format!("k{i}"))?;
@@ -157,24 +172,31 @@ impl<'a> Keys<'a> {
                 pg_sys::fmgr_info(function, &mut input);
                 inputs.push((input, parameter));
             }
+            if numbered {
+                let place = columns as i16 + 1;
+                pg_sys::TupleDescInitEntry(descriptor, place, c"place".as_ptr(), pg_sys::INT8OID, -1, 0);
+            }
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            Ok(Keys { collection, name, store, descriptor, inputs, count: 0 })
+            Ok(Keys { collection, name, store, descriptor, inputs, given: 0, count: 0 })
         }
     }
 
     /// Adds the row of a wire id. It is the trigger's, so it reads back; an entry of a key that has since changed its columns was reset.
     pub fn add(&mut self, id: &str) -> Result<()> {
         memory::heed();
-        let columns = self.inputs.len();
+        let (columns, place) = (self.inputs.len(), self.given);
+        self.given += 1;
         let Ok(parts) = wire_id::decode(id, columns) else { return Ok(()) };
-        let mut nulls = vec![false; columns];
-        let mut values = Vec::with_capacity(columns);
+        let mut nulls = vec![false; columns + 1];
+        let mut values = Vec::with_capacity(columns + 1);
         // SAFETY: the arrays have a place for each attribute of the descriptor. The store copies the row.
         unsafe {
             for (part, (input, parameter)) in parts.iter().zip(&mut self.inputs) {
                 let part = spi::c_string(part)?;
                 values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
             }
+            // (It is not looked at where the descriptor has no column for it.)
+            values.push(pg_sys::Datum::from(place as i64));
             pg_sys::tuplestore_putvalues(self.store, self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
         }
         self.count += 1;

@@ -10,7 +10,7 @@ use crate::server::error::Result;
 use crate::server::memory::Gather;
 
 /// Their stamps. Others' can be many, and no more sights are told apart than [`SIGHTS`]: so the first ones are kept, and the last.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug, PartialEq)]
 pub(super) struct Ends {
     first: BTreeSet<i64>,
     last: Option<i64>,
@@ -28,6 +28,13 @@ impl Ends {
                 self.first.pop_last();
             }
         }
+    }
+
+    /// Would adding this one change nothing? It stays so, whatever is added.
+    pub fn knows(&self, stamp: i64, own: Option<i64>) -> bool {
+        let full = self.first.len() == SIGHTS && self.first.last().is_some_and(|last| *last < stamp);
+        let within = full && self.last.is_some_and(|last| stamp <= last);
+        (within || self.first.contains(&stamp)) && (self.own || own != Some(stamp))
     }
 
     pub fn add_all(&mut self, others: &Ends) {
@@ -84,6 +91,7 @@ impl Unjudged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(stamps: impl Iterator<Item = i64>) -> Ends {
         let mut ends = Ends::default();
@@ -107,5 +115,24 @@ mod tests {
         both.add_all(&of((2..=990).step_by(2)));
         assert_eq!(both.stamps(), of((1..=999).chain([999])).stamps());
         assert!(both.has_own() && !both.is_empty() && Ends::default().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_adds_nothing(
+            stamps in proptest::collection::vec(0..200i64, 0..150),
+            stamp in 0..200i64,
+            own in proptest::option::of(0..200i64),
+            more in proptest::collection::vec(0..200i64, 0..150),
+        ) {
+            let mut ends = Ends::default();
+            stamps.into_iter().for_each(|stamp| ends.add(stamp, own));
+            let mut with = ends.clone();
+            with.add(stamp, own);
+            let known = ends.knows(stamp, own);
+            prop_assert_eq!(known, with == ends);
+            more.into_iter().for_each(|stamp| ends.add(stamp, own));
+            prop_assert!(!known || ends.knows(stamp, own));
+        }
     }
 }

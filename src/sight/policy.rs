@@ -73,7 +73,7 @@ pub(in crate::sight) enum Condition {
     Where(*mut pg_sys::List),
 }
 
-/// Up to so many images share a plan that is kept, and planned for so many rows: what a policy reads is looked up for each, where there is an index. For more a plan may
+/// Up to so many rows share a plan that is kept, and planned for so many rows: what a policy reads is looked up for each, where there is an index. For more a plan may
 /// read that once: all parents that the caller sees, say (20,000 for ten images: 10 ms instead of 1).
 const JUDGED_ONE_BY_ONE: usize = 100;
 const KEPT_FOR: f64 = 8.0;
@@ -159,73 +159,70 @@ impl Judge {
         if images.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        // Shadows are in the plan, and so is what was so before.
-        let kept = images.len() <= JUDGED_ONE_BY_ONE && self.shadows.is_empty() && former.is_none();
-        let planned_for = (!kept).then_some(images.len());
-        let satisfying = self.put(conditions, planned_for, former, || {
+        self.put(conditions, images.len(), former, || {
             let mut rows = OldRows::of(&self.table)?;
             images.iter().try_for_each(|image| rows.add(image))?;
             Ok(rows)
-        })?;
-        Ok(satisfying.map(|numbers| {
-            let mut seen = memory::filled(false, images.len());
-            numbers.into_iter().for_each(|n| seen[n as usize] = true);
-            seen
-        }))
+        })
     }
 
-    /// Does any row that stands in the table, with one of these ids, satisfy? None when that cannot be told.
-    pub fn any_present(&self, ids: &[&str]) -> Result<Option<bool>> {
-        Ok(self.count_present(ids)?.map(|count| count > 0))
-    }
-
-    /// How many rows that stand in the table, to the active snapshot, with one of these ids, satisfy? None when that cannot be told.
-    ///
-    /// They are read as the table's owner, for the caller himself may have nothing to do with it: a function that a policy calls does. So they are not
-    /// where a part of the table belongs to somebody who is not the owner anyway.
+    /// How many of these ids are those of rows that stand in the table and satisfy? None when that cannot be told.
     pub fn count_present(&self, ids: &[&str]) -> Result<Option<usize>> {
+        Ok(self.of_present(ids)?.map(|satisfy| satisfy.into_iter().filter(|satisfies| *satisfies).count()))
+    }
+
+    /// For each of these ids: is there a row that stands in the table, to the active snapshot, and satisfies? None when that cannot be told.
+    ///
+    /// The rows are read as the table's owner, for the caller himself may have nothing to do with it: a function that a policy calls does. So they are not
+    /// where a part of the table belongs to somebody who is not the owner anyway.
+    pub fn of_present(&self, ids: &[&str]) -> Result<Option<Vec<bool>>> {
         if let Some((_, last)) = self.later.last() {
-            return last.count_present(ids);
+            return last.of_present(ids);
         }
         let conditions = match self.condition {
-            Condition::All => return Ok(Some(ids.len())),
-            Condition::None => return Ok(Some(0)),
+            Condition::All => return Ok(Some(memory::filled(true, ids.len()))),
+            Condition::None => return Ok(Some(memory::filled(false, ids.len()))),
             Condition::Where(conditions) => conditions,
         };
         let table = &self.table;
         if ids.is_empty() {
-            return Ok(Some(0));
+            return Ok(Some(Vec::new()));
         }
         if !access::owns_all_parts(table.relation)? {
             return Ok(None);
         }
-        let found = self.put(conditions, Some(ids.len()), None, || {
+        self.put(conditions, ids.len(), None, || {
             let mut rows = OldRows::present(table)?;
-            spi::as_table_owner(table.relation, || query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
+            spi::as_table_owner(table.relation, || query::add_present(&mut rows, table, &Keys::numbered(table, ids)?))?;
             Ok(rows)
-        })?;
-        Ok(found.map(|numbers| numbers.len()))
+        })
     }
 
-    /// Puts the conditions to such rows. The plan is made for so many of them (None: it is kept for others).
+    /// Puts the conditions to such rows, which have numbers below this one: does each satisfy?
     fn put(
         &self,
         conditions: *mut pg_sys::List,
-        planned_for: Option<usize>,
+        count: usize,
         former: Option<&Former>,
         rows: impl FnOnce() -> Result<OldRows>,
-    ) -> Result<Option<Vec<i64>>> {
+    ) -> Result<Option<Vec<bool>>> {
         let _scratch = pg::Scratch::new(c"snapsync old rows");
+        // Shadows are in the plan, and so is what was so before.
+        let kept = count <= JUDGED_ONE_BY_ONE && self.shadows.is_empty() && former.is_none();
+        let planned_for = if kept { KEPT_FOR } else { count as f64 };
         let found = subxact::run(|| {
             let _depth = spi::DepthGuard::enter();
             let _remembering = crate::server::error::Remembering::start();
             let rows = spi::pinned(rows)?;
-            let key = planned_for.is_none().then(|| Key::of(self.table.relation, self.text.as_deref()));
-            let planned_for = planned_for.map_or(KEPT_FOR, |rows| rows as f64);
+            let key = kept.then(|| Key::of(self.table.relation, self.text.as_deref()));
             // SAFETY: policies' conditions on this table, or one that was found in such.
             unsafe { query::satisfying(&rows, planned_for, conditions, &self.shadows, former, key) }
         });
-        or_unknown(found)
+        Ok(or_unknown(found)?.map(|numbers| {
+            let mut satisfies = memory::filled(false, count);
+            numbers.into_iter().for_each(|n| satisfies[n as usize] = true);
+            satisfies
+        }))
     }
 }
 
@@ -237,7 +234,7 @@ pub fn count_standing(table: &Rc<Collection>, ids: &[&str]) -> Result<usize> {
     }
     let _now = pg::ActiveSnapshot::take();
     let mut rows = OldRows::present(table)?;
-    spi::pinned(|| query::add_present(&mut rows, table, &Keys::of(table, ids)?))?;
+    spi::pinned(|| query::add_present(&mut rows, table, &Keys::numbered(table, ids)?))?;
     Ok(rows.count())
 }
 

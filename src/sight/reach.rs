@@ -26,7 +26,7 @@ use crate::sight::policy::{self, Judge, Shadow};
 mod batch;
 mod part;
 
-use batch::{concerned, AccessBatch, AccessRow};
+use batch::{add_concerning, AccessBatch, AccessRow};
 pub use part::ReadTable;
 use part::{condition_of, AccessPart};
 
@@ -264,7 +264,7 @@ impl<'a> Reach<'a> {
         part: &AccessPart,
     ) -> Result<Ends> {
         let edge = AccessReading { table, access, reader };
-        let mut found = Ends::default();
+        let (mut found, own) = (Ends::default(), journal::own_stamp());
         let entries = self.entries_of_part(table.relation, part)?;
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
@@ -292,8 +292,10 @@ impl<'a> Reach<'a> {
                 }
                 row.deleted = (entry.op == Op::Delete).then_some(entry.stamp);
             }
-            if !row.stamps.is_empty() {
+            if row.adds_to(&found, own) {
                 batch.add(&mut row);
+            } else if !row.stamps.is_empty() {
+                row.images.clear();
             }
             if batch.is_full() {
                 self.concerning_of(&edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
@@ -320,14 +322,11 @@ impl<'a> Reach<'a> {
             Some(asked) => asked,
             none => none.insert(scratch.outside(|| self.ask(edge.table, edge.access, edge.reader))?),
         };
-        let mut rows = std::mem::take(batch).rows;
-        if let Tellers::Judges(judges) = asked {
-            let concerned = concerned(judges, &rows)?;
-            let mut concerned = concerned.into_iter();
-            rows.retain(|_| concerned.next() == Some(true));
+        let (rows, own) = (std::mem::take(batch).rows, journal::own_stamp());
+        match asked {
+            Tellers::Everybody => rows.iter().for_each(|row| row.add_to(found, own)),
+            Tellers::Judges(judges) => add_concerning(judges, &rows, own, found)?,
         }
-        let own = journal::own_stamp();
-        rows.iter().flat_map(|row| &row.stamps).for_each(|stamp| found.add(*stamp, own));
         scratch.reset();
         Ok(())
     }

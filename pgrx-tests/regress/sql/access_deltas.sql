@@ -295,3 +295,74 @@ SET ROLE alice; SELECT t.counts('sheets'); SELECT t.counts('sheets'); RESET ROLE
 DELETE FROM shares WHERE id >= 1000;
 SET ROLE alice; SELECT t.counts('sheets'); SELECT t.counts('sheets'); RESET ROLE;
 RESET statement_timeout;
+
+-- Thousands of rooms come into view, pass from house to house and go out of it again, some in one transaction and some in several: whose they are, and which of the
+-- changes concern whom, is asked of many at once.
+CREATE TABLE houses (id int PRIMARY KEY, who name NOT NULL);
+CREATE TABLE rooms (id int PRIMARY KEY, house int NOT NULL, hidden boolean NOT NULL DEFAULT true);
+CREATE TABLE things (id int PRIMARY KEY, room int NOT NULL REFERENCES rooms ON DELETE CASCADE);
+CREATE INDEX ON things (room);
+ALTER TABLE houses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rooms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE things ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON houses USING (who = current_user);
+CREATE POLICY open ON rooms USING (NOT hidden AND house IN (SELECT h.id FROM houses AS h));
+CREATE POLICY via ON things USING (room IN (SELECT r.id FROM rooms AS r));
+GRANT SELECT ON houses, rooms, things TO alice, bob, carol;
+SET client_min_messages = warning;
+SELECT snapsync.enable('rooms'), snapsync.enable('things');
+RESET client_min_messages;
+INSERT INTO houses SELECT n, CASE n WHEN 3 THEN 'alice' WHEN 4 THEN 'bob' WHEN 14 THEN 'bob' ELSE 'nobody' END FROM generate_series(0, 19) AS n;
+INSERT INTO rooms SELECT n, n % 20 FROM generate_series(1, 3000) AS n;
+INSERT INTO things SELECT n, (n - 1) % 3000 + 1 FROM generate_series(1, 3300) AS n;
+CREATE FUNCTION t.told(who name) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE told text := t.sync(who, 'things');
+BEGIN
+    RETURN format('%s: %s%s created, %s updated, %s deleted%s', who, substring(told, 'replacement, '), regexp_count(told, 'created'),
+                  regexp_count(told, 'updated'), regexp_count(told, 'deleted'), substring(told, ', BUT HAS'));
+END
+$$;
+SELECT t.told('alice'), t.told('bob'), t.told('carol');
+-- One transaction, of everybody's.
+UPDATE rooms SET hidden = false WHERE id <= 2000;
+SELECT t.told('alice'), t.told('bob'), t.told('carol');
+-- Two of others, in which a few of hers come and go.
+UPDATE rooms SET hidden = house <> 3 OR id % 100 <> 3 WHERE id > 2000;
+UPDATE rooms SET house = (house + 10) % 20 WHERE house <> 3 AND house <> 13;
+SELECT t.told('alice'), t.told('bob'), t.told('carol');
+-- Three, which change the same ones: some come and stay, some come and go again, some come by the second or the third.
+UPDATE rooms SET hidden = id % 5 = 0, house = (house + 1) % 20 WHERE id <= 1500;
+UPDATE rooms SET hidden = id % 7 = 0 WHERE id BETWEEN 1000 AND 2500;
+UPDATE rooms SET house = (house + 1) % 20 WHERE id BETWEEN 500 AND 2000;
+SELECT t.told('alice'), t.told('bob'), t.told('carol');
+-- A hundred, of which each changes rooms of everybody that others have changed, too; a house passes on, and a hundred more.
+DO $$ BEGIN
+    FOR n IN 0 .. 99 LOOP
+        UPDATE rooms SET hidden = (id + n) % 3 = 0, house = (house + n) % 20 WHERE id % 100 IN (n, (n * 7 + 1) % 100, (n * 13 + 2) % 100);
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT t.told('alice'), t.told('bob');
+UPDATE houses SET who = 'carol' WHERE who = 'alice';
+DO $$ BEGIN
+    FOR n IN 0 .. 99 LOOP
+        UPDATE rooms SET hidden = (id + n) % 2 = 0, house = (house + n * 3) % 20 WHERE id % 100 IN (n, (n * 7 + 1) % 100);
+        IF n % 10 = 4 THEN DELETE FROM rooms WHERE id % 500 = n; END IF;
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT t.told('alice'), t.told('bob'), t.told('carol');
+-- Between two pulls they come, and are gone again.
+UPDATE rooms SET hidden = false;
+SELECT t.told('bob'), t.told('carol');
+UPDATE rooms SET house = (house + 10) % 20;
+UPDATE rooms SET hidden = true WHERE id % 2 = 0;
+UPDATE rooms SET house = (house + 10) % 20;
+UPDATE rooms SET hidden = true;
+SELECT t.told('alice'), t.told('bob'), t.told('carol');
+-- The running transaction's own changes.
+BEGIN;
+UPDATE rooms SET hidden = false WHERE id <= 1500;
+SELECT t.told('bob');
+COMMIT;
+SELECT t.told('bob'), t.told('carol');

@@ -139,6 +139,48 @@ CREATE POLICY via ON tasks USING (project_id IN (SELECT id FROM projects));
 SELECT deletion_reads('{21,22}');
 SELECT deletion_reads('{31,32,33,34,35,36,37,38,39,41,42,43,44,45,46,47,48,49}');
 
+-- Boards come into view in bulk, of whomever: which of them concern the caller is asked of hundreds at once, and of none once their change is known to. What is counted is how often
+-- the policy's subquery is run.
+CREATE TABLE boards (id int PRIMARY KEY, team text NOT NULL, hidden boolean NOT NULL DEFAULT true, rank int NOT NULL DEFAULT 0);
+CREATE TABLE cards (id int PRIMARY KEY, board int NOT NULL REFERENCES boards ON DELETE CASCADE);
+INSERT INTO boards SELECT n, CASE WHEN n % 10 = 7 THEN 'plans_owner' ELSE 'plans_other' END FROM generate_series(1, 3000) n;
+INSERT INTO cards SELECT n, n FROM generate_series(1, 3000) n;
+CREATE INDEX ON cards (board);
+ALTER TABLE boards ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cards ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON boards USING (NOT hidden AND rank < 10 AND team IN (SELECT team FROM apart.members WHERE who = current_user));
+CREATE POLICY via ON cards USING (board IN (SELECT id FROM boards));
+GRANT SELECT ON boards, cards TO plans_owner;
+SELECT snapsync.enable('boards'), snapsync.enable('cards');
+ANALYZE boards, cards;
+CREATE FUNCTION asks(since text, enough int) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE scans bigint; came json;
+BEGIN
+  scans := (SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'apart.members'::regclass);
+  came := public.pull_changes('{cards}', since);
+  scans := (SELECT seq_scan - scans FROM pg_stat_xact_user_tables WHERE relid = 'apart.members'::regclass);
+  RETURN format('%s came and %s went%s, the subquery was run %s',
+                json_array_length(came #> '{changes,cards,created}') + json_array_length(came #> '{changes,cards,updated}'),
+                json_array_length(came #> '{changes,cards,deleted}'), ', replaced because of ' || (came #>> '{reason,cards}'),
+                CASE WHEN scans <= enough THEN 'a few times' ELSE format('%s times', scans) END);
+END $$;
+SELECT public.pull_changes('{}') ->> 'timestamp' AS since \gset
+UPDATE boards SET hidden = false WHERE id <= 1500;
+SET ROLE plans_owner; SELECT asks(:'since', 10); RESET ROLE;
+-- In transactions of their own, of which each has one that concerns the caller; and in such that have none, where each batch is asked about once as they were and once as they are.
+SELECT public.pull_changes('{}') ->> 'timestamp' AS since \gset
+DO $$ BEGIN FOR n IN 0 .. 149 LOOP UPDATE boards SET hidden = false WHERE id > 1500 AND id / 10 = 150 + n; COMMIT; END LOOP; END $$;
+SET ROLE plans_owner; SELECT asks(:'since', 12); RESET ROLE;
+SELECT public.pull_changes('{}') ->> 'timestamp' AS since \gset
+UPDATE boards SET rank = 1 WHERE team = 'plans_other';
+SET ROLE plans_owner; SELECT asks(:'since', 14); RESET ROLE;
+-- Deleted rows of theirs beside them.
+SELECT public.pull_changes('{}') ->> 'timestamp' AS since \gset
+DELETE FROM boards WHERE id % 100 = 7;
+UPDATE boards SET rank = 10 WHERE team = 'plans_owner';
+UPDATE boards SET rank = 2;
+SET ROLE plans_owner; SELECT asks(:'since', 20); RESET ROLE;
+
 -- With a change of a role plans are made anew, and those from before are not kept.
 CREATE FUNCTION pull_after_changes(n int) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
@@ -152,7 +194,7 @@ SELECT pull_after_changes(3) AS contexts \gset
 SELECT pull_after_changes(30) <= :contexts + 10 AS few_more;
 
 SET client_min_messages = warning;
-DROP TABLE by_uuid, by_text, by_two, by_pair, by_team, two_ways, tasks, projects;
+DROP TABLE by_uuid, by_text, by_two, by_pair, by_team, two_ways, tasks, projects, cards, boards;
 DROP SCHEMA apart CASCADE;
 DROP OWNED BY plans_owner;
 DROP ROLE plans_owner, plans_other;

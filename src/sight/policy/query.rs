@@ -190,8 +190,8 @@ unsafe fn refuse_what_rows_lack(conditions: *mut pg_sys::List, rows: &OldRows) -
     Ok(())
 }
 
-/// Adds the rows of these keys that stand in the table now, whoever may see them: what the caller learns is only whether any concerns
-/// him. They are read past row-level security, because the tree is not rewritten, and without the privilege to select. What can run is SQL of the table's
+/// Adds the rows of these keys that stand in the table now, whoever may see them, each under its key's number: what the caller learns is only whether any
+/// concerns him. They are read past row-level security, because the tree is not rewritten, and without the privilege to select. What can run is SQL of the table's
 /// owner and of those who own parts of it (of an index, of a generated column), as the current role.
 pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -> Result<()> {
     // SAFETY: nodes of our own. The table is locked (`catalog::tracked`), so it stays what it is while it is open. The environment
@@ -217,9 +217,8 @@ pub(super) fn add_present(rows: &mut OldRows, table: &Collection, keys: &Keys) -
             (*query).rteperminfos = (*state).p_rteperminfos;
         }
         let number = rows.number_column();
-        let zero = pg_sys::Datum::from(0i64);
-        let zero = pg_sys::makeConst(pg_sys::INT8OID, -1, pg_sys::InvalidOid, 8, zero, false, true);
-        let target = pg_sys::makeTargetEntry(zero.cast(), number, pg_sys::pstrdup(c"number".as_ptr()), false);
+        let place = key_column(2, table.key.len() as i16 + 1, pg_sys::INT8OID);
+        let target = pg_sys::makeTargetEntry(place.cast(), number, pg_sys::pstrdup(c"number".as_ptr()), false);
         (*query).targetList = pg_sys::lappend((*query).targetList, target.cast());
         (*query).rtable = list(&[entry, entry_named(keys.name(), environment)]);
         let same = same_key(table, rows, (1, 0), 2);
@@ -242,7 +241,7 @@ unsafe fn same_key(table: &Collection, rows: &OldRows, of_table: (i32, u32), of_
     unsafe { key_is(table, rows, of_table, |i, base| key_column(of_keys, i, base).cast()) }
 }
 
-/// A column of keys (`Keys`), which are an entry of this number.
+/// A column of keys (`Keys`), or their number, which are an entry of this number.
 ///
 /// # Safety
 /// A built-in type.

@@ -4,6 +4,7 @@ use super::{BATCH, BATCH_BYTES};
 use crate::log::change::Image;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
+use crate::sight::ends::Ends;
 use crate::sight::policy::Judge;
 
 /// Changed rows of an access table.
@@ -15,6 +16,7 @@ pub struct AccessBatch {
 }
 
 impl AccessBatch {
+    /// Adds what was read of a row since it was added last.
     pub fn add(&mut self, row: &mut AccessRow) {
         let images = std::mem::take(&mut row.images);
         self.bytes += row.id.len() + images.iter().map(Image::size).sum::<usize>();
@@ -22,12 +24,14 @@ impl AccessBatch {
         match self.rows.last_mut().filter(|last| last.id == row.id && last.life == row.life) {
             Some(last) => {
                 memory::extend(&mut last.images, images);
-                last.stamps.clone_from(&row.stamps);
+                let added = last.stamps.last().copied();
+                memory::extend(&mut last.stamps, row.stamps.iter().copied().filter(|stamp| Some(*stamp) > added));
                 last.deleted = row.deleted;
             }
-            // What led to the state that comes now counts, too.
             None => self.rows.push(AccessRow { images, ..row.clone() }),
         }
+        // What led to the state that comes next counts with that one, too.
+        row.stamps.drain(..row.stamps.len().saturating_sub(1));
     }
 
     pub fn is_full(&self) -> bool {
@@ -42,58 +46,77 @@ pub struct AccessRow {
     /// So often the key had come again: it is another row each time.
     pub life: usize,
     pub images: Vec<Image>,
-    /// Of the changes that count.
+    /// Of the changes that count, in order: those since it was added last, and the one before.
     pub stamps: Vec<i64>,
     /// It was deleted with this stamp.
     pub deleted: Option<i64>,
 }
 
-/// For each of these rows: does it concern the caller, as it was or as it is, by one of these judges? It does where that cannot be told.
-pub fn concerned(judges: &[Judge], rows: &[AccessRow]) -> Result<Vec<bool>> {
-    let mut concerned = memory::filled(false, rows.len());
-    let mut looks = LOOKS;
-    let images: Vec<Image> = rows.iter().flat_map(|row| row.images.iter().cloned()).gather();
-    for judge in judges {
-        let Some(seen) = judge.of(&images)? else { return Ok(memory::filled(true, rows.len())) };
-        let mut seen = seen.into_iter();
-        for (row, concerned) in rows.iter().zip(&mut concerned) {
-            *concerned |= seen.by_ref().take(row.images.len()).fold(false, |any, seen| any | seen);
-        }
-        let open: Vec<usize> = (0..rows.len()).filter(|&at| !concerned[at] && rows[at].deleted.is_none()).gather();
-        find_present(judge, rows, &open, &mut concerned, &mut looks)?;
+impl AccessRow {
+    /// Would its stamps add anything to these?
+    pub fn adds_to(&self, ends: &Ends, own: Option<i64>) -> bool {
+        self.stamps.iter().any(|stamp| !ends.knows(*stamp, own))
     }
-    Ok(concerned)
+
+    pub fn add_to(&self, ends: &mut Ends, own: Option<i64>) {
+        self.stamps.iter().for_each(|stamp| ends.add(*stamp, own));
+    }
 }
 
-/// So often it is asked which of a batch's rows concern the caller as they stand now. Then all that are left do: more changes count
-/// than must, which costs time.
+/// Adds the stamps of those of these rows that concern the caller, as they were or as they are, by one of these judges. A row does where that cannot be told.
+/// Of a row with nothing to add nothing is asked: what changes thousands of rows at once has one stamp.
+pub(super) fn add_concerning(judges: &[Judge], rows: &[AccessRow], own: Option<i64>, ends: &mut Ends) -> Result<()> {
+    let mut looks = LOOKS;
+    for judge in judges {
+        let open: Vec<&AccessRow> = rows.iter().filter(|row| row.adds_to(ends, own)).gather();
+        let images: Vec<Image> = open.iter().flat_map(|row| row.images.iter().cloned()).gather();
+        let Some(seen) = judge.of(&images)? else {
+            open.iter().for_each(|row| row.add_to(ends, own));
+            return Ok(());
+        };
+        let mut seen = seen.into_iter();
+        for row in &open {
+            if seen.by_ref().take(row.images.len()).fold(false, |any, seen| any | seen) {
+                row.add_to(ends, own);
+            }
+        }
+        let standing: Vec<&AccessRow> = open.into_iter().filter(|row| row.deleted.is_none()).gather();
+        add_standing(judge, &standing, own, ends, &mut looks)?;
+    }
+    Ok(())
+}
+
+/// So often it is asked which of a batch's rows concern the caller as they stand now, where that cannot be told of all at once. Then all that are left do: more
+/// changes count than must, which costs time.
 const LOOKS: usize = 100;
 
-/// Marks those of the open rows that satisfy as they stand now, which most often none does.
-fn find_present(
+/// Adds the stamps of those rows that satisfy as they stand now. Where that cannot be told, halves of halves find the rows that it is so for.
+fn add_standing(
     judge: &Judge,
-    rows: &[AccessRow],
-    open: &[usize],
-    concerned: &mut [bool],
+    rows: &[&AccessRow],
+    own: Option<i64>,
+    ends: &mut Ends,
     looks: &mut usize,
 ) -> Result<()> {
-    let ids: Vec<&str> = open.iter().map(|&at| &*rows[at].id).gather();
-    if ids.is_empty() {
+    let open: Vec<&AccessRow> = rows.iter().copied().filter(|row| row.adds_to(ends, own)).gather();
+    if open.is_empty() {
         return Ok(());
     }
     if *looks == 0 {
-        open.iter().for_each(|&at| concerned[at] = true);
+        open.iter().for_each(|row| row.add_to(ends, own));
         return Ok(());
     }
     *looks -= 1;
-    if judge.any_present(&ids)? == Some(false) {
+    let ids: Vec<&str> = open.iter().map(|row| &*row.id).gather();
+    if let Some(satisfy) = judge.of_present(&ids)? {
+        open.iter().zip(satisfy).filter(|(_, satisfies)| *satisfies).for_each(|(row, _)| row.add_to(ends, own));
         return Ok(());
     }
-    if let [at] = open[..] {
-        concerned[at] = true;
+    if let [row] = open[..] {
+        row.add_to(ends, own);
         return Ok(());
     }
     let (left, right) = open.split_at(open.len() / 2);
-    find_present(judge, rows, left, concerned, looks)?;
-    find_present(judge, rows, right, concerned, looks)
+    add_standing(judge, left, own, ends, looks)?;
+    add_standing(judge, right, own, ends, looks)
 }
