@@ -129,6 +129,8 @@ pub struct Keys<'a> {
     /// So many ids were given, and so many of them are in the store.
     given: usize,
     count: usize,
+    /// For what is made of a key to be put into the store.
+    per_row: pg::PerRow,
 }
 
 impl<'a> Keys<'a> {
@@ -177,7 +179,8 @@ impl<'a> Keys<'a> {
                 pg_sys::TupleDescInitEntry(descriptor, place, c"place".as_ptr(), pg_sys::INT8OID, -1, 0);
             }
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            Ok(Keys { collection, name, store, descriptor, inputs, given: 0, count: 0 })
+            let per_row = pg::PerRow::new(c"snapsync key");
+            Ok(Keys { collection, name, store, descriptor, inputs, given: 0, count: 0, per_row })
         }
     }
 
@@ -189,15 +192,20 @@ impl<'a> Keys<'a> {
         let Ok(parts) = wire_id::decode(id, columns) else { return Ok(()) };
         let mut nulls = vec![false; columns + 1];
         let mut values = Vec::with_capacity(columns + 1);
-        // SAFETY: the arrays have a place for each attribute of the descriptor. The store copies the row.
+        let (store, descriptor, inputs) = (self.store, self.descriptor, &mut self.inputs);
+        // SAFETY: the arrays have a place for each attribute of the descriptor. The store copies the row; what an input function keeps lives where
+        // it was looked up.
         unsafe {
-            for (part, (input, parameter)) in parts.iter().zip(&mut self.inputs) {
-                let part = spi::c_string(part)?;
-                values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
-            }
-            // (It is not looked at where the descriptor has no column for it.)
-            values.push(pg_sys::Datum::from(place as i64));
-            pg_sys::tuplestore_putvalues(self.store, self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            self.per_row.run(|| -> Result<()> {
+                for (part, (input, parameter)) in parts.iter().zip(inputs) {
+                    let part = spi::c_string(part)?;
+                    values.push(pg_sys::InputFunctionCall(input, part.as_ptr().cast_mut(), *parameter, -1));
+                }
+                // (It is not looked at where the descriptor has no column for it.)
+                values.push(pg_sys::Datum::from(place as i64));
+                pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+                Ok(())
+            })?;
         }
         self.count += 1;
         Ok(())
@@ -269,6 +277,7 @@ impl Drop for Keys<'_> {
 /// Is this id, which reads back, written as the server writes it?
 pub fn is_as_written(collection: &Collection, id: &str) -> Result<bool> {
     let Ok(parts) = wire_id::decode(id, collection.key.len()) else { return Ok(false) };
+    let _scratch = pg::Scratch::new(c"snapsync id");
     for (part, column) in parts.iter().zip(&collection.key) {
         let (mut function, mut is_varlena) = (pg_sys::InvalidOid, false);
         let Some(value) = spi::input(column.facts.base, part)?.datum else { return Ok(false) };
@@ -313,11 +322,14 @@ impl TextStore {
             pg_sys::getTypeInputInfo(base, &mut function, &mut parameter);
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
             let values = TextStore { store, descriptor, count: texts.len() };
+            let per_row = pg::PerRow::new(c"snapsync text");
             for text in texts {
                 memory::heed();
                 let text = spi::c_string(text)?;
-                let mut value = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1);
-                pg_sys::tuplestore_putvalues(store, descriptor, &mut value, &mut false);
+                per_row.run(|| {
+                    let mut value = pg_sys::OidInputFunctionCall(function, text.as_ptr().cast_mut(), parameter, -1);
+                    pg_sys::tuplestore_putvalues(store, descriptor, &mut value, &mut false);
+                });
             }
             Ok(values)
         }

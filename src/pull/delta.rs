@@ -271,6 +271,7 @@ impl CollectionPull<'_> {
         if ids.is_empty() {
             return Ok(HashSet::new());
         }
+        let _scratch = pg::Scratch::new(c"snapsync sight");
         let scopes = if sight.is_none_or(|sight| sight == 0) { moved.scopes } else { moved.all_scopes };
         let keys = Keys::of(self.collection, ids)?;
         let mut args = Vec::new();
@@ -534,6 +535,7 @@ impl Moved<'_> {
         let (both, only) = Self::parts_of(pull.scopes(), self.steady_scopes);
         let any = self.delta.sights_before();
         let mut write = |part: &ScopePart, link: (usize, Option<usize>), seen: Option<Seen>| -> Result<()> {
+            let _scratch = pg::Scratch::new(c"snapsync gained rows");
             let mut args = Vec::new();
             let statement = pull.without_own(select, part, link, self, &mut args)?;
             let mut writer = json::RowWriter::new(spec, &mut *sink);
@@ -559,6 +561,7 @@ impl Moved<'_> {
         let several = self.delta.sights_before() > 1;
         let mut named = HashSet::new();
         let mut write = |part: &ScopePart, link: (usize, Option<usize>), seen: Seen| -> Result<()> {
+            let _scratch = pg::Scratch::new(c"snapsync lost rows");
             let mut args = Vec::new();
             let statement = pull.without_own(&select, part, link, self, &mut args)?;
             self.delta.run(statement, seen, &mut |slot| {

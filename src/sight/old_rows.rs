@@ -30,6 +30,8 @@ pub struct OldRows {
     descriptor: pg_sys::TupleDesc,
     readers: Vec<Reader>,
     count: usize,
+    /// For what is made of an image to be put into the store.
+    per_row: pg::PerRow,
     _in_use: pg::InUse,
 }
 
@@ -77,8 +79,8 @@ impl OldRows {
                 return Err(SyncError::new(code::NOT_IN_STATE, format!("table {} was altered meanwhile", table.table)));
             }
             let store = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
-            let (table, readers) = (table.relation, Vec::new());
-            Ok(OldRows { table, name, store, descriptor, readers, count: 0, _in_use: in_use })
+            let (table, readers, per_row) = (table.relation, Vec::new(), pg::PerRow::new(c"snapsync old row"));
+            Ok(OldRows { table, name, store, descriptor, readers, count: 0, per_row, _in_use: in_use })
         }
     }
 
@@ -86,22 +88,26 @@ impl OldRows {
     pub fn add(&mut self, image: &Image) -> Result<()> {
         memory::heed();
         // SAFETY: the arrays have a place for each column of the descriptor. Reading a text may raise an ERROR, which ends the
-        // subtransaction; the store copies the row.
+        // subtransaction; the store copies the row. What an input function keeps lives where it was looked up.
         unsafe {
             let natts = (*self.descriptor).natts as usize;
             let mut values = memory::filled(pg_sys::Datum::null(), natts);
             let mut nulls = memory::filled(true, natts);
-            for reader in &mut self.readers {
-                if let Some(text) = image.text(&reader.name) {
-                    let text = spi::c_string(&String::from_utf8_lossy(text))?;
-                    let (input, text) = (&mut reader.input, text.as_ptr().cast_mut());
-                    values[reader.place] = pg_sys::InputFunctionCall(input, text, reader.parameter, -1);
-                    nulls[reader.place] = false;
-                }
-            }
             values[natts - 1] = pg_sys::Datum::from(self.count as i64);
             nulls[natts - 1] = false;
-            pg_sys::tuplestore_putvalues(self.store, self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let (store, descriptor, readers) = (self.store, self.descriptor, &mut self.readers);
+            self.per_row.run(|| -> Result<()> {
+                for reader in readers {
+                    if let Some(text) = image.text(&reader.name) {
+                        let text = spi::c_string(&String::from_utf8_lossy(text))?;
+                        let (input, text) = (&mut reader.input, text.as_ptr().cast_mut());
+                        values[reader.place] = pg_sys::InputFunctionCall(input, text, reader.parameter, -1);
+                        nulls[reader.place] = false;
+                    }
+                }
+                pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+                Ok(())
+            })?;
         }
         self.count += 1;
         Ok(())
