@@ -765,7 +765,7 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'warning', p.name,
            format('every change in %s concerns every user, whatever its predicate says: %s', p.access,
                   CASE why.place WHEN 'column' THEN 'it has a virtual column' WHEN 'declared' THEN 'an access table without a predicate rests on it'
-                                 ELSE 'scope_values read it without a condition on its rows alone, or a policy by a view' END),
+                                 ELSE 'scope_values read it without a condition on its rows alone, or a policy by a view, as a partition or in a way that is not understood' END),
            CASE why.place
                WHEN 'column' THEN 'Triggers are not given virtual columns. Let them be STORED.'
                WHEN 'declared' THEN 'Give each table in access_tables a predicate: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').'

@@ -89,7 +89,7 @@ pub struct Collection {
 pub struct Access {
     pub relation: pg_sys::Oid,
     pub parent: bool,
-    pub reading: access::Reading,
+    pub reading: access::TableReading,
     /// A whole row of it is read.
     pub whole: bool,
     /// Its changes are not logged for this one.

@@ -26,7 +26,7 @@ mod owned_reads;
 pub mod tree;
 
 use analysis::{Analysis, ForeignKeys, Level, Occurrence};
-pub use concerns::{Concerns, Reading, Readings};
+pub use concerns::{Concerns, Readings, TableReading};
 pub use owned_reads::{bounds, calls, take_scope_values, without_scopes};
 use owned_reads::{OwnedReads, PredicateReads};
 use tree::{vars, walk};

@@ -154,8 +154,7 @@ pub struct Unheard {
 impl Unheard {
     pub fn start() -> Unheard {
         // SAFETY: where this backend says things.
-        let before =
-            unsafe { std::mem::replace(&mut *(&raw mut pg_sys::whereToSendOutput), pg_sys::CommandDest::DestNone) };
+        let before = unsafe { std::ptr::replace(&raw mut pg_sys::whereToSendOutput, pg_sys::CommandDest::DestNone) };
         let outer = UNHEARD.replace(before == pg_sys::CommandDest::DestRemote || UNHEARD.get());
         Unheard { before, outer }
     }

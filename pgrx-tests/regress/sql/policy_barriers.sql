@@ -8,7 +8,8 @@
 CREATE SCHEMA planted AUTHORIZATION alice;
 CREATE FUNCTION planted.lower(text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE NOTICE 'given: %', $1;
+    -- (What it says goes to nobody.)
+    PERFORM pg_catalog.set_config('t.given', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('t.given', true), ''), $1), false);
     RETURN pg_catalog.lower($1);
 END
 $$;
@@ -20,7 +21,9 @@ DECLARE
 BEGIN
     SET LOCAL ROLE alice;
     SET LOCAL search_path = planted, pg_catalog, public;
+    PERFORM pg_catalog.set_config('t.given', '', false);
     answer := public.pull_changes(ARRAY[collection], since);
+    RAISE NOTICE 'given: %', pg_catalog.current_setting('t.given');
     RAISE NOTICE 'came: %', answer -> 'changes';
     PERFORM pg_catalog.set_config('t.cursor', answer ->> 'timestamp', false);
 END

@@ -29,7 +29,7 @@ pub enum Concerns {
 
 /// One of the ways in which a table reads another.
 #[derive(Debug)]
-pub struct Reading {
+pub struct TableReading {
     pub concerns: Concerns,
     /// Functions read it: the policies' trees do not show how.
     pub hidden: bool,
@@ -80,13 +80,13 @@ impl Readings {
 
     /// The ways in which `access` is read, and whom its changes concern by each. What was found out when the tables were last looked at (`stored`) says how to tell; the trees are
     /// taken from the policies as they are now.
-    pub fn of_table(&self, access: pg_sys::Oid, stored: Option<&str>) -> Result<Vec<Reading>> {
+    pub fn of_table(&self, access: pg_sys::Oid, stored: Option<&str>) -> Result<Vec<TableReading>> {
         let declared = self.declared.get(&access);
         let hidden = declared.is_some();
         // Without a predicate, all that such a table or view rests on counts, too, and is nowhere named.
-        let everybody = || vec![Reading { concerns: Concerns::Everybody, hidden: hidden || self.any_past }];
+        let everybody = || vec![TableReading { concerns: Concerns::Everybody, hidden: hidden || self.any_past }];
         match stored {
-            None => return Ok(vec![Reading { concerns: Concerns::WhoSees, hidden }]),
+            None => return Ok(vec![TableReading { concerns: Concerns::WhoSees, hidden }]),
             Some("true") => return Ok(everybody()),
             Some(_) => {}
         }
@@ -103,12 +103,12 @@ impl Readings {
         // conditions hold, or, at a place without any, what the table's policies let the caller see.
         let mut readings = Vec::new();
         if hidden {
-            readings.push(Reading { concerns: satisfying(Vec::new(), texts), hidden });
+            readings.push(TableReading { concerns: satisfying(Vec::new(), texts), hidden });
         }
         if any_unasked {
-            readings.push(Reading { concerns: Concerns::WhoSees, hidden: false });
+            readings.push(TableReading { concerns: Concerns::WhoSees, hidden: false });
         } else if !(trees.is_empty() && by_scopes.is_empty()) {
-            readings.push(Reading { concerns: satisfying(trees, by_scopes), hidden: false });
+            readings.push(TableReading { concerns: satisfying(trees, by_scopes), hidden: false });
         }
         Ok(if readings.is_empty() { everybody() } else { readings })
     }

@@ -77,6 +77,9 @@ pub(in crate::sight) struct Past<'p> {
     pub former: Option<&'p Former<'p>>,
 }
 
+/// What it takes to plan for a table, in the planner's units (a quarter of a millisecond).
+const PLANNED: f64 = 25.0;
+
 /// What became of a query.
 pub(in crate::sight) enum Put {
     Answered,
@@ -117,7 +120,12 @@ pub(in crate::sight) unsafe fn part(
                 shadows.iter().try_for_each(|shadow| put_back(query.cast(), shadow, environment))?;
                 pg_sys::AcquireRewriteLocks(query, true, false);
                 let change = |rewritten: *mut pg_sys::Query| {
-                    former.map_or(Ok(()), |former| former.put_into(rewritten.cast(), environment))
+                    let Some(former) = former else { return Ok(()) };
+                    // Each level of tables that have changed is planned twice.
+                    match affords(former.weight(rewritten.cast()) * PLANNED)? {
+                        true => former.put_into(rewritten.cast(), environment),
+                        false => Err(SyncError::new(code::PROGRAM_LIMIT, "policies read too many tables")),
+                    }
                 };
                 let Some(plan) = statement::plan_steady(query, TEXT, &mut key, change)? else {
                     return Ok(Put::Declined);
