@@ -341,6 +341,11 @@ RESET ROLE;
 -- What a function raises of old rows is nothing but unknown, whatever code it takes.
 CREATE OR REPLACE FUNCTION t.by_kind(kind text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'locked: %', kind USING ERRCODE = 'lock_not_available'; END $$;
 SET ROLE alice;
+SELECT pull_changes('{gone}') ->> 'timestamp' AS c \gset
+RESET ROLE;
+INSERT INTO gone VALUES (2, 'a secret');
+DELETE FROM gone;
+SET ROLE alice;
 SELECT pull_changes('{gone}', :'c') #> '{reason}';
 RESET ROLE;
 \set SHOW_CONTEXT never

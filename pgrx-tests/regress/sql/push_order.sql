@@ -916,6 +916,20 @@ INSERT INTO tasks VALUES ('t', 'p', 'bob'), ('u', 'p', NULL), ('v', 'p', NULL);
 SELECT t.tables('members', 'tasks');
 SELECT t.push('{"members": {"created": [{"id": "9", "who": "bob"}], "deleted": ["1"]}, "tasks": {"created": [{"id": "w", "assignee": "bob"}], "updated": [{"id": "t", "assignee": "bob"}, {"id": "u", "assignee": "bob"}, {"id": "v", "title": "x"}]}}');
 DROP TABLE tasks, members;
+-- Something else of the push closes what the heir comes to hang on.
+CREATE TABLE lists (id text PRIMARY KEY, closed boolean NOT NULL DEFAULT false);
+CREATE TABLE tickets (id text PRIMARY KEY, list text REFERENCES lists, code text UNIQUE);
+CREATE TABLE notes (id text PRIMARY KEY, code text REFERENCES tickets (code) ON UPDATE CASCADE ON DELETE SET NULL, body text);
+CREATE FUNCTION is_open() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT closed FROM lists WHERE id = new.list) THEN RAISE 'closed'; END IF; RETURN new; END $$;
+CREATE TRIGGER is_open BEFORE INSERT OR UPDATE ON tickets FOR EACH ROW EXECUTE FUNCTION is_open();
+INSERT INTO lists VALUES ('a'), ('b');
+INSERT INTO tickets VALUES ('t1', 'a', 'E');
+INSERT INTO notes VALUES ('n1', 'E');
+SELECT t.tables('lists', 'tickets', 'notes');
+SELECT t.push('{"lists": {"updated": [{"id": "b", "closed": true}]}, "tickets": {"created": [{"id": "t9", "list": "b", "code": "E"}], "deleted": ["t1"]}, "notes": {"updated": [{"id": "n1", "body": "x"}]}}');
+SELECT t.push('{"lists": {"updated": [{"id": "b", "closed": true}]}, "tickets": {"created": [{"id": "t9", "list": "b", "code": "E"}], "updated": [{"id": "t1", "code": "F"}]}, "notes": {"created": [{"id": "n9", "code": "E"}]}}');
+DROP TABLE notes, tickets, lists;
+DROP FUNCTION is_open;
 -- By two keys a row waits for two heirs.
 CREATE TABLE products (id text PRIMARY KEY, sku text UNIQUE);
 CREATE TABLE shelves (id text PRIMARY KEY, code text UNIQUE);

@@ -159,26 +159,29 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// These steps without heirs and followers, and then these, layer by layer, parents first.
-    pub(super) fn by_layers(&self, steps: Vec<Step>) -> Result<Vec<Step>> {
+    /// These steps as they are, if nothing is passed on; else without heirs and followers, and then these, layer by layer, parents first. Or givers before all else: something else of the push may
+    /// close what heirs and followers hang on.
+    pub(super) fn with_heirs(&self, steps: Vec<Step>) -> Result<Vec<Vec<Step>>> {
         let heirs = self.heirs()?;
         if heirs.is_empty() {
-            return Ok(steps);
+            return Ok(vec![steps]);
         }
         let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
         let last = sorter.parents_first(true);
-        let of = |steps: &[Step], layer: usize| {
-            let is_there = |item: &Item| heirs.layers.get(item).copied().unwrap_or(0) == layer;
-            let only = |step: &Step| Step {
-                items: step.items.iter().copied().filter(is_there).gather(),
-                together: step.together,
-            };
-            steps.iter().map(only).filter(|step| !step.items.is_empty()).gather::<Vec<Step>>()
-        };
-        let mut all = of(&steps, 0);
-        (1..=LAYERS).for_each(|layer| memory::extend(&mut all, of(&last, layer)));
-        Ok(all)
+        let mut layers = only(&steps, |item| heirs.layer_of(item) == 0);
+        (1..=LAYERS).for_each(|layer| memory::extend(&mut layers, only(&last, |item| heirs.layer_of(item) == layer)));
+        let givers: HashSet<Item> = heirs.givers.values().flatten().copied().gather();
+        let mut givers_first = only(&steps, |item| givers.contains(item));
+        memory::extend(&mut givers_first, only(&steps, |item| !givers.contains(item)));
+        let are_simple = heirs.layers.values().all(|layer| *layer == 1);
+        Ok([layers].into_iter().chain(are_simple.then_some(givers_first)).gather())
     }
+}
+
+fn only(steps: &[Step], wanted: impl Fn(&Item) -> bool) -> Vec<Step> {
+    let only =
+        |step: &Step| Step { items: step.items.iter().copied().filter(&wanted).gather(), together: step.together };
+    steps.iter().map(only).filter(|step| !step.items.is_empty()).gather()
 }
 
 fn add(lists: &mut HashMap<Item, Vec<Item>>, of: Item, item: Item) {
@@ -214,6 +217,11 @@ impl Heirs {
             }
         }
         self.layers = layers;
+    }
+
+    /// 0: of neither heirs nor followers.
+    fn layer_of(&self, item: &Item) -> usize {
+        self.layers.get(item).copied().unwrap_or(0)
     }
 
     pub(super) fn follows(&self, item: &Item) -> bool {

@@ -36,7 +36,7 @@ enum Occasion {
 /// The orders, as they are tried.
 const ORDERS: [(Foremost, Occasion); 7] = [
     (Foremost::Parents, Occasion::Any),
-    // The same by layers, if the push passes values on (heirs.rs), as all those after it.
+    // The same with heirs in mind, if the push passes values on (heirs.rs), as all those after it.
     (Foremost::Parents, Occasion::Any),
     (Foremost::Deciding, Occasion::Any),
     (Foremost::Values, Occasion::Taken),
@@ -56,16 +56,18 @@ impl Work<'_, '_> {
             }
             let Some(steps) = self.in_order(order)? else { continue };
             // The first time nobody has asked for heirs: if there are any, something fails.
-            let steps = if place == 0 { steps } else { self.by_layers(steps)? };
-            let has_failed = failed.iter().any(|attempt| items(&attempt.steps).eq(items(&steps)));
-            if has_failed || lacking.iter().any(|l| are_alike(&l.steps, &steps)) {
-                continue;
-            }
-            let mut deferred = Vec::new();
-            match self.write_all(&steps, &mut deferred, false)? {
-                Ok(End::Keep(written)) => return Ok(Ok(written)),
-                Ok(End::Undo(rows)) => lacking.push(Lacking { order, steps, deferred, rows }),
-                Err(error) => failed.push(Attempt { order, steps, deferred, error }),
+            let ways = if place == 0 { vec![steps] } else { self.with_heirs(steps)? };
+            for steps in ways {
+                let has_failed = failed.iter().any(|attempt| items(&attempt.steps).eq(items(&steps)));
+                if has_failed || lacking.iter().any(|l| are_alike(&l.steps, &steps)) {
+                    continue;
+                }
+                let mut deferred = Vec::new();
+                match self.write_all(&steps, &mut deferred, false)? {
+                    Ok(End::Keep(written)) => return Ok(Ok(written)),
+                    Ok(End::Undo(rows)) => lacking.push(Lacking { order, steps, deferred, rows }),
+                    Err(error) => failed.push(Attempt { order, steps, deferred, error }),
+                }
             }
         }
         // (What fails the second time has failed.)
