@@ -928,6 +928,9 @@ INSERT INTO notes VALUES ('n1', 'E');
 SELECT t.tables('lists', 'tickets', 'notes');
 SELECT t.push('{"lists": {"updated": [{"id": "b", "closed": true}]}, "tickets": {"created": [{"id": "t9", "list": "b", "code": "E"}], "deleted": ["t1"]}, "notes": {"updated": [{"id": "n1", "body": "x"}]}}');
 SELECT t.push('{"lists": {"updated": [{"id": "b", "closed": true}]}, "tickets": {"created": [{"id": "t9", "list": "b", "code": "E"}], "updated": [{"id": "t1", "code": "F"}]}, "notes": {"created": [{"id": "n9", "code": "E"}]}}');
+INSERT INTO tickets VALUES ('t2', 'b', 'G');
+SELECT t.begin_with();
+SELECT t.push('{"lists": {"updated": [{"id": "b", "closed": true}]}, "tickets": {"updated": [{"id": "t1", "code": "F"}, {"id": "t2", "code": "E"}]}, "notes": {"created": [{"id": "n9", "code": "E"}]}}');
 DROP TABLE notes, tickets, lists;
 DROP FUNCTION is_open;
 -- By two keys a row waits for two heirs.

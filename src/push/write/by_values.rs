@@ -153,12 +153,15 @@ impl StoredValues {
     }
 }
 
+/// By values of some columns: a place in a list.
+type Places = HashMap<Vec<String>, usize>;
+
 /// Whose some values are.
 #[derive(Default)]
 pub(super) struct Holders {
     all: Vec<(Vec<String>, Item)>,
     /// By those of the columns that are asked for: places among all.
-    by_known: RefCell<HashMap<Vec<bool>, HashMap<Vec<String>, usize>>>,
+    by_known: RefCell<HashMap<Vec<bool>, Places>>,
 }
 
 impl Holders {

@@ -159,8 +159,8 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    /// These steps as they are, if nothing is passed on; else without heirs and followers, and then these, layer by layer, parents first. Or givers before all else: something else of the push may
-    /// close what heirs and followers hang on.
+    /// These steps as they are, if nothing is passed on; else without heirs and followers, and then these, layer by layer, parents first. Or givers before all else, with heirs and followers behind them
+    /// or in their places: something else of the push may close what they hang on.
     pub(super) fn with_heirs(&self, steps: Vec<Step>) -> Result<Vec<Vec<Step>>> {
         let heirs = self.heirs()?;
         if heirs.is_empty() {
@@ -168,13 +168,18 @@ impl Work<'_, '_> {
         }
         let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
         let last = sorter.parents_first(true);
-        let mut layers = only(&steps, |item| heirs.layer_of(item) == 0);
-        (1..=LAYERS).for_each(|layer| memory::extend(&mut layers, only(&last, |item| heirs.layer_of(item) == layer)));
+        let layers = || (1..=LAYERS).flat_map(|layer| only(&last, |item| heirs.layer_of(item) == layer));
         let givers: HashSet<Item> = heirs.givers.values().flatten().copied().gather();
-        let mut givers_first = only(&steps, |item| givers.contains(item));
-        memory::extend(&mut givers_first, only(&steps, |item| !givers.contains(item)));
+        let is_giver = |item: &Item| givers.contains(item) && heirs.layer_of(item) == 0;
+        let first = || only(&steps, is_giver).into_iter();
+        let others = |item: &Item| heirs.layer_of(item) == 0 && !is_giver(item);
+        let layers_last = only(&steps, |item| heirs.layer_of(item) == 0).into_iter().chain(layers());
+        let layers_first = first().chain(layers()).chain(only(&steps, others));
+        let in_place = first().chain(only(&steps, |item| !is_giver(item)));
         let are_simple = heirs.layers.values().all(|layer| *layer == 1);
-        Ok([layers].into_iter().chain(are_simple.then_some(givers_first)).gather())
+        let mut ways = vec![layers_last.gather(), layers_first.gather::<Vec<Step>>()];
+        memory::extend(&mut ways, are_simple.then(|| in_place.gather::<Vec<Step>>()));
+        Ok(ways)
     }
 }
 
