@@ -67,6 +67,12 @@ fn items(steps: &[Step]) -> impl Iterator<Item = Item> + '_ {
     steps.iter().flat_map(|step| &step.items).copied()
 }
 
+fn only(steps: &[Step], wanted: impl Fn(&Item) -> bool) -> Vec<Step> {
+    let only =
+        |step: &Step| Step { items: step.items.iter().copied().filter(&wanted).gather(), together: step.together };
+    steps.iter().map(only).filter(|step| !step.items.is_empty()).gather()
+}
+
 /// What was decided, on its way into the tables.
 pub struct Work<'w, 'a> {
     pusher: &'w Pusher<'w>,

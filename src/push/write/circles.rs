@@ -42,7 +42,7 @@ impl Work<'_, '_> {
         }
         let keys = self.keys()?;
         let stored = self.stored(items, keys)?;
-        let relation = |item: &Item| self.targets[item.target].collection.relation.to_u32();
+        let relation = |item: &Item| self.relation(item.target);
         let mut edges: Vec<Vec<usize>> = memory::filled(Vec::new(), items.len());
         for key in keys {
             // What another one must come before, or with: what is created under the values, what gives them up. A node stands for the values, so that rows which have

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::by_values::{Holders, StoredValues, ValueKey};
-use super::Work;
+use super::{only, Work};
 use crate::collections::catalog::Column;
 use crate::collections::facts::Facts;
 use crate::push::item::{Item, What};
@@ -181,12 +181,6 @@ impl Work<'_, '_> {
         memory::extend(&mut ways, are_simple.then(|| in_place.gather::<Vec<Step>>()));
         Ok(ways)
     }
-}
-
-fn only(steps: &[Step], wanted: impl Fn(&Item) -> bool) -> Vec<Step> {
-    let only =
-        |step: &Step| Step { items: step.items.iter().copied().filter(&wanted).gather(), together: step.together };
-    steps.iter().map(only).filter(|step| !step.items.is_empty()).gather()
 }
 
 fn add(lists: &mut HashMap<Item, Vec<Item>>, of: Item, item: Item) {

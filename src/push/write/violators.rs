@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::sift::{sift, Trials};
 use super::singly::{Pace, Partial};
-use super::{items, Work};
+use super::{items, only, Work};
 use crate::push::constraints::{self, Constraint};
 use crate::push::item::Item;
 use crate::push::steps::Step;
@@ -254,11 +254,4 @@ impl ViolatorSearch<'_, '_, '_> {
 /// Of which step each item is.
 fn place_of_each(steps: &[Step]) -> impl Iterator<Item = (Item, usize)> + '_ {
     steps.iter().enumerate().flat_map(|(place, step)| step.items.iter().map(move |item| (*item, place)))
-}
-
-fn only(steps: &[Step], wanted: impl Fn(&Item) -> bool) -> Vec<Step> {
-    let mut steps: Vec<Step> = steps.iter().cloned().gather();
-    steps.iter_mut().for_each(|step| step.items.retain(&wanted));
-    steps.retain(|step| !step.items.is_empty());
-    steps
 }
