@@ -933,6 +933,14 @@ SELECT t.begin_with();
 SELECT t.push('{"lists": {"updated": [{"id": "b", "closed": true}]}, "tickets": {"updated": [{"id": "t1", "code": "F"}, {"id": "t2", "code": "E"}]}, "notes": {"created": [{"id": "n9", "code": "E"}]}}');
 DROP TABLE notes, tickets, lists;
 DROP FUNCTION is_open;
+-- What is not sent, and no default fills, is NULL: the new row Z follows nobody.
+CREATE TABLE paths (id text PRIMARY KEY, t text NOT NULL DEFAULT 't', path text, up text, UNIQUE (t, path), FOREIGN KEY (t, up) REFERENCES paths (t, path) ON DELETE CASCADE);
+CREATE TABLE notes (id text PRIMARY KEY, t text NOT NULL DEFAULT 't', path text, FOREIGN KEY (t, path) REFERENCES paths (t, path) ON DELETE CASCADE);
+INSERT INTO paths VALUES ('2', 't', 'C', NULL), ('1', 't', 'B', 'C');
+INSERT INTO notes VALUES ('n', 't', 'C');
+SELECT t.tables('paths', 'notes');
+SELECT t.push('{"paths": {"created": [{"id": "8", "t": "t", "path": "Z"}, {"id": "9", "t": "t", "path": "C"}], "deleted": ["2"]}, "notes": {"updated": [{"id": "n", "t": "t", "path": "Z"}]}}');
+DROP TABLE notes, paths;
 -- By two keys a row waits for two heirs.
 CREATE TABLE products (id text PRIMARY KEY, sku text UNIQUE);
 CREATE TABLE shelves (id text PRIMARY KEY, code text UNIQUE);

@@ -24,6 +24,9 @@ pub(super) struct ValueKey {
     pub(super) unique: bool,
     /// What refers by it is deleted with what it refers to.
     pub(super) cascades: bool,
+    /// Those of the columns, on either side, that a default fills.
+    pub(super) filled: Vec<String>,
+    pub(super) filled_there: Vec<String>,
 }
 
 /// The keys within these tables. (Keys of partitions are the root's.)
@@ -45,12 +48,18 @@ impl Work<'_, '_> {
         all(columns, |column| self.value(item, column).flatten())
     }
 
-    /// What stands in them when that is written, as far as it is known (a default is not); None where one is NULL then, or nothing is known.
-    pub(super) fn after(&self, item: &Item, columns: &[String], stored: &StoredValues) -> Option<Vec<Option<String>>> {
+    /// What stands in them when that is written, as far as it is known (what a default fills is not); None where one is NULL then, or nothing is known.
+    pub(super) fn after(
+        &self,
+        item: &Item,
+        columns: &[String],
+        filled: &[String],
+        stored: &StoredValues,
+    ) -> Option<Vec<Option<String>>> {
         let after = |column: &String| match self.value(item, column) {
-            Some(Some(value)) => Ok(Some(value)),
-            Some(None) => Err(()),
-            None => Ok(stored.value(item, column)),
+            Some(value) => value.map(Some).ok_or(()),
+            None if !item.changes_row() && filled.contains(column) => Ok(None),
+            None => stored.value(item, column).map(Some).ok_or(()),
         };
         let after = columns.iter().map(after).gather::<std::result::Result<Vec<_>, ()>>().ok()?;
         after.iter().any(Option::is_some).then_some(after)

@@ -83,8 +83,9 @@ impl Work<'_, '_> {
         let writes = |item: &Item| !item.what.deletes();
         for heir in of(key.parent).filter(|item| writes(item) && !given.is_empty()) {
             memory::heed();
-            let after =
-                self.after(&heir, &key.referenced, stored).filter(|_| self.moves(&heir, &key.referenced, stored));
+            let after = self
+                .after(&heir, &key.referenced, &key.filled_there, stored)
+                .filter(|_| self.moves(&heir, &key.referenced, stored));
             if let Some((values, giver)) = after.and_then(|after| given.find(&after)) {
                 let values = values.iter().cloned().gather();
                 add(&mut heirs.givers, heir, giver);
@@ -93,8 +94,9 @@ impl Work<'_, '_> {
         }
         for follower in of(key.child).filter(|item| writes(item) && !taken.is_empty()) {
             memory::heed();
-            let after =
-                self.after(&follower, &key.columns, stored).filter(|_| self.writes_any(&follower, &key.columns));
+            let after = self
+                .after(&follower, &key.columns, &key.filled, stored)
+                .filter(|_| self.writes_any(&follower, &key.columns));
             let Some((_, heir)) = after.and_then(|after| taken.find(&after)) else { continue };
             let before = stored.of(&follower, &key.columns);
             let before = before.and_then(|values| given.find(&values.into_iter().map(Some).gather::<Vec<_>>()));
