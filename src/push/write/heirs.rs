@@ -30,6 +30,9 @@ pub(super) struct Heirs {
 /// So many values are passed on one after the other in one order of steps.
 const LAYERS: usize = 16;
 
+/// So many rows of the same values.
+const FEW: usize = 16;
+
 impl Work<'_, '_> {
     /// To be called before anything is written. Asked for once, by a push that fails, and where the first order may do the wrong thing without an error.
     pub(super) fn heirs(&self) -> Result<&Heirs> {
@@ -136,16 +139,18 @@ impl Work<'_, '_> {
         let new_heirs = heirs.givers.keys().copied().map(|heir| (heir, vec![heir]));
         let followers = heirs.heirs.iter().map(|(item, heirs)| (*item, heirs.iter().copied().gather()));
         let mut open: Vec<(Item, Vec<Item>)> = new_heirs.chain(followers).filter(|(item, _)| is_new(item)).gather();
-        // (Once for each values, of rows that are sent with the same ones and wait for the same heirs.)
-        let mut done: HashSet<(usize, Vec<String>, Vec<Item>)> = HashSet::new();
+        // Of rows that are sent with the same values one will be written: they pass on what a few of them wait for.
+        let mut done: HashMap<(usize, Vec<String>), Vec<Vec<Item>>> = HashMap::new();
         while let Some((item, waits)) = open.pop() {
             for (place, key) in keys.iter().enumerate().filter(|(_, k)| self.relation(item.target) == k.parent) {
                 memory::heed();
                 let Some(values) = self.sent(&item, &key.referenced) else { continue };
                 let waits = || waits.iter().copied().gather::<Vec<Item>>();
-                if !done.insert((place, values.iter().cloned().gather(), waits())) {
+                let passed_on = done.entry((place, values.iter().cloned().gather())).or_default();
+                if passed_on.len() >= FEW || passed_on.contains(&waits()) {
                     continue;
                 }
+                passed_on.push(waits());
                 for dependent in referring.get(&(place, values)).into_iter().flatten().filter(|d| **d != item) {
                     memory::heed();
                     let known = heirs.heirs.entry(*dependent).or_default();
