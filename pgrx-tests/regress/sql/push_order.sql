@@ -940,6 +940,11 @@ INSERT INTO paths VALUES ('2', 't', 'C', NULL), ('1', 't', 'B', 'C');
 INSERT INTO notes VALUES ('n', 't', 'C');
 SELECT t.tables('paths', 'notes');
 SELECT t.push('{"paths": {"created": [{"id": "8", "t": "t", "path": "Z"}, {"id": "9", "t": "t", "path": "C"}], "deleted": ["2"]}, "notes": {"updated": [{"id": "n", "t": "t", "path": "Z"}]}}');
+-- Nor does a row that names its own column of the key only, and not the row that it refers to.
+INSERT INTO paths VALUES ('3', 't', 'A', NULL), ('4', 't', 'D', 'A');
+ALTER TABLE paths DROP CONSTRAINT paths_t_up_fkey, ADD FOREIGN KEY (t, up) REFERENCES paths (t, path) ON UPDATE CASCADE;
+SELECT t.begin_with();
+SELECT t.push('{"paths": {"created": [{"id": "9", "t": "t", "path": "A"}], "updated": [{"id": "3", "t": "t", "path": "D"}, {"id": "4", "t": "t", "path": "E"}]}, "notes": {"created": [{"id": "m", "t": "t", "path": "A"}]}}');
 DROP TABLE notes, paths;
 -- By two keys a row waits for two heirs.
 CREATE TABLE products (id text PRIMARY KEY, sku text UNIQUE);

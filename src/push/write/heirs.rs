@@ -97,9 +97,8 @@ impl Work<'_, '_> {
         }
         for follower in of(key.child).filter(|item| writes(item) && !taken.is_empty()) {
             memory::heed();
-            let after = self
-                .after(&follower, &key.columns, &key.filled, stored)
-                .filter(|_| self.writes_any(&follower, &key.columns));
+            let points = self.moves(&follower, &key.columns, stored) || self.points_anew(&follower, &key.columns);
+            let after = self.after(&follower, &key.columns, &key.filled, stored).filter(|_| points);
             let Some((_, heir)) = after.and_then(|after| taken.find(&after)) else { continue };
             let before = stored.of(&follower, &key.columns);
             let before = before.and_then(|values| given.find(&values.into_iter().map(Some).gather::<Vec<_>>()));
@@ -112,6 +111,17 @@ impl Work<'_, '_> {
             if let Some((_, giver)) = before {
                 add(&mut heirs.leaves, follower, giver);
             }
+        }
+    }
+
+    /// Does it say once more to which row it refers? (Of a key of several columns some say no more than of whom both are: those are never NULL.)
+    fn points_anew(&self, item: &Item, columns: &[String]) -> bool {
+        let collection = &self.targets[item.target].collection;
+        let is_nullable = |name: &&String| collection.column(name).is_some_and(|column| !column.not_null);
+        let mut nullable = columns.iter().filter(is_nullable).peekable();
+        match nullable.peek() {
+            Some(_) => nullable.all(|name| self.writes_any(item, std::slice::from_ref(name))),
+            None => self.writes_any(item, columns),
         }
     }
 
