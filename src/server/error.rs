@@ -320,6 +320,13 @@ struct LinkedCallback {
     told: Option<*const str>,
 }
 
+/// The callback of a [`Remembering`].
+const UNLINKED: pg_sys::ErrorContextCallback = pg_sys::ErrorContextCallback {
+    previous: std::ptr::null_mut(),
+    callback: Some(remember),
+    arg: std::ptr::null_mut(),
+};
+
 impl Remembering<'static> {
     /// But for where it arose: of what runs with another's rights, or on rows that the caller may not see, that could tell more than he may know (the text
     /// of a statement, with its values).
@@ -341,11 +348,7 @@ impl<'s> Remembering<'s> {
         // SAFETY: the callback is linked into the stack here and unlinked in `drop`, also when unwinding; boxed, so that its
         // address stays. The statement lives as long as this.
         unsafe {
-            let callback = pg_sys::ErrorContextCallback {
-                previous: pg_sys::error_context_stack,
-                callback: Some(remember),
-                arg: std::ptr::null_mut(),
-            };
+            let callback = pg_sys::ErrorContextCallback { previous: pg_sys::error_context_stack, ..UNLINKED };
             let mut link = Box::new(LinkedCallback { callback, told });
             link.callback.arg = (&raw mut *link).cast();
             pg_sys::error_context_stack = &raw mut link.callback;
@@ -419,11 +422,13 @@ unsafe extern "C-unwind" fn remember(link: *mut c_void) {
 /// # Safety
 /// A linked `LinkedCallback`.
 unsafe fn is_innermost(link: *mut c_void) -> bool {
-    let ours: unsafe extern "C-unwind" fn(*mut c_void) = remember;
+    let is_ours = |callback: pg_sys::ErrorContextCallback| {
+        callback.callback.zip(UNLINKED.callback).is_some_and(|(one, ours)| std::ptr::fn_addr_eq(one, ours))
+    };
     // SAFETY: the stack of callbacks, in which this one is.
     unsafe {
         let mut inner = pg_sys::error_context_stack;
-        while !inner.is_null() && !(*inner).callback.is_some_and(|callback| std::ptr::fn_addr_eq(callback, ours)) {
+        while !inner.is_null() && !is_ours(*inner) {
             inner = (*inner).previous;
         }
         inner.is_null() || (*inner).arg == link

@@ -146,9 +146,11 @@ impl Work<'_, '_> {
             }
         }
         let is_new = |item: &Item| !item.changes_row();
-        let new_heirs = heirs.givers.keys().copied().map(|heir| (heir, vec![heir]));
-        let followers = heirs.heirs.iter().map(|(item, heirs)| (*item, heirs.iter().copied().gather()));
-        let mut open: Vec<(Item, Vec<Item>)> = new_heirs.chain(followers).filter(|(item, _)| is_new(item)).gather();
+        // (In the order of the push: a hash map's is another one each time.)
+        let new = || items.iter().copied().filter(is_new);
+        let new_heirs = new().filter(|item| heirs.givers.contains_key(item)).map(|heir| (heir, vec![heir]));
+        let followers = new().filter_map(|item| Some((item, heirs.heirs.get(&item)?.iter().copied().gather())));
+        let mut open: Vec<(Item, Vec<Item>)> = new_heirs.chain(followers).gather();
         // Of rows that are sent with the same values one will be written: they pass on what a few of them wait for.
         let mut done: HashMap<(usize, Vec<String>), Vec<Vec<Item>>> = HashMap::new();
         while let Some((item, waits)) = open.pop() {
