@@ -80,9 +80,9 @@ pub fn since_of(
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
     let mut found = Vec::new();
-    Log::open(snapshot)?.read(relation, Window::since(from), Scopes::All, Some(wanted), None, &mut |entry| {
-        memory::push(&mut found, entry)
-    })?;
+    let asked = Asked { wanted: Some(wanted), ..Asked::default() };
+    Log::open(snapshot)?
+        .read(relation, Window::since(from), Scopes::All, asked, &mut |entry| memory::push(&mut found, entry))?;
     memory::sort_by(&mut found, by_key);
     found.chunk_by_mut(|a, b| a.key == b.key).for_each(|key| show_what_was_found(key, journal::own_stamp()));
     memory::sort_by(&mut found, |a, b| (a.stamp, a.ord).cmp(&(b.stamp, b.ord)));
@@ -104,21 +104,29 @@ pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 /// Takes a bucket, and the scopes to look for in it; None for all of either.
 type EachBucket<'a> = dyn FnMut(Option<i16>, Option<&HashSet<&str>>) -> Result<()> + 'a;
 
+/// Which entries are.
+#[derive(Clone, Copy, Default)]
+struct Asked<'a> {
+    wanted: Option<Wanted<'a>>,
+    /// So many may still be looked at; None: all there are.
+    left: Option<&'a Cell<usize>>,
+    /// Without UPDATEs that left alone what policies read.
+    only_access: bool,
+}
+
 /// Which entries of a bucket are.
 #[derive(Clone, Copy)]
 struct Picked<'a> {
     scopes: Option<&'a HashSet<&'a str>>,
     /// Of those scopes, in bytes.
     longest: usize,
-    wanted: Option<Wanted<'a>>,
-    /// So many may still be looked at; None: all there are.
-    left: Option<&'a Cell<usize>>,
+    asked: Asked<'a>,
 }
 
 impl Picked<'_> {
     /// So many more were looked at; false if those are enough.
     fn looked_at(&self, some: usize) -> bool {
-        self.left.is_none_or(|left| {
+        self.asked.left.is_none_or(|left| {
             left.set(left.get().saturating_sub(some));
             left.get() > 0
         })
@@ -160,8 +168,25 @@ impl<'a> Log<'a> {
 
     /// The entries of `relation` with stamp >= `from`.
     pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
+        self.gathered(relation, from, scopes, false)
+    }
+
+    /// What they say of whom policies show what: those but for the UPDATEs that left alone what policies read, of which others may have made many.
+    ///
+    /// (Such an entry has no image, and tells of a key only that it was there: that counts beside entries of row versions that its transaction had
+    /// made, `show_what_was_found`. Where there are any of these, all is read.)
+    pub fn since_of_access(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
+        let entries = self.gathered(relation, from, scopes, true)?;
+        match entries.have_inner() {
+            true => self.gathered(relation, from, scopes, false),
+            false => Ok(entries),
+        }
+    }
+
+    fn gathered(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes, only_access: bool) -> Result<Entries> {
         let mut entries = Entries::new();
-        self.read(relation, Window::since(from), scopes, None, None, &mut |entry| entries.add(entry, self))?;
+        let asked = Asked { only_access, ..Asked::default() };
+        self.read(relation, Window::since(from), scopes, asked, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok(entries)
     }
@@ -177,7 +202,8 @@ impl<'a> Log<'a> {
     ) -> Result<Option<Entries>> {
         let (mut entries, left) = (Entries::new(), Cell::new(most.saturating_add(1)));
         let window = Window::since(from);
-        self.read(relation, window, scopes, Some(wanted), Some(&left), &mut |entry| entries.add(entry, self))?;
+        let asked = Asked { wanted: Some(wanted), left: Some(&left), only_access: false };
+        self.read(relation, window, scopes, asked, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok((left.get() > 0).then_some(entries))
     }
@@ -187,8 +213,7 @@ impl<'a> Log<'a> {
         relation: pg_sys::Oid,
         window: Window,
         scopes: Scopes,
-        wanted: Option<Wanted>,
-        left: Option<&Cell<usize>>,
+        asked: Asked,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
         let mut beside: Vec<i64> = Vec::new();
@@ -207,7 +232,7 @@ impl<'a> Log<'a> {
         // Of this bucket, or of all: stamps in the window, and those that are such by `early`.
         self.each_bucket(scopes, &mut |bucket, scopes| {
             let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
-            let picked = Picked { scopes, longest, wanted, left };
+            let picked = Picked { scopes, longest, asked };
             self.scan(relation, bucket, window.keys(), picked, &mut each)?;
             beside.iter().try_for_each(|number| self.scan(relation, bucket, vec![stamp_is(*number)], picked, &mut each))
         })
@@ -282,12 +307,15 @@ impl<'a> Log<'a> {
             let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
             let (op, inner) = Op::from_byte(byte)
                 .ok_or_else(|| SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}")))?;
+            if picked.asked.only_access && op == Op::Update && !inner && self.value(tuple, column::IMAGE).is_none() {
+                return Ok(());
+            }
             // One for all keys of an entry: clients choose it.
             let origin: OnceCell<Option<Rc<str>>> = OnceCell::new();
             let read_origin =
                 || self.value(tuple, column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from);
             // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
-            let wanted = |key: &str| op == Op::Reset || picked.wanted.is_none_or(|wanted| wanted(key));
+            let wanted = |key: &str| op == Op::Reset || picked.asked.wanted.is_none_or(|wanted| wanted(key));
             let entry = |key: String| -> Result<Logged> {
                 let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
                 Ok(Logged {

@@ -37,8 +37,8 @@ pub struct Reach<'a> {
     /// Opened when it is first read.
     log: Option<Log<'a>>,
     entries: HashMap<u32, Rc<Entries>>,
-    /// Of parts of tables.
-    parts: HashMap<(u32, Vec<String>), Rc<Entries>>,
+    /// Of tables, or these parts of them, what says who sees what.
+    of_access: HashMap<(u32, Option<Vec<String>>), Rc<Entries>>,
     reset: HashMap<u32, bool>,
     /// By reading table, and the place among what it reads.
     concerned: HashMap<(u32, usize), (Rc<Ends>, AccessPart)>,
@@ -57,7 +57,7 @@ impl<'a> Reach<'a> {
             snapshot,
             log: None,
             entries: HashMap::new(),
-            parts: HashMap::new(),
+            of_access: HashMap::new(),
             reset: HashMap::new(),
             concerned: HashMap::new(),
             unjudged: HashMap::new(),
@@ -92,7 +92,12 @@ impl<'a> Reach<'a> {
                 return Ok(Movement::Untold(Cause::Unsettled));
             }
             // Of an access table that has a scope no more is read than must be.
-            if self.was_reset(&table, if itself { scoped } else { table.logged_scope.is_some() })? {
+            let reads = match (itself, scoped || !itself && table.logged_scope.is_some()) {
+                (_, true) => Reads::NoScope,
+                (true, false) => Reads::Rows,
+                (false, false) => Reads::Access,
+            };
+            if self.was_reset(&table, reads)? {
                 return Ok(Movement::Untold(if itself { Cause::Reset } else { Cause::AccessReset }));
             }
             // Access tables also tell when `scope_values` gives other scopes, which it does to those whom policies spare too.
@@ -145,14 +150,14 @@ impl<'a> Reach<'a> {
     }
 
     /// Is there a reset entry? (Those concern every scope.)
-    fn was_reset(&mut self, table: &Collection, scoped: bool) -> Result<bool> {
+    fn was_reset(&mut self, table: &Collection, reads: Reads) -> Result<bool> {
         if let Some(&known) = self.reset.get(&table.relation.to_u32()) {
             return Ok(known);
         }
-        let reset = if scoped {
-            self.entries_in(table.relation, &[])?.was_reset()
-        } else {
-            self.entries(table.relation)?.was_reset()
+        let reset = match reads {
+            Reads::NoScope => self.entries_in(table.relation, &[])?.was_reset(),
+            Reads::Rows => self.entries(table.relation)?.was_reset(),
+            Reads::Access => self.entries_of_access(table.relation, None)?.was_reset(),
         };
         self.reset.insert(table.relation.to_u32(), reset);
         Ok(reset)
@@ -168,21 +173,25 @@ impl<'a> Reach<'a> {
         Ok(read)
     }
 
-    /// Those of this part of a table.
-    fn entries_of_part(&mut self, relation: pg_sys::Oid, part: &AccessPart) -> Result<Rc<Entries>> {
-        let Some(values) = part.values() else { return self.entries(relation) };
-        let key = (relation.to_u32(), values.iter().cloned().gather());
-        if let Some(known) = self.parts.get(&key) {
+    /// Of a table, or this part of it, those that say who sees what.
+    fn entries_of_access(&mut self, relation: pg_sys::Oid, part: Option<&[String]>) -> Result<Rc<Entries>> {
+        let all = self.entries.get(&relation.to_u32()).filter(|all| part.is_none() && !all.are_many());
+        if let Some(known) = all {
             return Ok(Rc::clone(known));
         }
-        let read = Rc::new(self.read(relation, Scopes::Only(values))?);
-        self.parts.insert(key, Rc::clone(&read));
+        let key = (relation.to_u32(), part.map(|values| values.iter().cloned().gather()));
+        if let Some(known) = self.of_access.get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let from = self.from;
+        let read = Rc::new(self.log()?.since_of_access(relation, from, part.map_or(Scopes::All, Scopes::Only))?);
+        self.of_access.insert(key, Rc::clone(&read));
         Ok(read)
     }
 
     /// Those of a table that decides what the caller sees, as far as it does.
     pub fn entries_read(&mut self, read: &ReadTable) -> Result<Rc<Entries>> {
-        self.entries_of_part(read.table.relation, &read.part)
+        self.entries_of_access(read.table.relation, read.part.values())
     }
 
     /// About how many rows of a table have entries since the cursor, counted as far as so many. (What is opened for that is closed again: it may
@@ -245,7 +254,7 @@ impl<'a> Reach<'a> {
         let found = match self.unjudged.get(&key) {
             Some(known) => Rc::clone(known),
             None => {
-                let entries = self.entries(reading.read.relation)?;
+                let entries = self.entries_of_access(reading.read.relation, None)?;
                 let found = Rc::new(counts.of(&entries)?);
                 self.unjudged.insert(key, Rc::clone(&found));
                 found
@@ -265,7 +274,7 @@ impl<'a> Reach<'a> {
     ) -> Result<Ends> {
         let edge = AccessReading { table, access, reader };
         let (mut found, own) = (Ends::default(), journal::own_stamp());
-        let entries = self.entries_of_part(table.relation, part)?;
+        let entries = self.entries_of_access(table.relation, part.values())?;
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
         let (mut batch, mut row) = (AccessBatch::default(), AccessRow::default());
@@ -426,7 +435,7 @@ impl<'a> Reach<'a> {
 
     /// The rows of a parent table that are gone and that the caller could see; adds when their keys came again.
     fn shadow(&mut self, table: Rc<Collection>, whole: bool, again: &mut BTreeSet<i64>) -> Result<Told> {
-        let entries = self.entries(table.relation)?;
+        let entries = self.entries_of_access(table.relation, None)?;
         if table.image.is_empty() {
             return Ok(Told::Nothing);
         }
@@ -502,6 +511,16 @@ const AGAIN: usize = 16;
 
 /// And so many judges are made for that, at all depths together: parents of parents come again, too.
 const LATER: usize = 64;
+
+/// What else is read of a table whose resets are looked for.
+enum Reads {
+    /// Nothing without which it could not do.
+    NoScope,
+    /// What happened to its rows.
+    Rows,
+    /// Who sees what.
+    Access,
+}
 
 /// A table whose policies, or `scope_values`, read another one.
 struct VisitedReading {

@@ -95,6 +95,30 @@ SELECT t.sync('alice', 'projects'), t.sync('alice', 'items');
 DELETE FROM people;
 SELECT t.sync('alice', 'projects'), t.sync('alice', 'items');
 
+-- What others write into rows that decide about hers, where no policy asks for it, is not among the changes that each row is asked of.
+CREATE TABLE shelves (id int PRIMARY KEY, who name NOT NULL, label text);
+CREATE TABLE books (id int PRIMARY KEY, shelf int NOT NULL);
+ALTER TABLE shelves ENABLE ROW LEVEL SECURITY;
+ALTER TABLE books ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON shelves USING (who = current_user);
+CREATE POLICY shelf ON books USING (EXISTS (SELECT FROM shelves AS s WHERE s.id BETWEEN shelf AND shelf));
+GRANT SELECT ON shelves, books TO alice, bob;
+SET client_min_messages = warning;
+SELECT snapsync.enable('shelves'), snapsync.enable('books');
+RESET client_min_messages;
+INSERT INTO shelves SELECT i, 'bob' FROM generate_series(1, 300) AS i;
+INSERT INTO books SELECT i, i FROM generate_series(1, 300) AS i;
+SELECT t.sync('alice', 'shelves'), t.sync('alice', 'books');
+SET ROLE alice; SELECT t.counts('books'); RESET ROLE;
+UPDATE shelves SET label = 'tidied' WHERE id <= 200; UPDATE shelves SET who = 'alice' WHERE id = 7;
+SET ROLE alice; SELECT t.counts('books'); RESET ROLE;
+SELECT t.sync('alice', 'shelves'), t.sync('alice', 'books');
+-- In parts of one transaction, which tell together what it found.
+SET snapsync.flush_threshold = 50;
+BEGIN; UPDATE shelves SET label = 'again'; UPDATE shelves SET label = 'and again', who = 'carol' WHERE id IN (7, 8); UPDATE shelves SET who = 'alice' WHERE id IN (8, 9); COMMIT;
+RESET snapsync.flush_threshold;
+SELECT t.sync('alice', 'shelves'), t.sync('alice', 'books');
+
 -- Restrictive policies, an aggregate, NOT IN, a view: whatever the query, it is put to what was there.
 CREATE TABLE banned (id int PRIMARY KEY, who name NOT NULL, topic int NOT NULL);
 CREATE TABLE topics (id int PRIMARY KEY, least int NOT NULL DEFAULT 0);

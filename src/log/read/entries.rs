@@ -19,6 +19,7 @@ const FEW_BYTES: usize = 4 << 20;
 pub struct Entries {
     was_reset: bool,
     have_images: bool,
+    have_inner: bool,
     few: Vec<Logged>,
     bytes: usize,
     many: Option<Sorted>,
@@ -28,7 +29,8 @@ pub struct Entries {
 
 impl Entries {
     pub(super) fn new() -> Entries {
-        Entries { was_reset: false, have_images: false, few: Vec::new(), bytes: 0, many: None, inner: false }
+        let (was_reset, have_images, have_inner, inner) = (false, false, false, false);
+        Entries { was_reset, have_images, have_inner, few: Vec::new(), bytes: 0, many: None, inner }
     }
 
     /// Of each key only the transactions that have an entry of a row version which they had made before.
@@ -42,6 +44,7 @@ impl Entries {
             return Ok(());
         }
         self.have_images |= entry.image.is_some();
+        self.have_inner |= entry.inner;
         if let Some(many) = &mut self.many {
             many.put(entry);
             return Ok(());
@@ -73,6 +76,11 @@ impl Entries {
     /// Has any of them an old state of its row?
     pub fn have_images(&self) -> bool {
         self.have_images
+    }
+
+    /// Is any of them of a row version that its transaction had made before?
+    pub(super) fn have_inner(&self) -> bool {
+        self.have_inner
     }
 
     pub fn is_empty(&self) -> bool {
