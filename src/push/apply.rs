@@ -23,6 +23,7 @@ use crate::server::subxact;
 
 mod held;
 mod left;
+mod refused;
 mod spared;
 
 use left::Beforehand;
@@ -71,6 +72,8 @@ pub struct ItemWriter<'w, 'a> {
     logged: i32,
     /// Records whose rows must not be taken along.
     spared: RefCell<Spared>,
+    /// By target and group of columns: records whose rows stood as they are sent when the first of these failed.
+    standing: RefCell<HashMap<(usize, u32), HashSet<u32>>>,
     /// A deletion counts as done where the push has hidden the row from its caller before: a trigger of another table may have marked it as deleted. That is for the
     /// last: in another order the deletion may come first.
     pub forgives: Cell<bool>,
@@ -80,8 +83,8 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     /// To be called before anything is written.
     pub fn of(targets: &'w [Target<'a>], fates: &'w [Fates], care: Care) -> Self {
         let echoes = targets.iter().map(|_| OnceCell::new()).gather();
-        let (logged, spared) = (journal::logged(), RefCell::default());
-        ItemWriter { targets, fates, echoes, care, logged, spared, forgives: Cell::new(false) }
+        let (logged, spared, standing) = (journal::logged(), RefCell::default(), RefCell::default());
+        ItemWriter { targets, fates, echoes, care, logged, spared, standing, forgives: Cell::new(false) }
     }
 
     fn echo(&self, target: usize) -> Result<Option<&Echo>> {
@@ -287,7 +290,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     }
 
     /// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else, or that has come
-    /// into sight, it is not the INSERT that failed.
+    /// into sight, it is not the INSERT that failed; and an updated row that stands as it is sent needs no UPDATE.
     fn failed(&self, item: Item, e: SyncError, outcome: &mut Outcome) -> Result<()> {
         let (target, id) = (&self.targets[item.target], item.id(self.targets));
         let is_taken = matches!(item.what, What::Insert(_)) && e.code == code::UNIQUE_VIOLATION;
@@ -316,7 +319,11 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             .detail(format!("It is about {}.", target.path_of(id)))
             .hint("Nothing was applied. Push again, in a new transaction."));
         }
-        outcome.failed.push((item, target.about(id, e)));
+        if self.stands_as_sent(item)? {
+            return Ok(());
+        }
+        let lasting = e.lasting || self.is_wrong_by_itself(item, &e)?;
+        outcome.failed.push((item, SyncError { lasting, ..target.about(id, e) }));
         Ok(())
     }
 }

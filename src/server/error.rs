@@ -102,6 +102,20 @@ impl SyncError {
         context.lines().find(|line| line.contains("PL/") || line.starts_with("SQL function "))
     }
 
+    /// Did it come out of code that the statement called (a function, a trigger, a cascade), where that is told?
+    pub fn is_of_inner_code(&self) -> bool {
+        let Some(origin) = &self.origin else { return false };
+        // (That a value is no JSON is told so.)
+        let lines = origin.context.iter().flat_map(|context| context.lines());
+        origin.query.is_some() || lines.into_iter().any(|line| !line.starts_with("JSON data, line "))
+    }
+
+    /// Is it about values and nothing else: that a type does not take them, a column, or a CHECK? (Not what a trigger says so of.)
+    pub fn is_of_values_alone(&self) -> bool {
+        let codes = [code::NOT_NULL_VIOLATION, code::CHECK_VIOLATION];
+        (self.code.starts_with("22") || codes.contains(&&*self.code)) && !self.is_of_inner_code()
+    }
+
     /// Has somebody cancelled the statement, or does the session end?
     pub fn is_cancellation(&self) -> bool {
         self.interrupts && ["57014", "57P01"].contains(&&*self.code)

@@ -131,6 +131,40 @@ SELECT push_changes('{"shared": {"deleted": ["99901", "99902"]}}', client_id => 
 RESET ROLE;
 SELECT count(*) FROM snapsync.change WHERE key IN ('99901', '99902');
 
+-- Without a push_id: what else the push did makes a trigger refuse what it has written, when it is sent once more. What stands as it is sent is done.
+CREATE TABLE albums (id text PRIMARY KEY, archived boolean NOT NULL DEFAULT false);
+CREATE TABLE photos (id text PRIMARY KEY, album text NOT NULL REFERENCES albums, title text, seen timestamptz);
+CREATE TABLE invoices (id text PRIMARY KEY, status text NOT NULL, note text);
+CREATE FUNCTION is_open() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM albums WHERE id IN (OLD.album, NEW.album) AND archived) THEN RAISE 'the album is archived'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER open BEFORE INSERT OR UPDATE ON photos FOR EACH ROW EXECUTE FUNCTION is_open();
+CREATE FUNCTION is_final() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF OLD.status = 'final' THEN RAISE 'final'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER final BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION is_final();
+GRANT ALL ON albums, photos, invoices TO alice;
+SELECT snapsync.enable('albums'), snapsync.enable('photos'), snapsync.enable('invoices', conflict => 'merge');
+INSERT INTO albums VALUES ('a'), ('b');
+INSERT INTO photos VALUES ('p', 'a', 'old'), ('q', 'b', 'old');
+INSERT INTO invoices VALUES ('i', 'draft');
+\set edits '{"albums": {"updated": [{"id": "a", "archived": true}]}, "photos": {"updated": [{"id": "p", "title": "new"}, {"id": "q", "album": "a"}]}, "invoices": {"updated": [{"id": "i", "status": "final"}]}}'
+SET ROLE alice;
+SELECT t.stamp('photos', 'A') AS a \gset
+SELECT push_changes(:'edits', :'a', client_id => 'A');
+SELECT push_changes(:'edits', :'a', client_id => 'A');
+SELECT push_changes(:'edits', :'a', client_id => 'A', on_rejected => 'report');
+-- Something else is no less refused, and hides nothing.
+\set more '{"albums": {"updated": [{"id": "a", "archived": true}, {"id": "b", "archived": true}]}, "photos": {"updated": [{"id": "p", "title": "new"}, {"id": "q", "album": "a", "title": "newer"}]}, "invoices": {"updated": [{"id": "i", "status": "final", "note": "x"}]}}'
+SELECT push_changes(:'more', :'a', client_id => 'A');
+SELECT push_changes(:'more', :'a', client_id => 'A', on_rejected => 'report');
+RESET ROLE;
+TABLE albums; TABLE photos; TABLE invoices;
+-- Two clients that changed it alike are in conflict all the same.
+SET ROLE alice;
+SELECT push_changes('{"invoices": {"updated": [{"id": "i", "status": "final"}]}}', :'a', client_id => 'B');
+SELECT push_changes('{"photos": {"updated": [{"id": "p", "title": "new"}]}}', :'a', client_id => 'B');
+RESET ROLE;
+
 -- The answer is the first one's, whatever has become of the tables, and of what their user may do.
 ALTER TABLE todo RENAME COLUMN title TO name;
 SET ROLE alice;

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::items;
-use super::singly::{may_wait, note, spares, Pace, Partial, Progress};
+use super::singly::{note, spares, Pace, Partial, Progress};
 use super::Work;
 use crate::push::item::Item;
 use crate::push::steps::Step;
@@ -136,7 +136,7 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         let whole = std::mem::replace(&mut self.left[step], Step { items: Vec::new(), together: false });
         let together = whole.together;
         let never =
-            |item: &Item| again && (self.errors.get(item).is_some_and(|e| !may_wait(e)) || self.held_up.contains(item));
+            |item: &Item| again && (self.errors.get(item).is_some_and(|e| e.lasting) || self.held_up.contains(item));
         let (failed, tried) = whole.items.into_iter().gather_parts(never);
         let mut part = Step { items: tried, together };
         let progress = self.write(&mut part)?;

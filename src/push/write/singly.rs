@@ -94,7 +94,7 @@ impl Partial {
     /// Those of which the order may be to blame.
     fn may_wait(&self) -> impl Iterator<Item = Item> + '_ {
         let by_order = &self.failed[..self.failed.len() - self.violators];
-        let failed = by_order.iter().filter(|(item, e)| may_wait(e) && !spares(item, e)).map(|(item, _)| *item);
+        let failed = by_order.iter().filter(|(item, e)| !e.lasting && !spares(item, e)).map(|(item, _)| *item);
         failed.chain(self.untried.iter().copied())
     }
 
@@ -454,12 +454,6 @@ fn put_ahead<'t>(trial: &Trial<'t>, left: &Partial) -> Option<Trial<'t>> {
     Some(Trial { ahead, ..trial.clone() })
 }
 
-/// May what failed so pass at another time? Not a value that its column does not take, nor a row that its table's CHECK refuses, nor what would take along a row that stands.
-pub(super) fn may_wait(e: &SyncError) -> bool {
-    let by_check = e.code == code::CHECK_VIOLATION && e.names[0].is_some() && e.names[4].is_some();
-    !(e.lasting || e.code.starts_with("22") || e.code == code::NOT_NULL_VIOLATION || by_check)
-}
-
 /// Is it a deletion that would take along what is still to be moved? It passes after that, if at all: rounds come back to it.
 pub(super) fn spares(item: &Item, e: &SyncError) -> bool {
     item.what.deletes() && e.code == code::CHANGED_BY_ITS_OWN
@@ -483,11 +477,12 @@ pub(super) fn note(errors: &mut HashMap<Item, SyncError>, item: Item, error: Syn
     }
 }
 
-/// How much an error tells of its row: less, where the order may have made it.
+/// How much an error tells of its row: less, where the order may have made it, or something that a trigger found.
 fn weight(e: &SyncError) -> u8 {
     match e.code.as_str() {
         code::INSUFFICIENT_PRIVILEGE => 0,
         code::CHANGED_BY_ITS_OWN => 1,
+        _ if e.is_of_values_alone() => 3,
         _ => 2,
     }
 }
@@ -498,15 +493,20 @@ struct Reasons(HashMap<Item, SyncError>);
 
 impl Reasons {
     fn learn(&mut self, of: &Partial) {
-        let telling = of.failed.iter().filter(|(_, e)| weight(e) == 2);
-        memory::extend(&mut self.0, telling.map(|(item, e)| (*item, e.clone())));
+        for (item, e) in of.failed.iter().filter(|(_, e)| weight(e) >= 2) {
+            memory::heed();
+            if self.0.get(item).is_none_or(|known| weight(known) <= weight(e)) {
+                memory::extend(&mut self.0, Some((*item, e.clone())));
+            }
+        }
     }
 
-    /// Tells it of those of which this order says only that the push takes them along.
+    /// Tells it of those of which this order says only that the push takes them along, or what a trigger found, where their values are wrong.
     fn tell(mut self, of: &mut Partial) {
-        for (item, e) in of.failed.iter_mut().filter(|(_, e)| e.code == code::CHANGED_BY_ITS_OWN) {
+        for (item, e) in &mut of.failed {
             memory::heed();
-            if let Some(reason) = self.0.remove(item) {
+            let is_better = |reason: &SyncError| e.code == code::CHANGED_BY_ITS_OWN || weight(reason) > 2;
+            if let Some(reason) = self.0.remove(item).filter(is_better) {
                 *e = reason;
             }
         }
