@@ -31,6 +31,8 @@ pub struct Facts {
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
     pub fires_late: i16,
+    /// Those on which such a trigger runs for each row, when the statement has written all of them.
+    after_rows: i16,
     /// Those at which such a trigger or rule may veto the change of a row, and do another.
     pub vetoes: i16,
     /// There are rules.
@@ -100,6 +102,11 @@ impl Facts {
         Ok(collection.facts.get_or_init(|| facts))
     }
 
+    /// May the same written by one statement, and row by row, come to different things?
+    pub fn fires_after_rows(&self, event: i16) -> bool {
+        self.after_rows & event != 0
+    }
+
     /// Nothing is ruled out.
     fn of_what_is_gone() -> Facts {
         Facts {
@@ -111,6 +118,7 @@ impl Facts {
             referring: Vec::new(),
             fires: -1,
             fires_late: -1,
+            after_rows: -1,
             vetoes: -1,
             ruled: true,
             instead: -1,

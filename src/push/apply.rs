@@ -102,22 +102,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 
     /// The same; `trusted`: no created row is there without its INSERT.
     fn apply_as(&self, items: &[Item], together: bool, trusted: bool) -> Result<Applied> {
-        let mut order: Vec<(usize, What)> = Vec::new();
-        let mut by_statement: HashMap<(usize, What), Vec<&Item>> = HashMap::new();
-        // Most often one after the other.
-        for run in items.chunk_by(|a, b| (a.target, a.what) == (b.target, b.what)) {
-            let key = (run[0].target, run[0].what);
-            let list = by_statement.entry(key).or_insert_with(|| {
-                order.push(key);
-                Vec::new()
-            });
-            memory::extend(list, run);
-        }
-        let mut statements: Vec<WriteStatement> = memory::list(order.len());
-        for (target, what) in order {
-            let items = by_statement.remove(&(target, what)).unwrap_or_default();
-            statements.push(WriteStatement::of(target, what, items, self.targets));
-        }
+        let mut statements = self.statements(items, together)?;
         let mut applied = Applied::default();
         for nothing in statements.iter().filter(|s| s.writes_nothing(self.targets)) {
             let target = &self.targets[nothing.target];
@@ -136,6 +121,36 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             }
         }
         Ok(applied)
+    }
+
+    /// One for each target, kind and set of columns. But where triggers run after each row, each row has one of its own, in the order in which they were sent: a trigger
+    /// that counts, numbers or closes what was there before must not find rows that come after.
+    fn statements<'i>(&self, items: &'i [Item], together: bool) -> Result<Vec<WriteStatement<'i>>> {
+        let mut by_statement: Vec<(usize, What, Vec<&Item>)> = Vec::new();
+        let mut places: HashMap<(usize, What), usize> = HashMap::new();
+        // Most often one after the other.
+        for run in items.chunk_by(Item::is_like) {
+            let Item { target, what, .. } = run[0];
+            if !together
+                && Facts::of(&self.targets[target].collection)?
+                    .fires_after_rows(what.event(&self.targets[target].collection))
+            {
+                let mut rows: Vec<&Item> = run.iter().gather();
+                memory::sort_by(&mut rows, |a, b| a.row.cmp(&b.row));
+                memory::extend(&mut by_statement, rows.into_iter().map(|item| (target, item.what, vec![item])));
+                continue;
+            }
+            for run in run.chunk_by(|a, b| a.what == b.what) {
+                let key = (target, run[0].what);
+                let place = *places.entry(key).or_insert_with(|| {
+                    by_statement.push((target, run[0].what, Vec::new()));
+                    by_statement.len() - 1
+                });
+                memory::extend(&mut by_statement[place].2, run);
+            }
+        }
+        let statement = |(target, what, items)| WriteStatement::of(target, what, items, self.targets);
+        Ok(by_statement.into_iter().map(statement).gather())
     }
 
     fn run(&self, statement: &WriteStatement, trusted: bool, applied: &mut Applied) -> Result<()> {

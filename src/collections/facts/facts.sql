@@ -1,10 +1,10 @@
 -- What a push must know of table $1 (facts.rs, `Facts`). What is in catalogs is looked up one by one (OFFSET 0), here and in the other statements: a
--- plan that begins with all that others have made may look cheaper to the planner. Bits of tgtype: 1 ROW, 2 BEFORE, 4 INSERT, 8 DELETE, 16 UPDATE.
+-- plan that begins with all that others have made may look cheaper to the planner. Bits of tgtype: 1 ROW, 2 BEFORE, 4 INSERT, 8 DELETE, 16 UPDATE, 64 INSTEAD OF.
 -- Triggers are those of the table and its partitions, without ours and those of foreign keys; rules count as triggers of every event.
 WITH tree AS (
     SELECT relid FROM snapsync.parts($1) AS part(relid)),
 own AS (
-    SELECT g.tgtype, g.tgdeferrable
+    SELECT g.tgtype, g.tgdeferrable, g.tginitdeferred
     FROM tree CROSS JOIN LATERAL (SELECT * FROM pg_trigger WHERE tgrelid = tree.relid OFFSET 0) AS g
     WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgfoid <> 'snapsync.track()'::regprocedure),
 ruled AS (
@@ -53,6 +53,8 @@ SELECT json_build_object(
                   WHERE k.contype = 'f'),
     'fires', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own), 0) END,
     'fires_late', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgdeferrable), 0),
+    -- (One that waits for the commit finds all there is.)
+    'after_rows', coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 67::int2 = 1 AND NOT tginitdeferred), 0),
     'vetoes', CASE WHEN (SELECT r FROM ruled) THEN -1 ELSE coalesce((SELECT bit_or(tgtype) FROM own WHERE tgtype & 3::int2 = 3), 0) END,
     'ruled', (SELECT r FROM ruled),
     -- (A rule of a part's is for who names the part.)

@@ -1,0 +1,104 @@
+-- Triggers that run after each row find the rows that were sent before it, and none that were sent after it: a push comes to what its rows come to one by one.
+\set ECHO none
+\set test regress_push_rows
+\cd `echo "$PG_ABS_SRCDIR"`
+\i support.psql
+SET client_min_messages = warning;
+-- What the table has after these rows were pushed at once, and after they were pushed one after the other. Both are undone.
+CREATE FUNCTION t.come_to(collection text, kind text, rows jsonb, shown text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    how jsonb;
+    changes jsonb;
+    came text[] := '{}';
+    now text;
+BEGIN
+    FOREACH how IN ARRAY ARRAY[jsonb_build_array(rows), (SELECT jsonb_agg(jsonb_build_array(r)) FROM jsonb_array_elements(rows) AS r)] LOOP
+        BEGIN
+            SET LOCAL ROLE alice;
+            FOR changes IN SELECT jsonb_build_object(collection, jsonb_build_object(kind, part)) FROM jsonb_array_elements(how) AS part LOOP
+                now := coalesce(now || ' ', '') || (public.push_changes(changes::json, client_id => 'c', on_rejected => 'report')::jsonb -> 'experimentalRejectedIds' -> collection)::text;
+            END LOOP;
+            RESET ROLE;
+            EXECUTE format('SELECT concat(string_agg(concat_ws('' '', %s), '', '' ORDER BY id), '' but '' || $1) FROM %I', shown, collection) INTO now USING now;
+            RAISE 'undone' USING ERRCODE = 'TT000';
+        EXCEPTION WHEN SQLSTATE 'TT000' THEN NULL;
+        END;
+        came := came || now;
+        now := NULL;
+    END LOOP;
+    RETURN CASE WHEN came[1] = came[2] THEN came[1] ELSE format('at once: %s; one by one: %s', came[1], came[2]) END;
+END
+$$;
+\set ECHO all
+-- The latest of several versions; the price that is open; the default.
+CREATE TABLE versions (id text PRIMARY KEY, doc int NOT NULL, is_latest boolean NOT NULL DEFAULT true);
+CREATE FUNCTION latest() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE versions SET is_latest = false WHERE doc = NEW.doc AND id <> NEW.id AND is_latest; RETURN NULL; END $$;
+CREATE TRIGGER latest AFTER INSERT ON versions FOR EACH ROW EXECUTE FUNCTION latest();
+CREATE TABLE prices (id text PRIMARY KEY, price int, from_day int, to_day int);
+CREATE FUNCTION close_last() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE prices SET to_day = NEW.from_day WHERE id <> NEW.id AND to_day IS NULL; RETURN NULL; END $$;
+CREATE TRIGGER close_last AFTER INSERT ON prices FOR EACH ROW EXECUTE FUNCTION close_last();
+CREATE TABLE addresses (id text PRIMARY KEY, is_default boolean NOT NULL DEFAULT false, street text);
+CREATE FUNCTION unset_others() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE addresses SET is_default = false WHERE id <> NEW.id AND is_default; RETURN NULL; END $$;
+CREATE TRIGGER unset_others AFTER INSERT OR UPDATE OF is_default ON addresses FOR EACH ROW WHEN (NEW.is_default) EXECUTE FUNCTION unset_others();
+INSERT INTO versions VALUES ('v1', 1);
+INSERT INTO prices VALUES ('p1', 10, 1);
+INSERT INTO addresses VALUES ('a1', true), ('a2', false), ('a3', false);
+GRANT ALL ON versions, prices, addresses TO alice;
+SELECT snapsync.enable('versions', readonly => '{is_latest}'), snapsync.enable('prices', readonly => '{to_day}'), snapsync.enable('addresses');
+SELECT t.come_to('versions', 'created', '[{"id": "v3", "doc": 1}, {"id": "v2", "doc": 1}]', 'id, is_latest');
+SELECT t.come_to('prices', 'created', '[{"id": "p2", "price": 11, "from_day": 5}, {"id": "p3", "price": 12, "from_day": 9}]', 'id, from_day, to_day');
+SELECT t.come_to('addresses', 'created', '[{"id": "a5", "is_default": true}, {"id": "a4", "is_default": true}]', 'id, is_default');
+-- Also where they come with other columns each, and are changed.
+SELECT t.come_to('addresses', 'created', '[{"id": "a6", "is_default": true}, {"id": "a5", "is_default": true, "street": "x"}, {"id": "a4", "is_default": true}]', 'id, is_default');
+SELECT t.come_to('addresses', 'updated', '[{"id": "a3", "is_default": true}, {"id": "a2", "is_default": true}]', 'id, is_default');
+
+-- Places in a list, which closes behind what is taken out.
+CREATE TABLE items (id text PRIMARY KEY, place int NOT NULL);
+CREATE FUNCTION shift() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE items SET place = place + 1 WHERE id <> NEW.id AND place >= NEW.place; RETURN NULL; END $$;
+CREATE FUNCTION close_gap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE items SET place = place - 1 WHERE place > OLD.place; RETURN NULL; END $$;
+CREATE TRIGGER shift AFTER INSERT ON items FOR EACH ROW EXECUTE FUNCTION shift();
+CREATE TRIGGER close_gap AFTER DELETE ON items FOR EACH ROW EXECUTE FUNCTION close_gap();
+ALTER TABLE items DISABLE TRIGGER shift;
+INSERT INTO items SELECT 'i' || n, n FROM generate_series(0, 4) AS n;
+ALTER TABLE items ENABLE TRIGGER shift;
+GRANT ALL ON items TO alice;
+SELECT snapsync.enable('items');
+SELECT t.come_to('items', 'created', '[{"id": "k", "place": 0}, {"id": "j", "place": 0}]', 'id, place');
+SELECT t.come_to('items', 'deleted', '["i1", "i3"]', 'id, place');
+SELECT t.come_to('items', 'deleted', '["i3", "i1"]', 'id, place');
+
+-- A balance that is looked up before a row and changed after it, and what has no room left. A trigger that waits for the commit finds all there is.
+CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL, entries int NOT NULL DEFAULT 0);
+CREATE TABLE ledger (id text PRIMARY KEY, account int NOT NULL REFERENCES accounts, amount int NOT NULL, balance_after int);
+CREATE FUNCTION look_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    SELECT balance + NEW.amount INTO NEW.balance_after FROM accounts WHERE id = NEW.account;
+    IF NEW.balance_after < 0 THEN RAISE 'no money'; END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION book() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE accounts SET balance = balance + NEW.amount, entries = entries + 1 WHERE id = NEW.account; RETURN NULL; END $$;
+CREATE FUNCTION is_booked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT entries FROM accounts WHERE id = NEW.account) <> (SELECT count(*) FROM ledger WHERE account = NEW.account) THEN RAISE 'not booked'; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER look_up BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION look_up();
+CREATE TRIGGER book AFTER INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION book();
+CREATE CONSTRAINT TRIGGER is_booked AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION is_booked();
+INSERT INTO accounts VALUES (1, 100);
+GRANT ALL ON ledger TO alice;
+GRANT SELECT, UPDATE ON accounts TO alice;
+SELECT snapsync.enable('ledger', readonly => '{balance_after}');
+SELECT t.come_to('ledger', 'created', '[{"id": "l1", "account": 1, "amount": -30}, {"id": "l2", "account": 1, "amount": -20}, {"id": "l3", "account": 1, "amount": -60}]', 'id, amount, balance_after');
+
+-- A row that a trigger takes along is not refused when its own turn comes.
+CREATE TABLE pairs (id text PRIMARY KEY, other text);
+CREATE FUNCTION take_both() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM pairs WHERE id = OLD.other; RETURN NULL; END $$;
+CREATE TRIGGER take_both AFTER DELETE ON pairs FOR EACH ROW EXECUTE FUNCTION take_both();
+INSERT INTO pairs VALUES ('x', 'y'), ('y', 'x'), ('z', NULL);
+GRANT ALL ON pairs TO alice;
+SELECT snapsync.enable('pairs');
+SELECT t.come_to('pairs', 'deleted', '["x", "y"]', 'id');
+
+\set ECHO none
+\c postgres
+SET client_min_messages = warning;
+DROP DATABASE regress_push_rows;
