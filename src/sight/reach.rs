@@ -26,6 +26,7 @@ mod batch;
 mod concerning;
 mod part;
 
+use concerning::Question;
 use part::AccessPart;
 pub use part::ReadTable;
 
@@ -41,6 +42,7 @@ pub struct Reach<'a> {
     reset: HashMap<u32, bool>,
     /// By reading table, and the place among what it reads.
     concerned: HashMap<(u32, usize), (Rc<Ends>, AccessPart)>,
+    answers: HashMap<Question, Rc<Ends>>,
     /// By read table, and what counts of it.
     unjudged: HashMap<(u32, Unjudged), Rc<Ends>>,
     /// Tables whose deleted rows are being judged: to find a circle of policies.
@@ -59,6 +61,7 @@ impl<'a> Reach<'a> {
             of_access: HashMap::new(),
             reset: HashMap::new(),
             concerned: HashMap::new(),
+            answers: HashMap::new(),
             unjudged: HashMap::new(),
             judging: HashSet::new(),
             left: Rc::new(Cell::new(LATER)),
@@ -112,7 +115,7 @@ impl<'a> Reach<'a> {
                     Some(known) => known.clone(),
                     None => {
                         let part = AccessPart::of(&read, access, &table, self)?;
-                        let found = Rc::new(self.concerning(&read, access, table.relation, &part)?);
+                        let found = self.concerning(&read, access, table.relation, &part)?;
                         self.concerned.insert(edge, (Rc::clone(&found), part.clone()));
                         (found, part)
                     }

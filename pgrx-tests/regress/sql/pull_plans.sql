@@ -181,6 +181,28 @@ UPDATE boards SET rank = 10 WHERE team = 'plans_owner';
 UPDATE boards SET rank = 2;
 SET ROLE plans_owner; SELECT asks(:'since', 20); RESET ROLE;
 
+-- Ten tables that hang on boards in the same way: it is asked once whom the changes of these concern.
+DO $$ BEGIN
+    FOR n IN 1 .. 10 LOOP
+        EXECUTE format('CREATE TABLE pins%s (id int PRIMARY KEY, board int NOT NULL REFERENCES boards ON DELETE CASCADE)', n);
+        EXECUTE format('ALTER TABLE pins%s ENABLE ROW LEVEL SECURITY', n);
+        EXECUTE format('CREATE POLICY via ON pins%s USING (board IN (SELECT id FROM boards))', n);
+        EXECUTE format('GRANT SELECT ON pins%s TO plans_owner', n);
+        PERFORM snapsync.enable(('pins' || n)::regclass);
+    END LOOP;
+END $$;
+CREATE FUNCTION asks_of_all(since text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE scans bigint; came json;
+BEGIN
+  scans := (SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'apart.members'::regclass);
+  came := public.pull_changes(ARRAY(SELECT 'pins' || n FROM generate_series(1, 10) AS n), since);
+  scans := (SELECT seq_scan - scans FROM pg_stat_xact_user_tables WHERE relid = 'apart.members'::regclass);
+  RETURN format('%s, the subquery was run %s', coalesce(came ->> 'reason', 'no replacement'), CASE WHEN scans <= 20 THEN 'a few times' ELSE format('%s times', scans) END);
+END $$;
+SELECT public.pull_changes('{}') ->> 'timestamp' AS since \gset
+UPDATE boards SET rank = 3 WHERE team = 'plans_other';
+SET ROLE plans_owner; SELECT asks_of_all(:'since'); RESET ROLE;
+
 -- With a change of a role plans are made anew, and those from before are not kept.
 CREATE FUNCTION pull_after_changes(n int) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
@@ -194,6 +216,7 @@ SELECT pull_after_changes(3) AS contexts \gset
 SELECT pull_after_changes(30) <= :contexts + 10 AS few_more;
 
 SET client_min_messages = warning;
+DO $$ BEGIN FOR n IN 1 .. 10 LOOP EXECUTE format('DROP TABLE pins%s', n); END LOOP; END $$;
 DROP TABLE by_uuid, by_text, by_two, by_pair, by_team, two_ways, tasks, projects, cards, boards;
 DROP SCHEMA apart CASCADE;
 DROP OWNED BY plans_owner;

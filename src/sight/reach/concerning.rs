@@ -1,5 +1,7 @@
 //! Which changes of an access table move the caller's view of what hangs on it.
 
+use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -13,9 +15,51 @@ use crate::log::journal;
 use crate::policies::access::{self, Concerns};
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
-use crate::server::pg;
+use crate::server::{pg, spi};
 use crate::sight::ends::Ends;
 use crate::sight::policy::Judge;
+
+/// What is asked of the changes of a table: twenty tables that hang on one in the same way ask it once.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    table: u32,
+    part: Option<Vec<String>>,
+    parent: bool,
+    concerns: Whom,
+}
+
+/// As [`Concerns`] has it.
+#[derive(PartialEq, Eq, Hash)]
+enum Whom {
+    Everybody,
+    WhoSees,
+    Satisfying {
+        trees: Vec<CString>,
+        texts: Vec<String>,
+        calls: Rc<BTreeSet<String>>,
+        /// With whose rights names in the texts are looked up.
+        owner: u32,
+        may_judge_all: bool,
+    },
+}
+
+impl Question {
+    fn of(edge: &AccessReading, part: &AccessPart) -> Result<Question> {
+        let concerns = match &edge.access.reading.concerns {
+            Concerns::Everybody => Whom::Everybody,
+            Concerns::WhoSees => Whom::WhoSees,
+            Concerns::Satisfying { trees, texts, calls } => Whom::Satisfying {
+                trees: trees.iter().cloned().gather(),
+                texts: texts.iter().cloned().gather(),
+                calls: Rc::clone(calls),
+                owner: spi::owner(edge.reader)?.to_u32(),
+                may_judge_all: access::may_judge_all(edge.reader, edge.table.relation),
+            },
+        };
+        let part = part.values().map(|values| values.iter().cloned().gather());
+        Ok(Question { table: edge.table.relation.to_u32(), part, parent: edge.access.parent, concerns })
+    }
+}
 
 impl Reach<'_> {
     /// The stamps of changes of this access table of `reader` that move the caller's view of what hangs on it.
@@ -25,8 +69,22 @@ impl Reach<'_> {
         access: &Access,
         reader: pg_sys::Oid,
         part: &AccessPart,
-    ) -> Result<Ends> {
+    ) -> Result<Rc<Ends>> {
+        if self.entries_of_access(table.relation, part.values())?.is_empty() {
+            return Ok(Rc::default());
+        }
         let edge = AccessReading { table, access, reader };
+        let question = Question::of(&edge, part)?;
+        if let Some(known) = self.answers.get(&question) {
+            return Ok(Rc::clone(known));
+        }
+        let found = Rc::new(self.find_concerning(&edge, part)?);
+        self.answers.insert(question, Rc::clone(&found));
+        Ok(found)
+    }
+
+    fn find_concerning(&mut self, edge: &AccessReading, part: &AccessPart) -> Result<Ends> {
+        let AccessReading { table, access, .. } = *edge;
         let (mut found, own) = (Ends::default(), journal::own_stamp());
         let entries = self.entries_of_access(table.relation, part.values())?;
         let mut asked = None;
@@ -61,11 +119,11 @@ impl Reach<'_> {
                 row.images.clear();
             }
             if batch.is_full() {
-                self.concerning_of(&edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
+                self.concerning_of(edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
             }
             Ok(true)
         })?;
-        self.concerning_of(&edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
+        self.concerning_of(edge, &mut asked, &mut scratch, &mut batch, &mut found)?;
         Ok(found)
     }
 
