@@ -123,31 +123,30 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         Ok(applied)
     }
 
-    /// One for each target, kind and set of columns. But where triggers run after each row, each row has one of its own, in the order in which they were sent: a trigger
-    /// that counts, numbers or closes what was there before must not find rows that come after.
+    /// One for each target, kind and set of columns; if they are not to be one, as far as such rows stand one after the other. But where triggers run after each row, each row has
+    /// one of its own: a trigger that counts, numbers or closes what was there before must not find rows that come after.
     fn statements<'i>(&self, items: &'i [Item], together: bool) -> Result<Vec<WriteStatement<'i>>> {
         let mut by_statement: Vec<(usize, What, Vec<&Item>)> = Vec::new();
         let mut places: HashMap<(usize, What), usize> = HashMap::new();
-        // Most often one after the other.
-        for run in items.chunk_by(Item::is_like) {
+        // (New rows of a statement come as they were sent.)
+        let joins = |a: &Item, b: &Item| {
+            (a.target, a.what) == (b.target, b.what) && (together || !a.inserts() || a.row < b.row)
+        };
+        for run in items.chunk_by(joins) {
+            memory::heed();
             let Item { target, what, .. } = run[0];
-            if !together
-                && Facts::of(&self.targets[target].collection)?
-                    .fires_after_rows(what.event(&self.targets[target].collection))
-            {
-                let mut rows: Vec<&Item> = run.iter().gather();
-                memory::sort_by(&mut rows, |a, b| a.row.cmp(&b.row));
-                memory::extend(&mut by_statement, rows.into_iter().map(|item| (target, item.what, vec![item])));
+            let collection = &self.targets[target].collection;
+            if !together && Facts::of(collection)?.fires_after_rows(what.event(collection)) {
+                memory::extend(&mut by_statement, run.iter().map(|item| (target, what, vec![item])));
                 continue;
             }
-            for run in run.chunk_by(|a, b| a.what == b.what) {
-                let key = (target, run[0].what);
-                let place = *places.entry(key).or_insert_with(|| {
-                    by_statement.push((target, run[0].what, Vec::new()));
-                    by_statement.len() - 1
-                });
-                memory::extend(&mut by_statement[place].2, run);
+            let place = if together { places.get(&(target, what)) } else { None };
+            let place = *place.unwrap_or(&by_statement.len());
+            if place == by_statement.len() {
+                by_statement.push((target, what, Vec::new()));
+                places.insert((target, what), place);
             }
+            memory::extend(&mut by_statement[place].2, run);
         }
         let statement = |(target, what, items)| WriteStatement::of(target, what, items, self.targets);
         Ok(by_statement.into_iter().map(statement).gather())

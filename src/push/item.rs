@@ -57,6 +57,10 @@ impl Item {
         self.target == other.target && std::mem::discriminant(&self.what) == std::mem::discriminant(&other.what)
     }
 
+    pub fn inserts(&self) -> bool {
+        matches!(self.what, What::Insert(_))
+    }
+
     /// (One that takes the mark of deletion away is as good as an insert.)
     pub fn is_update(&self) -> bool {
         matches!(self.what, What::Update(_) | What::Mark(_))

@@ -23,6 +23,7 @@ mod ahead;
 mod by_values;
 mod circles;
 mod heirs;
+mod in_turn;
 mod orders;
 mod sift;
 mod singly;
@@ -110,7 +111,7 @@ impl<'w, 'a> Work<'w, 'a> {
         writer.spare(decided.clone(), spared::Records::new());
         let (ties, keys, heirs) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         let (moving, spares_decided) = (OnceCell::new(), Cell::new(true));
-        Ok(Work {
+        let mut work = Work {
             pusher,
             targets,
             decisions,
@@ -124,7 +125,10 @@ impl<'w, 'a> Work<'w, 'a> {
             steps,
             writer,
             before,
-        })
+        };
+        let steps = std::mem::take(&mut work.steps);
+        work.steps = work.in_turn(steps, false)?;
+        Ok(work)
     }
 
     /// The first attempt, without a second one: false, with nothing done, where something turns up that might not in another order.
@@ -142,12 +146,15 @@ impl<'w, 'a> Work<'w, 'a> {
 
     /// Applies what was decided: in the order in which all of it can be written, and the least is lacking, or, if there is none, what can be.
     pub fn write(&self) -> Result<Written> {
-        let attempts = match self.in_any_order()? {
+        let mut attempts = match self.in_any_order()? {
             Ok(written) => return Ok(written),
             Err(attempts) => attempts,
         };
         if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
+        }
+        for attempt in &mut attempts {
+            attempt.steps = self.in_turn(std::mem::take(&mut attempt.steps), true)?;
         }
         let waits = self.waits_for_decided(&attempts)?;
         let written = match waits {

@@ -98,6 +98,58 @@ GRANT ALL ON pairs TO alice;
 SELECT snapsync.enable('pairs');
 SELECT t.come_to('pairs', 'deleted', '["x", "y"]', 'id');
 
+-- Where a table refers to itself, each row comes after those that it hangs on, for triggers to look at: whatever the order in which they are sent, and the columns that they have.
+CREATE TABLE folders (id text PRIMARY KEY, parent text REFERENCES folders ON DELETE CASCADE, name text NOT NULL, path text, note text);
+CREATE FUNCTION set_path() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.path := concat((SELECT path || '/' FROM folders WHERE id = NEW.parent), NEW.name); RETURN NEW; END $$;
+CREATE TRIGGER set_path BEFORE INSERT OR UPDATE OF parent, name ON folders FOR EACH ROW EXECUTE FUNCTION set_path();
+INSERT INTO folders (id, parent, name) VALUES ('r', NULL, 'root'), ('a', 'r', 'a'), ('b', 'a', 'b');
+GRANT ALL ON folders TO alice;
+SELECT snapsync.enable('folders', readonly => '{path}');
+CREATE FUNCTION t.paths(changes json, rejected text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    now text;
+BEGIN
+    SET LOCAL ROLE alice;
+    now := public.push_changes(json_build_object('folders', changes), client_id => 'c', on_rejected => rejected)::jsonb - 'rejected';
+    RESET ROLE;
+    now := format('%s %s', now, (SELECT string_agg(path, ', ' ORDER BY id) FROM folders));
+    RAISE 'undone' USING ERRCODE = 'TT000';
+EXCEPTION WHEN SQLSTATE 'TT000' THEN RETURN now;
+END
+$$;
+SELECT t.paths('{"created": [{"id": "n", "parent": "r", "name": "new"}], "updated": [{"id": "a", "parent": "n"}]}', how),
+       t.paths('{"created": [{"id": "z", "parent": "y", "name": "z"}, {"id": "y", "parent": "x", "name": "y", "note": "!"}, {"id": "x", "name": "x"}], "updated": [{"id": "b", "parent": "z", "note": "!"}]}', how)
+FROM unnest('{abort,report}'::text[]) AS how;
+-- Beside one that hangs on nothing.
+SELECT t.paths('{"created": [{"id": "o", "parent": "nowhere", "name": "o"}, {"id": "n", "parent": "r", "name": "new"}], "updated": [{"id": "a", "parent": "n"}]}', 'report');
+-- Two that hang on each other.
+SELECT t.paths('{"created": [{"id": "n", "parent": "m", "name": "n"}, {"id": "m", "parent": "n", "name": "m"}, {"id": "o", "name": "o"}]}', 'report');
+-- So it is with tables that refer to each other, where their rows do not.
+CREATE TABLE lists (id text PRIMARY KEY, color text, n int NOT NULL DEFAULT 0);
+CREATE TABLE todos (id text PRIMARY KEY, list text NOT NULL REFERENCES lists ON DELETE CASCADE, color text);
+ALTER TABLE lists ADD pinned text REFERENCES todos ON DELETE SET NULL;
+CREATE FUNCTION set_color() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.color := (SELECT color FROM lists WHERE id = NEW.list); UPDATE lists SET n = n + 1 WHERE id = NEW.list; RETURN NEW; END $$;
+CREATE TRIGGER set_color BEFORE INSERT OR UPDATE OF list ON todos FOR EACH ROW EXECUTE FUNCTION set_color();
+INSERT INTO lists VALUES ('l', 'red');
+INSERT INTO todos VALUES ('t', 'l');
+GRANT ALL ON lists, todos TO alice;
+SELECT snapsync.enable('lists', readonly => '{n}'), snapsync.enable('todos', readonly => '{color}');
+SET ROLE alice;
+SELECT push_changes('{"lists": {"created": [{"id": "m", "color": "blue"}]}, "todos": {"created": [{"id": "u", "list": "m"}], "updated": [{"id": "t", "list": "m"}]}}', client_id => 'c');
+RESET ROLE;
+TABLE lists; TABLE todos;
+-- A long chain against the order in which it is sent, beside one that hangs on nothing: only that one is refused.
+CREATE TABLE links (id int PRIMARY KEY, next int REFERENCES links);
+GRANT ALL ON links TO alice;
+SELECT snapsync.enable('links');
+SET ROLE alice;
+SELECT push_changes(json_build_object('links', json_build_object('created', (SELECT json_agg(json_build_object('id', n, 'next', CASE WHEN n < 400 THEN n + 1 END)) FROM generate_series(0, 400) AS n)
+                                                                 )), client_id => 'c'), (SELECT count(*) FROM links);
+SELECT push_changes(json_build_object('links', json_build_object('created', (SELECT json_agg(json_build_object('id', n, 'next', CASE n WHEN 1777 THEN 9999 WHEN 1400 THEN NULL ELSE n + 1 END))
+                                                                             FROM generate_series(1000, 1777) AS n WHERE n <= 1400 OR n = 1777))), client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
+RESET ROLE;
+SELECT count(*) FROM links;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -40,6 +40,12 @@ impl Work<'_, '_> {
         if items.len() < 2 {
             return Ok(Vec::new());
         }
+        let parts = self.parts(items)?;
+        Ok(parts.into_iter().filter(|part| part.len() > 1).gather())
+    }
+
+    /// All of these items, each after what it hangs on, else in their own order; in one part what hangs on each other.
+    pub(super) fn parts(&self, items: &[Item]) -> Result<Vec<Vec<Item>>> {
         let keys = self.keys()?;
         let stored = self.stored(items, keys)?;
         let relation = |item: &Item| self.relation(item.target);
@@ -76,10 +82,11 @@ impl Work<'_, '_> {
                 memory::extend(&mut edges[place], node);
             }
         }
-        let circles = order::components(&edges).into_iter().map(|circle| {
-            let rows = circle.into_iter().filter_map(|place| items.get(place).copied());
+        // (The nodes of values are no items.)
+        let parts = order::components(&edges).into_iter().map(|part| {
+            let rows = part.into_iter().filter_map(|place| items.get(place).copied());
             rows.gather::<Vec<Item>>()
         });
-        Ok(circles.filter(|circle| circle.len() > 1).gather())
+        Ok(parts.filter(|part| !part.is_empty()).gather())
     }
 }
