@@ -23,10 +23,12 @@ use crate::server::subxact;
 
 mod held;
 mod left;
+mod linked;
 mod refused;
 mod spared;
 
 use left::Beforehand;
+pub use linked::TwoSteps;
 use spared::Spared;
 
 /// What statements left undone, without an error.
@@ -168,7 +170,11 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         if done.len() == statement.items.len() {
             return Ok(());
         }
-        self.check(statement, &done.into_iter().map(|(n, _)| n).gather(), &before, applied)
+        let done: HashSet<u32> = done.into_iter().map(|(n, _)| n).gather();
+        let missed = statement.items.iter().find(|item| statement.sets_later() && !done.contains(&item.row));
+        // (As it is now, the row was not sent.)
+        missed.map_or(Ok(()), |item| Err(target.refused("updated", item.id(self.targets))))?;
+        self.check(statement, &done, &before, applied)
     }
 
     /// One statement with a WITH query for each: Postgres checks foreign keys at the end of it, so that rows may refer to each
@@ -216,11 +222,13 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
         let mut sent = SentRows::new();
         for statement in statements {
             let target = &self.targets[statement.target];
-            if !target.echoes {
+            // (What is written in two steps comes to its client once more.)
+            let items = statement.written_whole();
+            if !target.echoes || items.is_empty() {
                 continue;
             }
             let Some(echo) = self.echo(statement.target)? else { continue };
-            let rows = echo.rows(target, statement.what, &statement.items);
+            let rows = echo.rows(target, statement.what, &items);
             if !rows.is_empty() {
                 memory::extend(sent.entry(target.collection.relation.to_u32()).or_default(), rows);
             }
@@ -345,7 +353,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
 /// PostgreSQL does not tell which rows a statement has changed if a rule has something else done instead (and from a function's rows of no type it may not
 /// even survive that).
 fn refuse_ruled(statement: &WriteStatement, target: &Target) -> Result<()> {
-    let event = statement.what.event(&target.collection);
+    let event = statement.event(&target.collection);
     if event == INSERT || !target.is_ruled(event)? {
         return Ok(());
     }

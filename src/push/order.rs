@@ -85,13 +85,27 @@ pub fn stages(targets: &[Target]) -> Result<Vec<Stage>> {
 }
 
 /// The places of the nodes of a graph in an order in which each comes after those it points to, as far as that is no circle: else in their own order, or the other one.
-fn ranks(edges: &[Vec<usize>], turned: bool) -> Vec<usize> {
+pub fn ranks(edges: &[Vec<usize>], turned: bool) -> Vec<usize> {
+    let mut ranks = memory::filled(0, edges.len());
+    let all = parts(edges, turned).into_iter().flatten();
+    all.enumerate().for_each(|(rank, node)| ranks[node] = rank);
+    ranks
+}
+
+/// The same, with one number for all nodes of a circle.
+pub fn grades(edges: &[Vec<usize>], turned: bool) -> Vec<usize> {
+    let mut grades = memory::filled(0, edges.len());
+    let all = parts(edges, turned).into_iter().enumerate();
+    all.for_each(|(grade, nodes)| nodes.into_iter().for_each(|node| grades[node] = grade));
+    grades
+}
+
+/// The components of a graph, each after those it points to, else in the nodes' own order, or the other one.
+fn parts(edges: &[Vec<usize>], turned: bool) -> Vec<Vec<usize>> {
     let numbered = |node: usize| if turned { edges.len() - 1 - node } else { node };
     let to = |node: usize| edges[numbered(node)].iter().map(|&to| numbered(to)).gather::<Vec<usize>>();
-    let mut ranks = memory::filled(0, edges.len());
-    let all = components(&(0..edges.len()).map(to).gather::<Vec<_>>()).into_iter().flatten();
-    all.enumerate().for_each(|(rank, node)| ranks[numbered(node)] = rank);
-    ranks
+    let parts = components(&(0..edges.len()).map(to).gather::<Vec<_>>()).into_iter();
+    parts.map(|nodes| nodes.into_iter().map(numbered).gather()).gather()
 }
 
 /// How many foreign keys a push that fails looks through, and partitions, each of some microseconds.
@@ -230,7 +244,7 @@ pub fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{components, ranks};
+    use super::{components, grades, ranks};
 
     #[test]
     fn finds_circles_and_puts_parents_first() {
@@ -273,6 +287,14 @@ mod tests {
                 assert!(!reached[a][b] || place(b) <= place(a), "{edges:?}");
             }
         }
+    }
+
+    #[test]
+    fn nodes_of_a_circle_have_one_grade() {
+        // 0 <-> 1, 2 -> 0, 3 alone
+        let edges = [vec![1], vec![0], vec![0], vec![]];
+        assert_eq!(grades(&edges, false), [0, 0, 1, 2]);
+        assert_eq!(grades(&edges, true), [1, 1, 2, 0]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The statements: set-wise, one per collection, kind and set of columns.
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::decide::Manner;
@@ -7,6 +9,7 @@ use super::item::{Item, What};
 use super::payload::Group;
 use super::target::{Columns, Target};
 use crate::collections::catalog::{Collection, Column};
+use crate::collections::facts::UPDATE;
 use crate::collections::{lookup, tombstone};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
@@ -39,12 +42,25 @@ thread_local! {
     static INSERTS: Cached<Vec<Insert>> = Cached::until(Event::Definition);
 }
 
+/// Columns of new rows that refer to what is not there yet: they are set later.
+pub type Later = HashMap<Item, Vec<String>>;
+
+/// What it writes of its records.
+enum Portion<'i> {
+    Whole,
+    /// New rows; of these without what is set later.
+    Without(HashSet<u32>),
+    /// That, when they are there: an update of these columns.
+    Later(Group<'i>),
+}
+
 /// A statement over some rows of one target.
 pub struct WriteStatement<'i> {
     pub target: usize,
     pub what: What,
     pub items: Vec<&'i Item>,
     pub payload: String,
+    extent: Portion<'i>,
 }
 
 impl<'i> WriteStatement<'i> {
@@ -65,7 +81,58 @@ impl<'i> WriteStatement<'i> {
             What::Insert(group) => plan.render_rows(&plan.groups[group as usize], &rows),
             What::Delete => plan.render_deletions_of(&rows),
         };
-        WriteStatement { target, what, items, payload }
+        WriteStatement { target, what, items, payload, extent: Portion::Whole }
+    }
+
+    /// New rows of a group of the plan's, without what is set later.
+    pub fn without(target: usize, group: u32, mut items: Vec<&'i Item>, targets: &[Target], later: &Later) -> Self {
+        // (As above.)
+        memory::sort_by(&mut items, |a, b| a.row.cmp(&b.row));
+        let rows: Vec<u32> = items.iter().map(|i| i.row).gather();
+        let (plan, what) = (&targets[target].plan, What::Insert(group));
+        let left_out = |row: u32| later.get(&Item { target, what, row }).map(Vec::as_slice);
+        let set_later = items.iter().filter(|item| later.contains_key(item)).map(|item| item.row).gather();
+        let payload = plan.render_rows_without(&plan.groups[group as usize], &rows, &left_out);
+        WriteStatement { target, what, items, payload, extent: Portion::Without(set_later) }
+    }
+
+    /// What is set later of new rows of one target: one statement for each set of columns.
+    pub fn later(target: usize, items: &'i [Item], targets: &'i [Target], later: &Later) -> Vec<Self> {
+        let plan = &targets[target].plan;
+        let by_row: HashMap<u32, &'i Item> = items.iter().map(|item| (item.row, item)).gather();
+        let is_set =
+            |row: u32, column: &str| later.get(by_row[&row]).is_some_and(|names| names.iter().any(|n| n == column));
+        let groups = plan.group(items.iter().map(|item| item.row), |row, _, column| is_set(row, column));
+        let statement = |group: Group<'i>| {
+            let items: Vec<&Item> = group.rows.iter().map(|row| by_row[row]).gather();
+            let (what, payload) = (items[0].what, plan.render_rows(&group, &group.rows));
+            WriteStatement { target, what, items, payload, extent: Portion::Later(group) }
+        };
+        groups.into_iter().map(statement).gather()
+    }
+
+    /// Does it set what other statements of the push have left out?
+    pub fn sets_later(&self) -> bool {
+        matches!(self.extent, Portion::Later(_))
+    }
+
+    /// Those of its items of which it writes all that was sent.
+    pub fn written_whole(&self) -> Cow<'_, [&'i Item]> {
+        match &self.extent {
+            Portion::Whole => Cow::Borrowed(&self.items),
+            Portion::Without(rows) => {
+                self.items.iter().copied().filter(|item| !rows.contains(&item.row)).gather::<Vec<_>>().into()
+            }
+            Portion::Later(_) => Cow::Borrowed(&[]),
+        }
+    }
+
+    /// What it does to the collection's table, as `tgtype` has it.
+    pub fn event(&self, collection: &Collection) -> i16 {
+        match self.extent {
+            Portion::Later(_) => UPDATE,
+            _ => self.what.event(collection),
+        }
     }
 
     /// An update of no column.
@@ -75,11 +142,14 @@ impl<'i> WriteStatement<'i> {
 
     /// Does it return the numbers of the rows that it reached?
     pub fn returns(&self) -> bool {
-        !matches!(self.what, What::Insert(_))
+        !matches!(self.what, What::Insert(_)) || self.sets_later()
     }
 
     /// `parameter` is the number of the parameter that is its payload.
     pub fn sql(&self, target: &Target, manner: Manner, parameter: usize) -> String {
+        if let Portion::Later(group) = &self.extent {
+            return update(target, group, None, manner, parameter);
+        }
         match self.what {
             What::Update(group) | What::Mark(group) => {
                 update(target, &target.updates[group as usize], None, manner, parameter)

@@ -4,7 +4,7 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::HashSet;
 
-use super::apply::{Applied, Care, ItemWriter};
+use super::apply::{Applied, Care, ItemWriter, TwoSteps};
 use super::constraints::{self, Constraint, DeferredBefore};
 use super::decide::{self, Decisions, Fate, Unlocked};
 use super::item::{by_target, Item, What};
@@ -24,6 +24,7 @@ mod by_values;
 mod circles;
 mod heirs;
 mod in_turn;
+mod linked;
 mod orders;
 mod sift;
 mod singly;
@@ -136,7 +137,7 @@ impl<'w, 'a> Work<'w, 'a> {
         if self.has_heirs_at_once()? {
             return Ok(End::Undo(()));
         }
-        let Some(applied) = self.apply(&self.steps)? else { return Ok(End::Undo(())) };
+        let Some(applied) = self.apply(&self.steps, None)? else { return Ok(End::Undo(())) };
         let End::Keep(surprises) = self.finish(applied, &[])? else { return Ok(End::Undo(())) };
         match self.lacking(&surprises)?.is_empty() {
             true => self.tell(&surprises).map(End::Keep),
@@ -187,10 +188,10 @@ impl<'w, 'a> Work<'w, 'a> {
         Rejection { target: item.target, id: item.id(self.targets).to_string(), error, expected }
     }
 
-    /// All of it, in this order, or nothing: then what it failed with; or what is lacking, unless it is to be written all the same (`anyhow`).
+    /// All of it, in this order, with one step of it in two (linked.rs), or nothing: then what it failed with; or what is lacking, unless it is to be written all the same (`anyhow`).
     fn write_all(
         &self,
-        steps: &[Step],
+        (steps, linked): (&[Step], Option<&TwoSteps>),
         deferred: &mut Vec<Constraint>,
         anyhow: bool,
     ) -> Result<std::result::Result<End<Written, Vec<Item>>, SyncError>> {
@@ -198,7 +199,7 @@ impl<'w, 'a> Work<'w, 'a> {
             let mut in_statement = true;
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
-                let applied = self.apply(steps)?;
+                let applied = self.apply(steps, linked)?;
                 in_statement = false;
                 let Some(applied) = applied else { return Ok(End::Undo(Vec::new())) };
                 let End::Keep(surprises) = self.finish(applied, deferred)? else { return Ok(End::Undo(Vec::new())) };
@@ -230,10 +231,13 @@ impl<'w, 'a> Work<'w, 'a> {
     }
 
     /// Everything in as few statements as possible; None where a statement did not reach what nobody had looked at.
-    fn apply(&self, steps: &[Step]) -> Result<Option<Applied>> {
+    fn apply(&self, steps: &[Step], linked: Option<&TwoSteps>) -> Result<Option<Applied>> {
         let mut all = Applied::default();
         for step in steps {
-            let applied = self.writer.apply(&step.items, step.together)?;
+            let applied = match linked.filter(|linked| step.items.first() == linked.items().next().as_ref()) {
+                Some(linked) => self.writer.apply_linked(linked)?,
+                None => self.writer.apply(&step.items, step.together)?,
+            };
             if applied.unreached {
                 return Ok(None);
             }

@@ -348,6 +348,20 @@ UPDATE checked SET n = 13 WHERE id = 1;
 COMMIT;
 SELECT * FROM t.echo('checked');
 
+-- New rows that refer to each other, and that one statement cannot write: those come that are written in two steps.
+CREATE TABLE posts (id text PRIMARY KEY, cover text);
+CREATE TABLE images (id text PRIMARY KEY, post text NOT NULL REFERENCES posts);
+ALTER TABLE posts ADD FOREIGN KEY (cover) REFERENCES images;
+SELECT snapsync.enable('posts'), snapsync.enable('images');
+SELECT t.catch_up('posts', 'images');
+SELECT t.push('{"posts": {"created": [{"id": "1", "cover": "a"}]}, "images": {"created": [{"id": "a", "post": "1"}]}}');
+SELECT * FROM t.echo('posts');
+CREATE FUNCTION has_post() RETURNS trigger LANGUAGE plpgsql STABLE AS $$ BEGIN IF NOT EXISTS (SELECT FROM posts WHERE id = NEW.post) THEN RAISE 'no post'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER has_post BEFORE INSERT ON images FOR EACH ROW EXECUTE FUNCTION has_post();
+SELECT t.push('{"posts": {"created": [{"id": "2", "cover": "b"}, {"id": "3", "cover": null}]}, "images": {"created": [{"id": "b", "post": "2"}]}}');
+SELECT * FROM t.echo('posts');
+SELECT * FROM posts ORDER BY id;
+
 -- A mutation is an intention, not a row; nor is what a mutator pushes.
 CREATE FUNCTION mutate(args json) RETURNS void LANGUAGE sql AS $$
     UPDATE checked SET n = 100 WHERE id = 1;

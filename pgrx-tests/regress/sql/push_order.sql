@@ -648,6 +648,135 @@ ALTER TABLE lists DROP COLUMN main;
 DROP TABLE todos, lists;
 DROP FUNCTION refuse;
 
+-- New rows that refer to each other, of which the one's policy or trigger looks for the other: as online, this one is created without its reference, and gets that when the first is there.
+CREATE TABLE posts (id text PRIMARY KEY, title text CHECK (title <> 'bad'), owner name NOT NULL DEFAULT current_user, closed boolean NOT NULL DEFAULT false, cover text);
+CREATE TABLE images (id text PRIMARY KEY, post text NOT NULL REFERENCES posts ON DELETE CASCADE, path text CHECK (path <> 'bad'));
+ALTER TABLE posts ADD FOREIGN KEY (cover) REFERENCES images ON DELETE SET NULL;
+ALTER TABLE posts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE images ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON posts USING (owner = current_user);
+CREATE POLICY p ON images USING (EXISTS (SELECT FROM posts AS p WHERE p.id = post AND NOT p.closed));
+INSERT INTO posts VALUES ('1', 'old', 'alice', false), ('2', 'closed', 'alice', true), ('3', 'of others', 'bob', false);
+SELECT t.tables('posts', 'images');
+\set pair '{"posts": {"created": [{"id": "p", "title": "x", "cover": "i"}]}, "images": {"created": [{"id": "i", "post": "p", "path": "a"}]}}'
+SELECT t.push(:'pair');
+-- A post may have more than its cover, and none; an old one gets a new cover.
+SELECT t.push('{"posts": {"created": [{"id": "p", "cover": "i"}, {"id": "q", "title": "y", "cover": "k"}, {"id": "r", "title": "z", "cover": null}], "updated": [{"id": "1", "cover": "l"}]},
+    "images": {"created": [{"id": "j", "post": "p"}, {"id": "i", "post": "p"}, {"id": "k", "post": "q", "path": "b"}, {"id": "l", "post": "1"}, {"id": "m", "post": "r"}]}}');
+SELECT t.push(jsonb_build_object('posts', jsonb_build_object('created', (SELECT jsonb_agg(jsonb_build_object('id', 'p' || n, 'cover', 'i' || n)) FROM generate_series(1, 60) AS n)),
+    'images', jsonb_build_object('created', (SELECT jsonb_agg(jsonb_build_object('id', 'i' || n, 'post', 'p' || n)) FROM generate_series(1, 60) AS n))));
+-- Beside what closes a post, and opens one.
+SELECT t.push('{"posts": {"created": [{"id": "p", "cover": "i"}], "updated": [{"id": "1", "closed": true}]}, "images": {"created": [{"id": "i", "post": "p"}, {"id": "l", "post": "1"}]}}');
+SELECT t.push('{"posts": {"created": [{"id": "p", "cover": "i"}], "updated": [{"id": "1", "closed": true}, {"id": "2", "closed": false}]}, "images": {"created": [{"id": "i", "post": "p"}, {"id": "l", "post": "1"}, {"id": "m", "post": "2"}]}}');
+-- One bad image, post, or reference takes nothing of the others along.
+SELECT wrong, t.push(jsonb_build_object('posts', jsonb_build_object('created', '[{"id": "p", "cover": "i"}, {"id": "r", "cover": "m"}]'::jsonb || coalesce(wrong -> 'post', '[]')),
+    'images', jsonb_build_object('created', '[{"id": "j", "post": "r"}, {"id": "i", "post": "p"}, {"id": "m", "post": "r"}]'::jsonb || (wrong -> 'image'))))
+FROM unnest(ARRAY['{"image": {"id": "x", "post": "p", "path": "bad"}}', '{"image": {"id": "x", "post": "3"}}', '{"post": {"id": "s", "cover": "x"}, "image": {"id": "x", "post": "s", "path": "bad"}}',
+    '{"post": {"id": "s", "cover": "x", "title": "bad"}, "image": {"id": "x", "post": "s"}}', '{"post": {"id": "s", "cover": "x"}, "image": {"id": "x", "post": "t"}}',
+    '{"post": {"id": "1", "cover": "x"}, "image": {"id": "x", "post": "1"}}']::jsonb[]) AS wrong;
+-- Whoever may not change what is set later is told why the row could not be created as it was sent. So it is where he may not see the row.
+REVOKE UPDATE ON posts FROM alice;
+GRANT UPDATE (title) ON posts TO alice;
+SELECT t.push(:'pair');
+GRANT UPDATE (cover) ON posts TO alice;
+SELECT t.push(:'pair');
+GRANT ALL ON posts TO alice;
+DROP POLICY p ON posts;
+CREATE POLICY i ON posts FOR INSERT WITH CHECK (true);
+CREATE POLICY s ON posts FOR SELECT USING (owner = current_user);
+SELECT t.push(:'pair');
+CREATE POLICY u ON posts FOR UPDATE USING (cover IS NULL) WITH CHECK (true);
+SELECT t.push(:'pair');
+-- A default does not take the place of what comes later, nor does a trigger; what one puts back stands so.
+ALTER TABLE posts ALTER cover SET DEFAULT 'nowhere';
+SELECT t.push(:'pair');
+CREATE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.cover := OLD.cover; RETURN NEW; END $$;
+CREATE TRIGGER put_back BEFORE UPDATE ON posts FOR EACH ROW EXECUTE FUNCTION put_back();
+SELECT t.push(:'pair');
+CREATE OR REPLACE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+SELECT t.push(:'pair');
+DROP TRIGGER put_back ON posts;
+-- A trigger that looks for the post, in place of the policy.
+ALTER TABLE images DISABLE ROW LEVEL SECURITY;
+SELECT t.push(:'pair');
+CREATE FUNCTION has_post() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NOT EXISTS (SELECT FROM posts WHERE id = NEW.post AND NOT closed) THEN RAISE 'no open post'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER has_post BEFORE INSERT ON images FOR EACH ROW EXECUTE FUNCTION has_post();
+SELECT t.push(:'pair');
+ALTER FUNCTION has_post STABLE;
+SELECT t.push(:'pair');
+DROP TRIGGER has_post ON images;
+ALTER TABLE images ENABLE ROW LEVEL SECURITY;
+-- What is sent with its mark of deletion; and the same push once more.
+ALTER TABLE posts ADD gone boolean NOT NULL DEFAULT false;
+SELECT snapsync.enable('posts', soft_delete_column => 'gone');
+SELECT t.push('{"posts": {"created": [{"id": "p", "cover": "i", "gone": true}, {"id": "q", "cover": "k"}]}, "images": {"created": [{"id": "i", "post": "p"}, {"id": "k", "post": "q"}]}}');
+BEGIN;
+SET LOCAL ROLE alice;
+SELECT push_changes(:'pair', client_id => 'c', push_id => '7b1e7d80-0000-4000-8000-000000000001');
+SELECT push_changes(:'pair', client_id => 'c', push_id => '7b1e7d80-0000-4000-8000-000000000001');
+SELECT push_changes(:'pair', client_id => 'c');
+SELECT push_changes(:'pair', client_id => 'c', on_rejected => 'report');
+SELECT id, title, cover FROM posts WHERE cover IS NOT NULL;
+ROLLBACK;
+-- Where both keys may be NULL, the one that the policy asks for is not left out.
+ALTER TABLE images ALTER post DROP NOT NULL;
+SELECT snapsync.enable('images');
+SELECT t.begin_with();
+SELECT t.push(:'pair');
+-- Where neither may, nothing can be left out.
+ALTER TABLE images ALTER post SET NOT NULL;
+DELETE FROM posts;
+ALTER TABLE posts ALTER cover SET NOT NULL;
+SELECT snapsync.enable('posts', soft_delete_column => 'gone'), snapsync.enable('images');
+SELECT t.begin_with();
+SELECT t.push(:'pair');
+DROP TABLE images, posts CASCADE;
+DROP FUNCTION put_back, has_post;
+-- What a policy of the circle reads is created by the same push, and may refer to the circle itself: who takes part in a conversation, and what he has read of it.
+CREATE TABLE convs (id text PRIMARY KEY, title text, owner name NOT NULL DEFAULT current_user);
+CREATE TABLE members (id text PRIMARY KEY, conv text NOT NULL REFERENCES convs ON DELETE CASCADE, who name);
+CREATE TABLE msgs (id text PRIMARY KEY, conv text NOT NULL REFERENCES convs ON DELETE CASCADE, body text);
+ALTER TABLE convs ADD last text REFERENCES msgs ON DELETE SET NULL;
+CREATE FUNCTION my_convs() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER AS $$ SELECT conv FROM members WHERE who = session_user OR who = 'alice' $$;
+ALTER TABLE convs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE msgs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON convs USING (owner = current_user OR id IN (SELECT my_convs()));
+CREATE POLICY p ON members USING (who = current_user OR conv IN (SELECT my_convs()));
+CREATE POLICY p ON msgs USING (conv IN (SELECT my_convs()));
+SELECT t.tables('convs', 'members', 'msgs');
+\set chat '{"convs": {"created": [{"id": "c", "last": "m"}]}, "members": {"created": [{"id": "x", "conv": "c", "who": "alice"}, {"id": "y", "conv": "c", "who": "bob"}]}, "msgs": {"created": [{"id": "m", "conv": "c"}, {"id": "l", "conv": "c"}]}}'
+SELECT t.push(:'chat');
+ALTER POLICY p ON msgs USING (EXISTS (SELECT FROM members AS m WHERE m.conv = msgs.conv AND m.who = current_user));
+SELECT t.push(:'chat');
+ALTER TABLE members ADD last_read text REFERENCES msgs ON DELETE SET NULL;
+SELECT snapsync.enable('members');
+SELECT t.push(jsonb_set(:'chat', '{members,created,0,last_read}', '"m"'));
+DROP TABLE convs, members, msgs CASCADE;
+DROP FUNCTION my_convs;
+-- Three tables, and a table of its own: a thread that is its own root, two who name each other.
+CREATE TABLE sites (id text PRIMARY KEY, home text);
+CREATE TABLE pages (id text PRIMARY KEY, site text NOT NULL REFERENCES sites, top text, up text REFERENCES pages);
+CREATE TABLE parts (id text PRIMARY KEY, page text NOT NULL REFERENCES pages);
+ALTER TABLE sites ADD FOREIGN KEY (home) REFERENCES parts;
+ALTER TABLE pages ADD FOREIGN KEY (top) REFERENCES parts;
+ALTER TABLE pages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE parts ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON pages USING (EXISTS (SELECT FROM sites AS s WHERE s.id = site));
+CREATE POLICY p ON parts USING (EXISTS (SELECT FROM pages AS p WHERE p.id = page));
+SELECT t.tables('sites', 'pages', 'parts');
+SELECT t.push('{"sites": {"created": [{"id": "s", "home": "c"}]}, "pages": {"created": [{"id": "b", "site": "s", "up": "a", "top": "d"}, {"id": "a", "site": "s", "up": "b"}, {"id": "e", "site": "s", "up": "b"}]}, "parts": {"created": [{"id": "c", "page": "a"}, {"id": "d", "page": "b"}, {"id": "f", "page": "e"}]}}');
+DROP TABLE sites, pages, parts CASCADE;
+CREATE TABLE notes (id text PRIMARY KEY, root text REFERENCES notes, title text);
+CREATE FUNCTION is_there(asked text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER AS $$ SELECT EXISTS (SELECT FROM notes WHERE id = asked) $$;
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON notes USING (root IS NULL OR is_there(root));
+SELECT t.tables('notes');
+SELECT t.push('{"notes": {"created": [{"id": "a", "root": "a"}, {"id": "b", "root": "a"}, {"id": "c", "root": "d"}, {"id": "d", "root": "c"}, {"id": "e", "root": "b"}]}}');
+SELECT t.push('{"notes": {"created": [{"id": "a", "root": "a"}, {"id": "b", "root": "a"}, {"id": "c", "root": "d"}, {"id": "d", "root": "c"}, {"id": "e", "root": "x"}]}}');
+DROP TABLE notes;
+DROP FUNCTION is_there;
+
 -- Each row takes the next one's value.
 CREATE TABLE queue (id text PRIMARY KEY, place int UNIQUE);
 INSERT INTO queue SELECT i, i FROM generate_series(1, 60) AS i;

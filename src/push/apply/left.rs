@@ -45,7 +45,7 @@ impl ItemWriter<'_, '_> {
     /// May a trigger or a rule veto what it does to a row, or do something else?
     pub(super) fn may_veto(&self, statement: &WriteStatement) -> Result<bool> {
         let collection = &self.targets[statement.target].collection;
-        Ok(Facts::of(collection)?.vetoes & statement.what.event(collection) != 0)
+        Ok(Facts::of(collection)?.vetoes & statement.event(collection) != 0)
     }
 
     /// The tables of which these statements, which run as one, have to be told what they inserted: no error and a row that is there are no proof.
@@ -256,7 +256,7 @@ impl ItemWriter<'_, '_> {
         match self.refused_as_met(statement, rows, before)? {
             Some(refused) => Ok(refused),
             // Which rows he may update as they are now, locking them tells. Of a deletion nothing does: he hears of the row, as of one that a trigger kept.
-            None if statement.what.event(&target.collection) == DELETE => Ok(None),
+            None if statement.event(&target.collection) == DELETE => Ok(None),
             None => {
                 let open: HashSet<usize> = target.lock(rows)?.into_iter().map(|(place, _)| place).gather();
                 Ok((0..rows.len()).find(|place| !open.contains(place)).map(|place| rows[place]))
@@ -273,7 +273,7 @@ impl ItemWriter<'_, '_> {
         before: &Beforehand,
     ) -> Result<Option<Option<&'i str>>> {
         let collection = &self.targets[statement.target].collection;
-        let deletes = statement.what.event(collection) == DELETE;
+        let deletes = statement.event(collection) == DELETE;
         let command = if deletes { RowCommand::Delete } else { RowCommand::Update };
         let _then = pg::ActiveSnapshot::before_command(before.command);
         let judge = Judge::of_changes(collection, command);

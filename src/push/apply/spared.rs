@@ -72,7 +72,7 @@ impl ItemWriter<'_, '_> {
     fn may_take_along(&self, statements: &[WriteStatement]) -> Result<bool> {
         for statement in statements {
             let collection = &self.targets[statement.target].collection;
-            let (facts, event) = (Facts::of(collection)?, statement.what.event(collection));
+            let (facts, event) = (Facts::of(collection)?, statement.event(collection));
             if facts.fires & event != 0 || event == DELETE && !facts.referenced_by.is_empty() {
                 return Ok(true);
             }

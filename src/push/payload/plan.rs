@@ -170,15 +170,25 @@ impl<'a> Plan<'a> {
     /// Groups anew, leaving out the columns that `keep(record, column)` refuses: for merging by column, where each record is
     /// written in the columns that its client changed.
     pub fn regroup(&self, mut keep: impl FnMut(&Record<'a>, &'a str) -> bool) -> Vec<Group<'a>> {
+        self.group(0..small(self.records.len()), |_, record, column| keep(record, column))
+    }
+
+    /// Groups these records, with those of their columns that `keep(row, record, column)` wants.
+    pub fn group(
+        &self,
+        rows: impl Iterator<Item = u32>,
+        mut keep: impl FnMut(u32, &Record<'a>, &'a str) -> bool,
+    ) -> Vec<Group<'a>> {
         let mut groups: Vec<Group<'a>> = Vec::new();
         let mut index: HashMap<Box<[u32]>, usize> = HashMap::new();
         let mut ranks: Vec<u32> = Vec::new();
         let mut last = None;
-        for (row, record) in self.records.iter().enumerate() {
+        for row in rows {
             (self.check)();
             ranks.clear();
+            let record = &self.records[row as usize];
             let columns = self.columns[record.shape as usize].iter().map(|(rank, _)| *rank);
-            memory::extend(&mut ranks, columns.filter(|rank| keep(record, self.names[*rank as usize])));
+            memory::extend(&mut ranks, columns.filter(|rank| keep(row, record, self.names[*rank as usize])));
             let group = match last {
                 Some(last) if *groups[last as usize].ranks == *ranks => last as usize,
                 _ => *index.entry(ranks.clone().into_boxed_slice()).or_insert_with_key(|ranks| {
@@ -187,7 +197,7 @@ impl<'a> Plan<'a> {
                     groups.len() - 1
                 }),
             };
-            groups[group].rows.push(small(row));
+            groups[group].rows.push(row);
             last = Some(small(group));
         }
         groups
@@ -203,6 +213,16 @@ impl<'a> Plan<'a> {
     /// in its order, with their values as they were sent. Numbers for names, because no name of a column can then collide
     /// with anything, and because they are shorter.
     pub fn render_rows(&self, group: &Group<'a>, rows: &[u32]) -> String {
+        self.render_rows_without(group, rows, &|_| None)
+    }
+
+    /// The same with NULL for those of a row's columns that are to be left out.
+    pub fn render_rows_without<'c>(
+        &self,
+        group: &Group<'a>,
+        rows: &[u32],
+        left_out: &dyn Fn(u32) -> Option<&'c [String]>,
+    ) -> String {
         let labels: Vec<String> = (0..group.ranks.len()).map(|i| format!("\"c{i}\":")).gather();
         // Where the group's columns are in records of a shape: most often that of the record before.
         let mut shape = None;
@@ -221,10 +241,11 @@ impl<'a> Plan<'a> {
                 debug_assert_eq!(positions.len(), labels.len());
             }
             self.key(json, &record.id);
-            let values = self.values_of(record);
-            for (label, position) in labels.iter().zip(&positions) {
+            let (values, left_out) = (self.values_of(record), left_out(row));
+            for (column, (label, position)) in labels.iter().zip(&positions).enumerate() {
+                let is_left_out = left_out.is_some_and(|names| names.iter().any(|name| *name == group.columns[column]));
                 json.label(label);
-                json.raw(values[*position as usize]);
+                json.raw(if is_left_out { "null" } else { values[*position as usize] });
             }
         })
     }

@@ -13,26 +13,28 @@ use crate::server::subxact;
 impl Work<'_, '_> {
     /// Writes what could not be written alone, for it refers to each other in a circle.
     pub(super) fn write_circles(&self, outcome: &mut Outcome) -> Result<()> {
-        let failed: Vec<Item> = outcome.failed.iter().map(|(item, _)| *item).gather();
-        let circles = self.circles(&failed)?;
-        let places: Vec<usize> = (0..circles.len()).gather();
-        let mut written = HashSet::new();
-        let work = |places: &[usize]| -> Result<(Vec<Item>, Applied)> {
-            let items: Vec<Item> = places.iter().flat_map(|place| &circles[*place]).copied().gather();
-            let applied = self.writer.apply(&items, true)?;
-            Ok((items, applied))
-        };
-        if !circles.is_empty() {
-            subxact::in_halves(&places, &work, &mut |tried| {
-                if let Ok((items, applied)) = tried {
-                    memory::extend(&mut outcome.kept, applied.kept);
-                    memory::extend(&mut written, items);
-                }
-                Ok(true)
-            })?;
-        }
+        let failed = |outcome: &Outcome| outcome.failed.iter().map(|(item, _)| *item).gather::<Vec<Item>>();
+        let circles = self.circles(&failed(outcome))?;
+        let written = write_each(&circles, &|items| self.writer.apply(items, true), &mut outcome.kept)?;
+        outcome.failed.retain(|(item, _)| !written.contains(item));
+        let written = self.link_circles(&failed(outcome), &mut outcome.kept)?;
         outcome.failed.retain(|(item, _)| !written.contains(item));
         Ok(())
+    }
+
+    /// The same in two steps (linked.rs).
+    pub(super) fn link_circles(&self, failed: &[Item], kept: &mut Vec<Item>) -> Result<HashSet<Item>> {
+        let mut written = HashSet::new();
+        for turned in [false, true] {
+            let left: Vec<Item> = failed.iter().copied().filter(|item| !written.contains(item)).gather();
+            let circles = self.circles_to_link(&left, turned)?;
+            let write = |items: &[Item]| match self.linked(items, turned)? {
+                Some(linked) => self.writer.apply_linked(&linked),
+                None => self.writer.apply(items, true),
+            };
+            memory::extend(&mut written, write_each(&circles, &write, kept)?);
+        }
+        Ok(written)
     }
 
     /// The circles among these items, in an order in which each comes after what it hangs on. (A value that cannot be read, or is sent otherwise than it is stored, ties nothing.)
@@ -89,4 +91,29 @@ impl Work<'_, '_> {
         });
         Ok(parts.filter(|part| !part.is_empty()).gather())
     }
+}
+
+/// Writes each of these circles as a whole, or not at all. Returns what is written.
+fn write_each(
+    circles: &[Vec<Item>],
+    write: &dyn Fn(&[Item]) -> Result<Applied>,
+    kept: &mut Vec<Item>,
+) -> Result<HashSet<Item>> {
+    let places: Vec<usize> = (0..circles.len()).gather();
+    let mut written = HashSet::new();
+    let work = |places: &[usize]| -> Result<(Vec<Item>, Applied)> {
+        let items: Vec<Item> = places.iter().flat_map(|place| &circles[*place]).copied().gather();
+        let applied = write(&items)?;
+        Ok((items, applied))
+    };
+    if !circles.is_empty() {
+        subxact::in_halves(&places, &work, &mut |tried| {
+            if let Ok((items, applied)) = tried {
+                memory::extend(kept, applied.kept);
+                memory::extend(&mut written, items);
+            }
+            Ok(true)
+        })?;
+    }
+    Ok(written)
 }

@@ -238,7 +238,7 @@ impl Heirs {
     }
 
     /// 0: of neither heirs nor followers.
-    fn layer_of(&self, item: &Item) -> usize {
+    pub(super) fn layer_of(&self, item: &Item) -> usize {
         self.layers.get(item).copied().unwrap_or(0)
     }
 

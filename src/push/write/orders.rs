@@ -5,6 +5,7 @@
 //! is tried again.
 
 use super::{items, Attempt, Surprises, Work, Written};
+use crate::push::apply::TwoSteps;
 use crate::push::constraints::Constraint;
 use crate::push::item::Item;
 use crate::push::standing;
@@ -14,11 +15,13 @@ use crate::server::memory;
 use crate::server::subxact::End;
 
 /// All of it was written at once, and undone: it lacked these.
-struct Lacking {
-    order: Foremost,
-    steps: Vec<Step>,
-    deferred: Vec<Constraint>,
-    rows: Vec<Item>,
+pub(super) struct Lacking {
+    pub(super) order: Foremost,
+    pub(super) steps: Vec<Step>,
+    /// What is written in two steps (linked.rs).
+    pub(super) linked: Option<TwoSteps>,
+    pub(super) deferred: Vec<Constraint>,
+    pub(super) rows: Vec<Item>,
 }
 
 /// What another order may be for, besides those that are tried in any case.
@@ -63,11 +66,16 @@ impl Work<'_, '_> {
                     continue;
                 }
                 let mut deferred = Vec::new();
-                match self.write_all(&steps, &mut deferred, false)? {
+                match self.write_all((&steps, None), &mut deferred, false)? {
                     Ok(End::Keep(written)) => return Ok(Ok(written)),
-                    Ok(End::Undo(rows)) => lacking.push(Lacking { order, steps, deferred, rows }),
+                    Ok(End::Undo(rows)) => lacking.push(Lacking { order, steps, linked: None, deferred, rows }),
                     Err(error) => failed.push(Attempt { order, steps, deferred, error }),
                 }
+            }
+        }
+        if lacking.is_empty() {
+            if let Some(written) = self.in_two_steps(&mut lacking)? {
+                return Ok(Ok(written));
             }
         }
         if let Some(written) = self.at_once(&lacking, &mut failed)? {
@@ -75,8 +83,8 @@ impl Work<'_, '_> {
         }
         // (What fails the second time has failed.)
         while let Some((best, _)) = lacking.iter().enumerate().min_by_key(|(_, l)| l.rows.len()) {
-            let Lacking { order, steps, mut deferred, .. } = lacking.remove(best);
-            match self.write_all(&steps, &mut deferred, true)? {
+            let Lacking { order, steps, linked, mut deferred, .. } = lacking.remove(best);
+            match self.write_all((&steps, linked.as_ref()), &mut deferred, true)? {
                 Ok(End::Keep(written)) => return Ok(Ok(written)),
                 Ok(End::Undo(_)) => {}
                 Err(error) => failed.push(Attempt { order, steps, deferred, error }),
@@ -94,7 +102,7 @@ impl Work<'_, '_> {
             return Ok(None);
         }
         let mut deferred = Vec::new();
-        match self.write_all(&steps, &mut deferred, true)? {
+        match self.write_all((&steps, None), &mut deferred, true)? {
             Ok(End::Keep(written)) => return Ok(Some(written)),
             Ok(End::Undo(_)) => {}
             Err(error) => failed.push(Attempt { order, steps, deferred, error }),
@@ -107,7 +115,7 @@ impl Work<'_, '_> {
     }
 
     /// What is to be written, in this order, whatever is passed on; None where there is none such.
-    fn in_order(&self, order: Foremost) -> Result<Option<Vec<Step>>> {
+    pub(super) fn in_order(&self, order: Foremost) -> Result<Option<Vec<Step>>> {
         let sorter = self.sorter();
         let steps = match order {
             Foremost::Parents => return Ok(Some(self.steps.clone())),
@@ -148,7 +156,7 @@ impl Work<'_, '_> {
 }
 
 /// Are they the same statements? (One that writes several tables runs what it inserts last.)
-fn are_alike(one: &[Step], other: &[Step]) -> bool {
+pub(super) fn are_alike(one: &[Step], other: &[Step]) -> bool {
     fn joined(step: &Step) -> impl Iterator<Item = (Item, bool)> + '_ {
         step.items.iter().enumerate().map(|(place, item)| (*item, step.together && place > 0))
     }

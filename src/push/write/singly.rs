@@ -318,6 +318,7 @@ impl Work<'_, '_> {
         while tries.rounds < ROUNDS || tries.failures <= MOST_TRIED {
             tries.failures += tries.round()?;
             tries.rounds += 1;
+            tries.link()?;
             let unwritten = items(&tries.left).count();
             let goes_on = unwritten < before || tries.any_untried() && tries.failures <= ENOUGH_IN_ALL;
             // What was written since may be what the others waited for.
@@ -349,7 +350,7 @@ impl Work<'_, '_> {
         while !rest.is_empty() {
             let mut outcome = Outcome::default();
             let (tried, untried) = rest.split_at(self.writer.bisect(rest, step.together, pace.enough, &mut outcome)?);
-            if step.together && outcome.failed.len() > 1 {
+            if step.together && !outcome.failed.is_empty() {
                 self.write_circles(&mut outcome)?;
             }
             // Before the next step: parents are deleted last.

@@ -118,7 +118,8 @@ impl Work<'_, '_> {
         self.spare(std::iter::empty());
         let passes = subxact::try_out(|| {
             for attempt in attempts {
-                if self.write_all(&attempt.steps, &mut attempt.deferred.iter().cloned().gather(), true)?.is_ok() {
+                if self.write_all((&attempt.steps, None), &mut attempt.deferred.iter().cloned().gather(), true)?.is_ok()
+                {
                     return Ok(true);
                 }
             }
