@@ -735,7 +735,7 @@ DROP FUNCTION put_back, has_post;
 -- What a policy of the circle reads is created by the same push, and may refer to the circle itself: who takes part in a conversation, and what he has read of it.
 CREATE TABLE convs (id text PRIMARY KEY, title text, owner name NOT NULL DEFAULT current_user);
 CREATE TABLE members (id text PRIMARY KEY, conv text NOT NULL REFERENCES convs ON DELETE CASCADE, who name);
-CREATE TABLE msgs (id text PRIMARY KEY, conv text NOT NULL REFERENCES convs ON DELETE CASCADE, body text);
+CREATE TABLE msgs (id text PRIMARY KEY, conv text NOT NULL REFERENCES convs ON DELETE CASCADE, body text CHECK (body <> 'bad'));
 ALTER TABLE convs ADD last text REFERENCES msgs ON DELETE SET NULL;
 CREATE FUNCTION my_convs() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER AS $$ SELECT conv FROM members WHERE who = session_user OR who = 'alice' $$;
 ALTER TABLE convs ENABLE ROW LEVEL SECURITY;
@@ -752,6 +752,10 @@ SELECT t.push(:'chat');
 ALTER TABLE members ADD last_read text REFERENCES msgs ON DELETE SET NULL;
 SELECT snapsync.enable('members');
 SELECT t.push(jsonb_set(:'chat', '{members,created,0,last_read}', '"m"'));
+-- Beside a bad message, and a member of another conversation.
+SELECT t.push(jsonb_set(:'chat', '{msgs,created,2}', '{"id": "k", "conv": "c", "body": "bad"}'));
+SELECT t.push(jsonb_set(:'chat', '{members,created,2}', '{"id": "z", "conv": "d", "who": "alice"}'));
+SELECT t.push(jsonb_set(:'chat', '{members,created,0,last_read}', '"m"') || jsonb_set(:'chat', '{msgs,created,2}', '{"id": "k", "conv": "c", "body": "bad"}') - 'members');
 DROP TABLE convs, members, msgs CASCADE;
 DROP FUNCTION my_convs;
 -- Three tables, and a table of its own: a thread that is its own root, two who name each other.

@@ -241,16 +241,16 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         Ok(failed)
     }
 
-    /// New rows that refer to each other in a circle, with what comes in between of other steps (linked.rs).
-    pub(super) fn link(&mut self) -> Result<()> {
+    /// New rows that refer to each other in a circle, with what comes in between of other steps (linked.rs). Has that written anything?
+    pub(super) fn link(&mut self) -> Result<bool> {
         let failed: Vec<Item> = items(&self.left).filter(|item| self.errors.contains_key(item)).gather();
         self.spare_others(&[]);
-        let written = self.work.link_circles(&failed, &mut self.partial.kept)?;
+        let written = self.work.link_circles(&failed, true, &mut self.partial.kept)?;
         if !written.is_empty() {
             self.left.iter_mut().for_each(|step| step.items.retain(|item| !written.contains(item)));
             self.in_vain.clear();
         }
-        Ok(())
+        Ok(!written.is_empty())
     }
 
     /// What failed and is tied to this step, which wrote something, is tried again before the next one.

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::linked::{Circle, Way, WAYS};
 use super::Work;
-use crate::push::apply::{Applied, Outcome};
+use crate::push::apply::{Applied, Outcome, TwoSteps};
 use crate::push::item::{Item, What};
 use crate::push::order;
 use crate::server::error::Result;
@@ -15,26 +16,55 @@ impl Work<'_, '_> {
     pub(super) fn write_circles(&self, outcome: &mut Outcome) -> Result<()> {
         let failed = |outcome: &Outcome| outcome.failed.iter().map(|(item, _)| *item).gather::<Vec<Item>>();
         let circles = self.circles(&failed(outcome))?;
-        let written = write_each(&circles, &|items| self.writer.apply(items, true), &mut outcome.kept)?;
+        let write = |circles: &[&Vec<Item>]| {
+            let items: Vec<Item> = circles.iter().flat_map(|circle| circle.iter()).copied().gather();
+            let applied = self.writer.apply(&items, true)?;
+            Ok((items, applied))
+        };
+        let circles: Vec<&Vec<Item>> = circles.iter().gather();
+        let written = write_each(&circles, &write, &mut outcome.kept)?;
         outcome.failed.retain(|(item, _)| !written.contains(item));
-        let written = self.link_circles(&failed(outcome), &mut outcome.kept)?;
+        let written = self.link_circles(&failed(outcome), false, &mut outcome.kept)?;
         outcome.failed.retain(|(item, _)| !written.contains(item));
         Ok(())
     }
 
-    /// The same in two steps (linked.rs).
-    pub(super) fn link_circles(&self, failed: &[Item], kept: &mut Vec<Item>) -> Result<HashSet<Item>> {
-        let mut written = HashSet::new();
-        for turned in [false, true] {
-            let left: Vec<Item> = failed.iter().copied().filter(|item| !written.contains(item)).gather();
-            let circles = self.circles_to_link(&left, turned)?;
-            let write = |items: &[Item]| match self.linked(items, turned)? {
-                Some(linked) => self.writer.apply_linked(&linked),
-                None => self.writer.apply(items, true),
-            };
-            memory::extend(&mut written, write_each(&circles, &write, kept)?);
+    /// The same in two steps (linked.rs). `fully`: in every way, with what comes in between, also row by row.
+    pub(super) fn link_circles(&self, failed: &[Item], fully: bool, kept: &mut Vec<Item>) -> Result<HashSet<Item>> {
+        let mut written: HashSet<Item> = HashSet::new();
+        for singly in [false, true] {
+            let mut tried: HashMap<Item, Vec<TwoSteps>> = HashMap::new();
+            for way in WAYS.into_iter().filter(|way| fully || !singly && !way.is_wide()) {
+                let left: Vec<Item> = failed.iter().copied().filter(|item| !written.contains(item)).gather();
+                let mut circles = Vec::new();
+                for circle in self.circles_to_link(&left, way)? {
+                    memory::heed();
+                    let Some(linked) = self.linked(&circle.items().gather::<Vec<Item>>(), way)? else { continue };
+                    let tried = tried.entry(circle.rows[0]).or_default();
+                    let is_other = !singly || linked.parts.iter().any(|part| part.len() > 1);
+                    if is_other && !tried.contains(&linked) {
+                        tried.push(linked);
+                        circles.push(circle);
+                    }
+                }
+                let write = |circles: &[&Circle]| self.link(circles, way, singly);
+                let circles: Vec<&Circle> = circles.iter().gather();
+                memory::extend(&mut written, write_each(&circles, &write, kept)?);
+            }
         }
         Ok(written)
+    }
+
+    /// Writes these circles in two steps; row by row (`singly`) without what fails of the rows in between.
+    fn link(&self, circles: &[&Circle], way: Way, singly: bool) -> Result<(Vec<Item>, Applied)> {
+        let items: Vec<Item> = circles.iter().flat_map(|circle| circle.items()).gather();
+        let Some(linked) = self.linked(&items, way)? else { return Ok((Vec::new(), Applied::default())) };
+        if !singly {
+            let applied = self.writer.apply_linked(&linked)?;
+            return Ok((linked.items().gather(), applied));
+        }
+        let needed: HashSet<Item> = circles.iter().flat_map(|circle| &circle.rows).copied().gather();
+        self.writer.apply_linked_singly(&linked, &needed)
     }
 
     /// The circles among these items, in an order in which each comes after what it hangs on. (A value that cannot be read, or is sent otherwise than it is stored, ties nothing.)
@@ -94,20 +124,14 @@ impl Work<'_, '_> {
 }
 
 /// Writes each of these circles as a whole, or not at all. Returns what is written.
-fn write_each(
-    circles: &[Vec<Item>],
-    write: &dyn Fn(&[Item]) -> Result<Applied>,
+fn write_each<C>(
+    circles: &[&C],
+    write: &dyn Fn(&[&C]) -> Result<(Vec<Item>, Applied)>,
     kept: &mut Vec<Item>,
 ) -> Result<HashSet<Item>> {
-    let places: Vec<usize> = (0..circles.len()).gather();
     let mut written = HashSet::new();
-    let work = |places: &[usize]| -> Result<(Vec<Item>, Applied)> {
-        let items: Vec<Item> = places.iter().flat_map(|place| &circles[*place]).copied().gather();
-        let applied = write(&items)?;
-        Ok((items, applied))
-    };
     if !circles.is_empty() {
-        subxact::in_halves(&places, &work, &mut |tried| {
+        subxact::in_halves(circles, &write, &mut |tried| {
             if let Ok((items, applied)) = tried {
                 memory::extend(kept, applied.kept);
                 memory::extend(&mut written, items);

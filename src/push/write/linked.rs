@@ -2,7 +2,7 @@
 //! worked online created the one without the reference, then the other, and then set the reference. Here they are written in the same two steps ([`TwoSteps`]).
 //!
 //! Their tables are put in an order: parents first, as keys without nulls have it, and what policies read before those whose policies they are. What these leave open stands in the order of the push, or in the
-//! other one (`turned`). A reference against that order is left out at first, if its columns may be NULL. So is one within a table, in a circle.
+//! other one ([`Way`]). A reference against that order is left out at first, if its columns may be NULL. So is one within a table, in a circle.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,6 +25,41 @@ struct References {
     to: Vec<Vec<(usize, usize)>>,
 }
 
+/// An order of tables.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// What is left open stands in the other order of the push.
+    turned: bool,
+    /// What needs rows of a circle belongs to it, and may come before others of it: functions in their policies may read it, of which nobody knows what they read.
+    wide: bool,
+}
+
+pub(super) const WAYS: [Way; 4] = [
+    Way { turned: false, wide: false },
+    Way { turned: true, wide: false },
+    Way { turned: false, wide: true },
+    Way { turned: true, wide: true },
+];
+
+impl Way {
+    pub(super) fn is_wide(self) -> bool {
+        self.wide
+    }
+}
+
+/// New rows that refer to each other, or to themselves.
+pub(super) struct Circle {
+    pub(super) rows: Vec<Item>,
+    /// Rows that refer to these, of tables that come between theirs: policies may look for them.
+    pub(super) between: Vec<Item>,
+}
+
+impl Circle {
+    pub(super) fn items(&self) -> impl Iterator<Item = Item> + '_ {
+        self.rows.iter().chain(&self.between).copied()
+    }
+}
+
 /// In which order the tables of a push are inserted into, by the number of their target.
 struct TableRanks {
     ranks: Vec<(usize, usize, usize)>,
@@ -37,11 +72,11 @@ impl Work<'_, '_> {
         let mut tried: Vec<(Vec<Step>, TwoSteps)> = Vec::new();
         for order in [Foremost::Parents, Foremost::Children] {
             let Some(steps) = self.in_order(order)? else { continue };
-            for (steps, turned) in self.with_heirs(steps)?.iter().flat_map(|steps| [(steps, false), (steps, true)]) {
+            for (steps, way) in self.with_heirs(steps)?.iter().flat_map(|steps| WAYS.map(|way| (steps, way))) {
                 // (Heirs and followers stay in their places.)
                 let is_free = |item: &Item| self.is_new(item) && heirs.layer_of(item) == 0;
                 let new: Vec<Item> = items(steps).filter(is_free).gather();
-                let Some(linked) = self.linked(&new, turned)? else { continue };
+                let Some(linked) = self.linked(&new, way)? else { continue };
                 let steps = joined(steps, &linked);
                 if tried.iter().any(|(s, l)| are_alike(s, &steps) && *l == linked) {
                     continue;
@@ -62,12 +97,12 @@ impl Work<'_, '_> {
     }
 
     /// How these new rows are written in two steps; None where there is nothing to be set later, or no such order. (Without those of tables that have nothing to do with what is set later.)
-    pub(super) fn linked(&self, new: &[Item], turned: bool) -> Result<Option<TwoSteps>> {
+    pub(super) fn linked(&self, new: &[Item], way: Way) -> Result<Option<TwoSteps>> {
         let references = self.references(new)?;
         if references.to.iter().all(Vec::is_empty) {
             return Ok(None);
         }
-        let (optional, tables) = (self.optional()?, self.tables(turned)?);
+        let (optional, tables) = (self.optional()?, self.tables(way)?);
         let own = references.ranks_within_tables();
         let (mut later, mut before) = (Later::new(), memory::filled(Vec::new(), new.len()));
         for (place, to) in references.to.iter().enumerate() {
@@ -98,29 +133,21 @@ impl Work<'_, '_> {
         Ok(Some(TwoSteps { parts, later }))
     }
 
-    /// The circles among these, as far as they can be written in two steps, and in this order otherwise than in the other one: each with those rows that refer to it and come in between, for policies may
-    /// look for them.
-    pub(super) fn circles_to_link(&self, items: &[Item], turned: bool) -> Result<Vec<Vec<Item>>> {
+    /// The circles among these.
+    pub(super) fn circles_to_link(&self, items: &[Item], way: Way) -> Result<Vec<Circle>> {
         let new: Vec<Item> = items.iter().copied().filter(|item| self.is_new(item)).gather();
-        let mut circles = Vec::new();
         let references = self.references(&new)?;
-        let found = references.circles();
-        if found.is_empty() {
-            return Ok(circles);
+        let circles = references.circles();
+        if circles.is_empty() {
+            return Ok(Vec::new());
         }
-        let (tables, referring) = (self.tables(turned)?, references.referring());
-        let with = |circle| references.with_those_between(circle, &referring, &tables);
-        let found: Vec<Vec<Item>> = found.into_iter().map(with).gather();
+        let (tables, referring) = (self.tables(way)?, references.referring());
+        let with_those_between = |circle| references.with_those_between(circle, &referring, &tables);
+        let mut circles: Vec<Circle> = circles.into_iter().map(with_those_between).gather();
         let mut counts: HashMap<Item, usize> = HashMap::new();
-        found.iter().flatten().for_each(|item| *counts.entry(*item).or_default() += 1);
-        for circle in found {
-            // (What refers to several comes after them.)
-            let circle: Vec<Item> = circle.into_iter().filter(|item| counts[item] == 1).gather();
-            let linked = self.linked(&circle, turned)?;
-            if linked.is_some() && !(turned && linked == self.linked(&circle, false)?) {
-                memory::push(&mut circles, circle)?;
-            }
-        }
+        circles.iter().flat_map(|circle| &circle.between).for_each(|item| *counts.entry(*item).or_default() += 1);
+        // (What refers to several comes after them.)
+        circles.iter_mut().for_each(|circle| circle.between.retain(|item| counts[item] == 1));
         Ok(circles)
     }
 
@@ -162,7 +189,8 @@ impl Work<'_, '_> {
         Ok(optional)
     }
 
-    fn tables(&self, turned: bool) -> Result<TableRanks> {
+    fn tables(&self, way: Way) -> Result<TableRanks> {
+        let turned = way.turned;
         let place = |table: u32| (0..self.targets.len()).find(|target| self.relation(*target) == table);
         let mut edges = [(); 3].map(|()| memory::filled(Vec::<usize>::new(), self.targets.len()));
         let [all, needed_and_read, needed] = &mut edges;
@@ -180,6 +208,9 @@ impl Work<'_, '_> {
             memory::extend(&mut needed_and_read[target], read.chain(needs.iter().copied()));
             memory::extend(&mut all[target], needed_and_read[target].iter().copied());
             memory::extend(&mut needed[target], needs);
+        }
+        if way.wide {
+            widen(all, needed);
         }
         let (circles, read, needed) =
             (order::grades(all, turned), order::grades(needed_and_read, turned), order::ranks(needed, turned));
@@ -222,20 +253,21 @@ impl References {
     }
 
     /// A circle, with what refers to it of tables that come after its first one and before its last.
-    fn with_those_between(&self, circle: Vec<usize>, referring: &[Vec<usize>], tables: &TableRanks) -> Vec<Item> {
+    fn with_those_between(&self, circle: Vec<usize>, referring: &[Vec<usize>], tables: &TableRanks) -> Circle {
         let rank = |place: usize| tables.rank(&self.rows[place]);
         let (first, last) = (circle.iter().map(|p| rank(*p)).min(), circle.iter().map(|p| rank(*p)).max());
         let is_between = |place: usize| Some(rank(place)) > first && Some(rank(place)) < last;
         let mut taken: HashSet<usize> = circle.iter().copied().gather();
-        let (mut open, mut all) = (circle.iter().copied().gather::<Vec<usize>>(), circle);
+        let (mut open, mut between) = (circle.iter().copied().gather::<Vec<usize>>(), Vec::new());
         while let Some(place) = open.pop() {
             memory::heed();
             let more = referring[place].iter().copied().filter(|p| is_between(*p) && taken.insert(*p));
             let more: Vec<usize> = more.gather();
-            memory::extend(&mut all, more.iter().copied());
+            memory::extend(&mut between, more.iter().copied());
             memory::extend(&mut open, more);
         }
-        all.into_iter().map(|place| self.rows[place]).gather()
+        let of = |places: Vec<usize>| places.into_iter().map(|place| self.rows[place]).gather();
+        Circle { rows: of(circle), between: of(between) }
     }
 
     /// Of each row the number of the circle in its own table, and its place. A row comes after those of its table that it refers to, as far as that is no circle.
@@ -267,6 +299,21 @@ impl References {
         memory::sort_by(&mut order, |one, other| whole(*one).cmp(&whole(*other)));
         let parts = order.chunk_by(|one, other| part(*one) == part(*other));
         parts.map(|part| part.iter().map(|place| self.rows[*place]).gather()).gather()
+    }
+}
+
+/// What needs something of a circle of tables belongs to it from now on.
+fn widen(all: &mut [Vec<usize>], needed: &[Vec<usize>]) {
+    let grades = order::grades(all, false);
+    let mut counts = memory::filled(0, grades.len());
+    grades.iter().for_each(|grade| counts[*grade] += 1);
+    let mut open: Vec<usize> = (0..grades.len()).filter(|table| counts[grades[*table]] > 1).gather();
+    let mut known: HashSet<usize> = open.iter().copied().gather();
+    while let Some(table) = open.pop() {
+        memory::heed();
+        let needing: Vec<usize> = (0..needed.len()).filter(|other| needed[*other].contains(&table)).gather();
+        memory::extend(&mut open, needing.iter().copied().filter(|other| known.insert(*other)));
+        memory::extend(&mut all[table], needing);
     }
 }
 

@@ -318,11 +318,12 @@ impl Work<'_, '_> {
         while tries.rounds < ROUNDS || tries.failures <= MOST_TRIED {
             tries.failures += tries.round()?;
             tries.rounds += 1;
-            tries.link()?;
-            let unwritten = items(&tries.left).count();
+            let mut unwritten = items(&tries.left).count();
             let goes_on = unwritten < before || tries.any_untried() && tries.failures <= ENOUGH_IN_ALL;
             // What was written since may be what the others waited for.
-            if unwritten == 0 || !goes_on {
+            if unwritten > 0 && !goes_on && tries.link()? {
+                unwritten = items(&tries.left).count();
+            } else if unwritten == 0 || !goes_on {
                 break;
             }
             before = unwritten;
