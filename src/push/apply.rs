@@ -29,6 +29,7 @@ mod spared;
 
 use left::Beforehand;
 pub use linked::TwoSteps;
+use refused::Standing;
 use spared::Spared;
 
 /// What statements left undone, without an error.
@@ -74,8 +75,8 @@ pub struct ItemWriter<'w, 'a> {
     logged: i32,
     /// Records whose rows must not be taken along.
     spared: RefCell<Spared>,
-    /// By target and group of columns: records whose rows stood as they are sent when the first of these failed.
-    standing: RefCell<HashMap<(usize, u32), HashSet<u32>>>,
+    /// Records that fail, by target and group of columns.
+    standing: RefCell<HashMap<(usize, u32), Standing>>,
     /// A deletion counts as done where the push has hidden the row from its caller before: a trigger of another table may have marked it as deleted. That is for the
     /// last: in another order the deletion may come first.
     pub forgives: Cell<bool>,

@@ -8,11 +8,23 @@ use crate::push::decide;
 use crate::push::item::{Item, What};
 use crate::server::error::{Result, SyncError};
 
+/// Records with the same columns, of which some fail.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// Of so many it was asked whether they stand as they are sent.
+    asked: usize,
+    /// Those that stood so when it was asked of all.
+    rows: Option<HashSet<u32>>,
+}
+
+/// Of so many it is asked one by one.
+const FEW: usize = 8;
+
 impl ItemWriter<'_, '_> {
     /// Is it an update of a row that stands just so? The push is sent once more, because its answer was lost; and what else it did makes a trigger refuse the row
     /// since: its list is archived, say. (Whom a policy refuses is asked before anything is written.)
     ///
-    /// Which rows stand so is asked once for all that were sent with the same columns, when the first of them fails; and then of each of these, for what the push has
+    /// Where more than a few fail that were sent with the same columns, it is asked once which of all these stand so; and then of each of them, for what the push has
     /// written may have changed it.
     pub(super) fn stands_as_sent(&self, item: Item) -> Result<bool> {
         let target = &self.targets[item.target];
@@ -21,13 +33,14 @@ impl ItemWriter<'_, '_> {
             return Ok(false);
         }
         let group = &target.updates[number as usize];
-        let key = (item.target, number);
-        if !self.standing.borrow().contains_key(&key) {
-            let standing = decide::stand_as_sent(target, group, &group.rows)?;
-            self.standing.borrow_mut().insert(key, standing);
+        let mut standing = self.standing.borrow_mut();
+        let standing = standing.entry((item.target, number)).or_default();
+        standing.asked += 1;
+        if standing.asked > FEW && standing.rows.is_none() {
+            standing.rows = Some(decide::stand_as_sent(target, group, &group.rows)?);
         }
-        let stood = self.standing.borrow().get(&key).is_some_and(|rows: &HashSet<u32>| rows.contains(&item.row));
-        Ok(stood && decide::stand_as_sent(target, group, &[item.row])?.contains(&item.row))
+        let may_stand = standing.rows.as_ref().is_none_or(|rows| rows.contains(&item.row));
+        Ok(may_stand && decide::stand_as_sent(target, group, &[item.row])?.contains(&item.row))
     }
 
     /// Would it fail so in any order? Values that its columns do not take would, or that a constraint of its own table refuses as they are. Not what comes out of a
