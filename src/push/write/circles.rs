@@ -11,6 +11,9 @@ use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
 use crate::server::subxact;
 
+/// What is written, and what its statements left undone.
+type AppliedItems = (Vec<Item>, Applied);
+
 impl Work<'_, '_> {
     /// Writes what could not be written alone, for it refers to each other in a circle.
     pub(super) fn write_circles(&self, outcome: &mut Outcome) -> Result<()> {
@@ -56,7 +59,7 @@ impl Work<'_, '_> {
     }
 
     /// Writes these circles in two steps; row by row (`singly`) without what fails of the rows in between.
-    fn link(&self, circles: &[&Circle], way: Way, singly: bool) -> Result<(Vec<Item>, Applied)> {
+    fn link(&self, circles: &[&Circle], way: Way, singly: bool) -> Result<AppliedItems> {
         let items: Vec<Item> = circles.iter().flat_map(|circle| circle.items()).gather();
         let Some(linked) = self.linked(&items, way)? else { return Ok((Vec::new(), Applied::default())) };
         if !singly {
@@ -126,7 +129,7 @@ impl Work<'_, '_> {
 /// Writes each of these circles as a whole, or not at all. Returns what is written.
 fn write_each<C>(
     circles: &[&C],
-    write: &dyn Fn(&[&C]) -> Result<(Vec<Item>, Applied)>,
+    write: &dyn Fn(&[&C]) -> Result<AppliedItems>,
     kept: &mut Vec<Item>,
 ) -> Result<HashSet<Item>> {
     let mut written = HashSet::new();
