@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::linked::{Circle, Way, WAYS};
+use super::linked::{Circle, TableOrder, TABLE_ORDERS};
 use super::Work;
 use crate::push::apply::{Applied, Outcome, TwoSteps};
 use crate::push::item::{Item, What};
@@ -37,7 +37,7 @@ impl Work<'_, '_> {
         let mut written: HashSet<Item> = HashSet::new();
         for singly in [false, true] {
             let mut tried: HashMap<Item, Vec<TwoSteps>> = HashMap::new();
-            for way in WAYS.into_iter().filter(|way| fully || !singly && !way.is_wide()) {
+            for way in TABLE_ORDERS.into_iter().filter(|way| fully || !singly && !way.is_wide()) {
                 let left: Vec<Item> = failed.iter().copied().filter(|item| !written.contains(item)).gather();
                 let mut circles = Vec::new();
                 for circle in self.circles_to_link(&left, way)? {
@@ -59,7 +59,7 @@ impl Work<'_, '_> {
     }
 
     /// Writes these circles in two steps; row by row (`singly`) without what fails of the rows in between.
-    fn link(&self, circles: &[&Circle], way: Way, singly: bool) -> Result<AppliedItems> {
+    fn link(&self, circles: &[&Circle], way: TableOrder, singly: bool) -> Result<AppliedItems> {
         let items: Vec<Item> = circles.iter().flat_map(|circle| circle.items()).gather();
         let Some(linked) = self.linked(&items, way)? else { return Ok((Vec::new(), Applied::default())) };
         if !singly {

@@ -2,7 +2,7 @@
 //! worked online created the one without the reference, then the other, and then set the reference. Here they are written in the same two steps ([`TwoSteps`]).
 //!
 //! Their tables are put in an order: parents first, as keys without nulls have it, and what policies read before those whose policies they are. What these leave open stands in the order of the push, or in the
-//! other one ([`Way`]). A reference against that order is left out at first, if its columns may be NULL. So is one within a table, in a circle.
+//! other one ([`TableOrder`]). A reference against that order is left out at first, if its columns may be NULL. So is one within a table, in a circle.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,21 +27,21 @@ struct References {
 
 /// An order of tables.
 #[derive(Clone, Copy)]
-pub(super) struct Way {
+pub(super) struct TableOrder {
     /// What is left open stands in the other order of the push.
     turned: bool,
     /// What needs rows of a circle belongs to it, and may come before others of it: functions in their policies may read it, of which nobody knows what they read.
     wide: bool,
 }
 
-pub(super) const WAYS: [Way; 4] = [
-    Way { turned: false, wide: false },
-    Way { turned: true, wide: false },
-    Way { turned: false, wide: true },
-    Way { turned: true, wide: true },
+pub(super) const TABLE_ORDERS: [TableOrder; 4] = [
+    TableOrder { turned: false, wide: false },
+    TableOrder { turned: true, wide: false },
+    TableOrder { turned: false, wide: true },
+    TableOrder { turned: true, wide: true },
 ];
 
-impl Way {
+impl TableOrder {
     pub(super) fn is_wide(self) -> bool {
         self.wide
     }
@@ -72,7 +72,7 @@ impl Work<'_, '_> {
         let mut tried: Vec<(Vec<Step>, TwoSteps)> = Vec::new();
         for order in [Foremost::Parents, Foremost::Children] {
             let Some(steps) = self.in_order(order)? else { continue };
-            for (steps, way) in self.with_heirs(steps)?.iter().flat_map(|steps| WAYS.map(|way| (steps, way))) {
+            for (steps, way) in self.with_heirs(steps)?.iter().flat_map(|steps| TABLE_ORDERS.map(|way| (steps, way))) {
                 // (Heirs and followers stay in their places.)
                 let is_free = |item: &Item| self.is_new(item) && heirs.layer_of(item) == 0;
                 let new: Vec<Item> = items(steps).filter(is_free).gather();
@@ -97,7 +97,7 @@ impl Work<'_, '_> {
     }
 
     /// How these new rows are written in two steps; None where there is nothing to be set later, or no such order. (Without those of tables that have nothing to do with what is set later.)
-    pub(super) fn linked(&self, new: &[Item], way: Way) -> Result<Option<TwoSteps>> {
+    pub(super) fn linked(&self, new: &[Item], way: TableOrder) -> Result<Option<TwoSteps>> {
         let references = self.references(new)?;
         if references.to.iter().all(Vec::is_empty) {
             return Ok(None);
@@ -134,7 +134,7 @@ impl Work<'_, '_> {
     }
 
     /// The circles among these.
-    pub(super) fn circles_to_link(&self, items: &[Item], way: Way) -> Result<Vec<Circle>> {
+    pub(super) fn circles_to_link(&self, items: &[Item], way: TableOrder) -> Result<Vec<Circle>> {
         let new: Vec<Item> = items.iter().copied().filter(|item| self.is_new(item)).gather();
         let references = self.references(&new)?;
         let circles = references.circles();
@@ -189,7 +189,7 @@ impl Work<'_, '_> {
         Ok(optional)
     }
 
-    fn tables(&self, way: Way) -> Result<TableRanks> {
+    fn tables(&self, way: TableOrder) -> Result<TableRanks> {
         let turned = way.turned;
         let place = |table: u32| (0..self.targets.len()).find(|target| self.relation(*target) == table);
         let mut edges = [(); 3].map(|()| memory::filled(Vec::<usize>::new(), self.targets.len()));
