@@ -109,6 +109,9 @@ impl Start {
     }
 }
 
+/// What happened since the cursors of collections, by these. Collections share what is read for that.
+type Reaches<'a> = BTreeMap<i64, Reach<'a>>;
+
 /// How often a pull begins anew because the caller's role was changed while it ran.
 const ATTEMPTS: usize = 3;
 
@@ -152,7 +155,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
     let mut next = NextCursor::begin(earliest, &since, (request, &names), &observed, &collections, page.as_mut())?;
     let filters = Filters::parse(request, dialect)?;
     filters.check(&names, &collections)?;
-    let (mut reaches, mut replaced): (BTreeMap<i64, Reach>, Vec<(&str, Cause)>) = Default::default();
+    let (mut reaches, mut replaced): (Reaches, Vec<(&str, Cause)>) = Default::default();
     let mut out = begun();
     for (at, (name, collection)) in names.iter().zip(&collections).enumerate() {
         out.name(name);
@@ -173,7 +176,7 @@ fn pull_once(request: &PullRequest, role: &str) -> Result<Output> {
         let from = from.or_anew_if(basis.older && since.names_columns(name), Cause::Columns);
         let pull = CollectionPull { collection, dialect, request, wanted, new_columns, basis };
         let told = length::explained(request, name, || match (&mut page, from) {
-            (Some(page), _) => pull.write_page(from, place, at, page, &mut out),
+            (Some(page), _) => pull.write_page(from, (place, at), page, &mut reaches, &mut out),
             (None, Start::Stamp(stamp)) => {
                 let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, snapshot));
                 pull.write(from, Some(reach), &mut out)

@@ -168,25 +168,34 @@ impl<'a> Log<'a> {
 
     /// The entries of `relation` with stamp >= `from`.
     pub fn since(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
-        self.gathered(relation, from, scopes, false)
+        self.gathered(relation, &[Window::since(from)], scopes, false)
     }
 
-    /// What they say of whom policies show what: those but for the UPDATEs that left alone what policies read, of which others may have made many.
+    /// What the entries of these windows, which do not overlap, say of whom policies show what: those but for the UPDATEs that left alone what policies read, of
+    /// which others may have made many.
     ///
     /// (Such an entry has no image, and tells of a key only that it was there: that counts beside entries of row versions that its transaction had
     /// made, `show_what_was_found`. Where there are any of these, all is read.)
-    pub fn since_of_access(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes) -> Result<Entries> {
-        let entries = self.gathered(relation, from, scopes, true)?;
+    pub fn of_access(&self, relation: pg_sys::Oid, windows: &[Window], scopes: Scopes) -> Result<Entries> {
+        let entries = self.gathered(relation, windows, scopes, true)?;
         match entries.have_inner() {
-            true => self.gathered(relation, from, scopes, false),
+            true => self.gathered(relation, windows, scopes, false),
             false => Ok(entries),
         }
     }
 
-    fn gathered(&self, relation: pg_sys::Oid, from: i64, scopes: Scopes, only_access: bool) -> Result<Entries> {
+    fn gathered(
+        &self,
+        relation: pg_sys::Oid,
+        windows: &[Window],
+        scopes: Scopes,
+        only_access: bool,
+    ) -> Result<Entries> {
         let mut entries = Entries::new();
-        let asked = Asked { only_access, ..Asked::default() };
-        self.read(relation, Window::since(from), scopes, asked, &mut |entry| entries.add(entry, self))?;
+        for window in windows {
+            let asked = Asked { only_access, ..Asked::default() };
+            self.read(relation, *window, scopes, asked, &mut |entry| entries.add(entry, self))?;
+        }
         entries.complete();
         Ok(entries)
     }

@@ -5,14 +5,18 @@
 //! become more between two pages of it, and comes once more with the next pull. A row comes as it is now, with whichever of its entries is come
 //! upon first, and again with each later window that has some of it.
 
+use std::rc::Rc;
+
 use super::arrays::{Added, Arrays};
 use super::delta::Past;
 use super::next_cursor::Extent;
 use super::pages::Page;
 use super::walk::Walked;
-use super::{CollectionPull, Start};
+use super::{CollectionPull, Reaches, Start};
+use crate::collections::catalog::Collection;
 use crate::log::read::{Entries, Log, Scopes, Window};
 use crate::server::error::Result;
+use crate::server::pg;
 use crate::sight::cause::Cause;
 use crate::sight::policy::Judge;
 use crate::sight::reach::{Movement, Reach};
@@ -40,20 +44,35 @@ struct Piece {
     is_last: bool,
 }
 
+/// Who judges old rows, once there are any.
+struct Judging<'r, 's> {
+    reach: &'r mut Reach<'s>,
+    judge: Option<Judge>,
+}
+
+impl Judging<'_, '_> {
+    fn judge(&mut self, collection: &Rc<Collection>) -> Result<Option<&Judge>> {
+        if self.judge.is_none() {
+            self.judge = self.reach.judge(collection)?;
+        }
+        Ok(self.judge.as_ref())
+    }
+}
+
 impl CollectionPull<'_> {
     /// Appends what the page has of this collection, the one at this place of the call.
-    pub(super) fn write_page(
+    pub(super) fn write_page<'s>(
         &self,
         from: Start,
-        place: Place,
-        at: usize,
-        page: &mut Page,
+        (place, at): (Place, usize),
+        page: &mut Page<'s>,
+        reaches: &mut Reaches<'s>,
         out: &mut Writer<Output>,
     ) -> Result<Extent> {
         let begins = matches!(place, Place::Begin | Place::Changes(_));
         let (changes, place) = match (place, from) {
             (Place::Begin, Start::Stamp(from)) => {
-                (Some(Changes { from, held: from, part: None, within: None }), Place::Begin)
+                (Some(Changes { from, held: from, parents: None, part: None, within: None }), Place::Begin)
             }
             (Place::Changes(changes), Start::Stamp(_)) => (Some(changes), Place::Begin),
             (Place::Begin | Place::Changes(_), _) => (None, Place::Begin),
@@ -64,13 +83,13 @@ impl CollectionPull<'_> {
                 Place::Rows(rows) => rows,
                 _ => None,
             };
-            return self.write_page_of_keys(from, keys, rows.map(|rows| rows.after), at, page, out);
+            return self.write_page_of_keys(from, keys, (rows.map(|rows| rows.after), at), page, reaches, out);
         }
         let room = page.room();
         let mut from = from;
         if let Some(changes) = changes {
             let before = out.mark();
-            match self.write_windows(changes, page, out)? {
+            match self.write_windows(changes, page, reaches, out)? {
                 Ok(next) => {
                     if let Some(changes) = next {
                         page.cut(at, Place::Changes(changes));
@@ -120,44 +139,91 @@ impl CollectionPull<'_> {
 
     /// The changes from there on, as many as the page has room for, and what is left of them; or why the client must replace what
     /// it has.
-    fn write_windows(
+    fn write_windows<'s>(
         &self,
         mut changes: Changes,
+        page: &mut Page<'s>,
+        reaches: &mut Reaches<'s>,
+        out: &mut Writer<Output>,
+    ) -> Result<std::result::Result<Option<Changes>, Cause>> {
+        let log = Log::open(page.snapshot)?;
+        // Also where the page before has looked: what prune drops it says with a stamp of then, and what is still to be read may be gone.
+        if log.was_reset(self.collection.relation, changes.held.min(changes.from))? {
+            return Ok(Err(Cause::Reset));
+        }
+        let mut of_page = None;
+        let reach = match self.unmoved(&changes, page.snapshot, reaches, &mut of_page)? {
+            Ok(reach) => reach,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        changes.held = changes.held.max(page.snapmin);
+        let Derived { scopes, judge } = self.derived(reach, Patience::Pull)?;
+        let mut judging = Judging { reach, judge };
+        let scopes = self.scopes().or(scopes.as_deref()).map_or(Scopes::All, Scopes::Only);
+        let next = self.write_some_windows(&log, changes, scopes, &mut judging, page, out)?;
+        let Judging { reach, judge } = judging;
+        let parents = judge.map(|_| reach.gone_below(page.snapmin));
+        Ok(next.map(|next| next.map(|next| Changes { parents: parents.or(next.parents), ..next })))
+    }
+
+    /// What happened since what is still to be sent, for who judges old rows, if the caller's access did not move; or why the client must replace what it has.
+    ///
+    /// On the first page of a collection it is asked for the whole time since the cursor, and all collections share what is read for that. From then on it is
+    /// asked for what came since the page before. That page cannot know of a parent's key that comes again: if the parent was deleted before it, the caller could not see that one,
+    /// and sees the new one now, old rows of children would pass for his. So where a parent came that he sees, and of course where anything else moved, all since
+    /// what is still to be sent is asked. (The state of a child that is to be judged ended no later than its parent went. So what had gone before does not
+    /// count.)
+    fn unmoved<'r, 's>(
+        &self,
+        changes: &Changes,
+        snapshot: &'s pg::ActiveSnapshot,
+        reaches: &'r mut Reaches<'s>,
+        of_page: &'r mut Option<Reach<'s>>,
+    ) -> Result<std::result::Result<&'r mut Reach<'s>, Cause>> {
+        let (from, held) = (changes.from, changes.held);
+        let reach = if from == held {
+            reaches.entry(from).or_insert_with(|| Reach::since(from, snapshot))
+        } else {
+            if let Movement::None { .. } = self.movement_of(&mut Reach::since(held, snapshot).with_births())? {
+                return Ok(Ok(of_page.insert(Reach::since(from, snapshot).knowing(changes.parents))));
+            }
+            of_page.insert(Reach::since(from.min(held), snapshot))
+        };
+        Ok(match self.movement_of(reach)? {
+            Movement::None { .. } => Ok(reach),
+            Movement::Untold(cause) => Err(cause),
+            Movement::Access { .. } => Err(Cause::Pages),
+        })
+    }
+
+    /// Where resets of the collection itself were looked for.
+    fn movement_of(&self, reach: &mut Reach) -> Result<Movement> {
+        reach.was_not_reset(self.collection);
+        reach.movement(self.collection, self.collection.logged_scope.is_some())
+    }
+
+    fn write_some_windows(
+        &self,
+        log: &Log,
+        mut changes: Changes,
+        scopes: Scopes,
+        judging: &mut Judging,
         page: &mut Page,
         out: &mut Writer<Output>,
     ) -> Result<std::result::Result<Option<Changes>, Cause>> {
-        let (snapshot, relation) = (page.snapshot, self.collection.relation);
-        let log = Log::open(snapshot)?;
-        // Also where the page before has looked: what prune drops it says with a stamp of then, and what is still to be read may be gone.
-        if log.was_reset(relation, changes.held.min(changes.from))? {
-            return Ok(Err(Cause::Reset));
-        }
-        let mut held = Reach::since(changes.held, snapshot);
-        held.was_not_reset(self.collection);
-        match held.movement(self.collection, self.collection.logged_scope.is_some())? {
-            Movement::None { .. } => {}
-            Movement::Untold(cause) => return Ok(Err(cause)),
-            Movement::Access { .. } => return Ok(Err(Cause::Pages)),
-        }
-        changes.held = changes.held.max(page.snapmin);
-        let mut reach = Reach::since(changes.from, snapshot);
-        let Derived { scopes: found, mut judge } = self.derived(&mut reach, Patience::Pull)?;
-        let scopes = self.scopes().or(found.as_deref()).map_or(Scopes::All, Scopes::Only);
         let mut arrays = Arrays::begin(self, out)?;
         let mut size = page.rows.saturating_mul(4).clamp(SMALLEST, LARGEST);
         for windows in 1.. {
             // Without an end on the first page: up to what its snapshot shows.
             let last = page.ends_below().unwrap_or(i64::MAX);
-            let piece = self.piece(&log, &mut changes, last, scopes, size)?;
+            let piece = self.piece(log, &mut changes, last, scopes, size)?;
             let entries = &piece.entries;
-            if self.needs_judge(entries) && judge.is_none() {
-                match reach.judge(self.collection)? {
-                    Some(found) => judge = Some(found),
-                    None => return Ok(Err(Cause::OldRows)),
-                }
-            }
             let none = Judge::of_none(self.collection);
-            let judge = if self.needs_judge(entries) { judge.as_ref().unwrap_or(&none) } else { &none };
+            let judge = match self.needs_judge(entries) {
+                true => judging.judge(self.collection)?,
+                false => Some(&none),
+            };
+            let Some(judge) = judge else { return Ok(Err(Cause::OldRows)) };
             match self.write_window(entries, judge, piece.after, &mut arrays, page)? {
                 None => return Ok(Err(Cause::OldRows)),
                 Some(Added::UpTo(after)) => {
@@ -207,7 +273,7 @@ impl CollectionPull<'_> {
                 }
             }
         }
-        let rest = |from| Changes { from, held: changes.held, part: None, within: None };
+        let rest = |from| Changes { from, held: changes.held, parents: changes.parents, part: None, within: None };
         let Some(part) = &changes.part else {
             let below = below.unwrap_or(i64::MAX).min(last);
             let is_last = below == last;

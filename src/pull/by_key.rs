@@ -11,7 +11,7 @@ use super::changes::Changed;
 use super::delta::Past;
 use super::next_cursor::Extent;
 use super::pages::Page;
-use super::{CollectionPull, Start};
+use super::{CollectionPull, Reaches, Start};
 use crate::log::clock::durable;
 use crate::log::read::Entries;
 use crate::server::error::Result;
@@ -70,17 +70,20 @@ impl CollectionPull<'_> {
     }
 
     /// What a page has room for, of the ids after this one.
-    pub(super) fn write_page_of_keys(
+    pub(super) fn write_page_of_keys<'s>(
         &self,
         from: Start,
         keys: &KeySet,
-        after: Option<String>,
-        at: usize,
-        page: &mut Page,
+        (after, at): (Option<String>, usize),
+        page: &mut Page<'s>,
+        reaches: &mut Reaches<'s>,
         out: &mut Writer<Output>,
     ) -> Result<Extent> {
         let said = match from {
-            Start::Stamp(stamp) => self.changed_of(keys, &mut Reach::since(stamp, page.snapshot))?,
+            Start::Stamp(stamp) => {
+                let reach = reaches.entry(stamp).or_insert_with(|| Reach::since(stamp, page.snapshot));
+                self.changed_of(keys, reach)?
+            }
             _ => SaidOfKeys::Cannot,
         };
         let (told, mut rows) = match said {

@@ -9,11 +9,9 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use pgrx::pg_sys;
-
 use crate::collections::catalog::{self, Access, Collection};
 use crate::log::change::{Image, Op};
-use crate::log::read::{Entries, Log, Scopes, Wanted};
+use crate::log::read::{Entries, Log};
 use crate::policies::access::Concerns;
 use crate::server::error::Result;
 use crate::server::memory::{self, Gather};
@@ -21,14 +19,17 @@ use crate::server::pg;
 use crate::sight::cause::Cause;
 use crate::sight::ends::{Ends, Unjudged};
 use crate::sight::policy::{self, Judge, Shadow};
+use crate::values::token::ParentsGone;
 
 mod batch;
 mod concerning;
 mod part;
+mod reading;
 
 use concerning::Question;
 use part::AccessPart;
 pub use part::ReadTable;
+use reading::Reads;
 
 /// What happened since a cursor, as one user sees it. Lives as long as one pull or push.
 pub struct Reach<'a> {
@@ -49,6 +50,12 @@ pub struct Reach<'a> {
     judging: HashSet<u32>,
     /// So many more may be judged by what is left of them, here and in all that this one asks (see `judge`).
     left: Rc<Cell<usize>>,
+    /// What of deleted parents need not be read again.
+    told: Option<ParentsGone>,
+    /// The first and the last stamp with which parents went that the caller could see, or with which their keys came again; in all that this one asks.
+    gone: Rc<Cell<Option<(i64, i64)>>>,
+    /// New parents count as if their keys came again.
+    births: bool,
 }
 
 impl<'a> Reach<'a> {
@@ -65,12 +72,33 @@ impl<'a> Reach<'a> {
             unjudged: HashMap::new(),
             judging: HashSet::new(),
             left: Rc::new(Cell::new(LATER)),
+            told: None,
+            gone: Rc::default(),
+            births: false,
         }
     }
 
     /// The same since a later stamp.
     pub fn after(&self, stamp: i64) -> Reach<'a> {
-        Reach::since(stamp + 1, self.snapshot)
+        Reach { told: self.told, gone: Rc::clone(&self.gone), ..Reach::since(stamp + 1, self.snapshot) }
+    }
+
+    /// For judges of old rows: nobody asks whether access moved. With what was found out of deleted parents under an earlier snapshot,
+    /// if access did not move since then.
+    pub fn knowing(self, told: Option<ParentsGone>) -> Reach<'a> {
+        Reach { told, ..self }
+    }
+
+    /// What lies before is known to have moved nothing, but not which keys it deleted: so a new parent that the caller sees may have the key of
+    /// one that he did not.
+    pub fn with_births(self) -> Reach<'a> {
+        Reach { births: true, ..self }
+    }
+
+    /// Of all judges that were made: which parents went that the caller could see, with stamps below this one, of which the snapshot shows all.
+    pub fn gone_below(&self, below: i64) -> ParentsGone {
+        let (first, last) = self.gone.get().unwrap_or((below, below));
+        ParentsGone { first: first.min(below), last: last.min(below - 1), below }
     }
 
     /// Did the caller's access change, or has the log no answer?
@@ -93,8 +121,8 @@ impl<'a> Reach<'a> {
             if table.due {
                 return Ok(Movement::Untold(Cause::Unsettled));
             }
-            // Of an access table that has a scope no more is read than must be.
-            let reads = match (itself, scoped || !itself && table.logged_scope.is_some()) {
+            // Of an access table that has a scope no more is read than must be; of another one all is read for whom its changes concern.
+            let reads = match (itself, if itself { scoped } else { table.logged_scope.is_some() }) {
                 (_, true) => Reads::NoScope,
                 (true, false) => Reads::Rows,
                 (false, false) => Reads::Access,
@@ -144,97 +172,6 @@ impl<'a> Reach<'a> {
             return Ok(Movement::Untold(Cause::Overlap));
         }
         Ok(Movement::Access { stamps: ends.stamps(), tables })
-    }
-
-    /// The caller has looked for resets of this collection since the cursor, and there are none: to find that out here takes all entries.
-    pub fn was_not_reset(&mut self, collection: &Collection) {
-        self.reset.insert(collection.relation.to_u32(), false);
-    }
-
-    /// Is there a reset entry? (Those concern every scope.)
-    fn was_reset(&mut self, table: &Collection, reads: Reads) -> Result<bool> {
-        if let Some(&known) = self.reset.get(&table.relation.to_u32()) {
-            return Ok(known);
-        }
-        let reset = match reads {
-            Reads::NoScope => self.entries_in(table.relation, &[])?.was_reset(),
-            Reads::Rows => self.entries(table.relation)?.was_reset(),
-            Reads::Access => self.entries_of_access(table.relation, None)?.was_reset(),
-        };
-        self.reset.insert(table.relation.to_u32(), reset);
-        Ok(reset)
-    }
-
-    /// The entries of a table since the cursor.
-    pub fn entries(&mut self, relation: pg_sys::Oid) -> Result<Rc<Entries>> {
-        if let Some(known) = self.entries.get(&relation.to_u32()) {
-            return Ok(Rc::clone(known));
-        }
-        let read = Rc::new(self.read(relation, Scopes::All)?);
-        self.entries.insert(relation.to_u32(), Rc::clone(&read));
-        Ok(read)
-    }
-
-    /// Of a table, or this part of it, those that say who sees what.
-    fn entries_of_access(&mut self, relation: pg_sys::Oid, part: Option<&[String]>) -> Result<Rc<Entries>> {
-        let all = self.entries.get(&relation.to_u32()).filter(|all| part.is_none() && !all.are_many());
-        if let Some(known) = all {
-            return Ok(Rc::clone(known));
-        }
-        let key = (relation.to_u32(), part.map(|values| values.iter().cloned().gather()));
-        if let Some(known) = self.of_access.get(&key) {
-            return Ok(Rc::clone(known));
-        }
-        let from = self.from;
-        let read = Rc::new(self.log()?.since_of_access(relation, from, part.map_or(Scopes::All, Scopes::Only))?);
-        self.of_access.insert(key, Rc::clone(&read));
-        Ok(read)
-    }
-
-    /// Those of a table that decides what the caller sees, as far as it does.
-    pub fn entries_read(&mut self, read: &ReadTable) -> Result<Rc<Entries>> {
-        self.entries_of_access(read.table.relation, read.part.values())
-    }
-
-    /// About how many rows of a table have entries since the cursor, counted as far as so many. (What is opened for that is closed again: it may
-    /// be asked in a subtransaction.)
-    pub fn count_changed(&self, relation: pg_sys::Oid, most: usize) -> Result<usize> {
-        Log::open(self.snapshot)?.count_since(relation, self.from, most)
-    }
-
-    /// Are there any?
-    pub fn has_entries(&mut self, relation: pg_sys::Oid) -> Result<bool> {
-        let entries = self.entries(relation)?;
-        Ok(!entries.is_empty() || entries.was_reset())
-    }
-
-    /// Those in these scopes.
-    pub fn entries_in(&mut self, relation: pg_sys::Oid, scopes: &[String]) -> Result<Entries> {
-        self.read(relation, Scopes::Only(scopes))
-    }
-
-    /// Those of wanted keys, in these scopes or in all; None where more than so many would have to be looked at for them.
-    pub fn entries_among(
-        &mut self,
-        relation: pg_sys::Oid,
-        scopes: Option<&[String]>,
-        wanted: Wanted,
-        most: usize,
-    ) -> Result<Option<Entries>> {
-        let from = self.from;
-        self.log()?.among(relation, from, scopes.map_or(Scopes::All, Scopes::Only), wanted, most)
-    }
-
-    fn read(&mut self, relation: pg_sys::Oid, scopes: Scopes) -> Result<Entries> {
-        let from = self.from;
-        self.log()?.since(relation, from, scopes)
-    }
-
-    fn log(&mut self) -> Result<&Log<'a>> {
-        Ok(match &mut self.log {
-            Some(log) => log,
-            none => none.insert(Log::open(self.snapshot)?),
-        })
     }
 
     /// Adds what could not be asked about, now that the caller's view moved at all.
@@ -360,13 +297,19 @@ impl<'a> Reach<'a> {
             return Ok(Told::Nothing);
         }
         let mut last = None::<String>;
+        let note = |stamp: i64| {
+            let (first, last) = self.gone.get().unwrap_or((stamp, stamp));
+            self.gone.set(Some((first.min(stamp), last.max(stamp))));
+        };
         entries.each(&mut |key, changes| {
             for entry in changes.iter().filter(|entry| !entry.is_notice()) {
                 if entry.op == Op::Insert && last.take_if(|deleted| deleted == key).is_some() {
                     again.insert(entry.stamp);
+                    note(entry.stamp);
                 }
                 if entry.op == Op::Delete && gone.keys.contains(&(key.to_string(), entry.stamp)) {
                     last = Some(key.to_string());
+                    note(entry.stamp);
                 }
             }
             Ok(again.len() <= AGAIN)
@@ -413,16 +356,6 @@ const AGAIN: usize = 16;
 
 /// And so many judges are made for that, at all depths together: parents of parents come again, too.
 const LATER: usize = 64;
-
-/// What else is read of a table whose resets are looked for.
-enum Reads {
-    /// Nothing without which it could not do.
-    NoScope,
-    /// What happened to its rows.
-    Rows,
-    /// Who sees what.
-    Access,
-}
 
 /// A table whose policies, or `scope_values`, read another one.
 struct VisitedReading {

@@ -83,11 +83,22 @@ pub struct Changes {
     pub from: i64,
     /// Nothing with a stamp below this moved the caller's access, or reset the collection, since the cursor.
     pub held: i64,
+    /// None: it was not asked for.
+    pub parents: Option<ParentsGone>,
     /// A transaction with very many changes has the stamp `from`; where what is left of them is.
     pub part: Option<LogPart>,
     /// Of those from `from` on and below this, ids up to this one were sent; with a part, of those from its block on and below this one.
     /// None: nothing from there on was.
     pub within: Option<(i64, String)>,
+}
+
+/// Which rows went that policies look up (parents), and that the caller could see: with stamps below `below` and not below `Changes::from` all of them did from
+/// the stamp `first` to `last`, and so did their keys that came again. (Where `last` is less than `first` none did.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParentsGone {
+    pub first: i64,
+    pub last: i64,
+    pub below: i64,
 }
 
 /// What is left of a transaction in the log (log/read/part.rs).
@@ -124,7 +135,7 @@ pub enum TokenError {
 const LONGEST: usize = 4 << 20;
 
 /// The form of a token. Another one gets another number.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// FNV-1a: the same on every server and in every version.
 pub fn digest(bytes: &[u8]) -> u64 {
@@ -184,9 +195,15 @@ impl Token {
                 }
             }
             Place::Changes(changes) => {
-                bytes.push(2 | u8::from(changes.within.is_some()) | u8::from(changes.part.is_some()) << 2);
+                let (within, part) = (changes.within.is_some(), changes.part.is_some());
+                bytes.push(2 | u8::from(within) | u8::from(part) << 2 | u8::from(changes.parents.is_some()) << 3);
                 memory::append(&mut bytes, &changes.from.to_be_bytes());
                 memory::append(&mut bytes, &changes.held.to_be_bytes());
+                if let Some(parents) = &changes.parents {
+                    for stamp in [parents.first, parents.last, parents.below] {
+                        memory::append(&mut bytes, &stamp.to_be_bytes());
+                    }
+                }
                 if let Some(part) = &changes.part {
                     memory::append(&mut bytes, &part.file.to_be_bytes());
                     memory::append(&mut bytes, &part.compactions.to_be_bytes());
@@ -262,6 +279,10 @@ impl Rest<'_> {
         Some(LogPart { file, compactions, number, block, last, inner })
     }
 
+    fn parents(&mut self) -> Option<ParentsGone> {
+        Some(ParentsGone { first: self.stamp()?, last: self.stamp()?, below: self.stamp()? })
+    }
+
     fn walk(&mut self) -> Option<WalkPlace> {
         let (file, round) = (self.chunk().map(u32::from_be_bytes)?, self.byte()?);
         let (block, line) = (self.chunk().map(u32::from_be_bytes)?, self.chunk().map(u16::from_be_bytes)?);
@@ -286,11 +307,12 @@ impl Rest<'_> {
             1 => Place::Rows(Some(RowsPlace { order: self.digest()?, after: self.text()? })),
             4 => Place::Walk(self.walk()?),
             5 => Place::Rows(None),
-            kind @ (2 | 3 | 6 | 7) => {
+            kind @ (2 | 3 | 6 | 7 | 10 | 11 | 14 | 15) => {
                 let (from, held) = (self.stamp()?, self.stamp()?);
+                let parents = if kind & 8 != 0 { Some(self.parents()?) } else { None };
                 let part = if kind & 4 != 0 { Some(self.part()?) } else { None };
                 let within = if kind & 1 != 0 { Some((self.stamp()?, self.text()?)) } else { None };
-                Place::Changes(Changes { from, held, part, within })
+                Place::Changes(Changes { from, held, parents, part, within })
             }
             _ => return None,
         };
@@ -358,7 +380,9 @@ mod tests {
             },
         );
         let within = proptest::option::of((any::<i64>(), ".{0,40}"));
-        let changes = (any::<i64>(), any::<i64>(), proptest::option::of(part), within);
+        let parents = any::<[i64; 3]>().prop_map(|[first, last, below]| ParentsGone { first, last, below });
+        let parents = proptest::option::of(parents);
+        let changes = (any::<i64>(), any::<i64>(), parents, proptest::option::of(part), within);
         prop_oneof![
             Just(Place::Begin),
             proptest::option::of((any::<u64>(), ".{0,300}"))
@@ -368,7 +392,9 @@ mod tests {
                     Place::Walk(WalkPlace { file, round, after: Tid { block, line }, before, first })
                 }
             ),
-            changes.prop_map(|(from, held, part, within)| Place::Changes(Changes { from, held, part, within })),
+            changes.prop_map(|(from, held, parents, part, within)| {
+                Place::Changes(Changes { from, held, parents, part, within })
+            }),
         ]
     }
 

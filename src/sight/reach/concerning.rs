@@ -85,7 +85,7 @@ impl Reach<'_> {
 
     fn find_concerning(&mut self, edge: &AccessReading, part: &AccessPart) -> Result<Ends> {
         let AccessReading { table, access, .. } = *edge;
-        let (mut found, own) = (Ends::default(), journal::own_stamp());
+        let (mut found, own, births) = (Ends::default(), journal::own_stamp(), self.births);
         let entries = self.entries_of_access(table.relation, part.values())?;
         let mut asked = None;
         let mut scratch = pg::Scratch::new(c"snapsync access");
@@ -105,7 +105,7 @@ impl Reach<'_> {
                 let counts = match entry.op {
                     Op::Update => entry.image.is_some(),
                     // The same key again is another row to those that hang on it.
-                    Op::Insert => !access.parent || row.life > 0 || row.deleted.is_some(),
+                    Op::Insert => !access.parent || births || row.life > 0 || row.deleted.is_some(),
                     Op::Delete | Op::Reset => !access.parent,
                 };
                 if counts && row.stamps.last() != Some(&entry.stamp) {
