@@ -9,5 +9,6 @@ pub mod json;
 pub mod notify;
 pub mod settings;
 pub mod siphash;
+pub mod spans;
 pub mod token;
 pub mod wire_id;

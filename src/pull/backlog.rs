@@ -185,7 +185,7 @@ impl CollectionPull<'_> {
             reaches.entry(from).or_insert_with(|| Reach::since(from, snapshot))
         } else {
             if let Movement::None { .. } = self.movement_of(&mut Reach::since(held, snapshot).with_births())? {
-                return Ok(Ok(of_page.insert(Reach::since(from, snapshot).knowing(changes.parents))));
+                return Ok(Ok(of_page.insert(Reach::since(from, snapshot).knowing(changes.parents.clone()))));
             }
             of_page.insert(Reach::since(from.min(held), snapshot))
         };
@@ -273,7 +273,8 @@ impl CollectionPull<'_> {
                 }
             }
         }
-        let rest = |from| Changes { from, held: changes.held, parents: changes.parents, part: None, within: None };
+        let (held, parents) = (changes.held, changes.parents.clone());
+        let rest = |from| Changes { from, held, parents: parents.clone(), part: None, within: None };
         let Some(part) = &changes.part else {
             let below = below.unwrap_or(i64::MAX).min(last);
             let is_last = below == last;

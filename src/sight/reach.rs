@@ -5,7 +5,7 @@
 //! columns that policies read does; its deleted rows are put back while old rows of its children are judged, because a
 //! cascade takes both at once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -19,6 +19,7 @@ use crate::server::pg;
 use crate::sight::cause::Cause;
 use crate::sight::ends::{Ends, Unjudged};
 use crate::sight::policy::{self, Judge, Shadow};
+use crate::values::spans::Spans;
 use crate::values::token::ParentsGone;
 
 mod batch;
@@ -52,8 +53,8 @@ pub struct Reach<'a> {
     left: Rc<Cell<usize>>,
     /// What of deleted parents need not be read again.
     told: Option<ParentsGone>,
-    /// The first and the last stamp with which parents went that the caller could see, or with which their keys came again; in all that this one asks.
-    gone: Rc<Cell<Option<(i64, i64)>>>,
+    /// When parents went that the caller could see, and when their keys came again: of all that are judged here, and in all that this one asks.
+    gone: Rc<RefCell<Spans>>,
     /// New parents count as if their keys came again.
     births: bool,
 }
@@ -80,7 +81,7 @@ impl<'a> Reach<'a> {
 
     /// The same since a later stamp.
     pub fn after(&self, stamp: i64) -> Reach<'a> {
-        Reach { told: self.told, gone: Rc::clone(&self.gone), ..Reach::since(stamp + 1, self.snapshot) }
+        Reach { told: self.told.clone(), gone: Rc::clone(&self.gone), ..Reach::since(stamp + 1, self.snapshot) }
     }
 
     /// For judges of old rows: nobody asks whether access moved. With what was found out of deleted parents under an earlier snapshot,
@@ -97,8 +98,7 @@ impl<'a> Reach<'a> {
 
     /// Of all judges that were made: which parents went that the caller could see, with stamps below this one, of which the snapshot shows all.
     pub fn gone_below(&self, below: i64) -> ParentsGone {
-        let (first, last) = self.gone.get().unwrap_or((below, below));
-        ParentsGone { first: first.min(below), last: last.min(below - 1), below }
+        ParentsGone { spans: self.gone.borrow().below(below), below }
     }
 
     /// Did the caller's access change, or has the log no answer?
@@ -297,19 +297,16 @@ impl<'a> Reach<'a> {
             return Ok(Told::Nothing);
         }
         let mut last = None::<String>;
-        let note = |stamp: i64| {
-            let (first, last) = self.gone.get().unwrap_or((stamp, stamp));
-            self.gone.set(Some((first.min(stamp), last.max(stamp))));
-        };
+        let mut noted = self.gone.borrow_mut();
         entries.each(&mut |key, changes| {
             for entry in changes.iter().filter(|entry| !entry.is_notice()) {
                 if entry.op == Op::Insert && last.take_if(|deleted| deleted == key).is_some() {
                     again.insert(entry.stamp);
-                    note(entry.stamp);
+                    noted.add(entry.stamp);
                 }
                 if entry.op == Op::Delete && gone.keys.contains(&(key.to_string(), entry.stamp)) {
                     last = Some(key.to_string());
-                    note(entry.stamp);
+                    noted.add(entry.stamp);
                 }
             }
             Ok(again.len() <= AGAIN)

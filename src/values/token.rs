@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::server::heap::{Tid, Unseen};
 use crate::server::memory::{self, Gather};
+use crate::values::spans::Spans;
 
 /// Where the next page begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +93,11 @@ pub struct Changes {
     pub within: Option<(i64, String)>,
 }
 
-/// Which rows went that policies look up (parents), and that the caller could see: with stamps below `below` and not below `Changes::from` all of them did from
-/// the stamp `first` to `last`, and so did their keys that came again. (Where `last` is less than `first` none did.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which rows went that policies look up (parents), and that the caller could see: of all stamps that are below `below`, and not below `Changes::from`, they went
+/// with ones in these spans, and so did their keys come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParentsGone {
-    pub first: i64,
-    pub last: i64,
+    pub spans: Spans,
     pub below: i64,
 }
 
@@ -200,7 +200,9 @@ impl Token {
                 memory::append(&mut bytes, &changes.from.to_be_bytes());
                 memory::append(&mut bytes, &changes.held.to_be_bytes());
                 if let Some(parents) = &changes.parents {
-                    for stamp in [parents.first, parents.last, parents.below] {
+                    memory::append(&mut bytes, &parents.below.to_be_bytes());
+                    bytes.push(parents.spans.0.len() as u8);
+                    for stamp in parents.spans.0.iter().flat_map(|(first, last)| [first, last]) {
                         memory::append(&mut bytes, &stamp.to_be_bytes());
                     }
                 }
@@ -280,7 +282,9 @@ impl Rest<'_> {
     }
 
     fn parents(&mut self) -> Option<ParentsGone> {
-        Some(ParentsGone { first: self.stamp()?, last: self.stamp()?, below: self.stamp()? })
+        let (below, count) = (self.stamp()?, self.byte()?);
+        let spans = (0..count).map(|_| Some((self.stamp()?, self.stamp()?))).gather::<Option<_>>()?;
+        Some(ParentsGone { spans: Spans(spans), below })
     }
 
     fn walk(&mut self) -> Option<WalkPlace> {
@@ -380,7 +384,8 @@ mod tests {
             },
         );
         let within = proptest::option::of((any::<i64>(), ".{0,40}"));
-        let parents = any::<[i64; 3]>().prop_map(|[first, last, below]| ParentsGone { first, last, below });
+        let spans = proptest::collection::vec(any::<(i64, i64)>(), 0..20);
+        let parents = (spans, any::<i64>()).prop_map(|(spans, below)| ParentsGone { spans: Spans(spans), below });
         let parents = proptest::option::of(parents);
         let changes = (any::<i64>(), any::<i64>(), parents, proptest::option::of(part), within);
         prop_oneof![

@@ -120,13 +120,9 @@ impl<'a> Reach<'a> {
     /// such rows that came again. What he could not see then he could not see: his access did not move, so the rows that show a parent or do not are the same, or are
     /// gone with a later stamp, and put back.
     fn windows(&self) -> Vec<Window> {
-        let Some(told) = self.told else { return vec![Window::since(self.from)] };
-        let gone = Window { from: self.from.max(told.first), below: Some(told.last + 1), own: false };
-        let since = Window::since(self.from.max(told.below));
-        if gone.from <= told.last {
-            vec![gone, since]
-        } else {
-            vec![since]
-        }
+        let Some(told) = &self.told else { return vec![Window::since(self.from)] };
+        let gone = told.spans.since(self.from);
+        let gone = gone.map(|(from, last)| Window { from, below: Some(last + 1), own: false });
+        gone.chain([Window::since(self.from.max(told.below))]).gather()
     }
 }
