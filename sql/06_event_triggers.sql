@@ -397,9 +397,10 @@ LANGUAGE c
 AS 'MODULE_PATHNAME', 'snapsync_before_index';
 COMMENT ON FUNCTION snapsync.before_index() IS 'Event trigger: refuses an index that snapsync''s own tables cannot have, and to drop one of theirs CONCURRENTLY';
 
-CREATE EVENT TRIGGER snapsync_index ON ddl_command_start WHEN TAG IN ('CREATE INDEX', 'DROP INDEX')
+-- (What drops tables, too: so the library is loaded before that, and sees whether a partition that goes has rows. shape/parts.rs)
+CREATE EVENT TRIGGER snapsync_index ON ddl_command_start WHEN TAG IN ('CREATE INDEX', 'DROP INDEX', 'DROP TABLE', 'DROP SCHEMA', 'DROP OWNED')
 EXECUTE FUNCTION snapsync.before_index();
-COMMENT ON EVENT TRIGGER snapsync_index IS 'Keeps the log writable';
+COMMENT ON EVENT TRIGGER snapsync_index IS 'Keeps the log writable, and is there before partitions are dropped';
 -- Row triggers fire also where session_replication_role is replica; DDL must be followed there, too.
 ALTER EVENT TRIGGER snapsync_command_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER snapsync_drop ENABLE ALWAYS;

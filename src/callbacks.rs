@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::collections::lookup::{self, paths};
-use crate::collections::shape::{unseen, versions};
+use crate::collections::shape::{parts, unseen, versions};
 use crate::log::{journal, wake};
 use crate::push::once;
 use crate::server::error::{self, relieved};
@@ -41,6 +41,7 @@ pub fn register() {
         talk::chain(std::ptr::replace(&raw mut pg_sys::emit_log_hook, Some(on_report)));
         lookup::chain(std::ptr::replace(&raw mut pg_sys::get_relation_info_hook, Some(lookup::on_relation)));
         paths::chain(std::ptr::replace(&raw mut pg_sys::set_rel_pathlist_hook, Some(paths::on_paths)));
+        parts::chain(std::ptr::replace(&raw mut pg_sys::object_access_hook, Some(parts::on_access)));
         jit::chain(std::ptr::replace(&raw mut pg_sys::planner_hook, Some(jit::on_plan)));
     }
 }

@@ -12,6 +12,7 @@ use crate::server::{memory, pg, spi, trigger};
 
 mod emptied;
 mod own;
+mod parts;
 
 pub use emptied::emptied;
 pub use own::before_index;
@@ -191,9 +192,12 @@ pub fn on_command_end(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     if alters(fcinfo, pg_sys::AlterTableType::AT_AttachPartition) {
-        refuse_partitions()?;
+        parts::refuse_partitions()?;
     }
-    look_again(concerned)
+    parts::note(fcinfo)?;
+    look_again(concerned)?;
+    shape::parts::forget();
+    Ok(())
 }
 
 /// Foreign keys whose triggers the command has switched off, or which come so with a partition.
@@ -399,7 +403,11 @@ pub fn on_drop(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     let_go_what_fell(&mut concerned)?;
-    look_again(concerned)
+    // (With a partition that is detached constraints may go.)
+    parts::note(fcinfo)?;
+    look_again(concerned)?;
+    shape::parts::forget();
+    Ok(())
 }
 
 const DROPPED_DIRECTLY: &str = include_str!("ddl/dropped_directly.sql");
@@ -544,19 +552,6 @@ fn say_who_has_the_name() -> Result<()> {
     Ok(())
 }
 
-/// A synced table does not become a partition: its changes would be logged under the root, which is not synced. Only the command
-/// that does it fails, no later one where it was done behind our back; of that `doctor` tells.
-fn refuse_partitions() -> Result<()> {
-    let rows = spi::read_now(
-        "SELECT c.relation::oid FROM pg_event_trigger_ddl_commands() AS d CROSS JOIN LATERAL snapsync.parts(d.objid) AS p(relid) \
-         CROSS JOIN LATERAL (SELECT relation, name FROM snapsync.collection WHERE relation = p.relid OFFSET 0) AS c \
-         WHERE d.classid = 'pg_class'::regclass AND d.object_type = 'table' AND c.name IS NOT NULL \
-           AND pg_partition_root(c.relation) <> c.relation",
-        &[],
-    )?;
-    rows.first().map_or(Ok(()), |row| Err(refuse_partition(row.oid(0))))
-}
-
 /// Dumps begin by setting both of these, but so may a migration; with `--enable-row-security` only the first.
 fn dumps_settings() -> Result<bool> {
     // SAFETY: reads a variable of this backend. (A query of ours would see it as it is pinned.)
@@ -586,12 +581,4 @@ pub fn on_rewrite(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         crate::log::journal::reset(relation)?;
     }
     Ok(())
-}
-
-/// Refuses to make a synced table a partition.
-fn refuse_partition(relation: pg_sys::Oid) -> SyncError {
-    let table = pg::qualified_name(relation).map(|(table, _)| table).unwrap_or_default();
-    SyncError::new(code::NOT_IN_STATE, format!("table {table} is synced by itself and cannot become a partition"))
-        .detail("Partitions are tracked on the partitioned table.")
-        .hint(format!("Call snapsync.disable('{table}') first."))
 }

@@ -35,6 +35,7 @@ mod edges;
 mod follow;
 mod image;
 pub mod lost;
+pub mod parts;
 mod put_off;
 mod scope;
 pub mod unenforced;

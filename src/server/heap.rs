@@ -97,6 +97,72 @@ pub fn is_empty(table: pg_sys::Oid, snapshot: &pg::ActiveSnapshot) -> bool {
     }
 }
 
+/// What is looked for in a table that may be empty.
+#[derive(Clone, Copy)]
+pub enum Remnant<'s> {
+    /// A row version, whoever sees it: to an older snapshot, here or on a standby, a deleted row is there until VACUUM has taken it away.
+    Version,
+    /// A row that this snapshot sees.
+    Row(&'s pg::ActiveSnapshot),
+}
+
+/// So many blocks are searched for a row: 2 MB of dead ones.
+const SEARCHED: u32 = 256;
+
+/// Is nothing of that kind left in a table that this session keeps to itself? False as well where that is not known: others may write there, rows stand
+/// elsewhere, or the file is long. No code of anybody's runs for it, and no predicate lock stays.
+pub fn has_no(remnant: Remnant, table: pg_sys::Oid) -> bool {
+    let alone = pg_sys::AccessExclusiveLock as i32;
+    // SAFETY: a look into this backend's list of locks.
+    if !unsafe { pg_sys::CheckRelationOidLockedByMe(table, alone, true) } {
+        return false;
+    }
+    let Some((_, blocks)) = file_of(table).filter(|(_, blocks)| *blocks <= SEARCHED) else { return false };
+    let mut found = false;
+    // SAFETY: a heap (file_of), which is locked. Each buffer is pinned and locked while its page is read, and let go of before anything else happens; on an
+    // ERROR the resource owner does it.
+    unsafe {
+        let open = pg_sys::relation_open(table, pg_sys::NoLock as i32);
+        for block in 0..blocks {
+            memory::heed();
+            let buffer = pg_sys::ReadBuffer(open, block);
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            found = is_on_page(remnant, table, block, buffer);
+            pg_sys::UnlockReleaseBuffer(buffer);
+            if found {
+                break;
+            }
+        }
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+    }
+    !found
+}
+
+/// # Safety
+/// The buffer has this block of the heap, and is pinned and locked.
+unsafe fn is_on_page(remnant: Remnant, table: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) -> bool {
+    // SAFETY: see above. Line pointers below the largest number are on the page, and normal ones point to a tuple of that length. A snapshot is asked about a
+    // tuple under the buffer's lock.
+    unsafe {
+        let page = pg_sys::BufferGetPage(buffer);
+        (1..=pg_sys::PageGetMaxOffsetNumber(page)).any(|line| {
+            let item = pg_sys::PageGetItemId(page, line);
+            if (*item).lp_flags() != pg_sys::LP_NORMAL {
+                return false;
+            }
+            let Remnant::Row(snapshot) = remnant else { return true };
+            let ip_blkid = pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: block as u16 };
+            let mut tuple = pg_sys::HeapTupleData {
+                t_len: (*item).lp_len(),
+                t_self: pg_sys::ItemPointerData { ip_blkid, ip_posid: line },
+                t_tableOid: table,
+                t_data: pg_sys::PageGetItem(page, item).cast(),
+            };
+            pg_sys::HeapTupleSatisfiesVisibility(&mut tuple, snapshot.raw(), buffer)
+        })
+    }
+}
+
 /// Has this transaction made the row version?
 fn is_own(header: &pg_sys::HeapTupleHeaderData) -> bool {
     let frozen = (pg_sys::HEAP_XMIN_COMMITTED | pg_sys::HEAP_XMIN_INVALID) as u16;

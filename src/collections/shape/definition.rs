@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pgrx::pg_sys;
 
-use super::columns;
+use super::{columns, parts};
 use crate::policies::wide;
 use crate::server::error::Result;
 use crate::server::{heap, memory, pg, spi, subxact};
@@ -87,11 +87,12 @@ pub fn clients_must_know(relation: pg_sys::Oid, old: &serde_json::Value, new: &s
     let anew = !here && (differs("collation") || computes_anew(relation)?);
     // Devices have what a dump did not take along, or a restore left out.
     let empty = !here && is_empty(relation)?;
-    let parts = ["off", "security", "partitions", "composites", if here { "trees" } else { "texts" }];
+    let always = ["off", "security", "composites", if here { "trees" } else { "texts" }];
     if untold
         || anew
         || empty
-        || parts.into_iter().any(differs)
+        || always.into_iter().any(differs)
+        || parts::differ(old, new)
         || columns::readers(old, new) != columns::readers(new, old)
     {
         return Ok(true);
