@@ -80,9 +80,9 @@ pub fn since_of(
     snapshot: &pg::ActiveSnapshot,
 ) -> Result<Vec<Logged>> {
     let mut found = Vec::new();
-    let asked = Asked { wanted: Some(wanted), ..Asked::default() };
+    let filter = EntryFilter { wanted: Some(wanted), ..EntryFilter::default() };
     Log::open(snapshot)?
-        .read(relation, Window::since(from), Scopes::All, asked, &mut |entry| memory::push(&mut found, entry))?;
+        .read(relation, Window::since(from), Scopes::All, filter, &mut |entry| memory::push(&mut found, entry))?;
     memory::sort_by(&mut found, by_key);
     found.chunk_by_mut(|a, b| a.key == b.key).for_each(|key| show_what_was_found(key, journal::own_stamp()));
     memory::sort_by(&mut found, |a, b| (a.stamp, a.ord).cmp(&(b.stamp, b.ord)));
@@ -106,7 +106,7 @@ type EachBucket<'a> = dyn FnMut(Option<i16>, Option<&HashSet<&str>>) -> Result<(
 
 /// Which entries are.
 #[derive(Clone, Copy, Default)]
-struct Asked<'a> {
+struct EntryFilter<'a> {
     wanted: Option<Wanted<'a>>,
     /// So many may still be looked at; None: all there are.
     left: Option<&'a Cell<usize>>,
@@ -120,13 +120,13 @@ struct Picked<'a> {
     scopes: Option<&'a HashSet<&'a str>>,
     /// Of those scopes, in bytes.
     longest: usize,
-    asked: Asked<'a>,
+    filter: EntryFilter<'a>,
 }
 
 impl Picked<'_> {
     /// So many more were looked at; false if those are enough.
     fn looked_at(&self, some: usize) -> bool {
-        self.asked.left.is_none_or(|left| {
+        self.filter.left.is_none_or(|left| {
             left.set(left.get().saturating_sub(some));
             left.get() > 0
         })
@@ -193,8 +193,8 @@ impl<'a> Log<'a> {
     ) -> Result<Entries> {
         let mut entries = Entries::new();
         for window in windows {
-            let asked = Asked { only_access, ..Asked::default() };
-            self.read(relation, *window, scopes, asked, &mut |entry| entries.add(entry, self))?;
+            let filter = EntryFilter { only_access, ..EntryFilter::default() };
+            self.read(relation, *window, scopes, filter, &mut |entry| entries.add(entry, self))?;
         }
         entries.complete();
         Ok(entries)
@@ -211,8 +211,8 @@ impl<'a> Log<'a> {
     ) -> Result<Option<Entries>> {
         let (mut entries, left) = (Entries::new(), Cell::new(most.saturating_add(1)));
         let window = Window::since(from);
-        let asked = Asked { wanted: Some(wanted), left: Some(&left), only_access: false };
-        self.read(relation, window, scopes, asked, &mut |entry| entries.add(entry, self))?;
+        let filter = EntryFilter { wanted: Some(wanted), left: Some(&left), only_access: false };
+        self.read(relation, window, scopes, filter, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok((left.get() > 0).then_some(entries))
     }
@@ -222,7 +222,7 @@ impl<'a> Log<'a> {
         relation: pg_sys::Oid,
         window: Window,
         scopes: Scopes,
-        asked: Asked,
+        filter: EntryFilter,
         each: &mut dyn FnMut(Logged) -> Result<()>,
     ) -> Result<()> {
         let mut beside: Vec<i64> = Vec::new();
@@ -241,7 +241,7 @@ impl<'a> Log<'a> {
         // Of this bucket, or of all: stamps in the window, and those that are such by `early`.
         self.each_bucket(scopes, &mut |bucket, scopes| {
             let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
-            let picked = Picked { scopes, longest, asked };
+            let picked = Picked { scopes, longest, filter };
             self.scan(relation, bucket, window.keys(), picked, &mut each)?;
             beside.iter().try_for_each(|number| self.scan(relation, bucket, vec![stamp_is(*number)], picked, &mut each))
         })
@@ -316,7 +316,7 @@ impl<'a> Log<'a> {
             let byte = self.value(tuple, column::OP).map_or(0, |d| d.value() as u8);
             let (op, inner) = Op::from_byte(byte)
                 .ok_or_else(|| SyncError::new(code::INTERNAL, format!("snapsync.change has an unknown op {byte}")))?;
-            if picked.asked.only_access && op == Op::Update && !inner && self.value(tuple, column::IMAGE).is_none() {
+            if picked.filter.only_access && op == Op::Update && !inner && self.value(tuple, column::IMAGE).is_none() {
                 return Ok(());
             }
             // One for all keys of an entry: clients choose it.
@@ -324,7 +324,7 @@ impl<'a> Log<'a> {
             let read_origin =
                 || self.value(tuple, column::ORIGIN).and_then(|d| <&str>::from_datum(d, false)).map(Rc::from);
             // Before anything of the entry is copied: a push looks for a few keys among all that others wrote.
-            let wanted = |key: &str| op == Op::Reset || picked.asked.wanted.is_none_or(|wanted| wanted(key));
+            let wanted = |key: &str| op == Op::Reset || picked.filter.wanted.is_none_or(|wanted| wanted(key));
             let entry = |key: String| -> Result<Logged> {
                 let stamp = self.value(tuple, column::STAMP).map_or(0, |d| d.value() as i64);
                 Ok(Logged {

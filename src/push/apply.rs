@@ -27,9 +27,8 @@ mod linked;
 mod refused;
 mod spared;
 
-use left::Beforehand;
+use left::{Beforehand, TouchedRows};
 pub use linked::TwoSteps;
-use refused::Standing;
 use spared::Spared;
 
 /// What statements left undone, without an error.
@@ -75,19 +74,22 @@ pub struct ItemWriter<'w, 'a> {
     logged: i32,
     /// Records whose rows must not be taken along.
     spared: RefCell<Spared>,
-    /// Records that fail, by target and group of columns.
-    standing: RefCell<HashMap<(usize, u32), Standing>>,
     /// A deletion counts as done where the push has hidden the row from its caller before: a trigger of another table may have marked it as deleted. That is for the
     /// last: in another order the deletion may come first.
     pub forgives: Cell<bool>,
+    /// Rows are not written one by one, whatever triggers run after each.
+    pub set_wise: Cell<bool>,
+    /// By target: rows that the push has deleted or hidden, as far as its journal was read.
+    touched: RefCell<HashMap<usize, TouchedRows>>,
 }
 
 impl<'w, 'a> ItemWriter<'w, 'a> {
     /// To be called before anything is written.
     pub fn of(targets: &'w [Target<'a>], fates: &'w [Fates], care: Care) -> Self {
         let echoes = targets.iter().map(|_| OnceCell::new()).gather();
-        let (logged, spared, standing) = (journal::logged(), RefCell::default(), RefCell::default());
-        ItemWriter { targets, fates, echoes, care, logged, spared, standing, forgives: Cell::new(false) }
+        let (logged, spared, touched) = (journal::logged(), RefCell::default(), RefCell::default());
+        let (forgives, set_wise) = (Cell::new(false), Cell::new(false));
+        ItemWriter { targets, fates, echoes, care, logged, spared, touched, forgives, set_wise }
     }
 
     fn echo(&self, target: usize) -> Result<Option<&Echo>> {
@@ -139,7 +141,8 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             memory::heed();
             let Item { target, what, .. } = run[0];
             let collection = &self.targets[target].collection;
-            if !together && Facts::of(collection)?.fires_after_rows(what.event(collection)) {
+            let set_wise = together || self.set_wise.get();
+            if !set_wise && Facts::of(collection)?.fires_after_rows(what.event(collection)) {
                 memory::extend(&mut by_statement, run.iter().map(|item| (target, what, vec![item])));
                 continue;
             }
@@ -294,18 +297,23 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     }
 
     /// Writes the items, each in a subtransaction of its own where it must be: halves what fails until the culprits stand alone.
-    /// Stops when so many of them have failed as are `enough`. Returns how many it has come to.
+    /// Stops when so many of them have failed as are `enough`, besides those that stand as they are sent. Returns how many it has come to.
     pub fn bisect(&self, items: &[Item], together: bool, enough: usize, outcome: &mut Outcome) -> Result<usize> {
         if items.is_empty() {
             return Ok(0);
         }
-        let enough = outcome.failed.len().saturating_add(enough);
+        let mut asked = outcome.failed.len();
+        let mut most = asked.saturating_add(enough);
         let is_done = subxact::in_halves(items, &|items: &[Item]| self.apply(items, together), &mut |tried| {
             match tried {
                 Ok(applied) => memory::extend(&mut outcome.kept, applied.kept),
                 Err((item, e)) => self.failed(item, e, outcome)?,
             }
-            Ok(outcome.failed.len() < enough)
+            if outcome.failed.len() >= most {
+                most += self.stand_as_sent(outcome.failed[asked..].iter().map(|(item, _)| *item))?.len();
+                asked = outcome.failed.len();
+            }
+            Ok(outcome.failed.len() < most)
         })?;
         let last = outcome.failed.last().filter(|_| !is_done);
         let place = last.and_then(|(last, _)| items.iter().position(|item| item == last));
@@ -313,7 +321,7 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     }
 
     /// An item that cannot be written by itself. If it is a new row that has come to be there, made by a trigger or by somebody else, or that has come
-    /// into sight, it is not the INSERT that failed; and an updated row that stands as it is sent needs no UPDATE.
+    /// into sight, it is not the INSERT that failed.
     fn failed(&self, item: Item, e: SyncError, outcome: &mut Outcome) -> Result<()> {
         let (target, id) = (&self.targets[item.target], item.id(self.targets));
         let is_taken = matches!(item.what, What::Insert(_)) && e.code == code::UNIQUE_VIOLATION;
@@ -341,9 +349,6 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
             )
             .detail(format!("It is about {}.", target.path_of(id)))
             .hint("Nothing was applied. Push again, in a new transaction."));
-        }
-        if self.stands_as_sent(item)? {
-            return Ok(());
         }
         let lasting = e.lasting || self.is_wrong_by_itself(item, &e)?;
         outcome.failed.push((item, SyncError { lasting, ..target.about(id, e) }));

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::pusher::{Baseline, Pusher};
 use super::rejection::Rejection;
 use super::target::{Stored, Target};
-use crate::collections::facts::INSERT;
+use crate::collections::facts::{Facts, INSERT, UPDATE};
 use crate::log::change::Op;
 use crate::log::clock;
 use crate::log::read::Logged;
@@ -247,7 +247,8 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
         assumed.push((target.is_all_new() && is_told).then_some(Fate::Insert));
     }
     if let ([target], [assumed]) = (targets, &mut assumed[..]) {
-        if target.can_lock_itself() {
+        // (Rows that are written one after the other are locked before, in the order of their keys.)
+        if target.can_lock_itself() && !Facts::of(&target.collection)?.fires_after_rows(UPDATE) {
             *assumed = Some(Fate::Update);
         }
     }

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use super::{each_collected, statement};
-use crate::collections::shape::parts::{self, Way};
+use crate::collections::shape::parts::{self, Passage};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{memory, pg, spi};
 
@@ -35,7 +35,7 @@ pub fn note(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
 }
 
 /// The tables that the command has created. (CREATE SCHEMA creates several.)
-fn created() -> Result<Vec<(Way, pg_sys::Oid)>> {
+fn created() -> Result<Vec<(Passage, pg_sys::Oid)>> {
     let mut created = Vec::new();
     each_collected(|command| {
         // SAFETY: of a simple command it is the variant `simple`, and there is its tree.
@@ -43,7 +43,7 @@ fn created() -> Result<Vec<(Way, pg_sys::Oid)>> {
             if command.type_ == pg_sys::CollectedCommandType::SCT_Simple
                 && (*command.parsetree).type_ == pg_sys::NodeTag::T_CreateStmt
             {
-                created.push((Way::In, command.d.simple.address.objectId));
+                created.push((Passage::In, command.d.simple.address.objectId));
             }
         }
     })?;
@@ -55,12 +55,12 @@ fn created() -> Result<Vec<(Way, pg_sys::Oid)>> {
 ///
 /// # Safety
 /// A node of this type.
-unsafe fn moved(command: *const pg_sys::AlterTableCmd) -> Option<(Way, pg_sys::Oid)> {
+unsafe fn moved(command: *const pg_sys::AlterTableCmd) -> Option<(Passage, pg_sys::Oid)> {
     // SAFETY: see above; these two commands have a PartitionCmd. A look-up in a catalog, without a lock.
     unsafe {
         let way = match (*command).subtype {
-            pg_sys::AlterTableType::AT_AttachPartition => Way::In,
-            pg_sys::AlterTableType::AT_DetachPartition => Way::Out,
+            pg_sys::AlterTableType::AT_AttachPartition => Passage::In,
+            pg_sys::AlterTableType::AT_DetachPartition => Passage::Out,
             _ => return None,
         };
         let part = (*command).def.cast::<pg_sys::PartitionCmd>();

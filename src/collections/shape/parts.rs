@@ -21,7 +21,7 @@ use crate::server::{pg, subxact};
 
 /// Is a partition on its way into its table, or out of it?
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Way {
+pub enum Passage {
     In,
     Out,
 }
@@ -66,7 +66,7 @@ pub unsafe extern "C-unwind" fn on_access(
     }
     let is_dropped = access == pg_sys::ObjectAccessType::OAT_DROP;
     if is_dropped && class == pg_sys::RelationRelationId && sub == 0 && has_own_rows(object) {
-        if let Err(e) = relieved(|| note_if(Way::Out, object, is_tracked)) {
+        if let Err(e) = relieved(|| note_if(Passage::Out, object, is_tracked)) {
             e.raise()
         }
     }
@@ -94,11 +94,11 @@ pub fn forget() {
 }
 
 /// Remembers whether the partition has no row.
-pub fn note(way: Way, part: pg_sys::Oid) -> Result<()> {
+pub fn note(way: Passage, part: pg_sys::Oid) -> Result<()> {
     note_if(way, part, |_| Ok(true))
 }
 
-fn note_if(way: Way, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> Result<bool>) -> Result<()> {
+fn note_if(way: Passage, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> Result<bool>) -> Result<()> {
     let Some((name, _)) = pg::qualified_name(part) else { return Ok(()) };
     // What cannot be read (a damaged file) may be dropped all the same.
     let is_empty = match subxact::run(|| Ok(counts(part)? && is_empty(way, part))) {
@@ -108,8 +108,8 @@ fn note_if(way: Way, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> Resu
     EMPTY.with(|parts| {
         parts.with(|parts| {
             let names = match way {
-                Way::In => &mut parts.came,
-                Way::Out => &mut parts.gone,
+                Passage::In => &mut parts.came,
+                Passage::Out => &mut parts.gone,
             };
             match is_empty {
                 true => names.insert(name),
@@ -120,10 +120,10 @@ fn note_if(way: Way, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> Resu
     Ok(())
 }
 
-fn is_empty(way: Way, part: pg_sys::Oid) -> bool {
+fn is_empty(way: Passage, part: pg_sys::Oid) -> bool {
     match way {
-        Way::In => heap::has_no(Remnant::Version, part),
-        Way::Out => heap::has_no(Remnant::Row(&pg::ActiveSnapshot::latest()), part),
+        Passage::In => heap::has_no(Remnant::Version, part),
+        Passage::Out => heap::has_no(Remnant::Row(&pg::ActiveSnapshot::latest()), part),
     }
 }
 

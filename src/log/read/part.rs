@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use pgrx::pg_sys;
 
-use super::{stamp_is, Asked, Entries, Log, Picked, Scopes};
+use super::{stamp_is, Entries, EntryFilter, Log, Picked, Scopes};
 use crate::log::change::{self, column, Op};
 use crate::log::clock::durable;
 use crate::server::error::Result;
@@ -95,7 +95,7 @@ impl Log<'_> {
                 }
                 let scopes = scopes.and_then(Option::as_ref);
                 let longest = scopes.into_iter().flatten().map(|s| s.len()).max().unwrap_or(0);
-                let picked = Picked { scopes, longest, asked: Asked::default() };
+                let picked = Picked { scopes, longest, filter: EntryFilter::default() };
                 per_row.run(|| self.decode(tuple, picked, &mut found))?;
                 count += found.len();
                 for mut entry in found.drain(..).filter(|entry| !entry.inner) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pgrx::{pg_sys, IntoDatum};
 
-use super::{scan_key, stamp_from, stamp_is, Asked, Early, Entries, Log, Scopes};
+use super::{scan_key, stamp_from, stamp_is, Early, Entries, EntryFilter, Log, Scopes};
 use crate::log::change::{column, Op, NO_BUCKET};
 use crate::log::{clock, journal};
 use crate::server::error::Result;
@@ -74,8 +74,8 @@ impl Log<'_> {
     ) -> Result<Entries> {
         let mut entries = if inner { Entries::of_inner() } else { Entries::new() };
         let wanted = |key: &str| after.is_none_or(|after| key > after);
-        let asked = Asked { wanted: Some(&wanted), ..Asked::default() };
-        self.read(relation, window, scopes, asked, &mut |entry| entries.add(entry, self))?;
+        let filter = EntryFilter { wanted: Some(&wanted), ..EntryFilter::default() };
+        self.read(relation, window, scopes, filter, &mut |entry| entries.add(entry, self))?;
         entries.complete();
         Ok(entries)
     }

@@ -29,6 +29,14 @@ pub(super) struct Beforehand {
     seen: HashSet<u32>,
 }
 
+/// Rows of a target that the push has deleted, or of which it has changed something that shows them.
+pub(super) struct TouchedRows {
+    /// By how many changes were logged.
+    until: i32,
+    /// Comparable.
+    ids: HashSet<String>,
+}
+
 impl ItemWriter<'_, '_> {
     /// (An error where it would write what an earlier statement has marked as deleted.)
     pub(super) fn before(&self, statement: &WriteStatement) -> Result<Beforehand> {
@@ -232,9 +240,28 @@ impl ItemWriter<'_, '_> {
             return rows.iter().filter(|(item, _)| self.was_held(item)).map(|(_, id)| *id).gather();
         }
         let mut ids: Vec<&str> = rows.iter().map(|(_, id)| *id).gather();
-        let taken = taken_in(target, &ids, self.logged..logged, counts);
+        self.retain_touched(rows[0].0.target, logged, &mut ids);
+        let taken = match ids.is_empty() {
+            true => HashSet::new(),
+            false => taken_in(target, &ids, self.logged..logged, counts),
+        };
         ids.retain(|id| taken.contains(&*target.comparable(id)));
         ids
+    }
+
+    /// Leaves those of these ids of whose rows the push's journal has such a change, or had it before that was undone. (Where rows are written one by one each of them asks: what was
+    /// read of the journal is remembered.)
+    fn retain_touched(&self, target: usize, logged: i32, ids: &mut Vec<&str>) {
+        let mut touched = self.touched.borrow_mut();
+        let touched = touched.entry(target).or_insert_with(|| TouchedRows { until: self.logged, ids: HashSet::new() });
+        let target = &self.targets[target];
+        if touched.until < logged {
+            journal::taken_in(touched.until..logged, target.collection.relation, &mut |key, _| {
+                touched.ids.insert(target.comparable(key).into_owned());
+            });
+            touched.until = logged;
+        }
+        ids.retain(|id| touched.ids.contains(&*target.comparable(id)));
     }
 
     /// Was the record's row there, and locked, when it was decided about it? Then whatever has become of the row since, this push has done.

@@ -243,6 +243,9 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
 
     /// New rows that refer to each other in a circle, with what comes in between of other steps (linked.rs). Has that written anything?
     pub(super) fn link(&mut self) -> Result<bool> {
+        if self.join()? {
+            return Ok(true);
+        }
         let failed: Vec<Item> = items(&self.left).filter(|item| self.errors.contains_key(item)).gather();
         self.spare_others(&[]);
         let written = self.work.link_circles(&failed, true, &mut self.partial.kept)?;
@@ -251,6 +254,23 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
             self.in_vain.clear();
         }
         Ok(!written.is_empty())
+    }
+
+    /// What is left of tables that refer to each other, in one statement, whatever its rows have to do with each other as far as that is known (in_turn.rs). Has that written anything?
+    fn join(&mut self) -> Result<bool> {
+        let mut written = false;
+        for stage in self.work.stages.iter().filter(|stage| stage.circular) {
+            let is_of = |item: &Item| stage.targets.contains(&item.target) && !item.what.deletes();
+            let of_stage: Vec<Item> = items(&self.left).filter(is_of).gather();
+            if of_stage.len() < 2 {
+                continue;
+            }
+            let mut step = Step { items: of_stage, together: true };
+            written |= self.write(&mut step)?.written;
+            let left: HashSet<Item> = step.items.into_iter().gather();
+            self.left.iter_mut().for_each(|step| step.items.retain(|item| !is_of(item) || left.contains(item)));
+        }
+        Ok(written)
     }
 
     /// What failed and is tied to this step, which wrote something, is tried again before the next one.

@@ -94,8 +94,7 @@ impl Work<'_, '_> {
                 let deletes = item.what == What::Delete;
                 let values = match key.unique || deletes {
                     true => stored.of(item, &key.referenced),
-                    false if item.changes_row() => None,
-                    false => self.sent(item, &key.referenced),
+                    false => self.sent(item, &key.referenced).or_else(|| stored.of(item, &key.referenced)),
                 };
                 if let Some(values) = values {
                     let node = *by_values.entry((deletes && !key.unique, values)).or_insert(edges.len());

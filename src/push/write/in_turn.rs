@@ -2,25 +2,28 @@
 
 use super::Work;
 use crate::collections::facts::Facts;
-use crate::push::item::Item;
+use crate::push::item::{Item, What};
 use crate::push::steps::Step;
 use crate::server::error::Result;
-use crate::server::memory;
+use crate::server::memory::{self, Gather};
 
 impl Work<'_, '_> {
     /// The same steps, but for the order of the rows in them. Where triggers run after each row, rows of a kind come as they were sent, whatever columns they have. And where tables
     /// refer to each other, or to themselves, one statement would write rows that no trigger of another one sees (PostgreSQL inserts last, there): if triggers run, each row comes
-    /// after those that it hangs on, and only what is a circle of rows is written by one statement. `always`: also if none do.
+    /// after those that it hangs on, and only what is a circle of rows is written by one statement. `always`: so it comes if none run, too, by one statement or in parts of it.
     pub(super) fn in_turn(&self, steps: Vec<Step>, always: bool) -> Result<Vec<Step>> {
         let mut in_turn = Vec::new();
         for mut step in steps {
             self.sort_as_sent(&mut step.items)?;
-            let writes = step.items.len() > 1 && !step.items.iter().any(|item| item.what.deletes());
-            if step.together && writes && (always || self.fires(&step.items)?) {
-                self.add_parts(step.items, &mut in_turn)?;
-            } else {
-                in_turn.push(step);
+            let is_apart = !step.together || step.items.len() < 2 || step.items.iter().any(|item| item.what.deletes());
+            if !is_apart && self.fires(&step.items)? {
+                self.add_parts(&step.items, &mut in_turn)?;
+                continue;
             }
+            if !is_apart && always {
+                step.items = self.parts(&step.items)?.into_iter().flatten().gather();
+            }
+            in_turn.push(step);
         }
         Ok(in_turn)
     }
@@ -28,9 +31,15 @@ impl Work<'_, '_> {
     pub(super) fn sort_as_sent(&self, items: &mut [Item]) -> Result<()> {
         for run in items.chunk_by_mut(|a, b| a.is_like(b)) {
             memory::heed();
-            let collection = &self.targets[run[0].target].collection;
-            if Facts::of(collection)?.fires_after_rows(run[0].what.event(collection)) {
-                memory::sort_by(run, |a, b| a.row.cmp(&b.row));
+            let Item { target, what, .. } = run[0];
+            let collection = &self.targets[target].collection;
+            if !Facts::of(collection)?.fires_after_rows(what.event(collection)) {
+                continue;
+            }
+            // What is locked only as it is deleted goes in the same order in every push, so that two cannot deadlock.
+            match what == What::Delete && self.decisions.fates[target].deletes_unlocked {
+                true => memory::sort_by(run, |a, b| a.id(self.targets).cmp(b.id(self.targets))),
+                false => memory::sort_by(run, |a, b| a.row.cmp(&b.row)),
             }
         }
         Ok(())
@@ -48,9 +57,27 @@ impl Work<'_, '_> {
         Ok(false)
     }
 
-    fn add_parts(&self, items: Vec<Item>, steps: &mut Vec<Step>) -> Result<()> {
+    /// Are there rows that triggers run after, each by itself, and may they as well be written by one statement? What they check of several rows (that one is the default, that entries
+    /// balance) then holds when all are there. Not where a trigger looks before each row, too: it would not find what those after the rows before it have made of them.
+    pub(super) fn may_be_sets(&self) -> Result<bool> {
+        let mut may_be = false;
+        for run in self.steps.iter().flat_map(|step| step.items.chunk_by(Item::is_like)) {
+            memory::heed();
+            let collection = &self.targets[run[0].target].collection;
+            let (facts, event) = (Facts::of(collection)?, run[0].what.event(collection));
+            if run.len() > 1 && facts.fires_after_rows(event) {
+                if facts.vetoes & event != 0 {
+                    return Ok(false);
+                }
+                may_be = true;
+            }
+        }
+        Ok(may_be)
+    }
+
+    fn add_parts(&self, items: &[Item], steps: &mut Vec<Step>) -> Result<()> {
         let mut single = Step { items: Vec::new(), together: false };
-        for part in self.parts(&items)? {
+        for part in self.parts(items)? {
             memory::heed();
             if let [item] = part[..] {
                 memory::push(&mut single.items, item)?;

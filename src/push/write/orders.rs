@@ -93,39 +93,56 @@ impl Work<'_, '_> {
         Ok(Err(failed))
     }
 
-    /// Where nothing else passes: the first order, with each circle of tables in one statement, whatever their rows have to do with each other (a value may be stored
-    /// otherwise than it was sent).
+    /// Where nothing else passes: each circle of tables in one statement, whatever their rows have to do with each other (a value may be stored
+    /// otherwise than it was sent); and the first order with rows in sets, if that may be all that is wrong.
     fn at_once(&self, lacking: &[Lacking], failed: &mut Vec<Attempt>) -> Result<Option<Written>> {
-        let (order, mut steps) = (Foremost::Parents, self.sorter().parents_first(false));
-        steps.iter_mut().try_for_each(|step| self.sort_as_sent(&mut step.items))?;
-        if !lacking.is_empty() || failed.iter().any(|attempt| are_alike(&attempt.steps, &steps)) {
+        if !lacking.is_empty() {
             return Ok(None);
         }
-        let mut deferred = Vec::new();
-        match self.write_all((&steps, None), &mut deferred, true)? {
-            Ok(End::Keep(written)) => return Ok(Some(written)),
-            Ok(End::Undo(_)) => {}
-            Err(error) => failed.push(Attempt { order, steps, deferred, error }),
+        for (order, _) in ORDERS {
+            let Some(mut steps) = self.in_circles(order)? else { continue };
+            steps.iter_mut().try_for_each(|step| self.sort_as_sent(&mut step.items))?;
+            if failed.iter().any(|attempt| are_alike(&attempt.steps, &steps)) {
+                continue;
+            }
+            let mut deferred = Vec::new();
+            match self.write_all((&steps, None), &mut deferred, true)? {
+                Ok(End::Keep(written)) => return Ok(Some(written)),
+                Ok(End::Undo(_)) => {}
+                Err(error) => failed.push(Attempt { order, steps, deferred, error }),
+            }
         }
-        Ok(None)
-    }
-
-    fn sorter(&self) -> Sorter<'_, '_> {
-        Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages }
+        if !self.may_be_sets()? {
+            return Ok(None);
+        }
+        self.writer.set_wise.set(true);
+        let written = self.write_all((&self.steps, None), &mut Vec::new(), true);
+        self.writer.set_wise.set(false);
+        match written? {
+            Ok(End::Keep(written)) => Ok(Some(written)),
+            _ => Ok(None),
+        }
     }
 
     /// What is to be written, in this order, whatever is passed on; None where there is none such.
     pub(super) fn in_order(&self, order: Foremost) -> Result<Option<Vec<Step>>> {
-        let sorter = self.sorter();
-        let steps = match order {
-            Foremost::Parents => return Ok(Some(self.steps.clone())),
+        if order == Foremost::Parents {
+            return Ok(Some(self.steps.clone()));
+        }
+        self.in_circles(order)?.map(|steps| self.in_turn(steps, false)).transpose()
+    }
+
+    /// The same, with each circle of tables in one statement.
+    fn in_circles(&self, order: Foremost) -> Result<Option<Vec<Step>>> {
+        let sorter = Sorter { targets: self.targets, decisions: self.decisions, stages: &self.stages };
+        Ok(Some(match order {
+            Foremost::Parents => sorter.parents_first(false),
             Foremost::Deciding if !self.stages.iter().any(|stage| stage.decides) => return Ok(None),
             Foremost::Deciding => sorter.parents_first(true),
             Foremost::Values => sorter.values_first(self.ties()?),
             Foremost::Children => sorter.children_first(self.ties()?),
             Foremost::Deletions => sorter.deletions_turned(self.ties()?),
-        };
-        self.in_turn(steps, false).map(Some)
+        }))
     }
 
     /// Is there no other order? Rows of one table that are written in one way have one.

@@ -309,7 +309,27 @@ impl Work<'_, '_> {
         while tries.let_followers()? {
             self.in_rounds(&mut tries)?;
         }
-        Ok(tries.end())
+        let mut partial = tries.end();
+        self.take_standing(&mut partial)?;
+        Ok(partial)
+    }
+
+    /// What failed and stands as it is sent, now that nothing more is written, is done. Its client gets it where the row is not just what was sent.
+    fn take_standing(&self, partial: &mut Partial) -> Result<()> {
+        let asked = partial.failed.iter().filter(|(_, e)| !e.lasting).map(|(item, _)| *item);
+        let standing = self.writer.stand_as_sent(asked)?;
+        if standing.is_empty() {
+            return Ok(());
+        }
+        let (stand, failed) =
+            std::mem::take(&mut partial.failed).into_iter().gather_parts(|(i, _)| standing.contains(i));
+        partial.failed = failed;
+        for (target, items) in by_target(stand.into_iter().map(|(item, _)| item)) {
+            let lost = self.writer.lost(target, &items.iter().map(|item| item.row).gather::<Vec<u32>>())?;
+            let lost: HashSet<u32> = lost.into_iter().gather();
+            memory::extend(&mut partial.kept, items.into_iter().filter(|item| lost.contains(&item.row)));
+        }
+        Ok(())
     }
 
     /// As often as more is written.
@@ -484,7 +504,7 @@ fn weight(e: &SyncError) -> u8 {
     match e.code.as_str() {
         code::INSUFFICIENT_PRIVILEGE => 0,
         code::CHANGED_BY_ITS_OWN => 1,
-        _ if e.is_of_values_alone() => 3,
+        _ if e.lasting => 3,
         _ => 2,
     }
 }
