@@ -256,21 +256,36 @@ impl<'s, 'w, 'a> Tries<'s, 'w, 'a> {
         Ok(!written.is_empty())
     }
 
-    /// What is left of tables that refer to each other, in one statement, whatever its rows have to do with each other as far as that is known (in_turn.rs). Has that written anything?
+    /// What is left, of tables that refer to each other, in one statement, whatever its rows have to do with each other as far as that is known (in_turn.rs); and in sets, where that may be what
+    /// its triggers want. Not with what is wrong in itself: that would have the others halved. Has that written anything?
     fn join(&mut self) -> Result<bool> {
         let mut written = false;
         for stage in self.work.stages.iter().filter(|stage| stage.circular) {
-            let is_of = |item: &Item| stage.targets.contains(&item.target) && !item.what.deletes();
-            let of_stage: Vec<Item> = items(&self.left).filter(is_of).gather();
-            if of_stage.len() < 2 {
-                continue;
-            }
-            let mut step = Step { items: of_stage, together: true };
-            written |= self.write(&mut step)?.written;
-            let left: HashSet<Item> = step.items.into_iter().gather();
-            self.left.iter_mut().for_each(|step| step.items.retain(|item| !is_of(item) || left.contains(item)));
+            written |= self.write_left(true, &|item| stage.targets.contains(&item.target))?;
+        }
+        if self.work.may_be_sets()? {
+            self.work.writer.set_wise.set(true);
+            let in_sets: Result<bool> = (0..self.work.targets.len())
+                .try_fold(false, |any, target| Ok(any | self.write_left(false, &|item| item.target == target)?));
+            self.work.writer.set_wise.set(false);
+            written |= in_sets?;
         }
         Ok(written)
+    }
+
+    fn write_left(&mut self, together: bool, wanted: &dyn Fn(&Item) -> bool) -> Result<bool> {
+        let is_wrong = |item: &Item| self.errors.get(item).is_some_and(SyncError::is_of_values_alone);
+        let is_asked = |item: &Item| wanted(item) && !item.what.deletes() && !is_wrong(item);
+        let asked: Vec<Item> = items(&self.left).filter(is_asked).gather();
+        if asked.len() < 2 {
+            return Ok(false);
+        }
+        let mut written: HashSet<Item> = asked.iter().copied().gather();
+        let mut step = Step { items: asked, together };
+        let progress = self.write(&mut step)?;
+        step.items.iter().for_each(|item| _ = written.remove(item));
+        self.left.iter_mut().for_each(|step| step.items.retain(|item| !written.contains(item)));
+        Ok(progress.written)
     }
 
     /// What failed and is tied to this step, which wrote something, is tried again before the next one.
