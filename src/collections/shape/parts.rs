@@ -17,7 +17,7 @@ use crate::collections::registry;
 use crate::server::error::{relieved, Result};
 use crate::server::heap::{self, Remnant};
 use crate::server::session::PerTransaction;
-use crate::server::{pg, subxact};
+use crate::server::{pg, subxact, talk};
 
 /// Is a partition on its way into its table, or out of it?
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -66,6 +66,7 @@ pub unsafe extern "C-unwind" fn on_access(
     }
     let is_dropped = access == pg_sys::ObjectAccessType::OAT_DROP;
     if is_dropped && class == pg_sys::RelationRelationId && sub == 0 && has_own_rows(object) {
+        let _failing = talk::Unwinding;
         if let Err(e) = relieved(|| note_if(Passage::Out, object, is_tracked)) {
             e.raise()
         }
