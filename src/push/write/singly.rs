@@ -504,6 +504,8 @@ fn weight(e: &SyncError) -> u8 {
     match e.code.as_str() {
         code::INSUFFICIENT_PRIVILEGE => 0,
         code::CHANGED_BY_ITS_OWN => 1,
+        // (A trigger may have filled in what a CHECK refuses; but most often the row was sent so.)
+        code::CHECK_VIOLATION if !e.is_of_inner_code() => 3,
         _ if e.lasting => 3,
         _ => 2,
     }
