@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use super::{each_collected, statement};
-use crate::collections::shape::parts::{self, Passage};
+use crate::collections::shape::parts::{self, PartMove};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::{memory, pg, spi};
 
@@ -25,17 +25,17 @@ pub fn note(fcinfo: pg_sys::FunctionCallInfo) -> Result<()> {
         return Ok(());
     }
     parts::forget();
-    for (way, top) in moved {
+    for (moves, top) in moved {
         for row in &spi::read_now("SELECT oid FROM snapsync.parts($1) AS part(oid)", &[spi::arg(top)])? {
             memory::heed();
-            parts::note(way, row.oid(0))?;
+            parts::note(moves, row.oid(0))?;
         }
     }
     Ok(())
 }
 
 /// The tables that the command has created. (CREATE SCHEMA creates several.)
-fn created() -> Result<Vec<(Passage, pg_sys::Oid)>> {
+fn created() -> Result<Vec<(PartMove, pg_sys::Oid)>> {
     let mut created = Vec::new();
     each_collected(|command| {
         // SAFETY: of a simple command it is the variant `simple`, and there is its tree.
@@ -43,7 +43,7 @@ fn created() -> Result<Vec<(Passage, pg_sys::Oid)>> {
             if command.type_ == pg_sys::CollectedCommandType::SCT_Simple
                 && (*command.parsetree).type_ == pg_sys::NodeTag::T_CreateStmt
             {
-                created.push((Passage::In, command.d.simple.address.objectId));
+                created.push((PartMove::In, command.d.simple.address.objectId));
             }
         }
     })?;
@@ -55,12 +55,12 @@ fn created() -> Result<Vec<(Passage, pg_sys::Oid)>> {
 ///
 /// # Safety
 /// A node of this type.
-unsafe fn moved(command: *const pg_sys::AlterTableCmd) -> Option<(Passage, pg_sys::Oid)> {
+unsafe fn moved(command: *const pg_sys::AlterTableCmd) -> Option<(PartMove, pg_sys::Oid)> {
     // SAFETY: see above; these two commands have a PartitionCmd. A look-up in a catalog, without a lock.
     unsafe {
-        let way = match (*command).subtype {
-            pg_sys::AlterTableType::AT_AttachPartition => Passage::In,
-            pg_sys::AlterTableType::AT_DetachPartition => Passage::Out,
+        let moves = match (*command).subtype {
+            pg_sys::AlterTableType::AT_AttachPartition => PartMove::In,
+            pg_sys::AlterTableType::AT_DetachPartition => PartMove::Out,
             _ => return None,
         };
         let part = (*command).def.cast::<pg_sys::PartitionCmd>();
@@ -69,7 +69,7 @@ unsafe fn moved(command: *const pg_sys::AlterTableCmd) -> Option<(Passage, pg_sy
         }
         let (missing_ok, no_lock) = (pg_sys::RVROption::RVR_MISSING_OK, pg_sys::NoLock as i32);
         let found = pg_sys::RangeVarGetRelidExtended((*part).name, no_lock, missing_ok, None, std::ptr::null_mut());
-        (found != pg_sys::InvalidOid).then_some((way, found))
+        (found != pg_sys::InvalidOid).then_some((moves, found))
     }
 }
 

@@ -19,9 +19,9 @@ use crate::server::heap::{self, Remnant};
 use crate::server::session::PerTransaction;
 use crate::server::{pg, subxact, talk};
 
-/// Is a partition on its way into its table, or out of it?
+/// What becomes of a partition: it comes into its table, or goes out of it.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Passage {
+pub enum PartMove {
     In,
     Out,
 }
@@ -67,7 +67,7 @@ pub unsafe extern "C-unwind" fn on_access(
     let is_dropped = access == pg_sys::ObjectAccessType::OAT_DROP;
     if is_dropped && class == pg_sys::RelationRelationId && sub == 0 && has_own_rows(object) {
         let _failing = talk::Unwinding;
-        if let Err(e) = relieved(|| note_if(Passage::Out, object, is_tracked)) {
+        if let Err(e) = relieved(|| note_if(PartMove::Out, object, is_tracked)) {
             e.raise()
         }
     }
@@ -95,22 +95,22 @@ pub fn forget() {
 }
 
 /// Remembers whether the partition has no row.
-pub fn note(way: Passage, part: pg_sys::Oid) -> Result<()> {
-    note_if(way, part, |_| Ok(true))
+pub fn note(moves: PartMove, part: pg_sys::Oid) -> Result<()> {
+    note_if(moves, part, |_| Ok(true))
 }
 
-fn note_if(way: Passage, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> Result<bool>) -> Result<()> {
+fn note_if(moves: PartMove, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> Result<bool>) -> Result<()> {
     let Some((name, _)) = pg::qualified_name(part) else { return Ok(()) };
     // What cannot be read (a damaged file) may be dropped all the same.
-    let is_empty = match subxact::run(|| Ok(counts(part)? && is_empty(way, part))) {
+    let is_empty = match subxact::run(|| Ok(counts(part)? && is_empty(moves, part))) {
         Err(e) if e.is_cancellation() => return Err(e),
         answer => answer.unwrap_or(false),
     };
     EMPTY.with(|parts| {
         parts.with(|parts| {
-            let names = match way {
-                Passage::In => &mut parts.came,
-                Passage::Out => &mut parts.gone,
+            let names = match moves {
+                PartMove::In => &mut parts.came,
+                PartMove::Out => &mut parts.gone,
             };
             match is_empty {
                 true => names.insert(name),
@@ -121,10 +121,10 @@ fn note_if(way: Passage, part: pg_sys::Oid, counts: impl FnOnce(pg_sys::Oid) -> 
     Ok(())
 }
 
-fn is_empty(way: Passage, part: pg_sys::Oid) -> bool {
-    match way {
-        Passage::In => heap::has_no(Remnant::Version, part),
-        Passage::Out => heap::has_no(Remnant::Row(&pg::ActiveSnapshot::latest()), part),
+fn is_empty(moves: PartMove, part: pg_sys::Oid) -> bool {
+    match moves {
+        PartMove::In => heap::has_no(Remnant::Version, part),
+        PartMove::Out => heap::has_no(Remnant::Row(&pg::ActiveSnapshot::latest()), part),
     }
 }
 
