@@ -165,6 +165,32 @@ SELECT push_changes('{"invoices": {"updated": [{"id": "i", "status": "final"}]}}
 SELECT push_changes('{"photos": {"updated": [{"id": "p", "title": "new"}]}}', :'a', client_id => 'B');
 RESET ROLE;
 
+-- Where the row is not just what was sent (a number is rounded, a column is read-only), its client gets it with the next pull.
+CREATE TABLE amounts (id text PRIMARY KEY, n numeric(3,1), by_server text);
+INSERT INTO amounts VALUES ('a', 1.3, 'server'), ('b', 1.3, 'server'), ('c', 1.3, 'server');
+CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+CREATE TRIGGER no BEFORE UPDATE ON amounts FOR EACH ROW EXECUTE FUNCTION no();
+GRANT ALL ON amounts TO alice;
+SELECT snapsync.enable('amounts', readonly => '{by_server}');
+SET ROLE alice;
+SELECT t.stamp('amounts', 'A') AS a \gset
+SELECT push_changes('{"amounts": {"updated": [{"id": "a", "n": 1.25}, {"id": "b", "n": 1.3, "by_server": "mine"}, {"id": "c", "n": 1.3}]}}', :'a', client_id => 'A');
+SELECT t.changes('amounts', :'a', 'A');
+RESET ROLE;
+-- What fails, and what the push writes meanwhile: it is asked in the end whether it stands as it was sent.
+CREATE TABLE gates (id text PRIMARY KEY, g text, n int);
+INSERT INTO gates VALUES ('a', 'A', 1), ('b', 'B', 2);
+CREATE FUNCTION not_yet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 'a' AND (SELECT n FROM gates WHERE id = 'b') = 2 THEN RAISE 'not yet'; END IF; RETURN NEW; END $$;
+CREATE FUNCTION set_other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE gates SET g = 'C' WHERE id = 'a' AND NEW.id = 'b'; RETURN NULL; END $$;
+CREATE TRIGGER not_yet BEFORE UPDATE ON gates FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION not_yet();
+CREATE TRIGGER set_other AFTER UPDATE ON gates FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION set_other();
+GRANT ALL ON gates TO alice;
+SELECT snapsync.enable('gates');
+SET ROLE alice;
+SELECT push_changes('{"gates": {"updated": [{"id": "a", "g": "A"}, {"id": "b", "n": 3}]}}', client_id => 'A');
+RESET ROLE;
+TABLE gates;
+
 -- The answer is the first one's, whatever has become of the tables, and of what their user may do.
 ALTER TABLE todo RENAME COLUMN title TO name;
 SET ROLE alice;

@@ -150,6 +150,35 @@ SELECT push_changes(json_build_object('links', json_build_object('created', (SEL
 RESET ROLE;
 SELECT count(*) FROM links;
 
+-- What a trigger checks of several rows holds when all are there: that one is the default, that entries balance.
+CREATE TABLE shelves (id text PRIMARY KEY, main boolean NOT NULL, v int);
+CREATE FUNCTION one_main() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT count(*) FROM shelves WHERE main) <> 1 THEN RAISE 'one is the main one'; END IF; RETURN NULL; END $$;
+INSERT INTO shelves VALUES ('a', true), ('b', false);
+CREATE TRIGGER one_main AFTER INSERT OR UPDATE ON shelves FOR EACH ROW EXECUTE FUNCTION one_main();
+GRANT ALL ON shelves TO alice;
+SELECT snapsync.enable('shelves');
+SET ROLE alice;
+SELECT push_changes('{"shelves": {"updated": [{"id": "b", "main": true}, {"id": "a", "main": false}]}}', client_id => 'c');
+SELECT push_changes('{"shelves": {"updated": [{"id": "a", "main": true}, {"id": "b", "main": false}], "created": [{"id": "c", "main": false, "v": "x"}]}}', client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
+SELECT push_changes('{"shelves": {"updated": [{"id": "b", "main": true}]}}', client_id => 'c');
+RESET ROLE;
+TABLE shelves;
+-- Circles by values that are changed, beside a row that is wrong.
+CREATE TABLE labels (id text PRIMARY KEY, name text NOT NULL UNIQUE, up text REFERENCES labels (name), note text CHECK (length(note) < 5));
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+INSERT INTO labels VALUES ('p', 'A'), ('q', 'D');
+GRANT ALL ON labels TO alice;
+SELECT snapsync.enable('labels');
+\set circle '{"labels": {"created": [{"id": "b", "name": "b", "note": "too long"}], "updated": [{"id": "q", "name": "Z", "up": "E"}, {"id": "p", "name": "E", "up": "Z"}]}}'
+BEGIN; SET LOCAL ROLE alice;
+SELECT push_changes(:'circle', client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
+ROLLBACK;
+CREATE TRIGGER nothing AFTER INSERT OR UPDATE ON labels FOR EACH ROW EXECUTE FUNCTION nothing();
+SET ROLE alice;
+SELECT push_changes(:'circle', client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
+RESET ROLE;
+TABLE labels;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;
