@@ -242,9 +242,77 @@ pub fn components(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     found
 }
 
+/// The same, each no later than it has to be: of those that may come next the one whose first node, of the first so many, stands first. (What has none of these comes at once.)
+pub fn components_in_order(edges: &[Vec<usize>], first: usize) -> Vec<Vec<usize>> {
+    let found = components(edges);
+    let mut of_node = memory::filled(0, edges.len());
+    for (part, nodes) in found.iter().enumerate() {
+        nodes.iter().for_each(|&node| of_node[node] = part);
+    }
+    let (mut waits_for, mut before) = (memory::filled(0, found.len()), memory::filled(Vec::new(), found.len()));
+    for (part, nodes) in found.iter().enumerate() {
+        memory::heed();
+        for to in nodes.iter().flat_map(|&node| &edges[node]).map(|&to| of_node[to]).filter(|&to| to != part) {
+            waits_for[part] += 1;
+            memory::extend(&mut before[to], [part]);
+        }
+    }
+    let place = |part: usize| found[part].first().filter(|&&node| node < first).map_or(0, |node| node + 1);
+    let mut ready: BTreeSet<(usize, usize)> = BTreeSet::new();
+    memory::extend(&mut ready, (0..found.len()).filter(|&part| waits_for[part] == 0).map(|part| (place(part), part)));
+    let mut order: Vec<usize> = Vec::new();
+    while let Some((_, part)) = ready.pop_first() {
+        memory::heed();
+        memory::extend(&mut order, [part]);
+        for &next in &before[part] {
+            waits_for[next] -= 1;
+            memory::extend(&mut ready, (waits_for[next] == 0).then(|| (place(next), next)));
+        }
+    }
+    let mut found = found;
+    order.into_iter().map(|part| std::mem::take(&mut found[part])).gather()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{components, grades, ranks};
+    use super::{components, components_in_order, grades, ranks};
+
+    #[test]
+    fn nothing_comes_later_than_it_has_to() {
+        // 0 -> 3, and 1, 2 alone; 4 -> 5 -> 6 is told by a node of values.
+        let edges = [vec![3], vec![], vec![], vec![], vec![7], vec![], vec![], vec![6]];
+        let order: Vec<usize> = components_in_order(&edges, 7).into_iter().flatten().collect();
+        assert_eq!(order, [1, 2, 3, 0, 5, 6, 7, 4]);
+        assert_eq!(components_in_order(&[vec![1], vec![0], vec![]], 3), [vec![0, 1], vec![2]]);
+    }
+
+    /// As long as there are no edges, or all lead to earlier ones, nothing moves; and whatever is pointed to comes before.
+    #[test]
+    fn they_come_after_what_they_point_to() {
+        let mut random = 7_u64;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % below
+        };
+        for _ in 0..2_000 {
+            let n = 1 + next(9);
+            let backwards = next(2) == 0;
+            let edges: Vec<Vec<usize>> = (0..n)
+                .map(|node| {
+                    let limit = if backwards { node } else { n };
+                    (0..next(3)).filter(|_| limit > 0).map(|_| next(limit.max(1))).collect()
+                })
+                .collect();
+            let parts = components_in_order(&edges, n);
+            let mut at = vec![0; n];
+            parts.iter().enumerate().for_each(|(place, nodes)| nodes.iter().for_each(|&node| at[node] = place));
+            assert!(edges.iter().enumerate().all(|(node, to)| to.iter().all(|&to| at[to] <= at[node])), "{edges:?}");
+            assert_eq!(parts.len(), components(&edges).len());
+            if backwards {
+                assert_eq!(parts.into_iter().flatten().collect::<Vec<_>>(), (0..n).collect::<Vec<_>>());
+            }
+        }
+    }
 
     #[test]
     fn finds_circles_and_puts_parents_first() {

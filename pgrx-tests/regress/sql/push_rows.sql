@@ -179,6 +179,26 @@ SELECT push_changes(:'circle', client_id => 'c', on_rejected => 'report') -> 'ex
 RESET ROLE;
 TABLE labels;
 
+-- Of a conversation the last message does not come first because the conversation names it.
+CREATE TABLE chats (id text PRIMARY KEY);
+CREATE TABLE messages (id text PRIMARY KEY, chat text NOT NULL REFERENCES chats, n int, latest boolean NOT NULL DEFAULT true);
+ALTER TABLE chats ADD last text REFERENCES messages;
+CREATE FUNCTION number() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.n := 1 + (SELECT count(*) FROM messages WHERE chat = NEW.chat); RETURN NEW; END $$;
+CREATE FUNCTION not_latest() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE messages SET latest = false WHERE chat = NEW.chat AND id <> NEW.id AND latest; RETURN NULL; END $$;
+CREATE TRIGGER number BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION number();
+INSERT INTO chats VALUES ('c');
+GRANT ALL ON chats, messages TO alice;
+SELECT snapsync.enable('chats'), snapsync.enable('messages', readonly => '{n,latest}');
+SET ROLE alice;
+SELECT push_changes('{"chats": {"updated": [{"id": "c", "last": "3"}], "created": [{"id": "d", "last": "6"}]}, "messages": {"created": [{"id": "1", "chat": "c"}, {"id": "2", "chat": "c"}, {"id": "3", "chat": "c"}, {"id": "4", "chat": "d"}, {"id": "5", "chat": "d"}, {"id": "6", "chat": "d"}]}}', client_id => 'c');
+RESET ROLE;
+SELECT id, chat, n FROM messages ORDER BY id;
+CREATE TRIGGER not_latest AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION not_latest();
+SET ROLE alice;
+SELECT push_changes('{"chats": {"updated": [{"id": "c", "last": "9"}]}, "messages": {"created": [{"id": "7", "chat": "c"}, {"id": "8", "chat": "c"}, {"id": "9", "chat": "c"}]}}', client_id => 'c');
+RESET ROLE;
+SELECT id, n, latest FROM messages WHERE chat = 'c' ORDER BY id;
+
 \set ECHO none
 \c postgres
 SET client_min_messages = warning;

@@ -75,12 +75,13 @@ impl Work<'_, '_> {
         if items.len() < 2 {
             return Ok(Vec::new());
         }
-        let parts = self.parts(items)?;
+        let parts = self.parts(items, false)?;
         Ok(parts.into_iter().filter(|part| part.len() > 1).gather())
     }
 
-    /// All of these items, each after what it hangs on, else in their own order; in one part what hangs on each other.
-    pub(super) fn parts(&self, items: &[Item]) -> Result<Vec<Vec<Item>>> {
+    /// All of these items, each after what it hangs on, and no later than that; in one part what hangs on each other.
+    /// `looked_at`: also what a trigger may look at, and no key waits for: a row that is there, and is changed.
+    pub(super) fn parts(&self, items: &[Item], looked_at: bool) -> Result<Vec<Vec<Item>>> {
         let keys = self.keys()?;
         let stored = self.stored(items, keys)?;
         let relation = |item: &Item| self.relation(item.target);
@@ -94,7 +95,10 @@ impl Work<'_, '_> {
                 let deletes = item.what == What::Delete;
                 let values = match key.unique || deletes {
                     true => stored.of(item, &key.referenced),
-                    false => self.sent(item, &key.referenced).or_else(|| stored.of(item, &key.referenced)),
+                    false if !item.changes_row() || self.moves(item, &key.referenced, &stored) => {
+                        self.sent(item, &key.referenced)
+                    }
+                    false => looked_at.then(|| stored.of(item, &key.referenced)).flatten(),
                 };
                 if let Some(values) = values {
                     let node = *by_values.entry((deletes && !key.unique, values)).or_insert(edges.len());
@@ -117,7 +121,7 @@ impl Work<'_, '_> {
             }
         }
         // (The nodes of values are no items.)
-        let parts = order::components(&edges).into_iter().map(|part| {
+        let parts = order::components_in_order(&edges, items.len()).into_iter().map(|part| {
             let rows = part.into_iter().filter_map(|place| items.get(place).copied());
             rows.gather::<Vec<Item>>()
         });

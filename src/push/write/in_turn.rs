@@ -10,18 +10,24 @@ use crate::server::memory::{self, Gather};
 impl Work<'_, '_> {
     /// The same steps, but for the order of the rows in them. Where triggers run after each row, rows of a kind come as they were sent, whatever columns they have. And where tables
     /// refer to each other, or to themselves, one statement would write rows that no trigger of another one sees (PostgreSQL inserts last, there): if triggers run, each row comes
-    /// after those that it hangs on, and only what is a circle of rows is written by one statement. `always`: so it comes if none run, too, by one statement or in parts of it.
+    /// after those that it hangs on. Not where rows are a circle: one statement writes these, with all that it wrote else in the order in which it was sent (of a conversation's messages the last one, which
+    /// it names, must not come first). `always`: so it comes if none run, too, by one statement or in parts of it.
     pub(super) fn in_turn(&self, steps: Vec<Step>, always: bool) -> Result<Vec<Step>> {
         let mut in_turn = Vec::new();
         for mut step in steps {
             self.sort_as_sent(&mut step.items)?;
             let is_apart = !step.together || step.items.len() < 2 || step.items.iter().any(|item| item.what.deletes());
-            if !is_apart && self.fires(&step.items)? {
-                self.add_parts(&step.items, &mut in_turn)?;
-                continue;
-            }
-            if !is_apart && always {
-                step.items = self.parts(&step.items)?.into_iter().flatten().gather();
+            if !is_apart && (always || self.fires(&step.items)?) {
+                let are_circular = |parts: &[Vec<Item>]| parts.iter().any(|part| part.len() > 1);
+                let mut parts = self.parts(&step.items, true)?;
+                if are_circular(&parts) {
+                    parts = self.parts(&step.items, false)?;
+                }
+                let circular = are_circular(&parts);
+                if always || !circular {
+                    step.items = parts.into_iter().flatten().gather();
+                }
+                step.together = circular || !self.fires(&step.items)?;
             }
             in_turn.push(step);
         }
@@ -73,21 +79,5 @@ impl Work<'_, '_> {
             }
         }
         Ok(may_be)
-    }
-
-    fn add_parts(&self, items: &[Item], steps: &mut Vec<Step>) -> Result<()> {
-        let mut single = Step { items: Vec::new(), together: false };
-        for part in self.parts(items)? {
-            memory::heed();
-            if let [item] = part[..] {
-                memory::push(&mut single.items, item)?;
-                continue;
-            }
-            let before = std::mem::replace(&mut single, Step { items: Vec::new(), together: false });
-            memory::extend(steps, [before, Step { items: part, together: true }]);
-        }
-        memory::extend(steps, [single]);
-        steps.retain(|step| !step.items.is_empty());
-        Ok(())
     }
 }
