@@ -149,6 +149,14 @@ SELECT push_changes(json_build_object('links', json_build_object('created', (SEL
                                                                              FROM generate_series(1000, 1777) AS n WHERE n <= 1400 OR n = 1777))), client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
 RESET ROLE;
 SELECT count(*) FROM links;
+-- Also where triggers run after each row, and whatever the order in which they are sent.
+CREATE FUNCTION nothing_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER nothing_more AFTER INSERT ON links FOR EACH ROW EXECUTE FUNCTION nothing_more();
+SET ROLE alice;
+SELECT push_changes(json_build_object('links', json_build_object('created', (SELECT json_agg(json_build_object('id', n, 'next', CASE n WHEN 2777 THEN 9999 WHEN 2400 THEN NULL ELSE n + 1 END) ORDER BY n * 7919 % 1009)
+                                                                             FROM generate_series(2000, 2777) AS n WHERE n <= 2400 OR n = 2777))), client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
+RESET ROLE;
+SELECT count(*) FROM links;
 
 -- What a trigger checks of several rows holds when all are there: that one is the default, that entries balance.
 CREATE TABLE shelves (id text PRIMARY KEY, main boolean NOT NULL, v int);

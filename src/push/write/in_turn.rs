@@ -11,11 +11,14 @@ impl Work<'_, '_> {
     /// The same steps, but for the order of the rows in them. Where triggers run after each row, rows of a kind come as they were sent, whatever columns they have. And where tables
     /// refer to each other, or to themselves, one statement would write rows that no trigger of another one sees (PostgreSQL inserts last, there): if triggers run, each row comes
     /// after those that it hangs on. Not where rows are a circle: one statement writes these, with all that it wrote else in the order in which it was sent (of a conversation's messages the last one, which
-    /// it names, must not come first). `always`: so it comes if none run, too, by one statement or in parts of it.
+    /// it names, must not come first). `always`: of steps that have been through this; so each row comes if none run, too, by one statement or in parts of it.
     pub(super) fn in_turn(&self, steps: Vec<Step>, always: bool) -> Result<Vec<Step>> {
         let mut in_turn = Vec::new();
         for mut step in steps {
-            self.sort_as_sent(&mut step.items)?;
+            // (The second time they are in their order.)
+            if step.together || !always {
+                self.sort_as_sent(&mut step.items)?;
+            }
             let is_apart = !step.together || step.items.len() < 2 || step.items.iter().any(|item| item.what.deletes());
             if !is_apart && (always || self.fires(&step.items)?) {
                 let are_circular = |parts: &[Vec<Item>]| parts.iter().any(|part| part.len() > 1);
