@@ -146,11 +146,10 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
                 memory::extend(&mut by_statement, run.iter().map(|item| (target, what, vec![item])));
                 continue;
             }
-            let place = if together { places.get(&(target, what)) } else { None };
-            let place = *place.unwrap_or(&by_statement.len());
-            if place == by_statement.len() {
+            let next = by_statement.len();
+            let place = if together { *places.entry((target, what)).or_insert(next) } else { next };
+            if place == next {
                 by_statement.push((target, what, Vec::new()));
-                places.insert((target, what), place);
             }
             memory::extend(&mut by_statement[place].2, run);
         }

@@ -13,7 +13,7 @@ use crate::server::error::Result;
 use crate::server::pg;
 
 /// Whom a change of a row in an access table concerns.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Concerns {
     Everybody,
     /// Those who may see the row.

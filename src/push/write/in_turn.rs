@@ -20,7 +20,8 @@ impl Work<'_, '_> {
                 self.sort_as_sent(&mut step.items)?;
             }
             let is_apart = !step.together || step.items.len() < 2 || step.items.iter().any(|item| item.what.deletes());
-            if !is_apart && (always || self.fires(&step.items)?) {
+            let fires = !is_apart && self.fires(&step.items)?;
+            if !is_apart && (always || fires) {
                 let are_circular = |parts: &[Vec<Item>]| parts.iter().any(|part| part.len() > 1);
                 let mut parts = self.parts(&step.items, true)?;
                 if are_circular(&parts) {
@@ -30,7 +31,7 @@ impl Work<'_, '_> {
                 if always || !circular {
                     step.items = parts.into_iter().flatten().gather();
                 }
-                step.together = circular || !self.fires(&step.items)?;
+                step.together = circular || !fires;
             }
             in_turn.push(step);
         }

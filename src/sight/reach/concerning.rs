@@ -1,7 +1,5 @@
 //! Which changes of an access table move the caller's view of what hangs on it.
 
-use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
@@ -25,39 +23,22 @@ pub(super) struct Question {
     table: u32,
     part: Option<Vec<String>>,
     parent: bool,
-    concerns: Whom,
-}
-
-/// As [`Concerns`] has it.
-#[derive(PartialEq, Eq, Hash)]
-enum Whom {
-    Everybody,
-    WhoSees,
-    Satisfying {
-        trees: Vec<CString>,
-        texts: Vec<String>,
-        calls: Rc<BTreeSet<String>>,
-        /// With whose rights names in the texts are looked up.
-        owner: u32,
-        may_judge_all: bool,
-    },
+    concerns: Concerns,
+    /// With whose rights names in conditions are looked up, and whether that one may judge all rows.
+    judged_for: Option<(u32, bool)>,
 }
 
 impl Question {
     fn of(edge: &AccessReading, part: &AccessPart) -> Result<Question> {
-        let concerns = match &edge.access.reading.concerns {
-            Concerns::Everybody => Whom::Everybody,
-            Concerns::WhoSees => Whom::WhoSees,
-            Concerns::Satisfying { trees, texts, calls } => Whom::Satisfying {
-                trees: trees.iter().cloned().gather(),
-                texts: texts.iter().cloned().gather(),
-                calls: Rc::clone(calls),
-                owner: spi::owner(edge.reader)?.to_u32(),
-                may_judge_all: access::may_judge_all(edge.reader, edge.table.relation),
-            },
+        let (table, concerns) = (edge.table.relation, edge.access.reading.concerns.clone());
+        let judged_for = match &concerns {
+            Concerns::Satisfying { .. } => {
+                Some((spi::owner(edge.reader)?.to_u32(), access::may_judge_all(edge.reader, table)))
+            }
+            Concerns::Everybody | Concerns::WhoSees => None,
         };
         let part = part.values().map(|values| values.iter().cloned().gather());
-        Ok(Question { table: edge.table.relation.to_u32(), part, parent: edge.access.parent, concerns })
+        Ok(Question { table: table.to_u32(), part, parent: edge.access.parent, concerns, judged_for })
     }
 }
 
