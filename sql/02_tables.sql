@@ -82,7 +82,7 @@ COMMENT ON COLUMN snapsync.collection.conflict IS 'What push_changes does when a
 COMMENT ON COLUMN snapsync.collection.version_column IS 'Column whose greater value stands, for last_write_wins';
 COMMENT ON COLUMN snapsync.collection.conflict_function IS 'Function that decides, for custom';
 COMMENT ON COLUMN snapsync.collection.conflict_owner IS 'Who owned that function when it was named: another owner''s of the same name is not called';
-COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an object of names and predicates';
+COMMENT ON COLUMN snapsync.collection.access_tables IS 'Tables that decide who sees rows here, hidden in functions: an object of names, each with a predicate, null, or {"predicate", "columns"}';
 COMMENT ON COLUMN snapsync.collection.notify IS 'Who is poked when rows here change: none, notify (listeners of the channel snapsync), realtime (Supabase), both';
 COMMENT ON COLUMN snapsync.collection.found_scope IS 'Column that divides the rows by what the policies ask for, or, of a table that is only tracked, by what those of others ask of it; where no scope_column is named, entries of the log carry its value';
 COMMENT ON COLUMN snapsync.collection.no_scope IS 'Why no such column was found, or which roles it does not serve; or which one scope_column takes the place of, if the policies do not compare that';
@@ -98,6 +98,7 @@ CREATE TABLE snapsync.access (
     untracked           boolean NOT NULL DEFAULT false,
     voucher             name,
     refused             boolean NOT NULL DEFAULT false,
+    columns             name[] NOT NULL DEFAULT '{}',
     CONSTRAINT access_pkey PRIMARY KEY (relation, access),
     CONSTRAINT access_kind_check CHECK (kind OPERATOR(pg_catalog.=) ANY ('{grant,parent}'::text[]))
 );
@@ -105,7 +106,8 @@ COMMENT ON TABLE snapsync.access IS 'Which tables decide who sees the rows of wh
 COMMENT ON COLUMN snapsync.access.relation IS 'The table whose policies read the other';
 COMMENT ON COLUMN snapsync.access.access IS 'The table that is read';
 COMMENT ON COLUMN snapsync.access.kind IS 'parent: rows hang on it by a foreign key that the policy follows; grant: anything else';
-COMMENT ON COLUMN snapsync.access.whole IS 'All its columns are logged: a whole row is read, or the predicate is the owner''s';
+COMMENT ON COLUMN snapsync.access.whole IS 'All its columns are logged: a whole row is read, or any column may be';
+COMMENT ON COLUMN snapsync.access.columns IS 'The columns that the owner says functions read, and those that the predicate reads: they are logged besides what policies read';
 COMMENT ON COLUMN snapsync.access.untracked IS 'Nobody with the TRIGGER privilege on the read table stands up for this, so its changes are unknown: every pull is a replacement';
 COMMENT ON COLUMN snapsync.access.voucher IS 'The role whose TRIGGER privilege on the read table lets it be tracked for this';
 COMMENT ON COLUMN snapsync.access.refused IS 'The owner of the read table has taken its tracking away: only who makes a policy, or calls enable, stands up for it again';

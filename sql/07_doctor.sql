@@ -403,11 +403,12 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     FROM synced AS s JOIN read AS r ON r.relation = s.relation AND r.classid = 'pg_proc'::regclass JOIN names AS n ON n.oid = r.objid
     WHERE NOT EXISTS (SELECT FROM read AS o WHERE o.relation = s.relation AND o.classid = 'pg_proc'::regclass AND o.objid = n.other)
 ), declared AS (
-    SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS predicate, to_regclass(d.key) AS oid,
-           s.scope_reads -> 'predicates' -> d.value AS reads
-    FROM synced AS s, jsonb_each_text(s.access_tables) AS d
+    SELECT s.name, s.tab, s.relation, s.passes, d.key AS access, d.value AS said, p.predicate, to_regclass(d.key) AS oid,
+           s.scope_reads -> 'predicates' -> p.predicate AS reads
+    FROM synced AS s, jsonb_each(s.access_tables) AS d,
+         LATERAL (SELECT CASE jsonb_typeof(d.value) WHEN 'object' THEN d.value ->> 'predicate' ELSE d.value #>> '{}' END AS predicate) AS p
 ), predicate AS (
-    -- With what counts as the access table, and whether the predicate can be read (owned_reads.rs, `is_whole`).
+    -- With what counts as the access table, and whether the predicate can be read (owned_reads.rs, `read_by`).
     SELECT d.*, coalesce(pg_partition_root(d.oid), d.oid) AS root,
            d.reads IS NOT NULL
            AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(d.reads -> 'columns') AS c(name)
@@ -753,13 +754,21 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     SELECT 'error', d.name, format('access table %s does not exist: what a function reads in its place goes unnoticed', d.access),
            'Name access_tables anew, without it: enable(..., access_tables => ...).',
            CASE WHEN d.passes THEN format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
-                  (SELECT coalesce(jsonb_object_agg(o.access, o.predicate), '{}') FROM declared AS o
+                  (SELECT coalesce(jsonb_object_agg(o.access, o.said), '{}') FROM declared AS o
                     WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END, snapsync.enabling_is_left_to(d.relation, who)
     FROM declared AS d WHERE d.oid IS NULL
     UNION ALL
     SELECT 'warning', name, format('the predicate of access table %s cannot be read any more: every change there resets every user', access),
            'Give it anew: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
     FROM predicate WHERE NOT can_be_read
+    UNION ALL
+    SELECT 'warning', d.name, format('columns that functions are said to read of access table %s are gone, so all of its columns count: %s', d.access, gone.names),
+           'Name those that they read now: enable(..., access_tables => ''{"schema.table": {"predicate": "user_id = auth.uid()", "columns": ["user_id"]}}'').', NULL, NULL
+    FROM declared AS d
+    CROSS JOIN LATERAL (
+        SELECT string_agg(c.name, ', ') AS names FROM jsonb_array_elements_text(CASE jsonb_typeof(d.said) WHEN 'object' THEN nullif(d.said -> 'columns', 'null') END) AS c(name)
+        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = d.oid AND attname = c.name AND attnum > 0 AND NOT attisdropped)) AS gone
+    WHERE d.oid IS NOT NULL AND gone.names IS NOT NULL
     UNION ALL
     -- (What else access.rs, `find`, finds of such a table.)
     SELECT 'warning', p.name,

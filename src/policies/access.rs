@@ -9,9 +9,10 @@
 //! For a grant, conditions that a subquery puts on d alone (`members.user_id = auth.uid()`) say which of its rows can
 //! matter to the caller at all; they become its predicate.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pgrx::pg_sys;
+use serde_json::Value;
 
 use crate::policies::owned::{self, Purpose};
 use crate::server::error::{code, Result, SyncError};
@@ -52,9 +53,10 @@ pub struct AccessFinding {
     pub kind: Kind,
     /// Which rows concern the caller; `true` for all, None for those that he may see.
     pub predicate: Option<String>,
-    /// All its columns are logged: a whole row is read, or the owner's predicate may read any; or a system column is, which no
-    /// image has.
+    /// All its columns are logged: a whole row is read, or any column may be; or a system column is, which no image has.
     pub whole: bool,
+    /// The columns that are logged besides those that policies depend on.
+    pub columns: BTreeSet<String>,
 }
 
 /// Do all partitions of a table belong to its owner, or to who may act as him? They may change hands by themselves, and a part that is partitioned may get
@@ -111,28 +113,39 @@ type Found = BTreeMap<u32, AccessFinding>;
 
 /// The access tables of `relation`, by its SELECT policies, by what its `scope_values` read and by what its owner declared.
 pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Vec<AccessFinding>> {
-    let mut found = Found::new();
-    let undeclared = find_in_policies(relation, &mut found)?;
+    let (mut found, mut in_functions) = (Found::new(), Found::new());
+    let undeclared = find_in_policies(relation, &mut found, &mut in_functions)?;
     let owned_reads = OwnedReads::stored(owned_reads);
     let unbounded = find_in_scopes(relation, &owned_reads, &mut found)?;
     let declared = Declared::of(declared)?.0;
-    // The owner knows better than the analysis what functions read.
-    for (access, _) in &declared {
-        found.remove(&pg::root_of(*access).to_u32());
-    }
+    // The owner knows better than the analysis what functions read. (Of what policies read themselves, all of a row may count all the same.)
+    let roots: HashSet<u32> = declared.iter().map(|(access, _)| pg::root_of(*access).to_u32()).collect();
+    in_functions.into_iter().filter(|(root, _)| !roots.contains(root)).for_each(|(_, new)| merge(&mut found, new));
+    let whole: HashSet<u32> =
+        roots.into_iter().filter(|root| found.remove(root).is_some_and(|found| found.whole)).collect();
     // Hidden in a function, which may well read past the table's row-level security: without a predicate nothing says whom
     // a change does not concern, nor a change of what that table's policies read.
-    let past: Vec<_> =
-        declared.iter().filter(|(_, predicate)| predicate.is_none()).map(|(access, _)| *access).collect();
-    everything_under(&past, &mut found)?;
-    for (access, predicate) in declared {
+    let past = declared.iter().filter(|(_, said)| said.predicate.is_none());
+    let (bounded, past): (Vec<_>, Vec<_>) = past.partition(|(_, said)| said.columns.is_some());
+    let past: Vec<_> = past.into_iter().map(|(access, _)| *access).collect();
+    everything_under(&past, &mut found, |_| true)?;
+    for (access, _) in bounded {
+        memory::heed();
+        // Of its own columns the owner says which.
+        everything_under(&[*access], &mut found, |table| table != *access)?;
+    }
+    for (access, Declaration { predicate, columns }) in declared {
         memory::heed();
         // One that names something that is gone cannot be read any more.
-        let predicate = match predicate {
-            Some(predicate) if owned_reads.is_whole(&predicate, access)? => Some(predicate),
-            _ => Some("true".into()),
+        let read = predicate.as_deref().map(|predicate| owned_reads.read_by(predicate, access)).transpose()?.flatten();
+        let predicate = Some(predicate.filter(|_| read.is_some()).unwrap_or_else(|| "true".into()));
+        let columns = match columns {
+            Some(columns) if depends::missing_column(access, &columns)?.is_none() => Some(columns),
+            _ => None,
         };
-        merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
+        let whole = columns.is_none() || whole.contains(&pg::root_of(access).to_u32());
+        let columns = columns.into_iter().flatten().chain(read.into_iter().flatten()).collect();
+        merge(&mut found, AccessFinding { access, kind: Kind::Grant, predicate, whole, columns });
         // Nor does he speak for what stands in `scope_values`.
         if unbounded.contains(&pg::root_of(access)) {
             merge(&mut found, everybody(access));
@@ -147,8 +160,9 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     Ok(found.into_values().collect())
 }
 
-/// Adds what the policies depend on. Those of these that they read themselves in a way that the analysis does not understand.
-fn find_in_policies(relation: pg_sys::Oid, found: &mut Found) -> Result<Vec<pg_sys::Oid>> {
+/// Adds what the policies depend on, and apart what functions read that they call. Those of these that they read themselves in a way that the analysis does not
+/// understand.
+fn find_in_policies(relation: pg_sys::Oid, found: &mut Found, in_functions: &mut Found) -> Result<Vec<pg_sys::Oid>> {
     let (occurrences, read) = occurrences(relation)?;
     // What the analysis did not come across, in one place or another, counts for everybody.
     let mut undeclared = Vec::new();
@@ -163,7 +177,7 @@ fn find_in_policies(relation: pg_sys::Oid, found: &mut Found) -> Result<Vec<pg_s
         // A view or a function may read with its owner's rights, a partition under policies of its own, and a table that inherits
         // has its own.
         if !direct || all.is_empty() || read.get(&oid.to_u32()).is_some_and(|n| *n > all.len()) {
-            merge(found, everybody(oid));
+            merge(if in_function { &mut *in_functions } else { &mut *found }, everybody(oid));
             undeclared.extend((!in_function).then_some(oid));
             continue;
         }
@@ -172,7 +186,7 @@ fn find_in_policies(relation: pg_sys::Oid, found: &mut Found) -> Result<Vec<pg_s
         // It is run over rows that the caller may not see: only for a table's owner who could look at them himself.
         let predicate = predicate.filter(|_| may.contains(&oid));
         let whole = all.iter().any(|o| o.whole);
-        merge(found, AccessFinding { access: oid, kind, predicate, whole });
+        merge(found, AccessFinding { access: oid, kind, predicate, whole, columns: BTreeSet::new() });
     }
     Ok(undeclared)
 }
@@ -203,20 +217,25 @@ fn find_in_scopes(relation: pg_sys::Oid, owned_reads: &OwnedReads, found: &mut F
         if all || pg::root_of(access) != access {
             past.push(access);
         }
-        merge(found, AccessFinding { access, kind: Kind::Grant, predicate, whole: true });
+        merge(found, AccessFinding { predicate, ..everybody(access) });
     }
     depends::children(&tables)?.into_iter().for_each(|child| merge(found, everybody(child)));
-    unbounded.extend(everything_under(&past, found)?);
+    unbounded.extend(everything_under(&past, found, |_| true)?);
     Ok(unbounded)
 }
 
 fn everybody(access: pg_sys::Oid) -> AccessFinding {
-    AccessFinding { access, kind: Kind::Grant, predicate: Some("true".into()), whole: true }
+    let predicate = Some("true".into());
+    AccessFinding { access, kind: Kind::Grant, predicate, whole: true, columns: BTreeSet::new() }
 }
 
-/// Adds these tables, and all that they, and these views, rest on, for everybody; which these are.
-fn everything_under(read: &[pg_sys::Oid], found: &mut Found) -> Result<Vec<pg_sys::Oid>> {
-    let tables = depends::tables_under(read)?;
+/// Adds those of these tables, and of all that they, and these views, rest on, that are `wanted`, for everybody; which these are.
+fn everything_under(
+    read: &[pg_sys::Oid],
+    found: &mut Found,
+    wanted: impl Fn(pg_sys::Oid) -> bool,
+) -> Result<Vec<pg_sys::Oid>> {
+    let tables: Vec<_> = depends::tables_under(read)?.into_iter().filter(|table| wanted(*table)).collect();
     tables.iter().for_each(|table| merge(found, everybody(*table)));
     Ok(tables.into_iter().map(pg::root_of).collect())
 }
@@ -242,6 +261,7 @@ fn merge(found: &mut Found, mut new: AccessFinding) {
         std::collections::btree_map::Entry::Occupied(mut slot) => {
             let old = slot.get_mut();
             old.whole |= new.whole;
+            old.columns.append(&mut new.columns);
             if new.kind == Kind::Grant {
                 old.kind = Kind::Grant;
             }
@@ -315,44 +335,93 @@ fn for_each_policy(relation: pg_sys::Oid, mut each: impl FnMut(*mut pg_sys::Node
     Ok(())
 }
 
-/// The tables that an owner has named, because functions read them, each with the predicate that bounds whom it concerns.
-struct Declared(Vec<(pg_sys::Oid, Option<String>)>);
+/// What an owner says of a table that functions read.
+struct Declaration {
+    /// It bounds whom changes concern.
+    predicate: Option<String>,
+    /// The columns that they read; None: any.
+    columns: Option<BTreeSet<String>>,
+}
+
+/// The tables that an owner has named, because functions read them.
+struct Declared(Vec<(pg_sys::Oid, Declaration)>);
 
 impl Declared {
     /// Stored with full names; a table that was dropped since decides nothing any more.
     fn of(stored: Option<&str>) -> Result<Declared> {
         let declared = declarations(stored)?;
         let there = depends::by_name(declared.iter().map(|(name, _)| name))?;
-        let declared = declared.into_iter().filter_map(|(name, predicate)| Some((there.get(&name)?.oid, predicate)));
+        let declared = declared.into_iter().filter_map(|(name, said)| Some((there.get(&name)?.oid, said)));
         Ok(Declared(declared.collect()))
     }
 }
 
-/// `["app.members"]` or `{"app.members": "user_id = auth.uid()", "app.plans": null}`.
-fn declarations(declared: Option<&str>) -> Result<Vec<(String, Option<String>)>> {
-    let bad = |what: &str| {
-        SyncError::new(code::INVALID_PARAMETER, "malformed access_tables")
-            .detail(what.to_string())
-            .hint("Name the tables, [\"app.members\"], or each with a predicate, {\"app.members\": \"user_id = auth.uid()\"}.")
-    };
+fn malformed(what: impl Into<String>) -> SyncError {
+    SyncError::new(code::INVALID_PARAMETER, "malformed access_tables").detail(what).hint(
+        "Name the tables, [\"app.members\"], or each with a predicate, {\"app.members\": \"user_id = auth.uid()\"}, and with the columns that functions read, \
+         {\"app.members\": {\"predicate\": \"user_id = auth.uid()\", \"columns\": [\"team_id\", \"user_id\"]}}.",
+    )
+}
+
+/// `["app.members"]`, `{"app.members": "user_id = auth.uid()", "app.plans": null}` or, in the place of a predicate, [`Declaration::of`].
+fn declarations(declared: Option<&str>) -> Result<Vec<(String, Declaration)>> {
     let Some(declared) = declared else { return Ok(Vec::new()) };
-    let value: serde_json::Value = serde_json::from_str(declared).map_err(|e| bad(&e.to_string()))?;
+    let value: Value = serde_json::from_str(declared).map_err(|e| malformed(e.to_string()))?;
+    let none = || Declaration { predicate: None, columns: None };
     Ok(match value {
-        serde_json::Value::Null => Vec::new(),
-        serde_json::Value::Array(names) => names
+        Value::Null => Vec::new(),
+        Value::Array(names) => names
             .into_iter()
-            .map(|n| n.as_str().map(|n| (n.to_string(), None)).ok_or_else(|| bad("An element is no text.")))
+            .map(|n| n.as_str().map(|n| (n.to_string(), none())).ok_or_else(|| malformed("An element is no text.")))
             .collect::<Result<_>>()?,
-        serde_json::Value::Object(entries) => entries
-            .into_iter()
-            .map(|(name, predicate)| match predicate {
-                serde_json::Value::Null => Ok((name, None)),
-                serde_json::Value::String(p) => Ok((name, Some(p))),
-                _ => Err(bad("A predicate is neither a text nor null.")),
-            })
-            .collect::<Result<_>>()?,
-        _ => return Err(bad("It is neither an array nor an object.")),
+        Value::Object(entries) => {
+            entries.into_iter().map(|(name, said)| Ok((name, Declaration::of(said)?))).collect::<Result<_>>()?
+        }
+        _ => return Err(malformed("It is neither an array nor an object.")),
     })
+}
+
+impl Declaration {
+    /// Of a predicate, null, or `{"predicate": "user_id = auth.uid()", "columns": ["team_id", "user_id"]}`, of which each may be left out.
+    fn of(said: Value) -> Result<Declaration> {
+        let of_predicate = |predicate: Value| match predicate {
+            Value::Null => Ok(None),
+            Value::String(predicate) => Ok(Some(predicate)),
+            _ => Err(malformed("A predicate is neither a text nor null.")),
+        };
+        let Value::Object(mut said) = said else {
+            return Ok(Declaration { predicate: of_predicate(said)?, columns: None });
+        };
+        let predicate = said.remove("predicate").map_or(Ok(None), of_predicate)?;
+        let columns = match said.remove("columns") {
+            None | Some(Value::Null) => None,
+            Some(columns) => {
+                Some(serde_json::from_value(columns).map_err(|_| malformed("Columns are no array of texts."))?)
+            }
+        };
+        match said.keys().next() {
+            Some(other) => Err(malformed(format!("\"{other}\" is neither \"predicate\" nor \"columns\"."))),
+            None => Ok(Declaration { predicate, columns }),
+        }
+    }
+
+    /// As it is stored.
+    fn written(self) -> Value {
+        match self.columns {
+            None => self.predicate.map_or(Value::Null, Value::String),
+            Some(columns) => serde_json::json!({"predicate": self.predicate, "columns": columns}),
+        }
+    }
+
+    /// With columns that this table has.
+    fn check_columns(&self, table: pg_sys::Oid, name: &str) -> Result<()> {
+        let Some(column) = depends::missing_column(table, self.columns.iter().flatten())? else { return Ok(()) };
+        Err(SyncError::new(
+            code::UNDEFINED_COLUMN,
+            format!("column \"{column}\" of access table {name} does not exist"),
+        )
+        .hint("Name the columns that functions read of it, or leave \"columns\" out where they may read any."))
+    }
 }
 
 /// The declarations for `reader`, as they are stored: with the tables' full names, and with predicates as `owned.rs` keeps them; and what is
@@ -361,7 +430,7 @@ pub fn normalize(reader: pg_sys::Oid, declared: &str, beside: Option<&str>) -> R
     const WHAT: &str = "access_tables";
     owned::check_length(declared, WHAT)?;
     let (mut out, mut reads) = (serde_json::Map::new(), BTreeMap::new());
-    for (name, predicate) in declarations(Some(declared))? {
+    for (name, said) in declarations(Some(declared))? {
         let sql = "SELECT pg_catalog.to_regclass($1)::pg_catalog.oid";
         let relation = spi::query(sql, &[spi::arg(name.as_str())], spi::Mode::Write)?.first().map(|r| r.oid(0));
         let named = relation.and_then(|r| Some((r, pg::qualified_name(r)?.0)));
@@ -380,11 +449,12 @@ pub fn normalize(reader: pg_sys::Oid, declared: &str, beside: Option<&str>) -> R
                 Ok(())
             })
         };
-        let predicate = predicate.map(take).transpose()?;
+        said.check_columns(relation, &table)?;
+        let predicate = said.predicate.map(take).transpose()?;
         predicate.iter().for_each(|p| _ = reads.insert(p.clone(), std::mem::take(&mut read)));
-        out.insert(table, predicate.map_or(serde_json::Value::Null, serde_json::Value::String));
+        out.insert(table, Declaration { predicate, ..said }.written());
     }
-    let stored = serde_json::Value::Object(out).to_string();
+    let stored = Value::Object(out).to_string();
     owned::check_length(&stored, WHAT)?;
     Ok((stored, owned_reads::with_predicates(beside, reads)?))
 }

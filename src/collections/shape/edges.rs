@@ -4,7 +4,7 @@
 //! the TRIGGER privilege on *that* table, for the owner of the table that reads it, or whoever enables it or makes the policy. Where
 //! nobody has it, nothing is done to the table, and what reads it is replaced with every pull.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pgrx::pg_sys;
 use serde::Deserialize;
@@ -23,6 +23,7 @@ pub struct Edge {
     pub kind: String,
     pub predicate: Option<String>,
     pub whole: bool,
+    pub columns: BTreeSet<String>,
     /// The role whose privilege lets the other be tracked for this one; none: it is not.
     pub voucher: Option<String>,
     /// The owner of the other has taken that away: a privilege alone does not bring it back.
@@ -78,7 +79,8 @@ pub fn wanted(relation: pg_sys::Oid, stored: &StoredSettings, acting: Option<pg_
     for found in access::find(relation, stored.access_tables.as_deref(), stored.scope_reads.as_deref())? {
         memory::heed();
         let (kind, voucher, refused) = (found.kind.name().into(), None, false);
-        let edge = Edge { kind, predicate: found.predicate, whole: found.whole, voucher, refused };
+        let access::AccessFinding { predicate, whole, columns, .. } = found;
+        let edge = Edge { kind, predicate, whole, columns, voucher, refused };
         edges.insert(found.access.to_u32(), edge);
     }
     let read: Vec<pg_sys::Oid> = edges.keys().map(|a| pg_sys::Oid::from(*a)).collect();
@@ -105,7 +107,7 @@ pub fn known(relation: pg_sys::Oid) -> Result<Edges> {
 
 /// Do these say the same of who sees what? Who stands up for them does not matter.
 pub fn same_for_clients(a: &Edges, b: &Edges) -> bool {
-    let seen = |e: &Edge| (e.kind.clone(), e.predicate.clone(), e.whole, e.voucher.is_some());
+    let seen = |e: &Edge| (e.kind.clone(), e.predicate.clone(), e.whole, e.columns.clone(), e.voucher.is_some());
     a.len() == b.len() && a.iter().zip(b).all(|((x, a), (y, b))| x == y && seen(a) == seen(b))
 }
 
@@ -149,8 +151,8 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges, anew: &[pg_sy
         };
         spi::owner_execute("DELETE FROM snapsync.access WHERE relation = $1 AND access = $2", &args)?;
         spi::owner_execute(
-            "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked, refused) \
-             VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL, $7)",
+            "INSERT INTO snapsync.access (relation, access, kind, predicate, whole, voucher, untracked, refused, columns) \
+             VALUES ($1, $2, $3, $4, $5, $6::name, $6 IS NULL, $7, $8::text[]::name[])",
             &[
                 args[0],
                 args[1],
@@ -159,6 +161,7 @@ pub fn store(relation: pg_sys::Oid, known: &Edges, wanted: &Edges, anew: &[pg_sy
                 spi::arg(edge.whole),
                 spi::arg(edge.voucher.as_deref()),
                 spi::arg(edge.refused),
+                spi::arg(edge.columns.iter().cloned().collect::<Vec<_>>()),
             ],
         )?;
     }

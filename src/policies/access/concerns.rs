@@ -63,7 +63,8 @@ pub struct Readings {
 impl Readings {
     /// Those of `relation`, by its settings and its policies.
     pub fn of(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Readings> {
-        let declared = by_root(Declared::of(declared)?.0);
+        let declared = Declared::of(declared)?.0.into_iter().map(|(access, said)| (access, said.predicate));
+        let declared = by_root(declared.collect());
         let owned_reads = OwnedReads::stored(owned_reads);
         let there = depends::by_name(owned_reads.tables.keys())?;
         let by_scopes = owned_reads.tables.iter();

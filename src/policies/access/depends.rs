@@ -234,11 +234,20 @@ pub fn types(objects: &BTreeSet<(u32, u32)>) -> Result<BTreeSet<String>> {
     Ok(rows.iter().map(|r| r.string(0)).collect())
 }
 
-/// Has the table columns of all these names?
-pub fn has_columns(relation: pg_sys::Oid, columns: &BTreeSet<String>) -> Result<bool> {
+/// The first of these names that no column of the table has.
+pub fn missing_column<'n>(
+    relation: pg_sys::Oid,
+    columns: impl IntoIterator<Item = &'n String>,
+) -> Result<Option<String>> {
+    let columns: Vec<String> = columns.into_iter().cloned().collect();
+    if columns.is_empty() {
+        return Ok(None);
+    }
     let rows = read_now(
-        "SELECT 1 FROM pg_attribute WHERE attrelid = $1 AND attname = ANY ($2::text[]) AND attnum > 0 AND NOT attisdropped",
-        &[spi::arg(relation), spi::arg(columns.iter().cloned().collect::<Vec<_>>())],
+        "SELECT name FROM unnest($2::text[]) WITH ORDINALITY AS c(name, n) \
+         WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = $1 AND attname = c.name AND attnum > 0 AND NOT attisdropped) \
+         ORDER BY n LIMIT 1",
+        &[spi::arg(relation), spi::arg(columns)],
     )?;
-    Ok(rows.len() == columns.len())
+    Ok(rows.first().map(|row| row.string(0)))
 }

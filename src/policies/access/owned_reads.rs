@@ -105,10 +105,12 @@ impl OwnedReads {
         predicate.or_else(|| self.bounds.remove(text)).unwrap_or_default()
     }
 
-    /// Are the columns and functions there that this predicate names?
-    pub(super) fn is_whole(&self, predicate: &str, table: pg_sys::Oid) -> Result<bool> {
-        let Some(reads) = self.predicates.get(predicate) else { return Ok(false) };
-        Ok(depends::has_columns(table, &reads.columns)? && depends::are_there(&reads.functions)?)
+    /// The columns that this predicate names; None where one of them, or a function, is not there any more.
+    pub(super) fn read_by(&self, predicate: &str, table: pg_sys::Oid) -> Result<Option<BTreeSet<String>>> {
+        let Some(reads) = self.predicates.get(predicate) else { return Ok(None) };
+        let is_whole =
+            depends::missing_column(table, &reads.columns)?.is_none() && depends::are_there(&reads.functions)?;
+        Ok(is_whole.then(|| reads.columns.clone()))
     }
 }
 

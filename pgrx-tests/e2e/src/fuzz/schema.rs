@@ -188,6 +188,9 @@ pub struct Table {
     /// hidden access tables are declared with a predicate
     #[serde(default)]
     pub predicate: bool,
+    /// and with the columns that are read of them
+    #[serde(default)]
+    pub columns_read: bool,
     /// the columns that role app may read, if not all
     #[serde(default)]
     pub narrow: Option<String>,
@@ -313,6 +316,7 @@ impl World {
                 partitioned: false,
                 exclude: None,
                 predicate: rng.random_bool(0.5),
+                columns_read: rng.random_bool(0.5),
                 narrow: None,
             });
             let table = tables.last_mut().expect("just pushed");
@@ -457,10 +461,18 @@ impl World {
             }
             if table.hides_members() {
                 let since = if self.hostile { SINCE } else { "" };
-                let declared = if table.predicate {
-                    asked(selects, format!(r#"{{"members": "usr = public.me(){since}"}}"#))
+                let predicate = if table.predicate {
+                    asked(selects, format!(r#""usr = public.me(){since}""#))
                 } else {
-                    r#"["members"]"#.to_owned()
+                    "null".to_owned()
+                };
+                let declared = if table.columns_read {
+                    let since = if self.hostile { r#", "since""# } else { "" };
+                    format!(
+                        r#"{{"members": {{"predicate": {predicate}, "columns": ["org", "usr", "level"{since}]}}}}"#
+                    )
+                } else {
+                    format!(r#"{{"members": {predicate}}}"#)
                 };
                 arguments += &format!(", access_tables => $${declared}$$");
             }

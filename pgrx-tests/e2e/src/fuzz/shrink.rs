@@ -191,6 +191,7 @@ impl Shrinker<'_> {
                 |t| t.partitioned = false,
                 |t| t.exclude = None,
                 |t| t.predicate = false,
+                |t| t.columns_read = false,
                 |t| t.narrow = None,
                 |t| t.collection = t.name != "members",
             ];

@@ -10,7 +10,7 @@ settings AS MATERIALIZED (
 -- What settings name, name by name; past: without a predicate that bounds it, so that all counts that it rests on (access.rs, `everything_under`).
 by_name(oid, past) AS MATERIALIZED (
     SELECT r.oid, n.past OR n.of_scopes AND (r.relkind IN ('v', 'm') OR r.relispartition)
-    FROM (SELECT d.key, d.value IS NULL, false FROM settings CROSS JOIN LATERAL jsonb_each_text(access_tables) AS d
+    FROM (SELECT d.key, CASE jsonb_typeof(d.value) WHEN 'object' THEN d.value ->> 'predicate' ELSE d.value #>> '{}' END IS NULL, false FROM settings CROSS JOIN LATERAL jsonb_each(access_tables) AS d
           UNION ALL
           SELECT t.key, t.value IS NOT DISTINCT FROM 'true', true FROM settings CROSS JOIN LATERAL jsonb_each_text(scope_tables) AS t) AS n(name, past, of_scopes)
     LEFT JOIN LATERAL (SELECT oid, relkind, relispartition FROM pg_class WHERE oid = to_regclass(n.name) OFFSET 0) AS r ON true
