@@ -468,9 +468,7 @@ impl World {
                 };
                 let declared = if table.columns_read {
                     let since = if self.hostile { r#", "since""# } else { "" };
-                    format!(
-                        r#"{{"members": {{"predicate": {predicate}, "columns": ["org", "usr", "level"{since}]}}}}"#
-                    )
+                    format!(r#"{{"members": {{"predicate": {predicate}, "columns": ["org", "usr", "level"{since}]}}}}"#)
                 } else {
                     format!(r#"{{"members": {predicate}}}"#)
                 };
