@@ -107,6 +107,11 @@ impl Facts {
         self.after_rows & event != 0
     }
 
+    /// Does a column of the table refer to this one?
+    pub fn refers_to(&self, table: pg_sys::Oid) -> bool {
+        self.referring.iter().any(|(_, to)| *to == table.to_u32())
+    }
+
     /// Nothing is ruled out.
     fn of_what_is_gone() -> Facts {
         Facts {

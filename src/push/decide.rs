@@ -248,7 +248,9 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
     }
     if let ([target], [assumed]) = (targets, &mut assumed[..]) {
         // (Rows that are written one after the other are locked before, in the order of their keys.)
-        if target.can_lock_itself() && !Facts::of(&target.collection)?.fires_after_rows(UPDATE) {
+        let facts = Facts::of(&target.collection)?;
+        let in_turn = facts.fires & UPDATE != 0 && facts.refers_to(target.collection.relation);
+        if target.can_lock_itself() && !facts.fires_after_rows(UPDATE) && !in_turn {
             *assumed = Some(Fate::Update);
         }
     }

@@ -120,6 +120,9 @@ $$;
 SELECT t.paths('{"created": [{"id": "n", "parent": "r", "name": "new"}], "updated": [{"id": "a", "parent": "n"}]}', how),
        t.paths('{"created": [{"id": "z", "parent": "y", "name": "z"}, {"id": "y", "parent": "x", "name": "y", "note": "!"}, {"id": "x", "name": "x"}], "updated": [{"id": "b", "parent": "z", "note": "!"}]}', how)
 FROM unnest('{abort,report}'::text[]) AS how;
+-- Two that are there are moved, the one into the other, against the order of their ids.
+SELECT t.paths('{"updated": [{"id": "a", "parent": "b"}, {"id": "b", "parent": "r"}]}', how), t.paths('{"updated": [{"id": "b", "parent": "r"}, {"id": "a", "parent": "b"}, {"id": "o", "parent": "nowhere"}]}', 'report')
+FROM unnest('{abort,report}'::text[]) AS how;
 -- Beside one that hangs on nothing.
 SELECT t.paths('{"created": [{"id": "o", "parent": "nowhere", "name": "o"}, {"id": "n", "parent": "r", "name": "new"}], "updated": [{"id": "a", "parent": "n"}]}', 'report');
 -- Two that hang on each other.

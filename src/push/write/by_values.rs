@@ -29,6 +29,18 @@ pub(super) struct ValueKey {
     pub(super) filled_there: Vec<String>,
 }
 
+impl ValueKey {
+    /// Where it refers to the id and more (the tenant's, which a default fills and no client sends), the id says which row is meant.
+    fn leave_id(&mut self, id: &[Column]) {
+        let is_of_id = |name: &String| id.iter().any(|column| column.name == *name);
+        if id.is_empty() || !id.iter().all(|column| self.referenced.contains(&column.name)) {
+            return;
+        }
+        let pairs = self.columns.drain(..).zip(self.referenced.drain(..));
+        (self.columns, self.referenced) = pairs.filter(|(_, referenced)| is_of_id(referenced)).unzip();
+    }
+}
+
 /// The keys within these tables. (Keys of partitions are the root's.)
 const KEYS: &str = include_str!("by_values/keys.sql");
 
@@ -39,7 +51,11 @@ impl Work<'_, '_> {
             return Ok(known);
         }
         let relations: Vec<_> = self.targets.iter().map(|target| target.collection.relation).gather();
-        let keys = spi::typed(&spi::query_now(KEYS, &[spi::arg(relations)])?)?;
+        let mut keys: Vec<ValueKey> = spi::typed(&spi::query_now(KEYS, &[spi::arg(relations)])?)?;
+        for key in keys.iter_mut().filter(|key| !key.unique) {
+            let parent = self.targets.iter().find(|target| target.collection.relation.to_u32() == key.parent);
+            parent.iter().for_each(|parent| key.leave_id(&parent.collection.key));
+        }
         Ok(self.keys.get_or_init(|| keys))
     }
 
@@ -63,6 +79,16 @@ impl Work<'_, '_> {
         };
         let after = columns.iter().map(after).gather::<std::result::Result<Vec<_>, ()>>().ok()?;
         after.iter().any(Option::is_some).then_some(after)
+    }
+
+    /// The same of what the push writes something to: what it takes, or refers to.
+    pub(super) fn taken(
+        &self,
+        item: &Item,
+        (columns, filled): (&[String], &[String]),
+        stored: &StoredValues,
+    ) -> Option<Vec<Option<String>>> {
+        self.writes_any(item, columns).then(|| self.after(item, columns, filled, stored)).flatten()
     }
 
     /// Is something written to one of them?
@@ -166,16 +192,21 @@ impl StoredValues {
 type Places = HashMap<Vec<String>, usize>;
 
 /// Whose some values are.
-#[derive(Default)]
-pub(super) struct Holders {
-    all: Vec<(Vec<String>, Item)>,
+pub(super) struct Holders<T> {
+    all: Vec<(Vec<String>, T)>,
     /// By those of the columns that are asked for: places among all.
     by_known: RefCell<HashMap<Vec<bool>, Places>>,
 }
 
-impl Holders {
-    pub(super) fn add(&mut self, values: Vec<String>, item: Item) {
-        self.all.push((values, item));
+impl<T> Default for Holders<T> {
+    fn default() -> Self {
+        Holders { all: Vec::new(), by_known: RefCell::default() }
+    }
+}
+
+impl<T: Copy> Holders<T> {
+    pub(super) fn add(&mut self, values: Vec<String>, holder: T) {
+        self.all.push((values, holder));
         self.by_known.get_mut().clear();
     }
 
@@ -184,7 +215,7 @@ impl Holders {
     }
 
     /// Who has these values, as far as they are known.
-    pub(super) fn find(&self, known: &[Option<String>]) -> Option<(&[String], Item)> {
+    pub(super) fn find(&self, known: &[Option<String>]) -> Option<(&[String], T)> {
         let mask: Vec<bool> = known.iter().map(Option::is_some).gather();
         let mut by_known = self.by_known.borrow_mut();
         let places = by_known.entry(mask.iter().copied().gather()).or_insert_with(|| {
@@ -195,8 +226,8 @@ impl Holders {
             self.all.iter().enumerate().map(|(place, (values, _))| (asked(values), place)).gather()
         });
         let asked: Vec<String> = known.iter().flatten().cloned().gather();
-        let (values, item) = &self.all[*places.get(&asked)?];
-        Some((values, *item))
+        let (values, holder) = &self.all[*places.get(&asked)?];
+        Some((values, *holder))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::by_values::Holders;
 use super::linked::{Circle, TableOrder, TABLE_ORDERS};
 use super::Work;
 use crate::push::apply::{Applied, Outcome, TwoSteps};
@@ -90,6 +91,7 @@ impl Work<'_, '_> {
             // What another one must come before, or with: what is created under the values, what gives them up. A node stands for the values, so that rows which have
             // them in common make no more edges than they are.
             let mut by_values: HashMap<(bool, Vec<String>), usize> = HashMap::new();
+            let (mut written, mut deleted) = (Holders::default(), Holders::default());
             for (place, item) in items.iter().enumerate().filter(|(_, item)| relation(item) == key.parent) {
                 memory::heed();
                 let deletes = item.what == What::Delete;
@@ -101,23 +103,29 @@ impl Work<'_, '_> {
                     false => looked_at.then(|| stored.of(item, &key.referenced)).flatten(),
                 };
                 if let Some(values) = values {
-                    let node = *by_values.entry((deletes && !key.unique, values)).or_insert(edges.len());
+                    let goes = deletes && !key.unique;
+                    let node = *by_values.entry((goes, values.iter().cloned().gather())).or_insert(edges.len());
                     if node == edges.len() {
                         memory::push(&mut edges, Vec::new())?;
+                        if goes { &mut deleted } else { &mut written }.add(values, node);
                     }
                     memory::extend(&mut edges[node], [place]);
                 }
             }
             for (place, item) in items.iter().enumerate().filter(|(_, item)| relation(item) == key.child) {
                 memory::heed();
-                let deletes = item.what == What::Delete;
-                let values = match deletes {
+                let node = match item.what == What::Delete {
                     true if key.unique => None,
-                    true => stored.of(item, &key.columns),
-                    false => self.sent(item, &key.columns),
+                    true => {
+                        let values = stored.of(item, &key.columns);
+                        values.and_then(|values| deleted.find(&values.into_iter().map(Some).gather::<Vec<_>>()))
+                    }
+                    false => {
+                        let values = self.taken(item, (&key.columns, &key.filled), &stored);
+                        values.and_then(|values| written.find(&values))
+                    }
                 };
-                let node = values.and_then(|values| by_values.get(&(deletes, values)).copied());
-                memory::extend(&mut edges[place], node);
+                memory::extend(&mut edges[place], node.map(|(_, node)| node));
             }
         }
         // (The nodes of values are no items.)

@@ -141,14 +141,7 @@ impl Work<'_, '_> {
         if circles.is_empty() {
             return Ok(Vec::new());
         }
-        let (tables, referring) = (self.tables(way)?, references.referring());
-        let with_those_between = |circle| references.with_those_between(circle, &referring, &tables);
-        let mut circles: Vec<Circle> = circles.into_iter().map(with_those_between).gather();
-        let mut counts: HashMap<Item, usize> = HashMap::new();
-        circles.iter().flat_map(|circle| &circle.between).for_each(|item| *counts.entry(*item).or_default() += 1);
-        // (What refers to several comes after them.)
-        circles.iter_mut().for_each(|circle| circle.between.retain(|item| counts[item] == 1));
-        Ok(circles)
+        Ok(references.with_those_between(circles, &self.tables(way)?))
     }
 
     fn references(&self, new: &[Item]) -> Result<References> {
@@ -252,22 +245,45 @@ impl References {
         referring
     }
 
-    /// A circle, with what refers to it of tables that come after its first one and before its last.
-    fn with_those_between(&self, circle: Vec<usize>, referring: &[Vec<usize>], tables: &TableRanks) -> Circle {
-        let rank = |place: usize| tables.rank(&self.rows[place]);
-        let (first, last) = (circle.iter().map(|p| rank(*p)).min(), circle.iter().map(|p| rank(*p)).max());
-        let is_between = |place: usize| Some(rank(place)) > first && Some(rank(place)) < last;
-        let mut taken: HashSet<usize> = circle.iter().copied().gather();
-        let (mut open, mut between) = (circle.iter().copied().gather::<Vec<usize>>(), Vec::new());
+    /// These circles, each with what refers to it of tables that come after its first one and before its last. What refers to several comes after them.
+    fn with_those_between(&self, circles: Vec<Vec<usize>>, tables: &TableRanks) -> Vec<Circle> {
+        let (referring, rank) = (self.referring(), |place: usize| tables.rank(&self.rows[place]));
+        let (mut in_circle, mut counts) = (memory::filled(false, self.rows.len()), memory::filled(0, self.rows.len()));
+        circles.iter().flatten().for_each(|place| in_circle[*place] = true);
+        let mut found: Vec<Vec<usize>> = Vec::new();
+        for circle in &circles {
+            let (first, last) = (circle.iter().map(|p| rank(*p)).min(), circle.iter().map(|p| rank(*p)).max());
+            let (mut taken, mut between): (HashSet<usize>, Vec<usize>) = (HashSet::new(), Vec::new());
+            let mut open: Vec<usize> = circle.iter().copied().gather();
+            while let Some(place) = open.pop() {
+                for &place in &referring[place] {
+                    memory::heed();
+                    let is_between = !in_circle[place] && Some(rank(place)) > first && Some(rank(place)) < last;
+                    // (What two have come to is not gone through for others, however many hang on each other.)
+                    if is_between && counts[place] < 2 && taken.insert(place) {
+                        counts[place] += 1;
+                        memory::extend(&mut between, [place]);
+                        memory::extend(&mut open, [place]);
+                    }
+                }
+            }
+            found.push(between);
+        }
+        // Nor does what refers to such a row belong to one of them.
+        let mut open: Vec<usize> = (0..counts.len()).filter(|place| counts[*place] > 1).gather();
         while let Some(place) = open.pop() {
-            memory::heed();
-            let more = referring[place].iter().copied().filter(|p| is_between(*p) && taken.insert(*p));
-            let more: Vec<usize> = more.gather();
-            memory::extend(&mut between, more.iter().copied());
-            memory::extend(&mut open, more);
+            for &place in &referring[place] {
+                memory::heed();
+                if counts[place] == 1 {
+                    counts[place] = 2;
+                    memory::extend(&mut open, [place]);
+                }
+            }
         }
         let of = |places: Vec<usize>| places.into_iter().map(|place| self.rows[place]).gather();
-        Circle { rows: of(circle), between: of(between) }
+        let only = |between: Vec<usize>| between.into_iter().filter(|place| counts[*place] == 1).gather();
+        let circle = |(circle, between)| Circle { rows: of(circle), between: of(only(between)) };
+        circles.into_iter().zip(found).map(circle).gather()
     }
 
     /// Of each row the number of the circle in its own table, and its place. A row comes after those of its table that it refers to, as far as that is no circle.
