@@ -123,6 +123,10 @@ FROM unnest('{abort,report}'::text[]) AS how;
 -- Two that are there are moved, the one into the other, against the order of their ids.
 SELECT t.paths('{"updated": [{"id": "a", "parent": "b"}, {"id": "b", "parent": "r"}]}', how), t.paths('{"updated": [{"id": "b", "parent": "r"}, {"id": "a", "parent": "b"}, {"id": "o", "parent": "nowhere"}]}', 'report')
 FROM unnest('{abort,report}'::text[]) AS how;
+-- One in the other are renamed, and nothing is said of what they hang on.
+INSERT INTO folders (id, parent, name) VALUES ('0', 'b', '0');
+SELECT t.paths('{"updated": [{"id": "0", "name": "zero"}, {"id": "b", "name": "bee"}, {"id": "a", "name": "ay"}]}', how) FROM unnest('{abort,report}'::text[]) AS how;
+DELETE FROM folders WHERE id = '0';
 -- Beside one that hangs on nothing.
 SELECT t.paths('{"created": [{"id": "o", "parent": "nowhere", "name": "o"}, {"id": "n", "parent": "r", "name": "new"}], "updated": [{"id": "a", "parent": "n"}]}', 'report');
 -- Two that hang on each other.

@@ -81,7 +81,8 @@ impl Work<'_, '_> {
     }
 
     /// All of these items, each after what it hangs on, and no later than that; in one part what hangs on each other.
-    /// `looked_at`: also what a trigger may look at, and no key waits for: a row that is there, and is changed.
+    /// `looked_at`: also what a trigger may look at, and no key waits for: a row that is there, and is changed, also where another one of its table keeps
+    /// referring to it. (Not one of another table: whether a list is closed before or after its items are edited is not known.)
     pub(super) fn parts(&self, items: &[Item], looked_at: bool) -> Result<Vec<Vec<Item>>> {
         let keys = self.keys()?;
         let stored = self.stored(items, keys)?;
@@ -121,7 +122,10 @@ impl Work<'_, '_> {
                         values.and_then(|values| deleted.find(&values.into_iter().map(Some).gather::<Vec<_>>()))
                     }
                     false => {
-                        let values = self.taken(item, (&key.columns, &key.filled), &stored);
+                        let values = match looked_at && !key.unique && key.child == key.parent {
+                            true => self.after(item, &key.columns, &key.filled, &stored),
+                            false => self.taken(item, (&key.columns, &key.filled), &stored),
+                        };
                         values.and_then(|values| written.find(&values))
                     }
                 };
