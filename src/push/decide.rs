@@ -180,24 +180,37 @@ pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut
     with_care(pusher, first, targets, decisions, |one| Ok(one.settled())).map(|_| ())
 }
 
-/// What becomes of records that were to be inserted and whose rows are there by now: the push itself has brought them into the caller's sight, or has had
-/// them made. It is what would have become of them if he had seen them before. By row; with the reasons of those that are refused.
+/// What becomes of rows that were not to be seen, and are there by now: the push itself has brought them into the caller's sight, or has had
+/// them made. It is what would have become of them if he had seen them before. The fates of `rows`, which are records or deletions of the target's; with the reasons of those that are refused.
 pub fn found(
     pusher: &Pusher,
     index: usize,
     target: &Target,
-    rows: &[u32],
+    (kind, rows): (Found, &[u32]),
 ) -> Result<(HashMap<u32, Fate>, Vec<Rejection>)> {
     let mut stored = memory::filled(Stored::default(), target.ids().len());
-    let ids: Vec<&str> = rows.iter().map(|row| &*target.plan.records[*row as usize].id).gather();
+    let plan = &target.plan;
+    let first = if kind == Found::Records { 0 } else { plan.records.len() };
+    let all = target.ids();
+    let ids: Vec<&str> = rows.iter().map(|row| all[first + *row as usize]).gather();
     let locked: HashSet<usize> = target.lock(&ids)?.into_iter().map(|(at, _)| at).gather();
     for (at, deleted) in target.visible_now(&ids)? {
-        stored[rows[at] as usize] = Stored { visible: true, locked: locked.contains(&at), deleted };
+        stored[first + rows[at] as usize] = Stored { visible: true, locked: locked.contains(&at), deleted };
     }
     let newest = clock::read_snapmin()?.newest;
     let mut one = Deciding::new(pusher, index, target, stored, newest, false);
     let fates = if target.settled { one.settled() } else { one.fates()? };
-    Ok((rows.iter().map(|row| (*row, fates.records[*row as usize])).gather(), one.rejections))
+    let of_kind = if kind == Found::Records { fates.records } else { fates.deletions };
+    let asked: HashSet<&str> = ids.into_iter().gather();
+    one.rejections.retain(|rejection| asked.contains(&*rejection.id));
+    Ok((rows.iter().map(|row| (*row, of_kind[*row as usize])).gather(), one.rejections))
+}
+
+/// What of a target is looked at once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Records,
+    Deletions,
 }
 
 /// Locks the rows of these targets, and adds what `fates` says about each. All entries of the log that were not seen then carry a stamp

@@ -25,6 +25,7 @@ mod circles;
 mod heirs;
 mod in_turn;
 mod linked;
+mod opened;
 mod orders;
 mod sift;
 mod singly;
@@ -137,7 +138,10 @@ impl<'w, 'a> Work<'w, 'a> {
         if self.has_heirs_at_once()? {
             return Ok(End::Undo(()));
         }
-        let Some(applied) = self.apply(&self.steps, None)? else { return Ok(End::Undo(())) };
+        let Some(mut applied) = self.apply(&self.steps, None)? else { return Ok(End::Undo(())) };
+        if !self.delete_opened(&mut applied)? {
+            return Ok(End::Undo(()));
+        }
         let End::Keep(surprises) = self.finish(applied, &[])? else { return Ok(End::Undo(())) };
         match self.lacking(&surprises)?.is_empty() {
             true => self.tell(&surprises).map(End::Keep),
@@ -199,9 +203,11 @@ impl<'w, 'a> Work<'w, 'a> {
             let mut in_statement = true;
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
-                let applied = self.apply(steps, linked)?;
+                let Some(mut applied) = self.apply(steps, linked)? else { return Ok(End::Undo(Vec::new())) };
+                if !self.delete_opened(&mut applied)? {
+                    return Ok(End::Undo(Vec::new()));
+                }
                 in_statement = false;
-                let Some(applied) = applied else { return Ok(End::Undo(Vec::new())) };
                 let End::Keep(surprises) = self.finish(applied, deferred)? else { return Ok(End::Undo(Vec::new())) };
                 let lacking = if anyhow { Vec::new() } else { self.lacking(&surprises)? };
                 Ok(if lacking.is_empty() { End::Keep(surprises) } else { End::Undo(lacking) })

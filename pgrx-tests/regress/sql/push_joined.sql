@@ -104,3 +104,72 @@ SELECT t.push('{"joined": {"created": [{"id": "3", "team": "t"}]}, "todos": {"cr
 SELECT * FROM todos ORDER BY id;
 ROLLBACK;
 RESET ROLE;
+
+
+\echo What a project has is seen while the project is open. It is opened again, and its todos are ticked, written and deleted by the same push.
+CREATE TABLE projects (id text PRIMARY KEY, archived boolean NOT NULL DEFAULT false);
+CREATE TABLE tasks (id text PRIMARY KEY, project text NOT NULL REFERENCES projects, title text NOT NULL, done boolean NOT NULL DEFAULT false, gone boolean NOT NULL DEFAULT false);
+ALTER TABLE tasks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY open ON tasks USING (project IN (SELECT id FROM projects WHERE NOT archived));
+GRANT ALL ON projects, tasks TO alice;
+SELECT snapsync.enable('projects'), snapsync.enable('tasks');
+CREATE PROCEDURE t.archive(others text) LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE projects, tasks;
+    EXECUTE format('SELECT snapsync.enable(''tasks'' %s)', others);
+    INSERT INTO projects VALUES ('p', true), ('q', true);
+    INSERT INTO tasks SELECT n || p, p, 'old' FROM generate_series(1, 4) AS n, unnest('{p,q}'::text[]) AS p;
+    COMMIT;
+    PERFORM t.catch_up('tasks');
+    UPDATE tasks SET title = 'by bob' WHERE id LIKE '4%';
+    COMMIT;
+END
+$$;
+CREATE FUNCTION t.try(tasks text, on_rejected text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text;
+BEGIN
+    SET LOCAL ROLE alice;
+    said := public.push_changes(format('{"projects": {"updated": [{"id": "p", "archived": false}]}, "tasks": %s}', tasks)::json, nullif(current_setting('t.cursor'), ''), client_id => 'c', on_rejected => on_rejected)::jsonb - 'rejected';
+    RESET ROLE;
+    said := concat(said, '; ', (SELECT string_agg(concat_ws(' ', id, title, CASE WHEN done THEN 'done' END, CASE WHEN gone THEN 'gone' END), ', ' ORDER BY id) FROM tasks WHERE project = 'p'));
+    RAISE 'undone' USING ERRCODE = 'TT000';
+EXCEPTION WHEN SQLSTATE 'TT000' THEN RETURN said;
+WHEN OTHERS THEN RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+CALL t.archive('');
+SELECT how, t.try(tasks, how) FROM unnest('{abort,report}'::text[]) AS how,
+    (VALUES ('{"updated": [{"id": "1p", "done": true}, {"id": "2p", "project": "p", "title": "mine"}]}'), ('{"deleted": ["1p", "2p", "none"]}'),
+            ('{"updated": [{"id": "1p", "done": true}], "deleted": ["2p"], "created": [{"id": "3p", "project": "p", "title": "mine"}]}')) AS t(tasks);
+\echo What somebody else has changed since is a conflict there; and what is not opened stays as it is.
+SELECT how, t.try(tasks, how) FROM unnest('{abort,report}'::text[]) AS how,
+    (VALUES ('{"updated": [{"id": "4p", "done": true}, {"id": "1p", "done": true}]}'), ('{"deleted": ["4p", "1p"]}'),
+            ('{"deleted": ["1q", "1p"], "updated": [{"id": "2q", "done": true}]}')) AS t(tasks);
+CALL t.archive(', conflict => ''server_wins''');
+SELECT how, t.try('{"deleted": ["4p", "1p"], "updated": [{"id": "2p", "done": true}]}', how) FROM unnest('{abort,report}'::text[]) AS how;
+CALL t.archive(', conflict => ''reject'', soft_delete_column => ''gone''');
+SELECT how, t.try(tasks, how) FROM unnest('{abort,report}'::text[]) AS how,
+    (VALUES ('{"deleted": ["4p", "1p"], "updated": [{"id": "2p", "done": true}]}'), ('{"deleted": ["1p"], "updated": [{"id": "2p", "gone": true}, {"id": "3p", "done": true}]}')) AS t(tasks);
+\echo Where the deletion is refused, it is said.
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept' USING ERRCODE = 'KE001'; END $$;
+CALL t.archive(', soft_delete_column => ''''');
+CREATE TRIGGER keep BEFORE DELETE ON tasks FOR EACH ROW WHEN (old.id = '1p') EXECUTE FUNCTION keep();
+SELECT how, t.try('{"deleted": ["1p", "2p"], "updated": [{"id": "3p", "done": true}]}', how) FROM unnest('{abort,report}'::text[]) AS how;
+
+\echo A row that a trigger of the push makes is there, also for who may not make it himself.
+CREATE TABLE channels (id text PRIMARY KEY, name text);
+CREATE TABLE members (channel text REFERENCES channels, who text, role text NOT NULL DEFAULT 'member', muted boolean NOT NULL DEFAULT false, PRIMARY KEY (channel, who));
+CREATE FUNCTION join_own() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.members VALUES (NEW.id, current_setting('role'), 'owner'); RETURN NULL; END $$;
+CREATE TRIGGER join_own AFTER INSERT ON channels FOR EACH ROW EXECUTE FUNCTION join_own();
+ALTER TABLE members ENABLE ROW LEVEL SECURITY;
+CREATE POLICY see ON members FOR SELECT USING (who = current_user);
+CREATE POLICY mute ON members FOR UPDATE USING (who = current_user);
+CREATE POLICY leave ON members FOR DELETE USING (who = current_user);
+GRANT ALL ON channels, members TO alice;
+SELECT snapsync.enable('channels'), snapsync.enable('members', readonly => '{role}');
+SET ROLE alice;
+SELECT push_changes('{"channels": {"created": [{"id": "1", "name": "one"}]}, "members": {"updated": [{"channel": "1", "who": "alice", "muted": true}]}}', client_id => 'c');
+SELECT push_changes('{"channels": {"created": [{"id": "2"}, {"id": "3"}]}, "members": {"created": [{"channel": "2", "who": "alice", "muted": true}, {"channel": "none", "who": "alice"}, {"channel": "1", "who": "bob"}], "deleted": ["3.alice"]}}', client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
+RESET ROLE;
+TABLE members;

@@ -72,7 +72,7 @@ pub(super) struct Partial {
     /// As in [`Surprises`](super::Surprises).
     pub(super) kept: Vec<Item>,
     /// Those that were to be inserted, and were there by then, as updates.
-    found: Vec<Item>,
+    pub(super) found: Vec<Item>,
     /// Those of them, as they were to be inserted, that are left, for the policy wants the stored ones to stand.
     pub(super) stood: Vec<Item>,
     pub(super) failed: Vec<(Item, SyncError)>,
@@ -250,7 +250,8 @@ impl Work<'_, '_> {
 
     fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<PartWritten, Undone>> {
         constraints::defer(deferred)?;
-        let partial = self.bisect(steps, pace)?;
+        let mut partial = self.bisect(steps, pace)?;
+        self.delete_opened_singly(pace.enough, &mut partial)?;
         let to_defer = self.to_defer(&partial.failed, deferred)?;
         if !to_defer.constraints.is_empty() {
             return Ok(End::Undo(Undone::ToDefer(to_defer)));
@@ -310,6 +311,7 @@ impl Work<'_, '_> {
             self.in_rounds(&mut tries)?;
         }
         let mut partial = tries.end();
+        self.take_opened(pace.enough, &mut partial)?;
         self.take_standing(&mut partial)?;
         Ok(partial)
     }
@@ -418,7 +420,7 @@ impl Work<'_, '_> {
 
     /// Decides about records that were to be inserted and whose rows are there by now, and writes them where that is what becomes of them. Those to which it has
     /// not come are returned.
-    fn write_found(
+    pub(super) fn write_found(
         &self,
         found: &[Item],
         enough: usize,
@@ -429,7 +431,7 @@ impl Work<'_, '_> {
         for (index, items) in by_target(found.iter().copied()) {
             let target = &self.targets[index];
             let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
-            let (fates, rejections) = decide::found(self.pusher, index, target, &rows)?;
+            let (fates, rejections) = decide::found(self.pusher, index, target, (decide::Found::Records, &rows))?;
             let mut errors: HashMap<String, Rejection> = rejections.into_iter().map(|r| (r.id.clone(), r)).gather();
             let mut updates: Vec<Item> = Vec::new();
             for item in &items {
