@@ -180,7 +180,7 @@ impl Shrinker<'_> {
                 fewer.world.tables[table].policies.remove(policy);
                 self.attempt(fewer, best)?;
             }
-            let changes: [fn(&mut super::schema::Table); 12] = [
+            let changes: [fn(&mut super::schema::Table); 13] = [
                 |t| t.rls = false,
                 |t| t.force = false,
                 |t| t.parent = None,
