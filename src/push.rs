@@ -139,6 +139,9 @@ fn resolve<'a>(raw: &'a [RawCollection<'_>], request: &PushRequest, settled: boo
 /// How often a push begins anew because somebody created one of its rows meanwhile.
 const ATTEMPTS: usize = 5;
 
+/// How often a push is written anew because it brings more rows into its user's sight: each time it costs a push.
+const OPENED: usize = 32;
+
 fn created_meanwhile(message: &str) -> SyncError {
     SyncError::new(code::CONFLICT, message).detail("[]").hint("Nothing was applied. Push again.")
 }
@@ -155,12 +158,33 @@ impl Pusher<'_> {
                 let answers = std::mem::take(&mut decisions.answers);
                 return self.settle(targets, decisions, &answers, request, before);
             }
-            match Work::of(self, &targets, &decisions, before, Care::Full)?.write()? {
-                Written::But(failed) => return Ok(answer(decisions.rejections, failed, &targets)),
-                Written::Nothing => {}
+            if let Some(failed) = self.write(&targets, &mut decisions, before)? {
+                return Ok(answer(decisions.rejections, failed, &targets));
             }
         }
         Err(created_meanwhile("pushed rows are created by others again and again"))
+    }
+
+    /// Writes what was decided, with what comes into sight as it is written; what could not be. None, with nothing done, where it is to be decided anew.
+    fn write(
+        &self,
+        targets: &[Target],
+        decisions: &mut Decisions,
+        before: DeferredBefore,
+    ) -> Result<Option<Vec<Rejection>>> {
+        for _ in 0..OPENED {
+            let opened = match Work::of(self, targets, decisions, before, Care::Full)?.write()? {
+                Written::But(failed) => return Ok(Some(failed)),
+                Written::Nothing => return Ok(None),
+                Written::Opened(opened) => opened,
+            };
+            opened.into_iter().for_each(|found| decisions.open(targets, found));
+            self.abort_on_rejections(&decisions.rejections, targets)?;
+        }
+        let message = format!("rows of a push come into sight one after the other, more than {OPENED} times");
+        Err(SyncError::new(code::PROGRAM_LIMIT, message)
+            .detail("Each is seen only since another row of the push has been written.")
+            .hint("Nothing was applied. Push what opens the others first."))
     }
 
     /// The whole push in one subtransaction, as almost every push can be carried out: nothing to reject, nothing to ask the
@@ -203,9 +227,9 @@ impl Pusher<'_> {
         memory::extend(&mut targets, settled);
         decide::settle(self, own, &targets[own..], &mut decisions)?;
         self.abort_on_rejections(&decisions.rejections, &targets)?;
-        match Work::of(self, &targets, &decisions, before, Care::Full)?.write()? {
-            Written::But(failed) => Ok(answer(decisions.rejections, failed, &targets)),
-            Written::Nothing => Err(created_meanwhile("rows were created meanwhile")),
+        match self.write(&targets, &mut decisions, before)? {
+            Some(failed) => Ok(answer(decisions.rejections, failed, &targets)),
+            None => Err(created_meanwhile("rows were created meanwhile")),
         }
     }
 

@@ -107,9 +107,9 @@ impl Facts {
         self.after_rows & event != 0
     }
 
-    /// Does a column of the table refer to this one?
-    pub fn refers_to(&self, table: pg_sys::Oid) -> bool {
-        self.referring.iter().any(|(_, to)| *to == table.to_u32())
+    /// Do triggers look at this table's rows while a statement changes them, which hang on each other? They are changed in turn.
+    pub fn goes_in_turn(&self, event: i16, table: pg_sys::Oid) -> bool {
+        self.fires & event != 0 && self.referring.iter().any(|(_, to)| *to == table.to_u32())
     }
 
     /// Nothing is ruled out.

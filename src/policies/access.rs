@@ -129,11 +129,9 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     let (bounded, past): (Vec<_>, Vec<_>) = past.partition(|(_, said)| said.columns.is_some());
     let past: Vec<_> = past.into_iter().map(|(access, _)| *access).collect();
     everything_under(&past, &mut found, |_| true)?;
-    for (access, _) in bounded {
-        memory::heed();
-        // Of its own columns the owner says which.
-        everything_under(&[*access], &mut found, |table| table != *access)?;
-    }
+    // Of their own columns the owner says which.
+    let bounded: Vec<_> = bounded.into_iter().map(|(access, _)| *access).collect();
+    everything_under(&bounded, &mut found, |table| !bounded.contains(&table))?;
     for (access, Declaration { predicate, columns }) in declared {
         memory::heed();
         // One that names something that is gone cannot be read any more.

@@ -13,7 +13,7 @@ use super::echo::{self, Echo};
 use super::item::{Item, What};
 use super::statement::WriteStatement;
 use super::target::{json_arg, Target};
-use crate::collections::facts::{Facts, DELETE, INSERT};
+use crate::collections::facts::{Facts, DELETE, INSERT, UPDATE};
 use crate::log::journal::{self, Outcomes, Sending, SentRows, StayedRow};
 use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
@@ -133,15 +133,23 @@ impl<'w, 'a> ItemWriter<'w, 'a> {
     fn statements<'i>(&self, items: &'i [Item], together: bool) -> Result<Vec<WriteStatement<'i>>> {
         let mut by_statement: Vec<(usize, What, Vec<&Item>)> = Vec::new();
         let mut places: HashMap<(usize, What), usize> = HashMap::new();
-        // (New rows of a statement come as they were sent.)
-        let joins = |a: &Item, b: &Item| {
-            (a.target, a.what) == (b.target, b.what) && (together || !a.inserts() || a.row < b.row)
+        let set_wise = together || self.set_wise.get();
+        let mut in_turn = HashSet::new();
+        for run in items.chunk_by(Item::is_like).filter(|run| !set_wise && run[0].changes_row()) {
+            let collection = &self.targets[run[0].target].collection;
+            let is_in_turn = Facts::of(collection)?.goes_in_turn(UPDATE, collection.relation);
+            memory::extend(&mut in_turn, is_in_turn.then_some(run[0].target));
+        }
+        // (New rows of a statement come as they were sent, others by their ids.)
+        let joins = |a: &Item, b: &Item| match (a.target, a.what) == (b.target, b.what) {
+            true if a.inserts() => together || a.row < b.row,
+            true if a.changes_row() && in_turn.contains(&a.target) => a.id(self.targets) <= b.id(self.targets),
+            is_like => is_like,
         };
         for run in items.chunk_by(joins) {
             memory::heed();
             let Item { target, what, .. } = run[0];
             let collection = &self.targets[target].collection;
-            let set_wise = together || self.set_wise.get();
             if !set_wise && Facts::of(collection)?.fires_after_rows(what.event(collection)) {
                 memory::extend(&mut by_statement, run.iter().map(|item| (target, what, vec![item])));
                 continue;

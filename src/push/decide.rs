@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::pusher::{Baseline, Pusher};
 use super::rejection::Rejection;
+use super::target::moved::Endangered;
 use super::target::{Stored, Target};
 use crate::collections::facts::{Facts, INSERT, UPDATE};
 use crate::log::change::Op;
@@ -17,6 +18,7 @@ use crate::server::error::{code, Result, SyncError};
 use crate::server::memory::{self, Gather};
 use crate::server::pg::{self, Privilege};
 use crate::values::conflict::ConflictPolicy;
+use crate::values::dialect::Dialect;
 use crate::values::json::Writer;
 
 mod ask;
@@ -75,6 +77,10 @@ pub struct Fates {
     pub marked: HashSet<u32>,
     /// Records to be inserted although their rows stand: a trigger or a rule may ignore what is there, and the caller may not update them.
     pub repeated: HashSet<u32>,
+    /// Those whose rows were not to be seen, and which something else of the push brings into the caller's sight (write/opened.rs).
+    pub opened: HashSet<(Kind, u32)>,
+    /// Records among these that would move their rows.
+    pub moving: HashSet<u32>,
     /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
     stamps_seen: HashSet<i64>,
     pub manner: Manner,
@@ -89,6 +95,8 @@ impl Fates {
             closed: HashSet::new(),
             marked: HashSet::new(),
             repeated: HashSet::new(),
+            opened: HashSet::new(),
+            moving: HashSet::new(),
             stamps_seen: HashSet::new(),
             manner: Manner::default(),
         }
@@ -180,37 +188,47 @@ pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut
     with_care(pusher, first, targets, decisions, |one| Ok(one.settled())).map(|_| ())
 }
 
-/// What becomes of rows that were not to be seen, and are there by now: the push itself has brought them into the caller's sight, or has had
-/// them made. It is what would have become of them if he had seen them before. The fates of `rows`, which are records or deletions of the target's; with the reasons of those that are refused.
-pub fn found(
-    pusher: &Pusher,
+/// Rows of a target that were not to be seen, and are there by now: the push itself has brought them into the caller's sight, or has had them made.
+pub struct FoundRows {
     index: usize,
-    target: &Target,
-    (kind, rows): (Found, &[u32]),
-) -> Result<(HashMap<u32, Fate>, Vec<Rejection>)> {
-    let mut stored = memory::filled(Stored::default(), target.ids().len());
-    let plan = &target.plan;
-    let first = if kind == Found::Records { 0 } else { plan.records.len() };
+    kind: Kind,
+    /// What becomes of them is what would have become of them if he had seen them before.
+    pub fates: HashMap<u32, Fate>,
+    /// Their tombstones are stored.
+    marked: HashSet<u32>,
+    /// The records that would move their rows.
+    moving: Vec<u32>,
+    /// Those of them that are refused.
+    pub rejections: Vec<Rejection>,
+}
+
+/// What of the payload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Records,
+    Deletions,
+}
+
+/// Looks at these rows once more.
+pub fn found(pusher: &Pusher, index: usize, target: &Target, (kind, rows): (Kind, &[u32])) -> Result<FoundRows> {
     let all = target.ids();
+    let first = if kind == Kind::Records { 0 } else { target.plan.records.len() };
     let ids: Vec<&str> = rows.iter().map(|row| all[first + *row as usize]).gather();
+    let mut stored = memory::filled(Stored::default(), all.len());
     let locked: HashSet<usize> = target.lock(&ids)?.into_iter().map(|(at, _)| at).gather();
     for (at, deleted) in target.visible_now(&ids)? {
         stored[first + rows[at] as usize] = Stored { visible: true, locked: locked.contains(&at), deleted };
     }
     let newest = clock::read_snapmin()?.newest;
     let mut one = Deciding::new(pusher, index, target, stored, newest, false);
-    let fates = if target.settled { one.settled() } else { one.fates()? };
-    let of_kind = if kind == Found::Records { fates.records } else { fates.deletions };
+    let Fates { records, deletions, marked, .. } = if target.settled { one.settled() } else { one.fates()? };
+    let of_kind = if kind == Kind::Records { records } else { deletions };
     let asked: HashSet<&str> = ids.into_iter().gather();
-    one.rejections.retain(|rejection| asked.contains(&*rejection.id));
-    Ok((rows.iter().map(|row| (*row, of_kind[*row as usize])).gather(), one.rejections))
-}
-
-/// What of a target is looked at once more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    Records,
-    Deletions,
+    let mut rejections = one.rejections;
+    rejections.retain(|rejection| asked.contains(&*rejection.id));
+    let fates = rows.iter().map(|row| (*row, of_kind[*row as usize])).gather();
+    let moving = if kind == Kind::Records { target.moved(rows, &Endangered::any())? } else { Vec::new() };
+    Ok(FoundRows { index, kind, fates, marked, moving, rejections })
 }
 
 /// Locks the rows of these targets, and adds what `fates` says about each. All entries of the log that were not seen then carry a stamp
@@ -262,7 +280,7 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
     if let ([target], [assumed]) = (targets, &mut assumed[..]) {
         // (Rows that are written one after the other are locked before, in the order of their keys.)
         let facts = Facts::of(&target.collection)?;
-        let in_turn = facts.fires & UPDATE != 0 && facts.refers_to(target.collection.relation);
+        let in_turn = facts.goes_in_turn(UPDATE, target.collection.relation);
         if target.can_lock_itself() && !facts.fires_after_rows(UPDATE) && !in_turn {
             *assumed = Some(Fate::Update);
         }
@@ -303,6 +321,38 @@ pub fn quickly(pusher: &Pusher, targets: &[Target]) -> Result<Option<Decisions>>
 impl Decisions {
     fn after(snapmin: i64) -> Self {
         Decisions { fates: Vec::new(), rejections: Vec::new(), answers: Vec::new(), snapmin }
+    }
+
+    /// From now on these are rows that stand, and that nobody lets the caller change before something else of the push does.
+    pub fn open(&mut self, targets: &[Target], found: FoundRows) {
+        let FoundRows { index, kind, fates: found, marked, moving, rejections } = found;
+        let (fates, plan) = (&mut self.fates[index], &targets[index].plan);
+        memory::extend(&mut fates.moving, moving);
+        memory::extend(&mut self.rejections, rejections);
+        for (row, fate) in found {
+            memory::heed();
+            fates.opened.insert((kind, row));
+            let (of_kind, id) = match kind {
+                Kind::Records => (&mut fates.records, &plan.records[row as usize].id),
+                Kind::Deletions => (&mut fates.deletions, &plan.deletions[row as usize].id),
+            };
+            // (A conflict function is not asked any more: the stored row stands.)
+            let stands = fate == Fate::Nothing && targets[index].dialect != Dialect::Drift;
+            of_kind[row as usize] = if stands { Fate::Rejected } else { fate };
+            if stands {
+                let (id, error) = (id.to_string(), stands_error());
+                self.rejections.push(Rejection { target: index, id, error, expected: true });
+            }
+            match (kind, fate) {
+                (Kind::Records, Fate::Update | Fate::Revive) => _ = fates.closed.insert(row),
+                (Kind::Records, Fate::Insert) => _ = fates.repeated.insert(row),
+                (Kind::Deletions, Fate::Delete) => fates.deletes_unlocked = true,
+                _ => {}
+            }
+            if kind == Kind::Records && marked.contains(&row) {
+                fates.marked.insert(row);
+            }
+        }
     }
 
     fn take(&mut self, fates: Fates, of: Deciding) {

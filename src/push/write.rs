@@ -1,12 +1,12 @@
 //! Writing what was decided: all at once in one subtransaction, which is what almost every push gets. If that fails, in another order, of the few that there
 //! are ([`steps`](super::steps)), and the one counts that lacks the fewest rows ([`orders`]); and only if none does, in halves of halves, to find out which rows cannot be written ([`singly`]).
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashSet;
 
 use super::apply::{Applied, Care, ItemWriter, TwoSteps};
 use super::constraints::{self, Constraint, DeferredBefore};
-use super::decide::{self, Decisions, Fate, Unlocked};
+use super::decide::{self, Decisions, Fate, FoundRows, Unlocked};
 use super::item::{by_target, Item, What};
 use super::order::{self, Stage, Ties};
 use super::pusher::Pusher;
@@ -41,6 +41,8 @@ pub enum Written {
     But(Vec<Rejection>),
     /// Nothing is: somebody else created or changed some of the rows since the decisions, so they are to be made anew.
     Nothing,
+    /// Nothing is: these rows come into the caller's sight by what was written.
+    Opened(Vec<FoundRows>),
 }
 
 /// Rows of which the client believes something else than what stands.
@@ -96,6 +98,8 @@ pub struct Work<'w, 'a> {
     steps: Vec<Step>,
     writer: ItemWriter<'w, 'a>,
     before: DeferredBefore,
+    /// Rows that have come into sight.
+    opened: RefCell<Vec<FoundRows>>,
 }
 
 impl<'w, 'a> Work<'w, 'a> {
@@ -127,6 +131,7 @@ impl<'w, 'a> Work<'w, 'a> {
             steps,
             writer,
             before,
+            opened: RefCell::default(),
         };
         let steps = std::mem::take(&mut work.steps);
         work.steps = work.in_turn(steps, false)?;
@@ -138,10 +143,7 @@ impl<'w, 'a> Work<'w, 'a> {
         if self.has_heirs_at_once()? {
             return Ok(End::Undo(()));
         }
-        let Some(mut applied) = self.apply(&self.steps, None)? else { return Ok(End::Undo(())) };
-        if !self.delete_opened(&mut applied)? {
-            return Ok(End::Undo(()));
-        }
+        let Some(applied) = self.apply(&self.steps, None)? else { return Ok(End::Undo(())) };
         let End::Keep(surprises) = self.finish(applied, &[])? else { return Ok(End::Undo(())) };
         match self.lacking(&surprises)?.is_empty() {
             true => self.tell(&surprises).map(End::Keep),
@@ -152,24 +154,31 @@ impl<'w, 'a> Work<'w, 'a> {
     /// Applies what was decided: in the order in which all of it can be written, and the least is lacking, or, if there is none, what can be.
     pub fn write(&self) -> Result<Written> {
         let mut attempts = match self.in_any_order()? {
-            Ok(written) => return Ok(written),
+            Ok(written) => return Ok(self.or_opened(written)),
             Err(attempts) => attempts,
         };
         if attempts.iter().any(|a| a.error.code == code::UNIQUE_VIOLATION) && self.created_meanwhile()? {
             return Ok(Written::Nothing);
         }
+        if self.opens_any()? {
+            return Ok(self.or_opened(Written::Nothing));
+        }
         for attempt in &mut attempts {
             attempt.steps = self.in_turn(std::mem::take(&mut attempt.steps), true)?;
         }
-        let waits = self.waits_for_decided(&attempts)?;
-        let written = match waits {
-            true => {
-                let pusher = Pusher { report: true, ..*self.pusher };
-                Work::of(&pusher, self.targets, self.decisions, self.before, Care::Full)?.one_by_one(&attempts)?
-            }
-            false => self.one_by_one(&attempts)?,
+        if self.waits_for_decided(&attempts)? {
+            let pusher = Pusher { report: true, ..*self.pusher };
+            let work = Work::of(&pusher, self.targets, self.decisions, self.before, Care::Full)?;
+            return work.write_singly_at_last(&attempts, true);
+        }
+        self.write_singly_at_last(&attempts, false)
+    }
+
+    /// What can be; `waits`: it may be for a row that is refused that the others fail.
+    fn write_singly_at_last(&self, attempts: &[Attempt], waits: bool) -> Result<Written> {
+        let Some((partial, missing)) = self.one_by_one(attempts)? else {
+            return Ok(self.or_opened(Written::Nothing));
         };
-        let Some((partial, missing)) = written else { return Ok(Written::Nothing) };
         let unwritten: HashSet<Item> = partial.unwritten().gather();
         let rejected = partial.failed.into_iter().map(|(item, error)| self.rejection(item, error, waits));
         let stood = partial.stood.into_iter().map(|item| self.rejection(item, decide::stands_error(), true));
@@ -178,6 +187,14 @@ impl<'w, 'a> Work<'w, 'a> {
         let misspelt = self.misspelt(|item| !unwritten.contains(&item))?;
         self.tell(&Surprises { kept: partial.kept, missing, misspelt, ..Surprises::default() })?;
         Ok(Written::But(rejections))
+    }
+
+    /// The same, if it is not for rows that have come into sight that nothing is written.
+    fn or_opened(&self, written: Written) -> Written {
+        match self.take_opened() {
+            opened if !opened.is_empty() => Written::Opened(opened),
+            _ => written,
+        }
     }
 
     fn ties(&self) -> Result<&Ties> {
@@ -203,11 +220,9 @@ impl<'w, 'a> Work<'w, 'a> {
             let mut in_statement = true;
             let attempt = subxact::run_or_undo(|| {
                 constraints::defer(deferred)?;
-                let Some(mut applied) = self.apply(steps, linked)? else { return Ok(End::Undo(Vec::new())) };
-                if !self.delete_opened(&mut applied)? {
-                    return Ok(End::Undo(Vec::new()));
-                }
+                let applied = self.apply(steps, linked)?;
                 in_statement = false;
+                let Some(applied) = applied else { return Ok(End::Undo(Vec::new())) };
                 let End::Keep(surprises) = self.finish(applied, deferred)? else { return Ok(End::Undo(Vec::new())) };
                 let lacking = if anyhow { Vec::new() } else { self.lacking(&surprises)? };
                 Ok(if lacking.is_empty() { End::Keep(surprises) } else { End::Undo(lacking) })
@@ -236,15 +251,15 @@ impl<'w, 'a> Work<'w, 'a> {
         items(&self.steps)
     }
 
-    /// Everything in as few statements as possible; None where a statement did not reach what nobody had looked at.
+    /// Everything in as few statements as possible; None where a statement did not reach what nobody had looked at, or has opened rows (opened.rs).
     fn apply(&self, steps: &[Step], linked: Option<&TwoSteps>) -> Result<Option<Applied>> {
         let mut all = Applied::default();
-        for step in steps {
+        for (place, step) in steps.iter().enumerate() {
             let applied = match linked.filter(|linked| step.items.first() == linked.items().next().as_ref()) {
                 Some(linked) => self.writer.apply_linked(linked)?,
                 None => self.writer.apply(&step.items, step.together)?,
             };
-            if applied.unreached {
+            if applied.unreached || self.has_opened_deletions(steps, place)? {
                 return Ok(None);
             }
             memory::extend(&mut all.kept, applied.kept);

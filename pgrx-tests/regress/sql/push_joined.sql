@@ -173,3 +173,59 @@ SELECT push_changes('{"channels": {"created": [{"id": "1", "name": "one"}]}, "me
 SELECT push_changes('{"channels": {"created": [{"id": "2"}, {"id": "3"}]}, "members": {"created": [{"channel": "2", "who": "alice", "muted": true}, {"channel": "none", "who": "alice"}, {"channel": "1", "who": "bob"}], "deleted": ["3.alice"]}}', client_id => 'c', on_rejected => 'report') -> 'experimentalRejectedIds';
 RESET ROLE;
 TABLE members;
+
+\echo What else the push does waits for that, and that for what else it does: as whoever did one after the other.
+CREATE TABLE spaces (id text PRIMARY KEY, archived boolean NOT NULL DEFAULT false);
+CREATE TABLE plans (id text PRIMARY KEY, space text REFERENCES spaces, archived boolean NOT NULL DEFAULT false);
+CREATE TABLE guests (id text PRIMARY KEY, plan text REFERENCES plans, who name NOT NULL);
+CREATE TABLE sections (id text PRIMARY KEY, plan text REFERENCES plans);
+CREATE TABLE items (id text PRIMARY KEY, plan text REFERENCES plans, section text REFERENCES sections, title text NOT NULL, done boolean NOT NULL DEFAULT false, UNIQUE (plan, title));
+CREATE TABLE subitems (id text PRIMARY KEY, item text NOT NULL REFERENCES items ON DELETE CASCADE, title text);
+CREATE TABLE notes (id text PRIMARY KEY, item text REFERENCES items);
+ALTER TABLE plans ENABLE ROW LEVEL SECURITY;
+ALTER TABLE items ENABLE ROW LEVEL SECURITY;
+ALTER TABLE subitems ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON plans USING (space IN (SELECT id FROM spaces WHERE NOT archived));
+CREATE POLICY p ON items USING (plan IN (SELECT id FROM plans WHERE NOT archived) AND plan IN (SELECT plan FROM guests WHERE who = current_user));
+CREATE POLICY p ON subitems USING (item IN (SELECT id FROM items));
+CREATE POLICY p ON notes USING (item IN (SELECT id FROM items));
+GRANT ALL ON spaces, plans, guests, sections, items, subitems, notes TO alice;
+SELECT count(snapsync.enable(c::regclass)) FROM unnest('{spaces,plans,guests,sections,items,subitems,notes}'::text[]) AS c;
+CREATE FUNCTION t.plan(changes text, on_rejected text, shown text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said text;
+    now text;
+BEGIN
+    SET LOCAL ROLE alice;
+    said := public.push_changes(changes::json, nullif(current_setting('t.cursor'), ''), client_id => 'c', on_rejected => on_rejected)::jsonb - 'rejected';
+    RESET ROLE;
+    EXECUTE shown INTO now;
+    RAISE 'undone' USING ERRCODE = 'TT000';
+EXCEPTION WHEN SQLSTATE 'TT000' THEN RETURN concat(said, '; ', now);
+WHEN OTHERS THEN RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+INSERT INTO spaces VALUES ('s', true);
+INSERT INTO plans VALUES ('p', 's', true);
+INSERT INTO guests VALUES ('g', 'p', 'alice');
+INSERT INTO sections VALUES ('1', 'p'), ('2', 'p');
+INSERT INTO items SELECT n, 'p', '1', 'item ' || n FROM unnest('{a,b,c}'::text[]) AS n;
+INSERT INTO subitems VALUES ('u', 'a', 'old'), ('v', 'a', 'old');
+INSERT INTO notes VALUES ('n', 'b');
+SELECT t.catch_up('subitems');
+UPDATE subitems SET title = 'by bob' WHERE id = 'v';
+\set shown 'SELECT concat_ws(\'; \', (SELECT string_agg(concat_ws(\' \', id, section, title, CASE WHEN done THEN \'done\' END), \', \' ORDER BY id) FROM items), (SELECT string_agg(concat_ws(\' \', id, item, title), \', \' ORDER BY id) FROM subitems), (SELECT string_agg(concat_ws(\' \', id, item), \', \' ORDER BY id) FROM notes))'
+SELECT how, t.plan(format('{"spaces": {"updated": [{"id": "s", "archived": false}]}, "plans": {"updated": [{"id": "p", "archived": false}]}, %s}', changes), how, :'shown') FROM unnest('{abort,report}'::text[]) AS how,
+    (VALUES ('"items": {"deleted": ["b"]}, "notes": {"deleted": ["n"]}'), ('"notes": {"updated": [{"id": "n", "item": "a"}]}, "items": {"deleted": ["b"]}'),
+            ('"items": {"deleted": ["c"], "created": [{"id": "d", "plan": "p", "section": "2", "title": "item c"}], "updated": [{"id": "a", "done": true}]}'),
+            ('"items": {"updated": [{"id": "c", "title": "other"}], "created": [{"id": "d", "plan": "p", "title": "item c"}]}'),
+            ('"items": {"updated": [{"id": "a", "section": "2"}, {"id": "b", "section": "2"}, {"id": "c", "section": null}]}, "sections": {"deleted": ["1"]}'),
+            ('"items": {"deleted": ["c"], "updated": [{"id": "a", "done": true}]}, "guests": {"deleted": ["g"]}'),
+            ('"subitems": {"updated": [{"id": "u", "item": "b"}]}, "items": {"deleted": ["a"]}'),
+            ('"subitems": {"updated": [{"id": "u", "item": "b"}, {"id": "v", "item": "b"}]}, "items": {"deleted": ["a"]}')) AS c(changes);
+INSERT INTO items SELECT n, 'p', '1', 'item ' || n FROM generate_series(1, 2000) AS n;
+SELECT t.catch_up('items');
+SELECT t.plan(json_build_object('spaces', '{"updated": [{"id": "s", "archived": false}]}'::json, 'plans', '{"updated": [{"id": "p", "archived": false}]}'::json,
+                                'items', json_build_object('updated', (SELECT json_agg(json_build_object('id', n::text, 'done', true)) FROM generate_series(1, 2000) AS n)))::text,
+              how, 'SELECT count(*) FROM items WHERE done') FROM unnest('{abort,report}'::text[]) AS how;

@@ -9,7 +9,7 @@ use crate::collections::catalog;
 use crate::collections::facts::{self, Facts, Followed, DELETE};
 use crate::collections::tombstone;
 use crate::log::journal::{self, Outcomes};
-use crate::push::decide::Fate;
+use crate::push::decide::{Fate, Kind};
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
@@ -124,6 +124,9 @@ impl ItemWriter<'_, '_> {
             // Something that this push did took it out of the caller's sight.
             return Err(target.refused(what, id));
         }
+        if let Some(id) = self.not_yet_there(target, &unseen) {
+            return Err(target.refused(what, id));
+        }
         let gone = if deletes { &[] } else { &unseen[..] };
         if let Some(id) = self.touched_before(target, gone, before.logged, &|_| true).first() {
             return Err(target.taken_along(id));
@@ -144,6 +147,17 @@ impl ItemWriter<'_, '_> {
         memory::extend(&mut applied.kept, kept.iter().map(|place| *left[*place]));
         memory::extend(&mut applied.held, kept.into_iter().map(|place| *left[place]));
         Ok(())
+    }
+
+    /// The first of these rows that something else of the push brings into the caller's sight, and which the push has not taken along either.
+    fn not_yet_there<'i>(&self, target: &Target, unseen: &[(&Item, &'i str)]) -> Option<&'i str> {
+        let is_opened = |item: &Item| {
+            let kind = if item.what == What::Delete { Kind::Deletions } else { Kind::Records };
+            self.fates[item.target].opened.contains(&(kind, item.row))
+        };
+        let opened: Vec<(&Item, &str)> = unseen.iter().copied().filter(|(item, _)| is_opened(item)).gather();
+        let taken = self.touched_before(target, &opened, journal::logged(), &|_| true);
+        opened.into_iter().map(|(_, id)| id).find(|id| !taken.contains(id))
     }
 
     /// Those of these rows, which the caller does not see any more, that no trigger is known to have taken: it may have marked them instead of deleting them. Of

@@ -22,6 +22,13 @@ pub struct Endangered {
     pub named: HashMap<u32, Vec<String>>,
 }
 
+impl Endangered {
+    /// It is not known what it deletes.
+    pub fn any() -> Endangered {
+        Endangered { tables: None, named: HashMap::new() }
+    }
+}
+
 impl<'a> Target<'a> {
     /// Those of these records that would change a column of a foreign key to one of these tables, of rows that the caller sees and that are not marked as deleted. But what hangs on a
     /// row that is named, and stays there, goes with it. (Where a value cannot be read, the record was to move its row all the same.)

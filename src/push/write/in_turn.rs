@@ -32,21 +32,10 @@ impl Work<'_, '_> {
                     step.items = parts.into_iter().flatten().gather();
                 }
                 step.together = circular || !fires;
-                if !step.together {
-                    memory::extend(&mut in_turn, self.in_statements(&step.items));
-                    continue;
-                }
             }
             in_turn.push(step);
         }
         Ok(in_turn)
-    }
-
-    /// A step of its own wherever one statement would write changes in another order: its rows go by their ids.
-    fn in_statements(&self, items: &[Item]) -> Vec<Step> {
-        let stays = |a: &Item, b: &Item| !a.is_like(b) || a.inserts() || a.id(self.targets) <= b.id(self.targets);
-        let step = |items: &[Item]| Step { items: items.iter().copied().gather(), together: false };
-        items.chunk_by(stays).map(step).gather()
     }
 
     pub(super) fn sort_as_sent(&self, items: &mut [Item]) -> Result<()> {

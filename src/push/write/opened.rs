@@ -1,112 +1,86 @@
-//! Rows that their user sees only since the same push: he joins a list again, takes a project back from the archive, creates a channel that a trigger makes him a member of. What he did to these rows
-//! is decided about as if he had seen them before.
+//! Rows that their user sees only since the same push: he joins a list again, takes a project back from the archive, creates a channel that a trigger makes him a member of. When it was decided about
+//! the push nobody could know of them: a deletion had nothing to delete, a record was a new row. So there are looks while the push is written. If one finds such rows, what was written is undone, it is decided
+//! about them as if he had seen them before, and all is written anew, in whatever order that takes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::singly::Partial;
-use super::Work;
-use crate::push::apply::{Applied, Outcome};
-use crate::push::decide::{self, Fate, Found};
+use super::{items, Work};
+use crate::push::apply::Outcome;
+use crate::push::decide::{self, Fate, FoundRows, Kind};
 use crate::push::item::{by_target, Item, What};
-use crate::push::rejection::Rejection;
-use crate::server::error::{Result, SyncError};
-use crate::server::memory::{self, Gather};
+use crate::push::steps::Step;
+use crate::server::error::Result;
+use crate::server::memory::Gather;
+use crate::server::subxact::{self, End};
 
-/// Deletions of rows that were not to be seen, and are now.
-#[derive(Default)]
-struct Opened {
-    /// They are to be carried out.
-    deleted: Vec<Item>,
-    kept: Vec<Item>,
-    /// The collection's policy wants the stored ones to stand.
-    stood: Vec<Item>,
-    refused: Vec<(Item, SyncError)>,
-}
+/// So many of a kind that fail in a step are enough to see what opens rows.
+const ENOUGH: usize = 32;
 
 impl Work<'_, '_> {
-    /// To be called when all else is written. (What was not to be seen most often is deleted already, and the deletion sent once more.)
-    fn opened(&self) -> Result<Opened> {
-        let mut opened = Opened::default();
-        if self.items().next().is_none() {
-            return Ok(opened);
+    /// Those that were found, for [`decide::Decisions::open`].
+    pub fn take_opened(&self) -> Vec<FoundRows> {
+        self.opened.take()
+    }
+
+    /// To be called after a step. Has it, or what is just before it, opened rows whose deletions had nothing to delete? (Most often those are deleted already, and sent once more.)
+    pub(super) fn has_opened_deletions(&self, steps: &[Step], place: usize) -> Result<bool> {
+        let table = |step: &Step| step.items.first().map(|item| item.target);
+        let goes_on = steps.get(place + 1).is_some_and(|next| table(next) == table(&steps[place]));
+        Ok(!goes_on && self.has_opened(std::iter::empty())?)
+    }
+
+    /// Does the caller see rows now of which deletions had nothing to delete, or that these items, which have failed, were to insert?
+    pub(super) fn has_opened(&self, failed: impl Iterator<Item = Item>) -> Result<bool> {
+        let inserts = by_target(failed.filter(|item| matches!(item.what, What::Insert(_)))).into_iter();
+        for (index, items) in inserts {
+            self.look(index, Kind::Records, items.iter().map(|item| item.row))?;
         }
-        for (index, (target, fates)) in self.targets.iter().zip(&self.decisions.fates).enumerate() {
+        for (index, fates) in self.decisions.fates.iter().enumerate() {
             let unseen = (0..).zip(&fates.deletions).filter(|(_, fate)| **fate == Fate::Nothing).map(|(row, _)| row);
-            let unseen: Vec<u32> = unseen.gather();
-            let ids: Vec<&str> = unseen.iter().map(|row| &*target.plan.deletions[*row as usize].id).gather();
-            let visible = target.visible_now(&ids)?.into_iter().filter(|(_, deleted)| !deleted);
-            let rows: Vec<u32> = visible.map(|(place, _)| unseen[place]).gather();
-            if rows.is_empty() {
-                continue;
-            }
-            let (fates, rejections) = decide::found(self.pusher, index, target, (Found::Deletions, &rows))?;
-            let mut errors: HashMap<String, Rejection> = rejections.into_iter().map(|r| (r.id.clone(), r)).gather();
-            for row in rows {
-                memory::heed();
-                let item = Item { target: index, what: What::Delete, row };
-                match fates[&row] {
-                    Fate::Delete => opened.deleted.push(item),
-                    Fate::Rejected => match errors.remove(item.id(self.targets)) {
-                        Some(Rejection { expected: false, error, .. }) => opened.refused.push((item, error)),
-                        _ => opened.stood.push(item),
-                    },
-                    Fate::Keep => opened.kept.push(item),
-                    // A conflict function is not asked any more.
-                    _ => opened.stood.push(item),
+            self.look(index, Kind::Deletions, unseen)?;
+        }
+        Ok(!self.opened.borrow().is_empty())
+    }
+
+    fn look(&self, index: usize, kind: Kind, rows: impl Iterator<Item = u32>) -> Result<()> {
+        let target = &self.targets[index];
+        let rows: Vec<u32> = rows.filter(|row| !self.decisions.fates[index].opened.contains(&(kind, *row))).gather();
+        let id = |row: &u32| match kind {
+            Kind::Records => &*target.plan.records[*row as usize].id,
+            Kind::Deletions => &*target.plan.deletions[*row as usize].id,
+        };
+        let visible = target.visible_now(&rows.iter().map(id).gather::<Vec<&str>>())?.into_iter();
+        let is_there = |(_, marked): &(usize, bool)| kind == Kind::Records || !marked;
+        let opened: Vec<u32> = visible.filter(is_there).map(|(place, _)| rows[place]).gather();
+        if !opened.is_empty() {
+            self.opened.borrow_mut().push(decide::found(self.pusher, index, target, (kind, &opened))?);
+        }
+        Ok(())
+    }
+
+    /// Where nothing passes: are there rows that were to be inserted, and that something else of the push opens? In the first order what shows rows is inserted early, and deleted last; what opens and closes them
+    /// again by changes of other tables is seen in between.
+    pub(super) fn opens_any(&self) -> Result<bool> {
+        let mut unwritten: HashSet<Item> = self.items().filter(|item| self.is_new(item)).gather();
+        if unwritten.is_empty() {
+            return Ok(false);
+        }
+        let steps = &self.steps;
+        subxact::run_or_undo(|| {
+            for (place, step) in steps.iter().enumerate() {
+                let mut outcome = Outcome::default();
+                let tried = self.writer.bisect(&step.items, step.together, ENOUGH, &mut outcome)?;
+                let failed = outcome.failed.into_iter().map(|(item, _)| item).chain(outcome.found);
+                let failed: HashSet<Item> = failed.chain(step.items[tried..].iter().copied()).gather();
+                step.items.iter().filter(|item| !failed.contains(item)).for_each(|item| _ = unwritten.remove(item));
+                let goes_on = steps.get(place + 1).is_some_and(|next| next.items[0].target == step.items[0].target);
+                let left = items(steps).filter(|item| unwritten.contains(item));
+                if !goes_on && self.has_opened(left)? {
+                    break;
                 }
             }
-        }
-        Ok(opened)
-    }
-
-    /// Deletes them after all else is written, or fails where one is refused or stands; false where somebody else was quicker.
-    pub(super) fn delete_opened(&self, applied: &mut Applied) -> Result<bool> {
-        let Opened { deleted, kept, stood, refused } = self.opened()?;
-        if let Some(error) =
-            refused.into_iter().map(|(_, error)| error).chain(stood.first().map(|_| decide::stands_error())).next()
-        {
-            return Err(error);
-        }
-        let more = self.writer.apply(&deleted, false)?;
-        memory::extend(&mut applied.kept, kept.into_iter().chain(more.kept));
-        memory::extend(&mut applied.held, more.held);
-        Ok(!more.unreached && self.undisturbed(deleted.into_iter())?)
-    }
-
-    /// The same where rows are written one by one.
-    pub(super) fn delete_opened_singly(&self, enough: usize, partial: &mut Partial) -> Result<()> {
-        let opened = self.opened()?;
-        let mut outcome = Outcome::default();
-        let tried = self.writer.bisect(&opened.deleted, false, enough, &mut outcome)?;
-        memory::extend(&mut partial.untried, opened.deleted[tried..].iter().copied());
-        memory::extend(&mut partial.found, opened.deleted);
-        memory::extend(&mut partial.kept, opened.kept.into_iter().chain(outcome.kept));
-        memory::extend(&mut partial.stood, opened.stood);
-        memory::extend(&mut partial.failed, opened.refused.into_iter().chain(outcome.failed));
-        Ok(())
-    }
-
-    /// What failed as a new row, whatever it failed with (a policy, a column that the record leaves out), and is there by now, is changed as it was sent.
-    pub(super) fn take_opened(&self, enough: usize, partial: &mut Partial) -> Result<()> {
-        let new = |item: &Item| matches!(item.what, What::Insert(_));
-        let mut found: HashSet<Item> = HashSet::new();
-        for (index, items) in by_target(partial.failed.iter().map(|(item, _)| *item).filter(new)) {
-            let ids: Vec<&str> = items.iter().map(|item| item.id(self.targets)).gather();
-            let visible = self.targets[index].visible_now(&ids)?;
-            memory::extend(&mut found, visible.into_iter().map(|(place, _)| items[place]));
-        }
-        if found.is_empty() {
-            return Ok(());
-        }
-        let (opened, failed) =
-            std::mem::take(&mut partial.failed).into_iter().gather_parts(|(item, _)| found.contains(item));
-        partial.failed = failed;
-        let opened: Vec<Item> = opened.into_iter().map(|(item, _)| item).gather();
-        let mut outcome = Outcome::default();
-        let untried = self.write_found(&opened, enough, &mut outcome, partial)?;
-        memory::extend(&mut partial.untried, untried);
-        memory::extend(&mut partial.kept, outcome.kept);
-        memory::extend(&mut partial.failed, outcome.failed);
-        Ok(())
+            Ok(End::Undo::<(), ()>(()))
+        })?;
+        Ok(!self.opened.borrow().is_empty())
     }
 }

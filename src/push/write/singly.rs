@@ -11,7 +11,7 @@ use super::violators::Violation;
 use super::{items, Attempt, Work};
 use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
-use crate::push::decide::{self, Fate};
+use crate::push::decide::{self, Fate, Kind};
 use crate::push::item::{by_target, Item, What};
 use crate::push::order::Ties;
 use crate::push::rejection::Rejection;
@@ -72,7 +72,7 @@ pub(super) struct Partial {
     /// As in [`Surprises`](super::Surprises).
     pub(super) kept: Vec<Item>,
     /// Those that were to be inserted, and were there by then, as updates.
-    pub(super) found: Vec<Item>,
+    found: Vec<Item>,
     /// Those of them, as they were to be inserted, that are left, for the policy wants the stored ones to stand.
     pub(super) stood: Vec<Item>,
     pub(super) failed: Vec<(Item, SyncError)>,
@@ -128,7 +128,7 @@ struct Refusals {
 
 /// Why rows that were written one by one are undone.
 enum Undone {
-    /// Somebody else was quicker.
+    /// Somebody else was quicker, or the push brings rows into its user's sight: then it is decided about these, and all is written anew.
     Disturbed,
     /// Two that swap a value, say. (Later, when all else is written, a cascade may have taken the row along.)
     ToDefer(Refusals),
@@ -250,8 +250,10 @@ impl Work<'_, '_> {
 
     fn write_singly(&self, steps: &[Step], deferred: &[Constraint], pace: Pace) -> Result<End<PartWritten, Undone>> {
         constraints::defer(deferred)?;
-        let mut partial = self.bisect(steps, pace)?;
-        self.delete_opened_singly(pace.enough, &mut partial)?;
+        let partial = self.bisect(steps, pace)?;
+        if self.has_opened(partial.failed.iter().map(|(item, _)| *item))? {
+            return Ok(End::Undo(Undone::Disturbed));
+        }
         let to_defer = self.to_defer(&partial.failed, deferred)?;
         if !to_defer.constraints.is_empty() {
             return Ok(End::Undo(Undone::ToDefer(to_defer)));
@@ -311,7 +313,6 @@ impl Work<'_, '_> {
             self.in_rounds(&mut tries)?;
         }
         let mut partial = tries.end();
-        self.take_opened(pace.enough, &mut partial)?;
         self.take_standing(&mut partial)?;
         Ok(partial)
     }
@@ -420,7 +421,7 @@ impl Work<'_, '_> {
 
     /// Decides about records that were to be inserted and whose rows are there by now, and writes them where that is what becomes of them. Those to which it has
     /// not come are returned.
-    pub(super) fn write_found(
+    fn write_found(
         &self,
         found: &[Item],
         enough: usize,
@@ -431,7 +432,8 @@ impl Work<'_, '_> {
         for (index, items) in by_target(found.iter().copied()) {
             let target = &self.targets[index];
             let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
-            let (fates, rejections) = decide::found(self.pusher, index, target, (decide::Found::Records, &rows))?;
+            let found = decide::found(self.pusher, index, target, (Kind::Records, &rows))?;
+            let (fates, rejections) = (found.fates, found.rejections);
             let mut errors: HashMap<String, Rejection> = rejections.into_iter().map(|r| (r.id.clone(), r)).gather();
             let mut updates: Vec<Item> = Vec::new();
             for item in &items {

@@ -58,7 +58,9 @@ pub(super) fn decided(targets: &[Target], decisions: &Decisions, steps: &[Step])
     let Some(endangered) = Endangered::by(targets, steps)? else { return Ok(decided) };
     for (index, (target, fates)) in targets.iter().zip(&decisions.fates).enumerate() {
         let rows = (0..).zip(&fates.records).filter(|(_, fate)| stays(fate)).map(|(row, _)| row);
-        let mut moved = target.moved(&rows.gather::<Vec<u32>>(), &endangered)?;
+        let rows = rows.gather::<Vec<u32>>();
+        let mut moved = target.moved(&rows, &endangered)?;
+        memory::extend(&mut moved, rows.into_iter().filter(|row| fates.moving.contains(row)));
         if moved.iter().any(|row| fates.records[*row as usize] == Fate::Asked) {
             let answered = answered(targets, index, &endangered)?;
             moved.retain(|row| !answered.contains(&*target.plan.records[*row as usize].id));
@@ -94,7 +96,9 @@ impl Work<'_, '_> {
                 let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
                 let moved = self.targets[index].moved(&rows, &endangered)?;
                 let moved: HashSet<u32> = moved.into_iter().gather();
-                memory::extend(&mut moving, items.into_iter().filter(|item| moved.contains(&item.row)));
+                let of_opened = &self.decisions.fates[index].moving;
+                let moves = |item: &Item| moved.contains(&item.row) || of_opened.contains(&item.row);
+                memory::extend(&mut moving, items.into_iter().filter(moves));
             }
         }
         Ok(self.moving.get_or_init(|| moving))
