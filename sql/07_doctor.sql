@@ -416,6 +416,11 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(d.reads -> 'functions') AS f(signature)
                            WHERE NOT EXISTS (SELECT FROM snapsync.procedure_of(f.signature))) AS can_be_read
     FROM declared AS d WHERE d.oid IS NOT NULL AND d.predicate <> 'true'
+), gone_column AS (
+    SELECT d.name, d.relation, d.access, c.name AS gone
+    FROM declared AS d
+    CROSS JOIN LATERAL jsonb_array_elements_text(CASE jsonb_typeof(d.said) WHEN 'object' THEN nullif(d.said -> 'columns', 'null') END) AS c(name)
+    WHERE d.oid IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = d.oid AND attname = c.name AND attnum > 0 AND NOT attisdropped)
 ), writing AS (
     -- Registrations of writers that have not committed: see clock.rs. Of a prepared transaction there is also the lock on its own number.
     SELECT l.pid, (SELECT t.transactionid FROM pg_locks AS t WHERE l.pid IS NULL AND t.locktype = 'transactionid' AND t.pid IS NULL
@@ -753,7 +758,10 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
     UNION ALL
     SELECT 'error', d.name, format('access table %s does not exist: what a function reads in its place goes unnoticed', d.access),
            'Name access_tables anew, without it: enable(..., access_tables => ...).',
-           CASE WHEN d.passes THEN format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
+           -- (What cannot be given again as it stands is another finding.)
+           CASE WHEN d.passes AND NOT EXISTS (SELECT FROM predicate AS p WHERE p.relation = d.relation AND NOT p.can_be_read)
+                     AND NOT EXISTS (SELECT FROM gone_column AS g WHERE g.relation = d.relation)
+                THEN format('SELECT snapsync.enable(%L, access_tables => %L);', d.tab,
                   (SELECT coalesce(jsonb_object_agg(o.access, o.said), '{}') FROM declared AS o
                     WHERE o.relation = d.relation AND o.oid IS NOT NULL)) END, snapsync.enabling_is_left_to(d.relation, who)
     FROM declared AS d WHERE d.oid IS NULL
@@ -762,13 +770,9 @@ WITH RECURSIVE own AS NOT MATERIALIZED (
            'Give it anew: enable(..., access_tables => ''{"schema.table": "user_id = auth.uid()"}'').', NULL, NULL
     FROM predicate WHERE NOT can_be_read
     UNION ALL
-    SELECT 'warning', d.name, format('columns that functions are said to read of access table %s are gone, so all of its columns count: %s', d.access, gone.names),
+    SELECT 'warning', name, format('columns that functions are said to read of access table %s are gone, so all of its columns count: %s', access, string_agg(gone, ', ' ORDER BY gone)),
            'Name those that they read now: enable(..., access_tables => ''{"schema.table": {"predicate": "user_id = auth.uid()", "columns": ["user_id"]}}'').', NULL, NULL
-    FROM declared AS d
-    CROSS JOIN LATERAL (
-        SELECT string_agg(c.name, ', ') AS names FROM jsonb_array_elements_text(CASE jsonb_typeof(d.said) WHEN 'object' THEN nullif(d.said -> 'columns', 'null') END) AS c(name)
-        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = d.oid AND attname = c.name AND attnum > 0 AND NOT attisdropped)) AS gone
-    WHERE d.oid IS NOT NULL AND gone.names IS NOT NULL
+    FROM gone_column GROUP BY name, access
     UNION ALL
     -- (What else access.rs, `find`, finds of such a table.)
     SELECT 'warning', p.name,

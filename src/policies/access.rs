@@ -132,6 +132,9 @@ pub fn find(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&
     // Of their own columns the owner says which.
     let bounded: Vec<_> = bounded.into_iter().map(|(access, _)| *access).collect();
     everything_under(&bounded, &mut found, |table| !bounded.contains(&table))?;
+    // Rows of tables that inherit from one are read with its own, and its predicate is not put to them.
+    let named: Vec<_> = declared.iter().map(|(access, _)| *access).collect();
+    depends::children(&named)?.into_iter().for_each(|child| merge(&mut found, everybody(child)));
     for (access, Declaration { predicate, columns }) in declared {
         memory::heed();
         // One that names something that is gone cannot be read any more.

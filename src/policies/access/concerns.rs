@@ -1,7 +1,7 @@
 //! Whom changes in access tables concern.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
 use std::rc::Rc;
 
@@ -54,6 +54,8 @@ pub struct Readings {
     declared: HashMap<pg_sys::Oid, Vec<Option<String>>>,
     /// The owner has declared one without a predicate.
     any_past: bool,
+    /// Those that inherit from declared ones: who reads these reads them, too.
+    inheriting: HashSet<pg_sys::Oid>,
     by_scopes: HashMap<pg_sys::Oid, Vec<Option<String>>>,
     /// What the owner's texts may call.
     calls: Rc<BTreeSet<String>>,
@@ -63,14 +65,18 @@ pub struct Readings {
 impl Readings {
     /// Those of `relation`, by its settings and its policies.
     pub fn of(relation: pg_sys::Oid, declared: Option<&str>, owned_reads: Option<&str>) -> Result<Readings> {
-        let declared = Declared::of(declared)?.0.into_iter().map(|(access, said)| (access, said.predicate));
-        let declared = by_root(declared.collect());
+        let declared: Vec<_> =
+            Declared::of(declared)?.0.into_iter().map(|(access, said)| (access, said.predicate)).collect();
+        let named: Vec<_> = declared.iter().map(|(access, _)| *access).collect();
+        let inheriting = depends::children(&named)?.into_iter().map(pg::root_of).collect();
+        let declared = by_root(declared);
         let owned_reads = OwnedReads::stored(owned_reads);
         let there = depends::by_name(owned_reads.tables.keys())?;
         let by_scopes = owned_reads.tables.iter();
         let by_scopes = by_scopes.filter_map(|(name, predicate)| Some((there.get(name)?.oid, predicate.clone())));
         Ok(Readings {
             relation,
+            inheriting,
             any_past: declared.values().flatten().any(Option::is_none),
             declared,
             by_scopes: by_root(by_scopes.collect()),
@@ -85,7 +91,8 @@ impl Readings {
         let declared = self.declared.get(&access);
         let hidden = declared.is_some();
         // Without a predicate, all that such a table or view rests on counts, too, and is nowhere named.
-        let everybody = || vec![TableReading { concerns: Concerns::Everybody, hidden: hidden || self.any_past }];
+        let hidden_so = hidden || self.any_past || self.inheriting.contains(&access);
+        let everybody = || vec![TableReading { concerns: Concerns::Everybody, hidden: hidden_so }];
         match stored {
             None => return Ok(vec![TableReading { concerns: Concerns::WhoSees, hidden }]),
             Some("true") => return Ok(everybody()),
