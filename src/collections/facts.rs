@@ -2,6 +2,7 @@
 //! Postgres says that some relation changed. Constraints and triggers do not come without such a message; asking for them
 //! took 100 us of each push.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
@@ -31,8 +32,11 @@ pub struct Facts {
     pub fires: i16,
     /// Those on which such a trigger may run only when the transaction commits.
     pub fires_late: i16,
-    /// Those on which such a trigger runs for each row, when the statement has written all of them.
+    /// Those on which a trigger of its owner runs for each row, when the statement has written all of them, and may look at the table.
     after_rows: i16,
+    /// Those on which one, or a policy, may look before each row at what such triggers have done, once somebody asks.
+    #[serde(skip)]
+    before_rows: OnceCell<i16>,
     /// Those at which such a trigger or rule may veto the change of a row, and do another.
     pub vetoes: i16,
     /// There are rules.
@@ -47,8 +51,12 @@ pub struct Facts {
 pub const INSERT: i16 = 4;
 pub const DELETE: i16 = 8;
 pub const UPDATE: i16 = 16;
+// ROW alone, and with BEFORE.
+const AFTER_ROW: i16 = 1;
+const BEFORE_ROW: i16 = 3;
 
 const FACTS: &str = include_str!("facts/facts.sql");
+const LOOKS: &str = include_str!("facts/looks.sql");
 const STORES: &str = include_str!("facts/stores.sql");
 const REFERS: &str = include_str!("facts/refers.sql");
 const FOLLOWS: &str = include_str!("facts/follows.sql");
@@ -92,13 +100,24 @@ pub fn referred_to(tables: Vec<pg_sys::Oid>, most: usize) -> Result<Option<Vec<(
     Ok(Some(keys))
 }
 
+/// The events on which triggers of this timing may look at the table.
+fn looking(collection: &Collection, triggers: i16) -> Result<i16> {
+    let rows = spi::query_now(LOOKS, &[spi::arg(collection.relation), spi::arg(triggers)])?;
+    rows.first().map_or(Ok(-1), |row| row.json(0))
+}
+
 impl Facts {
     pub fn of(collection: &Collection) -> Result<&Facts> {
         if let Some(known) = collection.facts.get() {
             return Ok(known);
         }
         let rows = spi::query_now(FACTS, &[spi::arg(collection.relation)])?;
-        let facts = rows.first().map_or_else(|| Ok(Facts::of_what_is_gone()), |row| row.json(0))?;
+        let Some(row) = rows.first() else { return Ok(collection.facts.get_or_init(Facts::of_what_is_gone)) };
+        let mut facts: Facts = row.json(0)?;
+        // (Few tables have such triggers, and it takes 1 ms.)
+        if facts.after_rows != 0 {
+            facts.after_rows = looking(collection, AFTER_ROW)?;
+        }
         Ok(collection.facts.get_or_init(|| facts))
     }
 
@@ -110,6 +129,16 @@ impl Facts {
     /// Do triggers look at this table's rows while a statement changes them, which hang on each other? They are changed in turn.
     pub fn goes_in_turn(&self, event: i16, table: pg_sys::Oid) -> bool {
         self.fires & event != 0 && self.referring.iter().any(|(_, to)| *to == table.to_u32())
+    }
+
+    /// May a trigger or a policy look, before a row, at what triggers after the rows before it have done?
+    pub fn looks_before_rows(&self, collection: &Collection, event: i16) -> Result<bool> {
+        if self.before_rows.get().is_none() {
+            // (Rules are triggers of every event.)
+            let found = if self.ruled { -1 } else { looking(collection, BEFORE_ROW)? };
+            _ = self.before_rows.set(found);
+        }
+        Ok(self.before_rows.get().is_none_or(|events| events & event != 0))
     }
 
     /// Nothing is ruled out.
@@ -124,6 +153,7 @@ impl Facts {
             fires: -1,
             fires_late: -1,
             after_rows: -1,
+            before_rows: OnceCell::new(),
             vetoes: -1,
             ruled: true,
             instead: -1,

@@ -88,6 +88,19 @@ GRANT ALL ON ledger TO alice;
 GRANT SELECT, UPDATE ON accounts TO alice;
 SELECT snapsync.enable('ledger', readonly => '{balance_after}');
 SELECT t.come_to('ledger', 'created', '[{"id": "l1", "account": 1, "amount": -30}, {"id": "l2", "account": 1, "amount": -20}, {"id": "l3", "account": 1, "amount": -60}]', 'id, amount, balance_after');
+-- The same where a policy asks for the counter.
+CREATE TABLE events (id int PRIMARY KEY, room int NOT NULL, taken int NOT NULL DEFAULT 0);
+CREATE TABLE seats (id text PRIMARY KEY, event int NOT NULL REFERENCES events);
+CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN UPDATE events SET taken = taken + 1 WHERE id = NEW.event; RETURN NULL; END $$;
+CREATE TRIGGER take AFTER INSERT ON seats FOR EACH ROW EXECUTE FUNCTION take();
+INSERT INTO events VALUES (1, 2);
+ALTER TABLE seats ENABLE ROW LEVEL SECURITY;
+CREATE POLICY shown ON seats FOR SELECT USING (true);
+CREATE POLICY room ON seats FOR INSERT WITH CHECK ((SELECT taken < room FROM events WHERE id = event));
+GRANT ALL ON seats TO alice;
+GRANT SELECT ON events TO alice;
+SELECT snapsync.enable('seats');
+SELECT t.come_to('seats', 'created', '[{"id": "s1", "event": 1}, {"id": "s2", "event": 1}, {"id": "s3", "event": 1}]', 'id');
 
 -- A row that a trigger takes along is not refused when its own turn comes.
 CREATE TABLE pairs (id text PRIMARY KEY, other text);
@@ -178,6 +191,18 @@ SELECT push_changes('{"shelves": {"updated": [{"id": "a", "main": true}, {"id": 
 SELECT push_changes('{"shelves": {"updated": [{"id": "b", "main": true}]}}', client_id => 'c');
 RESET ROLE;
 TABLE shelves;
+-- So beside a trigger that looks at nothing but its row before it (nearly every table has one). One that looks at the table keeps them from being tried.
+ALTER TABLE shelves ADD touched int NOT NULL DEFAULT 0;
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.touched := OLD.touched + 1; RETURN NEW; END $$;
+CREATE TRIGGER touch BEFORE UPDATE ON shelves FOR EACH ROW EXECUTE FUNCTION touch();
+SET ROLE alice;
+SELECT push_changes('{"shelves": {"updated": [{"id": "b", "main": true}, {"id": "a", "main": false}]}}', client_id => 'c');
+RESET ROLE;
+TABLE shelves;
+CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.touched := (SELECT max(touched) FROM shelves) + 1; RETURN NEW; END $$;
+SET ROLE alice;
+SELECT push_changes('{"shelves": {"updated": [{"id": "a", "main": true}, {"id": "b", "main": false}]}}', client_id => 'c');
+RESET ROLE;
 -- Circles by values that are changed, beside a row that is wrong.
 CREATE TABLE labels (id text PRIMARY KEY, name text NOT NULL UNIQUE, up text REFERENCES labels (name), note text CHECK (length(note) < 5));
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
@@ -213,6 +238,115 @@ SET ROLE alice;
 SELECT push_changes('{"chats": {"updated": [{"id": "c", "last": "9"}]}, "messages": {"created": [{"id": "7", "chat": "c"}, {"id": "8", "chat": "c"}, {"id": "9", "chat": "c"}]}}', client_id => 'c');
 RESET ROLE;
 SELECT id, n, latest FROM messages WHERE chat = 'c' ORDER BY id;
+
+-- Where no trigger can look at the table after a row, one statement writes all rows: so many statements run for three new rows, three updates, three deletions.
+CREATE TABLE purses (id int PRIMARY KEY, balance int NOT NULL DEFAULT 0);
+CREATE TABLE things (id int PRIMARY KEY, purse int NOT NULL DEFAULT 1 REFERENCES purses ON DELETE CASCADE, n int NOT NULL DEFAULT 1);
+CREATE TABLE audits (id serial PRIMARY KEY, what jsonb);
+CREATE TABLE statements (id serial PRIMARY KEY);
+CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO statements DEFAULT VALUES; RETURN NULL; END $$;
+CREATE TRIGGER count_statement AFTER INSERT OR UPDATE OR DELETE ON things FOR EACH STATEMENT EXECUTE FUNCTION count_statement();
+CREATE FUNCTION after_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER after_row AFTER INSERT OR UPDATE OR DELETE ON things FOR EACH ROW EXECUTE FUNCTION after_row();
+INSERT INTO purses VALUES (1);
+GRANT ALL ON things TO alice;
+GRANT SELECT, REFERENCES ON purses TO alice;
+SELECT snapsync.enable('things');
+CREATE FUNCTION t.statements(collection text DEFAULT 'things') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    changes json;
+    came text;
+BEGIN
+    TRUNCATE statements;
+    SET LOCAL ROLE alice;
+    FOREACH changes IN ARRAY ARRAY['{"created": [{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 3, "n": 3}]}', '{"updated": [{"id": 1, "n": 4}, {"id": 2, "n": 5}, {"id": 3, "n": 6}]}', '{"deleted": ["1", "2", "3"]}']::json[] LOOP
+        PERFORM public.push_changes(json_build_object(collection, changes), client_id => 'c');
+        RESET ROLE;
+        came := concat_ws(' ', came, (SELECT count(*) FROM statements));
+        TRUNCATE statements;
+        SET LOCAL ROLE alice;
+    END LOOP;
+    RESET ROLE;
+    RETURN came;
+END
+$$;
+CREATE FUNCTION t.statements_if(body text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE OR REPLACE FUNCTION after_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', 'BEGIN ' || body || '; RETURN NULL; END');
+    RETURN t.statements();
+END
+$$;
+SELECT t.statements();
+\set audit 'INSERT INTO audits (what) VALUES (to_jsonb(coalesce(NEW, OLD)))'
+SELECT t.statements_if(:'audit');
+SELECT t.statements_if($$EXECUTE format('SET LOCAL test.topic TO %L', 'topic'); INSERT INTO audits (what) VALUES (to_jsonb(TG_OP)); PERFORM pg_notify('topic', 'x')$$);
+SELECT t.statements_if('UPDATE purses SET balance = balance + coalesce(NEW.n, 0) - coalesce(OLD.n, 0) WHERE id = coalesce(NEW.purse, OLD.purse)');
+TABLE purses;
+-- In whatever way it can: by its name, by a part of a statement that is quoted, by a statement that is put together.
+SELECT t.statements_if('PERFORM FROM Things');
+SELECT t.statements_if('PERFORM FROM public."things"');
+SELECT t.statements_if($$EXECUTE 'SELECT FROM thing' || 's'$$);
+SELECT t.statements_if('EXECUTE $q$SELECT FROM things$q$');
+-- By functions: two calls deep, one with a parsed body, one that the trigger's condition calls.
+CREATE FUNCTION deeper() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM things';
+CREATE FUNCTION deep() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN deeper(); END';
+SELECT t.statements_if('PERFORM deep()');
+CREATE FUNCTION parsed() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM things; END;
+SELECT t.statements_if('PERFORM parsed()');
+CREATE FUNCTION is_first() RETURNS boolean LANGUAGE sql AS 'SELECT NOT EXISTS (SELECT FROM things)';
+CREATE FUNCTION nothing_else() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+SELECT t.statements_if(:'audit');
+CREATE TRIGGER conditional AFTER UPDATE ON things FOR EACH ROW WHEN (is_first()) EXECUTE FUNCTION nothing_else();
+SELECT t.statements();
+DROP TRIGGER conditional ON things;
+CREATE TRIGGER together AFTER INSERT ON things REFERENCING NEW TABLE AS all_of_them FOR EACH ROW EXECUTE FUNCTION nothing_else();
+SELECT t.statements();
+DROP TRIGGER together ON things;
+-- By what is there for other tables: triggers, policies, views, what a key takes along.
+CREATE FUNCTION look_back() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM FROM things; RETURN NEW; END';
+SELECT t.statements();
+CREATE TRIGGER look_back BEFORE UPDATE ON audits FOR EACH ROW EXECUTE FUNCTION look_back();
+SELECT t.statements();
+DROP TRIGGER look_back ON audits;
+CREATE TRIGGER look_back BEFORE INSERT ON audits FOR EACH ROW EXECUTE FUNCTION look_back();
+SELECT t.statements();
+DROP TRIGGER look_back ON audits;
+CREATE POLICY look_back ON audits USING (EXISTS (SELECT FROM things));
+SELECT t.statements();
+DROP POLICY look_back ON audits;
+CREATE VIEW seen AS SELECT 1 AS one;
+SELECT t.statements_if('PERFORM FROM seen');
+CREATE OR REPLACE VIEW seen AS SELECT n AS one FROM things;
+SELECT t.statements();
+SELECT t.statements_if('DELETE FROM purses WHERE id = 2');
+CREATE TABLE kept (purse int REFERENCES purses ON DELETE CASCADE);
+CREATE TRIGGER look_back AFTER DELETE ON kept FOR EACH ROW EXECUTE FUNCTION look_back();
+SELECT t.statements();
+DROP TABLE kept;
+-- A counter that is asked for before the next row: by a trigger, by a policy. (Not one that nobody asks for.)
+CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF (SELECT balance > 100 FROM purses WHERE id = NEW.purse) THEN RAISE 'too much'; END IF; RETURN NEW; END $$;
+SELECT t.statements_if('UPDATE purses SET balance = balance + coalesce(NEW.n, 0) - coalesce(OLD.n, 0) WHERE id = coalesce(NEW.purse, OLD.purse)');
+CREATE TRIGGER ask BEFORE INSERT ON things FOR EACH ROW EXECUTE FUNCTION ask();
+SELECT t.statements();
+DROP TRIGGER ask ON things;
+ALTER TABLE things ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON things USING (purse IN (SELECT id FROM purses));
+SELECT t.statements();
+CREATE POLICY not_full ON things AS RESTRICTIVE FOR INSERT WITH CHECK ((SELECT balance FROM purses WHERE id = purse) <= 100);
+SELECT t.statements();
+ALTER TABLE things DISABLE ROW LEVEL SECURITY;
+-- Partitions, and a name that must be quoted.
+CREATE TABLE parted (id int, n int NOT NULL DEFAULT 1, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE "The ""Heirs""" (id int PRIMARY KEY, n int NOT NULL DEFAULT 1);
+CREATE TRIGGER count_statement AFTER INSERT OR UPDATE OR DELETE ON parted FOR EACH STATEMENT EXECUTE FUNCTION count_statement();
+CREATE TRIGGER after_row AFTER INSERT OR UPDATE OR DELETE ON parted FOR EACH ROW EXECUTE FUNCTION after_row();
+CREATE TRIGGER count_statement AFTER INSERT OR UPDATE OR DELETE ON "The ""Heirs""" FOR EACH STATEMENT EXECUTE FUNCTION count_statement();
+CREATE TRIGGER after_row AFTER INSERT OR UPDATE OR DELETE ON "The ""Heirs""" FOR EACH ROW EXECUTE FUNCTION after_row();
+GRANT ALL ON parted, "The ""Heirs""" TO alice;
+SELECT snapsync.enable('parted'), snapsync.enable('"The ""Heirs"""', name => 'heirs');
+SELECT looked, t.statements_if(looked) AS things, t.statements('parted') AS parted, t.statements('heirs') AS heirs
+FROM (VALUES (:'audit'), ('PERFORM FROM part'), ('PERFORM FROM parted'), ('PERFORM FROM things'), ('/* 12" */ PERFORM FROM "The ""Heirs"""')) AS l(looked);
 
 \set ECHO none
 \c postgres

@@ -68,7 +68,7 @@ impl Work<'_, '_> {
     }
 
     /// Are there rows that triggers run after, each by itself, and may they as well be written by one statement? What they check of several rows (that one is the default, that entries
-    /// balance) then holds when all are there. Not where a trigger looks before each row, too: it would not find what those after the rows before it have made of them.
+    /// balance) then holds when all are there. Not where a trigger looks at the table before each row, too: it would not find what those after the rows before it have made of them.
     pub(super) fn may_be_sets(&self) -> Result<bool> {
         let mut may_be = false;
         for run in self.steps.iter().flat_map(|step| step.items.chunk_by(Item::is_like)) {
@@ -76,7 +76,7 @@ impl Work<'_, '_> {
             let collection = &self.targets[run[0].target].collection;
             let (facts, event) = (Facts::of(collection)?, run[0].what.event(collection));
             if run.len() > 1 && facts.fires_after_rows(event) {
-                if facts.vetoes & event != 0 {
+                if facts.looks_before_rows(collection, event)? {
                     return Ok(false);
                 }
                 may_be = true;
