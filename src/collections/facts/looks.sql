@@ -30,7 +30,7 @@ asked AS (
           CROSS JOIN LATERAL (SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND attname = ANY (w.names) OFFSET 0) AS a) AS d(relid, attnum)
     CROSS JOIN LATERAL (SELECT relname FROM pg_class WHERE oid = d.relid OFFSET 0) AS c
     CROSS JOIN LATERAL (SELECT attname FROM pg_attribute WHERE attrelid = d.relid AND attnum = d.attnum OFFSET 0) AS a
-    WHERE d.relid NOT IN (SELECT oid FROM family)
+    WHERE NOT EXISTS (SELECT FROM family AS f WHERE f.oid = d.relid)
       AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = d.relid AND indisprimary AND d.attnum = ANY (indkey) OFFSET 0)),
 -- The triggers, by the functions that they begin with. (Each partition has a copy of them.)
 beginning AS (
@@ -121,7 +121,7 @@ WHERE b.timing = $2 AND b.sees_statement
             FROM (SELECT DISTINCT tgconstraint, tgconstrrelid FROM pg_trigger
                   WHERE tgrelid = r.oid AND tgisinternal AND r.kind <> 'function' AND r.writes & 8 <> 0 OFFSET 0) AS g
             CROSS JOIN LATERAL (SELECT confrelid, confdeltype FROM pg_constraint WHERE oid = g.tgconstraint AND contype = 'f' OFFSET 0) AS k
-            WHERE k.confrelid = r.oid AND k.confdeltype IN ('c', 'n', 'd') AND g.tgconstrrelid NOT IN (SELECT relid FROM tree)) AS n(kind, oid, writes))
+            WHERE k.confrelid = r.oid AND k.confdeltype IN ('c', 'n', 'd') AND NOT EXISTS (SELECT FROM tree AS own_part WHERE own_part.relid = g.tgconstrrelid)) AS n(kind, oid, writes))
     SELECT FROM (SELECT kind, oid, row_number() OVER () AS n FROM reached) AS r
     WHERE b.timing = $2 AND (r.kind = 'anything' OR r.kind = 'table' AND r.oid IN (SELECT oid FROM family))
        OR b.timing = 1 AND r.kind = 'asked'
