@@ -1,7 +1,8 @@
 //! What rows have to do with each other by the values of keys: those that are sent, and those that are stored.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::iter::zip;
 
 use serde::Deserialize;
 
@@ -27,6 +28,9 @@ pub(super) struct ValueKey {
     /// Those of the columns, on either side, that a default fills.
     pub(super) filled: Vec<String>,
     pub(super) filled_there: Vec<String>,
+    /// The numbers of the columns, on either side: also such as are not synced.
+    numbers: Vec<i16>,
+    numbers_there: Vec<i16>,
 }
 
 impl ValueKey {
@@ -36,9 +40,17 @@ impl ValueKey {
         if id.is_empty() || !id.iter().all(|column| self.referenced.contains(&column.name)) {
             return;
         }
-        let pairs = self.columns.drain(..).zip(self.referenced.drain(..));
-        (self.columns, self.referenced) = pairs.filter(|(_, referenced)| is_of_id(referenced)).unzip();
+        let kept: Vec<bool> = self.referenced.iter().map(is_of_id).gather();
+        let of = |names: &mut Vec<String>| retain(names, &kept);
+        [&mut self.columns, &mut self.referenced].into_iter().for_each(of);
+        [&mut self.numbers, &mut self.numbers_there].into_iter().for_each(|numbers| retain(numbers, &kept));
     }
+}
+
+/// Leaves what is at these places.
+fn retain<T>(all: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    all.retain(|_| kept.next() == Some(&true));
 }
 
 /// The keys within these tables. (Keys of partitions are the root's.)
@@ -128,18 +140,18 @@ impl Work<'_, '_> {
             let target = &self.targets[index];
             let collection = &target.collection;
             let relation = collection.relation.to_u32();
-            let is_asked = |column: &&Column| {
-                let of_key = |key: &ValueKey| {
-                    key.child == relation && key.columns.contains(&column.name)
-                        || key.parent == relation && key.referenced.contains(&column.name)
-                };
-                keys.iter().any(of_key) && pg::may_select(collection.relation, column.attnum)
-            };
-            let columns: Vec<&Column> = collection.columns.iter().filter(is_asked).gather();
+            let mut columns: BTreeMap<&String, i16> = BTreeMap::new();
+            for key in keys {
+                let of = |names, numbers: &[i16]| -> Vec<_> { zip(names, numbers.iter().copied()).gather() };
+                let own = if key.child == relation { of(&key.columns, &key.numbers) } else { Vec::new() };
+                let there = if key.parent == relation { of(&key.referenced, &key.numbers_there) } else { Vec::new() };
+                memory::extend(&mut columns, own.into_iter().chain(there));
+            }
+            columns.retain(|_, number| pg::may_select(collection.relation, *number));
             if columns.is_empty() || !target.may_read_key() {
                 continue;
             }
-            let values: Vec<String> = columns.iter().map(|c| format!("t.{}", c.ident)).gather();
+            let values: Vec<String> = columns.keys().map(|name| format!("t.{}", pg::ident(name))).gather();
             let ids: Vec<&str> = items.iter().map(|item| item.id(self.targets)).gather();
             let (rows, args) = target.id_rows(&ids);
             let sql = format!(
@@ -163,7 +175,7 @@ impl Work<'_, '_> {
                 let item = row.i64(0).and_then(|n| items.get(n as usize - 1));
                 let Some(item) = item else { continue };
                 let plain =
-                    values.iter().zip(&columns).map(|(value, column)| (column.name.clone(), plain(value.get())));
+                    values.iter().zip(columns.keys()).map(|(value, name)| (name.to_string(), plain(value.get())));
                 let known = plain.filter_map(|(name, value)| Some((name, value?)));
                 stored.values.insert(*item, known.gather());
             }
