@@ -78,7 +78,7 @@ pub struct Fates {
     /// Records to be inserted although their rows stand: a trigger or a rule may ignore what is there, and the caller may not update them.
     pub repeated: HashSet<u32>,
     /// Those whose rows were not to be seen, and which something else of the push brings into the caller's sight (write/opened.rs).
-    pub opened: HashSet<(Kind, u32)>,
+    pub opened: HashSet<(RowKind, u32)>,
     /// Records among these that would move their rows.
     pub moving: HashSet<u32>,
     /// Stamps from [`Decisions::snapmin`] on that the decisions have seen all the same: others were just committing, or had prepared to.
@@ -191,7 +191,7 @@ pub fn settle(pusher: &Pusher, first: usize, targets: &[Target], decisions: &mut
 /// Rows of a target that were not to be seen, and are there by now: the push itself has brought them into the caller's sight, or has had them made.
 pub struct FoundRows {
     index: usize,
-    kind: Kind,
+    kind: RowKind,
     /// What becomes of them is what would have become of them if he had seen them before.
     pub fates: HashMap<u32, Fate>,
     /// Their tombstones are stored.
@@ -204,15 +204,15 @@ pub struct FoundRows {
 
 /// What of the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum RowKind {
     Records,
     Deletions,
 }
 
 /// Looks at these rows once more.
-pub fn found(pusher: &Pusher, index: usize, target: &Target, (kind, rows): (Kind, &[u32])) -> Result<FoundRows> {
+pub fn found(pusher: &Pusher, index: usize, target: &Target, (kind, rows): (RowKind, &[u32])) -> Result<FoundRows> {
     let all = target.ids();
-    let first = if kind == Kind::Records { 0 } else { target.plan.records.len() };
+    let first = if kind == RowKind::Records { 0 } else { target.plan.records.len() };
     let ids: Vec<&str> = rows.iter().map(|row| all[first + *row as usize]).gather();
     let mut stored = memory::filled(Stored::default(), all.len());
     let locked: HashSet<usize> = target.lock(&ids)?.into_iter().map(|(at, _)| at).gather();
@@ -222,12 +222,12 @@ pub fn found(pusher: &Pusher, index: usize, target: &Target, (kind, rows): (Kind
     let newest = clock::read_snapmin()?.newest;
     let mut one = Deciding::new(pusher, index, target, stored, newest, false);
     let Fates { records, deletions, marked, .. } = if target.settled { one.settled() } else { one.fates()? };
-    let of_kind = if kind == Kind::Records { records } else { deletions };
+    let of_kind = if kind == RowKind::Records { records } else { deletions };
     let asked: HashSet<&str> = ids.into_iter().gather();
     let mut rejections = one.rejections;
     rejections.retain(|rejection| asked.contains(&*rejection.id));
     let fates = rows.iter().map(|row| (*row, of_kind[*row as usize])).gather();
-    let moving = if kind == Kind::Records { target.moved(rows, &Endangered::any())? } else { Vec::new() };
+    let moving = if kind == RowKind::Records { target.moved(rows, &Endangered::any())? } else { Vec::new() };
     Ok(FoundRows { index, kind, fates, marked, moving, rejections })
 }
 
@@ -333,8 +333,8 @@ impl Decisions {
             memory::heed();
             fates.opened.insert((kind, row));
             let (of_kind, id) = match kind {
-                Kind::Records => (&mut fates.records, &plan.records[row as usize].id),
-                Kind::Deletions => (&mut fates.deletions, &plan.deletions[row as usize].id),
+                RowKind::Records => (&mut fates.records, &plan.records[row as usize].id),
+                RowKind::Deletions => (&mut fates.deletions, &plan.deletions[row as usize].id),
             };
             // (A conflict function is not asked any more: the stored row stands.)
             let stands = fate == Fate::Nothing && targets[index].dialect != Dialect::Drift;
@@ -344,12 +344,12 @@ impl Decisions {
                 self.rejections.push(Rejection { target: index, id, error, expected: true });
             }
             match (kind, fate) {
-                (Kind::Records, Fate::Update | Fate::Revive) => _ = fates.closed.insert(row),
-                (Kind::Records, Fate::Insert) => _ = fates.repeated.insert(row),
-                (Kind::Deletions, Fate::Delete) => fates.deletes_unlocked = true,
+                (RowKind::Records, Fate::Update | Fate::Revive) => _ = fates.closed.insert(row),
+                (RowKind::Records, Fate::Insert) => _ = fates.repeated.insert(row),
+                (RowKind::Deletions, Fate::Delete) => fates.deletes_unlocked = true,
                 _ => {}
             }
-            if kind == Kind::Records && marked.contains(&row) {
+            if kind == RowKind::Records && marked.contains(&row) {
                 fates.marked.insert(row);
             }
         }

@@ -9,7 +9,7 @@ use crate::collections::catalog;
 use crate::collections::facts::{self, Facts, Followed, DELETE};
 use crate::collections::tombstone;
 use crate::log::journal::{self, Outcomes};
-use crate::push::decide::{Fate, Kind};
+use crate::push::decide::{Fate, RowKind};
 use crate::push::item::{by_target, Item, What};
 use crate::push::statement::WriteStatement;
 use crate::push::target::Target;
@@ -152,7 +152,7 @@ impl ItemWriter<'_, '_> {
     /// The first of these rows that something else of the push brings into the caller's sight, and which the push has not taken along either.
     fn not_yet_there<'i>(&self, target: &Target, unseen: &[(&Item, &'i str)]) -> Option<&'i str> {
         let is_opened = |item: &Item| {
-            let kind = if item.what == What::Delete { Kind::Deletions } else { Kind::Records };
+            let kind = if item.what == What::Delete { RowKind::Deletions } else { RowKind::Records };
             self.fates[item.target].opened.contains(&(kind, item.row))
         };
         let opened: Vec<(&Item, &str)> = unseen.iter().copied().filter(|(item, _)| is_opened(item)).gather();

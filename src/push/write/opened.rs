@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::{items, Work};
 use crate::push::apply::Outcome;
-use crate::push::decide::{self, Fate, FoundRows, Kind};
+use crate::push::decide::{self, Fate, FoundRows, RowKind};
 use crate::push::item::{by_target, Item, What};
 use crate::push::steps::Step;
 use crate::server::error::Result;
@@ -33,24 +33,24 @@ impl Work<'_, '_> {
     pub(super) fn has_opened(&self, failed: impl Iterator<Item = Item>) -> Result<bool> {
         let inserts = by_target(failed.filter(|item| matches!(item.what, What::Insert(_)))).into_iter();
         for (index, items) in inserts {
-            self.look(index, Kind::Records, items.iter().map(|item| item.row))?;
+            self.look(index, RowKind::Records, items.iter().map(|item| item.row))?;
         }
         for (index, fates) in self.decisions.fates.iter().enumerate() {
             let unseen = (0..).zip(&fates.deletions).filter(|(_, fate)| **fate == Fate::Nothing).map(|(row, _)| row);
-            self.look(index, Kind::Deletions, unseen)?;
+            self.look(index, RowKind::Deletions, unseen)?;
         }
         Ok(!self.opened.borrow().is_empty())
     }
 
-    fn look(&self, index: usize, kind: Kind, rows: impl Iterator<Item = u32>) -> Result<()> {
+    fn look(&self, index: usize, kind: RowKind, rows: impl Iterator<Item = u32>) -> Result<()> {
         let target = &self.targets[index];
         let rows: Vec<u32> = rows.filter(|row| !self.decisions.fates[index].opened.contains(&(kind, *row))).gather();
         let id = |row: &u32| match kind {
-            Kind::Records => &*target.plan.records[*row as usize].id,
-            Kind::Deletions => &*target.plan.deletions[*row as usize].id,
+            RowKind::Records => &*target.plan.records[*row as usize].id,
+            RowKind::Deletions => &*target.plan.deletions[*row as usize].id,
         };
         let visible = target.visible_now(&rows.iter().map(id).gather::<Vec<&str>>())?.into_iter();
-        let is_there = |(_, marked): &(usize, bool)| kind == Kind::Records || !marked;
+        let is_there = |(_, marked): &(usize, bool)| kind == RowKind::Records || !marked;
         let opened: Vec<u32> = visible.filter(is_there).map(|(place, _)| rows[place]).gather();
         if !opened.is_empty() {
             self.opened.borrow_mut().push(decide::found(self.pusher, index, target, (kind, &opened))?);

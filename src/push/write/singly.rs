@@ -11,7 +11,7 @@ use super::violators::Violation;
 use super::{items, Attempt, Work};
 use crate::push::apply::Outcome;
 use crate::push::constraints::{self, Constraint};
-use crate::push::decide::{self, Fate, Kind};
+use crate::push::decide::{self, Fate, RowKind};
 use crate::push::item::{by_target, Item, What};
 use crate::push::order::Ties;
 use crate::push::rejection::Rejection;
@@ -432,7 +432,7 @@ impl Work<'_, '_> {
         for (index, items) in by_target(found.iter().copied()) {
             let target = &self.targets[index];
             let rows: Vec<u32> = items.iter().map(|item| item.row).gather();
-            let found = decide::found(self.pusher, index, target, (Kind::Records, &rows))?;
+            let found = decide::found(self.pusher, index, target, (RowKind::Records, &rows))?;
             let (fates, rejections) = (found.fates, found.rejections);
             let mut errors: HashMap<String, Rejection> = rejections.into_iter().map(|r| (r.id.clone(), r)).gather();
             let mut updates: Vec<Item> = Vec::new();
