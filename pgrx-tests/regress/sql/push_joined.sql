@@ -229,3 +229,17 @@ SELECT t.catch_up('items');
 SELECT t.plan(json_build_object('spaces', '{"updated": [{"id": "s", "archived": false}]}'::json, 'plans', '{"updated": [{"id": "p", "archived": false}]}'::json,
                                 'items', json_build_object('updated', (SELECT json_agg(json_build_object('id', n::text, 'done', true)) FROM generate_series(1, 2000) AS n)))::text,
               how, 'SELECT count(*) FROM items WHERE done') FROM unnest('{abort,report}'::text[]) AS how;
+
+\echo Who could join only until the commit learns nothing by that.
+CREATE TABLE clubs (id text PRIMARY KEY, who text, club text);
+CREATE TABLE talks (id text PRIMARY KEY, club text, title text);
+ALTER TABLE talks ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON talks USING (club IN (SELECT club FROM clubs WHERE who = current_user));
+GRANT ALL ON clubs, talks TO alice;
+CREATE FUNCTION no_guests() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'members only' USING ERRCODE = 'KE002'; END $$;
+CREATE CONSTRAINT TRIGGER no_guests AFTER INSERT ON clubs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no_guests();
+SELECT snapsync.enable('clubs'), snapsync.enable('talks');
+SELECT t.catch_up('talks');
+INSERT INTO talks VALUES ('secret', 'c', 'by bob');
+SELECT how, id, t.plan(format('{"clubs": {"created": [{"id": "1", "who": "alice", "club": "c"}]}, "talks": {"deleted": [%1$s], "updated": [{"id": "none", "title": "mine"}]}}', to_json(id)), how, 'SELECT count(*) FROM talks')
+FROM unnest('{abort,report}'::text[]) AS how, unnest('{secret,nothing}'::text[]) AS id;

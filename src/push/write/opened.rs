@@ -24,38 +24,56 @@ impl Work<'_, '_> {
 
     /// To be called after a step. Has it, or what is just before it, opened rows whose deletions had nothing to delete? (Most often those are deleted already, and sent once more.)
     pub(super) fn has_opened_deletions(&self, steps: &[Step], place: usize) -> Result<bool> {
-        let table = |step: &Step| step.items.first().map(|item| item.target);
-        let goes_on = steps.get(place + 1).is_some_and(|next| table(next) == table(&steps[place]));
-        Ok(!goes_on && self.has_opened(std::iter::empty())?)
+        Ok(!goes_on(steps, place) && self.has_opened(std::iter::empty())?)
     }
 
     /// Does the caller see rows now of which deletions had nothing to delete, or that these items, which have failed, were to insert?
     pub(super) fn has_opened(&self, failed: impl Iterator<Item = Item>) -> Result<bool> {
-        let inserts = by_target(failed.filter(|item| matches!(item.what, What::Insert(_)))).into_iter();
-        for (index, items) in inserts {
-            self.look(index, RowKind::Records, items.iter().map(|item| item.row))?;
+        let mut asked: Vec<(usize, RowKind, Vec<u32>)> = Vec::new();
+        for (index, items) in by_target(failed.filter(|item| matches!(item.what, What::Insert(_)))) {
+            asked.push((index, RowKind::Records, items.iter().map(|item| item.row).gather()));
         }
         for (index, fates) in self.decisions.fates.iter().enumerate() {
             let unseen = (0..).zip(&fates.deletions).filter(|(_, fate)| **fate == Fate::Nothing).map(|(row, _)| row);
-            self.look(index, RowKind::Deletions, unseen)?;
+            asked.push((index, RowKind::Deletions, unseen.gather()));
         }
-        Ok(!self.opened.borrow().is_empty())
+        for (index, kind, rows) in &mut asked {
+            rows.retain(|row| !self.decisions.fates[*index].opened.contains(&(*kind, *row)));
+        }
+        // (A conflict function has seen what it returned.)
+        asked.retain(|(index, _, rows)| !rows.is_empty() && !self.targets[*index].settled);
+        let found = if asked.is_empty() { Vec::new() } else { self.look(&asked)? };
+        let is_any = !found.is_empty();
+        self.opened.replace(found);
+        Ok(is_any)
     }
 
-    fn look(&self, index: usize, kind: RowKind, rows: impl Iterator<Item = u32>) -> Result<()> {
-        let target = &self.targets[index];
-        let rows: Vec<u32> = rows.filter(|row| !self.decisions.fates[index].opened.contains(&(kind, *row))).gather();
-        let id = |row: &u32| match kind {
-            RowKind::Records => &*target.plan.records[*row as usize].id,
-            RowKind::Deletions => &*target.plan.deletions[*row as usize].id,
+    /// What a policy raises in the midst of a push opens nothing. Nor does what a deferred constraint refuses: who sees a row by that is to hear nothing of it.
+    fn look(&self, asked: &[(usize, RowKind, Vec<u32>)]) -> Result<Vec<FoundRows>> {
+        let look = || {
+            let mut found = Vec::new();
+            for (index, kind, rows) in asked {
+                let target = &self.targets[*index];
+                let id = |row: &u32| match kind {
+                    RowKind::Records => &*target.plan.records[*row as usize].id,
+                    RowKind::Deletions => &*target.plan.deletions[*row as usize].id,
+                };
+                let visible = target.visible_now(&rows.iter().map(id).gather::<Vec<&str>>())?.into_iter();
+                let is_there = |(_, marked): &(usize, bool)| *kind == RowKind::Records || !marked;
+                let opened: Vec<u32> = visible.filter(is_there).map(|(place, _)| rows[place]).gather();
+                if !opened.is_empty() {
+                    found.push(decide::found(self.pusher, *index, target, (*kind, &opened))?);
+                }
+            }
+            if !found.is_empty() {
+                self.before.check(&[])?;
+            }
+            Ok(found)
         };
-        let visible = target.visible_now(&rows.iter().map(id).gather::<Vec<&str>>())?.into_iter();
-        let is_there = |(_, marked): &(usize, bool)| kind == RowKind::Records || !marked;
-        let opened: Vec<u32> = visible.filter(is_there).map(|(place, _)| rows[place]).gather();
-        if !opened.is_empty() {
-            self.opened.borrow_mut().push(decide::found(self.pusher, index, target, (kind, &opened))?);
+        match subxact::run(look) {
+            Err(e) if subxact::is_transient(&e) => Err(e),
+            found => Ok(found.unwrap_or_default()),
         }
-        Ok(())
     }
 
     /// Where nothing passes: are there rows that were to be inserted, and that something else of the push opens? In the first order what shows rows is inserted early, and deleted last; what opens and closes them
@@ -73,9 +91,8 @@ impl Work<'_, '_> {
                 let failed = outcome.failed.into_iter().map(|(item, _)| item).chain(outcome.found);
                 let failed: HashSet<Item> = failed.chain(step.items[tried..].iter().copied()).gather();
                 step.items.iter().filter(|item| !failed.contains(item)).for_each(|item| _ = unwritten.remove(item));
-                let goes_on = steps.get(place + 1).is_some_and(|next| next.items[0].target == step.items[0].target);
                 let left = items(steps).filter(|item| unwritten.contains(item));
-                if !goes_on && self.has_opened(left)? {
+                if !goes_on(steps, place) && self.has_opened(left)? {
                     break;
                 }
             }
@@ -83,4 +100,10 @@ impl Work<'_, '_> {
         })?;
         Ok(!self.opened.borrow().is_empty())
     }
+}
+
+/// Does the next step write the same table?
+fn goes_on(steps: &[Step], place: usize) -> bool {
+    let table = |step: &Step| step.items.first().map(|item| item.target);
+    steps.get(place + 1).is_some_and(|next| table(next) == table(&steps[place]))
 }
